@@ -1,0 +1,77 @@
+"""Lists a tree for the backend, a little at a time, so that live changes never wait for a long listing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Generator, Iterator, Optional
+
+from replicator.agent.store import Store, sweep
+from replicator.errors import PathRefused
+from replicator.files.walk import walk
+from replicator.model import FILE, Listed, Unlisted
+from replicator.wire.messages import Listing, ListTree
+
+LINES = 500
+"""Lines in a frame: about 60 KB of JSON, and 3 ms of work between two looks at what has arrived."""
+
+_HASH_STEP = 1 << 20
+
+
+class ListingJob:
+    """One listing under way.
+
+    It sends at most `credit` frames; the backend grants more as it reads, so that the agent never blocks on a full
+    channel with changes waiting behind it.
+    """
+
+    def __init__(self, store: Store, request: ListTree) -> None:
+        self.job = request.job
+        self.credit = request.credit
+        self._steps = _produce(store, request)
+
+    def step(self) -> Optional[Listing]:
+        """Do a few milliseconds of work; return a frame if one is ready, None if there is more to do first."""
+        listing = next(self._steps)
+        if listing is not None:
+            self.credit -= 1
+        return listing
+
+
+def _produce(store: Store, request: ListTree) -> Iterator[Optional[Listing]]:
+    lines: list[Listed] = []
+    unlisted: list[Unlisted] = []
+    for met in walk(store.tree, request.below, temporary=sweep):
+        if isinstance(met, Unlisted):
+            unlisted.append(met)
+            continue
+        entry = met.entry
+        if request.digest and entry.kind == FILE:
+            entry = entry._replace(digest=(yield from _digest(store, met.path)))
+        lines.append(Listed(met.path, entry, met.status.st_uid, met.status.st_gid))
+        if len(lines) >= LINES:
+            yield Listing(request.job, tuple(lines), tuple(unlisted), end=False)
+            lines, unlisted = [], []
+    yield Listing(request.job, tuple(lines), tuple(unlisted), end=True)
+
+
+def _digest(store: Store, path: bytes) -> Generator[None, None, bytes]:
+    """Return a file's SHA-256, or nothing when it cannot be read; yields after each piece."""
+    digest = hashlib.sha256()
+    offset = 0
+    while True:
+        try:
+            # Opened anew for each piece: between two pieces a live change may drop the held descriptors.
+            fd = store.tree.open_file(path)
+            try:
+                piece = os.pread(fd, _HASH_STEP, offset)
+            finally:
+                os.close(fd)
+        except (OSError, PathRefused):
+            return b""
+        if not piece:
+            return digest.digest()
+        digest.update(piece)
+        offset += len(piece)
+        if len(piece) == _HASH_STEP:
+            yield None

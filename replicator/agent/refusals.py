@@ -1,0 +1,52 @@
+"""Why the agent would not do what it was asked, in the words of the wire."""
+
+from __future__ import annotations
+
+import errno
+
+from replicator.errors import DeltaError, PathRefused
+from replicator.wire import changes
+
+_BY_ERRNO = {
+    errno.ENOSPC: changes.NO_SPACE,
+    errno.EDQUOT: changes.NO_SPACE,
+    errno.EFBIG: changes.NO_SPACE,
+    errno.EACCES: changes.DENIED,
+    errno.EPERM: changes.DENIED,
+    errno.EROFS: changes.DENIED,
+    errno.ELOOP: changes.PATH_REFUSED,
+    errno.ENOTDIR: changes.PATH_REFUSED,
+    errno.EISDIR: changes.PATH_REFUSED,
+    errno.ENAMETOOLONG: changes.PATH_REFUSED,
+    errno.ENOENT: changes.VANISHED,
+    errno.ENOTEMPTY: changes.NOT_EMPTY,
+    errno.EEXIST: changes.NOT_EMPTY,
+}
+
+
+class Refused(Exception):
+    """Raised when a change is not done; the path stays as it was.
+
+    Attributes:
+        reason: one of `wire.changes.REASONS`.
+        detail: what a person should read.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def refusal_of(error: Exception) -> Refused:
+    """Return the refusal that an exception amounts to."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, PathRefused):
+        return Refused(changes.PATH_REFUSED, str(error))
+    if isinstance(error, DeltaError):
+        return Refused(changes.BASE_MISMATCH, str(error))
+    if isinstance(error, OSError):
+        reason = _BY_ERRNO.get(error.errno or 0, changes.FAILED)
+        return Refused(reason, error.strerror or str(error))
+    return Refused(changes.FAILED, f"{type(error).__name__}: {error}"[:500])

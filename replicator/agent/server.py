@@ -1,0 +1,231 @@
+"""The agent's loop: read frames, do what they ask, answer.
+
+One thread, blocking, in order: what was sent first is applied first. A change that cannot be done is refused and the
+stream goes on; only a peer that breaks the wire format ends it. A listing is worked on between frames, and only while
+nothing else has arrived.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import select
+from functools import partial
+from typing import Any, Callable, Optional
+
+from replicator.agent.listing import ListingJob
+from replicator.agent.refusals import Refused, refusal_of
+from replicator.agent.roots import open_tree
+from replicator.agent.store import Store, write_all
+from replicator.agent.transfer import Transfer
+from replicator.errors import ProtocolError, ReplicatorError
+from replicator.wire import changes, frames, messages
+from replicator.wire.changes import Change, PutFile
+from replicator.wire.messages import Acks, Batch, BeginFile, Data, Hello, ListTree, More, OpenTree
+
+_READ_SIZE = 1 << 18
+"""Bytes: sshd's pipe gives 64 KiB at a time; more only helps where it is larger."""
+
+MAX_TRANSFERS = 16
+"""Files begun and not ended at a time: the backend sends one or two; a peer that begins more is refused."""
+
+
+class Server:
+    """Serves one backend over two descriptors.
+
+    Args:
+        source: descriptor that the backend's bytes come from.
+        sink: descriptor that ours go to.
+        session: a name for this agent, unique on the host.
+        jail: with it, every tree lies inside this directory, whatever the backend asks for (pinned mode).
+    """
+
+    def __init__(
+        self, source: int, sink: int, *, session: bytes, jail: Optional[bytes] = None
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._session = session
+        self._jail = jail
+        self._decoder = frames.Decoder()
+        self._stores: dict[int, Store] = {}
+        self._transfers: dict[int, Optional[Transfer]] = {}
+        self._job: Optional[ListingJob] = None
+        self._done: list[int] = []
+        self._refused: list[tuple[int, str, str]] = []
+        self._handlers: dict[type, Callable[[Any, bytes], None]] = {
+            Hello: self._on_hello,
+            OpenTree: self._on_open,
+            Batch: self._on_batch,
+            BeginFile: self._on_begin,
+            Data: self._on_data,
+            ListTree: self._on_list,
+            More: self._on_more,
+        }
+
+    def run(self) -> None:
+        """Serve until the backend hangs up.
+
+        Raises:
+            ProtocolError: the backend broke the wire format.
+        """
+        about = f"python {platform.python_version()} on {platform.node()}, pid {os.getpid()}"
+        self._send(Hello(messages.VERSION, messages.FEATURES, about))
+        try:
+            while True:
+                self._work_on_listing()
+                data = os.read(self._source, _READ_SIZE)
+                if not data:
+                    return
+                self._decoder.receive(data)
+                for frame in self._decoder.frames():
+                    self._handle(frame)
+        except (BrokenPipeError, ConnectionError):
+            return
+        finally:
+            self._abort_transfers()
+
+    def _handle(self, frame: frames.Frame) -> None:
+        message = messages.decode(frame.header)
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            raise ProtocolError(f"unexpected message {type(message).__name__}")
+        handler(message, frame.payload)
+        if self._done or self._refused or frame.payload:
+            for store in self._stores.values():
+                store.settle()
+            self._send(Acks(tuple(self._done), tuple(self._refused), self._decoder.taken))
+            self._done.clear()
+            self._refused.clear()
+
+    def _on_hello(self, hello: Hello, _: bytes) -> None:
+        if hello.version != messages.VERSION:
+            raise ProtocolError(f"wire version {hello.version} is not {messages.VERSION}")
+
+    def _on_open(self, request: OpenTree, _: bytes) -> None:
+        try:
+            store = open_tree(request, session=self._session, jail=self._jail)
+        except (OSError, ReplicatorError, LookupError) as error:
+            self._send(
+                messages.Opened(request.tree, -1, -1, str(error)[:500] or type(error).__name__)
+            )
+            return
+        old = self._stores.pop(request.tree, None)
+        if old is not None:
+            old.tree.close()
+        self._stores[request.tree] = store
+        self._send(messages.Opened(request.tree, *store.owner))
+
+    def _on_batch(self, batch: Batch, payload: bytes) -> None:
+        view = memoryview(payload)
+        for change in batch.changes:
+            if isinstance(change, PutFile):
+                content, view = view[: change.size], view[change.size :]
+                if len(content) != change.size:
+                    raise ProtocolError("a batch announces more content than it holds")
+                self._answer(change, partial(self._store(change.tree).put, change, content))
+            else:
+                self._answer(change, partial(self._apply, change))
+        if view:
+            raise ProtocolError("a batch holds more content than it announces")
+
+    def _apply(self, change: Change) -> None:
+        store = self._store(change.tree)
+        if isinstance(change, changes.MakeDirectory):
+            store.make_directory(change)
+        elif isinstance(change, changes.MakeSymlink):
+            store.make_symlink(change)
+        elif isinstance(change, changes.SetAttributes):
+            store.set_attributes(change)
+        elif isinstance(change, changes.Delete):
+            store.delete(change)
+        elif isinstance(change, changes.Move):
+            store.move(change)
+
+    def _answer(self, change: Change, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except (Refused, OSError, ReplicatorError) as error:
+            self._refuse(change.number, error)
+        else:
+            self._done.append(change.number)
+
+    def _refuse(self, number: int, error: Exception) -> None:
+        refusal = refusal_of(error)
+        self._refused.append((number, refusal.reason, refusal.detail[:500]))
+
+    def _on_begin(self, begin: BeginFile, _: bytes) -> None:
+        number = begin.put.number
+        if number in self._transfers or len(self._transfers) >= MAX_TRANSFERS:
+            raise ProtocolError("too many files begun, or one begun twice")
+        self._transfers[number] = None
+        try:
+            self._transfers[number] = Transfer(
+                self._store(begin.put.tree), begin.put, delta=begin.delta
+            )
+        except (Refused, OSError, ReplicatorError) as error:
+            self._refuse(number, error)
+
+    def _on_data(self, data: Data, payload: bytes) -> None:
+        if data.number not in self._transfers:
+            raise ProtocolError("data for a file that was not begun")
+        transfer = self._transfers[data.number]
+        if transfer is not None and data.cancel:
+            transfer.abort()
+            self._refuse(
+                data.number,
+                Refused(changes.DIGEST_MISMATCH, "the source changed while it was sent"),
+            )
+        elif (
+            transfer is not None
+        ):  # otherwise it was refused: what remains of it is read and dropped
+            self._transfers[data.number] = self._advance(transfer, data, payload)
+        if data.end or data.cancel:
+            del self._transfers[data.number]
+
+    def _advance(self, transfer: Transfer, data: Data, payload: bytes) -> Optional[Transfer]:
+        """Feed a transfer; return it, or None once it has been answered."""
+        try:
+            transfer.feed(data.pairs, payload)
+            if not data.end:
+                return transfer
+            transfer.finish()
+            self._done.append(data.number)
+        except (Refused, OSError, ReplicatorError) as error:
+            transfer.abort()
+            self._refuse(data.number, error)
+        return None
+
+    def _on_list(self, request: ListTree, _: bytes) -> None:
+        self._job = ListingJob(self._store(request.tree), request)
+
+    def _on_more(self, more: More, _: bytes) -> None:
+        if self._job is not None and self._job.job == more.job:
+            self._job.credit += more.credit
+            if more.credit == 0:
+                self._job = None
+
+    def _work_on_listing(self) -> None:
+        """List while nothing has arrived and the backend has room."""
+        while self._job is not None and self._job.credit > 0:
+            if select.select([self._source], [], [], 0)[0]:
+                return
+            listing = self._job.step()
+            if listing is not None:
+                if listing.end:
+                    self._job = None
+                self._send(listing)
+
+    def _store(self, tree: int) -> Store:
+        try:
+            return self._stores[tree]
+        except KeyError:
+            raise ProtocolError(f"tree {tree} is not open") from None
+
+    def _abort_transfers(self) -> None:
+        for transfer in self._transfers.values():
+            if transfer is not None:
+                transfer.abort()
+
+    def _send(self, message: messages.Message) -> None:
+        write_all(self._sink, memoryview(frames.encode(message.header())))

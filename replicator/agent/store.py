@@ -1,0 +1,317 @@
+"""The files of one tree on the frontend, changed so that a reader sees the old version or the new one.
+
+New content goes to a temporary dot-file in the directory of its target, gets its mode, owner and time, and takes the
+target's name in one rename. A temporary is held under flock for as long as its agent lives, so that the next agent can
+tell a stale one (its lock is free) from one in use, without trusting clocks or process ids.
+
+Putting and removing names changes the times of the directory that holds them. `settle` puts them back at the end of each
+frame; so a directory's time changes only when the backend says so, and the order in which things arrive does not matter.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+from contextlib import suppress
+from typing import Callable, NamedTuple, TypeVar
+
+from replicator.agent.refusals import Refused
+from replicator.files.confined import Confined
+from replicator.model import (
+    TEMPORARY_PREFIX,
+    TEMPORARY_SUFFIX,
+    is_below,
+    parent,
+    rebase,
+)
+from replicator.wire import changes
+from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
+
+T = TypeVar("T")
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_SIZE = 1 << 20
+_PLAIN_BITS = 0o1777
+
+
+class Owner(NamedTuple):
+    """Numeric ids for what we create; -1: leave it to whoever the agent runs as."""
+
+    uid: int = -1
+    gid: int = -1
+
+
+class Temporary(NamedTuple):
+    """A temporary file in its target's directory."""
+
+    fd: int
+    at: int
+    name: bytes
+
+
+class Store:
+    """One tree's files.
+
+    Args:
+        tree: the root.
+        owner: who owns what we create.
+        setid: keep setuid and setgid bits.
+        session: a name for this agent, unique on the host, for the names of temporaries.
+    """
+
+    def __init__(self, tree: Confined, owner: Owner, *, setid: bool, session: bytes) -> None:
+        self.tree = tree
+        self.owner = owner
+        self._bits = 0o7777 if setid else _PLAIN_BITS
+        self._session = session
+        self._count = 0
+        self._times: dict[bytes, int] = {}
+        self._modes: dict[bytes, int] = {}
+
+    def put(self, change: PutFile, content: memoryview) -> None:
+        """Make the path a file with this content.
+
+        Raises:
+            Refused, OSError: the path is as it was.
+        """
+        if hashlib.sha256(content).digest() != change.digest:
+            raise Refused(changes.DIGEST_MISMATCH)
+        temporary = self.begin(change.path)
+        try:
+            write_all(temporary.fd, content)
+            self.publish(change, temporary)
+        except BaseException:
+            self.discard(temporary)
+            raise
+
+    def begin(self, path: bytes) -> Temporary:
+        """Open a temporary file beside `path`; it ends in `publish` or `discard`."""
+        at = os.dup(self._changing(parent(path)))
+        try:
+            name = self._temporary_name()
+            fd = self._widened(at, parent(path), lambda: os.open(name, _CREATE, 0o600, dir_fd=at))
+        except BaseException:
+            os.close(at)
+            raise
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Temporary(fd, at, name)
+
+    def publish(self, change: PutFile, temporary: Temporary) -> None:
+        """Give a complete temporary its attributes and its name, and release it."""
+        fd, at, name = temporary
+        if self.owner.uid >= 0 or self.owner.gid >= 0:
+            os.fchown(fd, *self.owner)
+        os.fchmod(fd, change.mode & self._bits)  # after fchown, which clears setid bits
+        os.utime(fd, ns=(change.mtime_ns, change.mtime_ns))
+        self._take_name(at, name, change.path)
+        os.close(fd)
+        os.close(at)
+
+    def discard(self, temporary: Temporary) -> None:
+        """Remove a temporary that will not be published."""
+        with suppress(OSError):
+            os.unlink(temporary.name, dir_fd=temporary.at)
+        os.close(temporary.fd)
+        os.close(temporary.at)
+
+    def make_directory(self, change: MakeDirectory) -> None:
+        """Make the path a directory with these attributes; a file or symlink in its place goes."""
+        above = parent(change.path)
+        at, name = self._changing(above), _leaf(change.path)
+        try:
+            self._widened(at, above, lambda: os.mkdir(name, 0o700, dir_fd=at))
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=at)
+                os.mkdir(name, 0o700, dir_fd=at)
+        fd = self.tree.directory(change.path)
+        if self.owner.uid >= 0 or self.owner.gid >= 0:
+            os.fchown(fd, *self.owner)
+        self._modes.pop(change.path, None)
+        os.fchmod(fd, change.mode & self._bits)
+        self._times[change.path] = change.mtime_ns
+
+    def make_symlink(self, change: MakeSymlink) -> None:
+        """Make the path a symlink."""
+        above = parent(change.path)
+        at, name = self._changing(above), self._temporary_name()
+        self._widened(at, above, lambda: os.symlink(change.link, name, dir_fd=at))
+        try:
+            if self.owner.uid >= 0 or self.owner.gid >= 0:
+                os.chown(name, *self.owner, dir_fd=at, follow_symlinks=False)
+            times = (change.mtime_ns, change.mtime_ns)
+            os.utime(name, ns=times, dir_fd=at, follow_symlinks=False)
+            self._take_name(at, name, change.path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=at)
+            raise
+
+    def set_attributes(self, change: SetAttributes) -> None:
+        """Change mode, owner and time of a file that already has the right content."""
+        try:
+            fd = self.tree.open_file(change.path)
+        except OSError as error:
+            raise Refused(changes.BASE_MISMATCH, error.strerror or "") from error
+        try:
+            status = os.fstat(fd)
+            if status.st_size != change.size:
+                raise Refused(changes.BASE_MISMATCH, "another size")
+            if change.digest and digest_of(fd) != change.digest:
+                raise Refused(changes.BASE_MISMATCH, "another content")
+            if not change.digest and status.st_mtime_ns != change.old_mtime_ns:
+                raise Refused(changes.BASE_MISMATCH, "another time")
+            if self.owner.uid >= 0 or self.owner.gid >= 0:
+                os.fchown(fd, *self.owner)
+            os.fchmod(fd, change.mode & self._bits)
+            os.utime(fd, ns=(change.mtime_ns, change.mtime_ns))
+        finally:
+            os.close(fd)
+
+    def delete(self, change: Delete) -> None:
+        """Remove a file, a symlink or an empty directory; it is no error if nothing is there.
+
+        Raises:
+            Refused: NOT_EMPTY for a directory that holds something.
+        """
+        above = parent(change.path)
+        try:
+            at, name = self.tree.directory(above), _leaf(change.path)
+            status = os.stat(name, dir_fd=at, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        at = self._changing(above)
+        if stat.S_ISDIR(status.st_mode):
+            self._widened(at, above, lambda: os.rmdir(name, dir_fd=at))
+            self._forget(change.path)
+        else:
+            self._widened(at, above, lambda: os.unlink(name, dir_fd=at))
+
+    def move(self, change: Move) -> None:
+        """Rename a path, whatever it is, with all below it.
+
+        Raises:
+            Refused, OSError: VANISHED when it is not there, NOT_EMPTY or the like when the target is in the way.
+        """
+        from_fd = os.dup(self._changing(parent(change.path)))
+        try:
+            to_fd = self._changing(parent(change.target))
+            os.rename(
+                _leaf(change.path), _leaf(change.target), src_dir_fd=from_fd, dst_dir_fd=to_fd
+            )
+        finally:
+            os.close(from_fd)
+        self.tree.forget(change.path)
+        self._forget(change.target)
+        for held in (self._times, self._modes):
+            for path in [p for p in held if p == change.path or is_below(p, change.path)]:
+                held[rebase(path, change.path, change.target)] = held.pop(path)
+
+    def settle(self) -> None:
+        """Put back the times and modes of the directories that were changed, and drop held descriptors."""
+        for path, mode in self._modes.items():
+            with suppress(OSError):
+                os.fchmod(self.tree.directory(path), mode)
+        for path, mtime_ns in self._times.items():
+            with suppress(OSError):  # the directory is gone: nothing to put back
+                os.utime(self.tree.directory(path), ns=(mtime_ns, mtime_ns))
+        self._modes.clear()
+        self._times.clear()
+        self.tree.forget_all()
+
+    def _changing(self, directory: bytes) -> int:
+        """Return a descriptor of a directory whose names are about to change, made if it is missing."""
+        try:
+            fd = self.tree.directory(directory)
+        except FileNotFoundError:
+            fd = self._make_parents(directory)
+        if directory and directory not in self._times:
+            self._times[directory] = os.fstat(fd).st_mtime_ns
+        return fd
+
+    def _make_parents(self, directory: bytes) -> int:
+        if not directory:
+            raise Refused(changes.ROOT_GONE, "the target root was removed")
+        at = self._changing(parent(directory))
+        if os.fstat(self.tree.root_fd).st_nlink == 0:
+            raise Refused(changes.ROOT_GONE, "the target root was removed")
+        # Private until its own change arrives and says how open it shall be.
+        with suppress(FileExistsError):
+            os.mkdir(_leaf(directory), 0o700, dir_fd=at)
+        return self.tree.directory(directory)
+
+    def _widened(self, at: int, directory: bytes, act: Callable[[], T]) -> T:
+        """Do `act` in a directory; if its mode denies us, its owner, give us leave until `settle`."""
+        try:
+            return act()
+        except PermissionError:
+            status = os.fstat(at)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o300 == 0o300:
+                raise
+            self._modes.setdefault(directory, stat.S_IMODE(status.st_mode))
+            os.fchmod(at, stat.S_IMODE(status.st_mode) | 0o300)
+            return act()
+        except FileNotFoundError:
+            if os.fstat(self.tree.root_fd).st_nlink == 0:
+                raise Refused(changes.ROOT_GONE, "the target root was removed") from None
+            raise
+
+    def _take_name(self, at: int, temporary: bytes, path: bytes) -> None:
+        name = _leaf(path)
+        try:
+            os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+        except IsADirectoryError:
+            os.rmdir(name, dir_fd=at)
+            self._forget(path)
+            os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+
+    def _forget(self, path: bytes) -> None:
+        self.tree.forget(path)
+        for held in (self._times, self._modes):
+            for gone in [p for p in held if p == path or is_below(p, path)]:
+                del held[gone]
+
+    def _temporary_name(self) -> bytes:
+        self._count += 1
+        return b"%s%s-%d%s" % (TEMPORARY_PREFIX, self._session, self._count, TEMPORARY_SUFFIX)
+
+
+def _leaf(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2]
+
+
+def write_all(fd: int, data: memoryview) -> None:
+    """Write all of `data`; os.write may take less."""
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def digest_of(fd: int) -> bytes:
+    """Return the SHA-256 of a whole file."""
+    digest = hashlib.sha256()
+    offset = 0
+    while True:
+        piece = os.pread(fd, _READ_SIZE, offset)
+        if not piece:
+            return digest.digest()
+        digest.update(piece)
+        offset += len(piece)
+
+
+def sweep(at: int, name: bytes) -> None:
+    """Remove a temporary whose agent is gone; called with (descriptor of its directory, name).
+
+    A symlink cannot be locked; a temporary one exists for microseconds, so one that a listing meets is stale.
+    """
+    with suppress(OSError):
+        if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=at)
+            return
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(name, dir_fd=at)
+        finally:
+            os.close(fd)

@@ -1,0 +1,1 @@
+"""catalog: what each source tree holds, kept across restarts."""

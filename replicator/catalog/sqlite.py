@@ -1,0 +1,367 @@
+"""The catalogs of all trees in one SQLite file.
+
+An entry's key is its path as `model.key` writes it, so the primary key's order is the order of a walk, and all below a
+directory is one range of it. Writes go through one connection under a lock; each read takes an idle connection of its
+own, sees the last commit, and in WAL mode never waits for the writer.
+
+Nothing in here is precious: a file that is damaged, or of another schema, is moved aside and begun anew, which costs one
+reading of the sources. Damage that shows only later is noted in a file beside, and acted upon at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from replicator.errors import SourceError
+from replicator.model import FILE, Entry, Stamp, key
+from replicator.ports import Record
+
+SCHEMA = "1"
+
+_CREATE = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE trees (id INTEGER PRIMARY KEY, source BLOB NOT NULL UNIQUE, device, inode);
+CREATE TABLE entries (
+  tree INTEGER NOT NULL, key BLOB NOT NULL,
+  kind TEXT NOT NULL, mode INTEGER NOT NULL, size INTEGER NOT NULL, mtime, link BLOB NOT NULL, digest BLOB NOT NULL,
+  stamp_size INTEGER NOT NULL, stamp_mtime, stamp_ctime, stamp_inode,
+  firm INTEGER NOT NULL, problem TEXT NOT NULL,
+  PRIMARY KEY (tree, key)
+) WITHOUT ROWID;
+CREATE TABLE signatures (tree INTEGER NOT NULL, key BLOB NOT NULL, packed BLOB NOT NULL, PRIMARY KEY (tree, key));
+"""
+_PRAGMAS = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+PRAGMA busy_timeout = 5000;
+PRAGMA journal_size_limit = 67108864;
+PRAGMA cache_size = -8192;
+"""
+_COLUMNS = (
+    "key, kind, mode, size, mtime, link, digest,"
+    " stamp_size, stamp_mtime, stamp_ctime, stamp_inode, firm, problem"
+)
+_GET = f"SELECT {_COLUMNS} FROM entries WHERE tree = ? AND key = ?"  # noqa: S608  # constants only
+_SCAN = (
+    f"SELECT {_COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ?"  # noqa: S608
+    " ORDER BY key LIMIT ?"
+)
+_BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
+_COUNTS = "SELECT count(*), total(size) FROM entries WHERE tree = ?"
+_SIGNATURE = "SELECT packed FROM signatures WHERE tree = ? AND key = ?"
+_PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_SIGNATURE = "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?)"
+_FORGET = "DELETE FROM entries WHERE tree = ? AND key = ?"
+_FORGET_SIGNATURE = "DELETE FROM signatures WHERE tree = ? AND key = ?"
+_AT_OR_BELOW = "tree = ? AND (key = ? OR (key > ? AND key < ?))"
+_CLEAR = [f"DELETE FROM {table} WHERE {_AT_OR_BELOW}" for table in ("entries", "signatures")]  # noqa: S608
+_RELABEL = [
+    f"UPDATE {table} SET key = CAST(? || substr(key, ?) AS BLOB) WHERE {_AT_OR_BELOW}"  # noqa: S608
+    for table in ("entries", "signatures")
+]
+
+_PAST_ALL = b"\xff" * 256
+"""Sorts after every key: a name has at most 255 bytes."""
+
+_ASIDE = b"\0"
+"""A key that no path has: where a subtree waits while its new place is cleared."""
+
+_DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+
+
+class CatalogStore:
+    """One file with the catalogs of all trees.
+
+    Attributes:
+        multiplier: odd 32-bit number made once for each catalog; keys the weak block sums.
+        rebuilt: why the catalog was begun anew; empty if it was not (nor when there was none).
+    """
+
+    def __init__(self, path: Path, rebuilt: str) -> None:
+        self.rebuilt = rebuilt
+        self._path = path
+        self._lock = threading.RLock()
+        self._closed = False
+        self._idle: list[sqlite3.Connection] = []
+        self._writer = self._connect()
+        try:
+            self.multiplier = self._prepare()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path) -> CatalogStore:
+        """Open the file `path`, which is made if missing, readable by its owner alone.
+
+        Raises:
+            SourceError: it cannot be made, read or written.
+        """
+        path = Path(path)
+        try:
+            if _suspect(path).exists():
+                reason = "damage was found in it while it was in use"
+            else:
+                try:
+                    return cls(path, "")
+                except sqlite3.DatabaseError as error:
+                    if not _is_damage(error):
+                        raise
+                    reason = str(error)
+            moved = _move_aside(path)
+            return cls(path, f"{path}: {reason}; it was moved to {moved}")
+        except (OSError, sqlite3.Error) as error:
+            raise SourceError(f"The catalog {path} cannot be opened: {error}.") from error
+
+    def tree(self, source: bytes) -> SqliteCatalog:
+        """Return the catalog of the tree whose root is `source`."""
+        with self.writing() as db:
+            db.execute("INSERT OR IGNORE INTO trees (source) VALUES (?)", (source,))
+            number = db.execute("SELECT id FROM trees WHERE source = ?", (source,)).fetchone()[0]
+        return SqliteCatalog(self, number)
+
+    def close(self) -> None:
+        """Release the file; what is used afterwards raises SourceError."""
+        with self._lock:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
+            self._writer.close()  # the last to go: it folds the WAL into the file
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction of the only writer; undone if the block fails.
+
+        Raises:
+            SourceError: the file cannot be written (full disk, damage).
+        """
+        with self._lock, self._told():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:  # SQLite itself rolls back on a full disk
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for reads, nobody else's for as long as the block lasts.
+
+        Raises:
+            SourceError: the file cannot be read.
+        """
+        with self._told():
+            try:
+                db = self._idle.pop()
+            except IndexError:
+                db = self._connect()
+            try:
+                yield db
+            finally:
+                if self._closed:
+                    db.close()
+                else:
+                    self._idle.append(db)
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._closed:
+            raise sqlite3.ProgrammingError("it is closed")
+        # SQLite gives -wal and -shm the permissions of the file itself.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._path.chmod(0o600)
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            db.executescript(_PRAGMAS)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _prepare(self) -> int:
+        """Make the tables in a new file, and return the multiplier."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        if not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in filter(str.strip, _CREATE.split(";")):
+                self._writer.execute(statement)
+            made = [("schema", SCHEMA), ("multiplier", str(secrets.randbits(32) | 1))]
+            self._writer.executemany("INSERT INTO meta VALUES (?, ?)", made)
+        self._writer.execute("COMMIT")
+        try:
+            meta = dict(self._writer.execute("SELECT name, value FROM meta"))
+        except sqlite3.OperationalError as error:
+            raise _OtherSchema("it is not a catalog") from error
+        if meta.get("schema") != SCHEMA:
+            raise _OtherSchema(f"its schema is {meta.get('schema')}, not {SCHEMA}")
+        return int(meta["multiplier"])
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            advice = ""
+            if _is_damage(error):
+                _suspect(self._path).touch(0o600)
+                advice = " Restart the daemon: it will begin a new one, and read the sources once."
+            raise SourceError(
+                f"The catalog {self._path} cannot be used: {error}.{advice}"
+            ) from error
+
+
+class _OtherSchema(sqlite3.DatabaseError):
+    """The file is no catalog of ours, or of another version."""
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return isinstance(error, _OtherSchema) or code & 0xFF in _DAMAGED
+
+
+def _suspect(path: Path) -> Path:
+    return path.with_name(path.name + ".suspect")
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename the file, and what belongs to it, to the first free `<name>.broken-N`."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.broken-{number}")).exists():
+        number += 1
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(target.with_name(target.name + suffix))
+    _suspect(path).unlink(missing_ok=True)
+    return target
+
+
+class SqliteCatalog:
+    """One tree's catalog; see `ports.Catalog`. Every call may raise SourceError when the file fails.
+
+    Args:
+        store: the file.
+        number: the tree's row.
+    """
+
+    def __init__(self, store: CatalogStore, number: int) -> None:
+        self._store = store
+        self._tree = number
+
+    def get(self, paths: Sequence[bytes]) -> dict[bytes, Record]:
+        """Return the records of those of `paths` that exist."""
+        with self._store.reading() as db:
+            rows = [db.execute(_GET, (self._tree, key(path))).fetchone() for path in paths]
+        return {record.path: record for record in map(_record, filter(None, rows))}
+
+    def scan(self, after: bytes | None, until: bytes | None, limit: int) -> list[Record]:
+        """Return at most `limit` records in key order, with `after` < path <= `until` (None: no bound)."""
+        low = b"" if after is None else key(after) + b"\0"  # the very next key
+        high = _PAST_ALL if until is None else key(until)
+        with self._store.reading() as db:
+            return list(map(_record, db.execute(_SCAN, (self._tree, low, high, limit))))
+
+    def below(self, directory: bytes) -> list[bytes]:
+        """Return the paths strictly below `directory`, in key order."""
+        with self._store.reading() as db:
+            rows = db.execute(_BELOW, (self._tree, *_range(key(directory))))
+            return [_path(row[0]) for row in rows]
+
+    def apply(
+        self,
+        records: Sequence[Record],
+        gone: Sequence[bytes],
+        signatures: Mapping[bytes, bytes | None],
+    ) -> None:
+        """Store records and forget paths, in one transaction; see `ports.Catalog`."""
+        if not (records or gone or signatures):
+            return
+        lost = [(self._tree, key(path)) for path in gone]
+        stale = [(self._tree, key(record.path)) for record in records if record.entry.kind != FILE]
+        stale += ((self._tree, key(path)) for path, packed in signatures.items() if packed is None)
+        kept = [(self._tree, key(path), packed) for path, packed in signatures.items() if packed]
+        with self._store.writing() as db:
+            db.executemany(_FORGET, lost)
+            db.executemany(_PUT, self._rows(records))
+            db.executemany(_FORGET_SIGNATURE, lost + stale)
+            db.executemany(_PUT_SIGNATURE, kept)
+
+    def move(self, source: bytes, target: bytes) -> None:
+        """Relabel `source` and all below it as `target`; what was known at or below `target` is forgotten."""
+        if source == target:
+            return
+        with self._store.writing() as db:
+            self._relabel(db, key(source), _ASIDE)
+            for clear in _CLEAR:
+                db.execute(clear, (self._tree, key(target), *_range(key(target))))
+            self._relabel(db, _ASIDE, key(target))
+
+    def signature(self, path: bytes) -> bytes | None:
+        """Return the packed signature of the file's recorded version, if one is kept."""
+        with self._store.reading() as db:
+            row = db.execute(_SIGNATURE, (self._tree, key(path))).fetchone()
+        return row[0] if row else None
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many records there are, and the bytes of all files."""
+        with self._store.reading() as db:
+            entries, size = db.execute(_COUNTS, (self._tree,)).fetchone()
+        return entries, int(size)
+
+    def root_identity(self) -> tuple[int, int] | None:
+        """Return (device, inode) of the source root that this catalog describes; None when it is new."""
+        with self._store.reading() as db:
+            row = db.execute(
+                "SELECT device, inode FROM trees WHERE id = ?", (self._tree,)
+            ).fetchone()
+        return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
+
+    def set_root_identity(self, identity: tuple[int, int]) -> None:
+        """Remember which directory this catalog describes."""
+        device, inode = map(_number, identity)
+        with self._store.writing() as db:
+            db.execute(
+                "UPDATE trees SET device = ?, inode = ? WHERE id = ?", (device, inode, self._tree)
+            )
+
+    def _rows(self, records: Iterable[Record]) -> Iterator[tuple[object, ...]]:
+        for path, entry, stamp, firm, problem in records:
+            kind, mode, size, mtime, link, digest = entry
+            yield (
+                *(self._tree, key(path), kind, mode, size, _number(mtime), link, digest),
+                *(stamp.size, _number(stamp.mtime_ns), _number(stamp.ctime_ns)),
+                *(_number(stamp.inode), firm, problem),
+            )
+
+    def _relabel(self, db: sqlite3.Connection, source: bytes, target: bytes) -> None:
+        for relabel in _RELABEL:
+            place = (self._tree, source, *_range(source))
+            db.execute(relabel, (target, len(source) + 1, *place))
+
+
+def _range(directory: bytes) -> tuple[bytes, bytes]:
+    """Return the two keys between which everything below a directory lies."""
+    return (directory + b"\0", directory + b"\1") if directory else (b"", _PAST_ALL)
+
+
+def _number(number: int) -> int | str:
+    """Write an integer as SQLite can keep it: as text beyond 64 bits (dates after 2262, inodes with the top bit set)."""
+    return number if -(1 << 63) <= number < 1 << 63 else str(number)
+
+
+def _path(stored: bytes) -> bytes:
+    return stored.replace(b"\0", b"/")
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    stored, kind, mode, size, mtime, link, digest = row[:7]
+    stamp = Stamp(row[7], int(row[8]), int(row[9]), int(row[10]))
+    entry = Entry(kind, mode, size, int(mtime), link, digest)
+    return Record(_path(stored), entry, stamp, bool(row[11]), row[12])

@@ -1,0 +1,197 @@
+"""Examine a backend before it is trusted: each finding says what is, why it matters, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from replicator import app
+from replicator.config import Config, TreeSettings
+from replicator.core.filters import Filter
+from replicator.engine.link import Link
+from replicator.errors import ReplicatorError, SourceError, TransportError
+from replicator.model import DIRECTORY, ROOT, Unlisted, printable
+from replicator.ports import Address
+from replicator.source.tree import SourceTree
+from replicator.transport.ssh import SSHConnector
+from replicator.wire.messages import OpenTree
+
+PARALLEL = 10
+"""Frontends that are tried at a time."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a check-up; `level` is `ok`, `warn` or `fail`, `frontend` says that it is about a frontend alone."""
+
+    level: str
+    subject: str
+    what: str
+    why: str = ""
+    fix: str = ""
+    frontend: bool = False
+
+
+async def examine(config: Config) -> list[Finding]:
+    """Return what was found, in the order in which a person would fix it. Nothing is changed anywhere."""
+    findings = list(_examine_identity(config))
+    findings += _examine_state(Path(config.state.directory))
+    directories = 0
+    for tree in config.tree:
+        found, count = await asyncio.to_thread(_examine_tree, tree)
+        findings += found
+        directories += count
+    findings += _examine_watches(directories)
+    connector = SSHConnector(config.ssh)
+    places = asyncio.Semaphore(PARALLEL)
+
+    async def one(address: Address) -> Finding:
+        async with places:
+            return await _examine_frontend(connector, address, config)
+
+    addresses = app.frontends_of(config)
+    if not addresses:
+        findings.append(
+            Finding(
+                "warn", "discovery", "no frontends are named", "nothing will be sent to anybody"
+            )
+        )
+    findings += await asyncio.gather(*map(one, addresses))
+    return findings
+
+
+def _examine_identity(config: Config) -> Iterator[Finding]:
+    identity = config.ssh.identity
+    if not identity:
+        return
+    try:
+        mode = Path(identity).stat().st_mode
+    except OSError as error:
+        yield Finding(
+            "fail", "ssh.identity", f"{identity}: {error.strerror}", "no frontend can be logged in to",
+            f"ssh-keygen -t ed25519 -N '' -f {identity}",
+        )  # fmt: skip
+        return
+    if mode & 0o077:
+        yield Finding(
+            "warn", "ssh.identity", f"{identity} can be read by others (mode {stat.S_IMODE(mode):o})",
+            "whoever reads it can write to every frontend", f"chmod 600 {identity}",
+        )  # fmt: skip
+    else:
+        yield Finding("ok", "ssh.identity", identity)
+    if not os.access(config.ssh.known_hosts, os.R_OK):
+        yield Finding(
+            "fail", "ssh.known_hosts", f"{config.ssh.known_hosts} cannot be read",
+            "a host that cannot be recognised is never talked to",
+            f"ssh-keyscan -p {config.ssh.port} HOST >> {config.ssh.known_hosts}  (and compare the fingerprint by another way)",
+        )  # fmt: skip
+
+
+def _examine_state(directory: Path) -> Iterator[Finding]:
+    parent = next(p for p in (directory, *directory.parents) if p.exists())
+    if not os.access(parent, os.W_OK):
+        yield Finding(
+            "fail", "state.directory", f"{directory} cannot be written", "catalog, lock and control socket live there",
+            f"install -d -m 700 -o {pwd.getpwuid(os.geteuid()).pw_name} {directory}",
+        )  # fmt: skip
+    elif directory.exists() and directory.stat().st_mode & 0o077:
+        yield Finding(
+            "warn", "state.directory", f"{directory} can be opened by others",
+            "it tells every name in the trees", f"chmod 700 {directory}",
+        )  # fmt: skip
+    else:
+        yield Finding("ok", "state.directory", str(directory))
+
+
+def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
+    subject = f"tree {settings.source}"
+    try:
+        source = SourceTree(
+            os.fsencode(settings.source), filter=Filter(settings.exclude), multiplier=1
+        )
+    except SourceError as error:
+        return [Finding("fail", subject, str(error), "its files are not replicated")], 0
+    files = directories = size = 0
+    unlisted: list[Unlisted] = []
+    for seen in source.walk(ROOT):
+        if isinstance(seen, Unlisted):
+            unlisted.append(seen)
+        else:
+            directories += seen.entry.kind == DIRECTORY
+            files += seen.entry.kind != DIRECTORY
+            size += seen.entry.size
+    findings = [
+        Finding(
+            "ok",
+            subject,
+            f"{files} files, {directories} directories, {size / 1e6:.1f} MB -> {settings.target}",
+        )
+    ]
+    findings += [
+        Finding(
+            "warn", f"{subject}/{printable(path)}", reason, "what lies below is neither sent nor deleted",
+            f"setfacl -R -m u:{pwd.getpwuid(os.geteuid()).pw_name}:rX {settings.source}",
+        )
+        for path, reason in unlisted[:10]
+    ]  # fmt: skip
+    return findings, directories + 1
+
+
+def _examine_watches(directories: int) -> Iterator[Finding]:
+    for name, needed, why in (
+        (
+            "max_user_watches",
+            directories * 2 + 1024,
+            "directories beyond it are only looked at now and then",
+        ),
+        ("max_queued_events", 16384, "when the queue overflows the whole tree is walked"),
+        ("max_user_instances", 16, "without an instance nothing can be watched"),
+    ):
+        try:
+            limit = int(Path("/proc/sys/fs/inotify", name).read_text())
+        except (OSError, ValueError):
+            continue
+        if limit < needed:
+            fix = f"echo fs.inotify.{name}={needed} > /etc/sysctl.d/60-replicator.conf && sysctl --system"
+            yield Finding(
+                "warn", f"fs.inotify.{name}", f"{limit}, and {needed} would be safe", why, fix
+            )
+        else:
+            yield Finding("ok", f"fs.inotify.{name}", str(limit))
+
+
+async def _examine_frontend(connector: SSHConnector, address: Address, config: Config) -> Finding:
+    subject = f"frontend {address}"
+    try:
+        channel = await connector.connect(address)
+    except TransportError as error:
+        return Finding(
+            "fail",
+            subject,
+            str(error),
+            "it gets no files; it is tried again by itself",
+            frontend=True,
+        )
+    link = Link(channel, lambda *_: None, lambda: None)
+    receiver = asyncio.get_running_loop().create_task(link.receive())
+    try:
+        async with asyncio.timeout(config.ssh.connect_timeout):
+            await link.greet()
+            for number, tree in enumerate(config.tree, 1):
+                target = os.fsencode(tree.target or tree.source)
+                await link.open_tree(OpenTree(number, target, tree.owner, tree.setid))
+    except (ReplicatorError, TimeoutError) as error:
+        return Finding(
+            "fail", subject, str(error) or "no answer in time", "it gets no files", frontend=True
+        )
+    else:
+        return Finding("ok", subject, link.about, frontend=True)
+    finally:
+        receiver.cancel()
+        await asyncio.gather(receiver, return_exceptions=True)
+        await channel.close()

@@ -1,0 +1,73 @@
+"""`replicator bootstrap HOST`: fill one frontend now."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from replicator import app
+from replicator.cli.common import (
+    ask_daemon,
+    config_option,
+    load_config,
+    request_for,
+    run,
+    size_text,
+)
+from replicator.cli.progress import show_bootstrap
+from replicator.config import Config
+from replicator.errors import ReplicatorError
+
+
+@click.command()
+@click.argument("host")
+@config_option
+@click.pass_context
+def bootstrap(context: click.Context, host: str, config: str) -> None:
+    """Fill HOST now; asks the running daemon (front of the queue), or does it alone if there is none.
+
+    HOST need not be named by discovery. Exits 0 when it is up to date, 1 when it is not.
+    """
+    settings = load_config(config)
+    request = {"command": "bootstrap", **request_for(host)}
+    answer = ask_daemon(settings, request, patience=None)
+    row = show_bootstrap(answer if answer is not None else _alone(settings, request))
+    progress = row["progress"]
+    click.echo(
+        f"{row['host']}: {progress['files_done']} files, {size_text(progress['bytes_done'])}"
+        f" in {progress['seconds'] or 0:.2f} s; {row['dirty']} paths still owed"
+    )
+    for problem in row["problems"]:
+        click.echo(f"{row['host']}: {problem['path']}: {problem['reason']}", err=True)
+    context.exit(1 if row["problems"] else 0)
+
+
+def _alone(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Do the work in this process, on a thread of its own, and yield its rows as the daemon would."""
+    rows: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
+
+    async def work() -> None:
+        async with app.alone(config) as service:
+            async for row in service.handle(request):
+                rows.put(row)
+
+    def thread() -> None:
+        try:
+            run(work())
+            rows.put(None)
+        except (ReplicatorError, asyncio.CancelledError) as error:
+            rows.put(error)
+        except BaseException as error:
+            rows.put(error)
+            raise
+
+    threading.Thread(target=thread, daemon=True).start()
+    while (row := rows.get()) is not None:
+        if isinstance(row, BaseException):
+            raise row
+        yield row

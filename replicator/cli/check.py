@@ -1,0 +1,38 @@
+"""`replicator check`: what works, and what to fix."""
+
+from __future__ import annotations
+
+import click
+
+from replicator.checkup import Finding, examine
+from replicator.cli.common import config_option, load_config, run
+
+_MARKS = {"ok": click.style("ok   ", fg="green"), "warn": click.style("warn ", fg="yellow")}
+_FAIL = click.style("FAIL ", fg="red")
+
+
+@click.command()
+@config_option
+@click.pass_context
+def check(context: click.Context, config: str) -> None:
+    """Look at config, sources, inotify limits, state directory, and SSH and agent of every frontend.
+
+    Changes nothing. Says for each finding what is wrong, why it matters, and the command that fixes it. Exits 0 when all
+    is well, 1 when the backend cannot work, 3 when only some frontends fail.
+    """
+    settings = load_config(config)
+    findings = run(examine(settings))
+    for finding in findings:
+        _print(finding)
+    failed = [finding for finding in findings if finding.level == "fail"]
+    if not failed:
+        context.exit(0)
+    context.exit(3 if all(finding.frontend for finding in failed) else 1)
+
+
+def _print(finding: Finding) -> None:
+    click.echo(f"{_MARKS.get(finding.level, _FAIL)} {finding.subject}: {finding.what}")
+    if finding.why:
+        click.echo(f"      why it matters: {finding.why}")
+    if finding.fix:
+        click.echo(f"      to fix it:      {finding.fix}")

@@ -1,0 +1,100 @@
+"""What several commands need: the --config option, a loop, and a word with the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import click
+import uvloop
+
+from replicator import app
+from replicator.config import Config, load, parse_address
+from replicator.control import client
+from replicator.errors import ControlError
+from replicator.telemetry import logs
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_CONFIG = "/etc/replicator/replicator.toml"
+
+
+def config_option(function: F) -> F:
+    """Add `--config FILE`, given to the function as the path `config`."""
+    option = click.option(
+        "--config",
+        type=click.Path(dir_okay=False),
+        default=DEFAULT_CONFIG,
+        envvar="REPLICATOR_CONFIG",
+        show_default=True,
+        help="The configuration file.",
+    )
+    return option(function)
+
+
+def load_config(path: str) -> Config:
+    """Read the configuration, and log as it says.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    config = load(path)
+    logs.configure(config.log.level, config.log.format)
+    return config
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the fast loop, or (REPLICATOR_LOOP=asyncio) on the plain one, for debugging."""
+    factory = None if os.environ.get("REPLICATOR_LOOP") == "asyncio" else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+def request_for(host: str) -> dict[str, Any]:
+    """Return the request fields that name a frontend.
+
+    Raises:
+        ConfigError: if it is no address.
+    """
+    user, name, port = parse_address("HOST", host)
+    return {"host": name, "user": user, "port": port}
+
+
+def ask_daemon(
+    config: Config, request: dict[str, Any], *, patience: float | None = 30.0
+) -> Iterator[dict[str, Any]] | None:
+    """Return the daemon's answer, line by line; None if no daemon runs.
+
+    Raises:
+        ControlError: the socket is there but not for us.
+    """
+    answer = client.ask(app.control_socket(config), request, patience=patience)
+    try:
+        first = next(answer, None)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except PermissionError:
+        raise ControlError(
+            f"{app.control_socket(config)}: permission denied; run this as the user of the daemon"
+        ) from None
+    return _chain(first, answer)
+
+
+def _chain(
+    first: dict[str, Any] | None, rest: Iterator[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    if first is not None:
+        yield first
+        yield from rest
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes for a person: `1.4 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

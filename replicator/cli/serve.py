@@ -1,0 +1,16 @@
+"""`replicator serve`: the daemon."""
+
+from __future__ import annotations
+
+import click
+
+from replicator import app
+from replicator.cli.common import config_option, load_config, run
+
+
+@click.command()
+@config_option
+def serve(config: str) -> None:
+    """Replicate until SIGTERM (drains, at most 10 s, and exits 0); SIGHUP reloads the configuration."""
+    settings = load_config(config)
+    run(app.serve(settings, lambda: load_config(config)))

@@ -1,0 +1,95 @@
+"""`replicator status`: what the daemon knows."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from replicator.cli.common import ask_daemon, config_option, load_config, size_text
+from replicator.config import Config
+from replicator.errors import ControlError
+
+FAILING = ("retrying", "halted")
+
+
+@click.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--watch", is_flag=True, help="Show it again every second, until interrupted.")
+@click.pass_context
+def status(context: click.Context, config: str, *, as_json: bool, watch: bool) -> None:
+    """Show every frontend's state, dirty count, lag, queue position, progress and last error.
+
+    Exits 0 when all is well, 3 when some frontend is retrying or halted, 1 when no daemon runs.
+    """
+    settings = load_config(config)
+    answer = _ask(settings)
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    elif watch:
+        with Live(_tables(answer), refresh_per_second=4) as live:
+            while True:
+                time.sleep(1)
+                live.update(_tables(_ask(settings)))
+    else:
+        Console().print(_tables(answer))
+    failing = any(row["state"] in FAILING for row in answer["frontends"])
+    context.exit(3 if failing else 0)
+
+
+def _ask(config: Config) -> dict[str, Any]:
+    lines = ask_daemon(config, {"command": "status"})
+    answer = next(lines, None) if lines is not None else None
+    if answer is None:
+        raise ControlError(
+            f"no daemon runs on {config.state.directory}: start it with `replicator serve`"
+        )
+    return answer
+
+
+def _tables(answer: dict[str, Any]) -> Table:
+    outer = Table.grid(padding=(1, 0))
+    trees = Table("tree", "state", "entries", "size", "pending", "problems")
+    for row in answer["trees"]:
+        problems = "\n".join([*row["problems"], *(f"unreadable: {p}" for p in row["unreadable"])])
+        trees.add_row(
+            row["source"],
+            row["state"],
+            str(row["entries"]),
+            size_text(row["bytes"]),
+            str(row["pending"]),
+            problems,
+        )
+    frontends = Table(
+        "frontend",
+        "state",
+        "dirty",
+        "lag",
+        "queue",
+        "files sent",
+        "bytes sent",
+        "progress",
+        "last error",
+    )
+    for row in answer["frontends"]:
+        progress = row["progress"]
+        frontends.add_row(
+            f"{row['host']}:{row['port']}" if row["port"] else row["host"],
+            row["state"],
+            str(row["dirty"]),
+            f"{row['lag_seconds']:.1f} s",
+            str(row["queue_position"] or ""),
+            str(row["files_sent"]),
+            size_text(row["bytes_sent"]),
+            f"{progress['files_done']}/{progress['files_total']}",
+            row["last_error"],
+        )
+    outer.add_row(trees)
+    outer.add_row(frontends)
+    return outer

@@ -1,0 +1,44 @@
+"""The command line's side of the control socket; blocking."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from replicator.errors import ControlError
+
+
+def ask(
+    path: Path, request: dict[str, Any], *, patience: float | None = 30.0
+) -> Iterator[dict[str, Any]]:
+    """Send a request to the daemon and yield its answer, line by line.
+
+    Args:
+        path: of the socket.
+        request: has a `command`.
+        patience: seconds to wait for each line; None: for ever.
+
+    Raises:
+        FileNotFoundError, ConnectionRefusedError: no daemon runs on this state directory.
+        ControlError: the daemon refused, or went away.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(patience)
+        connection.connect(str(path))
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile("rb") as lines:
+            try:
+                for line in lines:
+                    answer = json.loads(line)
+                    if "error" in answer and len(answer) == 1:
+                        raise ControlError(answer["error"])
+                    yield answer
+            except TimeoutError:
+                raise ControlError(
+                    f"the daemon has not answered for {patience:g} seconds"
+                ) from None
+            except (ConnectionError, ValueError):
+                raise ControlError("the daemon went away in the middle of its answer") from None

@@ -1,0 +1,74 @@
+"""The daemon's side of the control socket: one request, any number of answer lines, then the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from replicator.errors import ReplicatorError
+
+Handler = Callable[[dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
+
+MAX_REQUEST = 64 << 10
+
+
+@asynccontextmanager
+async def serve(path: Path, handler: Handler) -> AsyncIterator[None]:
+    """Listen on a socket that only this user can open; a stale one is replaced (the caller holds the daemon's lock).
+
+    Args:
+        path: of the socket.
+        handler: yields the answer to a request; a ReplicatorError becomes the last line.
+    """
+    _remove(path)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await _answer(reader, writer, handler)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    mask = os.umask(0o177)
+    try:
+        server = await asyncio.start_unix_server(connected, path, limit=MAX_REQUEST)
+    finally:
+        os.umask(mask)
+    try:
+        yield
+    finally:
+        server.close()
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.unlink()
+
+
+async def _answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler
+) -> None:
+    try:
+        request = json.loads(await reader.readline())
+        if not isinstance(request, dict):
+            raise ValueError  # noqa: TRY004, TRY301  # one answer for all that is no request
+    except ValueError:
+        await _say(writer, {"error": "expected one JSON object on a line"})
+        return
+    try:
+        async with aclosing(handler(request)) as lines:  # who hangs up ends what he asked for
+            async for line in lines:
+                await _say(writer, line)
+    except ReplicatorError as error:
+        await _say(writer, {"error": str(error)})
+
+
+async def _say(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:
+    writer.write(json.dumps(line).encode() + b"\n")
+    await writer.drain()

@@ -1,0 +1,191 @@
+"""What is wanted when, by path.
+
+A slot holds when a path is wanted next, and what is remembered of it after it was handed out (so that it is not handed out
+again at once). Everything costs O(log n) or less: dues and fading memories are heaps whose stale entries are skipped when
+they surface, and what is wanted below a directory is found through an index of children, not by a scan.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+
+from replicator.model import parent
+
+
+class Slot:
+    """One path.
+
+    Attributes:
+        due: when it is wanted, in seconds; None when it is not.
+        queued: the time of its live entry in the heap; infinite when there is none.
+        since: when it was first seen being written, and not handed out whole since; None when it is not.
+        tries: how often reading it failed in a row.
+        fresh: something happened to it since it was handed out.
+        handed: when it was last handed out; minus infinity when that is long ago.
+        cooldown: seconds from one handing out to the next.
+    """
+
+    __slots__ = ("cooldown", "due", "fresh", "handed", "queued", "since", "tries")
+
+    def __init__(self, cooldown: float) -> None:
+        self.due: float | None = None
+        self.queued = math.inf
+        self.since: float | None = None
+        self.tries = 0
+        self.fresh = False
+        self.handed = -math.inf
+        self.cooldown = cooldown
+
+    @property
+    def rested(self) -> float:
+        """When the path may be handed out again, in seconds."""
+        return self.handed + self.cooldown
+
+    @property
+    def faded(self) -> float:
+        """When the path counts as quiet, and its cooldown starts small again, in seconds."""
+        return self.handed + 2 * self.cooldown
+
+
+class Agenda:
+    """Slots by path.
+
+    Args:
+        cooldown: what a new slot's cooldown is, in seconds.
+    """
+
+    SLACK = 4
+    """Heap entries per slot before the stale ones are cleared out: a path that is written and closed in turns leaves two."""
+
+    def __init__(self, cooldown: float) -> None:
+        self.pending = 0
+        self._cooldown = cooldown
+        self._slots: dict[bytes, Slot] = {}
+        self._dues: list[tuple[float, bytes]] = []
+        self._fading: list[tuple[float, bytes]] = []
+        self._children: dict[bytes, set[bytes]] = {}
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def get(self, path: bytes) -> Slot | None:
+        """Return the slot of a path, if it has one."""
+        return self._slots.get(path)
+
+    def slot(self, path: bytes) -> Slot:
+        """Return the slot of a path, a new one if it has none."""
+        slot = self._slots.get(path)
+        if slot is None:
+            slot = self._slots[path] = Slot(self._cooldown)
+        return slot
+
+    def is_pending(self, path: bytes) -> bool:
+        """Return True if the path is wanted."""
+        slot = self._slots.get(path)
+        return slot is not None and slot.due is not None
+
+    def want(self, path: bytes, due: float) -> None:
+        """Want a path at `due`, instead of whenever it was wanted before."""
+        slot = self.slot(path)
+        if slot.due is None:
+            self.pending += 1
+            self._link(path)
+        slot.due = due
+        if due < slot.queued:
+            self._queue(path, slot)
+
+    def want_by(self, path: bytes, due: float) -> None:
+        """Want a path at `due`, or earlier if it was wanted earlier already."""
+        slot = self.slot(path)
+        self.want(path, due if slot.due is None else min(slot.due, due))
+
+    def cancel(self, path: bytes) -> None:
+        """Want a path no more; its history is kept while it is of use."""
+        slot = self._slots.get(path)
+        if slot is None or slot.due is None:
+            return
+        slot.due = None
+        slot.queued = math.inf
+        self.pending -= 1
+        self._unlink(path)
+        if slot.handed == -math.inf:
+            del self._slots[path]
+        else:
+            heapq.heappush(self._fading, (slot.faded, path))
+
+    def below(self, path: bytes) -> Iterator[bytes]:
+        """Yield the wanted paths at and below `path`; nothing may be changed meanwhile."""
+        stack = [path]
+        while stack:
+            at = stack.pop()
+            if self.is_pending(at):
+                yield at
+            stack.extend(self._children.get(at, ()))
+
+    def take(self, now: float) -> Iterator[tuple[bytes, Slot]]:
+        """Yield what is due, earliest first, and want it no more. The caller notes in the slot that it was handed out."""
+        while self._dues and self._dues[0][0] <= now:
+            queued, path = heapq.heappop(self._dues)
+            slot = self._slots.get(path)
+            if slot is None or slot.due is None or slot.queued != queued:
+                continue
+            slot.queued = math.inf
+            if slot.due > now:  # it was put off after it had been queued
+                self._queue(path, slot)
+                continue
+            yield path, slot
+            self.cancel(path)
+        self._fade(now)
+
+    def next_due(self) -> float | None:
+        """Return when something is due, in seconds; at times too early, never too late."""
+        while self._dues:
+            queued, path = self._dues[0]
+            slot = self._slots.get(path)
+            if slot is not None and slot.due is not None and slot.queued == queued:
+                return queued
+            heapq.heappop(self._dues)
+        return None
+
+    def forget_history(self) -> None:
+        """Keep only what is wanted."""
+        self._slots = {p: s for p, s in self._slots.items() if s.due is not None}
+        self._fading.clear()
+
+    def _fade(self, now: float) -> None:
+        while self._fading and self._fading[0][0] <= now:
+            path = heapq.heappop(self._fading)[1]
+            slot = self._slots.get(path)
+            if slot is not None and slot.due is None and slot.faded <= now:
+                del self._slots[path]
+
+    def _queue(self, path: bytes, slot: Slot) -> None:
+        assert slot.due is not None  # noqa: S101  # what callers have just set
+        slot.queued = slot.due
+        heapq.heappush(self._dues, (slot.due, path))
+        if len(self._dues) > self.SLACK * (self.pending + 256):
+            wanted = ((p, s) for p, s in self._slots.items() if s.due is not None)
+            self._dues = [(s.queued, p) for p, s in wanted if s.queued < math.inf]
+            heapq.heapify(self._dues)
+
+    def _link(self, path: bytes) -> None:
+        while path:
+            above = parent(path)
+            siblings = self._children.get(above)
+            if siblings is not None:
+                siblings.add(path)
+                return
+            self._children[above] = {path}
+            path = above
+
+    def _unlink(self, path: bytes) -> None:
+        while path and path not in self._children and not self.is_pending(path):
+            above = parent(path)
+            siblings = self._children[above]
+            siblings.discard(path)
+            if siblings:
+                return
+            del self._children[above]
+            path = above

@@ -1,0 +1,252 @@
+"""What one frontend is owed: the set of paths that it does not provably hold in their current version.
+
+Level-triggered: a path is in the set or it is not; how often it changed meanwhile does not matter. Each marking gives the
+path a new generation. What is sent carries the generation it was read under, and its acknowledgement clears the path only
+if the generation is still that one: a path that changed again while its last version was under way stays dirty.
+
+A path moves between three states. *Waiting*: to be read and sent; urgent (live) ones before bulk ones, each in the order of
+marking. *Sent*: read under its generation, the answer is outstanding. *Blocked*: refused, to be tried again at a time.
+The set is bounded; past its limit it empties itself and says `overflowed`: the frontend must be reconciled anew.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from typing import NamedTuple
+
+from replicator.model import is_below, rebase
+
+LIMIT = 200_000
+"""Paths owed to one frontend: about 80 MB at worst. A reconcile pauses long before (see engine.reconcile)."""
+
+
+class Owed(enum.IntEnum):
+    """What a path is owed; the higher covers the lower."""
+
+    ATTRIBUTES = 1  # the content is right (same size and time), mode or owner is not
+    ADOPT = 2  # same size, another time: perhaps the same content; the agent compares digests first
+    CONTENT = 3
+
+
+class Key(NamedTuple):
+    """A path of a tree."""
+
+    tree: int
+    path: bytes
+
+
+class Due(NamedTuple):
+    """A path to be read and sent now, and the generation that it is read under."""
+
+    key: Key
+    generation: int
+    owed: Owed
+
+
+class _State(enum.Enum):
+    CLEAN = 0
+    WAITING = 1
+    SENT = 2
+    BLOCKED = 3
+
+
+class _Debt:
+    __slots__ = ("attempts", "generation", "owed", "reason", "since", "state", "urgent")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.generation = 0
+        self.owed = Owed.ATTRIBUTES
+        self.urgent = False
+        self.state = _State.CLEAN
+        self.attempts = 0
+        self.reason = ""
+
+    def is_open_bulk(self) -> bool:
+        return not self.urgent and self.state in (_State.WAITING, _State.SENT)
+
+
+class DirtySet:
+    """The set; times are seconds of a monotonic clock, given by the caller."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._debts: dict[Key, _Debt] = {}
+        self._urgent: dict[Key, None] = {}
+        self._bulk: dict[Key, None] = {}
+        self._blocked: list[tuple[float, int, Key]] = []
+        self._generations = 0
+        self._bulk_open = 0
+        self.overflowed = False
+
+    def __len__(self) -> int:
+        return len(self._debts)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._debts
+
+    @property
+    def bulk_open(self) -> int:
+        """Paths marked as bulk that are neither acknowledged nor blocked."""
+        return self._bulk_open
+
+    def mark(self, key: Key, owed: Owed, now: float, *, urgent: bool) -> int:
+        """Make a path dirty, waiting to be read and sent; return its new generation."""
+        debt = self._enter(key, now)
+        debt.owed = max(owed, debt.owed)
+        self._turn(key, debt, _State.WAITING, urgent=debt.urgent or urgent)
+        return debt.generation
+
+    def mark_sent(self, key: Key, now: float) -> int:
+        """Make a path dirty with its current version already under way; return its new generation."""
+        debt = self._enter(key, now)
+        self._turn(key, debt, _State.SENT, urgent=True)
+        return debt.generation
+
+    def holds(self, key: Key) -> bool:
+        """Return True if the frontend has, or will have when all that was sent is done, the current version."""
+        debt = self._debts.get(key)
+        return debt is None or debt.state is _State.SENT
+
+    def is_current(self, key: Key, generation: int) -> bool:
+        """Return True if the path was not marked again since `generation`."""
+        debt = self._debts.get(key)
+        return debt is not None and debt.generation == generation
+
+    def take(self, now: float, limit: int) -> list[Due]:
+        """Return at most `limit` paths to read and send now; they are *sent* from here on."""
+        while self._blocked and self._blocked[0][0] <= now:
+            _, generation, key = heapq.heappop(self._blocked)
+            debt = self._debts.get(key)
+            if debt is not None and debt.generation == generation and debt.state is _State.BLOCKED:
+                self._turn(key, debt, _State.WAITING)
+        taken: list[Due] = []
+        for queue in (self._urgent, self._bulk):
+            while queue and len(taken) < limit:
+                key = next(iter(queue))
+                debt = self._debts[key]
+                self._turn(key, debt, _State.SENT)
+                taken.append(Due(key, debt.generation, debt.owed))
+        return taken
+
+    def waiting_or_sent(self) -> bool:
+        """Return True if anything is not merely blocked."""
+        return any(debt.state is not _State.BLOCKED for debt in self._debts.values())
+
+    def next_retry(self) -> float | None:
+        """Return when the next blocked path is due; None if none is."""
+        return self._blocked[0][0] if self._blocked else None
+
+    def acknowledged(self, key: Key, generation: int) -> bool:
+        """The version read under `generation` has arrived; return True if the path is clean now."""
+        if not self.is_current(key, generation):
+            return False
+        self.drop(key)
+        return True
+
+    def put_back(self, key: Key, generation: int) -> None:
+        """What was taken was not sent after all: wait again."""
+        debt = self._debts.get(key)
+        if debt is not None and debt.generation == generation and debt.state is _State.SENT:
+            self._turn(key, debt, _State.WAITING)
+
+    def refused(self, key: Key, generation: int, owed: Owed, reason: str) -> int | None:
+        """The version was not taken; return how often in a row, or None if the path has changed again since.
+
+        The caller decides what follows: `block` it for a while, or `mark` it at once.
+        """
+        debt = self._debts.get(key)
+        if debt is None or debt.generation != generation:
+            return None
+        debt.attempts += 1
+        debt.owed = owed
+        debt.reason = reason
+        return debt.attempts
+
+    def block(self, key: Key, until: float) -> None:
+        """Leave a path alone until a time."""
+        debt = self._debts[key]
+        self._turn(key, debt, _State.BLOCKED)
+        heapq.heappush(self._blocked, (until, debt.generation, key))
+
+    def retry_blocked(self) -> None:
+        """Make all blocked paths wait at once: the reason may be gone."""
+        for _, generation, key in self._blocked:
+            debt = self._debts.get(key)
+            if debt is not None and debt.generation == generation and debt.state is _State.BLOCKED:
+                self._turn(key, debt, _State.WAITING)
+        self._blocked.clear()
+
+    def lost(self) -> None:
+        """The connection is gone: what was sent and not acknowledged waits again."""
+        for key, debt in self._debts.items():
+            if debt.state is _State.SENT:
+                self._turn(key, debt, _State.WAITING)
+
+    def drop(self, key: Key) -> None:
+        """Forget a path: it is clean, or nobody's business any more."""
+        debt = self._debts.pop(key, None)
+        if debt is not None:
+            self._turn(key, debt, _State.CLEAN)
+
+    def clear(self) -> None:
+        """Forget everything; what is under way will be acknowledged to nobody."""
+        self._debts.clear()
+        self._urgent.clear()
+        self._bulk.clear()
+        self._blocked.clear()
+        self._bulk_open = 0
+        self.overflowed = False
+
+    def at_or_below(self, key: Key) -> list[Key]:
+        """Return the dirty paths at or below a path."""
+        tree, path = key
+        return [
+            k for k in self._debts if k.tree == tree and (k.path == path or is_below(k.path, path))
+        ]
+
+    def rename(self, tree: int, source: bytes, target: bytes, now: float) -> None:
+        """A rename was sent: what was dirty at or below `source` is dirty at or below `target`."""
+        for key in self.at_or_below(Key(tree, target)):
+            self.drop(key)
+        for key in self.at_or_below(Key(tree, source)):
+            urgent = self._debts[key].urgent
+            self.drop(key)
+            moved = Key(tree, rebase(key.path, source, target))
+            self.mark(moved, Owed.CONTENT, now, urgent=urgent)
+
+    def oldest(self) -> float | None:
+        """Return since when the longest dirty path is dirty; None if all is clean."""
+        return next(iter(self._debts.values())).since if self._debts else None
+
+    def problems(self, limit: int) -> list[tuple[Key, str]]:
+        """Return at most `limit` blocked paths with their reasons."""
+        found = []
+        for _, generation, key in self._blocked[: 4 * limit]:
+            debt = self._debts.get(key)
+            if debt is not None and debt.generation == generation and debt.reason:
+                found.append((key, debt.reason))
+        return found[:limit]
+
+    def _enter(self, key: Key, now: float) -> _Debt:
+        debt = self._debts.get(key)
+        if debt is None:
+            if len(self._debts) >= self._limit:
+                self.clear()
+                self.overflowed = True
+            debt = self._debts[key] = _Debt(now)
+        self._generations += 1
+        debt.generation = self._generations
+        return debt
+
+    def _turn(self, key: Key, debt: _Debt, state: _State, *, urgent: bool | None = None) -> None:
+        """Change a debt's state, and with it its queue and the count of open bulk."""
+        if debt.state is _State.WAITING:
+            (self._urgent if debt.urgent else self._bulk).pop(key, None)
+        self._bulk_open -= debt.is_open_bulk()
+        debt.state = state
+        debt.urgent = debt.urgent if urgent is None else urgent
+        self._bulk_open += debt.is_open_bulk()
+        if state is _State.WAITING:
+            (self._urgent if debt.urgent else self._bulk)[key] = None

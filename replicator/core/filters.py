@@ -1,0 +1,98 @@
+"""Which paths the operator wants left alone: gitignore patterns, judged as git judges them.
+
+git asks of every path, from the top down, which pattern is the last to match *this very name*, and stops at the first
+directory that is excluded: nothing below it can be brought back. pathspec turns a pattern into a regular expression
+that also matches whatever lies below a match; those matches are told by their capturing group, and passed over here,
+because the directories above a path have already been judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from replicator.errors import ConfigError
+from replicator.model import DIRECTORY
+
+CACHED_DIRECTORIES = 4096
+"""Directories whose verdict is kept: about 1 MB, and more than the open part of any walk."""
+
+
+class Filter:
+    """Tells which paths are excluded. Thread-safe.
+
+    Args:
+        patterns: lines as in a .gitignore at the tree's root.
+
+    Raises:
+        ConfigError: a pattern is malformed, and would silently match nothing.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        rules = [rule for rule in map(_Rule.parse, patterns) if rule is not None]
+        self._rules = rules[::-1]  # the last match decides
+        self._directory = lru_cache(CACHED_DIRECTORIES)(self._match_directory)
+
+    def excluded(self, path: bytes, kind: str) -> bool:
+        """Return True if `path`, which is (or was) of this kind, is excluded, or lies below what is."""
+        if not self._rules or not path:
+            return False
+        end = path.find(b"/")
+        while end >= 0:
+            if self._directory(path[:end]):
+                return True
+            end = path.find(b"/", end + 1)
+        return self._directory(path) if kind == DIRECTORY else self._match(path, directory=False)
+
+    def _match_directory(self, path: bytes) -> bool:
+        return self._match(path, directory=True)
+
+    def _match(self, path: bytes, *, directory: bool) -> bool:
+        text = _text(path.decode("utf-8", "surrogateescape"))
+        for rule in self._rules:
+            if rule.matches(text, directory=directory):
+                return rule.excludes
+        return False
+
+
+class _Rule:
+    """One pattern."""
+
+    __slots__ = ("_directory_only", "_search", "excludes")
+
+    def __init__(self, regex: re.Pattern[str], *, excludes: bool, directory_only: bool) -> None:
+        self._search = regex.search
+        self._directory_only = directory_only
+        self.excludes = excludes
+
+    @classmethod
+    def parse(cls, line: str) -> _Rule | None:
+        """Return the rule of one line; None for a blank line or a comment.
+
+        The slash that marks a pattern for directories only is taken off, as git does, before the rest is translated.
+        """
+        bare = line if line.endswith("\\ ") else line.rstrip()
+        if not bare or bare.startswith("#"):
+            return None
+        try:
+            pattern = GitIgnoreSpecPattern(_text(bare.removesuffix("/")))
+        except (ValueError, re.error) as error:
+            raise ConfigError("exclude", f"not a gitignore pattern: {line!r}: {error}") from error
+        if pattern.include is None or pattern.regex is None:  # git ignores an unclosed bracket
+            raise ConfigError("exclude", f"this pattern would match nothing: {line!r}")
+        return cls(pattern.regex, excludes=pattern.include, directory_only=bare.endswith("/"))
+
+    def matches(self, text: str, *, directory: bool) -> bool:
+        """Return True if the path itself, not a directory above it, matches."""
+        if self._directory_only and not directory:
+            return False
+        match = self._search(text)
+        return match is not None and match.lastindex is None
+
+
+def _text(text: str) -> str:
+    """Write a newline as NUL, which no path holds: in a regular expression `.` and `$` treat a newline specially."""
+    return text.replace("\n", "\0")

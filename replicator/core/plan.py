@@ -1,0 +1,129 @@
+"""What must be done to a frontend, decided without doing it.
+
+`Comparison` merges a frontend's listing with the catalog, both in key order, a stretch at a time, and says which paths
+differ (rsync's quick check, with nanoseconds: kind, size, mtime, mode, owner). `safe_order` puts changes of many paths
+into an order in which each can succeed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from replicator.core.dirty import Owed
+from replicator.model import FILE, Entry, Listed, is_below, key
+from replicator.wire.changes import Change, Delete, MakeDirectory
+
+
+class Difference(NamedTuple):
+    """A path that a frontend does not hold as the catalog says; `size` is the bytes that it may cost."""
+
+    path: bytes
+    owed: Owed
+    size: int
+
+
+class Held(NamedTuple):
+    """What the catalog says of a path; `unknown_below` marks a directory whose content the backend could not list."""
+
+    path: bytes
+    entry: Entry
+    unknown_below: bool = False
+
+
+class Comparison:
+    """One merge of a listing with the catalog.
+
+    Args:
+        excluded: says whether a path (with its kind) is none of ours; such paths are left alone.
+        bits: the mode bits that are replicated.
+        owner: (uid, gid) that the frontend's files shall have; -1 where it does not matter.
+        delete: whether what only the frontend has shall go.
+        digests: compare contents too; the listing must have been made with digests.
+    """
+
+    def __init__(
+        self,
+        *,
+        excluded: Callable[[bytes, str], bool],
+        bits: int = 0o7777,
+        owner: tuple[int, int] = (-1, -1),
+        delete: bool = True,
+        digests: bool = False,
+    ) -> None:
+        self._excluded = excluded
+        self._bits = bits
+        self._owner = owner
+        self._delete = delete
+        self._digests = digests
+        self._unknown: bytes | None = None
+
+    def differences(self, there: Sequence[Listed], here: Sequence[Held]) -> Iterator[Difference]:
+        """Yield the differences of one stretch: both sequences are complete between the same two keys, and sorted."""
+        others = iter(there)
+        other = next(others, None)
+        for held in here:
+            while other is not None and key(other.path) < key(held.path):
+                yield from self._surplus(other)
+                other = next(others, None)
+            if held.unknown_below:
+                self._unknown = held.path
+            if other is not None and other.path == held.path:
+                owed = self._owed(held.entry, other)
+                other = next(others, None)
+            else:
+                owed = Owed.CONTENT
+            if owed is not None:
+                yield Difference(held.path, owed, held.entry.size if owed > Owed.ATTRIBUTES else 0)
+        while other is not None:
+            yield from self._surplus(other)
+            other = next(others, None)
+
+    def _surplus(self, line: Listed) -> Iterator[Difference]:
+        in_doubt = self._unknown is not None and is_below(line.path, self._unknown)
+        if self._delete and not in_doubt and not self._excluded(line.path, line.entry.kind):
+            yield Difference(line.path, Owed.CONTENT, 0)
+
+    def _owed(self, ours: Entry, line: Listed) -> Owed | None:
+        theirs = line.entry
+        if ours.kind != theirs.kind or ours.size != theirs.size or ours.link != theirs.link:
+            return Owed.CONTENT
+        if self._digests and ours.digest and ours.digest != theirs.digest:
+            return Owed.CONTENT
+        if ours.mtime_ns != theirs.mtime_ns:
+            return Owed.ADOPT if ours.kind == FILE else Owed.CONTENT
+        uid, gid = self._owner
+        if (
+            (ours.mode ^ theirs.mode) & self._bits
+            or uid not in (-1, line.uid)
+            or gid not in (-1, line.gid)
+        ):
+            return Owed.ATTRIBUTES
+        return None
+
+
+def safe_order(changes: Iterable[Change]) -> list[Change]:
+    """Return the changes in an order in which each can succeed.
+
+    Directories before what they hold; deletes after puts, the deepest first; but what must make way for a path that turns
+    from a directory into something else is deleted before that path is put.
+    """
+    puts = sorted((c for c in changes if not isinstance(c, Delete)), key=_place)
+    deletes = sorted((c for c in changes if isinstance(c, Delete)), key=_place, reverse=True)
+    solid = {(c.tree, c.path) for c in puts if not isinstance(c, MakeDirectory)}
+    first = [c for c in deletes if any((c.tree, above) in solid for above in _ancestors(c.path))]
+    if not first:
+        return [*puts, *deletes]
+    early = set(first)
+    return [*first, *puts, *(c for c in deletes if c not in early)]
+
+
+def _place(change: Change) -> tuple[int, bytes]:
+    return change.tree, key(change.path)
+
+
+def _ancestors(path: bytes) -> Iterator[bytes]:
+    above = path.rpartition(b"/")[0]
+    while above:
+        yield above
+        above = above.rpartition(b"/")[0]

@@ -1,0 +1,231 @@
+"""When a hint is worth a look.
+
+The first change of a quiet path is looked at at once. A path that was just looked at rests for its cooldown, which doubles
+while it goes on changing; a file that is being written waits until it is closed, but not for ever; a directory whose names
+change is looked at a little later. A rename is handed out at once and takes what is pending with it, because hints are
+about names. Nothing is lost by waiting: whoever looks, looks at what is there then.
+
+Times are seconds of a monotonic clock, given by the caller.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import NamedTuple
+
+from replicator.core.agenda import Agenda, Slot
+from replicator.model import ROOT, parent, rebase
+from replicator.model import Hint, Hinted
+
+LONGEST = 16
+"""How many times longer than at first a cooldown gets."""
+
+
+class WorkKind(enum.Enum):
+    """What there is to do."""
+
+    EXAMINE = "examine"  # look at `path` itself
+    MOVE = "move"  # `path` was renamed to `target`
+    WALK = "walk"  # look at all below `path`
+
+
+class Work(NamedTuple):
+    """One thing to do.
+
+    Attributes:
+        kind: what to do.
+        path: where.
+        target: the new name, of MOVE.
+        force: take a consistent snapshot even if the file is open for writing, of EXAMINE.
+    """
+
+    kind: WorkKind
+    path: bytes
+    target: bytes = b""
+    force: bool = False
+
+
+class Settle:
+    """Turns hints into work, in time.
+
+    Call `hint` for each hint, `ready` when `deadline` has come, and `busy` for what could not be read, before the next
+    call of `ready`.
+
+    Args:
+        cooldown: seconds between two looks at a path, at first.
+        max_wait: seconds that a file which stays open for writing is waited for.
+        contents_delay: seconds by which a directory is looked at after its names changed.
+        limit: how many paths may be pending before all are replaced by one walk of the tree (100,000 are about 50 MB).
+    """
+
+    def __init__(
+        self,
+        *,
+        cooldown: float,
+        max_wait: float,
+        contents_delay: float = 0.1,
+        limit: int = 100_000,
+    ) -> None:
+        self._cooldown = cooldown
+        self._max_wait = max_wait
+        self._contents_delay = contents_delay
+        self._limit = limit
+        self._looks = Agenda(cooldown)
+        self._walks = Agenda(cooldown)
+        self._moves: list[Work] = []
+        self._moved_at = math.inf
+        self._out: list[bytes] = []
+
+    def __len__(self) -> int:
+        return self._looks.pending + self._walks.pending + len(self._moves)
+
+    def is_pending(self, path: bytes) -> bool:
+        """Return True if a look at this very path is still to come."""
+        return self._looks.is_pending(path)
+
+    def hint(self, hint: Hint, now: float) -> None:
+        """Take one hint."""
+        if hint.kind is Hinted.WRITTEN:
+            self._written(hint.path, now)
+        elif hint.kind is Hinted.CONTENTS:
+            self._touch(self._looks, hint.path, now, now + self._contents_delay)
+        elif hint.kind is Hinted.SUBTREE:
+            self._walk(hint.path, now)
+        elif hint.kind is Hinted.MOVED:
+            self._moved(hint.path, hint.target, now)
+        else:
+            self._touch(self._looks, hint.path, now, now)
+        if len(self) > self._limit:
+            self._collapse(now)
+        elif len(self._looks) > 2 * self._limit:
+            self._looks.forget_history()
+
+    def busy(self, path: bytes, now: float) -> None:
+        """The file could not be read: it is open for writing, or changed meanwhile.
+
+        It is tried again when it is closed, after delays that double, and with `force` when it has been written for
+        `max_wait` seconds. The first vain look starts no cooldown: the close that follows shall be looked at at once.
+        """
+        slot = self._looks.slot(path)
+        if slot.tries == 0:
+            slot.handed = -math.inf
+        if slot.since is None:
+            slot.since = now
+        delay = self._cooldown * 2 ** min(slot.tries, LONGEST)
+        slot.tries += 1
+        self._looks.want_by(path, min(now + delay, max(now, slot.since + self._max_wait)))
+
+    def ready(self, now: float) -> list[Work]:
+        """Return what is to be done now, in a safe order; it counts as done from now on.
+
+        Renames come first, in the order in which they happened, each after the looks at directories above its target,
+        which may be new; then the other looks, then walks.
+        """
+        self._believe_read()
+        looks = {path: self._hand_out(path, slot, now) for path, slot in self._looks.take(now)}
+        self._out = list(looks)
+        work: list[Work] = []
+        for move in self._moves:
+            work.extend(looks.pop(above) for above in _above(move.target) if above in looks)
+            work.append(move)
+        self._moves = []
+        self._moved_at = math.inf
+        work.extend(looks.values())
+        for path, slot in self._walks.take(now):
+            self._spend(slot, now)
+            work.append(Work(WorkKind.WALK, path))
+        return work
+
+    def deadline(self) -> float | None:
+        """Return when to call `ready` next, in seconds; None when there is nothing to wait for."""
+        dues = (self._moved_at, self._looks.next_due(), self._walks.next_due())
+        earliest = min(due for due in dues if due is not None)
+        return earliest if earliest < math.inf else None
+
+    def _touch(self, agenda: Agenda, path: bytes, now: float, due: float) -> None:
+        slot = agenda.slot(path)
+        if slot.due is None and now >= slot.faded:
+            slot.handed = -math.inf
+            slot.cooldown = self._cooldown
+        slot.fresh = True
+        agenda.want_by(path, max(due, slot.rested))
+
+    def _written(self, path: bytes, now: float) -> None:
+        """Hold the path back, even if it was wanted sooner: a look now would find it half written."""
+        slot = self._looks.slot(path)
+        if slot.since is None:
+            slot.since = now
+        self._looks.want(path, max(slot.since + self._max_wait, slot.rested))
+
+    def _walk(self, path: bytes, now: float) -> None:
+        if any(self._walks.is_pending(above) for above in _above(path)):
+            return
+        for covered in list(self._walks.below(path)):
+            if covered != path:
+                self._walks.cancel(covered)
+        self._touch(self._walks, path, now, now)
+
+    def _moved(self, source: bytes, target: bytes, now: float) -> None:
+        for agenda in (self._looks, self._walks):
+            _rename(agenda, source, target)
+        self._moves.append(Work(WorkKind.MOVE, source, target))
+        self._moved_at = min(self._moved_at, now)
+        self._touch(self._looks, target, now, now)
+
+    def _collapse(self, now: float) -> None:
+        self._looks = Agenda(self._cooldown)
+        self._moves = []
+        self._moved_at = math.inf
+        self._out = []
+        self._walk(ROOT, now)
+
+    def _hand_out(self, path: bytes, slot: Slot, now: float) -> Work:
+        force = slot.since is not None and now >= slot.since + self._max_wait
+        if force:
+            slot.since = None
+        self._spend(slot, now)
+        return Work(WorkKind.EXAMINE, path, force=force)
+
+    def _spend(self, slot: Slot, now: float) -> None:
+        if slot.fresh and slot.handed > -math.inf:
+            slot.cooldown = min(2 * slot.cooldown, LONGEST * self._cooldown)
+        slot.handed = now
+        slot.fresh = False
+
+    def _believe_read(self) -> None:
+        """What was handed out last time and not called busy was read whole."""
+        for path in self._out:
+            slot = self._looks.get(path)
+            if slot is not None and slot.due is None:
+                slot.since = None
+                slot.tries = 0
+
+
+def _above(path: bytes) -> list[bytes]:
+    """Return the directories above a path, the root first."""
+    above = []
+    while path:
+        path = parent(path)
+        above.append(path)
+    return above[::-1]
+
+
+def _rename(agenda: Agenda, source: bytes, target: bytes) -> None:
+    """Relabel what is wanted at and below `source`; what was wanted at and below `target` is gone with its content.
+
+    How long a path rests belongs to the name: a file that is saved by renaming is the same file to its readers.
+    """
+    taken = []
+    for path in list(agenda.below(source)):
+        slot = agenda.slot(path)
+        taken.append((rebase(path, source, target), slot.due, slot.since, slot.tries, slot.fresh))
+        slot.since = None
+        agenda.cancel(path)
+    for path in list(agenda.below(target)):
+        agenda.slot(path).since = None
+        agenda.cancel(path)
+    for path, due, since, tries, fresh in taken:
+        slot = agenda.slot(path)
+        slot.since, slot.tries, slot.fresh = since, tries, fresh
+        agenda.want(path, max(due or 0.0, slot.rested))

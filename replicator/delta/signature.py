@@ -1,0 +1,151 @@
+"""The block sums of one version, kept so that the next version's delta needs neither the old bytes nor a round trip.
+
+Each full block has a weak sum (see `rolling`) and each block, a short last one included, has its xxh3_128. xxh3 is a
+prefilter and no promise: the result of a delta is always verified by its SHA-256.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from xxhash import xxh3_128_digest
+
+from replicator.delta.rolling import WINDOW, WeakSum
+from replicator.errors import DeltaError
+
+DIGEST_SIZE = 16
+"""Bytes of an xxh3_128."""
+
+MIN_BLOCK = 2 * WINDOW
+"""Smallest block that a signature may have; for tests. `block_size_for` begins at 4 KiB."""
+
+MAX_BLOCK = 4 << 20
+"""Largest block: a matcher holds one in memory, and an edit sends one whole."""
+
+MAX_BLOCKS = 1 << 22
+"""Blocks in a signature (80 MiB packed): 16 TiB, ext4's largest file, in blocks of MAX_BLOCK."""
+
+_HEADER = struct.Struct("<4sIIQ")
+_MAGIC = b"sig1"  # the version of the packed form, and of what a weak sum covers
+
+
+def block_size_for(size: int) -> int:
+    """Return the block size in bytes for a file of `size` bytes: the least power of two >= its square root.
+
+    The rsync thesis (Tridgell 1999, 3.3) finds that growth with the square root balances sums against literals; a power
+    of two keeps blocks on pages. 4 KiB up to 16 MiB, then 8 KiB up to 64 MiB, 32 KiB at 1 GiB, and so on to MAX_BLOCK:
+    at most 8,192 blocks (160 KiB packed) for each 256 MiB.
+    """
+    block = 4096
+    while block * block < size and block < MAX_BLOCK:
+        block *= 2
+    return block
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The sums of one version of a file.
+
+    Attributes:
+        size: bytes in the file.
+        block_size: bytes in a block; a power of two.
+        multiplier: the key of the weak sums; odd, below 2**32.
+        weak: little-endian uint32 of each full block, in order.
+        strong: xxh3_128 (16 bytes, canonical order) of each block, in order; the last may be of a short block.
+
+    Raises:
+        DeltaError: on construction, if the parts contradict each other.
+    """
+
+    size: int
+    block_size: int
+    multiplier: int
+    weak: bytes
+    strong: bytes
+
+    def __post_init__(self) -> None:
+        if not MIN_BLOCK <= self.block_size <= MAX_BLOCK or self.block_size & (self.block_size - 1):
+            raise DeltaError(f"a signature with blocks of {self.block_size} bytes")
+        if not 0 < self.multiplier < 1 << 32 or not self.multiplier & 1:
+            raise DeltaError("a signature whose multiplier is not an odd 32-bit number")
+        if not 0 <= self.size <= MAX_BLOCKS * self.block_size:
+            raise DeltaError(f"a signature of {self.size} bytes")
+        full, blocks = self.size // self.block_size, -(-self.size // self.block_size)
+        if len(self.weak) != 4 * full or len(self.strong) != DIGEST_SIZE * blocks:
+            raise DeltaError(f"a signature of {self.size} bytes has the wrong number of sums")
+
+    @property
+    def full_blocks(self) -> int:
+        """How many blocks are of full size."""
+        return self.size // self.block_size
+
+    def pack(self) -> bytes:
+        """Return the form that is kept: a header of 20 bytes, then 20 bytes for each block."""
+        header = _HEADER.pack(_MAGIC, self.block_size, self.multiplier, self.size)
+        return header + self.weak + self.strong
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Signature:
+        """Return what `pack` wrote.
+
+        Raises:
+            DeltaError: not in this version's form, truncated, too long, or inconsistent.
+        """
+        if len(packed) < _HEADER.size or not packed.startswith(_MAGIC):
+            raise DeltaError("not a packed signature of this version")
+        _, block_size, multiplier, size = _HEADER.unpack_from(packed)
+        middle = _HEADER.size + 4 * (size // max(block_size, 1))
+        return cls(size, block_size, multiplier, packed[_HEADER.size : middle], packed[middle:])
+
+
+class Signer:
+    """Makes the signature of a version from its bytes, however they are cut.
+
+    Args:
+        block_size: bytes in a block; see `block_size_for`.
+        multiplier: the catalog's random odd number below 2**32.
+
+    Raises:
+        DeltaError: if `block_size` or `multiplier` is not allowed.
+    """
+
+    def __init__(self, block_size: int, multiplier: int) -> None:
+        Signature(0, block_size, multiplier, b"", b"")  # checks both
+        self._block_size = block_size
+        self._multiplier = multiplier
+        self._weak_sum = WeakSum(block_size, multiplier)
+        self._size = 0
+        self._weak = bytearray()
+        self._strong = bytearray()
+        self._rest = b""
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        """Add the next bytes; the buffer behind them may be used again afterwards."""
+        self._size += len(chunk)
+        view = memoryview(self._rest + chunk if self._rest else chunk)
+        full = len(view) // self._block_size
+        end = full * self._block_size
+        if full:
+            blocks = np.frombuffer(view[:end], dtype=np.uint8).reshape(full, self._block_size)
+            self._weak += self._weak_sum.of_blocks(blocks).astype("<u4").tobytes()
+            self._add_strong(view[:end])
+        self._rest = bytes(view[end:])
+
+    def finish(self) -> Signature:
+        """Return the signature of all that was added; the signer is done.
+
+        Raises:
+            DeltaError: if there are more than MAX_BLOCKS blocks.
+        """
+        self._add_strong(memoryview(self._rest))
+        return Signature(
+            self._size, self._block_size, self._multiplier, bytes(self._weak), bytes(self._strong)
+        )
+
+    def _add_strong(self, view: memoryview) -> None:
+        size = self._block_size
+        self._strong += b"".join(
+            [xxh3_128_digest(view[start : start + size]) for start in range(0, len(view), size)]
+        )

@@ -1,0 +1,1 @@
+"""demo: the whole thing on one machine, without root, sshd or AWS."""

@@ -1,0 +1,1 @@
+"""discovery: says which frontends should exist."""

@@ -1,0 +1,302 @@
+"""Follows up hints: looks at the source, brings the catalog up to it, and says what changed.
+
+Runs in a worker thread, one call at a time for a tree. Whatever it finds is stored in the catalog before it is told, so a
+daemon that dies in between finds the difference again when it reconciles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from replicator.core import guard
+from replicator.delta.ops import Literal, Op
+from replicator.errors import SourceError
+from replicator.model import DIRECTORY, FILE, ROOT, Stamp, Unlisted, key, last_below
+from replicator.ports import Catalog, Record, Seen, Snapshot, Source, Verdict
+
+CHUNK_PATHS = 64
+CHUNK_BYTES = 8 << 20
+"""A chunk is told as soon as it has so many paths or so much content: bounds memory, and lets sending overlap reading."""
+
+_SCAN = 1000
+_NO_STAMP = Stamp(-1, -1, -1, -1)
+
+
+@dataclass(frozen=True)
+class Update:
+    """A path has a new version.
+
+    Attributes:
+        record: what it is now.
+        before: what the catalog said until now.
+        ops: the content, as instructions (see ports.Snapshot); None if it is not carried here.
+        is_delta: the instructions copy from the version before.
+    """
+
+    record: Record
+    before: Record | None
+    ops: list[Op] | None = None
+    is_delta: bool = False
+
+    @property
+    def same_content(self) -> bool:
+        """True for a file of which only attributes changed."""
+        entry, before = self.record.entry, self.before
+        return (
+            before is not None
+            and entry.kind == FILE
+            and bool(entry.digest)
+            and entry.digest == before.entry.digest
+        )
+
+
+@dataclass
+class Findings:
+    """What one call found, in the order in which it must be told.
+
+    Attributes:
+        updates: paths with a new version, parents before children.
+        records: what to store without telling: nothing changed but the stamp.
+        signatures: packed signatures of the new versions; None for a file too small for one.
+        gone: paths that are no more, children before parents.
+        forgotten: paths that the operator excludes since they were recorded; frontends keep them.
+        unsettled: files that are being written; to be looked at again.
+        unfirm: records to be confirmed once the clock has moved on.
+    """
+
+    updates: list[Update] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    signatures: dict[bytes, bytes | None] = field(default_factory=dict)
+    gone: list[bytes] = field(default_factory=list)
+    forgotten: list[bytes] = field(default_factory=list)
+    unsettled: list[bytes] = field(default_factory=list)
+    unfirm: list[Record] = field(default_factory=list)
+
+
+class Examiner:
+    """Looks at one tree.
+
+    Args:
+        source: the files.
+        catalog: what was known of them.
+    """
+
+    def __init__(self, source: Source, catalog: Catalog) -> None:
+        self._source = source
+        self._catalog = catalog
+
+    def examine(self, paths: Iterable[bytes], *, force: bool = False) -> Iterator[Findings]:
+        """Look at paths (and, where a directory is gone, below), chunk by chunk.
+
+        Raises:
+            SourceError: the root is in doubt; nothing of the chunk was stored.
+        """
+        ordered = sorted(set(paths), key=key)
+        for start in range(0, len(ordered), CHUNK_PATHS):
+            chunk = ordered[start : start + CHUNK_PATHS]
+            records = self._catalog.get(chunk)
+            findings, size = Findings(), 0
+            for path in chunk:
+                size += self._look(path, records.get(path), findings, force=force)
+                if size > CHUNK_BYTES:
+                    yield self._store(findings)
+                    findings, size = Findings(), 0
+            yield self._store(findings)
+
+    def survey(self, below: bytes) -> Iterator[Findings]:
+        """Walk a directory and look at every path below it where source and catalog differ at first sight.
+
+        What has vanished is looked at last, when it is known how much that is. Below a directory that cannot be listed
+        nothing is touched.
+
+        Raises:
+            SourceError: the root is in doubt, or has lost everything that was known.
+        """
+        differing: list[bytes] = []
+        vanished: list[bytes] = []
+        known = _Ahead(self._known(below))
+        met = 0
+        for seen in self._source.walk(below):
+            if isinstance(seen, Unlisted):
+                known.skip_below(seen.path)
+                yield self._unlisted(seen)
+                continue
+            met += 1
+            vanished.extend(known.before(seen.path))
+            record = known.at(seen.path)
+            if record is None or not _same(record, seen):
+                differing.append(seen.path)
+            if len(differing) >= CHUNK_PATHS:
+                yield from self.examine(differing)
+                differing.clear()
+        vanished.extend(known.rest())
+        yield from self.examine(differing)
+        if below == ROOT:
+            doubt = guard.doubt(known=known.count, met=met)
+            if doubt:
+                raise SourceError(doubt)
+        yield from self.examine(vanished)
+
+    def _unlisted(self, found: Unlisted) -> Findings:
+        """Record that a directory's content is unknown: nothing below it is deleted until it can be listed again."""
+        if found.path == ROOT:
+            raise SourceError(f"the source cannot be listed: {found.reason}")
+        record = self._catalog.get([found.path]).get(found.path)
+        findings = Findings()
+        if record is None:
+            self._look(found.path, None, findings, force=False)
+        elif record.problem != found.reason:
+            findings.updates.append(Update(record._replace(problem=found.reason), record))
+        return self._store(findings)
+
+    def confirm(self, records: Iterable[Record]) -> None:
+        """Believe stamps that were too fresh when they were taken, if they are still the same."""
+        firm = []
+        unfirm = list(records)
+        current = self._catalog.get([record.path for record in unfirm])
+        for record in unfirm:
+            seen = self._source.look(record.path)
+            if (
+                current.get(record.path) == record
+                and seen is not None
+                and seen.stamp == record.stamp
+            ):
+                firm.append(record._replace(firm=True))
+        self._catalog.apply(firm, (), {})
+
+    def _known(self, below: bytes) -> Iterator[Record]:
+        after: bytes | None = below or None
+        until = last_below(below) if below else None
+        while True:
+            rows = self._catalog.scan(after, until, _SCAN)
+            yield from rows
+            if len(rows) < _SCAN:
+                return
+            after = rows[-1].path
+
+    def _look(self, path: bytes, record: Record | None, findings: Findings, *, force: bool) -> int:
+        """Look at one path; return the bytes of content that were kept."""
+        if path == ROOT:
+            return 0
+        try:
+            seen = self._source.look(path)
+        except OSError as error:
+            self._in_doubt(record, error.strerror or str(error), findings)
+            return 0
+        if seen is None:
+            self._vanished(path, record, findings)
+            return 0
+        if record is not None and record.entry.kind == DIRECTORY and seen.entry.kind != DIRECTORY:
+            findings.gone.extend(reversed(self._catalog.below(path)))
+        if seen.entry.kind == FILE:
+            return self._look_at_file(seen, record, findings, force=force)
+        if record is None or not _same(record, seen) or record.problem:
+            findings.updates.append(Update(Record(path, seen.entry, seen.stamp), record))
+        return 0
+
+    def _look_at_file(
+        self, seen: Seen, record: Record | None, findings: Findings, *, force: bool
+    ) -> int:
+        if record is not None and _same(record, seen):
+            return 0
+        base = (
+            self._catalog.signature(seen.path)
+            if record is not None and record.entry.digest
+            else None
+        )
+        snapshot = self._source.snapshot(seen.path, base, force=force)
+        if snapshot.verdict is Verdict.FAILED:
+            entry = seen.entry._replace(digest=b"")
+            failed = Record(seen.path, entry, _NO_STAMP, problem=snapshot.problem)
+            findings.updates.append(Update(failed, record))
+        elif snapshot.verdict is not Verdict.READ:
+            findings.unsettled.append(seen.path)
+            if record is None:  # known to exist, so that no reconcile takes it for deleted
+                written = Record(seen.path, seen.entry, _NO_STAMP, problem="is being written")
+                findings.updates.append(Update(written, None))
+        else:
+            return self._took(seen.path, snapshot, record, findings)
+        return 0
+
+    def _took(
+        self, path: bytes, snapshot: Snapshot, record: Record | None, findings: Findings
+    ) -> int:
+        assert snapshot.entry is not None  # noqa: S101  # what READ means
+        assert snapshot.stamp is not None  # noqa: S101
+        taken = Record(path, snapshot.entry, snapshot.stamp, snapshot.firm)
+        if not snapshot.firm:
+            findings.unfirm.append(taken)
+        if record is not None and record.entry == taken.entry and not record.problem:
+            findings.records.append(taken)
+            return 0
+        findings.updates.append(Update(taken, record, snapshot.ops, snapshot.is_delta))
+        findings.signatures[path] = snapshot.signature
+        return sum(len(op.data) for op in snapshot.ops or () if isinstance(op, Literal))
+
+    def _vanished(self, path: bytes, record: Record | None, findings: Findings) -> None:
+        if record is None:
+            return
+        excluded = self._source.excluded(path, record.entry.kind)
+        lost = findings.forgotten if excluded else findings.gone
+        if record.entry.kind == DIRECTORY:
+            lost.extend(reversed(self._catalog.below(path)))
+        lost.append(path)
+
+    def _in_doubt(self, record: Record | None, reason: str, findings: Findings) -> None:
+        """The kernel does not say what is there: what the frontends have stays, and the reason is shown."""
+        if record is not None and record.problem != reason:
+            findings.updates.append(Update(record._replace(problem=reason), record))
+
+    def _store(self, findings: Findings) -> Findings:
+        if findings.gone:
+            self._source.check_root()  # a vanished root makes everything look deleted
+            findings.gone = list(dict.fromkeys(findings.gone))
+        records = [update.record for update in findings.updates] + findings.records
+        self._catalog.apply(records, findings.gone + findings.forgotten, findings.signatures)
+        return findings
+
+
+def _same(record: Record, seen: Seen) -> bool:
+    """Return True if nothing of a path changed since it was recorded, as far as a stat can tell."""
+    if record.problem or not record.firm or record.entry.kind != seen.entry.kind:
+        return False
+    if seen.entry.kind == FILE and record.stamp != seen.stamp:
+        return False
+    return record.entry._replace(digest=b"") == seen.entry
+
+
+class _Ahead:
+    """Records in key order, consumed while walking."""
+
+    def __init__(self, records: Iterator[Record]) -> None:
+        self._records = records
+        self._next = next(records, None)
+        self.count = 0
+
+    def _pop(self) -> Record | None:
+        record, self._next = self._next, next(self._records, None)
+        self.count += 1
+        return record
+
+    def before(self, path: bytes) -> Iterator[bytes]:
+        """Yield the paths of the records that sort before `path`."""
+        while self._next is not None and key(self._next.path) < key(path):
+            yield self._next.path
+            self._pop()
+
+    def at(self, path: bytes) -> Record | None:
+        """Return the record of `path`, if it is next."""
+        return self._pop() if self._next is not None and self._next.path == path else None
+
+    def skip_below(self, directory: bytes) -> None:
+        """Pass over all records below a directory."""
+        low, high = key(directory) + b"\0", key(directory) + b"\1"
+        while self._next is not None and (not directory or low <= key(self._next.path) < high):
+            self._pop()
+
+    def rest(self) -> Iterator[bytes]:
+        """Yield the paths of all records that are left."""
+        while self._next is not None:
+            yield self._next.path
+            self._pop()

@@ -1,0 +1,103 @@
+"""The replicas that exist, kept equal to the roster: one task for each, owned here.
+
+Membership is cheap: a frontend that joins gets a replica, one that leaves loses it, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+
+import structlog
+
+from replicator.engine.parcel import Parcel
+from replicator.engine.replica import Commons, Replica
+from replicator.errors import ReplicatorError
+from replicator.ports import Address, Sighting
+
+log = structlog.get_logger()
+
+
+class Fleet:
+    """All replicas.
+
+    Args:
+        commons: what they share.
+    """
+
+    def __init__(self, commons: Commons) -> None:
+        self._commons = commons
+        self._replicas: dict[Address, Replica] = {}
+        self._tasks: dict[Address, asyncio.Task[None]] = {}
+
+    def __iter__(self) -> Iterator[Replica]:
+        return iter(list(self._replicas.values()))
+
+    def __len__(self) -> int:
+        return len(self._replicas)
+
+    def publish(self, parcel: Parcel) -> None:
+        """Offer a change to everybody."""
+        for replica in self._replicas.values():
+            replica.offer(parcel)
+
+    def set_roster(self, sightings: Iterable[Sighting]) -> None:
+        """Make the fleet what discovery says, but for those that a person added by hand and that are still being filled."""
+        wanted = {sighting.address: sighting for sighting in sightings}
+        for address, replica in list(self._replicas.items()):
+            if address not in wanted and replica.sighting.source != "manual":
+                self.remove(address)
+        for address, sighting in wanted.items():
+            known = self._replicas.get(address)
+            if known is None:
+                self.add(sighting)
+            else:
+                known.sighting = sighting
+
+    def add(self, sighting: Sighting, *, front: bool = False) -> Replica:
+        """Add one frontend; `front`: before everybody who waits to be filled."""
+        replica = Replica(sighting, self._commons, front=front)
+        self._replicas[sighting.address] = replica
+        name = f"replica {sighting.address}"
+        self._tasks[sighting.address] = asyncio.get_running_loop().create_task(
+            replica.run(), name=name
+        )
+        log.info("frontend joined", host=sighting.address.host, source=sighting.source)
+        return replica
+
+    def remove(self, address: Address) -> None:
+        """Drop one frontend at once; its place at the gate is free."""
+        replica = self._replicas.pop(address)
+        self._tasks[address].cancel()
+        log.info("frontend left", host=replica.address.host)
+
+    def find(self, address: Address) -> Replica | None:
+        """Return the replica that is dialled at an address; user and port count only where they are given."""
+        for replica in self:
+            have = replica.address
+            same_user = not address.user or address.user == have.user
+            same_port = not address.port or address.port == have.port
+            if have.host == address.host and same_user and same_port:
+                return replica
+        return None
+
+    async def run(self) -> None:
+        """Reap replicas until cancelled, then end them all.
+
+        Raises:
+            ReplicatorError: a replica ended by itself, which is a bug of ours.
+        """
+        try:
+            while True:
+                await asyncio.sleep(1)
+                for address, task in list(self._tasks.items()):
+                    if task.done():
+                        del self._tasks[address]
+                        if not task.cancelled():
+                            raise ReplicatorError(
+                                f"the task of {address} ended by itself"
+                            ) from task.exception()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)

@@ -1,0 +1,293 @@
+"""From a tree's hints to framed changes.
+
+One intake for each tree. A pump takes hints from the watcher into `core.settle`, which says when a path is worth a look.
+The look (stat, read, hash, delta, catalog) runs in a worker thread, one at a time; what it finds is framed there too, once,
+and given to every replica. When the source is in doubt the intake halts: it tells nothing, in particular no deletion, until
+the root is back where it was; then it surveys the whole tree and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from replicator.core.dirty import Key
+from replicator.core.plan import safe_order
+from replicator.core.settle import Settle, Work, WorkKind
+from replicator.engine.examine import Examiner, Findings, Update
+from replicator.engine.parcel import (
+    INLINE_LIMIT,
+    Parcel,
+    Part,
+    adopt,
+    batches,
+    change_for,
+    file_parcel,
+    gone,
+    moved,
+    single,
+)
+from replicator.errors import SourceError
+from replicator.model import ROOT, printable
+from replicator.ports import Catalog, Record, Source, Watcher
+from replicator.wire.changes import Change
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+CONFIRM_AFTER = 1.0
+"""Seconds after which a stamp that was too fresh is looked at again: far beyond any clock's granularity but FAT's."""
+
+ROOT_POLL = 1.0
+"""Seconds between two looks for a root that is in doubt."""
+
+TROUBLE_RETRY = 10.0
+"""Seconds between two looks at paths that could not be read: a chmod of a parent directory tells us nothing."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One replicated tree, with everything that its intake needs.
+
+    Attributes:
+        number: what it is called on the wire.
+        root: the source directory.
+        source: its files.
+        catalog: what is known of them.
+        make_watcher: makes a new watcher, also after the root came back.
+        settle: decides when to look.
+        delete: tell frontends what is gone.
+    """
+
+    number: int
+    root: bytes
+    source: Source
+    catalog: Catalog
+    make_watcher: Callable[[], Watcher]
+    settle: Settle
+    delete: bool
+
+
+class Intake:
+    """Watches one tree and tells what changes.
+
+    Args:
+        tree: the tree.
+        pool: where blocking work runs.
+        publish: called on the loop with every framed change, in order.
+    """
+
+    def __init__(self, tree: Tree, pool: Executor, publish: Callable[[Parcel], None]) -> None:
+        self.tree = tree
+        self.halted = ""
+        self.surveyed = asyncio.Event()
+        self._pool = pool
+        self._publish = publish
+        self._examiner = Examiner(tree.source, tree.catalog)
+        self._wake = asyncio.Event()
+        self._watcher: Watcher | None = None
+        self._unfirm: dict[bytes, Record] = {}
+        self._troubled: set[bytes] = set()
+
+    def problems(self) -> list[str]:
+        """Return full sentences about what keeps this tree from being replicated whole."""
+        watching = self._watcher.problems() if self._watcher is not None else []
+        return ([self.halted] if self.halted else []) + watching
+
+    def troubles(self) -> list[bytes]:
+        """Return paths whose content cannot be read at present."""
+        return sorted(self._troubled)[:100]
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                await self._watch()
+            except SourceError as error:
+                self.halted = str(error)
+                log.error("halted", tree=printable(self.tree.root), reason=str(error))  # noqa: TRY400  # no bug of ours
+                await self._until_root_is_back()
+
+    async def survey_once(self) -> None:
+        """Bring the catalog up to the source without watching it.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        await self._process([Work(WorkKind.WALK, ROOT)])
+        self.surveyed.set()
+
+    async def _watch(self) -> None:
+        self._watcher = self.tree.make_watcher()
+        try:
+            await self._watcher.start()
+            async with asyncio.TaskGroup() as tasks:
+                pump = tasks.create_task(self._pump(self._watcher))
+                try:
+                    await self.survey_once()
+                    self._resume()
+                    await self._follow()
+                finally:
+                    pump.cancel()
+        except* SourceError as group:
+            raise SourceError(str(group.exceptions[0])) from group
+        finally:
+            self._watcher.close()
+
+    def _resume(self) -> None:
+        if self.halted:
+            log.info("resumed", tree=printable(self.tree.root))
+        self.halted = ""
+
+    async def _pump(self, watcher: Watcher) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            for hint in await watcher.hints():
+                self.tree.settle.hint(hint, loop.time())
+            self._wake.set()
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        upkeep = loop.time() + CONFIRM_AFTER
+        while True:
+            self._wake.clear()
+            work = self.tree.settle.ready(loop.time())
+            if work:
+                await self._process(work)
+                continue
+            if loop.time() >= upkeep:
+                await self._upkeep()
+                upkeep = loop.time() + CONFIRM_AFTER
+            deadline = self.tree.settle.deadline()
+            until = upkeep if deadline is None else min(deadline, upkeep)
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _process(self, work: list[Work]) -> None:
+        """Do what is ready, in order; neighbouring looks go together."""
+        plain = [w.path for w in work if w.kind is WorkKind.EXAMINE and not w.force]
+        if len(plain) == len(work):
+            await self._tell(self._examiner.examine(plain))
+            return
+        for one in work:
+            if one.kind is WorkKind.MOVE:
+                await self._move(one.path, one.target)
+            elif one.kind is WorkKind.WALK:
+                await self._tell(self._examiner.survey(one.path))
+            else:
+                await self._tell(self._examiner.examine([one.path], force=one.force))
+
+    async def _tell(self, findings: Iterator[Findings]) -> None:
+        """Take findings from the worker thread, chunk by chunk, and publish them."""
+        loop = asyncio.get_running_loop()
+        while True:
+            found = await self._in_thread(lambda: self._next_framed(findings))
+            if found is None:
+                return
+            chunk, parcels = found
+            for path in chunk.unsettled:
+                self.tree.settle.busy(path, loop.time())
+            self._unfirm.update((record.path, record) for record in chunk.unfirm)
+            self._note_troubles(chunk)
+            for parcel in parcels:
+                self._publish(parcel)
+
+    def _next_framed(self, findings: Iterator[Findings]) -> tuple[Findings, list[Parcel]] | None:
+        found = next(findings, None)
+        return None if found is None else (found, list(self._frame(found)))
+
+    def _note_troubles(self, found: Findings) -> None:
+        for update in found.updates:
+            if update.record.path in found.unsettled:
+                continue
+            if update.record.problem:
+                self._troubled.add(update.record.path)
+                log.warning(
+                    "unreadable", path=printable(update.record.path), reason=update.record.problem
+                )
+            else:
+                self._troubled.discard(update.record.path)
+        self._troubled.difference_update(found.gone)
+
+    def _frame(self, found: Findings) -> Iterator[Parcel]:
+        """Frame findings: whole small files and names in batches, in a safe order; then what builds on a version."""
+        number = self.tree.number
+        plain: list[tuple[Change, bytes]] = []
+        special: list[Parcel] = []
+        for update in found.updates:
+            framed = _frame_update(number, update)
+            if isinstance(framed, Parcel):
+                special.append(framed)
+            else:
+                plain.append(framed)
+        if self.tree.delete:
+            plain.extend((gone(number, path), b"") for path in found.gone)
+        contents = {change.number: content for change, content in plain}
+        ordered = safe_order(change for change, _ in plain)
+        yield from batches((change, contents[change.number]) for change in ordered)
+        yield from special
+
+    async def _move(self, source: bytes, target: bytes) -> None:
+        """A rename inside the tree: relabel what is known, and tell it as one change.
+
+        With `delete` off the frontends keep the old name, so there is nothing to rename: both ends are looked at instead.
+        """
+        known = await self._in_thread(lambda: self.tree.catalog.get([source]))
+        if source in known and self.tree.delete:
+            await self._in_thread(lambda: self._check_and_move(source, target))
+            self._publish(single(moved(self.tree.number, source, target)))
+        await self._tell(self._examiner.examine([source, target]))
+
+    def _check_and_move(self, source: bytes, target: bytes) -> None:
+        self.tree.source.check_root()
+        self.tree.catalog.move(source, target)
+
+    async def _upkeep(self) -> None:
+        """Confirm stamps that were too fresh, and look again at what could not be read."""
+        loop = asyncio.get_running_loop()
+        ripe = [r for r in self._unfirm.values() if not self.tree.settle.is_pending(r.path)]
+        if ripe:
+            await self._in_thread(lambda: self._examiner.confirm(ripe))
+        self._unfirm.clear()
+        if self._troubled and loop.time() >= self._next_trouble:
+            self._next_trouble = loop.time() + TROUBLE_RETRY
+            await self._tell(self._examiner.examine(self._troubled))
+
+    _next_trouble = 0.0
+
+    async def _until_root_is_back(self) -> None:
+        while True:
+            await asyncio.sleep(ROOT_POLL)
+            try:
+                await self._in_thread(self.tree.source.reopen)
+            except SourceError:
+                continue
+            return
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+
+def _frame_update(tree: int, update: Update) -> Parcel | tuple[Change, bytes]:
+    record = update.record
+    path, entry = record.path, record.entry
+    if record.problem or (entry.digest and update.ops is None and not update.same_content):
+        return Parcel((), (Part(0, Key(tree, path)),))
+    if update.same_content and update.before is not None:
+        change = adopt(tree, path, entry, content=False)
+        return single(change._replace(old_mtime_ns=update.before.entry.mtime_ns))
+    change_to = change_for(tree, path, entry)
+    if not entry.digest:
+        return change_to, b""
+    ops = update.ops or []
+    if not update.is_delta and entry.size <= INLINE_LIMIT:
+        return change_to, b"".join(op.data for op in ops)
+    return file_parcel(change_to, ops, delta=update.is_delta)

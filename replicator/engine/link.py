@@ -1,0 +1,213 @@
+"""One connection to one agent: messages out, answers in.
+
+The link knows which changes are under way and how many bytes that is; what an answer means for the frontend is decided by
+whoever sent the change. Silence while answers are due ends the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from replicator.core.pace import Window
+from replicator.engine.parcel import Part
+from replicator.errors import AgentFailed, ChannelLost, ProtocolError
+from replicator.ports import Channel
+from replicator.wire import frames, messages
+from replicator.wire.messages import Acks, Hello, Listing, ListTree, More, Opened, OpenTree
+
+LISTING_CREDIT = 4
+"""Frames of a listing that may be under way: enough to hide the round trip, about 300 KB."""
+
+QUEUE = 2 * LISTING_CREDIT
+
+
+class Flight(NamedTuple):
+    """A change that was sent under a generation of its path, and is not answered yet."""
+
+    part: Part
+    generation: int
+    bulk: bool
+
+
+Answered = Callable[[Flight, str, str], None]
+"""Called with (flight, reason, detail) for each answer; the reason is empty when the change is done."""
+
+
+class Link:
+    """Talks to one agent.
+
+    Args:
+        channel: connected; the agent has said its marker.
+        answered: told of every answer, on the loop.
+        moved: told when there may be more room.
+    """
+
+    def __init__(self, channel: Channel, answered: Answered, moved: Callable[[], None]) -> None:
+        self.about = ""
+        self.bytes_sent = 0
+        self.window = Window()
+        self._channel = channel
+        self._answered = answered
+        self._moved = moved
+        self._decoder = frames.Decoder()
+        self._flights: dict[int, Flight] = {}
+        self._taken = 0
+        self._sent_at: deque[tuple[int, float]] = deque()
+        self._opened: dict[int, asyncio.Future[Opened]] = {}
+        self._hello = asyncio.get_running_loop().create_future()
+        self._listing = asyncio.Lock()
+        self._job = 0
+        self._lines: asyncio.Queue[Listing] = asyncio.Queue(QUEUE)
+        self._heard_at = self._now()
+
+    @property
+    def has_room(self) -> bool:
+        """True if more bulk may be sent now."""
+        return self.bytes_sent - self._taken < self.window.size
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing is under way."""
+        return not self._flights
+
+    async def receive(self) -> None:
+        """Take in what the agent says, until the connection ends.
+
+        Raises:
+            ChannelLost: always, in the end.
+            ProtocolError: the agent broke the wire format.
+        """
+        while True:
+            data = await self._channel.read()
+            if not data:
+                said = self._channel.diagnosis()
+                raise ChannelLost(f"the agent has ended{': ' + said if said else ''}")
+            self._heard_at = self._now()
+            self._decoder.receive(data)
+            for frame in self._decoder.frames():
+                await self._handle(messages.decode(frame.header))
+
+    async def greet(self) -> None:
+        """Exchange hellos.
+
+        Raises:
+            ProtocolError: the agent speaks another version.
+        """
+        await self._say(Hello(messages.VERSION, messages.FEATURES, "replicator backend"))
+        hello: Hello = await self._hello
+        if hello.version != messages.VERSION or not set(messages.FEATURES) <= set(hello.features):
+            raise ProtocolError(
+                f"the agent speaks version {hello.version} {sorted(hello.features)}, we speak {messages.VERSION}"
+                f" {sorted(messages.FEATURES)}: install the same release of replicator on both sides"
+            )
+        self.about = hello.about
+
+    async def open_tree(self, request: OpenTree) -> Opened:
+        """Tell the agent where a tree's files go.
+
+        Raises:
+            AgentFailed: the target cannot be used; says why.
+        """
+        answer = self._opened[request.tree] = asyncio.get_running_loop().create_future()
+        await self._say(request)
+        opened: Opened = await answer
+        if opened.error:
+            raise AgentFailed(
+                f"the target {messages.text_of(request.root)!r} cannot be used: {opened.error}"
+            )
+        return opened
+
+    async def send(self, encoded: Sequence[bytes], flights: Sequence[Flight]) -> None:
+        """Send frames; their changes are under way from now on.
+
+        Raises:
+            ChannelLost: the connection is gone.
+        """
+        for flight in flights:
+            self._flights[flight.part.number] = flight
+        for frame in encoded:
+            self._sent_at.append((self.bytes_sent + len(frame), self._now()))
+            await self._write(frame)
+
+    @asynccontextmanager
+    async def listing(
+        self, tree: int, below: bytes, *, digest: bool
+    ) -> AsyncIterator[AsyncIterator[Listing]]:
+        """List what the frontend holds below a directory; one listing at a time, others wait."""
+        async with self._listing:
+            self._job += 1
+            job = self._job
+            while not self._lines.empty():
+                self._lines.get_nowait()
+            await self._say(ListTree(job, tree, below, digest, LISTING_CREDIT))
+            try:
+                yield self._listed(job)
+            finally:
+                await self._say(More(job, 0))
+
+    async def _listed(self, job: int) -> AsyncIterator[Listing]:
+        while True:
+            listing = await self._lines.get()
+            if listing.job != job:
+                continue
+            yield listing
+            if listing.end:
+                return
+            await self._say(More(job, 1))
+
+    async def watch_silence(self, limit: float) -> None:
+        """End the connection when answers are due and nothing has moved for `limit` seconds.
+
+        Raises:
+            ChannelLost: then.
+        """
+        while True:
+            await asyncio.sleep(limit / 4)
+            if self._flights and self._now() - self._heard_at > limit:
+                raise ChannelLost(
+                    f"no answer for {limit:g} seconds with {len(self._flights)} changes under way"
+                )
+
+    async def _handle(self, message: messages.Message) -> None:
+        if isinstance(message, Acks):
+            self._acknowledge(message)
+        elif isinstance(message, Listing):
+            if self._lines.full():
+                raise ProtocolError("the agent lists more than it was asked for")
+            self._lines.put_nowait(message)
+        elif isinstance(message, Opened):
+            waiting = self._opened.pop(message.tree, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(message)
+        elif isinstance(message, Hello) and not self._hello.done():
+            self._hello.set_result(message)
+        else:
+            raise ProtocolError(f"unexpected message {type(message).__name__}")
+
+    def _acknowledge(self, acks: Acks) -> None:
+        self._taken = acks.taken
+        answers = [(number, "", "") for number in acks.done] + list(acks.refused)
+        for number, reason, detail in answers:
+            flight = self._flights.pop(number, None)
+            if flight is None:
+                raise ProtocolError("an answer to a change that is not under way")
+            self._answered(flight, reason, detail)
+        while self._sent_at and self._sent_at[0][0] <= acks.taken:
+            self.window.answered(self._now() - self._sent_at.popleft()[1])
+        self._moved()
+
+    async def _say(self, message: messages.Message) -> None:
+        await self._write(frames.encode(message.header()))
+
+    async def _write(self, frame: bytes) -> None:
+        self.bytes_sent += len(frame)
+        await self._channel.write(frame)
+        self._heard_at = self._now()  # data moves: the other side is alive
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

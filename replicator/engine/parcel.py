@@ -1,0 +1,203 @@
+"""Changes as frames, encoded once for the whole fleet.
+
+A parcel is the unit that a replica sends, and that is shared: the same bytes are queued to every frontend. A parcel of
+whole files can be sent to anybody; one that builds on the previous version (a delta, attributes only, a move) goes only to
+frontends that hold that version, and everybody else is owed the path instead.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from replicator.core.dirty import Key
+from replicator.delta import ops as delta_ops
+from replicator.delta.ops import Literal, Op
+from replicator.model import DIRECTORY, SYMLINK, Entry
+from replicator.wire import frames
+from replicator.wire.changes import (
+    Change,
+    Delete,
+    MakeDirectory,
+    MakeSymlink,
+    Move,
+    PutFile,
+    SetAttributes,
+)
+from replicator.wire.messages import Batch, BeginFile, Data
+
+INLINE_LIMIT = 256 << 10
+"""Bytes: a larger file travels as frames of its own, so that a batch never holds up a live change for long."""
+
+BATCH_PAYLOAD = 512 << 10
+"""Bytes of content after which a batch is closed: half of what a frame may hold."""
+
+BATCH_CHANGES = 200
+
+CHUNK = 512 << 10
+"""Bytes of content in one frame of a large file."""
+
+_numbers = itertools.count(1)
+
+
+class Part(NamedTuple):
+    """One change of a parcel.
+
+    Attributes:
+        number: the change's number; 0 in a parcel without frames.
+        key: the path.
+        target: where a Move goes; empty for every other change.
+        is_delete: the change removes the path.
+    """
+
+    number: int
+    key: Key
+    target: bytes = b""
+    is_delete: bool = False
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Frames to be sent in one go.
+
+    Attributes:
+        frames: encoded; empty when the content is too large to be kept, and each frontend streams it by itself.
+        parts: the changes in them.
+        builds_on: True if the frontend must hold the previous version.
+        saved: bytes that a delta spares each frontend.
+    """
+
+    frames: tuple[bytes, ...]
+    parts: tuple[Part, ...]
+    builds_on: bool = False
+    saved: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire."""
+        return sum(map(len, self.frames))
+
+
+def next_number() -> int:
+    """Return a change number that nobody else in this process has."""
+    return next(_numbers)
+
+
+def put_file(number: int, tree: int, path: bytes, entry: Entry) -> PutFile:
+    """Return the change that makes a path a file."""
+    return PutFile(number, tree, path, entry.mode, entry.size, entry.mtime_ns, entry.digest)
+
+
+def change_for(tree: int, path: bytes, entry: Entry) -> PutFile | MakeDirectory | MakeSymlink:
+    """Return the change that brings a path to an entry, whatever is there now."""
+    number = next_number()
+    if entry.kind == DIRECTORY:
+        return MakeDirectory(number, tree, path, entry.mode, entry.mtime_ns)
+    if entry.kind == SYMLINK:
+        return MakeSymlink(number, tree, path, entry.mtime_ns, entry.link)
+    return put_file(number, tree, path, entry)
+
+
+def adopt(tree: int, path: bytes, entry: Entry, *, content: bool) -> SetAttributes:
+    """Return the change that keeps a frontend's file and sets its attributes.
+
+    Args:
+        tree: the tree.
+        path: the file.
+        entry: what it shall be.
+        content: True to compare digests first; False if size and time are known to be right already.
+    """
+    digest = entry.digest if content else b""
+    return SetAttributes(
+        next_number(), tree, path, entry.mode, entry.size, entry.mtime_ns, entry.mtime_ns, digest
+    )
+
+
+def part_of(change: Change) -> Part:
+    """Return the part that a change makes in a parcel."""
+    target = change.target if isinstance(change, Move) else b""
+    return Part(change.number, Key(change.tree, change.path), target, isinstance(change, Delete))
+
+
+def batches(items: Iterable[tuple[Change, bytes]]) -> Iterator[Parcel]:
+    """Yield parcels of one frame each with the changes in their order; every content is at most INLINE_LIMIT."""
+    changes: list[Change] = []
+    contents: list[bytes] = []
+    size = 0
+    for change, content in items:
+        if changes and (len(changes) >= BATCH_CHANGES or size + len(content) > BATCH_PAYLOAD):
+            yield _batch(changes, contents)
+            changes, contents, size = [], [], 0
+        changes.append(change)
+        contents.append(content)
+        size += len(content)
+    if changes:
+        yield _batch(changes, contents)
+
+
+def _batch(
+    changes: Sequence[Change], contents: Sequence[bytes], *, builds_on: bool = False
+) -> Parcel:
+    frame = frames.encode(Batch(tuple(changes)).header(), contents)
+    return Parcel((frame,), tuple(map(part_of, changes)), builds_on)
+
+
+def single(change: Change) -> Parcel:
+    """Return a parcel of one change without content, which builds on the previous version."""
+    return _batch([change], [], builds_on=True)
+
+
+def file_parcel(put: PutFile, ops: Sequence[Op], *, delta: bool) -> Parcel:
+    """Return a parcel that carries one file as instructions, in as many frames as it takes."""
+    encoded = [begin_frame(put, delta=delta)]
+    encoded += [data_frame(put.number, group) for group in _groups(ops)]
+    encoded.append(data_frame(put.number, [], end=True))
+    saved = put.size - sum(map(len, encoded)) if delta else 0
+    return Parcel(tuple(encoded), (part_of(put),), delta, saved)
+
+
+def begin_frame(put: PutFile, *, delta: bool) -> bytes:
+    """Return the frame that begins a file."""
+    return frames.encode(BeginFile(put, delta).header())
+
+
+def data_frame(number: int, ops: Sequence[Op], *, end: bool = False, cancel: bool = False) -> bytes:
+    """Return one frame of a begun file."""
+    pairs, literals = delta_ops.encode(ops)
+    return frames.encode(Data(number, pairs, end, cancel).header(), literals)
+
+
+def _groups(ops: Iterable[Op]) -> Iterator[list[Op]]:
+    """Cut instructions into groups that fit a frame: CHUNK bytes of literals, a few thousand pairs."""
+    group: list[Op] = []
+    size = 0
+    for op in ops:
+        for piece in _pieces(op):
+            length = len(piece.data) if isinstance(piece, Literal) else 0
+            if group and (size + length > CHUNK or len(group) >= 4096):
+                yield group
+                group, size = [], 0
+            group.append(piece)
+            size += length
+    if group:
+        yield group
+
+
+def _pieces(op: Op) -> Iterator[Op]:
+    if isinstance(op, Literal) and len(op.data) > CHUNK:
+        for start in range(0, len(op.data), CHUNK):
+            yield Literal(op.data[start : start + CHUNK])
+    else:
+        yield op
+
+
+def gone(tree: int, path: bytes) -> Delete:
+    """Return the change that removes a path."""
+    return Delete(next_number(), tree, path)
+
+
+def moved(tree: int, source: bytes, target: bytes) -> Move:
+    """Return the change that renames a path."""
+    return Move(next_number(), tree, source, target)

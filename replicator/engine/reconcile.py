@@ -1,0 +1,133 @@
+"""Compare what a frontend holds with what the catalog says, and make dirty what differs.
+
+The frontend's listing streams in, sorted; the catalog is read alongside, in the same order, a page at a time; so memory stays
+small however large the tree is. When enough is dirty the comparison pauses until some of it has been sent: the agent,
+which lists only as much as it is asked for, is then free to receive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from replicator.core.plan import Comparison, Difference, Held
+from replicator.engine.link import Link
+from replicator.model import DIRECTORY, Listed, key, last_below
+from replicator.ports import Catalog, Record
+
+PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Territory:
+    """What is compared.
+
+    Attributes:
+        tree: its number.
+        catalog: what it holds.
+        excluded: says whether a path (with its kind) is none of ours.
+        owner: (uid, gid) that the frontend's files shall have; -1 where it does not matter.
+        bits: the mode bits that are replicated.
+        delete: what only the frontend has shall go.
+    """
+
+    tree: int
+    catalog: Catalog
+    excluded: Callable[[bytes, str], bool]
+    owner: tuple[int, int]
+    bits: int
+    delete: bool
+
+    def comparison(self, *, digests: bool) -> Comparison:
+        """Return a new comparison under these terms."""
+        return Comparison(
+            excluded=self.excluded,
+            bits=self.bits,
+            owner=self.owner,
+            delete=self.delete,
+            digests=digests,
+        )
+
+
+async def reconcile(
+    link: Link,
+    territory: Territory,
+    below: bytes,
+    pool: Executor,
+    found: Callable[[list[Difference]], Awaitable[None]],
+    *,
+    digests: bool = False,
+) -> list[str]:
+    """Compare one directory, recursively.
+
+    Args:
+        link: to the frontend.
+        territory: the tree, and the terms.
+        below: the directory; the root is the empty path.
+        pool: where the catalog is read.
+        found: takes differences as they are found; may take its time.
+        digests: the agent reads everything, and contents are compared by SHA-256.
+
+    Returns:
+        Sentences about directories that the frontend could not list.
+    """
+    loop = asyncio.get_running_loop()
+    merge = Merge(territory.catalog, territory.comparison(digests=digests), below)
+    problems: list[str] = []
+    async with link.listing(territory.tree, below, digest=digests) as listings:
+        async for listing in listings:
+            problems += [
+                f"{path!r} cannot be listed: {reason}" for path, reason in listing.unlisted
+            ]
+            pages = merge.pages(list(listing.lines), end=listing.end)
+            while True:
+                page = await loop.run_in_executor(pool, next, pages, None)
+                if page is None:
+                    break
+                if page:
+                    await found(page)
+    return problems
+
+
+class Merge:
+    """Feeds a comparison: a frontend's lines as they come, the catalog's records read to match. Blocks.
+
+    Args:
+        catalog: the tree's.
+        comparison: what decides.
+        below: the directory that is listed.
+    """
+
+    def __init__(self, catalog: Catalog, comparison: Comparison, below: bytes) -> None:
+        self._catalog = catalog
+        self._comparison = comparison
+        self._after: bytes | None = below or None
+        self._last: bytes | None = last_below(below) if below else None
+
+    def pages(self, lines: list[Listed], *, end: bool) -> Iterator[list[Difference]]:
+        """Yield differences up to the last line; with `end`, up to the end of the directory."""
+        if not lines and not end:
+            return
+        until = self._last if end else lines[-1].path
+        while True:
+            records = self._catalog.scan(self._after, until, PAGE)
+            full = len(records) == PAGE
+            cut = len(lines)
+            if full:
+                edge = key(records[-1].path)
+                cut = next((i for i, line in enumerate(lines) if key(line.path) > edge), cut)
+            here = [_held(record) for record in records]
+            yield list(self._comparison.differences(lines[:cut], here))
+            lines = lines[cut:]
+            if full:
+                self._after = records[-1].path
+            else:
+                self._after = until
+                return
+
+
+def _held(record: Record) -> Held:
+    unknown = bool(record.problem) and record.entry.kind == DIRECTORY
+    return Held(record.path, record.entry, unknown)

@@ -1,0 +1,405 @@
+"""The life of one frontend: connect, be compared, follow, and connect again.
+
+Live changes are sent from the moment the connection stands, also while the frontend waits at the gate and while it is
+filled. What it missed while it was away is in its dirty set and goes out at once; the comparison that follows under the
+gate finds what else is different. A failure of any kind ends the connection, and nothing but the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from replicator.core import lifecycle
+from replicator.core.dirty import DirtySet, Key, Owed
+from replicator.core.lifecycle import State
+from replicator.core.pace import Backoff, TokenBucket
+from replicator.core.plan import Difference
+from replicator.engine.courier import Courier
+from replicator.engine.gate import Gate
+from replicator.engine.intake import Intake
+from replicator.engine.link import Link
+from replicator.engine.parcel import Parcel
+from replicator.engine.reconcile import Territory, reconcile
+from replicator.engine.supply import Supply
+from replicator.errors import ReplicatorError
+from replicator.model import ROOT
+from replicator.ports import Address, Connector, Sighting
+from replicator.wire.messages import OpenTree
+
+log = structlog.get_logger()
+
+HIGH_WATER = 4096
+"""Dirty bulk paths at which a comparison pauses: a second's work, and little memory."""
+
+
+DOUBTS = 1000
+"""Directories in doubt at which everything is compared instead: each costs a round trip."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One tree as every replica sees it: where it comes from, and where it goes."""
+
+    intake: Intake
+    open: OpenTree
+    territory: Territory
+
+
+@dataclass
+class Commons:
+    """What all replicas share."""
+
+    connector: Connector
+    plots: dict[int, Plot]
+    supply: Supply
+    pool: Executor
+    gate: Gate
+    bucket: TokenBucket
+    retry: Backoff
+    connect_timeout: float
+    op_timeout: float
+    compare: bool = True
+    """Off: a frontend that connects is taken as it is (verify without a daemon only looks)."""
+
+
+@dataclass
+class Progress:
+    """How far a frontend's comparison has got; sizes in bytes, times in seconds of the loop's clock."""
+
+    files_total: int = 0
+    files_done: int = 0
+    bytes_total: int = 0
+    bytes_done: int = 0
+    started: float = 0.0
+    ended: float | None = None
+    costs: dict[Key, int] = field(default_factory=dict)
+
+    def expect(self, key: Key, size: int) -> None:
+        """A path will have to be sent."""
+        self.costs[key] = size
+        self.files_total += 1
+        self.bytes_total += size
+
+    def arrived(self, key: Key) -> None:
+        """A path has been sent."""
+        size = self.costs.pop(key, None)
+        if size is not None:
+            self.files_done += 1
+            self.bytes_done += size
+
+
+class Replica:
+    """One frontend.
+
+    Args:
+        sighting: where it is, and who says so.
+        commons: what all replicas share.
+        front: a person asked for it: it goes to the front of the queue.
+    """
+
+    def __init__(self, sighting: Sighting, commons: Commons, *, front: bool = False) -> None:
+        self.sighting = sighting
+        self.state = State.CONNECTING
+        self.dirty = DirtySet()
+        self.progress = Progress()
+        self._error = ""
+        self.files_sent = 0
+        self.bytes_saved = 0
+        self.logins = 0
+        self.about = ""
+        self.reconciled = 0
+        self._commons = commons
+        self._front = front
+        self._bytes_before = 0
+        self.attempts = 0
+        self._link: Link | None = None
+        self._courier: Courier | None = None
+        self._known = False
+        self._wanted = asyncio.Event()
+        self._doubts: dict[Key, None] = {}
+        self._doubted = asyncio.Event()
+        self._opened: dict[int, Territory] = {}
+        self._progressed = asyncio.Event()
+        self._turned = asyncio.Event()
+        self._poked = asyncio.Event()
+
+    @property
+    def address(self) -> Address:
+        """Where it is dialled."""
+        return self.sighting.address
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes written to it since the daemon started."""
+        return self._bytes_before + (self._link.bytes_sent if self._link else 0)
+
+    @property
+    def queue_position(self) -> int | None:
+        """Its place before the gate, 1 for the next; None when it does not wait there."""
+        return self._commons.gate.position(self)
+
+    @property
+    def link(self) -> Link | None:
+        """The connection, while there is one."""
+        return self._link
+
+    @property
+    def converged(self) -> bool:
+        """True if it is live, and owed nothing."""
+        return self.state is State.LIVE and not self.dirty
+
+    @property
+    def last_error(self) -> str:
+        """Why it is not up to date; empty when it is."""
+        return "" if self.converged else self._error
+
+    async def changed(self, within: float) -> None:
+        """Wait until the state changes, but no longer than `within` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                self._turned.clear()
+                await self._turned.wait()
+
+    async def first_outcome(self) -> None:
+        """Wait until it is live, or a first attempt has failed."""
+        while self.state is not State.LIVE and not self.attempts:
+            await self.changed(1.0)
+
+    def territories(self) -> list[tuple[int, Territory]]:
+        """Return what is compared on this frontend, tree by tree."""
+        return list(self._opened.items())
+
+    def offer(self, parcel: Parcel) -> None:
+        """Take a live change: send it, or owe it."""
+        if self._courier is not None:
+            if parcel.parts and parcel.parts[0].target:
+                self._courier.post_move(parcel)
+            elif self._courier.post(parcel, builds=self._known):
+                self.bytes_saved += parcel.saved
+        else:
+            self._owe(parcel)
+        if self.dirty.overflowed:
+            self._overflowed()
+
+    def reconcile_soon(self, *, front: bool = False) -> None:
+        """Compare everything again; `front`: before everybody else."""
+        self._front = self._front or front
+        if front:
+            self._commons.gate.to_front(self)
+        self._wanted.set()
+        self._poked.set()
+
+    def repair(self, keys: list[Key]) -> None:
+        """Send paths again, whatever is believed of them."""
+        now = asyncio.get_running_loop().time()
+        for key in keys:
+            self.dirty.mark(key, Owed.CONTENT, now, urgent=True)
+        if self._courier is not None:
+            self._courier.wake()
+
+    async def run(self) -> None:
+        """Keep the frontend up to date until cancelled."""
+        try:
+            while True:
+                reason = await self._session()
+                self._fail(reason)
+                delay = self._commons.retry.delay(self.attempts)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        self._poked.clear()
+                        await self._poked.wait()
+                self._turn(State.CONNECTING)
+        finally:
+            self.state = State.GONE
+
+    def _fail(self, reason: str) -> None:
+        self.attempts += 1
+        if reason != self._error or self.state is not State.RETRYING:
+            log.warning(
+                "frontend failed", host=self.address.host, reason=reason, attempt=self.attempts
+            )
+        self._error = reason
+        self._turn(State.RETRYING)
+
+    async def _session(self) -> str:
+        """Connect and work until something fails; return what."""
+        try:
+            channel = await self._commons.connector.connect(self.address)
+        except ReplicatorError as error:
+            return str(error)
+        self.logins += 1
+        commons = self._commons
+        courier = Courier(self.dirty, commons.supply, commons.pool, commons.retry, self)
+        link = Link(channel, courier.answered, courier.wake)
+        reason = "the connection ended"
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(link.receive())
+                async with asyncio.timeout(commons.connect_timeout):
+                    await self._greet(link)
+                self._link, self._courier = link, courier
+                tasks.create_task(courier.run(link))
+                tasks.create_task(link.watch_silence(commons.op_timeout))
+                tasks.create_task(self._settle_doubts(link))
+                tasks.create_task(self._follow(link))
+        except* ReplicatorError as group:
+            reason = str(_first(group))
+        except* TimeoutError:
+            reason = "the agent did not answer in time"
+        except* Exception as group:
+            # A bug of ours: it must not reach the other frontends, nor stay unseen.
+            log.exception("internal error", host=self.address.host, exc_info=group)
+            reason = f"internal error: {_first(group)!r}"
+        finally:
+            self._bytes_before += link.bytes_sent
+            self._link = self._courier = None
+            self._known = False
+            self.dirty.lost()
+            await channel.close()
+        return reason
+
+    async def _greet(self, link: Link) -> None:
+        await link.greet()
+        self.about = link.about
+        self._opened.clear()
+        for plot in list(self._commons.plots.values()):
+            await self._open(link, plot)
+
+    async def _open(self, link: Link, plot: Plot) -> None:
+        opened = await link.open_tree(plot.open)
+        self._opened[plot.open.tree] = replace(plot.territory, owner=(opened.uid, opened.gid))
+
+    async def _follow(self, link: Link) -> None:
+        """Wait at the gate, be compared, and from then on only when it is asked for."""
+        while True:
+            self._turn(State.QUEUED)
+            for plot in list(self._commons.plots.values()):
+                await plot.intake.surveyed.wait()
+            async with self._commons.gate.place(self, front=self._front):
+                self._front = False
+                self._wanted.clear()
+                self._turn(State.BOOTSTRAPPING)
+                if self._commons.compare:
+                    await self._reconcile_all(link)
+            self.attempts = 0
+            self.reconciled += 1
+            self._known = True
+            self._turn(State.LIVE)
+            await self._wanted.wait()
+
+    async def _reconcile_all(self, link: Link) -> None:
+        self.progress = Progress(started=_now())
+        troubles: list[str] = []
+        for tree, plot in list(self._commons.plots.items()):
+            if tree not in self._opened:
+                await self._open(link, plot)
+            territory = self._opened[tree]
+            troubles += await reconcile(
+                link, territory, ROOT, self._commons.pool, lambda d, t=tree: self._found(t, d)
+            )
+        while self.dirty.bulk_open:
+            await self._wait_for_progress()
+        self.progress.ended = _now()
+        for trouble in troubles:
+            self.troubled(trouble)
+
+    async def _found(self, tree: int, differences: list[Difference]) -> None:
+        """Make dirty what a comparison found; wait while that is much."""
+        now = _now()
+        for path, owed, size in differences:
+            key = Key(tree, path)
+            if key not in self.dirty:
+                self.dirty.mark(key, owed, now, urgent=False)
+                self.progress.expect(key, size)
+        if self._courier is not None:
+            self._courier.wake()
+        while self.dirty.bulk_open > HIGH_WATER:
+            await self._wait_for_progress()
+
+    async def _wait_for_progress(self) -> None:
+        self._progressed.clear()
+        await self._progressed.wait()
+
+    async def _settle_doubts(self, link: Link) -> None:
+        """Compare single directories that answers have put in doubt; outside the gate, because it is little."""
+        while True:
+            self._doubted.clear()
+            while self._doubts:
+                tree, below = next(iter(self._doubts))
+                del self._doubts[Key(tree, below)]
+                if tree in self._opened:
+                    await self._reconcile_doubt(link, tree, below)
+            await self._doubted.wait()
+
+    async def _reconcile_doubt(self, link: Link, tree: int, below: bytes) -> None:
+        now = _now()
+        if below:
+            self.dirty.mark(Key(tree, below), Owed.CONTENT, now, urgent=True)
+        await reconcile(
+            link, self._opened[tree], below, self._commons.pool, lambda d: self._found(tree, d)
+        )
+
+    def done(self, key: Key) -> None:
+        """See engine.courier.Listener."""
+        self.files_sent += 1
+        self.progress.arrived(key)
+        self._progressed.set()
+
+    def troubled(self, sentence: str) -> None:
+        """See engine.courier.Listener."""
+        if sentence != self._error:
+            log.warning("not replicated", host=self.address.host, reason=sentence)
+        self._error = sentence
+        self._progressed.set()
+
+    def in_doubt(self, directory: Key) -> None:
+        """See engine.courier.Listener."""
+        self._doubts[directory] = None
+        self._doubted.set()
+        if len(self._doubts) > DOUBTS:
+            self._doubts.clear()
+            self.reconcile_soon()
+
+    async def throttle(self, size: int) -> None:
+        """See engine.courier.Listener: only what fills a frontend is held back."""
+        if self.state is not State.LIVE:
+            delay = self._commons.bucket.delay(size, _now())
+            if delay:
+                await asyncio.sleep(delay)
+
+    def _owe(self, parcel: Parcel) -> None:
+        """Remember a change for the next connection."""
+        now = _now()
+        for part in parcel.parts:
+            if part.target:
+                self.dirty.rename(part.key.tree, part.key.path, part.target, now)
+                self.in_doubt(Key(part.key.tree, part.target))
+            self.dirty.mark(part.key, Owed.CONTENT, now, urgent=True)
+
+    def _overflowed(self) -> None:
+        log.warning("too much is dirty; comparing everything instead", host=self.address.host)
+        self.dirty.overflowed = False
+        self.reconcile_soon()
+
+    def _turn(self, state: State) -> None:
+        if state is not self.state:
+            log.info("frontend", host=self.address.host, state=state.value)
+        self.state = lifecycle.move(self.state, state)
+        self._turned.set()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first plain exception in a group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,93 @@
+"""What `status --json` prints: plain values, made from what the engine knows at this moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from replicator.core.lifecycle import State
+from replicator.engine.intake import Intake
+from replicator.engine.replica import Progress, Replica
+from replicator.model import printable
+
+
+def describe_frontend(replica: Replica, *, halted: bool) -> dict[str, Any]:
+    """Return one frontend's row.
+
+    Args:
+        replica: the frontend.
+        halted: True if some tree's source is in doubt, so that being live means nothing.
+    """
+    now = asyncio.get_running_loop().time()
+    oldest = replica.dirty.oldest()
+    state = State.HALTED if halted and replica.state is State.LIVE else replica.state
+    return {
+        "host": replica.address.host,
+        "port": replica.address.port,
+        "user": replica.address.user,
+        "state": state.value,
+        "source": replica.sighting.source,
+        "labels": replica.sighting.labels,
+        "dirty": len(replica.dirty),
+        "lag_seconds": round(now - oldest, 3) if oldest is not None else 0.0,
+        "queue_position": replica.queue_position,
+        "files_sent": replica.files_sent,
+        "bytes_sent": replica.bytes_sent,
+        "bytes_saved": replica.bytes_saved,
+        "logins": replica.logins,
+        "reconciles": replica.reconciled,
+        "agent": replica.about,
+        "progress": describe_progress(replica.progress, now),
+        "last_error": replica.last_error,
+        "problems": [
+            {"path": printable(key.path), "reason": reason}
+            for key, reason in replica.dirty.problems(10)
+        ],
+    }
+
+
+def describe_progress(progress: Progress, now: float) -> dict[str, Any]:
+    """Return how far a comparison has got: files, bytes, bytes per second, seconds to go (None: unknown)."""
+    elapsed = max(1e-9, (now if progress.ended is None else progress.ended) - progress.started)
+    rate = progress.bytes_done / elapsed if progress.started else 0.0
+    left = progress.bytes_total - progress.bytes_done
+    return {
+        "files_done": progress.files_done,
+        "files_total": progress.files_total,
+        "bytes_done": progress.bytes_done,
+        "bytes_total": progress.bytes_total,
+        "bytes_per_second": round(rate),
+        "eta_seconds": round(left / rate, 1) if rate and progress.ended is None else None,
+        "seconds": round(elapsed, 3) if progress.ended is not None else None,
+    }
+
+
+def describe_tree(intake: Intake, counts: tuple[int, int]) -> dict[str, Any]:
+    """Return one tree's row; `counts` is (entries, bytes) of its catalog."""
+    tree = intake.tree
+    state = "halted" if intake.halted else "watching" if intake.surveyed.is_set() else "scanning"
+    return {
+        "source": printable(tree.root),
+        "state": state,
+        "entries": counts[0],
+        "bytes": counts[1],
+        "pending": len(tree.settle),
+        "problems": intake.problems(),
+        "unreadable": [printable(path) for path in intake.troubles()],
+    }
+
+
+def describe(
+    replicas: Iterable[Replica],
+    trees: Iterable[tuple[Intake, tuple[int, int]]],
+    **more: Any,  # noqa: ANN401  # JSON values
+) -> dict[str, Any]:
+    """Return the whole status."""
+    trees = list(trees)
+    halted = any(intake.halted for intake, _ in trees)
+    return {
+        "frontends": [describe_frontend(replica, halted=halted) for replica in replicas],
+        "trees": [describe_tree(intake, counts) for intake, counts in trees],
+        **more,
+    }

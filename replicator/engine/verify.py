@@ -1,0 +1,62 @@
+"""Compare everything with a frontend by digest: the agent reads every file, we believe no size and no time."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+from replicator.core.dirty import Key
+from replicator.core.plan import Difference
+from replicator.engine.reconcile import reconcile
+from replicator.engine.replica import Replica
+from replicator.errors import ControlError
+from replicator.model import ROOT, printable
+
+SHOWN = 100
+"""Paths that a report names; the count is complete."""
+
+
+@dataclass
+class Report:
+    """What a verification found on one frontend."""
+
+    host: str
+    differing: int = 0
+    paths: list[str] = field(default_factory=list)
+    repaired: bool = False
+    error: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return dict(self.__dict__)
+
+
+async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
+    """Compare one frontend; what is on its way to it at this moment does not count as different.
+
+    Raises:
+        ControlError: it is not connected.
+    """
+    link = replica.link
+    if link is None:
+        reason = replica.last_error or "it is not connected yet"
+        raise ControlError(f"{replica.address.host}: {reason}")
+    report = Report(replica.address.host, repaired=repair)
+
+    for tree, territory in replica.territories():
+        keys: list[Key] = []
+
+        async def found(
+            differences: list[Difference], tree: int = tree, keys: list[Key] = keys
+        ) -> None:
+            keys += [
+                Key(tree, d.path) for d in differences if Key(tree, d.path) not in replica.dirty
+            ]
+
+        await reconcile(link, territory, ROOT, pool, found, digests=True)
+        report.differing += len(keys)
+        report.paths += [printable(key.path) for key in keys[: SHOWN - len(report.paths)]]
+        if repair:
+            replica.repair(keys)
+    return report

@@ -1,0 +1,158 @@
+"""List a tree in key order: depth first, names sorted as bytes.
+
+Both hosts walk with this one function, so that the two listings can be compared in a single streaming merge.
+Our own temporaries are never listed; special files (fifo, socket, device) are told to `special` and left out.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Callable, Iterator, NamedTuple, Optional, Union
+
+from replicator.files.confined import Confined
+from replicator.model import (
+    DIRECTORY,
+    FILE,
+    MAX_DEPTH,
+    MAX_NAME,
+    MAX_PATH,
+    SYMLINK,
+    Entry,
+    Unlisted,
+    is_temporary,
+    join,
+)
+
+PERMISSIONS = 0o7777
+
+
+class Met(NamedTuple):
+    """One path of a walk: what is there, and the kernel's record of it."""
+
+    path: bytes
+    entry: Entry
+    status: os.stat_result
+
+
+def entry_of(status: os.stat_result, link: Callable[[], bytes]) -> Optional[Entry]:
+    """Return the entry that a status describes; None for a special file. `link` reads a symlink's target."""
+    mode = status.st_mode
+    if stat.S_ISREG(mode):
+        return Entry(FILE, mode & PERMISSIONS, status.st_size, status.st_mtime_ns)
+    if stat.S_ISDIR(mode):
+        return Entry(DIRECTORY, mode & PERMISSIONS, 0, status.st_mtime_ns)
+    if stat.S_ISLNK(mode):
+        return Entry(SYMLINK, 0, 0, status.st_mtime_ns, link())
+    return None
+
+
+def walk(
+    tree: Confined,
+    below: bytes,
+    *,
+    prune: Optional[Callable[[bytes, str], bool]] = None,
+    special: Optional[Callable[[bytes], None]] = None,
+    temporary: Optional[Callable[[int, bytes], None]] = None,
+) -> Iterator[Union[Met, Unlisted]]:
+    """Yield all that lies strictly below the directory `below`, in key order.
+
+    Args:
+        tree: the root.
+        below: a directory; the root is the empty path.
+        prune: called with (path, kind); True leaves the path, and all below it, out.
+        special: called with the path of each special file.
+        temporary: called with (descriptor of its directory, name) for each of our temporaries met.
+    """
+    stack: list[_Level] = []
+    try:
+        problem = _push(stack, below, lambda: os.dup(tree.directory(below)), temporary)
+        if problem:
+            yield Unlisted(below, problem)
+        while stack:
+            level = stack[-1]
+            name = next(level.names, None)
+            if name is None:
+                os.close(stack.pop().fd)
+                continue
+            path = join(level.path, name)
+            met = _meet(level.fd, name, path, special)
+            if met is None or (prune is not None and prune(path, met.entry.kind)):
+                continue
+            yield met
+            if met.entry.kind == DIRECTORY:
+                problem = _descend(stack, path, name, temporary)
+                if problem:
+                    yield Unlisted(path, problem)
+    finally:
+        for level in stack:
+            os.close(level.fd)
+
+
+class _Level:
+    """One open directory on the way down."""
+
+    __slots__ = ("fd", "names", "path")
+
+    def __init__(self, path: bytes, fd: int, names: Iterator[bytes]) -> None:
+        self.path = path
+        self.fd = fd
+        self.names = names
+
+
+def _names(fd: int, temporary: Optional[Callable[[int, bytes], None]]) -> Iterator[bytes]:
+    ours: list[bytes] = []
+    for name in sorted(map(os.fsencode, os.listdir(fd))):
+        if not is_temporary(name):
+            ours.append(name)
+        elif temporary is not None:
+            temporary(fd, name)
+    return iter(ours)
+
+
+def _meet(
+    fd: int, name: bytes, path: bytes, special: Optional[Callable[[bytes], None]]
+) -> Optional[Met]:
+    try:
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        entry = entry_of(status, lambda: os.readlink(name, dir_fd=fd))
+    except FileNotFoundError:  # gone since the directory was read
+        return None
+    if entry is None:
+        if special is not None:
+            special(path)
+        return None
+    return Met(path, entry, status)
+
+
+def _descend(
+    stack: list[_Level],
+    path: bytes,
+    name: bytes,
+    temporary: Optional[Callable[[int, bytes], None]],
+) -> str:
+    """Push the directory `name`; return why not, or an empty text."""
+    if len(stack) >= MAX_DEPTH or len(path) > MAX_PATH - MAX_NAME:
+        return "nested too deep"
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    at = stack[-1].fd
+    return _push(stack, path, lambda: os.open(name, flags, dir_fd=at), temporary)
+
+
+def _push(
+    stack: list[_Level],
+    path: bytes,
+    opener: Callable[[], int],
+    temporary: Optional[Callable[[int, bytes], None]],
+) -> str:
+    fd = -1
+    try:
+        fd = opener()
+        stack.append(_Level(path, fd, _names(fd, temporary)))
+    except FileNotFoundError:  # gone since its name was read
+        return ""
+    except OSError as error:
+        if fd >= 0:
+            os.close(fd)
+        return error.strerror or str(error)
+    return ""

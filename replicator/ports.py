@@ -1,0 +1,249 @@
+"""What the engine asks of the world; `app.py` is the one room that says who answers.
+
+Calls of Source and Catalog block and are made from worker threads. Watcher and Connector live on the event loop.
+Every port has one suite of tests (`tests/contract/`) that each of its implementations passes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from replicator.delta.ops import Op
+from replicator.model import Entry, Hint, Stamp, Unlisted
+
+
+class Record(NamedTuple):
+    """What the catalog knows of one path.
+
+    Attributes:
+        path: relative to the tree's root.
+        entry: what the source holds; the digest is empty when the content could not be read.
+        stamp: the source file's stamp when its content was hashed.
+        firm: False while the content was hashed so soon after its last change that a later change might carry the
+            same stamp; such a path is hashed again when it is next met.
+        problem: why the content could not be read; empty when it was.
+    """
+
+    path: bytes
+    entry: Entry
+    stamp: Stamp
+    firm: bool = True
+    problem: str = ""
+
+
+class Catalog(Protocol):
+    """What one source tree holds now, kept across restarts. Thread-safe; one writer at a time."""
+
+    def get(self, paths: Sequence[bytes]) -> dict[bytes, Record]:
+        """Return the records of those of `paths` that exist."""
+
+    def scan(self, after: bytes | None, until: bytes | None, limit: int) -> list[Record]:
+        """Return at most `limit` records in key order, with `after` < path <= `until` (None: no bound)."""
+
+    def below(self, directory: bytes) -> list[bytes]:
+        """Return the paths strictly below `directory`, in key order."""
+
+    def apply(
+        self,
+        records: Sequence[Record],
+        gone: Sequence[bytes],
+        signatures: Mapping[bytes, bytes | None],
+    ) -> None:
+        """Store records and forget paths (themselves only), in one durable transaction.
+
+        Args:
+            records: what is new.
+            gone: paths to forget, with their signatures.
+            signatures: packed signatures of recorded versions to keep; None forgets the one that was kept.
+        """
+
+    def move(self, source: bytes, target: bytes) -> None:
+        """Relabel `source` and all below it as `target`; what was known at or below `target` is forgotten."""
+
+    def signature(self, path: bytes) -> bytes | None:
+        """Return the packed signature of the file's recorded version, if one is kept."""
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many records there are, and the bytes of all files."""
+
+    def root_identity(self) -> tuple[int, int] | None:
+        """Return (device, inode) of the source root that this catalog describes; None when it is new."""
+
+    def set_root_identity(self, identity: tuple[int, int]) -> None:
+        """Remember which directory this catalog describes."""
+
+
+class Seen(NamedTuple):
+    """A path as it stands in the source right now; the entry has no digest yet."""
+
+    path: bytes
+    entry: Entry
+    stamp: Stamp
+
+
+class Verdict(enum.Enum):
+    """How the reading of a file ended."""
+
+    READ = "read"
+    GONE = "gone"  # not there any more, or no regular file any more
+    BUSY = "busy"  # somebody has it open for writing
+    TORN = "torn"  # it changed while it was read
+    FAILED = "failed"  # the kernel refused; see `problem`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One consistent version of a file, read and hashed once.
+
+    Attributes:
+        verdict: READ, or why there is no version.
+        entry: what was read, with its digest.
+        stamp: the file's stamp before and after the reading (they were equal).
+        firm: see Record.
+        signature: packed signature of this version; None for a file too small to be worth one.
+        ops: the delta against the base signature (if one was given), or one Literal with the whole content; None when
+            that would hold more than the memory limit, and the content must be streamed from the source instead.
+        is_delta: True when `ops` copy from the base.
+        problem: text for FAILED.
+    """
+
+    verdict: Verdict
+    entry: Entry | None = None
+    stamp: Stamp | None = None
+    firm: bool = True
+    signature: bytes | None = None
+    ops: list[Op] | None = None
+    is_delta: bool = False
+    problem: str = ""
+
+
+class Source(Protocol):
+    """One source tree's files. Nothing outside the root is ever opened, no symlink is ever followed."""
+
+    def check_root(self) -> tuple[int, int]:
+        """Return (device, inode) of the root.
+
+        Raises:
+            SourceError: if the path no longer names the directory that was opened, or cannot be read.
+        """
+
+    def reopen(self) -> None:
+        """Hold whatever directory the path names now, after it was in doubt.
+
+        Raises:
+            SourceError: there is still none.
+        """
+
+    def excluded(self, path: bytes, kind: str) -> bool:
+        """Return True if the operator wants a path neither sent nor deleted."""
+
+    def look(self, path: bytes) -> Seen | None:
+        """Return what is at `path` now; None when nothing is, or a special file, or something that has no name here.
+
+        Raises:
+            OSError: when the kernel does not tell (EACCES on a parent, EIO): the path is in doubt, not gone.
+        """
+
+    def snapshot(self, path: bytes, base: bytes | None, *, force: bool = False) -> Snapshot:
+        """Read one version of a file in a single pass: digest, signature, and delta against `base`.
+
+        Args:
+            path: the file.
+            base: packed signature of the version that the frontends hold, if there is one.
+            force: take a consistent snapshot even if a writer has the file open.
+        """
+
+    def read(self, path: bytes, stamp: Stamp, offset: int, length: int) -> bytes | None:
+        """Return `length` bytes at `offset` of the version with this `stamp`; None when that version is no more."""
+
+    def walk(self, below: bytes) -> Iterator[Seen | Unlisted]:
+        """Yield all that lies strictly below the directory `below`, in key order (see `model.key`)."""
+
+
+class Watcher(Protocol):
+    """Tells where a tree may have changed."""
+
+    async def start(self) -> None:
+        """Arm the watches; all that changes from now on is told.
+
+        Raises:
+            SourceError: if the root cannot be watched at all.
+        """
+
+    async def hints(self) -> list[Hint]:
+        """Wait for, and return, the next batch of hints."""
+
+    def problems(self) -> list[str]:
+        """Return full sentences about what is not watched, for status and check."""
+
+    def close(self) -> None:
+        """Release the watches."""
+
+
+class Channel(Protocol):
+    """A byte stream to one agent that has said its marker, in both directions."""
+
+    async def read(self) -> bytes:
+        """Return the next bytes; empty at the end of the stream."""
+
+    async def write(self, data: bytes) -> None:
+        """Queue bytes, and wait while too many are queued.
+
+        Raises:
+            ChannelLost: when the connection is gone.
+        """
+
+    def diagnosis(self) -> str:
+        """Return what the far side printed on its error stream (bounded, made printable), for error texts."""
+
+    async def close(self) -> None:
+        """Close the channel and what carries it; never raises, bounded in time."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a frontend is dialled.
+
+    Attributes:
+        host: name or IP address, as configured; what `status` shows.
+        user: login name; empty: the configured default.
+        port: TCP port; 0: the configured default.
+    """
+
+    host: str
+    user: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user + '@' if self.user else ''}{host}{f':{self.port}' if self.port else ''}"
+
+
+class Connector(Protocol):
+    """Opens channels to agents."""
+
+    async def connect(self, address: Address) -> Channel:
+        """Connect, log in, start the agent, and read past everything up to its marker.
+
+        Raises:
+            TransportError: one of its subclasses, with a full sentence.
+        """
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One frontend that discovery says should exist."""
+
+    address: Address
+    source: str = "static"
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class Discovery(Protocol):
+    """Says which frontends should exist."""
+
+    async def sightings(self) -> Iterable[Sighting]:
+        """Wait for, and return, the next complete answer."""

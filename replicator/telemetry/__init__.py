@@ -1,0 +1,1 @@
+"""telemetry: how the daemon tells what it is doing."""

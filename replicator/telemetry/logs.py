@@ -1,0 +1,39 @@
+"""One place that configures logging: one line for each event, on standard error; text on a terminal, JSON otherwise."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+
+def configure(level: str, form: str) -> None:
+    """Set up structlog and the standard library's loggers.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        form: `text`, `json`, or `auto` (text on a terminal, JSON otherwise).
+    """
+    text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    renderer = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if text
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # asyncssh tells every connection and channel at info level; what matters of it is in our own lines.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("asyncssh").setLevel(logging.ERROR)

@@ -1,0 +1,181 @@
+"""Put watches on directories: first the watch, then the list, so that nothing can appear unseen between the two.
+
+One operation, `arm`, makes the watches at and below a path what they should be, whatever they were: new directories get a
+watch, renamed ones keep theirs under the new name, those that are no longer there are detached. It serves start,
+new directories, moved ones, a dropped batch of events and the retry of what could not be watched. Every directory is
+opened without following symlinks and watched through its open descriptor, so watch and list are of the same directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from replicator.files.confined import Confined
+from replicator.model import DIRECTORY, MAX_DEPTH, ROOT, is_below, is_temporary, join, parent
+from replicator.watch.watchmap import WatchMap
+
+_GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+MOST_UNWATCHED = 1000
+"""Directories that are remembered as not watched, each with all below it, before the whole tree counts as one."""
+
+
+@dataclass
+class Unwatched:
+    """A directory that cannot be watched, with all below it.
+
+    Attributes:
+        error: why, an errno.
+        directories: how many there are at and below it.
+    """
+
+    error: int
+    directories: int = 0
+
+
+@dataclass
+class _Level:
+    path: bytes
+    fd: int
+    wd: int | None
+    above: Unwatched | None
+    names: list[bytes]
+
+
+class Armer:
+    """Adds the watches of one tree.
+
+    Args:
+        tree: the files.
+        watched: which descriptor is which directory.
+        prune: called with (path, kind); True for what is excluded.
+        add: puts a watch on an open directory and returns the watch descriptor, or raises OSError.
+
+    Attributes:
+        unwatched: what could not be watched, by path; none lies below another.
+    """
+
+    def __init__(
+        self,
+        tree: Confined,
+        watched: WatchMap,
+        prune: Callable[[bytes, str], bool],
+        add: Callable[[int], int],
+    ) -> None:
+        self._tree = tree
+        self._watched = watched
+        self._prune = prune
+        self._add = add
+        self.unwatched: dict[bytes, Unwatched] = {}
+
+    def arm(self, path: bytes, found: list[bytes]) -> Iterator[None]:
+        """Watch the directory `path` and all below it; pauses after each directory.
+
+        Args:
+            path: what is to be watched, if it is a directory.
+            found: gets `path` if it is one.
+        """
+        stack: list[_Level] = []
+        self._tree.forget_all()  # what is held may have been renamed since
+        try:
+            for stale in [p for p in self.unwatched if p == path or is_below(p, path)]:
+                del self.unwatched[stale]
+            if self._enter(stack, path, lambda: os.dup(self._tree.directory(path)), None):
+                found.append(path)
+            while stack:
+                yield
+                level = stack[-1]
+                if level.names:
+                    self._descend(stack, level, level.names.pop())
+                else:
+                    os.close(stack.pop().fd)
+        finally:
+            self._tree.forget_all()
+            for level in stack:
+                os.close(level.fd)
+
+    def _descend(self, stack: list[_Level], level: _Level, name: bytes) -> None:
+        path = join(level.path, name)
+        if level.above is not None:
+            level.above.directories += 1
+        if len(stack) < MAX_DEPTH:
+            opener = lambda: os.open(name, _OPEN, dir_fd=level.fd)  # noqa: E731
+            self._enter(stack, path, opener, level)
+
+    def _enter(
+        self, stack: list[_Level], path: bytes, opener: Callable[[], int], under: _Level | None
+    ) -> bool:
+        """Watch and list one directory; return False if it is none (any more)."""
+        fd = -1
+        wd = None
+        above = under.above if under is not None else None
+        try:
+            fd = opener()
+            if above is None:
+                wd, above = self._watch(fd, path, under)
+            stack.append(_Level(path, fd, wd, above, self._list(fd, path)))
+        except OSError as error:
+            if fd >= 0:
+                os.close(fd)
+            if error.errno in _GONE:
+                self._leave(path)
+                return False
+            if above is None:
+                self._note(path, error)
+            return True
+        self._sweep(stack[-1])
+        return True
+
+    def _watch(
+        self, fd: int, path: bytes, under: _Level | None
+    ) -> tuple[int | None, Unwatched | None]:
+        """Return the watch descriptor, or why there is none.
+
+        Raises:
+            OSError: ENOENT and the like: there is no such directory.
+        """
+        at = under.wd if under is not None else self._watched.wd_of(parent(path))
+        if path and (at is None or at not in self._watched):
+            # The directory above was renamed, and we have yet to read of it; that event brings us back.
+            raise FileNotFoundError(errno.ENOENT, "moved on", path)
+        try:
+            wd = self._add(fd)
+        except OSError as error:
+            if error.errno in _GONE:
+                raise
+            return None, self._note(path, error)
+        if at is None or not path:
+            self._watched.place_root(wd)
+        else:
+            self._watched.place(wd, at, path.rpartition(b"/")[2])
+        return wd, None
+
+    def _note(self, path: bytes, error: OSError) -> Unwatched:
+        """Remember what is not watched; beyond a bound it is the whole tree that is walked instead."""
+        where = path if len(self.unwatched) < MOST_UNWATCHED else ROOT
+        noted = self.unwatched.setdefault(where, Unwatched(error.errno or 0))
+        noted.directories += 1
+        return noted
+
+    def _list(self, fd: int, path: bytes) -> list[bytes]:
+        with os.scandir(fd) as entries:
+            names = [os.fsencode(e.name) for e in entries if e.is_dir(follow_symlinks=False)]
+        return [
+            n for n in names if not is_temporary(n) and not self._prune(join(path, n), DIRECTORY)
+        ]
+
+    def _sweep(self, level: _Level) -> None:
+        """Detach what was watched in this directory and is there no more."""
+        there = set(level.names)
+        watched = self._watched.children(level.wd) if level.wd is not None else {}
+        for name in watched.keys() - there:
+            self._watched.detach(watched[name])
+
+    def _leave(self, path: bytes) -> None:
+        wd = self._watched.wd_of(path)
+        if wd is not None:
+            self._watched.detach(wd)

@@ -1,0 +1,277 @@
+"""Watch a tree with inotify.
+
+`hints` reads, translates and returns one batch; nothing runs behind its back. What is not read stays in the kernel's queue,
+which is bounded (fs.inotify.max_queued_events) and says when it overflowed: then the tree is armed anew and walked. Small
+repairs of the watches happen on the event loop, large ones in a thread, while nobody reads events.
+
+Two things the kernel does not tell: that a root which we hold open was removed (measured on Linux 6.18: rmdir sends
+nothing while a descriptor is open), so its identity is compared from time to time; and what happens in directories for
+which it grants no watch, so these are told to be walked from time to time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import math
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from inotify_simple import INotify, flags, parse_events
+
+from replicator.errors import SourceError
+from replicator.files.confined import Confined
+from replicator.model import DIRECTORY, ROOT, printable
+from replicator.ports import Hint, Hinted
+from replicator.watch.arm import Armer
+from replicator.watch.problems import describe
+from replicator.watch.translate import Event, Translator
+from replicator.watch.watchmap import WatchMap
+
+MASK = (
+    flags.ATTRIB
+    | flags.CLOSE_WRITE
+    | flags.MODIFY
+    | flags.CREATE
+    | flags.DELETE
+    | flags.DELETE_SELF
+    | flags.MOVE_SELF
+    | flags.MOVED_FROM
+    | flags.MOVED_TO
+    | flags.ONLYDIR
+    | flags.EXCL_UNLINK
+)
+"""Without DONT_FOLLOW: the path is /proc/self/fd/<n>, a link to the directory that we hold, opened with O_NOFOLLOW."""
+
+READ_SIZE = 1 << 16
+"""Bytes of events in a batch: about 2,000, translated in some 20 ms, for so long the loop does nothing else."""
+
+INLINE = 200
+"""Directories that are armed on the loop (25 us each) before a thread takes over."""
+
+HOLD = 0.02
+"""Seconds for which half a rename waits for its other half; the kernel queues both within microseconds."""
+
+ROOT_CHECK = 2.0
+"""Seconds between two looks whether the root is still the directory that we watch: one stat."""
+
+
+class InotifyWatcher:
+    """Implements ports.Watcher.
+
+    Args:
+        root: the directory to watch; symlinks on the way to it are followed.
+        prune: called with (path, kind); True for what is excluded: it gets no watch and is not told.
+        rescan: seconds between two walks of what cannot be watched.
+    """
+
+    def __init__(self, root: bytes, *, prune: Callable[[bytes, str], bool], rescan: float) -> None:
+        self._root = root
+        self._prune = prune
+        self._rescan = rescan
+        self._watched = WatchMap()
+        self._translator = Translator(self._watched, prune, self._is_complete)
+        self._inotify: INotify | None = None
+        self._tree: Confined
+        self._armer: Armer
+        self._found: list[bytes] = []
+        self._arming: asyncio.Future[None] | None = None
+        self._lock = threading.Lock()
+        self._hold_until = math.inf
+        self._rescan_at = math.inf
+        self._root_check_at = math.inf
+
+    async def start(self) -> None:
+        """Arm the watches; all that changes from now on is told.
+
+        Raises:
+            SourceError: if the root cannot be opened, or the kernel grants no inotify instance.
+        """
+        try:
+            tree = Confined.open(self._root)
+        except OSError as error:
+            raise SourceError(
+                f"The source {printable(self._root)} cannot be watched: {error.strerror}."
+            ) from error
+        try:
+            self._inotify = INotify(nonblocking=True)
+        except OSError as error:
+            tree.close()
+            raise SourceError(
+                f"The kernel grants no inotify instance: {error.strerror}. Raise fs.inotify.max_user_instances"
+                " (sysctl -w fs.inotify.max_user_instances=1024) or the limit of open files."
+            ) from error
+        self._tree = tree
+        self._armer = Armer(tree, self._watched, self._prune, self.add_watch)
+        self._arm_in_thread(self._steps([ROOT]))
+        await self._armed()
+        self._found.clear()  # whoever starts a watcher walks the tree anyway
+        now = asyncio.get_running_loop().time()
+        self._root_check_at = now + ROOT_CHECK
+        self._rescan_at = now + self._rescan
+
+    async def hints(self) -> list[Hint]:
+        """Wait for, and return, the next batch of hints; one caller at a time."""
+        while True:
+            await asyncio.sleep(0)  # let others run in a flood of events
+            hints = await self._batch()
+            if hints:
+                return hints
+            await self._readable()
+
+    def problems(self) -> list[str]:
+        """Return full sentences about what is not watched."""
+        problems = []
+        if self._translator.root_gone:
+            problems.append(
+                f"The source {printable(self._root)} is no longer the directory that is watched:"
+                " it was moved, removed or unmounted."
+            )
+        if self._inotify is not None:
+            unwatched = dict(self._armer.unwatched)
+            problems.extend(describe(self._root, unwatched, len(self._watched), self._rescan))
+        return problems
+
+    def close(self) -> None:
+        """Release the watches; a thread that is still arming stops at its next directory."""
+        with self._lock:
+            if self._inotify is not None:
+                self._inotify.close()
+                self._inotify = None
+                self._tree.close()
+
+    def add_watch(self, directory: int) -> int:
+        """Put a watch on an open directory and return the watch descriptor.
+
+        Raises:
+            OSError: ENOSPC when fs.inotify.max_user_watches is reached, EACCES without the right to read it.
+        """
+        if self._inotify is None:
+            raise OSError(errno.EBADF, "the watcher is closed")
+        return int(self._inotify.add_watch(b"/proc/self/fd/%d" % directory, MASK))
+
+    async def _batch(self) -> list[Hint]:
+        await self._armed()
+        now = asyncio.get_running_loop().time()
+        events = self._read()
+        self._check_root(now)
+        if events or now >= self._hold_until:
+            lost = set(self._watched.detached)
+            self._translator.translate(events)
+            await self._arm(self._checks(now))
+            self._release(lost)
+            waiting = self._translator.halves or self._watched.detached
+            self._hold_until = now + HOLD if waiting else math.inf
+            self._tree.forget_all()  # a held directory that is removed would not be told as such
+        else:
+            await self._arm(self._checks(now))
+        for path in self._found:
+            self._translator.tell(Hint(Hinted.SUBTREE, path))
+        self._found.clear()
+        hints, self._translator.hints = self._translator.hints, []
+        return hints
+
+    def _read(self) -> list[Event]:
+        assert self._inotify is not None  # noqa: S101  # hints() comes between start() and close()
+        try:
+            data = os.read(self._inotify.fileno(), READ_SIZE)
+        except BlockingIOError:
+            return []
+        return [Event(e.wd, e.mask, e.cookie, os.fsencode(e.name)) for e in parse_events(data)]
+
+    def _checks(self, now: float) -> list[bytes]:
+        """Return the directories whose watches may not be what they should be."""
+        translator = self._translator
+        located = [self._watched.locate(*name) for name in translator.checks]
+        paths = [p for p in located if p is not None and not self._prune(p, DIRECTORY)]
+        translator.checks.clear()
+        if now >= self._rescan_at:
+            self._rescan_at = now + self._rescan
+            paths.extend(self._armer.unwatched)
+        if translator.overflowed:
+            translator.overflowed = False
+            paths = [ROOT]
+        return list(dict.fromkeys(paths))
+
+    def _steps(self, paths: list[bytes]) -> Iterator[None]:
+        for path in paths:
+            yield from self._armer.arm(path, self._found)
+
+    async def _arm(self, paths: list[bytes]) -> None:
+        steps = self._steps(paths)
+        if sum(1 for _ in islice(steps, INLINE)) == INLINE:
+            self._arm_in_thread(steps)
+            await self._armed()
+
+    def _arm_in_thread(self, steps: Iterator[None]) -> None:
+        self._arming = asyncio.ensure_future(asyncio.to_thread(self._drain, steps))
+
+    def _drain(self, steps: Iterator[None]) -> None:
+        done = object()
+        while True:
+            with self._lock:
+                if self._inotify is None or next(steps, done) is done:
+                    return
+
+    async def _armed(self) -> None:
+        """Wait for the thread; it goes on if we are cancelled, and the next call waits for it again."""
+        if self._arming is not None:
+            await asyncio.shield(self._arming)
+            self._arming = None
+
+    def _release(self, lost: set[int]) -> None:
+        """Take the watches from what has left the tree: it was detached a batch ago, and nothing placed it again."""
+        assert self._inotify is not None  # noqa: S101  # as in _read
+        for wd in lost & self._watched.detached:
+            for each in self._watched.remove(wd):
+                with contextlib.suppress(OSError):  # EINVAL: removed in the meantime
+                    self._inotify.rm_watch(each)
+
+    def _is_complete(self, path: bytes) -> bool:
+        """Return True unless the new file at `path` is about to be written, and closed.
+
+        A hard link is complete. So is a file whose inode changed after its content did: it was linked here, or its
+        writer has set its times already.
+        """
+        try:
+            status = self._tree.lstat(path)
+        except OSError:
+            return True
+        return (
+            not stat.S_ISREG(status.st_mode)
+            or status.st_nlink != 1
+            or status.st_mtime_ns != status.st_ctime_ns
+        )
+
+    def _check_root(self, now: float) -> None:
+        if now < self._root_check_at:
+            return
+        self._root_check_at = now + ROOT_CHECK
+        try:
+            same = os.path.samestat(Path(os.fsdecode(self._root)).stat(), self._tree.lstat(ROOT))
+        except OSError:
+            same = False
+        self._translator.root_gone = not same
+        if not same:
+            self._translator.tell(Hint(Hinted.CHANGED, ROOT))
+
+    async def _readable(self) -> None:
+        """Wait until there are events, or something else is due. The reader is armed only here, so it cannot spin."""
+        assert self._inotify is not None  # noqa: S101  # as in _read
+        loop = asyncio.get_running_loop()
+        until = min(self._hold_until, self._rescan_at, self._root_check_at)
+        ready = asyncio.Event()
+        descriptor = self._inotify.fileno()
+        loop.add_reader(descriptor, ready.set)
+        try:
+            async with asyncio.timeout_at(until):
+                await ready.wait()
+        except TimeoutError:
+            pass
+        finally:
+            loop.remove_reader(descriptor)

@@ -1,0 +1,62 @@
+"""What to tell the operator about directories that are not watched."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from replicator.model import printable
+from replicator.watch.arm import Unwatched
+
+LIMIT_FILE = Path("/proc/sys/fs/inotify/max_user_watches")
+
+NAMED = 5
+"""Directories that are named one by one; the others are counted."""
+
+
+def describe(
+    root: bytes, unwatched: Mapping[bytes, Unwatched], watched: int, rescan: float
+) -> list[str]:
+    """Return full sentences.
+
+    Args:
+        root: the tree.
+        unwatched: what is not watched.
+        watched: how many directories are watched.
+        rescan: seconds between two walks of what is not.
+    """
+    without = sum(u.directories for u in unwatched.values() if u.error == errno.ENOSPC)
+    told = [_limit_reached(root, without, watched, rescan)] if without else []
+    others = [(path, u) for path, u in unwatched.items() if u.error != errno.ENOSPC]
+    told += [
+        f"The directory {printable(path) or '.'} of {printable(root)} cannot be watched:"
+        f" {os.strerror(u.error)}. It is walked every {rescan:g} s instead."
+        for path, u in others[:NAMED]
+    ]
+    if len(others) > NAMED:
+        told.append(
+            f"{len(others) - NAMED} more directories of {printable(root)} cannot be watched."
+        )
+    return told
+
+
+def _limit_reached(root: bytes, without: int, watched: int, rescan: float) -> str:
+    """Say how many watches are needed: all that the limit allows are taken, by us and by others of this user."""
+    limit = _limit()
+    needed = max(limit, watched) + without
+    return (
+        f"{without} directories of {printable(root)} are not watched, and are walked every {rescan:g} s instead,"
+        f" because fs.inotify.max_user_watches is reached: it is {limit}, and at least {needed} are needed"
+        f" (this tree has {watched + without} directories). Raise it with"
+        f" `sysctl -w fs.inotify.max_user_watches={needed}`, and for good with the line"
+        f" `fs.inotify.max_user_watches={needed}` in /etc/sysctl.d/90-replicator.conf."
+    )
+
+
+def _limit() -> int:
+    try:
+        return int(LIMIT_FILE.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0

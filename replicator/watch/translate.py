@@ -1,0 +1,197 @@
+"""From the kernel's events to hints. Knows no kernel: tests feed it events by hand.
+
+An event about a name is true of a moment that has passed. So beside the hints, every event that may have moved a
+directory asks for a **check** of that name: whoever adds the watches looks what is there now (see `arm`). A rename is two
+events with one cookie. They follow each other closely, but a read may end between them, so the first waits for the second
+until the next batch has been translated; then it was a move out of the tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from replicator.model import DIRECTORY, FILE, ROOT, is_temporary
+from replicator.ports import Hint, Hinted
+from replicator.watch.watchmap import WatchMap
+
+# inotify(7); the numbers are the kernel's ABI (linux/inotify.h).
+MODIFY = 0x2
+ATTRIB = 0x4
+CLOSE_WRITE = 0x8
+MOVED_FROM = 0x40
+MOVED_TO = 0x80
+CREATE = 0x100
+DELETE = 0x200
+DELETE_SELF = 0x400
+MOVE_SELF = 0x800
+UNMOUNT = 0x2000
+Q_OVERFLOW = 0x4000
+IGNORED = 0x8000
+ISDIR = 0x40000000
+
+_NAMES = CREATE | DELETE | MOVED_FROM | MOVED_TO
+_ROOT_GONE = DELETE_SELF | MOVE_SELF | UNMOUNT | IGNORED
+
+
+class Event(NamedTuple):
+    """What the kernel says; `name` is empty when it is about the watched directory itself."""
+
+    wd: int
+    mask: int
+    cookie: int
+    name: bytes
+
+
+class Name(NamedTuple):
+    """A name in a watched directory: stays right while directories above it are renamed."""
+
+    wd: int
+    name: bytes
+
+
+class Half(NamedTuple):
+    """The first half of a rename."""
+
+    name: Name
+    is_directory: bool
+    child: int | None
+
+
+class Translator:
+    """Turns batches of events into hints.
+
+    Args:
+        watched: which descriptor is which directory; kept up to date with renames and removals.
+        prune: called with (path, kind); True for what is excluded.
+        is_complete: called with the path of a new file; True if it is not about to be written.
+
+    Attributes:
+        hints: what is to be told, in order; the caller takes them out.
+        checks: names where directories may have come or gone; the caller takes them out.
+        overflowed: the kernel dropped events: anything may have changed.
+        root_gone: the root is not where it was.
+        halves: renames of which only the first half is known, by cookie.
+    """
+
+    def __init__(
+        self,
+        watched: WatchMap,
+        prune: Callable[[bytes, str], bool],
+        is_complete: Callable[[bytes], bool],
+    ) -> None:
+        self._watched = watched
+        self._prune = prune
+        self._is_complete = is_complete
+        self.hints: list[Hint] = []
+        self.checks: dict[Name, None] = {}
+        self.overflowed = False
+        self.root_gone = False
+        self.halves: dict[int, Half] = {}
+
+    def translate(self, events: Iterable[Event]) -> None:
+        """Take one batch."""
+        waiting = list(self.halves)
+        touched: dict[int, None] = {}
+        for event in events:
+            if event.mask & Q_OVERFLOW:
+                self.overflowed = True
+            elif not event.name:
+                self._about_itself(event)
+            elif not is_temporary(event.name):
+                if event.mask & _NAMES:
+                    touched[event.wd] = None
+                self._about_name(event)
+        for cookie in waiting:
+            half = self.halves.pop(cookie, None)
+            if half is not None:
+                self._changed(half.name, is_directory=half.is_directory)
+        for wd in touched:
+            directory = self._watched.path_of(wd)
+            if directory is not None:
+                self.tell(Hint(Hinted.CONTENTS, directory))
+
+    def tell(self, hint: Hint) -> None:
+        """Add a hint, unless it is the one before it again."""
+        if not self.hints or self.hints[-1] != hint:
+            self.hints.append(hint)
+
+    def _about_itself(self, event: Event) -> None:
+        path = self._watched.path_of(event.wd)
+        if path == ROOT and event.mask & _ROOT_GONE:
+            self.root_gone = True
+            self.tell(Hint(Hinted.CHANGED, ROOT))
+        if event.mask & IGNORED:
+            self._watched.remove(event.wd)
+        elif event.mask & ATTRIB and path is not None:
+            self.tell(Hint(Hinted.CHANGED, path))
+
+    def _about_name(self, event: Event) -> None:
+        name, mask = Name(event.wd, event.name), event.mask
+        is_directory = bool(mask & ISDIR)
+        if mask & MOVED_FROM:
+            self._moved_from(name, event.cookie, is_directory=is_directory)
+        elif mask & MOVED_TO:
+            self._moved_to(name, event.cookie, is_directory=is_directory)
+        elif mask & CREATE and is_directory:
+            self.checks[name] = None
+            self._changed(name, is_directory=True)
+        else:
+            self._about_file(name, mask, is_directory=is_directory)
+
+    def _about_file(self, name: Name, mask: int, *, is_directory: bool) -> None:
+        path = self._visible(name, is_directory=is_directory)
+        if path is None:
+            return
+        if mask & (ATTRIB | DELETE):
+            self.tell(Hint(Hinted.CHANGED, path))
+        elif mask & CREATE:
+            kind = Hinted.CHANGED if self._is_complete(path) else Hinted.WRITTEN
+            self.tell(Hint(kind, path))
+        elif mask & MODIFY:
+            self.tell(Hint(Hinted.WRITTEN, path))
+        elif mask & CLOSE_WRITE:
+            self.tell(Hint(Hinted.CLOSED, path))
+
+    def _moved_from(self, name: Name, cookie: int, *, is_directory: bool) -> None:
+        child = self._watched.child(*name) if is_directory else None
+        if child is not None:
+            self._watched.detach(child)
+        self.halves[cookie] = Half(name, is_directory, child)
+
+    def _moved_to(self, name: Name, cookie: int, *, is_directory: bool) -> None:
+        half = self.halves.pop(cookie, None)
+        target = self._visible(name, is_directory=is_directory)
+        if half is None:
+            self._changed(name, is_directory=is_directory)
+        else:
+            source = self._visible(half.name, is_directory=is_directory)
+            if target is not None and half.child is not None:
+                self._replace(half.child, name)
+            self._moved(source, target)
+            if is_directory:  # renameat2(RENAME_EXCHANGE) leaves another directory there
+                self.checks[half.name] = None
+        if is_directory:
+            self.checks[name] = None
+
+    def _replace(self, wd: int, name: Name) -> None:
+        if wd in self._watched.detached:  # else it was removed, or found elsewhere, meanwhile
+            self._watched.place(wd, *name)
+
+    def _moved(self, source: bytes | None, target: bytes | None) -> None:
+        if source is not None and target is not None:
+            self.tell(Hint(Hinted.MOVED, source, target))
+        elif source is not None or target is not None:
+            self.tell(Hint(Hinted.CHANGED, target if source is None else source))
+
+    def _changed(self, name: Name, *, is_directory: bool) -> None:
+        path = self._visible(name, is_directory=is_directory)
+        if path is not None:
+            self.tell(Hint(Hinted.CHANGED, path))
+
+    def _visible(self, name: Name, *, is_directory: bool) -> bytes | None:
+        """Return where a name is; None if it is nowhere any more, or excluded."""
+        path = self._watched.locate(*name)
+        if path is None or self._prune(path, DIRECTORY if is_directory else FILE):
+            return None
+        return path

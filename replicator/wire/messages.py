@@ -1,0 +1,295 @@
+"""Everything that the two sides may say.
+
+Each message is a small frozen value with `header()`; `decode` turns a frame's header back into one, or raises
+ProtocolError, whatever it was given.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Sequence, Union
+
+from replicator.errors import ProtocolError
+from replicator.model import Entry, Listed, Unlisted
+from replicator.wire import fields
+from replicator.wire.changes import FAILED, REASONS, Change, PutFile, change_row, parse_change
+from replicator.wire.fields import text_of
+
+VERSION = 1
+
+FEATURES = ("delta", "digest", "move")
+"""What this side can do; the two use what both name, so that an old pinned agent meets a new backend."""
+
+
+class Hello(NamedTuple):
+    """Who speaks: first message of each side."""
+
+    version: int
+    features: tuple[str, ...]
+    about: str = ""
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {
+            "t": "hello",
+            "version": self.version,
+            "features": list(self.features),
+            "about": self.about,
+        }
+
+
+class OpenTree(NamedTuple):
+    """From now on `tree` means the directory `root`; `owner` is `user:group`, or empty."""
+
+    tree: int
+    root: bytes
+    owner: str = ""
+    setid: bool = False
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {
+            "t": "open",
+            "tree": self.tree,
+            "root": text_of(self.root),
+            "owner": self.owner,
+            "setid": self.setid,
+        }
+
+
+class Opened(NamedTuple):
+    """The answer to OpenTree: numeric ids that files will get (-1: whoever the agent runs as), or why it failed."""
+
+    tree: int
+    uid: int
+    gid: int
+    error: str = ""
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {
+            "t": "opened",
+            "tree": self.tree,
+            "uid": self.uid,
+            "gid": self.gid,
+            "error": self.error,
+        }
+
+
+class Batch(NamedTuple):
+    """Changes, applied in order; the contents of its files follow one another in the payload."""
+
+    changes: tuple[Change, ...]
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {"t": "batch", "changes": [change_row(change) for change in self.changes]}
+
+
+class BeginFile(NamedTuple):
+    """A file too large for one frame; its content follows as Data."""
+
+    put: PutFile
+    delta: bool
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {"t": "file", "put": change_row(self.put), "delta": self.delta}
+
+
+class Data(NamedTuple):
+    """The next instructions for a begun file: pairs as in `delta.ops`, literals in the payload.
+
+    `end` says that the file is complete; `cancel` that it will never be.
+    """
+
+    number: int
+    pairs: list[list[int]]
+    end: bool = False
+    cancel: bool = False
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {
+            "t": "data",
+            "n": self.number,
+            "ops": self.pairs,
+            "end": self.end,
+            "cancel": self.cancel,
+        }
+
+
+class ListTree(NamedTuple):
+    """List all below a directory in key order, `credit` frames at first, with digests if asked."""
+
+    job: int
+    tree: int
+    below: bytes
+    digest: bool
+    credit: int
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {
+            "t": "list",
+            "job": self.job,
+            "tree": self.tree,
+            "below": text_of(self.below),
+            "digest": self.digest,
+            "credit": self.credit,
+        }
+
+
+class More(NamedTuple):
+    """Send `credit` more frames of a listing; 0: stop it."""
+
+    job: int
+    credit: int
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {"t": "more", "job": self.job, "credit": self.credit}
+
+
+class Listing(NamedTuple):
+    """The next lines of a listing, in key order."""
+
+    job: int
+    lines: tuple[Listed, ...]
+    unlisted: tuple[Unlisted, ...]
+    end: bool
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {
+            "t": "listing",
+            "job": self.job,
+            "lines": [_listed_row(line) for line in self.lines],
+            "unlisted": [[text_of(path), reason] for path, reason in self.unlisted],
+            "end": self.end,
+        }
+
+
+class Acks(NamedTuple):
+    """Numbers of the changes that are done, and (number, reason, detail) of those that are refused.
+
+    `taken` is the bytes of all frames dealt with since the connection began: what was sent beyond it is under way.
+    """
+
+    done: tuple[int, ...]
+    refused: tuple[tuple[int, str, str], ...]
+    taken: int
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        refused = [list(row) for row in self.refused]
+        return {"t": "acks", "done": list(self.done), "refused": refused, "taken": self.taken}
+
+
+Message = Union[Hello, OpenTree, Opened, Batch, BeginFile, Data, ListTree, More, Listing, Acks]
+
+
+def _listed_row(line: Listed) -> list[Any]:
+    path, entry, uid, gid = line
+    kind, mode, size, mtime_ns, link, digest = entry
+    return [text_of(path), kind, mode, size, mtime_ns, text_of(link), digest.hex(), uid, gid]
+
+
+_LISTED = (
+    fields.path,
+    fields.kind,
+    fields.mode,
+    fields.size,
+    fields.time_ns,
+    fields.raw,
+    fields.digest_or_none,
+    fields.owner_id,
+    fields.owner_id,
+)
+
+
+def _parse_listed(row: Any) -> Listed:
+    path, kind, mode, size, mtime_ns, link, digest, uid, gid = fields.row(_LISTED, row)
+    return Listed(path, Entry(kind, mode, size, mtime_ns, link, digest), uid, gid)
+
+
+_SHORT = fields.text(1000)
+
+
+def _reason(value: Any) -> str:
+    return value if type(value) is str and value in REASONS else FAILED
+
+
+def _hello(h: dict[str, Any]) -> Hello:
+    names: Sequence[str] = [_SHORT(name) for name in fields.array(h["features"])]
+    return Hello(fields.number(h["version"]), tuple(names), _SHORT(h["about"]))
+
+
+def _begin(h: dict[str, Any]) -> BeginFile:
+    put = parse_change(h["put"])
+    if not isinstance(put, PutFile):
+        raise ProtocolError("expected a file")
+    return BeginFile(put, fields.flag(h["delta"]))
+
+
+_DECODERS: dict[str, Any] = {
+    "hello": _hello,
+    "open": lambda h: OpenTree(
+        fields.tree(h["tree"]), fields.link(h["root"]), _SHORT(h["owner"]), fields.flag(h["setid"])
+    ),
+    "opened": lambda h: Opened(
+        fields.tree(h["tree"]),
+        fields.owner_id(h["uid"]),
+        fields.owner_id(h["gid"]),
+        _SHORT(h["error"]),
+    ),
+    "batch": lambda h: Batch(tuple(map(parse_change, fields.array(h["changes"])))),
+    "file": _begin,
+    "data": lambda h: Data(
+        fields.number(h["n"]),
+        fields.array(h["ops"]),
+        fields.flag(h["end"]),
+        fields.flag(h["cancel"]),
+    ),
+    "list": lambda h: ListTree(
+        fields.number(h["job"]),
+        fields.tree(h["tree"]),
+        fields.path_or_root(h["below"]),
+        fields.flag(h["digest"]),
+        fields.number(h["credit"]),
+    ),
+    "more": lambda h: More(fields.number(h["job"]), fields.number(h["credit"])),
+    "listing": lambda h: Listing(
+        fields.number(h["job"]),
+        tuple(map(_parse_listed, fields.array(h["lines"]))),
+        tuple(
+            Unlisted(*fields.row((fields.path_or_root, _SHORT), u))
+            for u in fields.array(h["unlisted"])
+        ),
+        fields.flag(h["end"]),
+    ),
+    "acks": lambda h: Acks(
+        tuple(map(fields.number, fields.array(h["done"]))),
+        tuple(
+            tuple(fields.row((fields.number, _reason, _SHORT), r))
+            for r in fields.array(h["refused"])
+        ),
+        fields.number(h["taken"]),
+    ),
+}
+
+
+def decode(header: dict[str, Any]) -> Message:
+    """Return the message that a frame header holds.
+
+    Raises:
+        ProtocolError: whatever is wrong with it.
+    """
+    kind = header.get("t")
+    decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
+    if decoder is None:
+        raise ProtocolError("unknown message")
+    try:
+        message: Message = decoder(header)
+    except KeyError as error:
+        raise ProtocolError(f"message {kind} lacks {error}") from None
+    return message

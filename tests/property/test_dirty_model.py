@@ -1,0 +1,79 @@
+"""The dirty set against a model: a dict of path to version, and what a frontend holds."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from replicator.core.dirty import DirtySet, Key, Owed
+
+keys = st.sampled_from([Key(1, name) for name in (b"a", b"b", b"d", b"d/x", b"d/y")])
+
+
+class Convergence(RuleBasedStateMachine):
+    """A source whose paths get new versions, a frontend, and a wire between them that keeps order and may be cut."""
+
+    @initialize()
+    def begin(self):
+        self.now = 0.0
+        self.dirty = DirtySet()
+        self.source = {}
+        self.frontend = {}
+        self.wire = []
+
+    @rule(key=keys, live=st.booleans())
+    def change(self, key, live):
+        self.source[key] = self.source.get(key, 0) + 1
+        if live:  # framed at once, queued behind what is under way
+            self.wire.append((key, self.dirty.mark_sent(key, self.now), self.source[key]))
+        else:
+            self.dirty.mark(key, Owed.CONTENT, self.now, urgent=False)
+
+    @rule(limit=st.integers(1, 3))
+    def send(self, limit):
+        for due in self.dirty.take(self.now, limit):
+            self.wire.append((due.key, due.generation, self.source[due.key]))
+
+    @rule(refuse=st.booleans())
+    def answer(self, refuse):
+        if self.wire:
+            key, generation, version = self.wire.pop(0)
+            if refuse:
+                if self.dirty.refused(key, generation, Owed.CONTENT, "no") is not None:
+                    self.dirty.block(key, self.now + 2)
+            else:
+                self.frontend[key] = version
+                self.dirty.acknowledged(key, generation)
+
+    @rule()
+    def cut(self):
+        self.wire.clear()
+        self.dirty.lost()
+
+    @rule()
+    def wait(self):
+        self.now += 1
+
+    @invariant()
+    def clean_means_equal(self):
+        for key, version in self.source.items():
+            assert key in self.dirty or self.frontend.get(key) == version
+
+    @invariant()
+    def everything_dirty_is_waiting_blocked_or_on_the_wire(self):
+        assert self.dirty.bulk_open >= 0
+
+    def teardown(self):
+        if not hasattr(self, "dirty"):
+            return
+        for _ in range(10):
+            self.now += 10
+            self.send(100)
+            while self.wire:
+                self.answer(refuse=False)
+        assert self.frontend == self.source
+        assert len(self.dirty) == 0
+        assert self.dirty.bulk_open == 0
+
+
+Convergence.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestConvergence = Convergence.TestCase

@@ -1,0 +1,41 @@
+"""Applying what a comparison says to a frontend makes it equal to the catalog, in any stretches."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.core.dirty import Owed
+from replicator.core.plan import Comparison, Held
+from replicator.model import FILE, Listed, key
+from tests.support import strategies as own
+
+trees = st.dictionaries(own.paths, own.entries, max_size=12)
+
+
+@given(trees, trees, st.integers(1, 5))
+def test_plan_applied_to_the_listing_gives_the_catalog(frontend, catalog, stretch):
+    # Some paths on both sides, so that the quick check is exercised.
+    frontend = {**frontend, **{p: e for i, (p, e) in enumerate(catalog.items()) if i % 2}}
+    lines = sorted(
+        (Listed(p, e, 0, 0) for p, e in frontend.items()), key=lambda line: key(line.path)
+    )
+    held = sorted((Held(p, e) for p, e in catalog.items()), key=lambda h: key(h.path))
+    comparison = Comparison(excluded=lambda path, kind: False)
+
+    result = dict(frontend)
+    while lines or held:
+        some, lines = lines[:stretch], lines[stretch:]
+        edge = key(some[-1].path) if lines else None
+        here = [h for h in held if edge is None or key(h.path) <= edge]
+        held = held[len(here) :]
+        for path, owed, _ in comparison.differences(some, here):
+            if path not in catalog:
+                del result[path]
+            elif owed is Owed.ATTRIBUTES:
+                result[path] = result[path]._replace(mode=catalog[path].mode)
+            else:
+                result[path] = catalog[path]
+
+    def without_digest(tree):
+        return {p: e._replace(digest=b"") if e.kind == FILE else e for p, e in tree.items()}
+
+    assert without_digest(result) == without_digest(catalog)

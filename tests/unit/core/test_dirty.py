@@ -1,0 +1,120 @@
+"""The dirty set: acknowledged or dirty, bounded, and in order."""
+
+import pytest
+
+from replicator.core.dirty import DirtySet, Key, Owed
+
+A, B, C = Key(1, b"a"), Key(1, b"b"), Key(1, b"c")
+
+
+@pytest.fixture
+def dirty():
+    return DirtySet()
+
+
+def take(dirty, now=0.0, limit=10):
+    return dirty.take(now, limit)
+
+
+def test_a_path_is_clean_only_after_its_current_version_was_acknowledged(dirty):
+    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+    (due,) = take(dirty)
+    dirty.mark(A, Owed.CONTENT, 1, urgent=False)
+
+    assert not dirty.acknowledged(A, due.generation)
+    assert A in dirty
+
+    (due,) = take(dirty)
+
+    assert dirty.acknowledged(A, due.generation)
+    assert A not in dirty
+
+
+def test_a_burst_on_one_path_is_one_path(dirty):
+    for moment in range(1000):
+        dirty.mark(A, Owed.CONTENT, moment, urgent=True)
+
+    assert len(dirty) == 1
+    assert len(take(dirty)) == 1
+    assert dirty.oldest() == 0
+
+
+def test_live_changes_go_before_bulk_in_the_order_of_marking(dirty):
+    for key in (C, A):
+        dirty.mark(key, Owed.CONTENT, 0, urgent=False)
+    dirty.mark(B, Owed.CONTENT, 0, urgent=True)
+
+    assert [due.key for due in take(dirty)] == [B, C, A]
+
+
+def test_what_was_sent_and_not_acknowledged_is_sent_again_after_a_loss(dirty):
+    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+    generation = dirty.mark_sent(B, 0)
+    take(dirty)
+    dirty.lost()
+
+    assert {due.key for due in take(dirty)} == {A, B}
+    assert dirty.is_current(B, generation)
+
+
+def test_a_blocked_path_comes_back_at_its_time(dirty):
+    dirty.mark(A, Owed.ADOPT, 0, urgent=False)
+    (due,) = take(dirty)
+
+    assert dirty.refused(A, due.generation, Owed.CONTENT, "no_space: full") == 1
+
+    dirty.block(A, 5.0)
+
+    assert take(dirty, now=4.9) == []
+    assert dirty.next_retry() == 5.0
+    assert dirty.problems(10) == [(A, "no_space: full")]
+    assert [(due.key, due.owed) for due in take(dirty, now=5.0)] == [(A, Owed.CONTENT)]
+
+
+def test_a_refusal_of_an_old_version_is_nobodys_business(dirty):
+    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+    (due,) = take(dirty)
+    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+
+    assert dirty.refused(A, due.generation, Owed.CONTENT, "denied") is None
+
+
+def test_what_was_taken_and_not_sent_waits_again(dirty):
+    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+    (due,) = take(dirty)
+    dirty.put_back(A, due.generation)
+
+    assert take(dirty) == [due]
+
+
+def test_open_bulk_counts_what_was_marked_as_bulk_and_is_neither_done_nor_blocked(dirty):
+    for key in (A, B, C):
+        dirty.mark(key, Owed.CONTENT, 0, urgent=False)
+    assert dirty.bulk_open == 3
+
+    generations = {due.key: due.generation for due in take(dirty)}
+    dirty.acknowledged(A, generations[A])
+    dirty.refused(B, generations[B], Owed.CONTENT, "denied")
+    dirty.block(B, 9)
+    dirty.mark_sent(C, 1)  # a live change took over
+
+    assert dirty.bulk_open == 0
+    assert len(dirty) == 2
+
+
+def test_a_rename_takes_what_is_dirty_with_it(dirty):
+    dirty.mark(Key(1, b"d/x"), Owed.CONTENT, 0, urgent=False)
+    dirty.mark(Key(1, b"e/old"), Owed.CONTENT, 0, urgent=False)
+    dirty.mark(Key(2, b"d/x"), Owed.CONTENT, 0, urgent=False)
+    dirty.rename(1, b"d", b"e", 0)
+
+    assert {due.key for due in take(dirty)} == {Key(1, b"e/x"), Key(2, b"d/x")}
+
+
+def test_past_its_limit_the_set_empties_itself_and_says_so():
+    dirty = DirtySet(limit=10)
+    for number in range(11):
+        dirty.mark(Key(1, b"%d" % number), Owed.CONTENT, 0, urgent=False)
+
+    assert dirty.overflowed
+    assert len(dirty) == 1

@@ -1,0 +1,91 @@
+"""Comparison and order."""
+
+from replicator.core.dirty import Owed
+from replicator.core.plan import Comparison, Held, safe_order
+from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Listed
+from replicator.wire.changes import Delete, MakeDirectory, PutFile
+
+FILE_A = Entry(FILE, 0o644, 5, 1000, b"", b"d" * 32)
+DIR = Entry(DIRECTORY, 0o755, 0, 1000)
+
+
+def compare(there, here, excluded=lambda path, kind: False, **more):
+    lines = [Listed(path, entry, 33, 33) for path, entry in there]
+    held = [item if isinstance(item, Held) else Held(*item) for item in here]
+    return [
+        (d.path, d.owed) for d in Comparison(excluded=excluded, **more).differences(lines, held)
+    ]
+
+
+def test_equal_sides_differ_nowhere():
+    assert compare([(b"a", FILE_A), (b"d", DIR)], [(b"a", FILE_A), (b"d", DIR)]) == []
+
+
+def test_a_missing_path_and_a_surplus_path():
+    assert compare([(b"z", FILE_A)], [(b"a", FILE_A)]) == [
+        (b"a", Owed.CONTENT),
+        (b"z", Owed.CONTENT),
+    ]
+
+
+def test_the_quick_check():
+    assert compare([(b"a", FILE_A._replace(size=6))], [(b"a", FILE_A)]) == [(b"a", Owed.CONTENT)]
+    assert compare([(b"a", FILE_A._replace(mtime_ns=1001))], [(b"a", FILE_A)]) == [
+        (b"a", Owed.ADOPT)
+    ]
+    assert compare([(b"a", FILE_A._replace(mode=0o600))], [(b"a", FILE_A)]) == [
+        (b"a", Owed.ATTRIBUTES)
+    ]
+    assert compare([(b"a", DIR)], [(b"a", FILE_A)]) == [(b"a", Owed.CONTENT)]
+    assert compare(
+        [(b"a", Entry(SYMLINK, 0, 0, 1, b"x"))], [(b"a", Entry(SYMLINK, 0, 0, 1, b"y"))]
+    ) == [(b"a", Owed.CONTENT)]
+
+
+def test_the_owner_matters_only_where_one_is_asked_for():
+    assert compare([(b"a", FILE_A)], [(b"a", FILE_A)], owner=(33, 33)) == []
+    assert compare([(b"a", FILE_A)], [(b"a", FILE_A)], owner=(0, -1)) == [(b"a", Owed.ATTRIBUTES)]
+
+
+def test_stripped_bits_are_no_difference():
+    assert compare([(b"a", FILE_A)], [(b"a", FILE_A._replace(mode=0o4644))], bits=0o1777) == []
+
+
+def test_surplus_paths_stay_when_they_are_excluded_or_deletion_is_off():
+    assert compare([(b"cache", DIR)], [], excluded=lambda path, kind: path == b"cache") == []
+    assert compare([(b"z", FILE_A)], [], delete=False) == []
+
+
+def test_nothing_is_surplus_below_a_directory_that_the_backend_could_not_list():
+    there = [(b"d", DIR), (b"d/x", FILE_A), (b"e", FILE_A)]
+
+    assert compare(there, [Held(b"d", DIR, unknown_below=True)]) == [(b"e", Owed.CONTENT)]
+
+
+def test_digests_are_compared_on_demand():
+    tampered = FILE_A._replace(digest=b"e" * 32)
+
+    assert compare([(b"a", tampered)], [(b"a", FILE_A)]) == []
+    assert compare([(b"a", tampered)], [(b"a", FILE_A)], digests=True) == [(b"a", Owed.CONTENT)]
+
+
+def put(path):
+    return PutFile(1, 1, path, 0o644, 0, 0, b"d" * 32)
+
+
+def test_directories_come_before_their_content_and_deletes_after_puts_deepest_first():
+    directory = MakeDirectory(1, 1, b"d", 0o755, 0)
+    changes = [Delete(1, 1, b"x"), put(b"d/f"), Delete(1, 1, b"x/y"), directory]
+
+    assert safe_order(changes) == [directory, put(b"d/f"), Delete(1, 1, b"x/y"), Delete(1, 1, b"x")]
+
+
+def test_what_is_in_the_way_of_a_put_is_deleted_first():
+    changes = [put(b"d"), Delete(1, 1, b"d/x"), Delete(1, 1, b"d/x/y"), Delete(1, 1, b"e")]
+
+    assert safe_order(changes) == [
+        Delete(1, 1, b"d/x/y"),
+        Delete(1, 1, b"d/x"),
+        put(b"d"),
+        Delete(1, 1, b"e"),
+    ]

@@ -1,0 +1,116 @@
+"""Messages survive the wire, and nothing but a well-formed message is decoded."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.errors import ProtocolError
+from replicator.model import Unlisted
+from replicator.wire import changes, messages
+from tests.support import strategies as own
+
+put_files = st.builds(
+    changes.PutFile, own.numbers, own.trees, own.paths, own.modes, own.sizes, own.times, own.digests
+)
+any_message = st.one_of(
+    st.builds(
+        messages.Hello,
+        own.numbers,
+        st.lists(st.text(max_size=9), max_size=3).map(tuple),
+        st.text(max_size=50),
+    ),
+    st.builds(messages.OpenTree, own.trees, own.links, st.text(max_size=20), st.booleans()),
+    st.builds(
+        messages.Opened,
+        own.trees,
+        st.integers(-1, 2**32 - 1),
+        st.integers(-1, 9),
+        st.text(max_size=50),
+    ),
+    st.builds(messages.Batch, st.lists(own.any_change, max_size=4).map(tuple)),
+    st.builds(messages.BeginFile, put_files, st.booleans()),
+    st.builds(messages.Data, own.numbers, st.just([[-1, 5]]), st.booleans(), st.booleans()),
+    st.builds(
+        messages.ListTree,
+        own.numbers,
+        own.trees,
+        own.paths | st.just(b""),
+        st.booleans(),
+        own.numbers,
+    ),
+    st.builds(messages.More, own.numbers, own.numbers),
+    st.builds(
+        messages.Listing,
+        own.numbers,
+        st.lists(own.listed, max_size=3).map(tuple),
+        st.lists(st.builds(Unlisted, own.paths, st.text(max_size=9)), max_size=2).map(tuple),
+        st.booleans(),
+    ),
+    st.builds(
+        messages.Acks,
+        st.lists(own.numbers, max_size=3).map(tuple),
+        st.lists(
+            st.tuples(own.numbers, st.sampled_from(sorted(changes.REASONS)), st.text(max_size=9)),
+            max_size=2,
+        ).map(tuple),
+        own.numbers,
+    ),
+)
+
+
+def over_the_wire(header):
+    return json.loads(json.dumps(header))
+
+
+@given(any_message)
+def test_a_message_survives_the_wire(message):
+    assert messages.decode(over_the_wire(message.header())) == message
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(any_message, st.data())
+def test_a_damaged_message_raises_nothing_but_protocol_error(message, data):
+    header = over_the_wire(message.header())
+    field = data.draw(st.sampled_from(sorted(header)))
+    if data.draw(st.booleans()):
+        del header[field]
+    elif isinstance(header[field], list) and header[field] and data.draw(st.booleans()):
+        header[field][data.draw(st.integers(0, len(header[field]) - 1))] = data.draw(junk)
+    else:
+        header[field] = data.draw(junk)
+    with contextlib.suppress(ProtocolError):
+        messages.decode(header)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/etc/passwd", "..", "a/../b", "a//b", "a/", "./a", "a\0b", "a/" * 300 + "b", "x" * 256],
+)
+def test_a_path_that_leaves_the_root_is_refused(path):
+    with pytest.raises(ProtocolError):
+        changes.parse_change(["x", 1, 1, path])
+
+
+@pytest.mark.parametrize(
+    "row", [None, [], [1], ["?", 1], ["x", True, 1, "a"], ["x", 1, 1, "\ud800"], ["x", 1, -1, "a"]]
+)
+def test_a_malformed_change_is_refused(row):
+    with pytest.raises(ProtocolError):
+        changes.parse_change(row)
+
+
+def test_an_unknown_reason_for_a_refusal_is_a_plain_failure():
+    header = {"t": "acks", "done": [], "refused": [[1, "because", "detail"]], "taken": 0}
+
+    assert messages.decode(header).refused == ((1, changes.FAILED, "detail"),)
