@@ -1,8 +1,7 @@
 """The catalogs of all trees in one SQLite file.
 
-An entry's key is its path as `model.key` writes it, so the primary key's order is the order of a walk, and all below a
-directory is one range of it. Writes go through one connection under a lock; each read takes an idle connection of its
-own, sees the last commit, and in WAL mode never waits for the writer.
+Writes go through one connection under a lock; each read takes an idle connection of its own, sees the last commit, and
+in WAL mode never waits for the writer.
 
 Nothing in here is precious: a file that is damaged, or of another schema, is moved aside and begun anew, which costs one
 reading of the sources. Damage that shows only later is noted in a file beside, and acted upon at the next start.
@@ -14,29 +13,15 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
+from replicator.catalog import schema
 from replicator.errors import SourceError
-from replicator.model import FILE, Entry, Stamp, key
+from replicator.model import FILE, key
 from replicator.ports import Record
 
-SCHEMA = "1"
-
-_CREATE = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE trees (id INTEGER PRIMARY KEY, source BLOB NOT NULL UNIQUE, device, inode);
-CREATE TABLE entries (
-  tree INTEGER NOT NULL, key BLOB NOT NULL,
-  kind TEXT NOT NULL, mode INTEGER NOT NULL, size INTEGER NOT NULL, mtime, link BLOB NOT NULL, digest BLOB NOT NULL,
-  stamp_size INTEGER NOT NULL, stamp_mtime, stamp_ctime, stamp_inode,
-  firm INTEGER NOT NULL, problem TEXT NOT NULL,
-  PRIMARY KEY (tree, key)
-) WITHOUT ROWID;
-CREATE TABLE signatures (tree INTEGER NOT NULL, key BLOB NOT NULL, packed BLOB NOT NULL, PRIMARY KEY (tree, key));
-"""
 _PRAGMAS = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
@@ -44,35 +29,6 @@ PRAGMA busy_timeout = 5000;
 PRAGMA journal_size_limit = 67108864;
 PRAGMA cache_size = -8192;
 """
-_COLUMNS = (
-    "key, kind, mode, size, mtime, link, digest,"
-    " stamp_size, stamp_mtime, stamp_ctime, stamp_inode, firm, problem"
-)
-_GET = f"SELECT {_COLUMNS} FROM entries WHERE tree = ? AND key = ?"  # noqa: S608  # constants only
-_SCAN = (
-    f"SELECT {_COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ?"  # noqa: S608
-    " ORDER BY key LIMIT ?"
-)
-_BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
-_COUNTS = "SELECT count(*), total(size) FROM entries WHERE tree = ?"
-_SIGNATURE = "SELECT packed FROM signatures WHERE tree = ? AND key = ?"
-_PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_PUT_SIGNATURE = "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?)"
-_FORGET = "DELETE FROM entries WHERE tree = ? AND key = ?"
-_FORGET_SIGNATURE = "DELETE FROM signatures WHERE tree = ? AND key = ?"
-_AT_OR_BELOW = "tree = ? AND (key = ? OR (key > ? AND key < ?))"
-_CLEAR = [f"DELETE FROM {table} WHERE {_AT_OR_BELOW}" for table in ("entries", "signatures")]  # noqa: S608
-_RELABEL = [
-    f"UPDATE {table} SET key = CAST(? || substr(key, ?) AS BLOB) WHERE {_AT_OR_BELOW}"  # noqa: S608
-    for table in ("entries", "signatures")
-]
-
-_PAST_ALL = b"\xff" * 256
-"""Sorts after every key: a name has at most 255 bytes."""
-
-_ASIDE = b"\0"
-"""A key that no path has: where a subtree waits while its new place is cleared."""
-
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 
 
@@ -190,17 +146,17 @@ class CatalogStore:
         """Make the tables in a new file, and return the multiplier."""
         self._writer.execute("BEGIN IMMEDIATE")
         if not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in filter(str.strip, _CREATE.split(";")):
+            for statement in filter(str.strip, schema.CREATE.split(";")):
                 self._writer.execute(statement)
-            made = [("schema", SCHEMA), ("multiplier", str(secrets.randbits(32) | 1))]
+            made = [("schema", schema.VERSION), ("multiplier", str(secrets.randbits(32) | 1))]
             self._writer.executemany("INSERT INTO meta VALUES (?, ?)", made)
         self._writer.execute("COMMIT")
         try:
             meta = dict(self._writer.execute("SELECT name, value FROM meta"))
         except sqlite3.OperationalError as error:
             raise _OtherSchema("it is not a catalog") from error
-        if meta.get("schema") != SCHEMA:
-            raise _OtherSchema(f"its schema is {meta.get('schema')}, not {SCHEMA}")
+        if meta.get("schema") != schema.VERSION:
+            raise _OtherSchema(f"its schema is {meta.get('schema')}, not {schema.VERSION}")
         return int(meta["multiplier"])
 
     @contextmanager
@@ -210,7 +166,8 @@ class CatalogStore:
         except sqlite3.Error as error:
             advice = ""
             if _is_damage(error):
-                _suspect(self._path).touch(0o600)
+                with suppress(OSError):
+                    _suspect(self._path).touch(0o600)
                 advice = " Restart the daemon: it will begin a new one, and read the sources once."
             raise SourceError(
                 f"The catalog {self._path} cannot be used: {error}.{advice}"
@@ -258,21 +215,25 @@ class SqliteCatalog:
     def get(self, paths: Sequence[bytes]) -> dict[bytes, Record]:
         """Return the records of those of `paths` that exist."""
         with self._store.reading() as db:
-            rows = [db.execute(_GET, (self._tree, key(path))).fetchone() for path in paths]
-        return {record.path: record for record in map(_record, filter(None, rows))}
+            rows = [db.execute(schema.GET, (self._tree, key(path))).fetchone() for path in paths]
+        return {record.path: record for record in map(schema.record_of, filter(None, rows))}
 
     def scan(self, after: bytes | None, until: bytes | None, limit: int) -> list[Record]:
         """Return at most `limit` records in key order, with `after` < path <= `until` (None: no bound)."""
         low = b"" if after is None else key(after) + b"\0"  # the very next key
-        high = _PAST_ALL if until is None else key(until)
+        high = schema.PAST_ALL if until is None else key(until)
         with self._store.reading() as db:
-            return list(map(_record, db.execute(_SCAN, (self._tree, low, high, limit))))
+            return list(
+                map(schema.record_of, db.execute(schema.SCAN, (self._tree, low, high, limit)))
+            )
 
     def below(self, directory: bytes) -> list[bytes]:
         """Return the paths strictly below `directory`, in key order."""
         with self._store.reading() as db:
-            rows = db.execute(_BELOW, (self._tree, *_range(key(directory))))
-            return [_path(row[0]) for row in rows]
+            rows = db.execute(
+                schema.BELOW, (self._tree, key(directory), schema.end_of(key(directory)))
+            )
+            return [schema.path_of(row[0]) for row in rows]
 
     def apply(
         self,
@@ -288,31 +249,31 @@ class SqliteCatalog:
         stale += ((self._tree, key(path)) for path, packed in signatures.items() if packed is None)
         kept = [(self._tree, key(path), packed) for path, packed in signatures.items() if packed]
         with self._store.writing() as db:
-            db.executemany(_FORGET, lost)
-            db.executemany(_PUT, self._rows(records))
-            db.executemany(_FORGET_SIGNATURE, lost + stale)
-            db.executemany(_PUT_SIGNATURE, kept)
+            db.executemany(schema.FORGET, lost)
+            db.executemany(schema.PUT, schema.rows_of(self._tree, records))
+            db.executemany(schema.FORGET_SIGNATURE, lost + stale)
+            db.executemany(schema.PUT_SIGNATURE, kept)
 
     def move(self, source: bytes, target: bytes) -> None:
         """Relabel `source` and all below it as `target`; what was known at or below `target` is forgotten."""
         if source == target:
             return
         with self._store.writing() as db:
-            self._relabel(db, key(source), _ASIDE)
-            for clear in _CLEAR:
-                db.execute(clear, (self._tree, key(target), *_range(key(target))))
-            self._relabel(db, _ASIDE, key(target))
+            self._relabel(db, key(source), schema.ASIDE)
+            for clear in schema.CLEAR:
+                db.execute(clear, (self._tree, key(target), schema.end_of(key(target))))
+            self._relabel(db, schema.ASIDE, key(target))
 
     def signature(self, path: bytes) -> bytes | None:
         """Return the packed signature of the file's recorded version, if one is kept."""
         with self._store.reading() as db:
-            row = db.execute(_SIGNATURE, (self._tree, key(path))).fetchone()
+            row = db.execute(schema.SIGNATURE, (self._tree, key(path))).fetchone()
         return row[0] if row else None
 
     def counts(self) -> tuple[int, int]:
         """Return how many records there are, and the bytes of all files."""
         with self._store.reading() as db:
-            entries, size = db.execute(_COUNTS, (self._tree,)).fetchone()
+            entries, size = db.execute(schema.COUNTS, (self._tree,)).fetchone()
         return entries, int(size)
 
     def root_identity(self) -> tuple[int, int] | None:
@@ -325,43 +286,14 @@ class SqliteCatalog:
 
     def set_root_identity(self, identity: tuple[int, int]) -> None:
         """Remember which directory this catalog describes."""
-        device, inode = map(_number, identity)
+        device, inode = map(schema.number_of, identity)
         with self._store.writing() as db:
             db.execute(
                 "UPDATE trees SET device = ?, inode = ? WHERE id = ?", (device, inode, self._tree)
             )
 
-    def _rows(self, records: Iterable[Record]) -> Iterator[tuple[object, ...]]:
-        for path, entry, stamp, firm, problem in records:
-            kind, mode, size, mtime, link, digest = entry
-            yield (
-                *(self._tree, key(path), kind, mode, size, _number(mtime), link, digest),
-                *(stamp.size, _number(stamp.mtime_ns), _number(stamp.ctime_ns)),
-                *(_number(stamp.inode), firm, problem),
-            )
-
     def _relabel(self, db: sqlite3.Connection, source: bytes, target: bytes) -> None:
-        for relabel in _RELABEL:
-            place = (self._tree, source, *_range(source))
-            db.execute(relabel, (target, len(source) + 1, *place))
-
-
-def _range(directory: bytes) -> tuple[bytes, bytes]:
-    """Return the two keys between which everything below a directory lies."""
-    return (directory + b"\0", directory + b"\1") if directory else (b"", _PAST_ALL)
-
-
-def _number(number: int) -> int | str:
-    """Write an integer as SQLite can keep it: as text beyond 64 bits (dates after 2262, inodes with the top bit set)."""
-    return number if -(1 << 63) <= number < 1 << 63 else str(number)
-
-
-def _path(stored: bytes) -> bytes:
-    return stored.replace(b"\0", b"/")
-
-
-def _record(row: tuple[Any, ...]) -> Record:
-    stored, kind, mode, size, mtime, link, digest = row[:7]
-    stamp = Stamp(row[7], int(row[8]), int(row[9]), int(row[10]))
-    entry = Entry(kind, mode, size, int(mtime), link, digest)
-    return Record(_path(stored), entry, stamp, bool(row[11]), row[12])
+        for relabel in schema.RELABEL:
+            db.execute(
+                relabel, (target, len(source) + 1, self._tree, source, schema.end_of(source))
+            )

@@ -7,7 +7,7 @@ into an order in which each can succeed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from replicator.core.dirty import Owed
@@ -102,7 +102,7 @@ class Comparison:
         return None
 
 
-def safe_order(changes: Iterable[Change]) -> list[Change]:
+def safe_order(changes: Sequence[Change]) -> list[Change]:
     """Return the changes in an order in which each can succeed.
 
     Directories before what they hold; deletes after puts, the deepest first; but what must make way for a path that turns

@@ -15,8 +15,7 @@ import math
 from typing import NamedTuple
 
 from replicator.core.agenda import Agenda, Slot
-from replicator.model import ROOT, parent, rebase
-from replicator.model import Hint, Hinted
+from replicator.model import ROOT, Hint, Hinted, parent, rebase
 
 LONGEST = 16
 """How many times longer than at first a cooldown gets."""

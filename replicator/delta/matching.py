@@ -97,7 +97,7 @@ class Matcher:
         """Return the last instructions; the matcher is done."""
         rest = memoryview(self._rest)
         for start in (0, len(rest) - self._tail):
-            if self._is_tail(rest[max(start, 0) :]):
+            if start >= 0 and self._is_tail(rest[start:]):
                 self._out.literal(rest[:start])
                 self._out.copy(self._full * self._block, self._tail)
                 rest = rest[start + self._tail :]

@@ -305,7 +305,7 @@ class Courier:
 def _frame(ready: Sequence[Ready]) -> list[Prepared]:
     """Frame small changes in a safe order."""
     by_number = {item.change.number: item for item in ready}
-    ordered = [by_number[change.number] for change in safe_order(item.change for item in ready)]
+    ordered = [by_number[change.number] for change in safe_order([item.change for item in ready])]
     framed = []
     for parcel in batches((item.change, item.content) for item in ordered):
         dues = tuple(by_number[part.number].due for part in parcel.parts)

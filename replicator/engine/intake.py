@@ -19,6 +19,7 @@ import structlog
 from replicator.core.dirty import Key
 from replicator.core.plan import safe_order
 from replicator.core.settle import Settle, Work, WorkKind
+from replicator.delta.ops import Literal
 from replicator.engine.examine import Examiner, Findings, Update
 from replicator.engine.parcel import (
     INLINE_LIMIT,
@@ -30,10 +31,12 @@ from replicator.engine.parcel import (
     file_parcel,
     gone,
     moved,
+    next_number,
+    put_file,
     single,
 )
 from replicator.errors import SourceError
-from replicator.model import ROOT, printable
+from replicator.model import FILE, ROOT, printable
 from replicator.ports import Catalog, Record, Source, Watcher
 from replicator.wire.changes import Change
 
@@ -93,6 +96,12 @@ class Intake:
         self._watcher: Watcher | None = None
         self._unfirm: dict[bytes, Record] = {}
         self._troubled: set[bytes] = set()
+        self._in_hand = 0
+
+    @property
+    def pending(self) -> int:
+        """How many hints are not followed up to the end yet."""
+        return len(self.tree.settle) + self._in_hand
 
     def problems(self) -> list[str]:
         """Return full sentences about what keeps this tree from being replicated whole."""
@@ -172,7 +181,14 @@ class Intake:
                 pass
 
     async def _process(self, work: list[Work]) -> None:
-        """Do what is ready, in order; neighbouring looks go together."""
+        """Do what is ready, in order."""
+        self._in_hand = len(work)
+        try:
+            await self._do(work)
+        finally:
+            self._in_hand = 0
+
+    async def _do(self, work: list[Work]) -> None:
         plain = [w.path for w in work if w.kind is WorkKind.EXAMINE and not w.force]
         if len(plain) == len(work):
             await self._tell(self._examiner.examine(plain))
@@ -231,7 +247,7 @@ class Intake:
         if self.tree.delete:
             plain.extend((gone(number, path), b"") for path in found.gone)
         contents = {change.number: content for change, content in plain}
-        ordered = safe_order(change for change, _ in plain)
+        ordered = safe_order([change for change, _ in plain])
         yield from batches((change, contents[change.number]) for change in ordered)
         yield from special
 
@@ -284,10 +300,10 @@ def _frame_update(tree: int, update: Update) -> Parcel | tuple[Change, bytes]:
     if update.same_content and update.before is not None:
         change = adopt(tree, path, entry, content=False)
         return single(change._replace(old_mtime_ns=update.before.entry.mtime_ns))
-    change_to = change_for(tree, path, entry)
-    if not entry.digest:
-        return change_to, b""
+    if entry.kind != FILE:
+        return change_for(tree, path, entry), b""
+    put = put_file(next_number(), tree, path, entry)
     ops = update.ops or []
     if not update.is_delta and entry.size <= INLINE_LIMIT:
-        return change_to, b"".join(op.data for op in ops)
-    return file_parcel(change_to, ops, delta=update.is_delta)
+        return put, b"".join(op.data for op in ops if isinstance(op, Literal))
+    return file_parcel(put, ops, delta=update.is_delta)

@@ -17,6 +17,7 @@ from replicator.engine.parcel import Part
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.ports import Channel
 from replicator.wire import frames, messages
+from replicator.wire.fields import text_of
 from replicator.wire.messages import Acks, Hello, Listing, ListTree, More, Opened, OpenTree
 
 LISTING_CREDIT = 4
@@ -117,7 +118,7 @@ class Link:
         opened: Opened = await answer
         if opened.error:
             raise AgentFailed(
-                f"the target {messages.text_of(request.root)!r} cannot be used: {opened.error}"
+                f"the target {text_of(request.root)!r} cannot be used: {opened.error}"
             )
         return opened
 

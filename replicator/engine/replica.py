@@ -11,6 +11,7 @@ import asyncio
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -300,7 +301,7 @@ class Replica:
                 await self._open(link, plot)
             territory = self._opened[tree]
             troubles += await reconcile(
-                link, territory, ROOT, self._commons.pool, lambda d, t=tree: self._found(t, d)
+                link, territory, ROOT, self._commons.pool, partial(self._found, tree)
             )
         while self.dirty.bulk_open:
             await self._wait_for_progress()
@@ -341,7 +342,7 @@ class Replica:
         if below:
             self.dirty.mark(Key(tree, below), Owed.CONTENT, now, urgent=True)
         await reconcile(
-            link, self._opened[tree], below, self._commons.pool, lambda d: self._found(tree, d)
+            link, self._opened[tree], below, self._commons.pool, partial(self._found, tree)
         )
 
     def done(self, key: Key) -> None:

@@ -135,7 +135,7 @@ class Service:
                     await asyncio.sleep(0.05)
 
     def _drained(self) -> bool:
-        pending = any(len(plot.intake.tree.settle) for plot in self._commons.plots.values())
+        pending = any(plot.intake.pending for plot in self._commons.plots.values())
         busy = [r for r in self.fleet if r.link is not None and r.dirty.waiting_or_sent()]
         return not pending and not busy
 

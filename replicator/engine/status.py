@@ -72,7 +72,7 @@ def describe_tree(intake: Intake, counts: tuple[int, int]) -> dict[str, Any]:
         "state": state,
         "entries": counts[0],
         "bytes": counts[1],
-        "pending": len(tree.settle),
+        "pending": intake.pending,
         "problems": intake.problems(),
         "unreadable": [printable(path) for path in intake.troubles()],
     }

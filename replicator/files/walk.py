@@ -26,6 +26,8 @@ from replicator.model import (
 
 PERMISSIONS = 0o7777
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 class Met(NamedTuple):
     """One path of a walk: what is there, and the kernel's record of it."""
@@ -66,7 +68,13 @@ def walk(
     """
     stack: list[_Level] = []
     try:
-        problem = _push(stack, below, lambda: os.dup(tree.directory(below)), temporary)
+        # Opened anew, not dup()ed: two walks at once must not share one position in the directory.
+        problem = _push(
+            stack,
+            below,
+            lambda: os.open(b".", _DIRECTORY, dir_fd=tree.directory(below)),
+            temporary,
+        )
         if problem:
             yield Unlisted(below, problem)
         while stack:
@@ -77,6 +85,9 @@ def walk(
                 continue
             path = join(level.path, name)
             met = _meet(level.fd, name, path, special)
+            if isinstance(met, Unlisted):
+                yield met
+                continue
             if met is None or (prune is not None and prune(path, met.entry.kind)):
                 continue
             yield met
@@ -112,12 +123,15 @@ def _names(fd: int, temporary: Optional[Callable[[int, bytes], None]]) -> Iterat
 
 def _meet(
     fd: int, name: bytes, path: bytes, special: Optional[Callable[[bytes], None]]
-) -> Optional[Met]:
+) -> Union[Met, Unlisted, None]:
+    """Return what is at a name; Unlisted when the kernel does not tell (another user's FUSE mount, a stale NFS one)."""
     try:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         entry = entry_of(status, lambda: os.readlink(name, dir_fd=fd))
     except FileNotFoundError:  # gone since the directory was read
         return None
+    except OSError as error:  # EINVAL: a symlink was replaced before it was read
+        return Unlisted(path, error.strerror or str(error))
     if entry is None:
         if special is not None:
             special(path)
@@ -132,11 +146,10 @@ def _descend(
     temporary: Optional[Callable[[int, bytes], None]],
 ) -> str:
     """Push the directory `name`; return why not, or an empty text."""
-    if len(stack) >= MAX_DEPTH or len(path) > MAX_PATH - MAX_NAME:
+    if path.count(b"/") + 1 >= MAX_DEPTH or len(path) >= MAX_PATH - MAX_NAME:
         return "nested too deep"
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     at = stack[-1].fd
-    return _push(stack, path, lambda: os.open(name, flags, dir_fd=at), temporary)
+    return _push(stack, path, lambda: os.open(name, _DIRECTORY, dir_fd=at), temporary)
 
 
 def _push(
@@ -148,11 +161,11 @@ def _push(
     fd = -1
     try:
         fd = opener()
+        os.stat(b".", dir_fd=fd)  # a directory may be read and yet not be entered
         stack.append(_Level(path, fd, _names(fd, temporary)))
-    except FileNotFoundError:  # gone since its name was read
-        return ""
     except OSError as error:
         if fd >= 0:
             os.close(fd)
-        return error.strerror or str(error)
+        gone = isinstance(error, FileNotFoundError)  # since its name was read
+        return "" if gone else error.strerror or str(error)
     return ""

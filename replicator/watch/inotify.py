@@ -18,7 +18,7 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import islice
 from pathlib import Path
 
@@ -26,8 +26,7 @@ from inotify_simple import INotify, flags, parse_events
 
 from replicator.errors import SourceError
 from replicator.files.confined import Confined
-from replicator.model import DIRECTORY, ROOT, printable
-from replicator.ports import Hint, Hinted
+from replicator.model import DIRECTORY, ROOT, Hint, Hinted, printable
 from replicator.watch.arm import Armer
 from replicator.watch.problems import describe
 from replicator.watch.translate import Event, Translator
@@ -198,7 +197,7 @@ class InotifyWatcher:
             paths = [ROOT]
         return list(dict.fromkeys(paths))
 
-    def _steps(self, paths: list[bytes]) -> Iterator[None]:
+    def _steps(self, paths: list[bytes]) -> Generator[None, None, None]:
         for path in paths:
             yield from self._armer.arm(path, self._found)
 
@@ -208,14 +207,16 @@ class InotifyWatcher:
             self._arm_in_thread(steps)
             await self._armed()
 
-    def _arm_in_thread(self, steps: Iterator[None]) -> None:
+    def _arm_in_thread(self, steps: Generator[None, None, None]) -> None:
         self._arming = asyncio.ensure_future(asyncio.to_thread(self._drain, steps))
 
-    def _drain(self, steps: Iterator[None]) -> None:
+    def _drain(self, steps: Generator[None, None, None]) -> None:
         done = object()
         while True:
             with self._lock:
-                if self._inotify is None or next(steps, done) is done:
+                if self._inotify is None:
+                    steps.close()
+                if next(steps, done) is done:
                     return
 
     async def _armed(self) -> None:

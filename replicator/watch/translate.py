@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from replicator.model import DIRECTORY, FILE, ROOT, is_temporary
-from replicator.ports import Hint, Hinted
+from replicator.model import DIRECTORY, FILE, ROOT, Hint, Hinted, is_temporary
 from replicator.watch.watchmap import WatchMap
 
 # inotify(7); the numbers are the kernel's ABI (linux/inotify.h).
@@ -181,8 +180,10 @@ class Translator:
     def _moved(self, source: bytes | None, target: bytes | None) -> None:
         if source is not None and target is not None:
             self.tell(Hint(Hinted.MOVED, source, target))
-        elif source is not None or target is not None:
-            self.tell(Hint(Hinted.CHANGED, target if source is None else source))
+            return
+        for path in (source, target):  # of what moved in or out, one is None
+            if path is not None:
+                self.tell(Hint(Hinted.CHANGED, path))
 
     def _changed(self, name: Name, *, is_directory: bool) -> None:
         path = self._visible(name, is_directory=is_directory)

@@ -1,0 +1,1 @@
+"""source: the files of one source tree, as they stand right now."""

@@ -1,0 +1,252 @@
+"""One source tree's files.
+
+A call walks from the root's descriptor down to its path, and holds nothing afterwards: a directory that was moved away a
+moment ago is never mistaken for what its old name holds now. An open costs 2 us; a stale answer costs a wrong delete.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from replicator.core.filters import Filter
+from replicator.errors import PathRefused, SourceError
+from replicator.files.confined import Confined
+from replicator.files.walk import entry_of, walk
+from replicator.model import (
+    FILE,
+    TEMPORARY_PREFIX,
+    Entry,
+    Stamp,
+    Unlisted,
+    check_path,
+    is_temporary,
+    printable,
+)
+from replicator.ports import Seen, Snapshot, Verdict
+from replicator.source.snapshot import Reader, base_of, stamp_of
+
+MAX_SPECIALS = 1000
+"""Special files that are remembered, each to be told once; more are not told."""
+
+_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
+"""Nothing is there, or the way there leads over something that is no directory."""
+
+
+class SourceTree:
+    """The files below one root; see `ports.Source`. Thread-safe.
+
+    Args:
+        root: absolute path of the directory; symlinks on the way to it are followed.
+        filter: what the operator wants left alone.
+        multiplier: the catalog's, for signatures.
+
+    Attributes:
+        bytes_read: of all contents, since the start.
+        files_hashed: versions read whole, since the start.
+        on_special: called once with the path of each fifo, socket and device that was met and left out.
+
+    Raises:
+        SourceError: there is no such directory, or it cannot be read.
+    """
+
+    def __init__(self, root: bytes, *, filter: Filter, multiplier: int) -> None:  # noqa: A002  # what it is
+        self.bytes_read = 0
+        self.files_hashed = 0
+        self.on_special: Callable[[bytes], None] = lambda _: None
+        self._root = root
+        self._filter = filter
+        self._multiplier = multiplier
+        self._specials: set[bytes] = set()
+        self._lock = threading.Lock()
+        self._fd = self._open_root()
+
+    def check_root(self) -> tuple[int, int]:
+        """Return (device, inode) of the root; see `ports.Source`."""
+        try:
+            named = os.stat(self._root)
+            with self._files() as files:
+                held = os.fstat(files.root_fd)
+        except OSError as error:
+            raise self._doubt(error) from error
+        if named.st_dev != held.st_dev:
+            raise SourceError(
+                f"The source {printable(self._root)} is on another device than before: is its volume mounted?"
+            )
+        if named.st_ino != held.st_ino:
+            raise SourceError(
+                f"The source {printable(self._root)} was replaced by another directory."
+            )
+        return held.st_dev, held.st_ino
+
+    def reopen(self) -> None:
+        """Hold whatever directory the path names now.
+
+        Raises:
+            SourceError: there is none, or it cannot be read.
+        """
+        opened = self._open_root()
+        with self._lock:
+            former, self._fd = self._fd, opened
+        os.close(former)
+
+    def close(self) -> None:
+        """Release the root; no call is allowed afterwards."""
+        with self._lock:
+            os.close(self._fd)
+            self._fd = -1
+
+    def excluded(self, path: bytes, kind: str) -> bool:
+        """Return True if the operator wants a path neither sent nor deleted."""
+        return self._filter.excluded(path, kind)
+
+    def look(self, path: bytes) -> Seen | None:
+        """Return what is at `path` now; see `ports.Source`."""
+        if not _has_name(path):
+            return None
+        try:
+            status, entry = self._stat(path)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+        if entry is None:
+            self._special(path)
+            return None
+        if self._filter.excluded(path, entry.kind):
+            return None
+        return Seen(path, entry, stamp_of(status))
+
+    def snapshot(self, path: bytes, base: bytes | None, *, force: bool = False) -> Snapshot:
+        """Read one version of a file in a single pass; see `ports.Source`."""
+        try:
+            fd = self._open(path)
+            try:
+                return self._take(Reader(fd, self._multiplier, base_of(base)), force=force)
+            finally:
+                os.close(fd)
+        except PathRefused:
+            return Snapshot(verdict=Verdict.GONE)
+        except OSError as error:
+            return _refused(error)
+
+    def read(self, path: bytes, stamp: Stamp, offset: int, length: int) -> bytes | None:
+        """Return `length` bytes at `offset` of the version with this `stamp`; None when it cannot be had any more."""
+        try:
+            fd = self._open(path)
+            try:
+                content = os.pread(fd, length, offset)
+                same = stamp_of(os.fstat(fd)) == stamp
+            finally:
+                os.close(fd)
+        except (OSError, PathRefused):
+            return None
+        self._count(len(content), files=0)
+        return content if same and len(content) == length else None
+
+    def walk(self, below: bytes) -> Iterator[Seen | Unlisted]:
+        """Yield all that lies strictly below the directory `below`, in key order."""
+        if below and not _has_name(below):
+            return
+        with self._files() as files:
+            for met in walk(files, below, prune=self._filter.excluded, special=self._special):
+                if isinstance(met, Unlisted):
+                    yield met
+                else:
+                    yield Seen(met.path, met.entry, stamp_of(met.status))
+
+    def _open_root(self) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            fd = os.open(self._root, flags)
+            try:
+                os.stat(b".", dir_fd=fd)  # may be read and yet not be entered
+            except OSError:
+                os.close(fd)
+                raise
+        except OSError as error:
+            raise self._doubt(error) from error
+        return fd
+
+    def _doubt(self, error: OSError) -> SourceError:
+        name = printable(self._root)
+        if error.errno == errno.ENOENT:
+            return SourceError(f"The source {name} is missing: is its volume mounted?")
+        if error.errno == errno.ENOTDIR:
+            return SourceError(f"The source {name} is not a directory.")
+        return SourceError(f"The source {name} cannot be read: {error.strerror}.")
+
+    @contextmanager
+    def _files(self) -> Iterator[Confined]:
+        """The tree, through a descriptor of this call alone."""
+        with self._lock:
+            files = Confined(os.dup(self._fd))
+        try:
+            yield files
+        finally:
+            files.close()
+
+    def _stat(self, path: bytes) -> tuple[os.stat_result, Entry | None]:
+        with self._files() as files:
+            while True:
+                try:
+                    status = files.lstat(path)
+                    return status, entry_of(status, partial(_readlink, files, path))
+                except OSError as error:
+                    if error.errno != errno.EINVAL:  # a symlink was replaced before it was read
+                        raise
+
+    def _open(self, path: bytes) -> int:
+        check_path(path)
+        with self._files() as files:
+            return files.open_file(path)
+
+    def _take(self, reader: Reader, *, force: bool) -> Snapshot:
+        try:
+            taken = reader.snapshot(force=force)
+        finally:
+            self._count(reader.bytes_read, files=0)
+        self._count(0, files=taken.verdict is Verdict.READ)
+        return taken
+
+    def _count(self, size: int, *, files: int) -> None:
+        with self._lock:
+            self.bytes_read += size
+            self.files_hashed += files
+
+    def _special(self, path: bytes) -> None:
+        if self._filter.excluded(path, FILE):
+            return
+        with self._lock:
+            if path in self._specials or len(self._specials) >= MAX_SPECIALS:
+                return
+            self._specials.add(path)
+        self.on_special(path)
+
+
+def _readlink(files: Confined, path: bytes) -> bytes:
+    at, name = files.locate(path)
+    return os.readlink(name, dir_fd=at)
+
+
+def _has_name(path: bytes) -> bool:
+    """Return True if a path can be replicated at all: plain, not too long or deep, none of our temporaries."""
+    try:
+        check_path(path)
+    except PathRefused:
+        return False
+    return TEMPORARY_PREFIX not in path or not any(map(is_temporary, path.split(b"/")))
+
+
+def _refused(error: OSError) -> Snapshot:
+    if (
+        error.errno in _ABSENT or error.errno == errno.ENXIO
+    ):  # ENXIO: a socket, or a device without driver
+        return Snapshot(verdict=Verdict.GONE)
+    if error.errno == errno.EAGAIN:  # somebody (Samba) holds a write lease
+        return Snapshot(verdict=Verdict.BUSY)
+    return Snapshot(verdict=Verdict.FAILED, problem=error.strerror or str(error))

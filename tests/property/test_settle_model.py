@@ -1,0 +1,120 @@
+"""Nothing is lost in core.settle: whatever was hinted last about a path is looked at after that."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicator.core.settle import Settle, WorkKind
+from replicator.model import Hint, Hinted, is_below, rebase
+
+PATHS = [b"a", b"b", b"a/x", b"a/y", b"b/x", b"a/x/1", b"c"]
+
+plain = st.builds(
+    Hint,
+    st.sampled_from([Hinted.CHANGED, Hinted.CLOSED, Hinted.WRITTEN, Hinted.CONTENTS]),
+    st.sampled_from(PATHS),
+)
+subtree = st.builds(lambda p: Hint(Hinted.SUBTREE, p), st.sampled_from([*PATHS, b""]))
+moves = (
+    st.tuples(st.sampled_from(PATHS), st.sampled_from(PATHS))
+    .filter(lambda m: m[0] != m[1] and not is_below(m[0], m[1]) and not is_below(m[1], m[0]))
+    .map(lambda m: Hint(Hinted.MOVED, *m))
+)
+busy = st.sampled_from(PATHS)
+steps = st.lists(st.one_of(plain, plain, subtree, moves, busy, st.floats(0.0, 3.0)), max_size=60)
+
+
+class Model:
+    """What must still be looked at: by path, and by subtree."""
+
+    def __init__(self):
+        self.owed: set[bytes] = set()
+        self.walks: set[bytes] = set()
+
+    def hint(self, hint: Hint) -> None:
+        if hint.kind is Hinted.MOVED:
+            self.owed = self._renamed(self.owed, hint) | {hint.target}
+            self.walks = self._renamed(self.walks, hint)
+        elif hint.kind is Hinted.SUBTREE:
+            self.walks.add(hint.path)
+        else:
+            self.owed.add(hint.path)
+
+    @staticmethod
+    def _renamed(paths: set[bytes], hint: Hint) -> set[bytes]:
+        source, target = hint.path, hint.target
+        kept = {p for p in paths if p != target and not is_below(p, target)}
+        return {
+            rebase(p, source, target) if p == source or is_below(p, source) else p for p in kept
+        }
+
+    def done(self, work) -> None:
+        if work.kind is WorkKind.EXAMINE:
+            self.owed.discard(work.path)
+        elif work.kind is WorkKind.WALK:
+            covered = {w for w in self.walks if w == work.path or is_below(w, work.path)}
+            self.walks -= covered
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_nothing_is_lost(script):
+    settle = Settle(cooldown=0.5, max_wait=4.0)
+    model = Model()
+    moved, told = [], []
+    now = 0.0
+    for step in script:
+        if isinstance(step, float):
+            now += step
+            work = settle.ready(now)
+            for one in work:
+                model.done(one)
+            moved += [w for w in work if w.kind is WorkKind.MOVE]
+        elif isinstance(step, bytes):
+            settle.busy(step, now)
+            model.owed.add(step)
+        else:
+            settle.hint(step, now)
+            model.hint(step)
+            told += [step] if step.kind is Hinted.MOVED else []
+        due = settle.deadline()
+        assert (due is None) == (len(settle) == 0)
+    rounds = 0
+    while (due := settle.deadline()) is not None:
+        now = max(now, due)
+        for one in settle.ready(now):
+            model.done(one)
+            moved += [one] if one.kind is WorkKind.MOVE else []
+        rounds += 1
+        assert rounds < 1000
+    assert model.owed == set()
+    assert model.walks == set()
+    assert [(w.path, w.target) for w in moved] == [(h.path, h.target) for h in told]
+    settle.ready(now + 1000.0)
+    assert not settle._looks._children
+    assert not settle._walks._children
+    assert len(settle._looks) == len(settle._walks) == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.one_of(plain, st.floats(0.0, 1.0)), max_size=80))
+def test_what_was_handed_out_rests(script):
+    settle = Settle(cooldown=0.5, max_wait=4.0)
+    last: dict[bytes, float] = {}
+    now = 0.0
+    for step in script:
+        if isinstance(step, float):
+            now += step
+        else:
+            settle.hint(step, now)
+        for work in settle.ready(now):
+            assert now - last.get(work.path, -1.0) >= 0.5 - 1e-9
+            last[work.path] = now
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(plain, min_size=8, max_size=40))
+def test_pending_is_bounded(script):
+    settle = Settle(cooldown=0.5, max_wait=4.0, limit=3)
+    for hint in script:
+        settle.hint(hint, 0.0)
+        assert len(settle) <= 3

@@ -1,0 +1,136 @@
+"""A whole backend on a thread of its own, with agents in child processes for frontends."""
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+from replicator.app import App, frontends_of
+from replicator.config import parse
+from replicator.demo.trees import difference
+from replicator.transport.local import LocalConnector
+from tests.support.waiting import wait_for
+
+
+class LocalFleet:
+    """A connector to agents in child processes: each host has a directory of its own as its world."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.channels = {}
+        self.refused = set()
+
+    def root(self, host: str) -> Path:
+        return self.directory / host
+
+    async def connect(self, address):
+        from replicator.errors import ConnectFailed
+
+        if address.host in self.refused:
+            raise ConnectFailed(f"{address.host}: refused by the test")
+        self.root(address.host).mkdir(exist_ok=True)
+        channel = await LocalConnector(arguments=["--root", str(self.root(address.host))]).connect(address)
+        self.channels[address.host] = channel
+        return channel
+
+    def kill(self, host: str) -> None:
+        """Kill a host's agent as the kernel's OOM killer would."""
+        channel = self.channels.get(host)
+        if channel is not None:
+            try:
+                os.kill(channel.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+class Backend:
+    """An App on its own loop and thread; everything public is called from the test's thread."""
+
+    def __init__(self, directory: Path, hosts=("one", "two"), connector=None, **settings) -> None:
+        self.source = directory / "source"
+        self.source.mkdir(exist_ok=True)
+        self.hosts = list(hosts)
+        self.connector = connector or LocalFleet(directory)
+        tree = {"source": str(self.source), "target": "/site", **settings.pop("tree", {})}
+        raw = {
+            "tree": [tree],
+            "discovery": {"frontends": self.hosts},
+            "state": {"directory": str(directory / "state")},
+            "settle": {"cooldown": 0.05, "max_wait": 1.0},
+            "retry": {"first": 0.05, "cap": 0.5},
+            **settings,
+        }
+        self.config = parse(raw, base=directory)
+        (directory / "state").mkdir(mode=0o700, exist_ok=True)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.app, self._running = self.call(self._begin())
+
+    async def _begin(self):
+        app = App(self.config, connector=self.connector)
+        app.add_trees(self.config)
+        app.set_frontends(frontends_of(self.config))
+        return app, asyncio.get_running_loop().create_task(app.service.run())
+
+    def call(self, coroutine, seconds=30.0):
+        """Run a coroutine on the backend's loop and return its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
+
+    def status(self):
+        return self.call(self.app.service.status())
+
+    def row(self, host):
+        return next(row for row in self.status()["frontends"] if row["host"] == host)
+
+    def ask(self, **request):
+        async def collect():
+            return [line async for line in self.app.service.handle(request)]
+
+        return self.call(collect())
+
+    def site(self, host) -> Path:
+        """Where a host's copy of the tree lies."""
+        return self.connector.root(host) / "site"
+
+    def differences(self):
+        return {host: paths for host in self.hosts if (paths := difference(self.source, self.site(host)))}
+
+    def quiet(self):
+        """True when nothing is pending, owed or under way."""
+        assert not self._running.done(), self._running
+        status = self.status()
+        rows = status["frontends"]
+        settled = all(row["state"] == "live" and not row["dirty"] for row in rows)
+        return settled and len(rows) == len(self.hosts) and not any(tree["pending"] for tree in status["trees"])
+
+    def wait_until_equal(self, seconds=20.0):
+        """Wait until every host's copy equals the source in kind, mode, time and content."""
+
+        def equal():
+            return all(self.site(host).is_dir() for host in self.hosts) and self.quiet() and not self.differences()
+
+        wait_for(equal, lambda: json.dumps([self.differences(), self.status()], indent=1), seconds, pause=0.02)
+
+    def stop(self):
+        """Drain, and end the thread."""
+
+        async def end():
+            self.app.service.stop()
+            await self._running
+            self.app.close()
+
+        try:
+            self.call(end())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()

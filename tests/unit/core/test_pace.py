@@ -1,0 +1,39 @@
+"""Delays, budgets and windows, with a clock of our own."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.core.pace import Backoff, TokenBucket, Window
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_delays_double_up_to_the_cap_and_never_vanish(attempts, chance):
+    delay = Backoff(0.5, 30.0, lambda: chance).delay(attempts)
+
+    assert 0.05 <= delay <= 30.0
+    assert delay <= 0.5 * 2.0 ** min(attempts - 1, 10) + 1e-9
+
+
+@given(st.lists(st.integers(1, 5_000_000), min_size=1, max_size=30))
+def test_a_budget_holds_over_any_sequence(sizes):
+    rate = 1_000_000.0
+    bucket, now = TokenBucket(rate), 0.0
+    for size in sizes:
+        now += bucket.delay(size, now)
+
+    assert sum(sizes) <= rate * now + rate * TokenBucket.BURST_SECONDS + 1
+
+
+def test_no_rate_means_no_delay():
+    assert TokenBucket(None).delay(10**12, 5.0) == 0.0
+
+
+def test_the_window_follows_the_answers_within_its_bounds():
+    window = Window()
+    for _ in range(100):
+        window.answered(0.001)
+    assert window.size == Window.MOST
+
+    for _ in range(100):
+        window.answered(1.0)
+    assert window.size == Window.LEAST

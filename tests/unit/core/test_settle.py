@@ -1,0 +1,261 @@
+"""core.settle: every rule, with a clock that we turn by hand."""
+
+import itertools
+import time
+
+import pytest
+
+from replicator.core.settle import Settle, Work, WorkKind
+from replicator.model import Hint, Hinted
+
+EXAMINE, MOVE, WALK = WorkKind.EXAMINE, WorkKind.MOVE, WorkKind.WALK
+
+
+@pytest.fixture
+def settle():
+    return Settle(cooldown=0.5, max_wait=10.0)
+
+
+def run(settle, until, *, start=0.0, busy=()):
+    """Call ready whenever it is due, up to `until`; return [(time, work)]."""
+    done = []
+    now = start
+    while (due := settle.deadline()) is not None and max(due, now) <= until:
+        now = max(due, now)
+        for work in settle.ready(now):
+            done.append((round(now, 6), work))
+            if work.path in busy and work.kind is EXAMINE:
+                settle.busy(work.path, now)
+    return done
+
+
+def looks(done, path):
+    return [now for now, work in done if work.kind is EXAMINE and work.path == path]
+
+
+@pytest.mark.parametrize("kind", [Hinted.CHANGED, Hinted.CLOSED])
+def test_first_change_of_a_quiet_path_is_ready_at_once(settle, kind):
+    settle.hint(Hint(kind, b"f"), 5.0)
+    assert settle.deadline() == 5.0
+    assert settle.ready(5.0) == [Work(EXAMINE, b"f")]
+    assert settle.deadline() is None
+    assert len(settle) == 0
+
+
+def test_burst_coalesces(settle):
+    for _ in range(100):
+        settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    assert settle.ready(0.0) == [Work(EXAMINE, b"f")]
+
+
+def test_second_change_waits_for_the_cooldown_which_doubles_to_sixteen_times(settle):
+    done = []
+    now = 0.0
+    while now < 60:
+        settle.hint(Hint(Hinted.CHANGED, b"f"), now)
+        done += [now for _ in settle.ready(now)]
+        now = round(now + 0.1, 6)
+    gaps = [round(b - a, 1) for a, b in itertools.pairwise(done)]
+    assert gaps[:7] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+
+
+def test_cooldown_starts_small_again_after_a_quiet_period(settle):
+    for now in (0.0, 0.2):
+        settle.hint(Hint(Hinted.CHANGED, b"f"), now)
+        run(settle, now, start=now)
+    assert looks(run(settle, 10.0), b"f") == [0.5]  # the cooldown is 1 s now
+    settle.hint(Hint(Hinted.CHANGED, b"f"), 2.5)
+    assert settle.ready(2.5)
+    settle.hint(Hint(Hinted.CHANGED, b"f"), 2.6)
+    assert settle.deadline() == 3.0
+
+
+@pytest.mark.parametrize("spacing", [0.0001, 0.001, 0.005, 0.01, 0.015, 0.02])
+@pytest.mark.parametrize("writing", [0.0, 0.0005, 0.5])
+def test_fifty_rewrites_within_a_second_are_looked_at_three_times_at_most(settle, spacing, writing):
+    done = []
+    for number in range(50):
+        now = number * spacing
+        done += run(settle, now, start=now)
+        settle.hint(Hint(Hinted.WRITTEN, b"f"), now)
+        done += run(settle, now, start=now)
+        now += spacing * writing
+        settle.hint(Hint(Hinted.CLOSED, b"f"), now)
+        done += run(settle, now, start=now)
+    last = 49 * spacing + spacing * writing
+    done += run(settle, 100.0, start=last)
+    assert 1 <= len(looks(done, b"f")) <= 3
+    assert looks(done, b"f")[-1] >= last
+
+
+def test_written_is_held_until_closed(settle):
+    settle.hint(Hint(Hinted.WRITTEN, b"f"), 0.0)
+    assert settle.ready(5.0) == []
+    settle.hint(Hint(Hinted.CLOSED, b"f"), 6.0)
+    assert settle.ready(6.0) == [Work(EXAMINE, b"f")]
+
+
+def test_a_file_that_stays_open_is_looked_at_by_force_every_max_wait(settle):
+    done = []
+    for tenth in range(350):
+        now = tenth / 10
+        settle.hint(Hint(Hinted.WRITTEN, b"log"), now)
+        done += [(now, work) for work in settle.ready(now)]
+    assert [work for _, work in done] == [Work(EXAMINE, b"log", force=True)] * 3
+    assert [now for now, _ in done] == pytest.approx([10.0, 20.1, 30.2], abs=0.11)
+
+
+def test_busy_is_tried_again_with_growing_delay_and_by_force_at_last(settle):
+    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    done = run(settle, 10.0, busy={b"f"})
+    assert looks(done, b"f") == [0.0, 0.5, 1.5, 3.5, 7.5, 10.0]
+    assert [work.force for _, work in done] == [False] * 5 + [True]
+
+
+def test_closed_after_the_first_busy_is_ready_at_once(settle):
+    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    settle.ready(0.0)
+    settle.busy(b"f", 0.0)
+    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.1)
+    assert settle.ready(0.1) == [Work(EXAMINE, b"f")]
+
+
+def test_a_file_that_two_writers_never_both_close_is_sent_by_force(settle):
+    done = []
+    for tenth in range(300):
+        now = tenth / 10
+        settle.hint(Hint(Hinted.WRITTEN, b"log"), now)
+        settle.hint(Hint(Hinted.CLOSED, b"log"), now)
+        done += run(settle, now, start=now, busy={b"log"})
+    forced = [now for now, work in done if work.force]
+    assert forced
+    assert forced[0] <= 20.0
+
+
+def test_busy_does_not_put_off_a_close_that_came_meanwhile(settle):
+    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    settle.ready(0.0)
+    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.4)
+    settle.busy(b"f", 0.4)
+    assert settle.deadline() <= 0.5
+
+
+def test_contents_waits_and_coalesces(settle):
+    settle.hint(Hint(Hinted.CONTENTS, b"d"), 0.0)
+    settle.hint(Hint(Hinted.CONTENTS, b"d"), 0.05)
+    assert settle.ready(0.09) == []
+    assert settle.ready(0.1) == [Work(EXAMINE, b"d")]
+
+
+def test_move_is_handed_out_at_once_and_its_target_is_looked_at(settle):
+    settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 1.0)
+    assert settle.deadline() == 1.0
+    assert settle.ready(1.0) == [Work(MOVE, b"a", b"b"), Work(EXAMINE, b"b")]
+
+
+def test_moves_keep_their_order_and_come_before_looks_and_walks(settle):
+    settle.hint(Hint(Hinted.CHANGED, b"x"), 0.0)
+    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
+    for pair in ((b"a", b"t"), (b"b", b"a"), (b"t", b"b")):
+        settle.hint(Hint(Hinted.MOVED, *pair), 0.0)
+    work = settle.ready(0.0)
+    assert work[:3] == [Work(MOVE, b"a", b"t"), Work(MOVE, b"b", b"a"), Work(MOVE, b"t", b"b")]
+    assert {w.path for w in work[3:-1]} == {b"a", b"b", b"x"}
+    assert work[-1] == Work(WALK, b"d")
+
+
+def test_a_new_directory_is_looked_at_before_the_move_into_it(settle):
+    settle.hint(Hint(Hinted.CHANGED, b"new"), 0.0)
+    settle.hint(Hint(Hinted.MOVED, b"old/f", b"new/f"), 0.0)
+    assert [w.kind for w in settle.ready(0.0)] == [EXAMINE, MOVE, EXAMINE]
+
+
+def test_what_is_pending_follows_a_rename(settle):
+    settle.hint(Hint(Hinted.WRITTEN, b"a/b/f"), 0.0)
+    settle.hint(Hint(Hinted.SUBTREE, b"a/b"), 0.0)
+    settle.hint(Hint(Hinted.WRITTEN, b"c/old"), 0.0)
+    settle.hint(Hint(Hinted.MOVED, b"a", b"c"), 1.0)
+    done = [work for _, work in run(settle, 20.0, start=1.0)]
+    assert Work(EXAMINE, b"c/b/f", force=True) in done
+    assert Work(WALK, b"c/b") in done
+    assert not [work for work in done if work.path in (b"c/old", b"a/b/f", b"a/b")]
+
+
+def test_closing_a_renamed_file_is_about_its_new_name(settle):
+    settle.hint(Hint(Hinted.WRITTEN, b"tmp"), 0.0)
+    settle.hint(Hint(Hinted.CLOSED, b"tmp"), 0.0)
+    settle.hint(Hint(Hinted.MOVED, b"tmp", b"f"), 0.0)
+    assert settle.ready(0.0) == [Work(MOVE, b"tmp", b"f"), Work(EXAMINE, b"f")]
+
+
+def test_fifty_saves_by_renaming_are_looked_at_three_times_at_most(settle):
+    done = []
+    for number in range(50):
+        now = number * 0.02
+        settle.hint(Hint(Hinted.WRITTEN, b"tmp"), now)
+        settle.hint(Hint(Hinted.CLOSED, b"tmp"), now)
+        settle.hint(Hint(Hinted.MOVED, b"tmp", b"f"), now)
+        done += run(settle, now, start=now)
+    done += run(settle, 100.0, start=1.0)
+    assert len(looks(done, b"f")) <= 3
+    assert looks(done, b"f")[-1] >= 0.98
+
+
+def test_walk_absorbs_walks_below_and_rests(settle):
+    settle.hint(Hint(Hinted.SUBTREE, b"d/e"), 0.0)
+    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
+    settle.hint(Hint(Hinted.SUBTREE, b"d/f"), 0.0)
+    assert settle.ready(0.0) == [Work(WALK, b"d")]
+    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.1)
+    assert settle.ready(0.1) == []
+    assert settle.ready(0.5) == [Work(WALK, b"d")]
+
+
+def test_too_many_paths_become_one_walk_of_the_tree():
+    settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
+    for number in range(11):
+        settle.hint(Hint(Hinted.CHANGED, b"%d" % number), 0.0)
+    assert len(settle) == 1
+    assert settle.ready(0.0) == [Work(WALK, b"")]
+
+
+def test_history_is_bounded_and_fades():
+    settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
+    for number in range(1000):
+        settle.hint(Hint(Hinted.CHANGED, b"%d" % number), 0.0)
+        settle.ready(0.0)
+    assert len(settle._looks) <= 21
+    settle.ready(20.0)
+    assert len(settle._looks) == 0
+    assert not settle._looks._children
+    assert not settle._looks._dues
+
+
+def test_heap_stays_small_while_one_path_goes_to_and_fro(settle):
+    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    settle.ready(0.0)
+    for number in range(20_000):
+        settle.hint(Hint(Hinted.WRITTEN, b"f"), number / 1e6)
+        settle.hint(Hint(Hinted.CLOSED, b"f"), number / 1e6)
+    assert len(settle._looks._dues) < 2000
+
+
+def test_a_burst_of_a_hundred_thousand_settles_in_a_second_or_so():
+    settle = Settle(cooldown=0.5, max_wait=10.0, limit=200_000)
+    started = time.process_time()
+    for number in range(100_000):
+        path = b"d%d/e%d/f%d" % (number % 10, number % 1000, number)
+        settle.hint(Hint(Hinted.CHANGED, path), 0.0)
+        settle.deadline()
+    assert len(settle.ready(0.0)) == 100_000
+    assert time.process_time() - started < 3.0
+
+
+def test_renames_do_not_scan_what_is_pending():
+    settle = Settle(cooldown=0.5, max_wait=10.0, limit=200_000)
+    for number in range(50_000):
+        settle.hint(Hint(Hinted.WRITTEN, b"d/f%d" % number), 0.0)
+    started = time.process_time()
+    for number in range(2000):
+        settle.hint(Hint(Hinted.MOVED, b"x%d" % number, b"y%d" % number), 0.0)
+    assert time.process_time() - started < 0.5

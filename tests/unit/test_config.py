@@ -1,0 +1,95 @@
+"""The configuration: every mistake is named by its TOML path, and dangerous values are refused."""
+
+import pytest
+
+from replicator.config import load, parse_address, parse_rate
+from replicator.errors import ConfigError
+
+TREE = '[[tree]]\nsource = "/srv/a"\n'
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(text):
+        path = tmp_path / "replicator.toml"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+def test_defaults_are_filled_in_and_relative_paths_belong_to_the_file(write, tmp_path):
+    config = load(
+        write('[[tree]]\nsource = "site"\n[ssh]\nidentity = "key"\n[state]\ndirectory = "state"\n')
+    )
+
+    assert config.tree[0].source == config.tree[0].target == str(tmp_path / "site")
+    assert config.tree[0].delete
+    assert config.ssh.identity == str(tmp_path / "key")
+    assert config.state.directory == str(tmp_path / "state")
+    assert config.discovery.frontends == ()
+    assert config.bootstrap.concurrency == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "config"),
+        ("tree = []", "tree"),
+        ("[[tree]]\n", "tree[0]"),
+        (TREE + 'tarrget = "/x"\n', "tree[0]"),
+        (TREE + "delete = 'true'\n", "tree[0].delete"),
+        (TREE + 'target = "/"\n', "tree[0].target"),
+        (TREE + 'target = "//"\n', "tree[0].target"),
+        (TREE + 'target = "."\n', "tree[0].target"),
+        (TREE + 'target = ""\n', "tree[0].target"),
+        (TREE + 'target = "  "\n', "tree[0].target"),
+        (TREE + 'target = "www/upload"\n', "tree[0].target"),
+        (TREE + 'target = "/srv/../etc"\n', "tree[0].target"),
+        (TREE + 'target = "/srv/./.."\n', "tree[0].target"),
+        (TREE + 'owner = "www data"\n', "tree[0].owner"),
+        ('[[tree]]\nsource = "/"\ntarget = "/x"\n', "tree[0].source"),
+        ('[[tree]]\nsource = ""\ntarget = "/x"\n', "tree[0].source"),
+        (TREE + '[[tree]]\nsource = "/srv/a/b"\n', "tree[1].source"),
+        (TREE + '[[tree]]\nsource = "/srv/b"\ntarget = "/srv/a"\n', "tree[1].target"),
+        (TREE + '[state]\ndirectory = "/srv/a/state"\n', "state.directory"),
+        (TREE + '[bootstrap]\nbandwidth = "fast"\n', "bootstrap.bandwidth"),
+        (TREE + "[bootstrap]\nconcurrency = 0\n", "bootstrap.concurrency"),
+        (TREE + "[ssh]\nport = 70000\n", "ssh.port"),
+        (TREE + "[ssh]\nop_timeout = -1\n", "ssh.op_timeout"),
+        (TREE + '[discovery]\nprovider = "carrier pigeon"\n', "discovery.provider"),
+        (TREE + '[discovery]\nfrontends = ["-oProxyCommand=x"]\n', "discovery.frontends[0]"),
+        (TREE + "[bootstrap\n", "replicator.toml"),
+    ],
+)
+def test_a_mistake_is_named_by_its_path(write, text, where):
+    with pytest.raises(ConfigError) as error:
+        load(write(text))
+
+    assert where in error.value.where
+    assert error.value.exit_code == 2
+
+
+def test_a_missing_file_is_a_config_error(tmp_path):
+    with pytest.raises(ConfigError):
+        load(tmp_path / "nothing.toml")
+
+
+def test_rates():
+    assert parse_rate("x", "40MiB/s") == 40 * 2**20
+    assert parse_rate("x", "1.5 GB") == 1.5e9
+    assert parse_rate("x", "100") == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("10.0.1.11", ("", "10.0.1.11", 0)),
+        ("deploy@10.0.1.12:2222", ("deploy", "10.0.1.12", 2222)),
+        ("web.internal", ("", "web.internal", 0)),
+        ("2001:db8::5", ("", "2001:db8::5", 0)),
+        ("root@[2001:db8::5]:22", ("root", "2001:db8::5", 22)),
+    ],
+)
+def test_addresses(text, parts):
+    assert parse_address("x", text) == parts
