@@ -1,7 +1,7 @@
 """Starts the agent on standard input and output.
 
-Streamed, it is called with no arguments by the loader that came over the same channel. Pinned, it is a forced command of
-sshd with `--root DIR`; the backend streams code all the same, not knowing the difference, and it is read and dropped.
+Streamed, `serve` is called by the loader that came over the same channel. Pinned, `main` is a forced command of sshd with
+`--root DIR`; the backend streams code all the same, not knowing the difference, and it is read and dropped.
 """
 
 from __future__ import annotations
@@ -19,29 +19,39 @@ MAX_CODE = 1 << 20
 
 
 def main(arguments: list[str]) -> int:
+    """Serve one backend in pinned mode; return the exit status.
+
+    Args:
+        arguments: `--root DIR`.
+    """
+    if len(arguments) != 2 or arguments[0] != "--root":
+        sys.stderr.write("usage: replicator agent --root DIR\n")
+        return 2
+    if not os.path.isdir(arguments[1]):
+        sys.stderr.write(f"replicator agent: --root {arguments[1]}: no such directory\n")
+        return 1
+    try:
+        _skip_code(0)
+    except ProtocolError as error:
+        sys.stderr.write(f"replicator agent: {error}\n")
+        return 1
+    return serve(arguments[1])
+
+
+def serve(jail: Optional[str]) -> int:
     """Serve one backend; return the exit status.
 
     Args:
-        arguments: nothing, or `--root DIR`.
+        jail: directory that nothing may leave; None when the backend says where its trees are.
     """
-    jail: Optional[bytes] = None
-    if arguments:
-        if len(arguments) != 2 or arguments[0] != "--root":
-            sys.stderr.write("usage: replicator agent --root DIR\n")
-            return 2
-        jail = os.fsencode(arguments[1])
-        if not os.path.isdir(jail):
-            sys.stderr.write(f"replicator agent: --root {arguments[1]}: no such directory\n")
-            return 1
     os.umask(0o077)
     # Whatever a library prints must not end up in the protocol.
     source, sink = os.dup(0), os.dup(1)
     os.dup2(2, 1)
+    root = None if jail is None else os.fsencode(jail)
     try:
         os.write(sink, MARKER)
-        if jail is not None:
-            _skip_code(source)
-        Server(source, sink, session=os.urandom(8).hex().encode(), jail=jail).run()
+        Server(source, sink, session=os.urandom(8).hex().encode(), jail=root).run()
     except ProtocolError as error:
         sys.stderr.write(f"replicator agent: {error}\n")
         return 1

@@ -14,8 +14,8 @@ import fcntl
 import hashlib
 import os
 import stat
-from contextlib import suppress
-from typing import Callable, NamedTuple, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Callable, Iterator, NamedTuple, TypeVar
 
 from replicator.agent.refusals import Refused
 from replicator.files.confined import Confined
@@ -280,6 +280,21 @@ class Store:
 
 def _leaf(path: bytes) -> bytes:
     return path.rpartition(b"/")[2]
+
+
+@contextmanager
+def keeping_time(directory: int) -> Iterator[None]:
+    """Put a directory's time back after a change in it that belongs to no frame of its own.
+
+    A file that arrived in many frames ends in a directory that was settled long ago, and may have been renamed since.
+    """
+    held = os.dup(directory)
+    try:
+        mtime_ns = os.fstat(held).st_mtime_ns
+        yield
+        os.utime(held, ns=(mtime_ns, mtime_ns))
+    finally:
+        os.close(held)
 
 
 def write_all(fd: int, data: memoryview) -> None:

@@ -7,7 +7,7 @@ import os
 from typing import Optional
 
 from replicator.agent.refusals import Refused
-from replicator.agent.store import Store, write_all
+from replicator.agent.store import Store, keeping_time, write_all
 from replicator.delta import ops, patch
 from replicator.wire import changes
 from replicator.wire.changes import PutFile
@@ -70,12 +70,14 @@ class Transfer:
         if self._written != self.change.size or self._digest.digest() != self.change.digest:
             delta = self._base is not None
             raise Refused(changes.BASE_MISMATCH if delta else changes.DIGEST_MISMATCH)
-        self._store.publish(self.change, self._temporary)
+        with keeping_time(self._temporary.at):
+            self._store.publish(self.change, self._temporary)
         self._close_base()
 
     def abort(self) -> None:
         """Discard what has arrived."""
-        self._store.discard(self._temporary)
+        with keeping_time(self._temporary.at):
+            self._store.discard(self._temporary)
         self._close_base()
 
     def _close_base(self) -> None:

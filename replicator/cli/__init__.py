@@ -36,12 +36,11 @@ for _command in (serve, bootstrap, status, check, verify, demo, agent):
 def main() -> None:
     """Run the command line of this process."""
     try:
-        commands.main(standalone_mode=False)
+        # In this mode click returns what a command exits with.
+        sys.exit(commands.main(standalone_mode=False) or 0)
     except ReplicatorError as error:
         click.echo(f"replicator: {error}", err=True)
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import heapq
+from collections import OrderedDict
 from typing import NamedTuple
 
 from replicator.model import is_below, rebase
@@ -73,8 +74,9 @@ class DirtySet:
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._debts: dict[Key, _Debt] = {}
-        self._urgent: dict[Key, None] = {}
-        self._bulk: dict[Key, None] = {}
+        # Not plain dicts: taking the first key of one, again and again, passes over all that were taken before.
+        self._urgent: OrderedDict[Key, None] = OrderedDict()
+        self._bulk: OrderedDict[Key, None] = OrderedDict()
         self._blocked: list[tuple[float, int, Key]] = []
         self._generations = 0
         self._bulk_open = 0

@@ -39,7 +39,7 @@ CREDIT = 16 << 20
 """Bytes that may be hashed to follow up weak hits, to begin with: about 1,000 candidates for blocks of 8 KiB."""
 
 CREDIT_RATE = 16
-"""Bytes of credit for each byte searched. At 15 GB/s for xxh3 the worst input is searched at a third of the speed."""
+"""Bytes of credit for each byte searched: 1 ms of strong sums beside 4 ms of weak ones for each MiB of decoys."""
 
 CALL_COST = 4096
 """Bytes that one strong sum costs beyond its block's: a call from Python takes as long as hashing these."""
@@ -173,12 +173,12 @@ class Matcher:
 
     def _stride(self, view: memoryview, at: int) -> int:
         size = self._block
-        block = self._locate(view[at : at + size], self._next + self._missed // size)
+        block = self._locate(view[at : at + size], self._next)
         if block >= 0:
             return self._hit(view, at, at, block)
         self._to_stride -= size
         if not self._to_stride:
-            self._to_search = max(2 * size, PIECE)
+            self._to_search = max(size, PIECE)  # a block begins in any block's length
         return self._pass(view, at, size)
 
     def _search(self, view: memoryview, at: int) -> int:

@@ -35,8 +35,8 @@ def block_size_for(size: int) -> int:
     """Return the block size in bytes for a file of `size` bytes: the least power of two >= its square root.
 
     The rsync thesis (Tridgell 1999, 3.3) finds that growth with the square root balances sums against literals; a power
-    of two keeps blocks on pages. 4 KiB up to 16 MiB, then 8 KiB up to 64 MiB, 32 KiB at 1 GiB, and so on to MAX_BLOCK:
-    at most 8,192 blocks (160 KiB packed) for each 256 MiB.
+    of two keeps blocks on pages. 4 KiB up to 16 MiB, then 8 KiB up to 64 MiB, 32 KiB at 1 GiB, and so on to MAX_BLOCK.
+    Packed, that is 80 KiB of sums at 16 MiB and 640 KiB at 1 GiB.
     """
     block = 4096
     while block * block < size and block < MAX_BLOCK:

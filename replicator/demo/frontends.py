@@ -37,7 +37,7 @@ async def serve(directory: Path, count: int) -> None:
 
     `directory` holds the keys `host` and `client.pub`; the roots `frontend-1`, `frontend-2`, ... are made in it.
     """
-    ports = []
+    acceptors: list[asyncssh.SSHAcceptor] = []
     for number in range(1, count + 1):
         root = directory / f"frontend-{number}"
         root.mkdir()
@@ -49,10 +49,13 @@ async def serve(directory: Path, count: int) -> None:
             process_factory=lambda process, root=root: _run_agent(process, root),
             encoding=None,
         )
-        ports.append(acceptor.get_port())
-    sys.stdout.write(json.dumps(ports) + "\n")
+        acceptors.append(acceptor)
+    sys.stdout.write(json.dumps([acceptor.get_port() for acceptor in acceptors]) + "\n")
     sys.stdout.flush()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    for acceptor in acceptors:
+        acceptor.close()
+        await acceptor.wait_closed()
 
 
 def make_keys(directory: Path) -> None:

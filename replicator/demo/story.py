@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ class Story:
                 for number in range(1, FIRST + 1)
             ]
             self._wait(
-                lambda copies=copies: all(copy.exists() for copy in copies),
+                partial(_all_exist, copies),
                 "an upload to arrive",
                 pause=0.0002,
             )
@@ -236,6 +237,10 @@ class Story:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def _all_exist(paths: list[Path]) -> bool:
+    return all(path.exists() for path in paths)
 
 
 def _percentiles(samples: list[float]) -> str:

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeVar
 
 import structlog
@@ -168,10 +169,11 @@ class Intake:
             work = self.tree.settle.ready(loop.time())
             if work:
                 await self._process(work)
-                continue
             if loop.time() >= upkeep:
                 await self._upkeep()
                 upkeep = loop.time() + CONFIRM_AFTER
+            if work:
+                continue
             deadline = self.tree.settle.deadline()
             until = upkeep if deadline is None else min(deadline, upkeep)
             try:
@@ -189,17 +191,15 @@ class Intake:
             self._in_hand = 0
 
     async def _do(self, work: list[Work]) -> None:
-        plain = [w.path for w in work if w.kind is WorkKind.EXAMINE and not w.force]
-        if len(plain) == len(work):
-            await self._tell(self._examiner.examine(plain))
-            return
-        for one in work:
-            if one.kind is WorkKind.MOVE:
-                await self._move(one.path, one.target)
-            elif one.kind is WorkKind.WALK:
-                await self._tell(self._examiner.survey(one.path))
+        for (kind, force), some in groupby(work, key=lambda one: (one.kind, one.force)):
+            if kind is WorkKind.EXAMINE:
+                await self._tell(self._examiner.examine([one.path for one in some], force=force))
             else:
-                await self._tell(self._examiner.examine([one.path], force=one.force))
+                for one in some:
+                    await (self._move(one) if kind is WorkKind.MOVE else self._walk(one.path))
+
+    async def _walk(self, path: bytes) -> None:
+        await self._tell(self._examiner.survey(path))
 
     async def _tell(self, findings: Iterator[Findings]) -> None:
         """Take findings from the worker thread, chunk by chunk, and publish them."""
@@ -251,16 +251,22 @@ class Intake:
         yield from batches((change, contents[change.number]) for change in ordered)
         yield from special
 
-    async def _move(self, source: bytes, target: bytes) -> None:
+    async def _move(self, work: Work) -> None:
         """A rename inside the tree: relabel what is known, and tell it as one change.
 
-        With `delete` off the frontends keep the old name, so there is nothing to rename: both ends are looked at instead.
+        The look at the target comes from `settle`, after all renames of the batch: in a -> b -> c a look at b in between
+        would find nothing, and lose what is known. With `delete` off the frontends keep the old name, so there is nothing
+        to rename.
         """
+        source, target = work.path, work.target
         known = await self._in_thread(lambda: self.tree.catalog.get([source]))
-        if source in known and self.tree.delete:
+        if source not in known:
+            return
+        if self.tree.delete:
             await self._in_thread(lambda: self._check_and_move(source, target))
             self._publish(single(moved(self.tree.number, source, target)))
-        await self._tell(self._examiner.examine([source, target]))
+        else:
+            await self._tell(self._examiner.examine([source]))
 
     def _check_and_move(self, source: bytes, target: bytes) -> None:
         self.tree.source.check_root()

@@ -47,11 +47,11 @@ MASK = (
 )
 """Without DONT_FOLLOW: the path is /proc/self/fd/<n>, a link to the directory that we hold, opened with O_NOFOLLOW."""
 
-READ_SIZE = 1 << 16
-"""Bytes of events in a batch: about 2,000, translated in some 20 ms, for so long the loop does nothing else."""
+READ_SIZE = 1 << 15
+"""Bytes of events in a batch: about 1,000, translated in some 20 ms; for so long the loop does nothing else."""
 
 INLINE = 200
-"""Directories that are armed on the loop (25 us each) before a thread takes over."""
+"""Directories that are armed on the loop (20 us each) before a thread takes over."""
 
 HOLD = 0.02
 """Seconds for which half a rename waits for its other half; the kernel queues both within microseconds."""

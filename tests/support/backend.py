@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from replicator.app import App, frontends_of
@@ -31,7 +32,7 @@ class LocalFleet:
         if address.host in self.refused:
             raise ConnectFailed(f"{address.host}: refused by the test")
         self.root(address.host).mkdir(exist_ok=True)
-        channel = await LocalConnector(arguments=["--root", str(self.root(address.host))]).connect(address)
+        channel = await LocalConnector(jail=str(self.root(address.host))).connect(address)
         self.channels[address.host] = channel
         return channel
 
@@ -39,10 +40,8 @@ class LocalFleet:
         """Kill a host's agent as the kernel's OOM killer would."""
         channel = self.channels.get(host)
         if channel is not None:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(channel.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 class Backend:
@@ -96,7 +95,11 @@ class Backend:
         return self.connector.root(host) / "site"
 
     def differences(self):
-        return {host: paths for host in self.hosts if (paths := difference(self.source, self.site(host)))}
+        return {
+            host: paths
+            for host in self.hosts
+            if (paths := difference(self.source, self.site(host)))
+        }
 
     def quiet(self):
         """True when nothing is pending, owed or under way."""
@@ -104,15 +107,28 @@ class Backend:
         status = self.status()
         rows = status["frontends"]
         settled = all(row["state"] == "live" and not row["dirty"] for row in rows)
-        return settled and len(rows) == len(self.hosts) and not any(tree["pending"] for tree in status["trees"])
+        return (
+            settled
+            and len(rows) == len(self.hosts)
+            and not any(tree["pending"] for tree in status["trees"])
+        )
 
     def wait_until_equal(self, seconds=20.0):
         """Wait until every host's copy equals the source in kind, mode, time and content."""
 
         def equal():
-            return all(self.site(host).is_dir() for host in self.hosts) and self.quiet() and not self.differences()
+            return (
+                all(self.site(host).is_dir() for host in self.hosts)
+                and self.quiet()
+                and not self.differences()
+            )
 
-        wait_for(equal, lambda: json.dumps([self.differences(), self.status()], indent=1), seconds, pause=0.02)
+        wait_for(
+            equal,
+            lambda: json.dumps([self.differences(), self.status()], indent=1),
+            seconds,
+            pause=0.02,
+        )
 
     def stop(self):
         """Drain, and end the thread."""

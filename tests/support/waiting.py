@@ -8,7 +8,9 @@ def wait_for(condition, what, seconds=20.0, pause=0.005):
     """Poll until `condition()` is true, and return what it returned; fail with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what() if callable(what) else what}"
+        assert time.monotonic() < deadline, (
+            f"waited {seconds} s in vain for {what() if callable(what) else what}"
+        )
         time.sleep(pause)
     return result
 
@@ -17,6 +19,8 @@ async def eventually(condition, what, seconds=20.0, pause=0.005):
     """The same on the event loop."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what() if callable(what) else what}"
+        assert time.monotonic() < deadline, (
+            f"waited {seconds} s in vain for {what() if callable(what) else what}"
+        )
         await asyncio.sleep(pause)
     return result

@@ -115,6 +115,17 @@ def test_edit_in_place(data, at, hashed):
     assert sum(hashed) < len(data) + 8 * B
 
 
+def test_edit_in_place_needs_no_search(data, monkeypatch):
+    monkeypatch.setattr(matching.WeakSum, "at_every_offset", None)
+    delta(data, data[:300_000] + b"x" * 9000 + data[309_000:], chunk=2 * MIB)
+
+
+def test_a_run_of_equal_blocks_is_one_copy():
+    zeros, other = bytes(16 * B), random.Random(8).randbytes(B)
+    assert delta(other + zeros, zeros) == [Copy(B, 16 * B)]
+    assert delta(zeros, other + zeros[B:], chunk=MIB) == [Literal(other), Copy(B, 15 * B)]
+
+
 def test_long_overwrite_in_place(data):
     new = data[:100_000] + random.Random(3).randbytes(300_000) + data[400_000:]
     assert literal_bytes(delta(data, new)) < 300_000 + 2 * B

@@ -1,0 +1,107 @@
+"""The agent in a child process: for tests, for the bench, and for a copy on the same host."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+
+from replicator.errors import ChannelLost
+from replicator.ports import Address
+from replicator.transport import stream
+from replicator.transport.bundle import LOADER, agent_code
+from replicator.transport.failures import start_failure
+
+_READ_SIZE = 1 << 18
+
+
+class LocalConnector:
+    """Starts agents as children of this process.
+
+    Args:
+        python: the interpreter that runs them.
+        jail: directory that they must not leave; None: they serve whatever they are asked for.
+        code: other code for the loader, from `bundle.pack`.
+    """
+
+    def __init__(
+        self, *, python: str = sys.executable, jail: str | None = None, code: bytes | None = None
+    ) -> None:
+        self._python = python
+        self._code = agent_code(jail) if code is None else code
+
+    async def connect(self, address: Address) -> LocalChannel:
+        """Start an agent; see `ports.Connector`."""
+        pipe = asyncio.subprocess.PIPE
+        child = await asyncio.create_subprocess_exec(
+            self._python, "-I", "-S", "-c", LOADER, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        channel = LocalChannel(child)
+        try:
+            await channel.write(self._code)
+            rest = await stream.after_marker(channel.read, address.host)
+        except BaseException:
+            await channel.close()
+            raise
+        if rest is None:
+            await channel.close()
+            raise start_failure(address.host, child.returncode, channel.diagnosis())
+        channel.unread = rest
+        return channel
+
+
+class LocalChannel:
+    """See `ports.Channel`.
+
+    Attributes:
+        pid: of the child.
+        unread: bytes that were read and not returned yet.
+    """
+
+    def __init__(self, child: asyncio.subprocess.Process) -> None:
+        self.pid = child.pid
+        self.unread = b""
+        self._child = child
+        self._errors = bytearray()
+        self._listener = asyncio.get_running_loop().create_task(self._listen())
+
+    async def read(self) -> bytes:
+        """Return the next bytes; empty at the end."""
+        if self.unread:
+            data, self.unread = self.unread, b""
+            return data
+        assert self._child.stdout is not None  # noqa: S101  # we asked for a pipe
+        return await self._child.stdout.read(_READ_SIZE)
+
+    async def write(self, data: bytes) -> None:
+        """Write, and wait while too much is queued."""
+        assert self._child.stdin is not None  # noqa: S101  # we asked for a pipe
+        try:
+            self._child.stdin.write(data)
+            await self._child.stdin.drain()
+        except (ConnectionError, RuntimeError) as error:
+            raise ChannelLost(f"the agent has ended: {self.diagnosis() or error}") from error
+
+    def diagnosis(self) -> str:
+        """Return what the agent printed on its error stream."""
+        return stream.said(bytes(self._errors))
+
+    async def ended(self) -> None:
+        """Wait until the child has ended and all that it said was read."""
+        await self._child.wait()
+        await self._listener
+
+    async def close(self) -> None:
+        """Kill the child, and reap it."""
+        with suppress(ProcessLookupError):
+            self._child.kill()
+        assert self._child.stdin is not None  # noqa: S101  # we asked for a pipe
+        self._child.stdin.close()
+        with suppress(ConnectionError):
+            await self._child.stdin.wait_closed()
+        await self.ended()
+
+    async def _listen(self) -> None:
+        assert self._child.stderr is not None  # noqa: S101  # we asked for a pipe
+        while data := await self._child.stderr.read(_READ_SIZE):
+            self._errors += data[: stream.MAX_STDERR - len(self._errors)]

@@ -1,0 +1,316 @@
+"""The source as it stands now: nothing outside it, nothing that is no more, and doubt where there is doubt."""
+
+import os
+import shutil
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from replicator.core.filters import Filter
+from replicator.errors import SourceError
+from replicator.files.confined import Confined
+from replicator.model import DIRECTORY, FILE, SYMLINK, Unlisted
+from replicator.ports import Seen, Verdict
+from replicator.source.tree import MAX_SPECIALS, SourceTree
+
+NOBODY = 65534
+
+
+@contextmanager
+def nobody():
+    """Be a user who may not do everything."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def root(tmp_path):
+    place = tmp_path / "root"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def source(root):
+    before = len(os.listdir("/proc/self/fd"))
+    opened = SourceTree(os.fsencode(root), filter=Filter(["cache/", "*.tmp"]), multiplier=12345)
+    yield opened
+    opened.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def open_tree(path):
+    return SourceTree(os.fsencode(path), filter=Filter([]), multiplier=1)
+
+
+def test_a_root_must_be_a_directory_that_can_be_read(root):
+    with pytest.raises(SourceError, match="is missing"):
+        open_tree(root / "none")
+    (root / "f").touch()
+    with pytest.raises(SourceError, match="is not a directory"):
+        open_tree(root / "f")
+    root.chmod(0o444)
+    os.chdir(root)
+    try:
+        with nobody(), pytest.raises(SourceError, match="cannot be read: Permission denied"):
+            open_tree(".")
+    finally:
+        os.chdir("/")
+
+
+def test_the_root_is_itself(root, source):
+    status = root.stat()
+    assert source.check_root() == (status.st_dev, status.st_ino)
+    alias = root.parent / "alias"
+    alias.symlink_to(root)
+    named = open_tree(alias)
+    assert named.check_root() == source.check_root()
+    named.close()
+
+
+def test_a_missing_or_replaced_root_is_in_doubt_until_it_is_reopened(root, source):
+    former = source.check_root()
+    root.rename(root.parent / "away")
+    with pytest.raises(SourceError, match=r"is missing.*mounted"):
+        source.check_root()
+    with pytest.raises(SourceError, match="is missing"):
+        source.reopen()
+    root.mkdir()
+    (root / "new").touch()
+    with pytest.raises(SourceError, match="was replaced"):
+        source.check_root()
+    assert source.look(b"new") is None
+    source.reopen()
+    assert source.check_root() != former
+    assert source.look(b"new") is not None
+
+
+def test_another_device_in_the_roots_place_is_in_doubt(root, source):
+    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == root.stat().st_dev:
+        pytest.skip("no second device at hand")
+    root.rmdir()
+    root.symlink_to("/dev/shm")
+    with pytest.raises(SourceError, match="another device"):
+        source.check_root()
+
+
+def test_look_tells_what_is_there(root, source):
+    (root / "f").write_bytes(b"123")
+    (root / "d").mkdir()
+    (root / "l").symlink_to("/etc/shadow")
+    status = (root / "f").stat()
+    seen = source.look(b"f")
+    assert seen.entry == (FILE, status.st_mode & 0o7777, 3, status.st_mtime_ns, b"", b"")
+    assert seen.stamp == (3, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    assert source.look(b"d").entry.kind == DIRECTORY
+    assert source.look(b"l").entry == (
+        SYMLINK,
+        0,
+        0,
+        (root / "l").lstat().st_mtime_ns,
+        b"/etc/shadow",
+        b"",
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"none", b"f/x", b"l/passwd", b"loop/x", b"", b"..", b"../root/f", b"/etc/passwd", b"a//b", b"n" * 256,
+     b"d/" * 201 + b"f", b"x.tmp", b"cache", b"cache/f", b".replicator-1-2.tmp", b".replicator-1-2.tmp/f", b"fifo", b"sock"],
+)  # fmt: skip
+def test_look_finds_nothing_to_replicate(root, source, path):
+    (root / "f").touch()
+    (root / "x.tmp").touch()
+    (root / "cache").mkdir()
+    (root / "cache" / "f").touch()
+    (root / ".replicator-1-2.tmp").mkdir()
+    (root / ".replicator-1-2.tmp" / "f").touch()
+    (root / "l").symlink_to("/etc")
+    (root / "loop").symlink_to("loop")
+    os.mkfifo(root / "fifo")
+    os.chdir(root)  # a socket's address has at most 107 bytes
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("sock")
+        os.chdir("/")
+        assert source.look(path) is None
+
+
+def test_look_never_answers_from_where_a_directory_was(root, source):
+    (root / "a").mkdir()
+    (root / "a" / "f").touch()
+    assert source.look(b"a/f")
+    (root / "a").rename(root / "b")
+    assert source.look(b"a/f") is None
+    assert source.look(b"b/f")
+
+
+def test_a_parent_without_permission_is_in_doubt_not_gone(root, source):
+    (root / "d").mkdir()
+    (root / "d" / "f").touch()
+    (root / "d").chmod(0)
+    with nobody():
+        assert source.look(b"d").entry.kind == DIRECTORY
+        with pytest.raises(PermissionError):
+            source.look(b"d/f")
+
+
+def test_a_symlink_replaced_while_it_is_looked_at(root, source, monkeypatch):
+    (root / "l").symlink_to("x")
+    real = os.readlink
+
+    def readlink(name, **more):
+        (root / "l").unlink()
+        (root / "l").write_bytes(b"1")
+        return real(name, **more)
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    assert source.look(b"l").entry.kind == FILE
+
+
+def test_an_io_error_is_doubt(source, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Confined, "lstat", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        source.look(b"f")
+
+
+def test_specials_are_told_once_and_remembered_within_bounds(root, source):
+    told = []
+    source.on_special = told.append
+    (root / "cache").mkdir()
+    for name in ("one", "two", "excluded.tmp", "cache/in"):
+        os.mkfifo(root / name)
+    for _ in range(3):
+        assert [s.path for s in source.walk(b"")] == []
+        source.look(b"one")
+        source.look(b"excluded.tmp")
+    assert told == [b"one", b"two"]
+    source._specials = {b"%d" % i for i in range(MAX_SPECIALS)}
+    os.mkfifo(root / "three")
+    assert source.look(b"three") is None
+    assert told == [b"one", b"two"]
+
+
+def test_walk_agrees_with_look_and_leaves_out_what_is_excluded(root, source):
+    (root / "d" / "cache").mkdir(parents=True)
+    (root / "d" / "cache" / "x").touch()
+    (root / "d" / "f").write_bytes(b"1")
+    (root / "d.tmp").touch()
+    (root / "l").symlink_to("d")
+    met = list(source.walk(b""))
+    assert [seen.path for seen in met] == [b"d", b"d/f", b"l"]
+    assert met == [source.look(seen.path) for seen in met]
+    assert [s.path for s in source.walk(b"d")] == [b"d/f"]
+    assert list(source.walk(b"d/cache")) == []
+    assert list(source.walk(b"..")) == []
+    assert list(source.walk(b"none")) == []
+
+
+def test_walk_tells_where_it_may_not_look(root, source):
+    (root / "d").mkdir(0)
+    with nobody():
+        met = list(source.walk(b""))
+    assert isinstance(met[0], Seen)
+    assert met[1] == Unlisted(b"d", "Permission denied")
+
+
+def test_excluded(source):
+    assert source.excluded(b"cache", DIRECTORY)
+    assert not source.excluded(b"cache", FILE)
+
+
+def test_read_returns_the_version_asked_for_or_nothing(root, source):
+    (root / "f").write_bytes(b"0123456789")
+    stamp = source.look(b"f").stamp
+    assert source.read(b"f", stamp, 0, 10) == b"0123456789"
+    assert source.read(b"f", stamp, 4, 3) == b"456"
+    assert source.read(b"f", stamp, 8, 3) is None
+    assert source.read(b"none", stamp, 0, 1) is None
+    assert source.read(b"..", stamp, 0, 1) is None
+    (root / "f").write_bytes(b"9876543210")
+    os.utime(root / "f", ns=(stamp.mtime_ns, stamp.mtime_ns - 1))
+    assert source.read(b"f", stamp, 0, 10) is None
+    assert source.bytes_read == 10 + 3 + 2 + 10
+
+
+def test_read_of_what_became_a_symlink_or_unreadable(root, source):
+    (root / "f").write_bytes(b"1")
+    stamp = source.look(b"f").stamp
+    (root / "f").chmod(0)
+    with nobody():
+        assert source.read(b"f", stamp, 0, 1) is None
+    (root / "f").unlink()
+    (root / "f").symlink_to("/etc/shadow")
+    assert source.read(b"f", stamp, 0, 1) is None
+
+
+def test_nothing_outside_is_ever_opened(root, source, monkeypatch):
+    """Every file opened below the root, by every call, is opened relative to a descriptor and without following."""
+    (root.parent / "secret").write_bytes(b"secret")
+    (root / "l").symlink_to("../secret")
+    (root / "d").symlink_to("..")
+    opened = []
+    real = os.open
+
+    def spy(path, flags, *rest, **more):
+        opened.append((path, flags, more))
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", spy)
+    stamp = source.look(b"l").stamp
+    for path in (b"l", b"d/secret", b"d/root/l", b"../secret"):
+        assert source.snapshot(path, None).verdict is Verdict.GONE
+        assert source.read(path, stamp, 0, 6) is None
+        list(source.walk(path))
+    assert {seen.path for seen in source.walk(b"")} == {b"l", b"d"}
+    assert opened
+    for path, flags, more in opened:
+        assert b"/" not in path
+        assert "dir_fd" in more
+        assert flags & os.O_NOFOLLOW
+
+
+def test_many_threads_and_a_reopening(root, source):
+    for i in range(20):
+        (root / f"{i}").write_bytes(b"%d" % i)
+    failures = []
+
+    def work():
+        try:
+            for i in range(20):
+                seen = source.look(b"%d" % i)
+                assert source.read(seen.path, seen.stamp, 0, seen.entry.size) == b"%d" % i
+                assert source.snapshot(seen.path, None).verdict is Verdict.READ
+                assert len(list(source.walk(b""))) == 20
+        except Exception as error:  # noqa: BLE001  # told below
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        source.reopen()
+        source.check_root()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert source.files_hashed == 80
+
+
+def test_an_emptied_root_walks_empty(root, source):
+    (root / "f").touch()
+    shutil.rmtree(root)
+    root.mkdir()
+    assert list(source.walk(b"")) == []
+    with pytest.raises(SourceError):
+        source.check_root()
