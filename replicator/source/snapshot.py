@@ -73,8 +73,12 @@ class Reader:
             return Snapshot(verdict=Verdict.BUSY)
         for _ in range(ATTEMPTS if force else 1):
             taken = self._attempt(force=force)
-            if taken is not None:
-                return taken
+            if taken is None:
+                continue
+            # Within one tick of the clock a stamp proves nothing: ask again for whoever came meanwhile.
+            if not force and not taken.firm and has_writer(self.fd):
+                return Snapshot(verdict=Verdict.BUSY)
+            return taken
         return Snapshot(verdict=Verdict.TORN)
 
     def _attempt(self, *, force: bool) -> Snapshot | None:

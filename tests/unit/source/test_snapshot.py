@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import itertools
 import os
 import random
 import signal
@@ -21,6 +22,7 @@ from replicator.ports import Verdict
 from replicator.source import snapshot as module
 from replicator.source.snapshot import ATTEMPTS, MEMORY_LIMIT, SMALL
 from replicator.source.tree import SourceTree
+from tests.support.waiting import wait_for
 
 NOBODY = 65534
 OLD = 1_600_000_000_123_456_789
@@ -213,9 +215,14 @@ def test_a_disk_that_fails(root, source, at_pread):
 # What changes while it is read.
 
 
-def change_same_size(path):
+times = itertools.count(OLD + 1)
+
+
+def change_same_size(path, data=b"changed"):
     with path.open("r+b") as file:
-        file.write(b"changed")
+        file.write(data)
+    instant = next(times)  # two changes in one tick of the kernel's clock would have the same time
+    os.utime(path, ns=(instant, instant))
 
 
 def truncate(path):
@@ -247,6 +254,11 @@ def test_a_change_with_its_time_restored_is_torn_all_the_same(root, source, at_p
         change_same_size(root / "f")
         os.utime(root / "f", ns=(OLD, OLD))
 
+    before = (root / "f").stat().st_ctime_ns
+    (root / "probe").touch()
+    wait_for(
+        lambda: os.utime(root / "probe") or (root / "probe").stat().st_ctime_ns > before, "a tick"
+    )
     at_pread[1] = change
     assert source.snapshot(b"f", None).verdict is Verdict.TORN
 
@@ -379,13 +391,22 @@ def test_force_takes_what_stood_still_between_two_readings(root, source, at_prea
     assert source.bytes_read == 2 * len(data)
 
 
+def test_a_writer_that_comes_meanwhile_makes_a_young_file_busy(leases, root, source, at_pread):
+    """In one tick of the clock the stamp would not betray what it writes."""
+    (root / "f").write_bytes(b"1")
+    writers = []
+    at_pread[1] = lambda: writers.append(os.open(root / "f", os.O_WRONLY))
+    taken = source.snapshot(b"f", None)
+    os.close(writers[0])
+    assert taken.verdict is Verdict.BUSY
+
+
 def test_force_gives_up_on_what_never_stands_still(root, source, at_pread):
     (root / "f").write_bytes(b"0" * 100)
-    written = iter(range(10**6))
+    written = itertools.count(1)
 
     def overwrite():
-        with open(root / "f", "r+b") as file:
-            file.write(b"%d" % next(written))
+        change_same_size(root / "f", b"%d" % next(written))
 
     at_pread["always"] = overwrite
     assert source.snapshot(b"f", None, force=True).verdict is Verdict.TORN
