@@ -46,6 +46,9 @@ class Catalog(Protocol):
     def below(self, directory: bytes) -> list[bytes]:
         """Return the paths strictly below `directory`, in key order."""
 
+    def sharing(self, inode: int) -> list[bytes]:
+        """Return the recorded paths of an inode, in key order: a file with several names has several."""
+
     def apply(
         self,
         records: Sequence[Record],
@@ -77,11 +80,12 @@ class Catalog(Protocol):
 
 
 class Seen(NamedTuple):
-    """A path as it stands in the source right now; the entry has no digest yet."""
+    """A path as it stands in the source right now; the entry has no digest yet, `links` counts its names."""
 
     path: bytes
     entry: Entry
     stamp: Stamp
+    links: int = 1
 
 
 class Verdict(enum.Enum):

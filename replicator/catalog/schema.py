@@ -24,6 +24,7 @@ CREATE TABLE entries (
   firm INTEGER NOT NULL, problem TEXT NOT NULL,
   PRIMARY KEY (tree, key)
 ) WITHOUT ROWID;
+CREATE INDEX entries_by_inode ON entries (tree, stamp_inode);
 CREATE TABLE signatures (tree INTEGER NOT NULL, key BLOB NOT NULL, packed BLOB NOT NULL, PRIMARY KEY (tree, key));
 """
 _COLUMNS = (
@@ -36,6 +37,7 @@ SCAN = (
     " ORDER BY key LIMIT ?"
 )
 BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
+SHARING = "SELECT key FROM entries WHERE tree = ? AND stamp_inode = ? ORDER BY key"
 COUNTS = "SELECT count(*), total(size) FROM entries WHERE tree = ?"
 SIGNATURE = "SELECT packed FROM signatures WHERE tree = ? AND key = ?"
 PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

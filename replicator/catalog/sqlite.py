@@ -235,6 +235,12 @@ class SqliteCatalog:
             )
             return [schema.path_of(row[0]) for row in rows]
 
+    def sharing(self, inode: int) -> list[bytes]:
+        """Return the recorded paths of an inode, in key order."""
+        with self._store.reading() as db:
+            rows = db.execute(schema.SHARING, (self._tree, schema.number_of(inode)))
+            return [schema.path_of(row[0]) for row in rows]
+
     def apply(
         self,
         records: Sequence[Record],

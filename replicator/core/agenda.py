@@ -162,7 +162,7 @@ class Agenda:
                 del self._slots[path]
 
     def _queue(self, path: bytes, slot: Slot) -> None:
-        assert slot.due is not None  # noqa: S101  # what callers have just set
+        assert slot.due is not None  # what callers have just set
         slot.queued = slot.due
         heapq.heappush(self._dues, (slot.due, path))
         if len(self._dues) > self.SLACK * (self.pending + 256):

@@ -8,9 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import asyncssh
+
+Reader = asyncio.StreamReader | asyncssh.SSHReader[bytes]
+Writer = asyncio.StreamWriter | asyncssh.SSHWriter[bytes]
 
 _AGENT = (
     "import sys; from replicator.agent.main import main; sys.exit(main(['--root', sys.argv[1]]))"
@@ -28,8 +32,24 @@ async def _run_agent(process: asyncssh.SSHServerProcess[bytes], root: Path) -> N
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await process.redirect(stdin=agent.stdin, stdout=agent.stdout, stderr=agent.stderr)
+    assert agent.stdin
+    assert agent.stdout
+    assert agent.stderr
+    await asyncio.gather(
+        _pump(process.stdin, agent.stdin),
+        _pump(agent.stdout, process.stdout),
+        _pump(agent.stderr, process.stderr),
+    )
     process.exit(await agent.wait())
+
+
+async def _pump(source: Reader, sink: Writer) -> None:
+    """Carry bytes until the source ends, or nobody takes them any more."""
+    with suppress(ConnectionError):
+        while data := await source.read(1 << 16):
+            sink.write(data)
+            await sink.drain()
+    sink.write_eof()
 
 
 async def serve(directory: Path, count: int) -> None:

@@ -219,7 +219,7 @@ class Story:
         ]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
         try:
-            assert process.stdout is not None  # noqa: S101  # we asked for a pipe
+            assert process.stdout is not None  # we asked for a pipe
             self._ports = json.loads(process.stdout.readline())
             yield
         finally:

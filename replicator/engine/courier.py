@@ -23,7 +23,7 @@ from replicator.engine.link import Flight, Link
 from replicator.engine.parcel import Parcel, Part, batches, begin_frame, data_frame, put_file
 from replicator.engine.supply import Large, Ready, Supply
 from replicator.errors import ChannelLost
-from replicator.model import parent, printable
+from replicator.model import parent
 from replicator.wire import changes
 
 LANE_BYTES = 16 << 20
@@ -62,7 +62,7 @@ class Listener(Protocol):
     def done(self, key: Key) -> None:
         """A path has become clean."""
 
-    def troubled(self, sentence: str) -> None:
+    def troubled(self, key: Key, reason: str) -> None:
         """A path was refused, or cannot be read."""
 
     def in_doubt(self, directory: Key) -> None:
@@ -255,9 +255,8 @@ class Courier:
         if attempts is None:
             return
         if reason == changes.PATH_REFUSED and attempts == 1:
-            self._listener.in_doubt(
-                Key(key.tree, parent(parent(key.path)))
-            )  # is a directory above another thing there?
+            # Perhaps a directory above it is something else there.
+            self._listener.in_doubt(Key(key.tree, parent(parent(key.path))))
         if reason == changes.BASE_MISMATCH and attempts == 1:
             self._dirty.mark(key, Owed.CONTENT, now, urgent=not flight.bulk)
         elif reason == changes.NOT_EMPTY and flight.part.is_delete:
@@ -266,16 +265,14 @@ class Courier:
             delay = self._retry.delay(attempts)
             racing = reason in (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
             self._dirty.block(key, now + (min(SOON, delay) if racing and attempts < 3 else delay))
-            self._listener.troubled(f"{printable(key.path)}: {detail or reason}")
+            self._listener.troubled(key, detail or reason)
 
     def _not_empty(self, key: Key, generation: int, attempts: int) -> None:
         """A directory that is gone here holds something there: wait for deletes under way, else find out what it is."""
         below = len(self._dirty.at_or_below(key)) > 1
         if attempts > 3 and not below:
             self._clean(key, generation)
-            self._listener.troubled(
-                f"{printable(key.path)}: kept, because it holds files that are not ours (excluded)"
-            )
+            self._listener.troubled(key, "kept, because it holds files that are not ours")
             return
         if not below:
             self._listener.in_doubt(key)
@@ -286,7 +283,7 @@ class Courier:
         if attempts is not None:
             delay = self._retry.delay(attempts)
             self._dirty.block(due.key, self._now() + delay)
-            self._listener.troubled(f"{printable(due.key.path)}: {reason}")
+            self._listener.troubled(due.key, reason)
 
     def _clean(self, key: Key, generation: int) -> None:
         if self._dirty.acknowledged(key, generation):

@@ -62,6 +62,7 @@ class Findings:
         gone: paths that are no more, children before parents.
         forgotten: paths that the operator excludes since they were recorded; frontends keep them.
         unsettled: files that are being written; to be looked at again.
+        siblings: other names of a file that changed: the kernel tells only the one that was used.
         unfirm: records to be confirmed once the clock has moved on.
     """
 
@@ -71,6 +72,7 @@ class Findings:
     gone: list[bytes] = field(default_factory=list)
     forgotten: list[bytes] = field(default_factory=list)
     unsettled: list[bytes] = field(default_factory=list)
+    siblings: list[bytes] = field(default_factory=list)
     unfirm: list[Record] = field(default_factory=list)
 
 
@@ -216,14 +218,17 @@ class Examiner:
                 written = Record(seen.path, seen.entry, _NO_STAMP, problem="is being written")
                 findings.updates.append(Update(written, None))
         else:
+            if seen.links > 1:
+                names = self._catalog.sharing(seen.stamp.inode)
+                findings.siblings.extend(name for name in names if name != seen.path)
             return self._took(seen.path, snapshot, record, findings)
         return 0
 
     def _took(
         self, path: bytes, snapshot: Snapshot, record: Record | None, findings: Findings
     ) -> int:
-        assert snapshot.entry is not None  # noqa: S101  # what READ means
-        assert snapshot.stamp is not None  # noqa: S101
+        assert snapshot.entry is not None  # what READ means
+        assert snapshot.stamp is not None
         taken = Record(path, snapshot.entry, snapshot.stamp, snapshot.firm)
         if not snapshot.firm:
             findings.unfirm.append(taken)

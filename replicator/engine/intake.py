@@ -37,7 +37,7 @@ from replicator.engine.parcel import (
     single,
 )
 from replicator.errors import SourceError
-from replicator.model import FILE, ROOT, printable
+from replicator.model import FILE, ROOT, Hint, Hinted, printable
 from replicator.ports import Catalog, Record, Source, Watcher
 from replicator.wire.changes import Change
 
@@ -98,6 +98,7 @@ class Intake:
         self._unfirm: dict[bytes, Record] = {}
         self._troubled: set[bytes] = set()
         self._in_hand = 0
+        self._loop = asyncio.get_running_loop()
 
     @property
     def pending(self) -> int:
@@ -112,6 +113,17 @@ class Intake:
     def troubles(self) -> list[bytes]:
         """Return paths whose content cannot be read at present."""
         return sorted(self._troubled)[:100]
+
+    def look_again(self, path: bytes) -> None:
+        """Follow up a doubt of the supply's; called from any thread.
+
+        A file's stamp can change without an event: a new or lost hard link elsewhere changes its ctime.
+        """
+        self._loop.call_soon_threadsafe(self._hint, Hint(Hinted.CHANGED, path))
+
+    def _hint(self, hint: Hint) -> None:
+        self.tree.settle.hint(hint, self._loop.time())
+        self._wake.set()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -211,6 +223,8 @@ class Intake:
             chunk, parcels = found
             for path in chunk.unsettled:
                 self.tree.settle.busy(path, loop.time())
+            for path in chunk.siblings:
+                self.tree.settle.hint(Hint(Hinted.CHANGED, path), loop.time())
             self._unfirm.update((record.path, record) for record in chunk.unfirm)
             self._note_troubles(chunk)
             for parcel in parcels:

@@ -28,7 +28,7 @@ from replicator.engine.parcel import Parcel
 from replicator.engine.reconcile import Territory, reconcile
 from replicator.engine.supply import Supply
 from replicator.errors import ReplicatorError
-from replicator.model import ROOT
+from replicator.model import ROOT, printable
 from replicator.ports import Address, Connector, Sighting
 from replicator.wire.messages import OpenTree
 
@@ -40,6 +40,10 @@ HIGH_WATER = 4096
 
 DOUBTS = 1000
 """Directories in doubt at which everything is compared instead: each costs a round trip."""
+
+
+TOLD = 1000
+"""Paths whose trouble is logged; a full disk refuses every path for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class Replica:
         self._opened: dict[int, Territory] = {}
         self._progressed = asyncio.Event()
         self._turned = asyncio.Event()
+        self._told: dict[Key, str] = {}
         self._poked = asyncio.Event()
 
     @property
@@ -307,7 +312,8 @@ class Replica:
             await self._wait_for_progress()
         self.progress.ended = _now()
         for trouble in troubles:
-            self.troubled(trouble)
+            self._error = trouble
+            log.warning("cannot be listed", host=self.address.host, reason=trouble)
 
     async def _found(self, tree: int, differences: list[Difference]) -> None:
         """Make dirty what a comparison found; wait while that is much."""
@@ -348,14 +354,18 @@ class Replica:
     def done(self, key: Key) -> None:
         """See engine.courier.Listener."""
         self.files_sent += 1
+        self._told.pop(key, None)
         self.progress.arrived(key)
         self._progressed.set()
 
-    def troubled(self, sentence: str) -> None:
-        """See engine.courier.Listener."""
-        if sentence != self._error:
-            log.warning("not replicated", host=self.address.host, reason=sentence)
-        self._error = sentence
+    def troubled(self, key: Key, reason: str) -> None:
+        """See engine.courier.Listener; the same trouble with the same path is logged once until it is over."""
+        self._error = f"{printable(key.path)}: {reason}"
+        if self._told.get(key) != reason and len(self._told) < TOLD:
+            self._told[key] = reason
+            log.warning(
+                "not replicated", host=self.address.host, path=printable(key.path), reason=reason
+            )
         self._progressed.set()
 
     def in_doubt(self, directory: Key) -> None:

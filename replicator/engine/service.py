@@ -57,7 +57,9 @@ class Service:
         territory = Territory(
             tree.number, tree.catalog, tree.source.excluded, (-1, -1), bits, tree.delete
         )
-        self._shelves[tree.number] = Shelf(tree.source, tree.catalog, tree.delete)
+        self._shelves[tree.number] = Shelf(
+            tree.source, tree.catalog, tree.delete, intake.look_again
+        )
         self._commons.plots[tree.number] = Plot(intake, target, territory)
         if watch:
             task = asyncio.get_running_loop().create_task(

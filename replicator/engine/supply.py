@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -81,6 +81,8 @@ class Shelf(NamedTuple):
     source: Source
     catalog: Catalog
     delete: bool
+    look_again: Callable[[bytes], None]
+    """Told when a file is not what the catalog says."""
 
 
 class Supply:
@@ -133,7 +135,8 @@ class Supply:
         content: bytes | None = b""
         if record.entry.kind == FILE and record.entry.size:
             content = shelf.source.read(path, record.stamp, 0, record.entry.size)
-        if content is None:  # it changed; the intake will tell of the new version
+        if content is None:
+            shelf.look_again(path)
             supplies.stuck.append(Stuck(due, "on the backend: changed while it was read"))
         else:
             supplies.ready.append(Ready(due, change_for(tree, path, record.entry), content))
@@ -165,8 +168,13 @@ class Supply:
         tree, path = large.due.key
         length = min(CHUNK, large.record.entry.size - offset)
         shelf = self._shelves.get(tree)
-        piece = shelf and shelf.source.read(path, large.record.stamp, offset, length)
-        return data_frame(self.number_of(large), [Literal(piece)]) if piece else None
+        if shelf is None:
+            return None
+        piece = shelf.source.read(path, large.record.stamp, offset, length)
+        if piece is None:
+            shelf.look_again(path)
+            return None
+        return data_frame(self.number_of(large), [Literal(piece)])
 
     def _keep(self, key: tuple[object, ...], framed: bytes) -> None:
         with self._lock:

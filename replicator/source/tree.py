@@ -119,7 +119,7 @@ class SourceTree:
             return None
         if self._filter.excluded(path, entry.kind):
             return None
-        return Seen(path, entry, stamp_of(status))
+        return Seen(path, entry, stamp_of(status), status.st_nlink)
 
     def snapshot(self, path: bytes, base: bytes | None, *, force: bool = False) -> Snapshot:
         """Read one version of a file in a single pass; see `ports.Source`."""
@@ -157,7 +157,7 @@ class SourceTree:
                 if isinstance(met, Unlisted):
                     yield met
                 else:
-                    yield Seen(met.path, met.entry, stamp_of(met.status))
+                    yield Seen(met.path, met.entry, stamp_of(met.status), met.status.st_nlink)
 
     def _open_root(self) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

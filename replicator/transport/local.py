@@ -70,12 +70,12 @@ class LocalChannel:
         if self.unread:
             data, self.unread = self.unread, b""
             return data
-        assert self._child.stdout is not None  # noqa: S101  # we asked for a pipe
+        assert self._child.stdout is not None  # we asked for a pipe
         return await self._child.stdout.read(_READ_SIZE)
 
     async def write(self, data: bytes) -> None:
         """Write, and wait while too much is queued."""
-        assert self._child.stdin is not None  # noqa: S101  # we asked for a pipe
+        assert self._child.stdin is not None  # we asked for a pipe
         try:
             self._child.stdin.write(data)
             await self._child.stdin.drain()
@@ -95,13 +95,13 @@ class LocalChannel:
         """Kill the child, and reap it."""
         with suppress(ProcessLookupError):
             self._child.kill()
-        assert self._child.stdin is not None  # noqa: S101  # we asked for a pipe
+        assert self._child.stdin is not None  # we asked for a pipe
         self._child.stdin.close()
         with suppress(ConnectionError):
             await self._child.stdin.wait_closed()
         await self.ended()
 
     async def _listen(self) -> None:
-        assert self._child.stderr is not None  # noqa: S101  # we asked for a pipe
+        assert self._child.stderr is not None  # we asked for a pipe
         while data := await self._child.stderr.read(_READ_SIZE):
             self._errors += data[: stream.MAX_STDERR - len(self._errors)]

@@ -137,7 +137,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
     @property
     def channel(self) -> asyncssh.SSHClientChannel[bytes]:
         """The SSH channel."""
-        assert self._channel is not None  # noqa: S101  # connection_made came first
+        assert self._channel is not None  # connection_made came first
         return self._channel
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:

@@ -176,7 +176,7 @@ class InotifyWatcher:
         return hints
 
     def _read(self) -> list[Event]:
-        assert self._inotify is not None  # noqa: S101  # hints() comes between start() and close()
+        assert self._inotify is not None  # hints() comes between start() and close()
         try:
             data = os.read(self._inotify.fileno(), READ_SIZE)
         except BlockingIOError:
@@ -227,7 +227,7 @@ class InotifyWatcher:
 
     def _release(self, lost: set[int]) -> None:
         """Take the watches from what has left the tree: it was detached a batch ago, and nothing placed it again."""
-        assert self._inotify is not None  # noqa: S101  # as in _read
+        assert self._inotify is not None  # as in _read
         for wd in lost & self._watched.detached:
             for each in self._watched.remove(wd):
                 with contextlib.suppress(OSError):  # EINVAL: removed in the meantime
@@ -263,7 +263,7 @@ class InotifyWatcher:
 
     async def _readable(self) -> None:
         """Wait until there are events, or something else is due. The reader is armed only here, so it cannot spin."""
-        assert self._inotify is not None  # noqa: S101  # as in _read
+        assert self._inotify is not None  # as in _read
         loop = asyncio.get_running_loop()
         until = min(self._hold_until, self._rescan_at, self._root_check_at)
         ready = asyncio.Event()

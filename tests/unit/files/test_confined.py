@@ -81,23 +81,23 @@ def test_a_directory_swapped_in_mid_flight_leads_nowhere_else(root, tree):
 @pytest.mark.parametrize("kind", ["fifo", "socket", "directory", "device"])
 def test_only_regular_files_are_opened(root, tree, kind):
     place = os.fspath(root / "special")
-    server = socket.socket(socket.AF_UNIX)
-    match kind:
-        case "fifo":
-            os.mkfifo(place)
-        case "socket":
-            here = os.getcwd()
-            os.chdir(root)  # a socket's address has at most 107 bytes
-            server.bind("special")
-            os.chdir(here)
-        case "directory":
-            os.mkdir(place)
-        case "device":
-            if os.geteuid():
-                pytest.skip("only root makes devices")
-            os.mknod(place, 0o20600, os.makedev(1, 3))
-    with server, pytest.raises((PathRefused, OSError)):
-        tree.open_file(b"special")
+    with socket.socket(socket.AF_UNIX) as server:
+        match kind:
+            case "fifo":
+                os.mkfifo(place)
+            case "socket":
+                here = os.getcwd()
+                os.chdir(root)  # a socket's address has at most 107 bytes
+                server.bind("special")
+                os.chdir(here)
+            case "directory":
+                os.mkdir(place)
+            case "device":
+                if os.geteuid():
+                    pytest.skip("only root makes devices")
+                os.mknod(place, 0o20600, os.makedev(1, 3))
+        with pytest.raises((PathRefused, OSError)):
+            tree.open_file(b"special")
 
 
 def test_a_new_directory_is_found_after_forget(root, tree):
