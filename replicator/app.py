@@ -31,6 +31,7 @@ from replicator.engine.replica import Commons
 from replicator.engine.service import Service
 from replicator.engine.supply import Shelf, Supply
 from replicator.errors import ConfigError, ReplicatorError, SourceError, StateLocked
+from replicator.model import printable
 from replicator.ports import Address, Connector
 from replicator.source.tree import SourceTree
 from replicator.transport.ssh import SSHConnector
@@ -134,6 +135,7 @@ class App:
             source = SourceTree(root, filter=excluded, multiplier=self._store.multiplier)
         except SourceError as error:
             raise ConfigError(f"tree[{index}].source", str(error)) from error
+        source.on_special = lambda path: log.warning("special file left out", path=printable(path))
         tree = Tree(
             number=number,
             root=root,

@@ -320,7 +320,7 @@ def sweep(at: int, name: bytes) -> None:
 
     A symlink cannot be locked; a temporary one exists for microseconds, so one that a listing meets is stale.
     """
-    with suppress(OSError):
+    with suppress(OSError), keeping_time(at):
         if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=at)
             return

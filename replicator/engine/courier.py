@@ -9,7 +9,7 @@ or will be read, and must not be overtaken by it.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -20,7 +20,15 @@ from replicator.core.dirty import DirtySet, Due, Key, Owed
 from replicator.core.pace import Backoff
 from replicator.core.plan import safe_order
 from replicator.engine.link import Flight, Link
-from replicator.engine.parcel import Parcel, Part, batches, begin_frame, data_frame, put_file
+from replicator.engine.parcel import (
+    Parcel,
+    Part,
+    batches,
+    begin_frame,
+    data_frame,
+    next_number,
+    put_file,
+)
 from replicator.engine.supply import Large, Ready, Supply
 from replicator.errors import ChannelLost
 from replicator.model import parent
@@ -34,6 +42,9 @@ TAKE = 128
 
 PREPARED = 8
 """Prepared frames in stock, at most 512 KiB each: enough that the sender never waits for the disk."""
+
+KEPT_AFTER = 4
+"""Attempts to remove a directory, over some six seconds, before what it holds counts as not ours."""
 
 SOON = 0.2
 """Seconds until a path is tried again when the reason is a race that is about to be over."""
@@ -95,6 +106,7 @@ class Courier:
         self._lane_bytes = 0
         self._prepared: deque[Prepared] = deque()
         self._large: deque[Large] = deque()
+        self._streamed: OrderedDict[int, None] = OrderedDict()
         self._events = [asyncio.Event() for _ in range(3)]
         self._root_gone = asyncio.Event()
 
@@ -208,6 +220,11 @@ class Courier:
         loop = asyncio.get_running_loop()
         tree, path = large.due.key
         number = self._supply.number_of(large)
+        if number in self._streamed:  # an attempt is still to be answered: this one is another
+            number = next_number()
+        self._streamed[number] = None
+        if len(self._streamed) > 1024:
+            self._streamed.popitem(last=False)
         put = put_file(number, tree, path, large.record.entry)
         flight = Flight(Part(number, large.due.key), large.due.generation, bulk=True)
         cancel = data_frame(number, [], cancel=True)
@@ -215,7 +232,9 @@ class Courier:
         for offset in large.offsets():
             frame = None
             if self._dirty.is_current(*large.due[:2]):
-                frame = await loop.run_in_executor(self._pool, self._supply.frame, large, offset)
+                frame = await loop.run_in_executor(
+                    self._pool, self._supply.frame, large, number, offset
+                )
             if frame is None:
                 await self._put(Prepared(cancel), event)
                 return
@@ -243,7 +262,9 @@ class Courier:
         elif reason == changes.ROOT_GONE:
             self._root_gone.set()
         elif flight.part.target:
-            self._clean(key, flight.generation)
+            self._dirty.mark(
+                key, Owed.CONTENT, self._now(), urgent=True
+            )  # the old name is still there
             self._listener.in_doubt(Key(key.tree, flight.part.target))
         else:
             self._refused(flight, reason, detail)
@@ -259,24 +280,30 @@ class Courier:
             self._listener.in_doubt(Key(key.tree, parent(parent(key.path))))
         if reason == changes.BASE_MISMATCH and attempts == 1:
             self._dirty.mark(key, Owed.CONTENT, now, urgent=not flight.bulk)
-        elif reason == changes.NOT_EMPTY and flight.part.is_delete:
-            self._not_empty(key, flight.generation, attempts)
+        elif reason == changes.NOT_EMPTY:
+            self._not_empty(flight, attempts, detail)
         else:
             delay = self._retry.delay(attempts)
             racing = reason in (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
             self._dirty.block(key, now + (min(SOON, delay) if racing and attempts < 3 else delay))
             self._listener.troubled(key, detail or reason)
 
-    def _not_empty(self, key: Key, generation: int, attempts: int) -> None:
-        """A directory that is gone here holds something there: wait for deletes under way, else find out what it is."""
-        below = len(self._dirty.at_or_below(key)) > 1
-        if attempts > 3 and not below:
-            self._clean(key, generation)
-            self._listener.troubled(key, "kept, because it holds files that are not ours")
-            return
-        if not below:
+    def _not_empty(self, flight: Flight, attempts: int, detail: str) -> None:
+        """A directory that is gone here, or is something else now, holds something there.
+
+        While deletes below it are under way it is only early. Otherwise what it holds is found out, and deleted if it is
+        ours; what is not (excluded files) keeps its directory, but nothing keeps a file out of its place silently.
+        """
+        key = flight.part.key
+        if len(self._dirty.at_or_below(key)) == 1:
+            if flight.part.is_delete and attempts > KEPT_AFTER:
+                self._clean(key, flight.generation)
+                self._listener.troubled(key, "kept, because it holds files that are not ours")
+                return
             self._listener.in_doubt(key)
-        self._dirty.block(key, self._now() + SOON)
+        self._dirty.block(key, self._now() + SOON * 2 ** min(attempts, 6))
+        if attempts > 1:
+            self._listener.troubled(key, detail)
 
     def _stuck(self, due: Due, reason: str) -> None:
         attempts = self._dirty.refused(due.key, due.generation, due.owed, reason)

@@ -121,6 +121,8 @@ class Examiner:
         met = 0
         for seen in self._source.walk(below):
             if isinstance(seen, Unlisted):
+                vanished.extend(known.before(seen.path))
+                known.at(seen.path)
                 known.skip_below(seen.path)
                 yield self._unlisted(seen)
                 continue
@@ -200,8 +202,10 @@ class Examiner:
     def _look_at_file(
         self, seen: Seen, record: Record | None, findings: Findings, *, force: bool
     ) -> int:
-        if record is not None and _same(record, seen):
-            return 0
+        if record is not None:
+            if _same(record, seen):
+                return 0
+            self._siblings(seen.path, record.stamp.inode, findings)
         base = (
             self._catalog.signature(seen.path)
             if record is not None and record.entry.digest
@@ -219,10 +223,13 @@ class Examiner:
                 findings.updates.append(Update(written, None))
         else:
             if seen.links > 1:
-                names = self._catalog.sharing(seen.stamp.inode)
-                findings.siblings.extend(name for name in names if name != seen.path)
+                self._siblings(seen.path, seen.stamp.inode, findings)
             return self._took(seen.path, snapshot, record, findings)
         return 0
+
+    def _siblings(self, path: bytes, inode: int, findings: Findings) -> None:
+        """Note the other names of a file, which may have changed under this one, before it went or was replaced."""
+        findings.siblings.extend(name for name in self._catalog.sharing(inode) if name != path)
 
     def _took(
         self, path: bytes, snapshot: Snapshot, record: Record | None, findings: Findings
@@ -240,8 +247,11 @@ class Examiner:
         return sum(len(op.data) for op in snapshot.ops or () if isinstance(op, Literal))
 
     def _vanished(self, path: bytes, record: Record | None, findings: Findings) -> None:
-        if record is None:
+        if record is None:  # a rename may have put something below it before it was met itself
+            findings.gone.extend(reversed(self._catalog.below(path)))
             return
+        if record.entry.kind == FILE:
+            self._siblings(path, record.stamp.inode, findings)
         excluded = self._source.excluded(path, record.entry.kind)
         lost = findings.forgotten if excluded else findings.gone
         if record.entry.kind == DIRECTORY:

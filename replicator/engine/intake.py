@@ -37,7 +37,7 @@ from replicator.engine.parcel import (
     single,
 )
 from replicator.errors import SourceError
-from replicator.model import FILE, ROOT, Hint, Hinted, printable
+from replicator.model import DIRECTORY, FILE, ROOT, Hint, Hinted, printable
 from replicator.ports import Catalog, Record, Source, Watcher
 from replicator.wire.changes import Change
 
@@ -274,17 +274,27 @@ class Intake:
         """
         source, target = work.path, work.target
         known = await self._in_thread(lambda: self.tree.catalog.get([source]))
-        if source not in known:
-            return
-        if self.tree.delete:
-            await self._in_thread(lambda: self._check_and_move(source, target))
-            self._publish(single(moved(self.tree.number, source, target)))
+        if source in known and self.tree.delete:
+            for parcel in await self._in_thread(lambda: self._relabel(source, target)):
+                self._publish(parcel)
         else:
             await self._tell(self._examiner.examine([source]))
 
-    def _check_and_move(self, source: bytes, target: bytes) -> None:
+    def _relabel(self, source: bytes, target: bytes) -> list[Parcel]:
+        """Move what is known; return the changes that do the same on a frontend.
+
+        A directory cannot be renamed over something, nor something over a directory: what was there goes first.
+        """
         self.tree.source.check_root()
-        self.tree.catalog.move(source, target)
+        number, catalog = self.tree.number, self.tree.catalog
+        records = catalog.get([source, target])
+        over = records.get(target)
+        in_the_way: list[bytes] = []
+        if over is not None and DIRECTORY in (over.entry.kind, records[source].entry.kind):
+            in_the_way = [*reversed(catalog.below(target)), target]
+        catalog.move(source, target)
+        deletes = batches((gone(number, path), b"") for path in in_the_way)
+        return [*deletes, single(moved(number, source, target))]
 
     async def _upkeep(self) -> None:
         """Confirm stamps that were too fresh, and look again at what could not be read."""

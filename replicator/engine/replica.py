@@ -344,9 +344,8 @@ class Replica:
             await self._doubted.wait()
 
     async def _reconcile_doubt(self, link: Link, tree: int, below: bytes) -> None:
-        now = _now()
-        if below:
-            self.dirty.mark(Key(tree, below), Owed.CONTENT, now, urgent=True)
+        if below and Key(tree, below) not in self.dirty:
+            self.repair([Key(tree, below)])
         await reconcile(
             link, self._opened[tree], below, self._commons.pool, partial(self._found, tree)
         )

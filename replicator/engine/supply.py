@@ -141,15 +141,21 @@ class Supply:
         else:
             supplies.ready.append(Ready(due, change_for(tree, path, record.entry), content))
 
-    def frame(self, large: Large, offset: int) -> bytes | None:
-        """Return the frame of a large file's content at `offset`; None if that version is gone. Blocks."""
-        key = (large.due.key, large.record.stamp, offset)
+    def frame(self, large: Large, number: int, offset: int) -> bytes | None:
+        """Return the frame of a large file's content at `offset`; None if that version is gone. Blocks.
+
+        Args:
+            large: the file.
+            number: the change's; `number_of` gives all frontends the same, so that they share the frame.
+            offset: bytes.
+        """
+        key = (number, offset)
         with self._lock:
             cached = self._cache.get(key)
             if cached is not None:
                 self._cache.move_to_end(key)
                 return cached
-        framed = self._make_frame(large, offset)
+        framed = self._make_frame(large, number, offset)
         if framed is not None:
             self._keep(key, framed)
         return framed
@@ -164,7 +170,7 @@ class Supply:
                 self._numbers.popitem(last=False)
         return number
 
-    def _make_frame(self, large: Large, offset: int) -> bytes | None:
+    def _make_frame(self, large: Large, number: int, offset: int) -> bytes | None:
         tree, path = large.due.key
         length = min(CHUNK, large.record.entry.size - offset)
         shelf = self._shelves.get(tree)
@@ -174,7 +180,7 @@ class Supply:
         if piece is None:
             shelf.look_again(path)
             return None
-        return data_frame(self.number_of(large), [Literal(piece)])
+        return data_frame(number, [Literal(piece)])
 
     def _keep(self, key: tuple[object, ...], framed: bytes) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from replicator.transport.bundle import DAMAGED, TOO_OLD
 NOT_FOUND = 127
 """What a shell exits with when it knows no such command."""
 
+_NO_PYTHON = re.compile(r"python3: (command )?not found", re.IGNORECASE)
+"""What csh says, which exits with 1; anything else that was not found is another trouble."""
+
 
 @contextmanager
 def translated(host: str, *, user: str, identity: str) -> Iterator[None]:
@@ -37,55 +41,71 @@ def translated(host: str, *, user: str, identity: str) -> Iterator[None]:
         yield
     except ReplicatorError:
         raise
-    except (
-        asyncssh.HostKeyNotVerifiable
-    ) as error:  # `refused_key` has said more, where it was asked
-        raise HostKeyRefused(f"{host}: the host key was refused: {error.reason}") from error
-    except asyncssh.PermissionDenied as error:
-        raise LoginRefused(
+    except (asyncssh.Error, OSError, ValueError) as error:
+        found = _login_failure(error, host, user, identity) or _connect_failure(error, host)
+        raise found from error
+
+
+def _login_failure(error: Exception, host: str, user: str, identity: str) -> TransportError | None:
+    """Return our error if it is about keys or the session; else None."""
+    if isinstance(
+        error, asyncssh.HostKeyNotVerifiable
+    ):  # where it was asked, `refused_key` knew more
+        return HostKeyRefused(f"{host}: the host key was refused: {error.reason}")
+    if isinstance(error, asyncssh.PermissionDenied):
+        return LoginRefused(
             f"{host}: user {user} was not let in with {identity or 'any of the default keys'}:"
             f" add the public key to the authorized_keys of {user} there"
-        ) from error
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise LoginRefused(
-            f"{identity or 'a default key'}: cannot be used as a key (a passphrase is not asked for): {error}"
-        ) from error
-    except asyncssh.ChannelOpenError as error:
-        raise AgentFailed(
-            f"{host}: the SSH server opens no session for us: {error.reason}"
-        ) from error
-    except socket.gaierror as error:
-        raise ConnectFailed(f"{host}: unknown host name: {error.strerror}") from error
-    except TimeoutError as error:
-        raise ConnectFailed(
-            f"{host}: no answer in time: is it up, and is its port 22 open to us?"
-        ) from error
-    except ConnectionRefusedError as error:
-        raise ConnectFailed(
-            f"{host}: connection refused: does sshd run there, on this port?"
-        ) from error
-    except (asyncssh.Error, OSError) as error:
-        reason = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
-        raise ConnectFailed(f"{host}: {reason}") from error
+        )
+    if isinstance(error, asyncssh.KeyImportError | asyncssh.KeyEncryptionError):
+        return LoginRefused(
+            f"{host}: {identity or 'a default key'} cannot be used as a key (a passphrase is not asked for): {error}"
+        )
+    if isinstance(error, OSError) and identity and error.filename == identity:
+        return LoginRefused(f"{host}: the private key {identity} cannot be read: {error.strerror}")
+    if isinstance(error, asyncssh.ChannelOpenError):
+        return AgentFailed(f"{host}: the SSH server opens no session for us: {error.reason}")
+    return None
 
 
-def refused_key(host: str, port: int, known: bytes, file: str, *, key: str) -> HostKeyRefused:
+def _connect_failure(error: Exception, host: str) -> ConnectFailed:
+    if isinstance(error, socket.gaierror):
+        return ConnectFailed(f"{host}: unknown host name: {error.strerror}")
+    if isinstance(error, UnicodeError):  # what the resolver makes of an endless label
+        return ConnectFailed(f"{host}: this is no host name: {error}")
+    if isinstance(error, TimeoutError):
+        return ConnectFailed(
+            f"{host}: no answer in time: is it up, and is its SSH port open to us?"
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectFailed(f"{host}: connection refused: does sshd run there, on this port?")
+    reason = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
+    return ConnectFailed(f"{host}: {reason}")
+
+
+def refused_key(
+    host: str, port: int, known: asyncssh.SSHKnownHosts, file: str, *, key: str, reason: str
+) -> HostKeyRefused:
     """Return the error for a host key that known_hosts does not vouch for.
 
     Args:
         host: the name that was dialled.
         port: the port.
-        known: the content of known_hosts.
+        known: what known_hosts says.
         file: where it lies.
-        key: fingerprint of the key that was shown, or another word about it.
+        key: fingerprint of the key that was shown; empty if it was refused for another reason than being unknown.
+        reason: asyncssh's words.
     """
     name = host if port == 22 else f"[{host}]:{port}"
-    try:
-        trusted, authorities, revoked, *_ = asyncssh.match_known_hosts(known, host, "", port)
-    except ValueError as error:
-        return HostKeyRefused(f"{name}: {file} cannot be understood: {error}")
-    if revoked and key in [k.get_fingerprint() for k in revoked]:
-        return HostKeyRefused(f"{name}: its host key {key} is revoked in {file}")
+    trusted, authorities, revoked, *_ = asyncssh.match_known_hosts(known, host, "", port)
+    if "revoked" in reason:
+        keys = " or ".join(k.get_fingerprint() for k in revoked)
+        return HostKeyRefused(f"{name}: its host key {keys} is revoked in {file}")
+    if not key:
+        return HostKeyRefused(
+            f"{name}: its host key or certificate is not accepted: {reason}: have the authority sign its key for this"
+            " name, and look at the clocks"
+        )
     if trusted:
         return HostKeyRefused(
             f"{name}: its host key has CHANGED to {key}: this is a new machine on an old address, or an attack. If you"
@@ -111,7 +131,7 @@ def start_failure(host: str, status: int | None, said: str) -> TransportError:
         return AgentTooOld(
             f"{host}: its python3 is {said or 'too old'}; the agent needs 3.9 or later"
         )
-    if status == NOT_FOUND or "not found" in said:
+    if status == NOT_FOUND or _NO_PYTHON.search(said):
         return AgentMissing(
             f"{host}: there is no python3{told}: install it (apt-get install python3-minimal)"
         )

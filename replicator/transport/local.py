@@ -14,6 +14,9 @@ from replicator.transport.failures import start_failure
 
 _READ_SIZE = 1 << 18
 
+_LAST_WORDS = 2.0
+"""Seconds for a child that said nothing more to end by itself."""
+
 
 class LocalConnector:
     """Starts agents as children of this process.
@@ -39,13 +42,18 @@ class LocalConnector:
         channel = LocalChannel(child)
         try:
             await channel.write(self._code)
-            rest = await stream.after_marker(channel.read, address.host)
+            noise, rest = await stream.after_marker(channel.read, address.host)
         except BaseException:
             await channel.close()
             raise
         if rest is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS):
+                    await channel.ended()  # killed now, it might lose its own exit status
             await channel.close()
-            raise start_failure(address.host, child.returncode, channel.diagnosis())
+            raise start_failure(
+                address.host, child.returncode, channel.diagnosis() or stream.said(noise)
+            )
         channel.unread = rest
         return channel
 
@@ -93,8 +101,9 @@ class LocalChannel:
 
     async def close(self) -> None:
         """Kill the child, and reap it."""
-        with suppress(ProcessLookupError):
-            self._child.kill()
+        if self._child.returncode is None:
+            with suppress(ProcessLookupError):
+                self._child.kill()
         assert self._child.stdin is not None  # we asked for a pipe
         self._child.stdin.close()
         with suppress(ConnectionError):

@@ -15,6 +15,7 @@ import asyncssh
 
 from replicator.config import SSHSettings
 from replicator.errors import ChannelLost, HostKeyRefused
+from replicator.model import printable
 from replicator.ports import Address
 from replicator.transport import stream
 from replicator.transport.bundle import COMMAND, agent_code
@@ -66,7 +67,7 @@ class SSHConnector:
 
     async def _dial(self, host: str, port: int, user: str) -> asyncssh.SSHClientConnection:
         settings = self._settings
-        known = _read_known_hosts(settings.known_hosts)
+        known = _read_known_hosts(settings.known_hosts, host)
         observer = _Observer()
         # With an identity of our own, no other key is tried: servers count attempts.
         keys: dict[str, Any] = (
@@ -77,7 +78,7 @@ class SSHConnector:
                 host,
                 port,
                 username=user,
-                known_hosts=asyncssh.import_known_hosts(known.decode("utf-8", "replace")),
+                known_hosts=known,
                 client_factory=lambda: observer,
                 config=None,
                 encryption_algs=CIPHERS,
@@ -87,9 +88,15 @@ class SSHConnector:
                 preferred_auth=("publickey",),
                 **keys,
             )
-        except (asyncssh.HostKeyNotVerifiable, ValueError) as error:
-            shown = observer.shown or str(getattr(error, "reason", error))
-            raise refused_key(host, port, known, settings.known_hosts, key=shown) from error
+        except asyncssh.HostKeyNotVerifiable as error:
+            raise refused_key(
+                host,
+                port,
+                known,
+                settings.known_hosts,
+                key=observer.shown,
+                reason=error.reason,
+            ) from error
 
     async def _start(self, connection: asyncssh.SSHClientConnection, place: str) -> SSHChannel:
         session = _Session()
@@ -98,9 +105,12 @@ class SSHConnector:
         )
         channel = SSHChannel(connection, session)
         await channel.write(self._code)
-        rest = await stream.after_marker(channel.read, place)
+        noise, rest = await stream.after_marker(channel.read, place)
         if rest is None:
-            raise start_failure(place, await session.exit_status(), channel.diagnosis())
+            status = await session.exit_status()
+            # Many a shell that lets nobody in says so on its standard output.
+            said = stream.said(bytes(session.errors)) or stream.said(noise) or session.lost
+            raise start_failure(place, status, said)
         session.push_back(rest)
         return channel
 
@@ -250,18 +260,24 @@ async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
             await connection.wait_closed()
 
 
-def _read_known_hosts(file: str) -> bytes:
-    """Return the content of known_hosts.
+def _read_known_hosts(file: str, host: str) -> asyncssh.SSHKnownHosts:
+    """Return what known_hosts says at this moment.
 
     Raises:
-        HostKeyRefused: it cannot be read; then nobody can be recognised.
+        HostKeyRefused: it cannot be read or understood; then nobody can be recognised.
     """
     if not file:
-        raise HostKeyRefused("ssh.known_hosts is empty: without it no host can be recognised")
+        raise HostKeyRefused(
+            f"{host}: ssh.known_hosts is empty: without it no host can be recognised"
+        )
     try:
-        return Path(file).read_bytes()
+        return asyncssh.import_known_hosts(Path(file).read_text("utf-8", "replace"))
     except OSError as error:
         raise HostKeyRefused(
-            f"{file}: {error.strerror}: without it no host can be recognised; make it with ssh-keyscan, and compare"
-            " the fingerprints by another way"
+            f"{host}: {file}: {error.strerror}: without it no host can be recognised; make it with ssh-keyscan, and"
+            " compare the fingerprints by another way"
+        ) from error
+    except ValueError as error:
+        raise HostKeyRefused(
+            f"{host}: {file} cannot be understood: {printable(str(error).encode())}"
         ) from error

@@ -18,8 +18,10 @@ SHOWN = 300
 """Characters of noise or error output in an error text."""
 
 
-async def after_marker(read: Callable[[], Awaitable[bytes]], host: str) -> bytes | None:
-    """Read past the marker and return what came after it; None if the stream ended first.
+async def after_marker(
+    read: Callable[[], Awaitable[bytes]], host: str
+) -> tuple[bytes, bytes | None]:
+    """Read past the marker; return what came before it, and what came after it: None if the stream ended first.
 
     Args:
         read: returns the next bytes; empty at the end.
@@ -29,17 +31,19 @@ async def after_marker(read: Callable[[], Awaitable[bytes]], host: str) -> bytes
         AgentFailed: there is too much before it.
     """
     seen = b""
-    while MARKER not in seen:
-        data = await read()
-        if not data:
-            return None
-        seen += data
-        if len(seen) > MAX_NOISE and MARKER not in seen:
+    while True:
+        noise, marker, rest = seen.partition(MARKER)
+        if len(noise) > MAX_NOISE:
             raise AgentFailed(
                 f"{host}: the login prints more than {MAX_NOISE >> 10} KiB before our agent starts, beginning with"
-                f" {said(seen)!r}: make the shell's start files silent for non-interactive logins"
+                f" {said(noise[:SHOWN])!r}: make the shell's start files silent for non-interactive logins"
             )
-    return seen.partition(MARKER)[2]
+        if marker:
+            return noise, rest
+        data = await read()
+        if not data:
+            return seen, None
+        seen += data
 
 
 def said(output: bytes) -> str:

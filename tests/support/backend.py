@@ -10,7 +10,7 @@ from pathlib import Path
 
 from replicator.app import App, frontends_of
 from replicator.config import parse
-from replicator.demo.trees import difference
+from replicator.demo.trees import difference, fingerprint
 from replicator.transport.local import LocalConnector
 from tests.support.waiting import wait_for
 
@@ -123,12 +123,24 @@ class Backend:
                 and not self.differences()
             )
 
-        wait_for(
-            equal,
-            lambda: json.dumps([self.differences(), self.status()], indent=1),
-            seconds,
-            pause=0.02,
-        )
+        wait_for(equal, self.explain, seconds, pause=0.02)
+
+    def explain(self):
+        """Say what differs: on the source, in the catalog, and on the frontend."""
+        (plot,) = self.app._commons.plots.values()
+        source = fingerprint(self.source)
+        lines = []
+        for host, paths in self.differences().items():
+            there = fingerprint(self.site(host))
+            for path in paths:
+                record = plot.intake.tree.catalog.get([os.fsencode(path)])
+                lines += [
+                    f"{host} {path!r}:",
+                    f"  source   {source.get(path)}",
+                    f"  frontend {there.get(path)}",
+                ]
+                lines.append(f"  catalog  {list(record.values())}")
+        return "\n".join([*lines, json.dumps(self.status(), indent=1)])
 
     def stop(self):
         """Drain, and end the thread."""

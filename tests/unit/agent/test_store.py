@@ -220,8 +220,10 @@ def test_a_stale_temporary_is_swept_and_one_in_use_is_not(store, root):
     stale.write_text("left behind")
     (root / ".replicator-dead-2.tmp").symlink_to("nowhere")
     used = store.begin(b"f")
+    before = root.stat().st_mtime_ns
     listed = list(walk(store.tree, b"", temporary=sweep))
 
+    assert root.stat().st_mtime_ns == before
     assert listed == []
     assert not stale.exists()
     assert not (root / ".replicator-dead-2.tmp").is_symlink()

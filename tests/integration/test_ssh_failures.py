@@ -1,0 +1,394 @@
+"""Everything that can go wrong between dialling and the agent's first byte, against real OpenSSH servers.
+
+Each cause has its own class of error, and a sentence that names the host and lets somebody act.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from replicator.config import SSHSettings
+from replicator.errors import (
+    AgentFailed,
+    AgentMissing,
+    AgentTooOld,
+    ConnectFailed,
+    HostKeyRefused,
+    LoginRefused,
+    TransportError,
+)
+from replicator.ports import Address
+from replicator.transport.ssh import SSHConnector
+from tests.support.sshd import Certificate, Keys, Sshd, find_keygen, find_python, free_port
+from tests.support.waiting import eventually
+
+USER = "root" if os.geteuid() == 0 else ""
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def server(keys, tmp_path_factory):
+    with Sshd(tmp_path_factory.mktemp("sshd"), keys=keys) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def signed(keys, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("signed")
+    with Sshd(directory, keys=keys, address="127.0.0.2", certificate=Certificate()) as running:
+        yield running
+
+
+@pytest.fixture
+def known(tmp_path):
+    file = tmp_path / "known_hosts"
+    file.touch()
+    return file
+
+
+@pytest.fixture
+def settings(keys, known):
+    return lambda **more: SSHSettings(
+        **{"user": USER, "identity": str(keys.identity), "known_hosts": str(known), **more}
+    )
+
+
+def address(server):
+    return Address(server.address, port=server.port)
+
+
+async def reach(settings, where):
+    """Connect; return what the agent sends to a backend that says nothing: nothing, and no complaint."""
+    channel = await SSHConnector(settings).connect(where)
+    try:
+        return channel.diagnosis()
+    finally:
+        await channel.close()
+
+
+async def refused(settings, where, wanted):
+    """Connect in vain; return the error's sentence."""
+    before = asyncio.all_tasks()
+    with pytest.raises(TransportError) as caught:
+        await reach(settings, where)
+    assert type(caught.value) is wanted, repr(caught.value)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert not caught.value.permanent
+    await eventually(lambda: asyncio.all_tasks() <= before, lambda: f"{asyncio.all_tasks()}", 5)
+    return text
+
+
+async def test_a_trusted_server_is_reached(server, settings, known):
+    known.write_text(server.known_hosts_line())
+    assert await reach(settings(), address(server)) == ""
+
+
+async def test_a_hashed_entry_is_understood(server, settings, known):
+    # ssh-keygen -H hashes names; Debian's ssh does it by default.
+    known.write_text(server.known_hosts_line())
+    subprocess.run([find_keygen(), "-q", "-H", "-f", known], check=True, capture_output=True)
+    assert server.address not in known.read_text()
+    assert await reach(settings(), address(server)) == ""
+
+
+class TestHostKeys:
+    async def test_unknown(self, server, settings):
+        text = await refused(settings(), address(server), HostKeyRefused)
+        assert f"[{server.address}]:{server.port}" in text
+        assert server.fingerprint() in text
+        assert "ssh-keyscan" in text
+
+    async def test_unknown_while_others_are_known(self, server, settings, known):
+        known.write_text(server.known_hosts_line().replace(server.address, "127.9.9.9"))
+        text = await refused(settings(), address(server), HostKeyRefused)
+        assert f"[{server.address}]:{server.port}" in text
+        assert "CHANGED" not in text
+
+    async def test_a_line_without_a_port_serves_for_any_as_with_ssh(self, server, settings, known):
+        known.write_text(f"{server.address} {server.host_key}\n")
+        assert await reach(settings(), address(server)) == ""
+
+    async def test_changed(self, server, settings, known, tmp_path):
+        with Sshd(tmp_path / "other", keys=server.keys) as other:
+            known.write_text(server.known_hosts_line().replace(str(server.port), str(other.port)))
+            text = await refused(settings(), address(other), HostKeyRefused)
+            assert "CHANGED" in text
+            assert f"[{other.address}]:{other.port}" in text
+            assert other.fingerprint() in text
+            assert other.logins() == 0
+
+    async def test_an_old_and_the_new_key_side_by_side(self, server, settings, known, keys):
+        old = " ".join((keys.directory / "client.pub").read_text().split()[:2])
+        stale = server.known_hosts_line().replace(server.host_key, old)
+        known.write_text(stale + server.known_hosts_line())
+        assert await reach(settings(), address(server)) == ""
+
+    async def test_revoked(self, server, settings, known):
+        known.write_text(server.known_hosts_line() + server.known_hosts_line("@revoked"))
+        text = await refused(settings(), address(server), HostKeyRefused)
+        assert "revoked" in text
+        assert server.fingerprint() in text
+        assert f"[{server.address}]:{server.port}" in text
+
+    async def test_only_revoked(self, server, settings, known):
+        known.write_text(server.known_hosts_line("@revoked"))
+        assert "revoked" in await refused(settings(), address(server), HostKeyRefused)
+
+    async def test_file_is_missing(self, server, settings, tmp_path):
+        file = tmp_path / "nowhere"
+        text = await refused(settings(known_hosts=str(file)), address(server), HostKeyRefused)
+        assert str(file) in text
+        assert "No such file" in text
+
+    async def test_setting_is_empty(self, server, settings):
+        text = await refused(settings(known_hosts=""), address(server), HostKeyRefused)
+        assert "known_hosts is empty" in text
+
+    async def test_file_is_nonsense(self, server, settings, known):
+        known.write_bytes(b"\0\xff\xfe not a host line\n@what is this\n")
+        text = await refused(settings(), address(server), HostKeyRefused)
+        assert server.address in text
+
+    async def test_the_file_is_read_at_every_connect(self, server, settings, known):
+        connector = SSHConnector(settings())
+        where = address(server)
+        with pytest.raises(HostKeyRefused):
+            await connector.connect(where)
+        known.write_text(server.known_hosts_line())
+        await (await connector.connect(where)).close()
+        known.write_text("")
+        with pytest.raises(HostKeyRefused):
+            await connector.connect(where)
+
+
+class TestHostCertificates:
+    async def test_an_authority_vouches(self, signed, settings, known):
+        known.write_text(signed.ca_line())
+        assert await reach(settings(), address(signed)) == ""
+
+    async def test_without_the_authority_it_is_unknown(self, signed, settings):
+        text = await refused(settings(), address(signed), HostKeyRefused)
+        assert signed.address in text
+
+    async def test_a_revoked_authority(self, signed, settings, known):
+        line = signed.ca_line()
+        known.write_text(line + line.replace("@cert-authority", "@revoked"))
+        text = await refused(settings(), address(signed), HostKeyRefused)
+        assert signed.address in text
+
+    async def test_expired(self, keys, settings, known, tmp_path):
+        certificate = Certificate(validity="-2h:-1h")
+        with Sshd(tmp_path / "old", keys=keys, certificate=certificate) as old:
+            known.write_text(old.ca_line())
+            text = await refused(settings(), address(old), HostKeyRefused)
+            assert old.address in text
+            assert "expired" in text
+
+    async def test_for_another_host(self, keys, settings, known, tmp_path):
+        certificate = Certificate(principals="somebody.example")
+        with Sshd(tmp_path / "other", keys=keys, certificate=certificate) as other:
+            known.write_text(other.ca_line())
+            text = await refused(settings(), address(other), HostKeyRefused)
+            assert other.address in text
+            assert "principal" in text
+
+
+class TestLogin:
+    async def test_the_wrong_key(self, server, settings, known, keys):
+        known.write_text(server.known_hosts_line())
+        stranger = keys.make("stranger")
+        text = await refused(settings(identity=str(stranger)), address(server), LoginRefused)
+        assert server.address in text
+        assert str(stranger) in text
+        assert "authorized_keys" in text
+
+    async def test_the_wrong_user(self, server, settings, known):
+        known.write_text(server.known_hosts_line())
+        text = await refused(settings(user="nobody-here"), address(server), LoginRefused)
+        assert "nobody-here" in text
+        assert server.address in text
+
+    async def test_the_key_is_missing(self, server, settings, known, tmp_path):
+        known.write_text(server.known_hosts_line())
+        file = tmp_path / "no-key"
+        text = await refused(settings(identity=str(file)), address(server), LoginRefused)
+        assert str(file) in text
+
+    async def test_the_key_needs_a_passphrase(self, server, settings, known, keys):
+        known.write_text(server.known_hosts_line())
+        locked = keys.make("locked", passphrase="correct horse")
+        text = await refused(settings(identity=str(locked)), address(server), LoginRefused)
+        assert str(locked) in text
+        assert "passphrase" in text
+
+    async def test_the_key_is_none(self, server, settings, known, tmp_path):
+        known.write_text(server.known_hosts_line())
+        file = tmp_path / "key"
+        file.write_text("hello\n")
+        text = await refused(settings(identity=str(file)), address(server), LoginRefused)
+        assert str(file) in text
+
+    async def test_no_session_is_opened(self, keys, settings, known, tmp_path):
+        with Sshd(tmp_path / "closed", keys=keys, extra="MaxSessions 0") as closed:
+            known.write_text(closed.known_hosts_line())
+            text = await refused(settings(), address(closed), AgentFailed)
+            assert closed.address in text
+
+
+class TestNetwork:
+    async def test_nobody_listens(self, settings):
+        port = free_port("127.0.0.3")
+        text = await refused(settings(), Address("127.0.0.3", port=port), ConnectFailed)
+        assert f"127.0.0.3:{port}" in text
+        assert "refused" in text
+
+    async def test_a_name_that_cannot_be_one(self, settings):
+        text = await refused(settings(), Address("a" * 70 + ".example"), ConnectFailed)
+        assert "a" * 70 in text
+
+    async def test_an_unknown_name(self, settings):
+        text = await refused(settings(), Address("no-such-host.invalid"), ConnectFailed)
+        assert "no-such-host.invalid" in text
+        assert "unknown host name" in text or "resolve" in text
+
+    async def test_a_server_that_never_answers(self, settings):
+        with socket.create_server(("127.0.0.4", 0)) as silent:
+            port = silent.getsockname()[1]
+            begun = time.monotonic()
+            text = await refused(
+                settings(connect_timeout=0.5), Address("127.0.0.4", port=port), ConnectFailed
+            )
+        assert 0.4 < time.monotonic() - begun < 3
+        assert f"127.0.0.4:{port}" in text
+        assert "no answer in time" in text
+        assert "22" not in text.replace(str(port), "")
+
+    async def test_a_server_that_stops_in_the_handshake(self, settings):
+        with talker(b"SSH-2.0-OpenSSH_9.2\r\n", hold=True) as port:
+            begun = time.monotonic()
+            where = Address("127.0.0.4", port=port)
+            text = await refused(settings(connect_timeout=0.5), where, ConnectFailed)
+        assert time.monotonic() - begun < 3
+        assert "127.0.0.4" in text
+
+    async def test_a_server_that_hangs_up_at_once(self, settings):
+        with talker(b"") as port:
+            where = Address("127.0.0.4", port=port)
+            text = await refused(settings(), where, ConnectFailed)
+        assert f"127.0.0.4:{port}" in text
+
+    async def test_a_server_that_speaks_something_else(self, settings):
+        with talker(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100_000) as port:
+            where = Address("127.0.0.4", port=port)
+            text = await refused(settings(), where, ConnectFailed)
+        assert f"127.0.0.4:{port}" in text
+
+    async def test_a_server_that_talks_without_end(self, settings):
+        with talker(b"y" * (1 << 16), forever=True) as port:
+            where = Address("127.0.0.4", port=port)
+            text = await refused(settings(connect_timeout=5), where, ConnectFailed)
+        assert f"127.0.0.4:{port}" in text
+
+
+class TestAgent:
+    async def fails(self, keys, settings, known, tmp_path, wanted, **sshd):
+        with Sshd(tmp_path / "sshd", keys=keys, **sshd) as odd:
+            known.write_text(odd.known_hosts_line())
+            text = await refused(settings(), address(odd), wanted)
+            assert odd.address in text
+            await eventually(lambda: not odd.sessions(), lambda: f"{odd.sessions()} to end", 5)
+        return text
+
+    async def test_no_python(self, keys, settings, known, tmp_path):
+        text = await self.fails(keys, settings, known, tmp_path, AgentMissing, python=None)
+        assert "python3" in text
+        assert "apt-get install" in text
+
+    async def test_an_old_python(self, keys, settings, known, tmp_path):
+        old = find_python("3.8")
+        text = await self.fails(keys, settings, known, tmp_path, AgentTooOld, python=old)
+        assert "3.8." in text
+        assert "3.9" in text
+
+    async def test_the_oldest_python_that_we_serve(self, keys, settings, known, tmp_path):
+        with Sshd(tmp_path / "sshd", keys=keys, python=find_python("3.9")) as old:
+            known.write_text(old.known_hosts_line())
+            assert await reach(settings(), address(old)) == ""
+
+    async def test_a_shell_that_lets_nobody_in(self, keys, settings, known, tmp_path):
+        extra = "ForceCommand echo 'This account is currently not available.'; exit 1"
+        text = await self.fails(keys, settings, known, tmp_path, AgentFailed, extra=extra)
+        assert "exit status 1" in text
+        assert "not available" in text, "what it printed is the only clue"
+
+    async def test_a_login_script_that_eats_our_code(self, keys, settings, known, tmp_path):
+        extra = 'ForceCommand cat >/dev/null & exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+        with Sshd(tmp_path / "sshd", keys=keys, extra=extra) as odd:
+            known.write_text(odd.known_hosts_line())
+            # In the background, cat reads /dev/null: this one works; below, it does not.
+            assert await reach(settings(), address(odd)) == ""
+        extra = 'ForceCommand head -c 100 >/dev/null; exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
+        text = await self.fails(keys, settings, known, tmp_path, AgentFailed, extra=extra)
+        assert text
+
+    async def test_an_agent_that_never_speaks(self, keys, settings, known, tmp_path):
+        with Sshd(tmp_path / "sshd", keys=keys, extra="ForceCommand sleep 60") as mute:
+            known.write_text(mute.known_hosts_line())
+            begun = time.monotonic()
+            text = await refused(settings(connect_timeout=1.0), address(mute), ConnectFailed)
+            assert time.monotonic() - begun < 5
+            assert mute.address in text
+
+    async def test_some_noise_is_fine(self, keys, settings, known, tmp_path):
+        with Sshd(tmp_path / "sshd", keys=keys, noise_bytes=10 << 10) as noisy:
+            known.write_text(noisy.known_hosts_line())
+            assert await reach(settings(), address(noisy)) == ""
+
+    async def test_much_noise_is_not(self, keys, settings, known, tmp_path):
+        text = await self.fails(keys, settings, known, tmp_path, AgentFailed, noise_bytes=100 << 10)
+        assert "#####" in text
+        assert "64 KiB" in text
+
+
+async def test_a_refused_start_leaves_no_session(server, settings, known):
+    known.write_text(server.known_hosts_line())
+    for _ in range(3):
+        await reach(settings(), address(server))
+    await eventually(lambda: not server.sessions(), lambda: f"{server.sessions()} to end", 5)
+
+
+@contextlib.contextmanager
+def talker(data, *, hold=False, forever=False):
+    """A server that sends something to whoever comes, and hangs up (or holds on); yields its port."""
+    with socket.create_server(("127.0.0.4", 0)) as server:
+        over = threading.Event()
+
+        def run():
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(0.2)
+                    connection.sendall(data)
+                    while forever and not over.is_set():
+                        connection.sendall(data)
+                    if hold:
+                        over.wait(10)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            over.set()
+            thread.join(10)
