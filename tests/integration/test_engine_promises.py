@@ -1,0 +1,247 @@
+"""What the engine promises in numbers, with the real kernel and real agents in child processes."""
+
+import hashlib
+import os
+import threading
+import time
+
+import pytest
+
+from tests.support.backend import Backend
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture
+def backend(tmp_path):
+    with Backend(tmp_path, settle={"cooldown": 0.5, "max_wait": 2.0}) as backend:
+        backend.wait_until_equal()
+        yield backend
+
+
+def source_of(backend):
+    (plot,) = backend.app._commons.plots.values()
+    return plot.intake.tree.source
+
+
+def wait_until_firm(backend):
+    """Wait until the stamps of what was just written are believed."""
+    wait_for(
+        lambda: not backend.app._commons.plots[1].intake._unfirm, "fresh stamps to be confirmed"
+    )
+
+
+def sent(backend):
+    return {
+        row["host"]: (row["files_sent"], row["bytes_sent"]) for row in backend.status()["frontends"]
+    }
+
+
+def spent(backend, before):
+    """What each host was sent since `before`: (changes, bytes)."""
+    return [(n - before[h][0], b - before[h][1]) for h, (n, b) in sent(backend).items()]
+
+
+def test_an_insert_into_a_large_file_costs_little_and_reads_the_source_once(backend):
+    big = backend.source / "big"
+    content = os.urandom(32 << 20)
+    big.write_bytes(content)
+    backend.wait_until_equal()
+    before, read = sent(backend), source_of(backend).bytes_read
+
+    big.write_bytes(content[: 10 << 20] + b"thirteen byte" + content[10 << 20 :])
+    wait_for(lambda: source_of(backend).bytes_read > read, "the source to be read")
+    backend.wait_until_equal()
+
+    assert all(size < 64 << 10 for _, size in spent(backend, before))
+    assert source_of(backend).bytes_read - read == (32 << 20) + 13
+
+
+def test_a_renamed_directory_is_one_change_and_no_content(backend):
+    directory = backend.source / "old"
+    directory.mkdir()
+    for number in range(1000):
+        (directory / f"{number}.jpg").write_bytes(os.urandom(1000))
+    backend.wait_until_equal()
+    wait_until_firm(backend)
+    before, read = sent(backend), source_of(backend).bytes_read
+
+    directory.rename(backend.source / "new")
+    backend.wait_until_equal()
+
+    # One for the rename; the directory's own time may follow as another.
+    assert all(changes <= 2 and size < 2000 for changes, size in spent(backend, before))
+    assert source_of(backend).bytes_read == read
+
+
+def test_fifty_rewrites_within_a_second_are_at_most_three_transfers(backend):
+    path = backend.source / "hot"
+    started = time.monotonic()
+    before = sent(backend)
+    for number in range(50):
+        path.write_bytes(b"%d" % number * 10_000)
+        while time.monotonic() < started + number * 0.018:
+            pass
+    assert time.monotonic() - started < 1.0
+    backend.wait_until_equal()
+
+    # The root is no path of ours, so every change that arrived is one of this file.
+    assert all(changes <= 3 for changes, _ in spent(backend, before))
+
+
+def test_a_chmod_sends_no_content_and_an_untouched_file_sends_nothing(backend):
+    path = backend.source / "file"
+    path.write_bytes(os.urandom(200_000))
+    backend.wait_until_equal()
+    before = sent(backend)
+
+    path.chmod(0o600)
+    backend.wait_until_equal()
+    assert all(0 < size < 1000 for _, size in spent(backend, before))
+
+    before = sent(backend)
+    with path.open("r+b"):
+        pass
+    marker = backend.source / "marker"  # what comes after it has arrived, so it was dealt with
+    marker.write_bytes(b"")
+    backend.wait_until_equal()
+    assert all(changes == 1 for changes, _ in spent(backend, before))
+
+
+def test_a_file_that_is_being_written_is_not_published_until_it_is_closed_or_long_open(backend):
+    path = backend.source / "slow"
+    with path.open("wb", buffering=0) as file:
+        file.write(b"first half")
+        (backend.source / "other").write_bytes(b"x")
+        wait_for(
+            lambda: all((backend.site(h) / "other").exists() for h in backend.hosts), "another file"
+        )
+        assert not any((backend.site(h) / "slow").exists() for h in backend.hosts)
+        wait_for(
+            lambda: all((backend.site(h) / "slow").exists() for h in backend.hosts),
+            "a snapshot of the file that stays open",
+        )
+        assert {(backend.site(h) / "slow").read_bytes() for h in backend.hosts} == {b"first half"}
+        file.write(b", second half")
+    backend.wait_until_equal()
+
+
+def test_a_reader_sees_whole_versions_while_a_file_is_replaced_a_thousand_times(backend):
+    versions = [os.urandom(1) * 60_000 for _ in range(4)]
+    known = {hashlib.sha256(version).digest() for version in versions}
+    path = backend.source / "page"
+    path.write_bytes(versions[0])
+    backend.wait_until_equal()
+    copies = [backend.site(host) / "page" for host in backend.hosts]
+    wrong, reads, stop = [], [0], threading.Event()
+
+    def read():
+        while not stop.is_set():
+            for copy in copies:
+                try:
+                    digest = hashlib.sha256(copy.read_bytes()).digest()
+                except FileNotFoundError:
+                    digest = None
+                reads[0] += 1
+                if digest not in known:
+                    wrong.append(digest)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for turn in range(1000):
+            temporary = backend.source / ".page.new"
+            temporary.write_bytes(versions[turn % 4])
+            temporary.rename(path)
+        backend.wait_until_equal()
+    finally:
+        stop.set()
+        reader.join()
+
+    assert reads[0] > 1000
+    assert wrong == []
+
+
+def test_a_restart_hashes_only_what_changed_meanwhile(tmp_path):
+    with Backend(tmp_path) as backend:
+        for number in range(200):
+            (backend.source / f"{number}").write_bytes(os.urandom(5000))
+        old = time.time_ns() - 10**10
+        for path in backend.source.iterdir():
+            os.utime(path, ns=(old, old))
+        backend.wait_until_equal()
+        wait_until_firm(backend)
+    (tmp_path / "source" / "7").write_bytes(b"changed")
+    with Backend(tmp_path) as backend:
+        backend.wait_until_equal()
+
+        assert source_of(backend).files_hashed == 1
+
+
+def test_excluded_files_are_neither_sent_nor_deleted(tmp_path):
+    with Backend(tmp_path, tree={"exclude": ["cache/", "*.tmp"]}) as backend:
+        (backend.source / "kept").write_text("x")
+        backend.wait_until_equal()
+        for host in backend.hosts:
+            (backend.site(host) / "cache").mkdir()
+            (backend.site(host) / "cache" / "theirs").write_text("frontend's own")
+        (backend.source / "a.tmp").write_text("x")
+        (backend.source / "cache").mkdir()
+        (backend.source / "cache" / "ours").write_text("x")
+        backend.ask(command="bootstrap", host="one")
+
+        assert (backend.site("one") / "cache" / "theirs").exists()
+        assert not (backend.site("one") / "cache" / "ours").exists()
+        assert not (backend.site("one") / "a.tmp").exists()
+
+
+def test_without_delete_frontends_keep_what_is_gone(tmp_path):
+    with Backend(tmp_path, tree={"delete": False}) as backend:
+        (backend.source / "old").write_text("x")
+        (backend.source / "moved").write_text("y")
+        backend.wait_until_equal()
+        (backend.source / "old").unlink()
+        (backend.source / "moved").rename(backend.source / "target")
+        wait_for(
+            lambda: all((backend.site(h) / "target").exists() for h in backend.hosts),
+            "the new name",
+        )
+        wait_for(backend.quiet, "quiet")
+
+        assert all(
+            (backend.site(h) / name).exists() for h in backend.hosts for name in ("old", "moved")
+        )
+
+
+def test_a_source_that_is_taken_away_deletes_nothing_and_its_return_heals(backend):
+    (backend.source / "file").write_text("x")
+    backend.wait_until_equal()
+    away = backend.source.with_name("away")
+    backend.source.rename(away)
+    wait_for(lambda: backend.status()["trees"][0]["state"] == "halted", "the halt")
+
+    assert {row["state"] for row in backend.status()["frontends"]} == {"halted"}
+
+    backend.source.mkdir()  # an empty mount point
+    assert all((backend.site(h) / "file").exists() for h in backend.hosts)
+    assert backend.status()["trees"][0]["state"] == "halted"
+    backend.source.rmdir()
+    away.rename(backend.source)
+    (backend.source / "new").write_text("y")
+    backend.wait_until_equal()
+
+    assert (backend.site("one") / "file").exists()
+
+
+def test_verify_finds_and_repairs_what_no_size_and_no_time_betrays(backend):
+    (backend.source / "file").write_text("right")
+    backend.wait_until_equal()
+    copy = backend.site("one") / "file"
+    times = copy.stat()
+    copy.write_text("wrong")
+    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    reports = {report["host"]: report for report in backend.ask(command="verify")}
+    assert (reports["one"]["paths"], reports["two"]["differing"]) == (["file"], 0)
+
+    backend.ask(command="verify", repair=True)
+    wait_for(lambda: copy.read_text() == "right", "the repair")
