@@ -21,6 +21,7 @@ import structlog
 from replicator.catalog.sqlite import CatalogStore
 from replicator.config import Config, SettleSettings, TreeSettings, parse_address
 from replicator.control import server as control
+from replicator.control import socket_path
 from replicator.core.filters import Filter
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.core.settle import Settle
@@ -42,11 +43,6 @@ log = structlog.get_logger()
 
 WORKERS = 4
 """Threads for disk and hashing: one for each tree's intake and a few readers; more only fight for the interpreter."""
-
-
-def control_socket(config: Config) -> Path:
-    """Return where the daemon of this configuration listens."""
-    return Path(config.state.directory) / "control.sock"
 
 
 @contextmanager
@@ -96,6 +92,7 @@ class App:
             log.warning("the catalog was damaged and is made anew", reason=self._store.rebuilt)
         self._shelves: dict[int, Shelf] = {}
         self._numbers: dict[int, TreeSettings] = {}
+        self._sources: dict[int, SourceTree] = {}
         self._next_number = 0
         self._commons = Commons(
             connector=connector or SSHConnector(config.ssh),
@@ -111,22 +108,29 @@ class App:
         )
         self.service = Service(self._commons, self._shelves)
 
-    def add_trees(self, config: Config, *, watch: bool = True) -> None:
-        """Begin to replicate the trees of a configuration that are not replicated yet.
+    async def set_trees(self, config: Config, *, watch: bool = True) -> None:
+        """Replicate the trees of a configuration, and no others; those that are replicated already are not touched.
 
         Raises:
-            ConfigError: a source is missing or no directory; nothing was begun.
+            ConfigError: a source is missing or no directory; nothing was changed.
         """
         known = set(self._numbers.values())
         missing = [(i, tree) for i, tree in enumerate(config.tree) if tree not in known]
         made = [self._make_tree(i, tree, config.settle) for i, tree in missing]
-        for (_, settings), (tree, target) in zip(missing, made, strict=True):
+        for number in [n for n, tree in self._numbers.items() if tree not in config.tree]:
+            await self.service.remove_tree(number)
+            del self._numbers[number]
+            source = self._sources.pop(number)
+            source.stop()
+            self._pool.submit(source.close)
+        for (_, settings), (tree, source, target) in zip(missing, made, strict=True):
             self._numbers[tree.number] = settings
+            self._sources[tree.number] = source
             self.service.add_tree(tree, target, watch=watch)
 
     def _make_tree(
         self, index: int, settings: TreeSettings, settle: SettleSettings
-    ) -> tuple[Tree, OpenTree]:
+    ) -> tuple[Tree, SourceTree, OpenTree]:
         self._next_number += 1
         number = self._next_number
         root = os.fsencode(settings.source)
@@ -148,7 +152,7 @@ class App:
             delete=settings.delete,
         )
         target = os.fsencode(settings.target or settings.source)
-        return tree, OpenTree(number, target, settings.owner, settings.setid)
+        return tree, source, OpenTree(number, target, settings.owner, settings.setid)
 
     def set_frontends(self, addresses: list[Address]) -> None:
         """Follow a fixed list of frontends."""
@@ -164,11 +168,7 @@ class App:
             raise ConfigError(
                 "state.directory", "cannot be changed while the daemon runs: restart it"
             )
-        gone = [number for number, tree in self._numbers.items() if tree not in config.tree]
-        for number in gone:
-            await self.service.remove_tree(number)
-            del self._numbers[number]
-        self.add_trees(config)
+        await self.set_trees(config)
         if config.ssh != self.config.ssh and self._ssh is None:
             self._commons.connector = SSHConnector(config.ssh)
             self._commons.connect_timeout = config.ssh.connect_timeout
@@ -180,8 +180,12 @@ class App:
         self.config = config
 
     def close(self) -> None:
-        """Release threads and catalog."""
+        """Release threads, sources and catalog."""
+        for source in self._sources.values():
+            source.stop()
         self._pool.shutdown(wait=True)
+        for source in self._sources.values():
+            source.close()
         self._store.close()
 
 
@@ -192,6 +196,14 @@ def frontends_of(config: Config) -> list[Address]:
         for i, text in enumerate(config.discovery.frontends)
         for user, host, port in [parse_address(f"discovery.frontends[{i}]", text)]
     ]
+
+
+def named_in(config: Config, address: Address) -> Address:
+    """Return the frontend that a person means: what the configuration says of that host, if it says anything."""
+    for known in frontends_of(config):
+        if address.means(known):
+            return known
+    return address
 
 
 async def serve(
@@ -206,7 +218,7 @@ async def serve(
     with state_lock(Path(config.state.directory)):
         app = App(config, connector=connector)
         try:
-            app.add_trees(config)
+            await app.set_trees(config)
             app.set_frontends(frontends_of(config))
             reloads: set[asyncio.Task[None]] = set()
 
@@ -218,7 +230,7 @@ async def serve(
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, app.service.stop)
             loop.add_signal_handler(signal.SIGHUP, reload)
-            async with control.serve(control_socket(config), app.service.handle):
+            async with control.serve(socket_path(config.state.directory), app.service.handle):
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
                 await app.service.run()
             log.info("stopped")
@@ -245,7 +257,7 @@ async def alone(config: Config, *, compare: bool = True) -> AsyncIterator[Servic
     with state_lock(Path(config.state.directory)):
         app = App(config, compare=compare)
         try:
-            app.add_trees(config, watch=False)
+            await app.set_trees(config, watch=False)
             await app.service.survey_all()
             runner = asyncio.get_running_loop().create_task(app.service.run())
             try:

@@ -38,7 +38,7 @@ class Finding:
 
 
 async def examine(config: Config) -> list[Finding]:
-    """Return what was found, in the order in which a person would fix it. Nothing is changed anywhere."""
+    """Return what was found, in the order in which a person would fix it. Nothing is changed but that a missing target is made."""
     findings = list(_examine_identity(config))
     findings += _examine_state(Path(config.state.directory))
     directories = 0

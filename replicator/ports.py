@@ -221,6 +221,11 @@ class Address:
     user: str = ""
     port: int = 0
 
+    def means(self, other: Address) -> bool:
+        """Return True if this names `other`: the same host, and user and port where they are given here."""
+        same_user = self.user in ("", other.user)
+        return self.host == other.host and same_user and self.port in (0, other.port)
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.user + '@' if self.user else ''}{host}{f':{self.port}' if self.port else ''}"

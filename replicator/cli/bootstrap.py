@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from replicator import app
 from replicator.cli.common import (
     ask_daemon,
     config_option,
@@ -22,6 +21,7 @@ from replicator.cli.common import (
 from replicator.cli.progress import show_bootstrap
 from replicator.config import Config
 from replicator.errors import ReplicatorError
+from replicator.ports import Address
 
 
 @click.command()
@@ -49,11 +49,16 @@ def bootstrap(context: click.Context, host: str, config: str) -> None:
 
 def _alone(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Do the work in this process, on a thread of its own, and yield its rows as the daemon would."""
+    from replicator import app
+
     rows: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
 
     async def work() -> None:
         async with app.alone(config) as service:
-            async for row in service.handle(request):
+            address = app.named_in(
+                config, Address(request["host"], request["user"], request["port"])
+            )
+            async for row in service.bootstrap(address):
                 rows.put(row)
 
     def thread() -> None:

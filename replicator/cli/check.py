@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from replicator.checkup import Finding, examine
 from replicator.cli.common import config_option, load_config, run
+
+if TYPE_CHECKING:
+    from replicator.checkup import Finding
 
 _MARKS = {"ok": click.style("ok   ", fg="green"), "warn": click.style("warn ", fg="yellow")}
 _FAIL = click.style("FAIL ", fg="red")
@@ -17,9 +21,11 @@ _FAIL = click.style("FAIL ", fg="red")
 def check(context: click.Context, config: str) -> None:
     """Look at config, sources, inotify limits, state directory, and SSH and agent of every frontend.
 
-    Changes nothing. Says for each finding what is wrong, why it matters, and the command that fixes it. Exits 0 when all
+    Changes nothing but to make a target directory that is missing. Says for each finding what is wrong, why it matters, and the command that fixes it. Exits 0 when all
     is well, 1 when the backend cannot work, 3 when only some frontends fail.
     """
+    from replicator.checkup import examine
+
     settings = load_config(config)
     findings = run(examine(settings))
     for finding in findings:

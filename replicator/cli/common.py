@@ -1,4 +1,7 @@
-"""What several commands need: the --config option, a loop, and a word with the daemon."""
+"""What several commands need: the --config option, a loop, and a word with the daemon.
+
+Commands import the engine where they run it: asking the daemon for its status must not take half a second.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import click
-import uvloop
 
-from replicator import app
 from replicator.config import Config, load, parse_address
-from replicator.control import client
+from replicator.control import client, socket_path
 from replicator.errors import ControlError
 from replicator.telemetry import logs
 
@@ -48,6 +49,8 @@ def load_config(path: str) -> Config:
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the fast loop, or (REPLICATOR_LOOP=asyncio) on the plain one, for debugging."""
+    import uvloop  # a late import keeps commands that only ask the daemon fast
+
     factory = None if os.environ.get("REPLICATOR_LOOP") == "asyncio" else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
@@ -71,14 +74,15 @@ def ask_daemon(
     Raises:
         ControlError: the socket is there but not for us.
     """
-    answer = client.ask(app.control_socket(config), request, patience=patience)
+    socket = socket_path(config.state.directory)
+    answer = client.ask(socket, request, patience=patience)
     try:
         first = next(answer, None)
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except PermissionError:
         raise ControlError(
-            f"{app.control_socket(config)}: permission denied; run this as the user of the daemon"
+            f"{socket}: permission denied; run this as the user of the daemon"
         ) from None
     return _chain(first, answer)
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
-
-from replicator.demo.story import tell
 
 
 @click.command()
@@ -21,4 +18,8 @@ def demo(context: click.Context, files: int) -> None:
 
     Needs no root, no sshd and no AWS. Exits 0 only if every tree is equal in the end.
     """
+    from rich.console import Console
+
+    from replicator.demo.story import tell
+
     context.exit(tell(files, Console()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from replicator import app
 from replicator.cli.common import config_option, load_config, run
 
 
@@ -12,5 +11,7 @@ from replicator.cli.common import config_option, load_config, run
 @config_option
 def serve(config: str) -> None:
     """Replicate until SIGTERM (drains, at most 10 s, and exits 0); SIGHUP reloads the configuration."""
+    from replicator import app
+
     settings = load_config(config)
     run(app.serve(settings, lambda: load_config(config)))

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from replicator import app
 from replicator.cli.common import ask_daemon, config_option, load_config, request_for, run
 from replicator.config import Config
 from replicator.ports import Address
@@ -54,8 +53,11 @@ def _show(report: dict[str, Any]) -> bool:
 
 async def _alone(config: Config, request: dict[str, Any]) -> list[dict[str, Any]]:
     """Verify without a daemon: connect, look, and change nothing unless asked to repair."""
+    from replicator import app
+
     if "host" in request:
-        addresses = [Address(request["host"], request["user"], request["port"])]
+        address = Address(request["host"], request["user"], request["port"])
+        addresses = [app.named_in(config, address)]
     else:
         addresses = app.frontends_of(config)
     async with app.alone(config, compare=False) as service:

@@ -73,13 +73,7 @@ class Fleet:
 
     def find(self, address: Address) -> Replica | None:
         """Return the replica that is dialled at an address; user and port count only where they are given."""
-        for replica in self:
-            have = replica.address
-            same_user = not address.user or address.user == have.user
-            same_port = not address.port or address.port == have.port
-            if have.host == address.host and same_user and same_port:
-                return replica
-        return None
+        return next((replica for replica in self if address.means(replica.address)), None)
 
     async def run(self) -> None:
         """Reap replicas until cancelled, then end them all.

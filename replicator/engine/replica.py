@@ -295,6 +295,7 @@ class Replica:
             self.attempts = 0
             self.reconciled += 1
             self._known = True
+            self._error = next(iter(self._told.values()), "")
             self._turn(State.LIVE)
             await self._wanted.wait()
 
@@ -353,7 +354,8 @@ class Replica:
     def done(self, key: Key) -> None:
         """See engine.courier.Listener."""
         self.files_sent += 1
-        self._told.pop(key, None)
+        if self._told.pop(key, None) and not self._told:
+            self._error = ""
         self.progress.arrived(key)
         self._progressed.set()
 

@@ -15,12 +15,13 @@ import hashlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from replicator.delta.matching import Matcher
 from replicator.delta.ops import Literal, Op
 from replicator.delta.signature import Signature, Signer, block_size_for
-from replicator.errors import DeltaError
+from replicator.errors import DeltaError, SourceError
 from replicator.files.walk import PERMISSIONS
 from replicator.model import FILE, Entry, Stamp
 from replicator.ports import Snapshot, Verdict
@@ -53,6 +54,7 @@ class Reader:
         fd: the open file.
         multiplier: the catalog's, for the signature.
         base: the version that frontends hold, if one is known.
+        stopped: asked between chunks; True ends the reading, however much is left of a huge file.
 
     Attributes:
         bytes_read: so far.
@@ -61,6 +63,7 @@ class Reader:
     fd: int
     multiplier: int
     base: Signature | None = None
+    stopped: Callable[[], bool] = bool
     bytes_read: int = field(default=0, init=False)
 
     def snapshot(self, *, force: bool) -> Snapshot:
@@ -68,6 +71,7 @@ class Reader:
 
         Raises:
             OSError: the kernel refuses (EIO and the like).
+            SourceError: it was stopped.
         """
         if not force and has_writer(self.fd):
             return Snapshot(verdict=Verdict.BUSY)
@@ -116,6 +120,8 @@ class Reader:
                 break
             at += len(chunk)
             sink.feed(chunk)
+            if self.stopped():
+                raise SourceError("The tree is not read any more.")
         self.bytes_read += at
         return at
 

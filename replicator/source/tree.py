@@ -63,6 +63,7 @@ class SourceTree:
         self._multiplier = multiplier
         self._specials: set[bytes] = set()
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
         self._fd = self._open_root()
 
     def check_root(self) -> tuple[int, int]:
@@ -93,6 +94,10 @@ class SourceTree:
         with self._lock:
             former, self._fd = self._fd, opened
         os.close(former)
+
+    def stop(self) -> None:
+        """End what is being read; nothing is read any more."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Release the root; no call is allowed afterwards."""
@@ -126,7 +131,9 @@ class SourceTree:
         try:
             fd = self._open(path)
             try:
-                return self._take(Reader(fd, self._multiplier, base_of(base)), force=force)
+                return self._take(
+                    Reader(fd, self._multiplier, base_of(base), self._stopped.is_set), force=force
+                )
             finally:
                 os.close(fd)
         except PathRefused:

@@ -56,6 +56,18 @@ def known(tmp_path):
     return file
 
 
+def _descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture(autouse=True)
+async def no_socket_stays(keys, server, signed):
+    """A transport that was aborted closes its socket a turn of the loop later; it must do so."""
+    before = _descriptors()
+    yield
+    await eventually(lambda: _descriptors() <= before, "sockets to be closed", 5)
+
+
 @pytest.fixture
 def settings(keys, known):
     return lambda **more: SSHSettings(

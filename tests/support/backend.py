@@ -70,7 +70,7 @@ class Backend:
 
     async def _begin(self):
         app = App(self.config, connector=self.connector)
-        app.add_trees(self.config)
+        await app.set_trees(self.config)
         app.set_frontends(frontends_of(self.config))
         return app, asyncio.get_running_loop().create_task(app.service.run())
 
