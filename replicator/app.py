@@ -26,9 +26,9 @@ from replicator.core.filters import Filter
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.core.settle import Settle
 from replicator.discovery.static import StaticDiscovery
+from replicator.engine.commons import Commons
 from replicator.engine.gate import Gate
 from replicator.engine.intake import Tree
-from replicator.engine.replica import Commons
 from replicator.engine.service import Service
 from replicator.engine.supply import Shelf, Supply
 from replicator.errors import ConfigError, ReplicatorError, SourceError, StateLocked

@@ -6,7 +6,8 @@ import hashlib
 import os
 from typing import Generator, Iterator, Optional
 
-from replicator.agent.store import Store, sweep
+from replicator.agent.descriptors import sweep
+from replicator.agent.store import Store
 from replicator.errors import PathRefused
 from replicator.files.walk import walk
 from replicator.model import FILE, Listed, Unlisted

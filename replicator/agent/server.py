@@ -13,10 +13,11 @@ import select
 from functools import partial
 from typing import Any, Callable, Optional
 
+from replicator.agent.descriptors import write_all
 from replicator.agent.listing import ListingJob
 from replicator.agent.refusals import Refused, refusal_of
 from replicator.agent.roots import open_tree
-from replicator.agent.store import Store, write_all
+from replicator.agent.store import Store
 from replicator.agent.transfer import Transfer
 from replicator.errors import ProtocolError, ReplicatorError
 from replicator.wire import changes, frames, messages

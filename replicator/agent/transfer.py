@@ -6,8 +6,9 @@ import hashlib
 import os
 from typing import Optional
 
+from replicator.agent.descriptors import keeping_time, write_all
 from replicator.agent.refusals import Refused
-from replicator.agent.store import Store, keeping_time, write_all
+from replicator.agent.store import Store
 from replicator.delta import ops, patch
 from replicator.wire import changes
 from replicator.wire.changes import PutFile

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 
 from replicator.core import guard
 from replicator.delta.ops import Literal, Op
+from replicator.engine.known import Ahead, records_below, same
 from replicator.errors import SourceError
-from replicator.model import DIRECTORY, FILE, ROOT, Stamp, Unlisted, key, last_below
+from replicator.model import DIRECTORY, FILE, ROOT, Stamp, Unlisted, key
 from replicator.ports import Catalog, Record, Seen, Snapshot, Source, Verdict
 
 CHUNK_PATHS = 64
 CHUNK_BYTES = 8 << 20
 """A chunk is told as soon as it has so many paths or so much content: bounds memory, and lets sending overlap reading."""
 
-_SCAN = 1000
 _NO_STAMP = Stamp(-1, -1, -1, -1)
 
 
@@ -117,7 +117,7 @@ class Examiner:
         """
         differing: list[bytes] = []
         vanished: list[bytes] = []
-        known = _Ahead(self._known(below))
+        known = Ahead(records_below(self._catalog, below))
         met = 0
         for seen in self._source.walk(below):
             if isinstance(seen, Unlisted):
@@ -129,7 +129,7 @@ class Examiner:
             met += 1
             vanished.extend(known.before(seen.path))
             record = known.at(seen.path)
-            if record is None or not _same(record, seen):
+            if record is None or not same(record, seen):
                 differing.append(seen.path)
             if len(differing) >= CHUNK_PATHS:
                 yield from self.examine(differing)
@@ -161,6 +161,23 @@ class Examiner:
             findings.updates.append(Update(record._replace(problem=found.reason), record))
         return self._store(findings)
 
+    def relabel(self, source: bytes, target: bytes) -> list[bytes]:
+        """Know `source`, and all below it, as `target`; return what stood in the way there, children before parents.
+
+        A directory cannot be renamed over something, nor something over a directory: what was there goes first.
+
+        Raises:
+            SourceError: the root is in doubt; nothing was done.
+        """
+        self._source.check_root()
+        records = self._catalog.get([source, target])
+        over = records.get(target)
+        in_the_way: list[bytes] = []
+        if over is not None and DIRECTORY in (over.entry.kind, records[source].entry.kind):
+            in_the_way = [*reversed(self._catalog.below(target)), target]
+        self._catalog.move(source, target)
+        return in_the_way
+
     def confirm(self, records: Iterable[Record]) -> None:
         """Believe stamps that were too fresh when they were taken, if they are still the same."""
         firm = []
@@ -175,16 +192,6 @@ class Examiner:
             ):
                 firm.append(record._replace(firm=True))
         self._catalog.apply(firm, (), {})
-
-    def _known(self, below: bytes) -> Iterator[Record]:
-        after: bytes | None = below or None
-        until = last_below(below) if below else None
-        while True:
-            rows = self._catalog.scan(after, until, _SCAN)
-            yield from rows
-            if len(rows) < _SCAN:
-                return
-            after = rows[-1].path
 
     def _look(self, path: bytes, record: Record | None, findings: Findings, *, force: bool) -> int:
         """Look at one path; return the bytes of content that were kept."""
@@ -203,7 +210,7 @@ class Examiner:
             findings.gone.extend(reversed(self._catalog.below(path)))
         if seen.entry.kind == FILE:
             return self._look_at_file(seen, record, findings, force=force)
-        if record is None or not _same(record, seen) or record.problem:
+        if record is None or not same(record, seen) or record.problem:
             findings.updates.append(Update(Record(path, seen.entry, seen.stamp), record))
         return 0
 
@@ -211,7 +218,7 @@ class Examiner:
         self, seen: Seen, record: Record | None, findings: Findings, *, force: bool
     ) -> int:
         if record is not None:
-            if _same(record, seen):
+            if same(record, seen):
                 return 0
             self._siblings(seen.path, record.stamp.inode, findings)
         base = (
@@ -278,48 +285,3 @@ class Examiner:
         records = [update.record for update in findings.updates] + findings.records
         self._catalog.apply(records, findings.gone + findings.forgotten, findings.signatures)
         return findings
-
-
-def _same(record: Record, seen: Seen) -> bool:
-    """Return True if nothing of a path changed since it was recorded, as far as a stat can tell."""
-    if record.problem or not record.firm or record.entry.kind != seen.entry.kind:
-        return False
-    if seen.entry.kind == FILE and record.stamp != seen.stamp:
-        return False
-    return record.entry._replace(digest=b"") == seen.entry
-
-
-class _Ahead:
-    """Records in key order, consumed while walking."""
-
-    def __init__(self, records: Iterator[Record]) -> None:
-        self._records = records
-        self._next = next(records, None)
-        self.count = 0
-
-    def _pop(self) -> Record | None:
-        record, self._next = self._next, next(self._records, None)
-        self.count += 1
-        return record
-
-    def before(self, path: bytes) -> Iterator[bytes]:
-        """Yield the paths of the records that sort before `path`."""
-        while self._next is not None and key(self._next.path) < key(path):
-            yield self._next.path
-            self._pop()
-
-    def at(self, path: bytes) -> Record | None:
-        """Return the record of `path`, if it is next."""
-        return self._pop() if self._next is not None and self._next.path == path else None
-
-    def skip_below(self, directory: bytes) -> None:
-        """Pass over all records below a directory."""
-        low, high = key(directory) + b"\0", key(directory) + b"\1"
-        while self._next is not None and (not directory or low <= key(self._next.path) < high):
-            self._pop()
-
-    def rest(self) -> Iterator[bytes]:
-        """Yield the paths of all records that are left."""
-        while self._next is not None:
-            yield self._next.path
-            self._pop()

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 
 import structlog
 
+from replicator.engine.commons import Commons
 from replicator.engine.parcel import Parcel
-from replicator.engine.replica import Commons, Replica
+from replicator.engine.replica import Replica
 from replicator.errors import ReplicatorError
 from replicator.ports import Address, Sighting
 

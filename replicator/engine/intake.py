@@ -17,29 +17,13 @@ from typing import TypeVar
 
 import structlog
 
-from replicator.core.dirty import Key
-from replicator.core.plan import safe_order
 from replicator.core.settle import Settle, Work, WorkKind
-from replicator.delta.ops import Literal
-from replicator.engine.examine import Examiner, Findings, Update
-from replicator.engine.parcel import (
-    INLINE_LIMIT,
-    Parcel,
-    Part,
-    adopt,
-    batches,
-    change_for,
-    file_parcel,
-    gone,
-    moved,
-    next_number,
-    put_file,
-    single,
-)
+from replicator.engine.examine import Examiner, Findings
+from replicator.engine.framing import frame, frame_move
+from replicator.engine.parcel import Parcel
 from replicator.errors import SourceError
-from replicator.model import DIRECTORY, FILE, ROOT, Hint, Hinted, printable
+from replicator.model import ROOT, Hint, Hinted, printable
 from replicator.ports import Catalog, Record, Source, Watcher
-from replicator.wire.changes import Change
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -232,7 +216,11 @@ class Intake:
 
     def _next_framed(self, findings: Iterator[Findings]) -> tuple[Findings, list[Parcel]] | None:
         found = next(findings, None)
-        return None if found is None else (found, list(self._frame(found)))
+        return (
+            None
+            if found is None
+            else (found, list(frame(self.tree.number, found, delete=self.tree.delete)))
+        )
 
     def _note_troubles(self, found: Findings) -> None:
         for update in found.updates:
@@ -247,24 +235,6 @@ class Intake:
                 self._troubled.discard(update.record.path)
         self._troubled.difference_update(found.gone)
 
-    def _frame(self, found: Findings) -> Iterator[Parcel]:
-        """Frame findings: whole small files and names in batches, in a safe order; then what builds on a version."""
-        number = self.tree.number
-        plain: list[tuple[Change, bytes]] = []
-        special: list[Parcel] = []
-        for update in found.updates:
-            framed = _frame_update(number, update)
-            if isinstance(framed, Parcel):
-                special.append(framed)
-            else:
-                plain.append(framed)
-        if self.tree.delete:
-            plain.extend((gone(number, path), b"") for path in found.gone)
-        contents = {change.number: content for change, content in plain}
-        ordered = safe_order([change for change, _ in plain])
-        yield from batches((change, contents[change.number]) for change in ordered)
-        yield from special
-
     async def _move(self, work: Work) -> None:
         """A rename inside the tree: relabel what is known, and tell it as one change.
 
@@ -275,26 +245,11 @@ class Intake:
         source, target = work.path, work.target
         known = await self._in_thread(lambda: self.tree.catalog.get([source]))
         if source in known and self.tree.delete:
-            for parcel in await self._in_thread(lambda: self._relabel(source, target)):
+            in_the_way = await self._in_thread(lambda: self._examiner.relabel(source, target))
+            for parcel in frame_move(self.tree.number, source, target, in_the_way):
                 self._publish(parcel)
         else:
             await self._tell(self._examiner.examine([source]))
-
-    def _relabel(self, source: bytes, target: bytes) -> list[Parcel]:
-        """Move what is known; return the changes that do the same on a frontend.
-
-        A directory cannot be renamed over something, nor something over a directory: what was there goes first.
-        """
-        self.tree.source.check_root()
-        number, catalog = self.tree.number, self.tree.catalog
-        records = catalog.get([source, target])
-        over = records.get(target)
-        in_the_way: list[bytes] = []
-        if over is not None and DIRECTORY in (over.entry.kind, records[source].entry.kind):
-            in_the_way = [*reversed(catalog.below(target)), target]
-        catalog.move(source, target)
-        deletes = batches((gone(number, path), b"") for path in in_the_way)
-        return [*deletes, single(moved(number, source, target))]
 
     async def _upkeep(self) -> None:
         """Confirm stamps that were too fresh, and look again at what could not be read."""
@@ -320,20 +275,3 @@ class Intake:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-
-
-def _frame_update(tree: int, update: Update) -> Parcel | tuple[Change, bytes]:
-    record = update.record
-    path, entry = record.path, record.entry
-    if record.problem or (entry.digest and update.ops is None and not update.same_content):
-        return Parcel((), (Part(0, Key(tree, path)),))
-    if update.same_content and update.before is not None:
-        change = adopt(tree, path, entry, content=False)
-        return single(change._replace(old_mtime_ns=update.before.entry.mtime_ns))
-    if entry.kind != FILE:
-        return change_for(tree, path, entry), b""
-    put = put_file(next_number(), tree, path, entry)
-    ops = update.ops or []
-    if not update.is_delta and entry.size <= INLINE_LIMIT:
-        return put, b"".join(op.data for op in ops if isinstance(op, Literal))
-    return file_parcel(put, ops, delta=update.is_delta)

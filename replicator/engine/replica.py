@@ -8,9 +8,8 @@ gate finds what else is different. A failure of any kind ends the connection, an
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -18,19 +17,16 @@ import structlog
 from replicator.core import lifecycle
 from replicator.core.dirty import DirtySet, Key, Owed
 from replicator.core.lifecycle import State
-from replicator.core.pace import Backoff, TokenBucket
 from replicator.core.plan import Difference
+from replicator.engine.commons import Commons, Plot
 from replicator.engine.courier import Courier
-from replicator.engine.gate import Gate
-from replicator.engine.intake import Intake
 from replicator.engine.link import Link
 from replicator.engine.parcel import Parcel
+from replicator.engine.progress import Progress
 from replicator.engine.reconcile import Territory, reconcile
-from replicator.engine.supply import Supply
 from replicator.errors import ReplicatorError
 from replicator.model import ROOT, printable
-from replicator.ports import Address, Connector, Sighting
-from replicator.wire.messages import OpenTree
+from replicator.ports import Address, Sighting
 
 log = structlog.get_logger()
 
@@ -44,58 +40,6 @@ DOUBTS = 1000
 
 TOLD = 1000
 """Paths whose trouble is logged; a full disk refuses every path for the same reason."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One tree as every replica sees it: where it comes from, and where it goes."""
-
-    intake: Intake
-    open: OpenTree
-    territory: Territory
-
-
-@dataclass
-class Commons:
-    """What all replicas share."""
-
-    connector: Connector
-    plots: dict[int, Plot]
-    supply: Supply
-    pool: Executor
-    gate: Gate
-    bucket: TokenBucket
-    retry: Backoff
-    connect_timeout: float
-    op_timeout: float
-    compare: bool = True
-    """Off: a frontend that connects is taken as it is (verify without a daemon only looks)."""
-
-
-@dataclass
-class Progress:
-    """How far a frontend's comparison has got; sizes in bytes, times in seconds of the loop's clock."""
-
-    files_total: int = 0
-    files_done: int = 0
-    bytes_total: int = 0
-    bytes_done: int = 0
-    started: float = 0.0
-    ended: float | None = None
-    costs: dict[Key, int] = field(default_factory=dict)
-
-    def expect(self, key: Key, size: int) -> None:
-        """A path will have to be sent."""
-        self.costs[key] = size
-        self.files_total += 1
-        self.bytes_total += size
-
-    def arrived(self, key: Key) -> None:
-        """A path has been sent."""
-        size = self.costs.pop(key, None)
-        if size is not None:
-            self.files_done += 1
-            self.bytes_done += size
 
 
 class Replica:

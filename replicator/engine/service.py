@@ -13,10 +13,11 @@ from typing import Any
 import structlog
 
 from replicator.core.lifecycle import State
+from replicator.engine.commons import Commons, Plot
 from replicator.engine.fleet import Fleet
 from replicator.engine.intake import Intake, Tree
 from replicator.engine.reconcile import Territory
-from replicator.engine.replica import Commons, Plot, Replica
+from replicator.engine.replica import Replica
 from replicator.engine.status import describe, describe_frontend
 from replicator.engine.supply import Shelf
 from replicator.engine.verify import Report, verify

@@ -8,7 +8,8 @@ from typing import Any
 
 from replicator.core.lifecycle import State
 from replicator.engine.intake import Intake
-from replicator.engine.replica import Progress, Replica
+from replicator.engine.progress import Progress
+from replicator.engine.replica import Replica
 from replicator.model import printable
 
 

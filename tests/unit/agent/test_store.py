@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
+from replicator.agent.descriptors import sweep
 from replicator.agent.refusals import Refused
-from replicator.agent.store import Owner, Store, sweep
+from replicator.agent.store import Owner, Store
 from replicator.files.confined import Confined
 from replicator.files.walk import walk
 from replicator.wire import changes

@@ -1,0 +1,62 @@
+"""Small acts on open descriptors."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import Iterator
+
+_READ_SIZE = 1 << 20
+
+
+@contextmanager
+def keeping_time(directory: int) -> Iterator[None]:
+    """Put a directory's time back after a change in it that belongs to no frame of its own.
+
+    A file that arrived in many frames ends in a directory that was settled long ago, and may have been renamed since.
+    """
+    held = os.dup(directory)
+    try:
+        mtime_ns = os.fstat(held).st_mtime_ns
+        yield
+        os.utime(held, ns=(mtime_ns, mtime_ns))
+    finally:
+        os.close(held)
+
+
+def write_all(fd: int, data: memoryview) -> None:
+    """Write all of `data`; os.write may take less."""
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def digest_of(fd: int) -> bytes:
+    """Return the SHA-256 of a whole file."""
+    digest = hashlib.sha256()
+    offset = 0
+    while True:
+        piece = os.pread(fd, _READ_SIZE, offset)
+        if not piece:
+            return digest.digest()
+        digest.update(piece)
+        offset += len(piece)
+
+
+def sweep(at: int, name: bytes) -> None:
+    """Remove a temporary whose agent is gone; called with (descriptor of its directory, name).
+
+    A symlink cannot be locked; a temporary one exists for microseconds, so one that a listing meets is stale.
+    """
+    with suppress(OSError), keeping_time(at):
+        if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=at)
+            return
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(name, dir_fd=at)
+        finally:
+            os.close(fd)

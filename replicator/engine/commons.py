@@ -1,0 +1,40 @@
+"""What all replicas share."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from replicator.core.pace import Backoff, TokenBucket
+from replicator.engine.gate import Gate
+from replicator.engine.intake import Intake
+from replicator.engine.reconcile import Territory
+from replicator.engine.supply import Supply
+from replicator.ports import Connector
+from replicator.wire.messages import OpenTree
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One tree as every replica sees it: where it comes from, and where it goes."""
+
+    intake: Intake
+    open: OpenTree
+    territory: Territory
+
+
+@dataclass
+class Commons:
+    """What all replicas share."""
+
+    connector: Connector
+    plots: dict[int, Plot]
+    supply: Supply
+    pool: Executor
+    gate: Gate
+    bucket: TokenBucket
+    retry: Backoff
+    connect_timeout: float
+    op_timeout: float
+    compare: bool = True
+    """Off: a frontend that connects is taken as it is (verify without a daemon only looks)."""
