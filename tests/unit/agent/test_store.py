@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import tempfile
 import threading
 
 import pytest
@@ -15,6 +16,7 @@ from replicator.files.confined import Confined
 from replicator.files.walk import walk
 from replicator.wire import changes
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
+from tests.support.unprivileged import run_unprivileged
 
 TIME = 1_600_000_000_123_456_789
 
@@ -257,13 +259,20 @@ def test_a_reader_sees_only_whole_versions_and_never_a_missing_file(store, root)
     assert all(seen)
 
 
-@pytest.mark.skipif(
-    os.geteuid() == 0, reason="root is denied nothing; runs in CI's unprivileged pass too"
-)
-def test_a_directory_that_its_owner_may_not_write_is_widened_for_the_moment(store, root):
-    (root / "d").mkdir(mode=0o555)
-    put(store, b"d/f")
-    store.settle()
-
-    assert (root / "d/f").exists()
-    assert stat.S_IMODE((root / "d").stat().st_mode) == 0o555
+def test_a_directory_that_its_owner_may_not_write_is_widened_for_the_moment():
+    imports = """
+import hashlib, os, stat
+from replicator.agent.store import Owner, Store
+from replicator.files.confined import Confined
+from replicator.wire.changes import PutFile
+"""
+    code = """
+os.mkdir("d", 0o555)
+store = Store(Confined.open(b"."), Owner(), setid=False, session=b"s")
+store.put(PutFile(1, 1, b"d/f", 0o644, 5, 0, hashlib.sha256(b"hello").digest()), memoryview(b"hello"))
+print(oct(stat.S_IMODE(os.stat("d").st_mode)))
+store.settle()
+print(oct(stat.S_IMODE(os.stat("d").st_mode)), open("d/f").read())
+"""
+    with tempfile.TemporaryDirectory(prefix="widened-") as directory:
+        assert run_unprivileged(imports, code, directory).split() == ["0o755", "0o555", "hello"]
