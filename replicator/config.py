@@ -179,6 +179,7 @@ def parse(raw: dict[str, Any], *, base: Path) -> Config:
         ) from error
     config = _absolute(config, base)
     _check_trees(config.tree, config.state.directory)
+    _check_state(config.state.directory)
     _check_numbers(config)
     return config
 
@@ -250,6 +251,14 @@ def _contains(outer: str, inner: str) -> bool:
     return os.path.commonpath(
         [os.path.normpath(outer), os.path.normpath(inner)]
     ) == os.path.normpath(outer)
+
+
+def _check_state(directory: str) -> None:
+    # A Unix socket's name has 108 bytes with its final NUL (unix(7)).
+    if len(os.fsencode(directory)) > 107 - len("/control.sock"):
+        raise ConfigError(
+            "state.directory", "is too long a name for the control socket in it: at most 94 bytes"
+        )
 
 
 def _check_numbers(config: Config) -> None:

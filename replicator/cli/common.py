@@ -36,14 +36,18 @@ def config_option(function: F) -> F:
     return option(function)
 
 
-def load_config(path: str) -> Config:
-    """Read the configuration, and log as it says.
+def load_config(path: str, *, daemon: bool = False) -> Config:
+    """Read the configuration.
+
+    Args:
+        path: of the file.
+        daemon: log as it says; otherwise only what is a bug of ours, because the command itself says what happens.
 
     Raises:
         ConfigError: it cannot be used.
     """
     config = load(path)
-    logs.configure(config.log.level, config.log.format)
+    logs.configure(config.log.level if daemon else "error", config.log.format)
     return config
 
 

@@ -13,5 +13,5 @@ def serve(config: str) -> None:
     """Replicate until SIGTERM (drains, at most 10 s, and exits 0); SIGHUP reloads the configuration."""
     from replicator import app
 
-    settings = load_config(config)
-    run(app.serve(settings, lambda: load_config(config)))
+    settings = load_config(config, daemon=True)
+    run(app.serve(settings, lambda: load_config(config, daemon=True)))

@@ -63,4 +63,6 @@ async def _alone(config: Config, request: dict[str, Any]) -> list[dict[str, Any]
     async with app.alone(config, compare=False) as service:
         replicas = [service.add_frontend(address) for address in addresses]
         await asyncio.gather(*(replica.first_outcome() for replica in replicas))
-        return [report async for report in service.handle(request)]
+        reports = [report async for report in service.handle(request)]
+        await service.drain(None)
+        return reports

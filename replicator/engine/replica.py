@@ -124,6 +124,12 @@ class Replica:
         """Return what is compared on this frontend, tree by tree."""
         return list(self._opened.items())
 
+    @property
+    def complaint(self) -> str:
+        """Why it is not up to date, as a sentence that names it."""
+        reason = self.last_error or "it is not connected yet"
+        return reason if self.address.host in reason else f"{self.address.host}: {reason}"
+
     def offer(self, parcel: Parcel) -> None:
         """Take a live change: send it, or owe it."""
         if self._courier is not None:

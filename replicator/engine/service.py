@@ -113,7 +113,8 @@ class Service:
                     [stop, *eternal], timeout=1.0, return_when=asyncio.FIRST_COMPLETED
                 )
                 self._check_eternal(done - {stop})
-            await self._drain()
+            log.info("draining", frontends=len(self.fleet))
+            await self.drain(DRAIN)
         finally:
             tasks = [fleet, stop, *self._intakes.values(), *filter(None, [self._discovery])]
             for task in tasks:
@@ -130,10 +131,10 @@ class Service:
         while True:
             self.fleet.set_roster(await discovery.sightings())
 
-    async def _drain(self) -> None:
-        log.info("draining", frontends=len(self.fleet))
+    async def drain(self, within: float | None) -> None:
+        """Wait, at most so many seconds, until connected frontends have what can be sent to them."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN):
+            async with asyncio.timeout(within):
                 while not self._drained():  # noqa: ASYNC110  # dozens of owners would have to set one event
                     await asyncio.sleep(0.05)
 
@@ -190,7 +191,7 @@ class Service:
         try:
             while replica.reconciled == before or replica.state is not State.LIVE:
                 if replica.state is State.RETRYING and replica.attempts > attempts:
-                    raise ControlError(f"{address.host}: {replica.last_error}")
+                    raise ControlError(replica.complaint)
                 if replica.state is State.GONE:
                     raise ControlError(f"{address.host}: it left while it was filled")
                 yield describe_frontend(replica, halted=False)

@@ -40,8 +40,7 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
     """
     link = replica.link
     if link is None:
-        reason = replica.last_error or "it is not connected yet"
-        raise ControlError(f"{replica.address.host}: {reason}")
+        raise ControlError(replica.complaint)
     report = Report(replica.address.host, repaired=repair)
 
     for tree, territory in replica.territories():

@@ -118,7 +118,7 @@ async def nothing_stays(request):
     if "connect" in request.fixturenames:
         request.getfixturevalue("connect")  # what it starts may stay
     """No task, descriptor or process of ours may outlive a channel."""
-    tasks, files = asyncio.all_tasks(), _descriptors()
+    tasks, files = asyncio.all_tasks(), _sockets()
 
     def more():
         return asyncio.all_tasks() - tasks - {asyncio.current_task()}
@@ -126,12 +126,17 @@ async def nothing_stays(request):
     children = _children()
     yield
     await eventually(lambda: not more(), lambda: f"{more()} to end", 5)
-    await eventually(lambda: _descriptors() <= files, "descriptors to be closed", 5)
+    await eventually(lambda: _sockets() <= files, "sockets to be closed", 5)
     await eventually(lambda: _children() <= children, "children to be gone", 5)
 
 
-def _descriptors():
-    return len(os.listdir("/proc/self/fd"))
+def _sockets():
+    """Open sockets and pipes, each by a name that is never used again."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+    return {name for name in found if name.startswith(("socket:", "pipe:"))}
 
 
 def _children():

@@ -588,7 +588,6 @@ def test_bootstrap_of_a_host_that_discovery_does_not_name(make, three, with_daem
         assert [row["host"] for row in backend.status()["frontends"]] == [three[0].address]
 
 
-@pytest.mark.xfail(reason="alone, bootstrap logs its own life to standard error")
 def test_bootstrap_alone_keeps_its_log_to_itself(make, three):
     backend = make(three[:1])
     done = backend.run("bootstrap", three[0].frontend)
@@ -599,7 +598,6 @@ def test_bootstrap_alone_keeps_its_log_to_itself(make, three):
     assert one_line(failed.stderr), failed.stderr
 
 
-@pytest.mark.xfail(reason="service.bootstrap puts the host before a sentence that names it already")
 def test_bootstrap_names_the_host_once(make):
     backend = make([])
     failed = backend.run("bootstrap", "no-such-host.invalid")
@@ -723,7 +721,6 @@ def test_a_wrong_configuration(make, wrong, where):
     assert one_line(result.stderr), result.stderr
 
 
-@pytest.mark.xfail(reason="a traceback: OSError: AF_UNIX path too long")
 def test_a_state_directory_with_too_long_a_name(make):
     backend = make([])
     name = "state-" + "x" * 120
