@@ -163,6 +163,9 @@ class Source(Protocol):
     def read(self, path: bytes, stamp: Stamp, offset: int, length: int) -> bytes | None:
         """Return `length` bytes at `offset` of the version with this `stamp`; None when that version is no more."""
 
+    def read_whole(self, wanted: Sequence[tuple[bytes, Stamp]]) -> list[bytes | None]:
+        """Return the content of small files, in order: for each path of the version with its stamp, as `read`."""
+
     def walk(self, below: bytes) -> Iterator[Seen | Unlisted]:
         """Yield all that lies strictly below the directory `below`, in key order (see `model.key`)."""
 

@@ -109,37 +109,45 @@ class Supply:
                 supplies.settled.extend(of_tree)
                 continue
             records = shelf.catalog.get([due.key.path for due in of_tree])
+            small: list[tuple[Due, Record]] = []
             for due in of_tree:
-                self._supply(shelf, due, records.get(due.key.path), supplies)
+                record = records.get(due.key.path)
+                if record is not None and record.entry.kind == FILE and _is_readable(due, record):
+                    small.append((due, record))
+                else:
+                    self._supply(shelf, due, record, supplies)
+            self._supply_contents(shelf, small, supplies)
         return supplies
 
     def _supply(self, shelf: Shelf, due: Due, record: Record | None, supplies: Supplies) -> None:
+        """Supply whatever needs no content read here."""
         tree, path = due.key
         if record is None:
             if shelf.delete:
                 supplies.ready.append(Ready(due, gone(tree, path), b""))
             else:
                 supplies.settled.append(due)
-        elif record.problem and record.entry.kind == FILE:
+        elif record.entry.kind != FILE:
+            supplies.ready.append(Ready(due, change_for(tree, path, record.entry), b""))
+        elif record.problem:
             supplies.stuck.append(Stuck(due, f"on the backend: {record.problem}"))
-        elif record.entry.kind == FILE and due.owed < Owed.CONTENT:
+        elif due.owed < Owed.CONTENT:
             change = adopt(tree, path, record.entry, content=due.owed is Owed.ADOPT)
             supplies.ready.append(Ready(due, change, b""))
-        elif record.entry.size > INLINE_LIMIT:
+        else:
             supplies.large.append(Large(due, record))
-        else:
-            self._supply_small(shelf, due, record, supplies)
 
-    def _supply_small(self, shelf: Shelf, due: Due, record: Record, supplies: Supplies) -> None:
-        tree, path = due.key
-        content: bytes | None = b""
-        if record.entry.kind == FILE and record.entry.size:
-            content = shelf.source.read(path, record.stamp, 0, record.entry.size)
-        if content is None:
-            shelf.look_again(path)
-            supplies.stuck.append(Stuck(due, "on the backend: changed while it was read"))
-        else:
-            supplies.ready.append(Ready(due, change_for(tree, path, record.entry), content))
+    def _supply_contents(
+        self, shelf: Shelf, small: Sequence[tuple[Due, Record]], supplies: Supplies
+    ) -> None:
+        contents = shelf.source.read_whole([(due.key.path, record.stamp) for due, record in small])
+        for (due, record), content in zip(small, contents, strict=True):
+            if content is None:
+                shelf.look_again(due.key.path)
+                supplies.stuck.append(Stuck(due, "on the backend: changed while it was read"))
+            else:
+                change = change_for(due.key.tree, due.key.path, record.entry)
+                supplies.ready.append(Ready(due, change, content))
 
     def frame(self, large: Large, number: int, offset: int) -> bytes | None:
         """Return the frame of a large file's content at `offset`; None if that version is gone. Blocks.
@@ -189,3 +197,8 @@ class Supply:
                 self._cached += len(framed)
             while self._cached > CACHE_BYTES:
                 self._cached -= len(self._cache.popitem(last=False)[1])
+
+
+def _is_readable(due: Due, record: Record) -> bool:
+    """Return True for a file whose content is owed, and travels in a batch."""
+    return not record.problem and due.owed is Owed.CONTENT and record.entry.size <= INLINE_LIMIT

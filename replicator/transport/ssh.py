@@ -136,7 +136,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._arrived = bytearray()
         self._news = asyncio.Event()
-        self._ended = False
+        self.ended = False
         self._paused = False
         self._writable = asyncio.Event()
         self._writable.set()
@@ -185,13 +185,13 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         self._writable.set()
 
     def _end(self) -> None:
-        self._ended = True
+        self.ended = True
         self._news.set()
         self._writable.set()
 
     async def read(self) -> bytes:
         """Return all that has arrived; empty at the end."""
-        while not self._arrived and not self._ended:
+        while not self._arrived and not self.ended:
             self._news.clear()
             await self._news.wait()
         data = bytes(self._arrived)
@@ -229,15 +229,18 @@ class SSHChannel:
     async def write(self, data: bytes) -> None:
         """Write, and wait while too much is queued."""
         session = self._session
-        if session.lost or session.channel.is_closing():
-            raise ChannelLost(
-                f"the connection is gone: {session.lost or self.diagnosis() or 'closed'}"
-            )
+        if session.ended or session.channel.is_closing():
+            raise ChannelLost(f"the connection is gone: {self.diagnosis() or 'closed'}")
         try:
             session.channel.write(data)
         except (OSError, asyncssh.Error) as error:
             raise ChannelLost(f"the connection is gone: {error}") from error
         await session.writable()
+        # Between the agent's end and the channel's, nothing makes a writer wait: it would queue without end.
+        if session.ended:
+            raise ChannelLost(
+                f"the connection is gone: {self.diagnosis() or 'the agent has ended'}"
+            )
 
     def diagnosis(self) -> str:
         """Return what the agent printed on its error stream, or why the connection ended."""

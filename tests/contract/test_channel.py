@@ -383,3 +383,24 @@ async def test_a_child_of_another_python_runs_too():
     await channel.write(b"hello")
     assert await channel.read() == b"hello"
     await channel.close()
+
+
+async def test_an_agent_that_only_stops_talking_makes_no_writer_spin(connect, tmp_path):
+    """Its output ends, its process does not: a writer must wait or fail, but never hold the loop."""
+    channel = await connect(SAY + "begin(); os.close(1); os.close(2); time.sleep(30)")
+    while await channel.read():
+        pass
+    written = 0
+
+    async def write():
+        nonlocal written
+        while True:
+            await channel.write(bytes(1 << 18))
+            written += 1
+
+    writer = asyncio.create_task(write())
+    await asyncio.wait([writer], timeout=0.3)
+    assert written < 64, "memory would grow without end"
+    await channel.close()
+    with pytest.raises(ChannelLost):
+        await asyncio.wait_for(writer, 5)
