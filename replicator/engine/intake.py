@@ -216,11 +216,13 @@ class Intake:
 
     def _next_framed(self, findings: Iterator[Findings]) -> tuple[Findings, list[Parcel]] | None:
         found = next(findings, None)
-        return (
-            None
-            if found is None
-            else (found, list(frame(self.tree.number, found, delete=self.tree.delete)))
-        )
+        if found is None:
+            return None
+        if (
+            not self.surveyed.is_set()
+        ):  # nobody has been compared yet, and everybody will be: through the gate
+            return found, []
+        return found, list(frame(self.tree.number, found, delete=self.tree.delete))
 
     def _note_troubles(self, found: Findings) -> None:
         for update in found.updates:

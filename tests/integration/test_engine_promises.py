@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import threading
 import time
 
@@ -175,6 +176,19 @@ def test_a_restart_hashes_only_what_changed_meanwhile(tmp_path):
         backend.wait_until_equal()
 
         assert source_of(backend).files_hashed == 1
+
+
+def test_a_lost_catalog_costs_hashing_and_no_transfer(tmp_path):
+    with Backend(tmp_path) as backend:
+        for number in range(100):
+            (backend.source / f"{number}").write_bytes(os.urandom(5000))
+        backend.wait_until_equal()
+    shutil.rmtree(tmp_path / "state")
+    with Backend(tmp_path) as backend:
+        backend.wait_until_equal()
+
+        assert source_of(backend).files_hashed == 100
+        assert all(changes == 0 and size < 2000 for changes, size in sent(backend).values())
 
 
 def test_excluded_files_are_neither_sent_nor_deleted(tmp_path):
