@@ -70,7 +70,7 @@ async def no_socket_stays(keys, server, signed):
     """A transport that was aborted closes its socket a turn of the loop later; it must do so."""
     before = _sockets()
     yield
-    await eventually(lambda: _sockets() <= before, "sockets to be closed", 5)
+    await eventually(lambda: _sockets() <= before, lambda: f"{_sockets() - before} to be closed", 5)
 
 
 @pytest.fixture
