@@ -253,7 +253,9 @@ class Sshd:
         return "\n".join([*lines, self._extra, ""])
 
     def _command(self, config):
-        server = [find_sshd(), "-D", "-e", "-f", str(config)]
+        # Even a test run that is killed leaves no server behind.
+        leash = [_find("setpriv"), "--pdeathsig", "KILL"] if _find("setpriv") else []
+        server = [*leash, find_sshd(), "-D", "-e", "-f", str(config)]
         if not self._mounts:
             return server
         steps = []

@@ -1,0 +1,420 @@
+"""In-memory twins of the ports, and an agent on a thread of this process."""
+
+import asyncio
+import hashlib
+import os
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from replicator.agent.server import Server
+from replicator.delta.ops import Copy, Literal
+from replicator.errors import ChannelLost, ConnectFailed, ProtocolError, SourceError
+from replicator.model import (
+    DIRECTORY,
+    FILE,
+    SYMLINK,
+    Entry,
+    Hint,
+    Hinted,
+    Stamp,
+    Unlisted,
+    is_below,
+    key,
+    rebase,
+)
+from replicator.ports import Record, Seen, Snapshot, Verdict
+from replicator.wire import frames, messages
+
+
+def digest(content):
+    return hashlib.sha256(content).digest()
+
+
+@dataclass(frozen=True)
+class Node:
+    """What is at a path of a FakeSource."""
+
+    kind: str
+    mode: int = 0o644
+    content: bytes = b""
+    link: bytes = b""
+    time: int = 0
+    changed: int = 0
+    inode: int = 0
+
+    @property
+    def entry(self):
+        return Entry(self.kind, self.mode, len(self.content), self.time, self.link)
+
+    @property
+    def stamp(self):
+        return Stamp(len(self.content), self.time, self.changed, self.inode)
+
+
+class FakeSource:
+    """A tree in a dict. A "signature" is the content itself; every change ticks a clock.
+
+    Attributes:
+        hashed: paths of all snapshots that were taken.
+        reads: (path, offset) of all reads.
+        unlisted: directories that cannot be listed, with the reason.
+        unreadable: files that cannot be read, with the reason.
+        denied: paths of which the kernel tells nothing, with the errno.
+        verdicts: what a snapshot of a path ends with instead of READ, unless forced.
+        doubt: why the root is in doubt.
+    """
+
+    def __init__(self):
+        self.nodes = {}
+        self.clock = 1_600_000_000_000_000_000
+        self.firm = True
+        self.identity = (1, 2)
+        self.doubt = ""
+        self.hashed = []
+        self.reads = []
+        self.unlisted = {}
+        self.unreadable = {}
+        self.denied = {}
+        self.verdicts = {}
+        self.is_excluded = lambda _path, _kind: False
+        self.after_read = lambda _path: None
+
+    def tick(self):
+        self.clock += 1
+        return self.clock
+
+    def write(self, path, content, mode=0o644):
+        now = self.tick()
+        self.nodes[path] = Node(FILE, mode, content, b"", now, now, now)
+
+    def rewrite(self, path, content):
+        """Change the content in place: all names of the inode have it."""
+        now = self.tick()
+        inode = self.nodes[path].inode
+        for name, node in list(self.nodes.items()):
+            if node.inode == inode:
+                self.nodes[name] = replace(node, content=content, time=now, changed=now)
+
+    def hard_link(self, path, name):
+        now = self.tick()
+        self.nodes[path] = self.nodes[name] = replace(self.nodes[path], changed=now)
+
+    def touch(self, path):
+        """Change ctime alone, as an open, chmod to the same mode, or new hard link does."""
+        self.nodes[path] = replace(self.nodes[path], changed=self.tick())
+
+    def chmod(self, path, mode):
+        self.nodes[path] = replace(self.nodes[path], mode=mode, changed=self.tick())
+
+    def mkdir(self, path, mode=0o755):
+        now = self.tick()
+        self.nodes[path] = Node(DIRECTORY, mode, time=now, changed=now, inode=now)
+
+    def symlink(self, path, link):
+        now = self.tick()
+        self.nodes[path] = Node(SYMLINK, 0, link=link, time=now, changed=now, inode=now)
+
+    def remove(self, path):
+        for name in [n for n in self.nodes if n == path or is_below(n, path)]:
+            del self.nodes[name]
+
+    def check_root(self):
+        if self.doubt:
+            raise SourceError(self.doubt)
+        return self.identity
+
+    def reopen(self):
+        self.check_root()
+
+    def close(self):
+        pass
+
+    stop = close
+
+    def excluded(self, path, kind):
+        return self.is_excluded(path, kind)
+
+    def look(self, path):
+        if path in self.denied:
+            raise OSError(self.denied[path], os.strerror(self.denied[path]))
+        node = self.nodes.get(path)
+        if node is None or self.is_excluded(path, node.kind):
+            return None
+        links = sum(other.inode == node.inode for other in self.nodes.values())
+        return Seen(path, node.entry, node.stamp, links)
+
+    def snapshot(self, path, base, *, force=False):
+        self.hashed.append(path)
+        node = self.nodes.get(path)
+        if node is None or node.kind != FILE:
+            return Snapshot(verdict=Verdict.GONE)
+        if path in self.unreadable:
+            return Snapshot(verdict=Verdict.FAILED, problem=self.unreadable[path])
+        if path in self.verdicts and not force:
+            return Snapshot(verdict=self.verdicts[path])
+        ops, content = [Literal(node.content)], node.content
+        is_delta = bool(base) and content.startswith(base)
+        if is_delta:
+            ops = [Copy(0, len(base)), Literal(content[len(base) :])]
+        return Snapshot(
+            verdict=Verdict.READ,
+            entry=node.entry._replace(digest=digest(content)),
+            stamp=node.stamp,
+            firm=self.firm,
+            signature=content if len(content) > 8 else None,
+            ops=ops,
+            is_delta=is_delta,
+        )
+
+    def read(self, path, stamp, offset, length):
+        self.reads.append((path, offset))
+        node = self.nodes.get(path)
+        same = node is not None and node.stamp == stamp
+        content = node.content[offset : offset + length] if same else None
+        self.after_read(path)
+        return content
+
+    def read_whole(self, wanted):
+        return [self.read(path, stamp, 0, stamp.size) for path, stamp in wanted]
+
+    def walk(self, below):
+        hidden = [below] if below in self.unlisted else []
+        if hidden:
+            yield Unlisted(below, self.unlisted[below])
+        for path in sorted(self.nodes, key=key):
+            if not is_below(path, below) or any(is_below(path, h) for h in hidden):
+                continue
+            seen = self.look(path)
+            if seen is None:
+                hidden.append(path)
+                continue
+            yield seen
+            if path in self.unlisted:
+                hidden.append(path)
+                yield Unlisted(path, self.unlisted[path])
+
+
+class FakeCatalog:
+    """Records in a dict."""
+
+    def __init__(self):
+        self.records = {}
+        self.signatures = {}
+        self.identity = None
+        self.applied = 0
+
+    def get(self, paths):
+        return {path: self.records[path] for path in paths if path in self.records}
+
+    def scan(self, after, until, limit):
+        low = key(after) if after is not None else b""
+        found = sorted(
+            (k, path) for path in self.records for k in [key(path)] if after is None or k > low
+        )
+        if until is not None:
+            found = [(k, path) for k, path in found if k <= key(until)]
+        return [self.records[path] for _, path in found[:limit]]
+
+    def below(self, directory):
+        return sorted((p for p in self.records if is_below(p, directory)), key=key)
+
+    def sharing(self, inode):
+        return sorted((p for p, r in self.records.items() if r.stamp.inode == inode), key=key)
+
+    def apply(self, records, gone, signatures):
+        self.applied += 1
+        for path in gone:
+            self.records.pop(path, None)
+            self.signatures.pop(path, None)
+        for record in records:
+            self.records[record.path] = record
+        for path, signature in signatures.items():
+            self.signatures[path] = signature
+
+    def move(self, source, target):
+        for path in [target, *self.below(target)]:
+            self.records.pop(path, None)
+            self.signatures.pop(path, None)
+        for path in [p for p in self.records if p == source or is_below(p, source)]:
+            to = rebase(path, source, target)
+            self.records[to] = self.records.pop(path)._replace(path=to)
+            if path in self.signatures:
+                self.signatures[to] = self.signatures.pop(path)
+
+    def signature(self, path):
+        return self.signatures.get(path)
+
+    def counts(self):
+        return len(self.records), sum(r.entry.size for r in self.records.values())
+
+    def root_identity(self):
+        return self.identity
+
+    def set_root_identity(self, identity):
+        self.identity = identity
+
+    def put(self, path, entry, stamp=None, problem=""):
+        """Record something directly."""
+        stamp = stamp or Stamp(entry.size, entry.mtime_ns, entry.mtime_ns, 1)
+        self.records[path] = Record(path, entry, stamp, problem=problem)
+
+
+class FakeWatcher:
+    """Hints come from `tell`; an exception among them is raised."""
+
+    def __init__(self):
+        self.hinted = asyncio.Queue()
+        self.closed = False
+        self.sentences = []
+
+    async def start(self):
+        pass
+
+    async def hints(self):
+        hint = await self.hinted.get()
+        if isinstance(hint, Exception):
+            raise hint
+        return [hint]
+
+    def tell(self, path, kind=Hinted.CHANGED, target=b""):
+        self.hinted.put_nowait(Hint(kind, path, target))
+
+    def problems(self):
+        return self.sentences
+
+    def close(self):
+        self.closed = True
+
+
+class FakeChannel:
+    """A channel whose far side is the test: `heard` is what was written, `say` is what will be read."""
+
+    def __init__(self):
+        self.heard = []
+        self.payloads = []
+        self.closed = False
+        self.open = asyncio.Event()  # while it is not set, writing waits
+        self.open.set()
+        self._incoming = asyncio.Queue()
+        self._decoder = frames.Decoder()
+
+    async def read(self):
+        return await self._incoming.get()
+
+    async def write(self, data):
+        if self.closed:
+            raise ChannelLost("the channel is closed")
+        self._decoder.receive(data)
+        for frame in self._decoder.frames():
+            self.heard.append(messages.decode(frame.header))
+            self.payloads.append(frame.payload)
+        await self.open.wait()
+
+    def say(self, *said):
+        for message in said:
+            self._incoming.put_nowait(frames.encode(message.header()))
+
+    def say_raw(self, data):
+        self._incoming.put_nowait(data)
+
+    def hang_up(self):
+        self._incoming.put_nowait(b"")
+
+    def of(self, kind):
+        return [message for message in self.heard if isinstance(message, kind)]
+
+    def diagnosis(self):
+        return "last words"
+
+    async def close(self):
+        self.closed = True
+
+
+class AgentChannel:
+    """The real agent's loop on a thread, at the other end of a socket pair."""
+
+    def __init__(self, jail, session=b"in-process"):
+        self._ours, self._theirs = socket.socketpair()
+        self.failure = None
+        self.written = 0
+        self._server = Server(
+            self._theirs.fileno(), self._theirs.fileno(), session=session, jail=os.fsencode(jail)
+        )
+        self._thread = threading.Thread(target=self._serve)
+        self._reader = self._writer = None
+
+    def _serve(self):
+        try:
+            self._server.run()
+        except ProtocolError as error:
+            self.failure = error
+        finally:
+            for store in self._server._stores.values():
+                store.tree.close()
+            self._theirs.close()
+
+    async def start(self):
+        self._reader, self._writer = await asyncio.open_connection(sock=self._ours)
+        self._thread.start()
+        return self
+
+    async def read(self):
+        try:
+            return await self._reader.read(1 << 18)
+        except ConnectionError:
+            return b""
+
+    async def write(self, data):
+        self.written += len(data)
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except ConnectionError as error:
+            raise ChannelLost("the agent has ended") from error
+
+    def kill(self):
+        """End both directions at once, as the death of the agent does."""
+        with suppress(OSError):
+            self._theirs.shutdown(socket.SHUT_RDWR)
+
+    def diagnosis(self):
+        return str(self.failure or "")
+
+    async def close(self):
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+        await asyncio.to_thread(self._thread.join)
+
+
+class FakeConnector:
+    """Agents on threads: each host has a directory of its own as its world.
+
+    Attributes:
+        refused: hosts that refuse.
+        made: the channels, by host, in order.
+        make: called with the host for a channel, instead of an agent.
+    """
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.refused = set()
+        self.made = {}
+        self.make = None
+
+    def root(self, host):
+        return self.directory / host
+
+    async def connect(self, address):
+        host = address.host
+        if host in self.refused:
+            raise ConnectFailed(f"{host}: refused by the test")
+        if self.make is not None:
+            channel = self.make(host)
+        else:
+            self.root(host).mkdir(exist_ok=True)
+            channel = await AgentChannel(self.root(host)).start()
+        self.made.setdefault(host, []).append(channel)
+        return channel

@@ -1,0 +1,81 @@
+"""The control socket: private, one question, any number of answers."""
+
+import asyncio
+import socket
+import stat
+
+import pytest
+
+from replicator.control import client, server, socket_path
+from replicator.errors import ControlError
+
+
+@pytest.fixture
+async def daemon(tmp_path):
+    path = socket_path(str(tmp_path))
+    ended = []
+
+    async def handle(request):
+        try:
+            yield {"got": request}
+            if request.get("command") == "fail":
+                raise ControlError("no such frontend")
+            while request.get("command") == "forever":
+                yield {"more": True}
+                await asyncio.sleep(0)
+        finally:
+            ended.append(request)
+
+    async with server.serve(path, handle):
+        yield path, ended
+    assert not path.exists()
+
+
+async def ask(path, request):
+    return await asyncio.to_thread(lambda: list(client.ask(path, request)))
+
+
+async def test_only_its_user_can_open_it(daemon):
+    assert stat.S_IMODE(daemon[0].stat().st_mode) == 0o600
+
+
+async def test_a_question_is_answered(daemon):
+    assert await ask(daemon[0], {"command": "status"}) == [{"got": {"command": "status"}}]
+
+
+async def test_an_error_of_the_daemons_is_raised_here(daemon):
+    with pytest.raises(ControlError, match="no such frontend"):
+        await ask(daemon[0], {"command": "fail"})
+
+
+@pytest.mark.parametrize("garbage", [b"\n", b"[]\n", b"not json\n", b"\xff\xfe\n"])
+async def test_garbage_is_answered_with_an_error(daemon, garbage):
+    reader, writer = await asyncio.open_unix_connection(daemon[0])
+    writer.write(garbage)
+
+    assert b"expected one JSON object" in await reader.readline()
+
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_who_hangs_up_ends_what_he_asked_for(daemon):
+    path, ended = daemon
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b'{"command": "forever"}\n')
+    await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while not ended:
+            await asyncio.sleep(0)
+
+
+def test_no_daemon_is_told_from_a_silent_one(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        list(client.ask(tmp_path / "control.sock", {}))
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "control.sock"))
+        silent.listen()
+        with pytest.raises(ControlError, match="not answered"):
+            list(client.ask(tmp_path / "control.sock", {}, patience=0.1))
