@@ -26,7 +26,7 @@ def open_tree(request: OpenTree, *, session: bytes, jail: Optional[bytes]) -> St
         OSError: it cannot be opened or made.
         LookupError: the owner is unknown here.
     """
-    if not request.root.startswith(b"/") or b"\\0" in request.root:
+    if not request.root.startswith(b"/") or b"\0" in request.root:
         raise PathRefused("the target is no absolute path")
     root = os.path.normpath(request.root).lstrip(b"/")
     check_path(root)

@@ -1,56 +1,187 @@
-"""Framing: every change in its place, within the limits of a frame."""
+"""Parcels: what is in a frame, within the limits of frames, and what may be shared with whom."""
 
-import hashlib
-import os
-
-from hypothesis import given
-from hypothesis import strategies as st
-
-from replicator.delta import ops as delta_ops
-from replicator.delta.ops import Copy, Literal
+from replicator.core.dirty import Key
+from replicator.delta.ops import Copy, Literal, decode
 from replicator.engine import parcel
-from replicator.model import FILE, Entry
+from replicator.engine.examine import Findings, Update
+from replicator.engine.framing import frame, frame_move
+from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Stamp
+from replicator.ports import Record
 from replicator.wire import frames, messages
+from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
+from tests.support.fakes import digest
+
+STAMP = Stamp(0, 0, 0, 0)
 
 
-def opened(encoded):
+def file(content=b"content", mode=0o644, time=7):
+    return Entry(FILE, mode, len(content), time, b"", digest(content))
+
+
+def decoded(encoded):
     decoder = frames.Decoder()
-    for frame in encoded:
-        decoder.receive(frame)
-    return [(messages.decode(frame.header), frame.payload) for frame in decoder.frames()]
+    for one in encoded:
+        decoder.receive(one)
+    return [(messages.decode(f.header), f.payload) for f in decoder.frames()]
 
 
-def put(size):
-    entry = Entry(FILE, 0o644, size, 0, b"", hashlib.sha256(b"").digest())
-    return parcel.change_for(1, b"f", entry)
+def put(path, content):
+    return parcel.put_file(parcel.next_number(), 1, path, file(content)), content
 
 
-@given(st.lists(st.integers(0, parcel.INLINE_LIMIT), max_size=20))
-def test_batches_keep_order_and_contents(sizes):
-    items = [(put(size), os.urandom(size)) for size in sizes]
-    parcels = list(parcel.batches(items))
-    changes, contents = [], b""
-    for one in parcels:
-        ((message, payload),) = opened(one.frames)
-        changes += message.changes
-        contents += payload
-        assert [part.number for part in one.parts] == [change.number for change in message.changes]
-
-    assert changes == [change for change, _ in items]
-    assert contents == b"".join(content for _, content in items)
+def test_numbers_are_unique():
+    assert len({parcel.next_number() for _ in range(100)}) == 100
 
 
-@given(st.lists(st.integers(1, 2 * parcel.CHUNK), max_size=4), st.booleans())
-def test_a_file_in_frames_replays_to_the_same_instructions(sizes, delta):
-    ops = [op for size in sizes for op in (Literal(os.urandom(size)), Copy(size, size))]
-    one = parcel.file_parcel(put(5), ops, delta=delta)
-    first, *data, last = opened(one.frames)
-    decoded = [op for message, payload in data for op in delta_ops.decode(message.pairs, payload)]
-
-    assert first[0].delta == one.builds_on == delta
-    assert (last[0].end, last[0].pairs) == (True, [])
-    assert delta_ops.merge(decoded) == delta_ops.merge(ops)
+def test_an_entry_becomes_the_change_of_its_kind():
+    assert isinstance(parcel.change_for(1, b"f", file()), PutFile)
+    assert isinstance(parcel.change_for(1, b"d", Entry(DIRECTORY, 0o755, 0, 7)), MakeDirectory)
+    link = parcel.change_for(1, b"l", Entry(SYMLINK, 0, 0, 7, b"to"))
+    assert isinstance(link, MakeSymlink)
+    assert link.link == b"to"
 
 
-def test_numbers_are_never_used_twice():
-    assert len({parcel.next_number() for _ in range(1000)}) == 1000
+def test_adoption_compares_digests_only_where_the_content_is_in_question():
+    assert parcel.adopt(1, b"f", file(), content=True).digest == file().digest
+    known = parcel.adopt(1, b"f", file(), content=False)
+    assert (known.digest, known.old_mtime_ns) == (b"", 7)
+
+
+def test_a_batch_carries_the_contents_in_the_order_of_its_changes():
+    (batch,) = parcel.batches([put(b"a", b"one"), put(b"b", b"three")])
+    ((message, payload),) = decoded(batch.frames)
+
+    assert [c.path for c in message.changes] == [b"a", b"b"]
+    assert payload == b"onethree"
+    assert [p.key for p in batch.parts] == [Key(1, b"a"), Key(1, b"b")]
+    assert batch.size == len(batch.frames[0])
+    assert not batch.builds_on
+
+
+def test_a_batch_is_closed_before_it_is_too_large():
+    content = bytes(parcel.INLINE_LIMIT)
+    batches = list(parcel.batches(put(b"%d" % n, content) for n in range(5)))
+    assert [len(b.parts) for b in batches] == [2, 2, 1]
+
+    many = list(parcel.batches(put(b"%d" % n, b"") for n in range(parcel.BATCH_CHANGES + 1)))
+    assert [len(b.parts) for b in many] == [parcel.BATCH_CHANGES, 1]
+
+
+def test_a_large_file_is_cut_into_frames_that_the_wire_takes():
+    content = bytes(range(256)) * (5 * parcel.CHUNK // 512)
+    change, _ = put(b"big", content)
+    made = parcel.file_parcel(change, [Literal(content)], delta=False)
+    begin, *data = decoded(made.frames)
+
+    assert begin[0].put == change
+    assert b"".join(payload for _, payload in data) == content
+    assert all(len(payload) <= parcel.CHUNK for _, payload in data)
+    assert [message.end for message, _ in data] == [False] * (len(data) - 1) + [True]
+    assert made.saved == 0
+
+
+def test_a_delta_builds_on_the_version_before_and_says_what_it_saves():
+    content = bytes(1 << 20)
+    change, _ = put(b"big", content)
+    made = parcel.file_parcel(change, [Copy(0, 1 << 20)], delta=True)
+
+    assert made.builds_on
+    assert made.saved > 1_000_000
+
+
+def test_many_instructions_are_cut_into_frames_that_the_wire_takes():
+    ops = [op for n in range(5000) for op in (Copy(n, 1), Literal(b"x"))]
+    change, _ = put(b"big", b"")
+    made = parcel.file_parcel(change, ops, delta=True)
+    back = [op for m, payload in decoded(made.frames)[1:] for op in decode(m.pairs, payload)]
+
+    assert back == ops
+
+
+def test_a_cancel_is_a_frame_that_says_so():
+    ((message, _),) = decoded([parcel.data_frame(5, [], cancel=True)])
+    assert (message.number, message.cancel, message.end) == (5, True, False)
+
+
+def test_a_move_and_a_delete_are_told_apart_by_their_parts():
+    move = parcel.single(parcel.moved(1, b"a", b"b"))
+    assert move.parts[0].target == b"b"
+    assert move.builds_on
+    assert parcel.part_of(parcel.gone(1, b"a")).is_delete
+
+
+# engine.framing
+
+
+def update(path, entry, before=None, **more):
+    earlier = Record(path, before, STAMP) if before is not None else None
+    return Update(Record(path, entry, STAMP), earlier, **more)
+
+
+def changes_of(parcels):
+    return [
+        change
+        for p in parcels
+        for message, _ in decoded(p.frames)
+        if isinstance(message, messages.Batch)
+        for change in message.changes
+    ]
+
+
+def test_findings_are_told_in_a_safe_order():
+    found = Findings(
+        updates=[
+            update(b"d", file(b"was a directory"), ops=[Literal(b"was a directory")]),
+            update(b"e/f", file(b"in e"), ops=[Literal(b"in e")]),
+            update(b"e", Entry(DIRECTORY, 0o755, 0, 7)),
+        ],
+        gone=[b"d/below", b"z"],
+    )
+    told = [(type(c), c.path) for c in changes_of(frame(1, found, delete=True))]
+
+    assert told == [
+        (Delete, b"d/below"),
+        (PutFile, b"d"),
+        (MakeDirectory, b"e"),
+        (PutFile, b"e/f"),
+        (Delete, b"z"),
+    ]
+
+
+def test_what_is_gone_is_not_told_where_deletes_are_off():
+    assert list(frame(1, Findings(gone=[b"z"]), delete=False)) == []
+
+
+def test_a_changed_mode_is_told_as_attributes_that_build_on_the_old_time():
+    found = Findings(updates=[update(b"f", file(mode=0o600, time=9), before=file(time=7))])
+    (told,) = frame(1, found, delete=True)
+    (change,) = changes_of([told])
+
+    assert isinstance(change, SetAttributes)
+    assert (change.mode, change.mtime_ns, change.old_mtime_ns) == (0o600, 9, 7)
+    assert told.builds_on
+
+
+def test_what_cannot_be_carried_is_a_parcel_without_frames():
+    unread = Update(Record(b"f", file()._replace(digest=b""), STAMP, problem="denied"), None)
+    huge = update(b"g", file(), ops=None)
+    for told in frame(1, Findings(updates=[unread, huge]), delete=True):
+        assert told.frames == ()
+        assert told.parts[0].number == 0
+
+
+def test_a_large_whole_file_is_told_by_itself_and_builds_on_nothing():
+    content = bytes(parcel.INLINE_LIMIT + 1)
+    (told,) = frame(
+        1, Findings(updates=[update(b"f", file(content), ops=[Literal(content)])]), delete=True
+    )
+
+    assert isinstance(decoded(told.frames)[0][0], messages.BeginFile)
+    assert not told.builds_on
+
+
+def test_what_stands_in_the_way_of_a_move_goes_first():
+    first, second = frame_move(1, b"a", b"b", [b"b/f", b"b"])
+
+    assert [type(c) for c in changes_of([first])] == [Delete, Delete]
+    assert [type(c) for c in changes_of([second])] == [Move]
