@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import select
+import time
 from functools import partial
 from typing import Any, Callable, Optional
 
@@ -26,6 +27,9 @@ from replicator.wire.messages import Acks, Batch, BeginFile, Data, Hello, ListTr
 
 _READ_SIZE = 1 << 18
 """Bytes: sshd's pipe gives 64 KiB at a time; more only helps where it is larger."""
+
+SIGN_OF_LIFE = 5.0
+"""Seconds of silence after which an agent that hashes a large file says that it is alive."""
 
 MAX_TRANSFERS = 16
 """Files begun and not ended at a time: the backend sends one or two; a peer that begins more is refused."""
@@ -52,6 +56,7 @@ class Server:
         self._stores: dict[int, Store] = {}
         self._transfers: dict[int, Optional[Transfer]] = {}
         self._job: Optional[ListingJob] = None
+        self._said_at = time.monotonic()
         self._done: list[int] = []
         self._refused: list[tuple[int, str, str]] = []
         self._handlers: dict[type, Callable[[Any, bytes], None]] = {
@@ -216,6 +221,8 @@ class Server:
                 if listing.end:
                     self._job = None
                 self._send(listing)
+            elif time.monotonic() - self._said_at > SIGN_OF_LIFE:
+                self._send(Acks((), (), self._decoder.taken))
 
     def _store(self, tree: int) -> Store:
         try:
@@ -229,4 +236,5 @@ class Server:
                 transfer.abort()
 
     def _send(self, message: messages.Message) -> None:
+        self._said_at = time.monotonic()
         write_all(self._sink, memoryview(frames.encode(message.header())))

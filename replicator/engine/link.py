@@ -63,6 +63,7 @@ class Link:
         self._listing = asyncio.Lock()
         self._job = 0
         self._lines: asyncio.Queue[Listing] = asyncio.Queue(QUEUE)
+        self._listings_due = 0
         self._heard_at = self._now()
 
     @property
@@ -144,10 +145,12 @@ class Link:
             job = self._job
             while not self._lines.empty():
                 self._lines.get_nowait()
+            self._listings_due = LISTING_CREDIT
             await self._say(ListTree(job, tree, below, digest, LISTING_CREDIT))
             try:
                 yield self._listed(job)
             finally:
+                self._listings_due = 0
                 await self._say(More(job, 0))
 
     async def _listed(self, job: int) -> AsyncIterator[Listing]:
@@ -158,6 +161,7 @@ class Link:
             yield listing
             if listing.end:
                 return
+            self._listings_due += 1
             await self._say(More(job, 1))
 
     async def watch_silence(self, limit: float) -> None:
@@ -168,10 +172,11 @@ class Link:
         """
         while True:
             await asyncio.sleep(limit / 4)
-            if self._flights and self._now() - self._heard_at > limit:
-                raise ChannelLost(
-                    f"no answer for {limit:g} seconds with {len(self._flights)} changes under way"
-                )
+            if self._now() - self._heard_at <= limit:
+                continue
+            if self._flights or self._listings_due > 0:
+                what = f"{len(self._flights)} changes" if self._flights else "a listing"
+                raise ChannelLost(f"no answer for {limit:g} seconds with {what} under way")
 
     async def _handle(self, message: messages.Message) -> None:
         if isinstance(message, Acks):
@@ -180,6 +185,8 @@ class Link:
             if self._lines.full():
                 raise ProtocolError("the agent lists more than it was asked for")
             self._lines.put_nowait(message)
+            if message.job == self._job:
+                self._listings_due = 0 if message.end else self._listings_due - 1
         elif isinstance(message, Opened):
             waiting = self._opened.pop(message.tree, None)
             if waiting is not None and not waiting.done():
