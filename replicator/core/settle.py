@@ -166,8 +166,11 @@ class Settle:
         self._touch(self._walks, path, now, now)
 
     def _moved(self, source: bytes, target: bytes, now: float) -> None:
+        walk_is_owed = any(self._walks.is_pending(above) for above in _above(source))
         for agenda in (self._looks, self._walks):
             _rename(agenda, source, target)
+        if walk_is_owed:  # the walk of the directory that it left will not meet it any more
+            self._walk(target, now)
         self._moves.append(Work(WorkKind.MOVE, source, target))
         self._moved_at = min(self._moved_at, now)
         self._touch(self._looks, target, now, now)

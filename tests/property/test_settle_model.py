@@ -1,6 +1,6 @@
 """Nothing is lost in core.settle: whatever was hinted last about a path is looked at after that."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from replicator.core.settle import Settle, WorkKind
@@ -33,7 +33,8 @@ class Model:
     def hint(self, hint: Hint) -> None:
         if hint.kind is Hinted.MOVED:
             self.owed = self._renamed(self.owed, hint) | {hint.target}
-            self.walks = self._renamed(self.walks, hint)
+            leaves = {hint.target for walk in self.walks if is_below(hint.path, walk)}
+            self.walks = self._renamed(self.walks, hint) | leaves
         elif hint.kind is Hinted.SUBTREE:
             self.walks.add(hint.path)
         else:
@@ -57,6 +58,7 @@ class Model:
 
 @settings(max_examples=300, deadline=None)
 @given(steps)
+@example([Hint(Hinted.SUBTREE, b"a"), Hint(Hinted.MOVED, b"a/x", b"b")])
 def test_nothing_is_lost(script):
     settle = Settle(cooldown=0.5, max_wait=4.0)
     model = Model()
