@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from replicator import app
+from replicator import app, census
 from replicator.config import Config, TreeSettings
 from replicator.core.filters import Filter
+from replicator.discovery.aws.client import Aws
 from replicator.engine.link import Link
 from replicator.errors import ReplicatorError, SourceError, TransportError
 from replicator.model import DIRECTORY, ROOT, Unlisted, printable
-from replicator.ports import Address
+from replicator.ports import Sighting
 from replicator.source.tree import SourceTree
 from replicator.transport.ssh import SSHConnector
 from replicator.wire.messages import OpenTree
@@ -47,22 +48,42 @@ async def examine(config: Config) -> list[Finding]:
         findings += found
         directories += count
     findings += _examine_watches(directories)
-    connector = SSHConnector(config.ssh)
+    aws = Aws(region=config.discovery.region, endpoint_url=config.discovery.endpoint_url)
+    connector = SSHConnector(config.ssh, app.host_key_policy(config, aws))
     places = asyncio.Semaphore(PARALLEL)
 
-    async def one(address: Address) -> Finding:
+    async def one(sighting: Sighting) -> Finding:
         async with places:
-            return await _examine_frontend(connector, address, config)
+            return await _examine_frontend(connector, sighting, config)
 
-    addresses = app.frontends_of(config)
-    if not addresses:
+    answers = await census.ask_all(config)
+    findings += [finding for answer in answers for finding in _examine_answer(answer)]
+    sightings = census.frontends_in(answers)
+    if not sightings:
         findings.append(
             Finding(
-                "warn", "discovery", "no frontends are named", "nothing will be sent to anybody"
+                "warn", "discovery", "there are no frontends", "nothing will be sent to anybody"
             )
         )
-    findings += await asyncio.gather(*map(one, addresses))
+    findings += await asyncio.gather(*map(one, sightings))
     return findings
+
+
+def _examine_answer(answer: census.Answer) -> Iterator[Finding]:
+    subject = f"discovery {answer.name}"
+    grant = (
+        "grant it to this backend's role: docs/iam-policy.json has one statement for each feature"
+    )
+    if answer.look is None:
+        fix = grant if "IAM permission" in answer.error else ""
+        yield Finding("fail", subject, answer.error, "no frontend is found this way", fix)
+        return
+    for note in answer.look.notes:
+        fix = grant if "IAM permission" in note else ""
+        level = "warn" if answer.look.complete else "fail"
+        yield Finding(level, subject, note, "a part of the answer is missing", fix)
+    if answer.look.complete and answer.name != "static":
+        yield Finding("ok", subject, f"{len(answer.look.sightings)} seen")
 
 
 def _examine_identity(config: Config) -> Iterator[Finding]:
@@ -165,10 +186,10 @@ def _examine_watches(directories: int) -> Iterator[Finding]:
             yield Finding("ok", f"fs.inotify.{name}", str(limit))
 
 
-async def _examine_frontend(connector: SSHConnector, address: Address, config: Config) -> Finding:
-    subject = f"frontend {address}"
+async def _examine_frontend(connector: SSHConnector, sighting: Sighting, config: Config) -> Finding:
+    subject = f"frontend {sighting.address}"
     try:
-        channel = await connector.connect(address)
+        channel = await connector.connect(sighting.address, sighting.identity)
     except TransportError as error:
         return Finding(
             "fail",

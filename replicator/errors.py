@@ -9,6 +9,10 @@
 
     * ConnectFailed, HostKeyRefused, LoginRefused, AgentMissing, AgentTooOld, AgentFailed, ChannelLost
 
+  * DiscoveryError: who the frontends are cannot be found out at this moment.
+
+    * ActionDenied: because an IAM permission is missing; names it.
+
   * ProtocolError: the peer said something that the wire format does not allow.
   * DeltaError: a signature or a delta does not hold together.
   * PathRefused: a path that is not a plain relative path below a tree's root.
@@ -88,6 +92,24 @@ class AgentFailed(TransportError):
 
 class ChannelLost(TransportError):
     """Raised when a connection that worked has ended or gone silent."""
+
+
+class DiscoveryError(ReplicatorError):
+    """Raised when a provider cannot say who the frontends are; what it said last stays true."""
+
+    permanent = False
+
+
+class ActionDenied(DiscoveryError):
+    """Raised when the cloud refuses a call for want of a permission.
+
+    Attributes:
+        action: the IAM action that is missing, such as `ec2:DescribeInstances`.
+    """
+
+    def __init__(self, action: str, detail: str) -> None:
+        super().__init__(f"the IAM permission {action} is missing: {detail}")
+        self.action = action
 
 
 class ProtocolError(ReplicatorError):

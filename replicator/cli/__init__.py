@@ -14,6 +14,7 @@ from replicator.cli.agent import agent
 from replicator.cli.bootstrap import bootstrap
 from replicator.cli.check import check
 from replicator.cli.demo import demo
+from replicator.cli.discover import discover
 from replicator.cli.serve import serve
 from replicator.cli.status import status
 from replicator.cli.verify import verify
@@ -29,7 +30,7 @@ def commands() -> None:
     """
 
 
-for _command in (serve, bootstrap, status, check, verify, demo, agent):
+for _command in (serve, bootstrap, status, discover, check, verify, demo, agent):
     commands.add_command(_command)
 
 

@@ -53,7 +53,7 @@ class _State(enum.Enum):
 
 
 class _Debt:
-    __slots__ = ("attempts", "generation", "owed", "reason", "since", "state", "urgent")
+    __slots__ = ("attempts", "generation", "owed", "reason", "since", "state", "urgent", "withheld")
 
     def __init__(self, since: float) -> None:
         self.since = since
@@ -63,6 +63,7 @@ class _Debt:
         self.state = _State.CLEAN
         self.attempts = 0
         self.reason = ""
+        self.withheld = False
 
     def is_open_bulk(self) -> bool:
         return not self.urgent and self.state in (_State.WAITING, _State.SENT)
@@ -222,6 +223,20 @@ class DirtySet:
         """Return since when the longest dirty path is dirty; None if all is clean."""
         return next(iter(self._debts.values())).since if self._debts else None
 
+    def withhold(self, key: Key) -> None:
+        """The path cannot be read on the backend: no frontend has it, and none lags for it. Until it is marked again."""
+        debt = self._debts.get(key)
+        if debt is not None:
+            debt.withheld = True
+
+    def lagging(self) -> float | None:
+        """Return since when the frontend lacks something that the backend could send; None if it lacks nothing."""
+        return next((debt.since for debt in self._debts.values() if not debt.withheld), None)
+
+    def refusals(self) -> bool:
+        """Return True if the frontend has refused something that the backend could send."""
+        return any(debt.reason and not debt.withheld for debt in self._debts.values())
+
     def problems(self, limit: int) -> list[tuple[Key, str]]:
         """Return at most `limit` blocked paths with their reasons."""
         found = []
@@ -240,6 +255,7 @@ class DirtySet:
             debt = self._debts[key] = _Debt(now)
         self._generations += 1
         debt.generation = self._generations
+        debt.withheld = False
         return debt
 
     def _turn(self, key: Key, debt: _Debt, state: _State, *, urgent: bool | None = None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.engine.gate import Gate
 from replicator.engine.intake import Intake
+from replicator.engine.ready import ReadyFile
 from replicator.engine.reconcile import Territory
 from replicator.engine.supply import Supply
 from replicator.ports import Connector
@@ -16,11 +17,12 @@ from replicator.wire.messages import OpenTree
 
 @dataclass(frozen=True)
 class Plot:
-    """One tree as every replica sees it: where it comes from, and where it goes."""
+    """One tree as every replica sees it: where it comes from, where it goes, and what says that it is there."""
 
     intake: Intake
     open: OpenTree
     territory: Territory
+    ready: ReadyFile | None = None
 
 
 @dataclass

@@ -309,6 +309,7 @@ class Courier:
         attempts = self._dirty.refused(due.key, due.generation, due.owed, reason)
         if attempts is not None:
             delay = self._retry.delay(attempts)
+            self._dirty.withhold(due.key)
             self._dirty.block(due.key, self._now() + delay)
             self._listener.troubled(due.key, reason)
 

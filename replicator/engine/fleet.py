@@ -30,6 +30,7 @@ class Fleet:
         self._commons = commons
         self._replicas: dict[Address, Replica] = {}
         self._tasks: dict[Address, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(list(self._replicas.values()))
@@ -42,11 +43,18 @@ class Fleet:
         for replica in self._replicas.values():
             replica.offer(parcel)
 
-    def set_roster(self, sightings: Iterable[Sighting]) -> None:
-        """Make the fleet what discovery says, but for those that a person added by hand and that are still being filled."""
+    def set_roster(self, sightings: Iterable[Sighting], *, drop: bool = True) -> None:
+        """Make the fleet what discovery says, but for those that a person added by hand and that are still being filled.
+
+        Args:
+            sightings: who should be in it; another machine at a known address is another frontend.
+            drop: whether those who are not named shall go.
+        """
         wanted = {sighting.address: sighting for sighting in sightings}
         for address, replica in list(self._replicas.items()):
-            if address not in wanted and replica.sighting.source != "manual":
+            sighting = wanted.get(address)
+            unnamed = drop and sighting is None and replica.sighting.source != "manual"
+            if unnamed or (sighting is not None and replica.is_another(sighting)):
                 self.remove(address)
         for address, sighting in wanted.items():
             known = self._replicas.get(address)
@@ -57,6 +65,11 @@ class Fleet:
 
     def add(self, sighting: Sighting, *, front: bool = False) -> Replica:
         """Add one frontend; `front`: before everybody who waits to be filled."""
+        # A machine that was here before may still be saying goodbye: its task is waited for at the end.
+        leaving = self._tasks.get(sighting.address)
+        if leaving is not None:
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
         replica = Replica(sighting, self._commons, front=front)
         self._replicas[sighting.address] = replica
         name = f"replica {sighting.address}"
@@ -95,4 +108,4 @@ class Fleet:
         finally:
             for task in self._tasks.values():
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*self._tasks.values(), *self._leaving, return_exceptions=True)

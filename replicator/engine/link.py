@@ -17,8 +17,9 @@ from replicator.engine.parcel import Part
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.ports import Channel
 from replicator.wire import frames, messages
+from replicator.wire.changes import Change
 from replicator.wire.fields import text_of
-from replicator.wire.messages import Acks, Hello, Listing, ListTree, More, Opened, OpenTree
+from replicator.wire.messages import Acks, Batch, Hello, Listing, ListTree, More, Opened, OpenTree
 
 LISTING_CREDIT = 4
 """Frames of a listing that may be under way: enough to hide the round trip, about 300 KB."""
@@ -59,6 +60,7 @@ class Link:
         self._taken = 0
         self._sent_at: deque[tuple[int, float]] = deque()
         self._opened: dict[int, asyncio.Future[Opened]] = {}
+        self._asked: dict[int, asyncio.Future[str]] = {}
         self._hello = asyncio.get_running_loop().create_future()
         self._listing = asyncio.Lock()
         self._job = 0
@@ -135,6 +137,20 @@ class Link:
             self._sent_at.append((self.bytes_sent + len(frame), self._now()))
             await self._write(frame)
 
+    async def ask(self, change: Change, content: bytes = b"") -> str:
+        """Send one change and wait for its answer: why it was refused, or nothing.
+
+        Raises:
+            ChannelLost: the connection is gone.
+        """
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._asked[change.number] = answer
+        try:
+            await self._write(frames.encode(Batch((change,)).header(), [content]))
+            return await answer
+        finally:
+            self._asked.pop(change.number, None)
+
     @asynccontextmanager
     async def listing(
         self, tree: int, below: bytes, *, digest: bool
@@ -174,8 +190,9 @@ class Link:
             await asyncio.sleep(limit / 4)
             if self._now() - self._heard_at <= limit:
                 continue
-            if self._flights or self._listings_due > 0:
-                what = f"{len(self._flights)} changes" if self._flights else "a listing"
+            owed = len(self._flights) + len(self._asked)
+            if owed or self._listings_due > 0:
+                what = f"{owed} changes" if owed else "a listing"
                 raise ChannelLost(f"no answer for {limit:g} seconds with {what} under way")
 
     async def _handle(self, message: messages.Message) -> None:
@@ -201,6 +218,10 @@ class Link:
         answers = [(number, "", "") for number in acks.done] + list(acks.refused)
         for number, reason, detail in answers:
             flight = self._flights.pop(number, None)
+            asked = self._asked.get(number)
+            if asked is not None and not asked.done():
+                asked.set_result(f"{reason}: {detail}" if reason else "")
+                continue
             if flight is None:
                 raise ProtocolError("an answer to a change that is not under way")
             self._answered(flight, reason, detail)

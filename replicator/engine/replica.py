@@ -20,13 +20,15 @@ from replicator.core.lifecycle import State
 from replicator.core.plan import Difference
 from replicator.engine.commons import Commons, Plot
 from replicator.engine.courier import Courier
+from replicator.engine.gate import Rank
 from replicator.engine.link import Link
 from replicator.engine.parcel import Parcel
 from replicator.engine.progress import Progress
+from replicator.engine.readiness import Readiness
 from replicator.engine.reconcile import Territory, reconcile
 from replicator.errors import ReplicatorError
 from replicator.model import ROOT, printable
-from replicator.ports import Address, Sighting
+from replicator.ports import Address, Decision, Sighting
 
 log = structlog.get_logger()
 
@@ -77,6 +79,7 @@ class Replica:
         self._turned = asyncio.Event()
         self._told: dict[Key, str] = {}
         self._poked = asyncio.Event()
+        self._readiness: Readiness | None = None
 
     @property
     def address(self) -> Address:
@@ -93,6 +96,14 @@ class Replica:
         """Its place before the gate, 1 for the next; None when it does not wait there."""
         return self._commons.gate.position(self)
 
+    def is_another(self, sighting: Sighting) -> bool:
+        """Return True if that is another machine than this, at the same address."""
+        return bool(
+            self.sighting.identity
+            and sighting.identity
+            and sighting.identity != self.sighting.identity
+        )
+
     @property
     def link(self) -> Link | None:
         """The connection, while there is one."""
@@ -107,6 +118,11 @@ class Replica:
     def last_error(self) -> str:
         """Why it is not up to date; empty when it is."""
         return "" if self.converged else self._error
+
+    @property
+    def ready(self) -> bool | None:
+        """Whether its ready files are there; None if there shall be none, or it is not connected."""
+        return self._readiness.ready if self._readiness else None
 
     async def changed(self, within: float) -> None:
         """Wait until the state changes, but no longer than `within` seconds."""
@@ -185,7 +201,7 @@ class Replica:
     async def _session(self) -> str:
         """Connect and work until something fails; return what."""
         try:
-            channel = await self._commons.connector.connect(self.address)
+            channel = await self._commons.connector.connect(self.address, self.sighting.identity)
         except ReplicatorError as error:
             return str(error)
         self.logins += 1
@@ -198,7 +214,12 @@ class Replica:
                 tasks.create_task(link.receive())
                 async with asyncio.timeout(commons.connect_timeout):
                     await self._greet(link)
+                self._readiness = readiness = Readiness(
+                    link, commons, self.dirty, self.sighting.identity or self.address.host
+                )
+                await readiness.begin(_now())
                 self._link, self._courier = link, courier
+                tasks.create_task(readiness.keep())
                 tasks.create_task(courier.run(link))
                 tasks.create_task(link.watch_silence(commons.op_timeout))
                 tasks.create_task(self._settle_doubts(link))
@@ -213,7 +234,7 @@ class Replica:
             reason = f"internal error: {_first(group)!r}"
         finally:
             self._bytes_before += link.bytes_sent
-            self._link = self._courier = None
+            self._link = self._courier = self._readiness = None
             self._known = False
             self.dirty.lost()
             await channel.close()
@@ -236,7 +257,7 @@ class Replica:
             self._turn(State.QUEUED)
             for plot in list(self._commons.plots.values()):
                 await plot.intake.surveyed.wait()
-            async with self._commons.gate.place(self, front=self._front):
+            async with self._commons.gate.place(self, self._rank()):
                 self._front = False
                 self._wanted.clear()
                 self._turn(State.BOOTSTRAPPING)
@@ -247,7 +268,14 @@ class Replica:
             self._known = True
             self._error = next(iter(self._told.values()), "")
             self._turn(State.LIVE)
+            if self._readiness is not None:
+                self._readiness.filled()
             await self._wanted.wait()
+
+    def _rank(self) -> Rank:
+        if self._front:
+            return Rank.ASKED_FOR
+        return Rank.LEAVING if self.sighting.decision is Decision.DRAIN else Rank.USUAL
 
     async def _reconcile_all(self, link: Link) -> None:
         self.progress = Progress(started=_now())
@@ -269,6 +297,8 @@ class Replica:
     async def _found(self, tree: int, differences: list[Difference]) -> None:
         """Make dirty what a comparison found; wait while that is much."""
         now = _now()
+        if self.state is State.BOOTSTRAPPING and any(d.owed > Owed.ATTRIBUTES for d in differences):
+            self._unready()
         for path, owed, size in differences:
             key = Key(tree, path)
             if key not in self.dirty:
@@ -278,6 +308,10 @@ class Replica:
             self._courier.wake()
         while self.dirty.bulk_open > HIGH_WATER:
             await self._wait_for_progress()
+
+    def _unready(self) -> None:
+        if self._readiness is not None:
+            self._readiness.incomplete()
 
     async def _wait_for_progress(self) -> None:
         self._progressed.clear()

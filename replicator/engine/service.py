@@ -6,8 +6,9 @@ Trees and frontends come and go while it runs; each change touches only what cha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -16,13 +17,17 @@ from replicator.core.lifecycle import State
 from replicator.engine.commons import Commons, Plot
 from replicator.engine.fleet import Fleet
 from replicator.engine.intake import Intake, Tree
+from replicator.engine.launching import Launching
+from replicator.engine.membership import Membership
+from replicator.engine.ready import ReadyFile
 from replicator.engine.reconcile import Territory
 from replicator.engine.replica import Replica
 from replicator.engine.status import describe, describe_frontend
 from replicator.engine.supply import Shelf
 from replicator.engine.verify import Report, verify
 from replicator.errors import ControlError, ReplicatorError
-from replicator.ports import Address, Discovery, Sighting
+from replicator.model import DIRECTORY, is_below
+from replicator.ports import Address, Sighting
 from replicator.wire.messages import OpenTree
 
 log = structlog.get_logger()
@@ -47,21 +52,28 @@ class Service:
         self._commons = commons
         self._shelves = shelves
         self._intakes: dict[int, asyncio.Task[None]] = {}
-        self._discovery: asyncio.Task[None] | None = None
-        self._discovery_error = ""
+        self._membership: Membership | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._launching: Launching | None = None
         self._stop = asyncio.Event()
 
-    def add_tree(self, tree: Tree, target: OpenTree, *, watch: bool = True) -> Intake:
+    def add_tree(
+        self,
+        tree: Tree,
+        target: OpenTree,
+        *,
+        ready: ReadyFile | None = None,
+        watch: bool = True,
+    ) -> Intake:
         """Begin to replicate a tree; with `watch` off, the caller surveys it."""
         intake = Intake(tree, self._commons.pool, self.fleet.publish)
         bits = 0o7777 if target.setid else 0o1777
-        territory = Territory(
-            tree.number, tree.catalog, tree.source.excluded, (-1, -1), bits, tree.delete
-        )
+        excluded = partial(_excluded, tree.source.excluded, ready)
+        territory = Territory(tree.number, tree.catalog, excluded, (-1, -1), bits, tree.delete)
         self._shelves[tree.number] = Shelf(
             tree.source, tree.catalog, tree.delete, intake.look_again
         )
-        self._commons.plots[tree.number] = Plot(intake, target, territory)
+        self._commons.plots[tree.number] = Plot(intake, target, territory, ready)
         if watch:
             task = asyncio.get_running_loop().create_task(
                 intake.run(), name=f"intake {tree.number}"
@@ -88,11 +100,20 @@ class Service:
         with suppress(asyncio.CancelledError):
             await task
 
-    def set_discovery(self, discovery: Discovery) -> None:
-        """Follow another discovery from now on."""
-        if self._discovery is not None:
-            self._discovery.cancel()
-        self._discovery = asyncio.get_running_loop().create_task(self._discover(discovery))
+    def set_membership(self, membership: Membership, launching: Launching | None = None) -> None:
+        """Follow other providers from now on."""
+        if self._asking is not None:
+            self._asking.cancel()
+        if self._launching is not None:
+            self._launching.close()
+        self._membership, self._launching = membership, launching
+        self._asking = asyncio.get_running_loop().create_task(membership.run(), name="discovery")
+
+    def join(self, sightings: list[Sighting], drop: bool) -> None:  # noqa: FBT001  # a callback
+        """Make the fleet what the providers say; see engine.membership."""
+        self.fleet.set_roster(sightings, drop=drop)
+        if self._launching is not None:
+            self._launching.follow(sightings)
 
     def stop(self) -> None:
         """Drain, and make `run` return."""
@@ -108,7 +129,7 @@ class Service:
         stop = asyncio.get_running_loop().create_task(self._stop.wait())
         try:
             while not stop.done():
-                eternal = [fleet, *self._intakes.values(), *filter(None, [self._discovery])]
+                eternal = [fleet, *self._intakes.values(), *filter(None, [self._asking])]
                 done, _ = await asyncio.wait(
                     [stop, *eternal], timeout=1.0, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -116,7 +137,9 @@ class Service:
             log.info("draining", frontends=len(self.fleet))
             await self.drain(DRAIN)
         finally:
-            tasks = [fleet, stop, *self._intakes.values(), *filter(None, [self._discovery])]
+            if self._launching is not None:
+                self._launching.close()
+            tasks = [fleet, stop, *self._intakes.values(), *filter(None, [self._asking])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -126,10 +149,6 @@ class Service:
         for task in done:
             if not task.cancelled():
                 raise ReplicatorError(f"{task.get_name()} ended by itself") from task.exception()
-
-    async def _discover(self, discovery: Discovery) -> None:
-        while True:
-            self.fleet.set_roster(await discovery.sightings())
 
     async def drain(self, within: float | None) -> None:
         """Wait, at most so many seconds, until connected frontends have what can be sent to them."""
@@ -169,7 +188,13 @@ class Service:
         for plot in list(self._commons.plots.values()):
             counts = await loop.run_in_executor(self._commons.pool, plot.intake.tree.catalog.counts)
             trees.append((plot.intake, counts))
-        return describe(self.fleet, trees, bootstrapping=self._commons.gate.inside)
+        return describe(
+            self.fleet,
+            trees,
+            self._launching.describe if self._launching else lambda _: "",
+            bootstrapping=self._commons.gate.inside,
+            discovery=self._membership.describe() if self._membership else [],
+        )
 
     def add_frontend(self, address: Address) -> Replica:
         """Add a frontend by hand; it goes to the front of the queue."""
@@ -223,6 +248,13 @@ class Service:
             return await verify(replica, self._commons.pool, repair=repair)
         except ReplicatorError as error:
             return Report(replica.address.host, error=str(error))
+
+
+def _excluded(
+    excluded: Callable[[bytes, str], bool], ready: ReadyFile | None, path: bytes, kind: str
+) -> bool:
+    """Return True for what the operator excludes, and for the directories that hold the ready file."""
+    return excluded(path, kind) or bool(ready and kind == DIRECTORY and is_below(ready.path, path))
 
 
 def _address(request: dict[str, Any]) -> Address:

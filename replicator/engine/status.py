@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from replicator.core.lifecycle import State
@@ -11,14 +11,16 @@ from replicator.engine.intake import Intake
 from replicator.engine.progress import Progress
 from replicator.engine.replica import Replica
 from replicator.model import printable
+from replicator.ports import Decision
 
 
-def describe_frontend(replica: Replica, *, halted: bool) -> dict[str, Any]:
+def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> dict[str, Any]:
     """Return one frontend's row.
 
     Args:
         replica: the frontend.
         halted: True if some tree's source is in doubt, so that being live means nothing.
+        launch: what is being done to put it into service; empty if nobody waits for that.
     """
     now = asyncio.get_running_loop().time()
     oldest = replica.dirty.oldest()
@@ -29,7 +31,11 @@ def describe_frontend(replica: Replica, *, halted: bool) -> dict[str, Any]:
         "user": replica.address.user,
         "state": state.value,
         "source": replica.sighting.source,
-        "labels": replica.sighting.labels,
+        "instance_id": replica.sighting.identity,
+        "discovery_state": replica.sighting.state,
+        "draining": replica.sighting.decision is Decision.DRAIN,
+        "launch": launch,
+        "ready": replica.ready,
         "dirty": len(replica.dirty),
         "lag_seconds": round(now - oldest, 3) if oldest is not None else 0.0,
         "queue_position": replica.queue_position,
@@ -82,13 +88,17 @@ def describe_tree(intake: Intake, counts: tuple[int, int]) -> dict[str, Any]:
 def describe(
     replicas: Iterable[Replica],
     trees: Iterable[tuple[Intake, tuple[int, int]]],
+    launch: Callable[[str], str],
     **more: Any,  # noqa: ANN401  # JSON values
 ) -> dict[str, Any]:
     """Return the whole status."""
     trees = list(trees)
     halted = any(intake.halted for intake, _ in trees)
     return {
-        "frontends": [describe_frontend(replica, halted=halted) for replica in replicas],
+        "frontends": [
+            describe_frontend(replica, halted=halted, launch=launch(replica.sighting.identity))
+            for replica in replicas
+        ],
         "trees": [describe_tree(intake, counts) for intake, counts in trees],
         **more,
     }

@@ -20,6 +20,7 @@ from replicator.errors import (
     TransportError,
 )
 from replicator.transport.bundle import DAMAGED, TOO_OLD
+from replicator.transport.trust import Judge
 
 NOT_FOUND = 127
 """What a shell exits with when it knows no such command."""
@@ -84,20 +85,20 @@ def _connect_failure(error: Exception, host: str) -> ConnectFailed:
 
 
 def refused_key(
-    host: str, port: int, known: asyncssh.SSHKnownHosts, file: str, *, key: str, reason: str
+    host: str, port: int, judge: Judge, file: str, *, key: str, reason: str
 ) -> HostKeyRefused:
     """Return the error for a host key that known_hosts does not vouch for.
 
     Args:
         host: the name that was dialled.
         port: the port.
-        known: what known_hosts says.
-        file: where it lies.
+        judge: what decided.
+        file: where known_hosts lies.
         key: fingerprint of the key that was shown; empty if it was refused for another reason than being unknown.
         reason: asyncssh's words.
     """
     name = host if port == 22 else f"[{host}]:{port}"
-    trusted, authorities, revoked, *_ = asyncssh.match_known_hosts(known, host, "", port)
+    trusted, authorities, revoked, *_ = asyncssh.match_known_hosts(judge.known, host, "", port)
     if "revoked" in reason:
         keys = " or ".join(k.get_fingerprint() for k in revoked)
         return HostKeyRefused(f"{name}: its host key {keys} is revoked in {file}")
@@ -106,6 +107,8 @@ def refused_key(
             f"{name}: its host key or certificate is not accepted: {reason}: have the authority sign its key for this"
             " name, and look at the clocks"
         )
+    if refused := judge.refusal(name, key):
+        return refused
     if trusted:
         return HostKeyRefused(
             f"{name}: its host key has CHANGED to {key}: this is a new machine on an old address, or an attack. If you"

@@ -33,7 +33,9 @@ class LocalConnector:
         self._python = python
         self._code = agent_code(jail) if code is None else code
 
-    async def connect(self, address: Address) -> LocalChannel:
+    async def connect(
+        self, address: Address, identity: str = ""
+    ) -> LocalChannel:  # children need no recognising
         """Start an agent; see `ports.Connector`."""
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec(

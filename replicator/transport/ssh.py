@@ -1,6 +1,6 @@
 """The agent over SSH: one connection, one session, for as long as the frontend is ours.
 
-Host keys are always verified, against a known_hosts file that is read at every connect; there is no way to switch that off.
+Host keys are always verified (see transport.trust); there is no way to switch that off.
 """
 
 from __future__ import annotations
@@ -8,18 +8,17 @@ from __future__ import annotations
 import asyncio
 import getpass
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import asyncssh
 
 from replicator.config import SSHSettings
-from replicator.errors import ChannelLost, HostKeyRefused
-from replicator.model import printable
+from replicator.errors import ChannelLost
 from replicator.ports import Address
 from replicator.transport import stream
 from replicator.transport.bundle import COMMAND, agent_code
 from replicator.transport.failures import refused_key, start_failure, translated
+from replicator.transport.trust import Judge, Policy
 
 CIPHERS = (
     # Measured in asyncssh, MiB/s for each core: aes128-gcm 389, chacha20-poly1305 204 (its own first choice).
@@ -43,14 +42,18 @@ class SSHConnector:
 
     Args:
         settings: see config.SSHSettings.
+        policy: which host keys are believed; default: those in known_hosts.
         code: other code for the loader, from `bundle.pack`.
     """
 
-    def __init__(self, settings: SSHSettings, *, code: bytes | None = None) -> None:
+    def __init__(
+        self, settings: SSHSettings, policy: Policy | None = None, *, code: bytes | None = None
+    ) -> None:
         self._settings = settings
+        self._policy = policy or Policy(settings.known_hosts)
         self._code = agent_code() if code is None else code
 
-    async def connect(self, address: Address) -> SSHChannel:
+    async def connect(self, address: Address, identity: str = "") -> SSHChannel:
         """Connect, log in and start the agent; see `ports.Connector`."""
         settings = self._settings
         user = address.user or settings.user or getpass.getuser()
@@ -58,17 +61,19 @@ class SSHConnector:
         place = f"{address.host}:{port}" if port != 22 else address.host
         with translated(place, user=user, identity=settings.identity):
             async with asyncio.timeout(settings.connect_timeout):
-                connection = await self._dial(address.host, port, user)
+                judge = await self._policy.judge(address.host, port, identity)
+                connection = await self._dial(address.host, port, user, judge)
                 try:
                     return await self._start(connection, place)
                 except BaseException:
                     await _hang_up(connection)
                     raise
 
-    async def _dial(self, host: str, port: int, user: str) -> asyncssh.SSHClientConnection:
+    async def _dial(
+        self, host: str, port: int, user: str, judge: Judge
+    ) -> asyncssh.SSHClientConnection:
         settings = self._settings
-        known = _read_known_hosts(settings.known_hosts, host)
-        observer = _Observer()
+        observer = _Observer(judge)
         # With an identity of our own, no other key is tried: servers count attempts.
         keys: dict[str, Any] = (
             {"client_keys": [settings.identity], "agent_path": None} if settings.identity else {}
@@ -78,7 +83,7 @@ class SSHConnector:
                 host,
                 port,
                 username=user,
-                known_hosts=known,
+                known_hosts=judge.known,
                 client_factory=lambda: observer,
                 config=None,
                 encryption_algs=CIPHERS,
@@ -90,12 +95,7 @@ class SSHConnector:
             )
         except asyncssh.HostKeyNotVerifiable as error:
             raise refused_key(
-                host,
-                port,
-                known,
-                settings.known_hosts,
-                key=observer.shown,
-                reason=error.reason,
+                host, port, judge, settings.known_hosts, key=observer.shown, reason=error.reason
             ) from error
 
     async def _start(self, connection: asyncssh.SSHClientConnection, place: str) -> SSHChannel:
@@ -116,17 +116,18 @@ class SSHConnector:
 
 
 class _Observer(asyncssh.SSHClient):
-    """Remembers the key that a server showed, so that an error can name it."""
+    """Asks the judge about a key that known_hosts does not vouch for, and remembers it, so that an error can name it."""
 
-    def __init__(self) -> None:
+    def __init__(self, judge: Judge) -> None:
         self.shown = ""
+        self._judge = judge
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        """Called only for a key that known_hosts does not vouch for; it stays refused."""
+        """Decide about a key that known_hosts does not vouch for."""
         self.shown = key.get_fingerprint()
-        return False
+        return self._judge.believes(key)
 
 
 class _Session(asyncssh.SSHClientSession[bytes]):
@@ -261,26 +262,3 @@ async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
         connection.abort()
         with suppress(OSError, asyncssh.Error):
             await connection.wait_closed()
-
-
-def _read_known_hosts(file: str, host: str) -> asyncssh.SSHKnownHosts:
-    """Return what known_hosts says at this moment.
-
-    Raises:
-        HostKeyRefused: it cannot be read or understood; then nobody can be recognised.
-    """
-    if not file:
-        raise HostKeyRefused(
-            f"{host}: ssh.known_hosts is empty: without it no host can be recognised"
-        )
-    try:
-        return asyncssh.import_known_hosts(Path(file).read_text("utf-8", "replace"))
-    except OSError as error:
-        raise HostKeyRefused(
-            f"{host}: {file}: {error.strerror}: without it no host can be recognised; make it with ssh-keyscan, and"
-            " compare the fingerprints by another way"
-        ) from error
-    except ValueError as error:
-        raise HostKeyRefused(
-            f"{host}: {file} cannot be understood: {printable(str(error).encode())}"
-        ) from error

@@ -26,7 +26,7 @@ class LocalFleet:
     def root(self, host: str) -> Path:
         return self.directory / host
 
-    async def connect(self, address):
+    async def connect(self, address, identity=""):
         from replicator.errors import ConnectFailed
 
         if address.host in self.refused:

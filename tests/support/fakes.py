@@ -407,7 +407,7 @@ class FakeConnector:
     def root(self, host):
         return self.directory / host
 
-    async def connect(self, address):
+    async def connect(self, address, identity=""):
         host = address.host
         if host in self.refused:
             raise ConnectFailed(f"{host}: refused by the test")

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.engine.gate import Gate
+from replicator.engine.gate import Gate, Rank
 
 
 class Visitor:
     """Somebody who goes in, stays until told to leave, and may be cancelled at any moment."""
 
-    def __init__(self, gate, *, front=False):
+    def __init__(self, gate, rank=Rank.USUAL):
         self.inside = False
         self.leave = asyncio.Event()
-        self.task = asyncio.get_running_loop().create_task(self._visit(gate, front=front))
+        self.task = asyncio.get_running_loop().create_task(self._visit(gate, rank))
 
-    async def _visit(self, gate, *, front):
-        async with gate.place(self, front=front):
+    async def _visit(self, gate, rank):
+        async with gate.place(self, rank):
             self.inside = True
             try:
                 await self.leave.wait()
@@ -35,14 +35,14 @@ async def test_first_come_first_served_and_who_is_asked_for_goes_to_the_front():
     gate = Gate(1)
     first, second, third = (Visitor(gate) for _ in range(3))
     await breathe()
-    asked = Visitor(gate, front=True)
+    asked = Visitor(gate, Rank.ASKED_FOR)
     await breathe()
 
     assert first.inside
     assert [gate.position(v) for v in (asked, second, third, first)] == [1, 2, 3, None]
 
     gate.to_front(third)
-    for leaving, entering in ((first, third), (third, asked), (asked, second)):
+    for leaving, entering in ((first, asked), (asked, third), (third, second)):
         leaving.leave.set()
         await breathe()
         assert entering.inside
@@ -50,6 +50,18 @@ async def test_first_come_first_served_and_who_is_asked_for_goes_to_the_front():
     await asyncio.gather(*(v.task for v in (first, second, third, asked)))
 
     assert gate.inside == 0
+
+
+async def test_who_is_leaving_waits_behind_those_who_come_later():
+    gate = Gate(1)
+    inside, leaving, usual = Visitor(gate), Visitor(gate, Rank.LEAVING), Visitor(gate)
+    await breathe()
+
+    assert [gate.position(v) for v in (usual, leaving)] == [1, 2]
+
+    for visitor in (inside, usual, leaving):
+        visitor.leave.set()
+    await asyncio.gather(*(v.task for v in (inside, leaving, usual)))
 
 
 async def test_more_places_let_more_in_at_once():
@@ -91,7 +103,7 @@ def test_whatever_happens_the_places_add_up(steps):
         visitors = []
         for step, number in steps:
             if step == "come":
-                visitors.append(Visitor(gate, front=number == 0))
+                visitors.append(Visitor(gate, Rank.ASKED_FOR if number == 0 else Rank.USUAL))
             elif step == "resize":
                 places = max(places, number + 1) if number % 2 else places
                 gate.resize(places)

@@ -1,14 +1,10 @@
-"""What the engine asks of the world; `app.py` is the one room that says who answers.
-
-Calls of Source and Catalog block and are made from worker threads. Watcher and Connector live on the event loop.
-Every port has one suite of tests (`tests/contract/`) that each of its implementations passes.
-"""
+"""What the engine asks of the backend's own disk."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from replicator.delta.ops import Op
@@ -188,74 +184,3 @@ class Watcher(Protocol):
 
     def close(self) -> None:
         """Release the watches."""
-
-
-class Channel(Protocol):
-    """A byte stream to one agent that has said its marker, in both directions."""
-
-    async def read(self) -> bytes:
-        """Return the next bytes; empty at the end of the stream."""
-
-    async def write(self, data: bytes) -> None:
-        """Queue bytes, and wait while too many are queued.
-
-        Raises:
-            ChannelLost: when the connection is gone.
-        """
-
-    def diagnosis(self) -> str:
-        """Return what the far side printed on its error stream (bounded, made printable), for error texts."""
-
-    async def close(self) -> None:
-        """Close the channel and what carries it; never raises, bounded in time."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a frontend is dialled.
-
-    Attributes:
-        host: name or IP address, as configured; what `status` shows.
-        user: login name; empty: the configured default.
-        port: TCP port; 0: the configured default.
-    """
-
-    host: str
-    user: str = ""
-    port: int = 0
-
-    def means(self, other: Address) -> bool:
-        """Return True if this names `other`: the same host, and user and port where they are given here."""
-        same_user = self.user in ("", other.user)
-        return self.host == other.host and same_user and self.port in (0, other.port)
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.user + '@' if self.user else ''}{host}{f':{self.port}' if self.port else ''}"
-
-
-class Connector(Protocol):
-    """Opens channels to agents."""
-
-    async def connect(self, address: Address) -> Channel:
-        """Connect, log in, start the agent, and read past everything up to its marker.
-
-        Raises:
-            TransportError: one of its subclasses, with a full sentence.
-        """
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """One frontend that discovery says should exist."""
-
-    address: Address
-    source: str = "static"
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-class Discovery(Protocol):
-    """Says which frontends should exist."""
-
-    async def sightings(self) -> Iterable[Sighting]:
-        """Wait for, and return, the next complete answer."""

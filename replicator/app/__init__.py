@@ -1,0 +1,16 @@
+"""The composition root: the one room that names concrete classes."""
+
+from replicator.app.backend import App
+from replicator.app.daemon import alone, serve, state_lock
+from replicator.app.providers import frontends_of, host_key_policy, named_in, providers_of
+
+__all__ = [
+    "App",
+    "alone",
+    "frontends_of",
+    "host_key_policy",
+    "named_in",
+    "providers_of",
+    "serve",
+    "state_lock",
+]

@@ -1,0 +1,114 @@
+"""Which providers, policies and launch controls the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+from replicator.config import Config, parse_address
+from replicator.core.pace import Backoff
+from replicator.discovery.aws.balancer import BalancerProvider
+from replicator.discovery.aws.client import Aws
+from replicator.discovery.aws.console import Ec2Console
+from replicator.discovery.aws.ourselves import Ourselves
+from replicator.discovery.aws.scaling import ScalingLaunches, ScalingProvider
+from replicator.discovery.dns import DnsProvider
+from replicator.discovery.file import FileProvider
+from replicator.discovery.static import StaticProvider
+from replicator.engine.fleet import Fleet
+from replicator.engine.launching import Launching
+from replicator.ports import Address, Provider
+from replicator.transport.trust import Pins, Policy
+
+INTERVALS = {"alb": 15.0, "autoscaling": 15.0, "dns": 5.0, "file": 1.0}
+"""Seconds between two looks. AWS: 40 calls at once and 10 a second are allowed for a whole account and region."""
+
+
+def frontends_of(config: Config) -> list[Address]:
+    """Return the frontends that a configuration names."""
+    return [
+        Address(host, user, port)
+        for i, text in enumerate(config.discovery.frontends)
+        for user, host, port in [parse_address(f"discovery.frontends[{i}]", text)]
+    ]
+
+
+def named_in(config: Config, address: Address) -> Address:
+    """Return the frontend that a person means: what the configuration says of that host, if it says anything."""
+    for known in frontends_of(config):
+        if address.means(known):
+            return known
+    return address
+
+
+def providers_of(config: Config, aws: Aws) -> list[Provider]:
+    """Return the providers that a configuration asks for; the list of frontends is always the first."""
+    settings = config.discovery
+    interval = settings.interval or INTERVALS.get(settings.provider, 0.0)
+    providers: list[Provider] = [StaticProvider(frontends_of(config))]
+    ourselves = Ourselves(settings.exclude)
+    if settings.provider == "alb":
+        providers.append(
+            BalancerProvider(
+                aws,
+                target_groups=_several(settings.target_groups),
+                load_balancers=_several(settings.load_balancer),
+                interval=interval,
+                ourselves=ourselves,
+            )
+        )
+    if groups := _several(settings.auto_scaling_groups):
+        providers.append(
+            ScalingProvider(
+                aws,
+                groups=groups,
+                hook=settings.lifecycle_hook,
+                interval=interval,
+                ourselves=ourselves,
+            )
+        )
+    if settings.provider == "dns":
+        names = [_address(f"discovery.name[{i}]", n) for i, n in enumerate(_several(settings.name))]
+        providers.append(DnsProvider(names, interval=interval, exclude=settings.exclude))
+    if settings.provider == "file":
+        providers.append(FileProvider(settings.path, interval=interval, exclude=settings.exclude))
+    return providers
+
+
+def launching_of(
+    config: Config, aws: Aws, fleet: Fleet, pool: Executor, retry: Backoff
+) -> Launching | None:
+    """Return what attends launches; None where no Auto Scaling group is named."""
+    settings = config.discovery
+    if not settings.auto_scaling_groups:
+        return None
+    return Launching(
+        ScalingLaunches(aws),
+        fleet,
+        pool,
+        retry,
+        give_up=settings.give_up,
+        abandon=settings.on_failure == "abandon",
+    )
+
+
+def host_key_policy(config: Config, aws: Aws) -> Policy:
+    """Return which host keys are believed."""
+    ssh = config.ssh
+    return Policy(
+        ssh.known_hosts,
+        mode=ssh.host_keys,
+        pins=Pins(Path(config.state.directory) / "host_keys"),
+        console=Ec2Console(aws),
+        console_timeout=ssh.console_timeout,
+    )
+
+
+def _several(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) and value else list(value)
+
+
+def _address(where: str, text: str) -> Address:
+    user, host, port = parse_address(where, text)
+    return Address(host, user, port)

@@ -1,0 +1,80 @@
+"""Ask every provider once, without a daemon: for `discover` and `check`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from replicator.app import providers_of
+from replicator.config import Config
+from replicator.core.roster import Roster
+from replicator.discovery.aws.client import Aws
+from replicator.engine.membership import joined
+from replicator.errors import DiscoveryError
+from replicator.model import printable
+from replicator.ports import Address, Decision, Look, Provider, Sighting
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one provider said; `look` is None when it failed, and `error` says why."""
+
+    name: str
+    look: Look | None
+    error: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """True if nothing is missing in it."""
+        return self.look is not None and self.look.complete
+
+    def row(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        sightings = self.look.sightings if self.look else ()
+        return {
+            "provider": self.name,
+            "error": self.error,
+            "complete": self.whole,
+            "notes": list(self.look.notes) if self.look else [],
+            "sightings": [
+                {
+                    "address": str(s.address),
+                    "instance_id": s.identity,
+                    "source": s.source,
+                    "state": printable(s.state.encode("utf-8", "surrogateescape")),
+                    "decision": s.decision.value,
+                    "reason": s.reason,
+                    "launch_hook": s.launch.hook if s.launch else "",
+                }
+                for s in sightings
+            ],
+        }
+
+
+async def ask_all(config: Config) -> list[Answer]:
+    """Return what each provider says now."""
+    aws = Aws(region=config.discovery.region, endpoint_url=config.discovery.endpoint_url)
+    try:
+        return list(await asyncio.gather(*map(_ask, providers_of(config, aws))))
+    finally:
+        aws.close()
+
+
+async def _ask(provider: Provider) -> Answer:
+    try:
+        return Answer(provider.name, await provider.look())
+    except DiscoveryError as error:
+        return Answer(provider.name, None, str(error))
+
+
+def frontends_in(answers: list[Answer]) -> list[Sighting]:
+    """Return whom a daemon would serve after these answers, if it knew nobody yet."""
+    rosters: list[Roster[Address, Sighting]] = []
+    for answer in answers:
+        if answer.look is not None:
+            sightings = answer.look.sightings
+            rosters.append(
+                Roster({s.address: s for s in sightings if s.decision is not Decision.DROP})
+            )
+    return joined(rosters)

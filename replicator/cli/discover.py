@@ -1,0 +1,61 @@
+"""`replicator discover`: what each provider sees."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from replicator.cli.common import config_option, load_config, run
+
+if TYPE_CHECKING:
+    from replicator.census import Answer
+
+
+@click.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def discover(context: click.Context, config: str, *, as_json: bool) -> None:
+    """Ask every provider once, and print whom it sees, in which state, and what becomes of each.
+
+    Needs no daemon and changes nothing. Exits 0 when every provider gave a whole answer, 3 when some part is missing, 1 when
+    none gave any.
+    """
+    from replicator.census import ask_all
+
+    settings = load_config(config)
+    answers = run(ask_all(settings))
+    if as_json:
+        click.echo(json.dumps({"providers": [answer.row() for answer in answers]}, indent=2))
+    else:
+        for answer in answers:
+            _print(answer)
+    asked = [answer for answer in answers if answer.name != "static" or len(answers) == 1]
+    if asked and not any(answer.look for answer in asked):
+        context.exit(1)
+    context.exit(0 if all(answer.whole for answer in asked) else 3)
+
+
+def _print(answer: Answer) -> None:
+    if answer.look is None:
+        click.echo(f"{answer.name}: FAILED: {answer.error}")
+        return
+    whole = "" if answer.look.complete else " (incomplete: nobody is dropped for not being here)"
+    click.echo(f"{answer.name}: {len(answer.look.sightings)} seen{whole}")
+    for note in answer.look.notes:
+        click.echo(f"  note: {note}")
+    if answer.look.sightings:
+        table = Table("address", "instance", "source", "state", "decision", "why", box=None)
+        for row in answer.row()["sightings"]:
+            table.add_row(*(_text(row[name]) for name in ("address", "instance_id", "source", "state", "decision", "reason")))  # fmt: skip
+        # Not a terminal: a wide line is better than a broken one.
+        console = Console()
+        console.print(table) if console.is_terminal else Console(width=240).print(table)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401  # JSON values
+    return str(value) if value else "-"

@@ -1,0 +1,25 @@
+"""config: what the operator decides, frozen, complete and checked before anything starts."""
+
+from replicator.config.reading import load, parse
+from replicator.config.settings import (
+    BootstrapSettings,
+    Config,
+    DiscoverySettings,
+    SettleSettings,
+    SSHSettings,
+    TreeSettings,
+)
+from replicator.config.texts import parse_address, parse_rate
+
+__all__ = [
+    "BootstrapSettings",
+    "Config",
+    "DiscoverySettings",
+    "SSHSettings",
+    "SettleSettings",
+    "TreeSettings",
+    "load",
+    "parse",
+    "parse_address",
+    "parse_rate",
+]

@@ -1,0 +1,156 @@
+"""What settings may say: values that could do harm, or that contradict each other, are refused with the TOML path and a reason."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+
+from replicator.config.settings import Config, DiscoverySettings, TreeSettings
+from replicator.config.texts import parse_address
+from replicator.errors import ConfigError, PathRefused
+from replicator.model import TEMPORARY_PREFIX, check_path
+
+_OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+
+
+def check(config: Config) -> None:
+    """Refuse what could do harm.
+
+    Raises:
+        ConfigError: names the TOML path and the reason.
+    """
+    _check_trees(config.tree, config.state.directory)
+    _check_state(config.state.directory)
+    _check_discovery(config.discovery)
+    _check_numbers(config)
+    if config.ssh.host_keys == "console" and config.discovery.provider not in _AWS:
+        raise ConfigError(
+            "ssh.host_keys", "'console' needs a provider that knows instances: alb or autoscaling"
+        )
+
+
+def _check_trees(trees: tuple[TreeSettings, ...], state: str) -> None:
+    if not trees:
+        raise ConfigError("tree", "at least one [[tree]] is needed")
+    for index, tree in enumerate(trees):
+        where = f"tree[{index}]"
+        if tree.source == "/":
+            raise ConfigError(f"{where}.source", "refusing to replicate the whole file system")
+        if _contains(tree.source, state):
+            raise ConfigError(
+                "state.directory", f"lies inside {where}.source, and would be sent to the frontends"
+            )
+        _check_target(f"{where}.target", tree.target or "")
+        _check_ready(f"{where}.ready_file", tree.ready_file)
+        if tree.owner and not _OWNER.fullmatch(tree.owner):
+            raise ConfigError(f"{where}.owner", f"expected 'user:group', got {tree.owner!r}")
+        for other_index, other in enumerate(trees[:index]):
+            for side in ("source", "target"):
+                one, two = getattr(tree, side), getattr(other, side)
+                if _contains(one, two) or _contains(two, one):
+                    raise ConfigError(
+                        f"{where}.{side}",
+                        f"nested with tree[{other_index}].{side}: {one} and {two}",
+                    )
+
+
+def _check_target(where: str, target: str) -> None:
+    if not target.strip():
+        raise ConfigError(where, "must not be empty")
+    if "\0" in target:
+        raise ConfigError(where, "must not hold a NUL")
+    if not target.startswith("/"):
+        raise ConfigError(where, f"must be an absolute path on the frontends, got {target!r}")
+    if ".." in target.split("/"):
+        raise ConfigError(where, f"must not go through '..', got {target!r}")
+    if os.path.normpath(target).strip("/") == "":
+        raise ConfigError(where, "refusing to write to the root of the frontends' file system")
+
+
+def _check_ready(where: str, path: str) -> None:
+    if not path:
+        return
+    try:
+        name = check_path(path.encode("utf-8", "surrogateescape"))
+    except PathRefused as error:
+        raise ConfigError(where, f"must be a plain path below the target: {error}") from error
+    if name.rpartition(b"/")[2].startswith(TEMPORARY_PREFIX):
+        raise ConfigError(where, f"must not look like one of our temporary files, got {path!r}")
+
+
+def _contains(outer: str, inner: str) -> bool:
+    return os.path.commonpath(
+        [os.path.normpath(outer), os.path.normpath(inner)]
+    ) == os.path.normpath(outer)
+
+
+def _check_state(directory: str) -> None:
+    # A Unix socket's name has 108 bytes with its final NUL (unix(7)).
+    if len(os.fsencode(directory)) > 107 - len("/control.sock"):
+        raise ConfigError(
+            "state.directory", "is too long a name for the control socket in it: at most 94 bytes"
+        )
+
+
+_AWS = ("alb", "autoscaling")
+_KEYS_OF = {
+    "target_groups": ("alb",),
+    "load_balancer": ("alb",),
+    "auto_scaling_groups": _AWS,
+    "lifecycle_hook": _AWS,
+    "region": _AWS,
+    "endpoint_url": _AWS,
+    "name": ("dns",),
+    "path": ("file",),
+}
+_NEEDED = {
+    "alb": ("target_groups", "load_balancer"),
+    "autoscaling": ("auto_scaling_groups",),
+    "dns": ("name",),
+    "file": ("path",),
+}
+
+
+def _check_discovery(settings: DiscoverySettings) -> None:
+    for name, providers in _KEYS_OF.items():
+        if getattr(settings, name) and settings.provider not in providers:
+            raise ConfigError(
+                f"discovery.{name}", f"means nothing to provider = {settings.provider!r}"
+            )
+    needed = _NEEDED.get(settings.provider, ())
+    if needed and not any(getattr(settings, name) for name in needed):
+        raise ConfigError(
+            f"discovery.{needed[0]}",
+            f"provider = {settings.provider!r} needs {' or '.join(needed)}",
+        )
+
+
+def _check_numbers(config: Config) -> None:
+    positive = {
+        "ssh.connect_timeout": config.ssh.connect_timeout,
+        "ssh.keepalive": config.ssh.keepalive,
+        "ssh.op_timeout": config.ssh.op_timeout,
+        "ssh.console_timeout": config.ssh.console_timeout,
+        "discovery.give_up": config.discovery.give_up,
+        "bootstrap.concurrency": config.bootstrap.concurrency,
+        "settle.cooldown": config.settle.cooldown,
+        "settle.max_wait": config.settle.max_wait,
+        "settle.rescan": config.settle.rescan,
+        "retry.first": config.retry.first,
+        "retry.cap": config.retry.cap,
+    }
+    for index, tree in enumerate(config.tree):
+        positive[f"tree[{index}].ready_max_lag"] = tree.ready_max_lag
+    if not 0 <= config.discovery.interval < math.inf:
+        raise ConfigError(
+            "discovery.interval", f"must not be negative, got {config.discovery.interval}"
+        )
+    for where, value in positive.items():
+        if not 0 < value < math.inf:
+            raise ConfigError(where, f"must be greater than 0, got {value}")
+    if not 0 < config.ssh.port < 65536:
+        raise ConfigError("ssh.port", f"must be 1 to 65535, got {config.ssh.port}")
+    _ = config.bootstrap.bytes_per_second
+    for index, text in enumerate(config.discovery.frontends):
+        parse_address(f"discovery.frontends[{index}]", text)

@@ -1,0 +1,77 @@
+"""From a TOML file to settings that are complete and checked.
+
+A key that we do not know, a value of the wrong type, and a value that could do harm are refused with the TOML path and a
+reason before anything starts. Relative paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from replicator.config.checks import check
+from replicator.config.settings import Config, TreeSettings
+from replicator.errors import ConfigError
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: if it cannot be read, is no TOML, or says something that we refuse.
+    """
+    file = Path(path)
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(str(file), str(error)) from error
+    return parse(raw, base=file.parent.resolve())
+
+
+def parse(raw: dict[str, Any], *, base: Path) -> Config:
+    """Return the checked settings in `raw`, with relative paths made absolute against `base`.
+
+    Raises:
+        ConfigError: names the TOML path and the reason.
+    """
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at ")
+        raise ConfigError(
+            where.strip("`").removeprefix("$").removeprefix(".") or "config", reason
+        ) from error
+    config = _absolute(config, base)
+    check(config)
+    return config
+
+
+def _absolute(config: Config, base: Path) -> Config:
+    """Return the settings with every path absolute, and every tree's target filled in."""
+
+    def path(text: str) -> str:
+        return os.path.normpath(base / Path(text).expanduser()) if text else text
+
+    def tree(index: int, settings: TreeSettings) -> TreeSettings:
+        if not settings.source.strip():
+            raise ConfigError(f"tree[{index}].source", "must not be empty")
+        source = path(settings.source)
+        target = source if settings.target is None else settings.target
+        return replace(settings, source=source, target=target)
+
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        tree=tuple(tree(i, t) for i, t in enumerate(config.tree)),
+        ssh=replace(
+            config.ssh,
+            identity=path(config.ssh.identity),
+            known_hosts=path(config.ssh.known_hosts),
+        ),
+        state=replace(config.state, directory=path(config.state.directory)),
+        discovery=replace(config.discovery, path=path(config.discovery.path)),
+    )

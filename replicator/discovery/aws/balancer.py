@@ -1,0 +1,169 @@
+"""The frontends behind load balancers: every target of every group, whatever its health.
+
+One call for each group at each look; which groups those are is asked once a minute. A call that fails costs its part of the
+answer, which is then incomplete, and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from replicator.discovery.aws.client import Aws
+from replicator.discovery.aws.groups import Group, behind, named
+from replicator.discovery.aws.instances import Instance, by_address, by_identity
+from replicator.discovery.aws.ourselves import Ourselves
+from replicator.discovery.aws.policy import INSTANCE, Policy, heavier, of_target
+from replicator.errors import DiscoveryError
+from replicator.ports import Address, Decision, Look, Sighting
+
+GROUPS_FOR = 60.0
+"""Seconds for which an answer about groups is used: a blue-green switch is seen within a minute, at little cost."""
+
+
+class Target(NamedTuple):
+    """A target of a group: where its kind is `ip` the id is the address."""
+
+    identity: str
+    kind: str
+    group: str
+    state: str
+    policy: Policy
+
+
+class BalancerProvider:
+    """See `ports.Provider`.
+
+    Args:
+        aws: makes the calls.
+        target_groups: names or ARNs.
+        load_balancers: names or ARNs.
+        interval: seconds between two looks.
+        ourselves: who is not a frontend.
+    """
+
+    certain = False
+
+    def __init__(
+        self,
+        aws: Aws,
+        *,
+        target_groups: Sequence[str],
+        load_balancers: Sequence[str],
+        interval: float,
+        ourselves: Ourselves,
+    ) -> None:
+        self.name = "alb " + " ".join([*target_groups, *load_balancers])
+        self.interval = interval
+        self._aws = aws
+        self._wanted: list[tuple[Callable[[Aws, str], Awaitable[list[Group]]], str]] = []
+        self._wanted += [(named, name) for name in target_groups]
+        self._wanted += [(behind, name) for name in load_balancers]
+        self._ourselves = ourselves
+        self._groups: dict[str, tuple[float, list[Group]]] = {}
+        self._notes: list[str] = []
+
+    async def look(self) -> Look:
+        """Return all targets.
+
+        Raises:
+            DiscoveryError: not one group gave an answer.
+        """
+        self._notes = await self._ourselves.notes()
+        failed: list[str] = []
+        targets = await self._targets(await self._find_groups(failed), failed)
+        if failed and not targets:
+            raise DiscoveryError("; ".join(dict.fromkeys(failed)))
+        sightings, unlocated = await self._locate(targets, failed)
+        notes = dict.fromkeys([*failed, *self._notes])
+        return Look(tuple(sightings), tuple(notes), complete=not failed, unlocated=unlocated)
+
+    async def _find_groups(self, failed: list[str]) -> list[Group]:
+        found: dict[str, Group] = {}
+        for find, name in self._wanted:
+            at, groups = self._groups.get(name, (-GROUPS_FOR, []))
+            if time.monotonic() - at > GROUPS_FOR:
+                try:
+                    groups = await find(self._aws, name)
+                    self._groups[name] = time.monotonic(), groups
+                except (DiscoveryError, LookupError, TypeError) as error:
+                    failed.append(_said(error, f"the target groups of {name}"))
+            found |= {group.arn: group for group in groups}
+        return list(found.values())
+
+    async def _targets(self, groups: Sequence[Group], failed: list[str]) -> list[Target]:
+        found: dict[str, Target] = {}
+        for group in groups:
+            if group.kind not in ("instance", "ip"):
+                self._notes.append(f"{group.name}: targets of type {group.kind!r} hold no files")
+                continue
+            try:
+                for target in await self._health(group):
+                    known = found.setdefault(target.identity, target)
+                    if heavier(known.policy, target.policy) is not known.policy:
+                        found[target.identity] = target
+            except (DiscoveryError, LookupError, TypeError, AttributeError) as error:
+                failed.append(_said(error, f"the targets of {group.name}"))
+        return list(found.values())
+
+    async def _health(self, group: Group) -> list[Target]:
+        pages = await self._aws.call("elbv2", "describe_target_health", TargetGroupArn=group.arn)
+        targets = []
+        for row in (row for page in pages for row in page["TargetHealthDescriptions"]):
+            health = row.get("TargetHealth", {})
+            state = health.get("State", "unknown")
+            policy = of_target(state, health.get("Reason", ""))
+            targets.append(Target(row["Target"]["Id"], group.kind, group.name, state, policy))
+        return targets
+
+    async def _locate(
+        self, targets: Sequence[Target], failed: list[str]
+    ) -> tuple[list[Sighting], frozenset[str]]:
+        """Return sightings, and the ids of the instances whose address is not known."""
+        by_id = {t.identity: t for t in targets if t.kind == "instance"}
+        by_ip = {t.identity: t for t in targets if t.kind == "ip"}
+        instances: dict[str, Instance] = {}
+        owners: dict[str, Instance] = {}
+        try:
+            if by_id:
+                instances = await by_identity(self._aws, by_id)
+            if by_ip:
+                owners = await by_address(self._aws, [ip for ip in by_ip if ":" not in ip])
+        except (DiscoveryError, LookupError, TypeError, AttributeError) as error:
+            # Addresses can be dialled without knowing whose they are; instances cannot without knowing where.
+            said = _said(error, "the instances")
+            (failed if by_id else self._notes).append(said)
+        found = {t.identity: (t, instances.get(t.identity)) for t in by_id.values()}
+        found |= {t.identity: (t, owners.get(t.identity)) for t in by_ip.values()}
+        sightings: dict[str, Sighting] = {}
+        unlocated = set()
+        for target, instance in found.values():
+            sighting = _sighting(target, instance)
+            if self._ourselves.are(sighting.identity, sighting.address.host):
+                continue
+            if sighting.address.host:
+                sightings.setdefault(sighting.address.host, sighting)
+            elif sighting.decision is not Decision.DROP:
+                unlocated.add(target.identity)
+                self._notes.append(f"{target.identity}: EC2 tells no address yet")
+        return list(sightings.values()), frozenset(unlocated)
+
+
+def _sighting(target: Target, instance: Instance | None) -> Sighting:
+    is_ip = target.kind == "ip"
+    policy = target.policy
+    state = target.state
+    if instance is not None and not is_ip and instance.state in INSTANCE:
+        policy, state = INSTANCE[instance.state], f"{state}, {instance.state}"
+    host = target.identity if is_ip else (instance.address if instance else "")
+    identity = (instance.identity if instance else "") if is_ip else target.identity
+    return Sighting(
+        Address(host), f"alb {target.group}", identity, state, policy.decision, policy.reason
+    )
+
+
+def _said(error: Exception, what: str) -> str:
+    return (
+        str(error) if isinstance(error, DiscoveryError) else f"{what}: malformed answer: {error!r}"
+    )

@@ -1,0 +1,66 @@
+"""Which instance this is: the instance metadata service, version 2 only."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from urllib.parse import urlsplit
+
+from replicator.errors import DiscoveryError
+
+ENDPOINT = "http://169.254.169.254"
+"""Link-local; the standard variable AWS_EC2_METADATA_SERVICE_ENDPOINT names another one, such as http://[fd00:ec2::254]."""
+
+TIMEOUT = 1.0
+"""Seconds: the service is in the hypervisor. Outside of EC2 nobody answers at all."""
+
+
+def own_instance() -> str:
+    """Return this instance's id. Blocks.
+
+    Raises:
+        DiscoveryError: there is no such service, or it does not let us in; says what to do.
+    """
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        raise DiscoveryError("AWS_EC2_METADATA_DISABLED is set")
+    endpoint = urlsplit(os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or ENDPOINT)
+    connection = http.client.HTTPConnection(
+        endpoint.hostname or "", endpoint.port or 80, timeout=TIMEOUT
+    )
+    try:
+        connection.connect()
+    except OSError as error:
+        raise DiscoveryError(f"no instance metadata service answers ({error})") from error
+    try:
+        token = _ask(
+            connection,
+            "PUT",
+            "/latest/api/token",
+            {"X-aws-ec2-metadata-token-ttl-seconds": "60"},
+        )
+        return _ask(
+            connection,
+            "GET",
+            "/latest/meta-data/instance-id",
+            {"X-aws-ec2-metadata-token": token},
+        )
+    except TimeoutError as error:
+        raise DiscoveryError(
+            "the instance metadata service is there, but its answer does not arrive: in a container it needs"
+            " HttpPutResponseHopLimit=2"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise DiscoveryError(f"the instance metadata service failed: {error!r}") from error
+    finally:
+        connection.close()
+
+
+def _ask(
+    connection: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str]
+) -> str:
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    body = answer.read(1024).decode("ascii", "replace").strip()
+    if answer.status != 200:
+        raise DiscoveryError(f"the instance metadata service answers {answer.status} to {path}")
+    return body

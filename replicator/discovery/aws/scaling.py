@@ -1,0 +1,186 @@
+"""The members of Auto Scaling groups, those that are held back included, and the word that lets them go.
+
+An instance in `Pending:Wait` is in no target group yet: its group waits for somebody to say that it is ready. That is the
+moment to fill it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from replicator.discovery.aws.client import Aws
+from replicator.discovery.aws.instances import Instance, by_identity
+from replicator.discovery.aws.ourselves import Ourselves
+from replicator.discovery.aws.policy import INSTANCE, LAUNCHING, of_lifecycle
+from replicator.errors import DiscoveryError
+from replicator.ports import Address, Decision, Launch, Look, Sighting
+
+LAUNCH = "autoscaling:EC2_INSTANCE_LAUNCHING"
+
+HEARTBEAT_DEFAULT = 3600.0
+"""Seconds: what a hook without HeartbeatTimeout has (Auto Scaling API, LifecycleHook)."""
+
+
+class ScalingProvider:
+    """See `ports.Provider`.
+
+    Args:
+        aws: makes the calls.
+        groups: their names.
+        hook: the launch hook that waits for us; empty: a group's only one.
+        interval: seconds between two looks.
+        ourselves: who is not a frontend.
+    """
+
+    certain = False
+
+    def __init__(
+        self,
+        aws: Aws,
+        *,
+        groups: Sequence[str],
+        hook: str,
+        interval: float,
+        ourselves: Ourselves,
+    ) -> None:
+        self.name = "autoscaling " + " ".join(groups)
+        self.interval = interval
+        self._aws = aws
+        self._groups = list(groups)
+        self._hook = hook
+        self._ourselves = ourselves
+        self._hooks: dict[str, tuple[str, float] | None] = {}
+        self._notes: list[str] = []
+
+    async def look(self) -> Look:
+        """Return all members.
+
+        Raises:
+            DiscoveryError: the groups, or where their instances are, cannot be found out.
+        """
+        self._notes = await self._ourselves.notes()
+        try:
+            members = await self._members()
+            instances = await by_identity(self._aws, members) if members else {}
+        except (LookupError, TypeError, AttributeError) as error:
+            raise DiscoveryError(f"autoscaling: malformed answer: {error!r}") from error
+        sightings: list[Sighting] = []
+        unlocated = set()
+        for identity, (group, row) in members.items():
+            sighting = await self._sighting(group, row, instances.get(identity))
+            if self._ourselves.are(identity, sighting.address.host):
+                continue
+            if sighting.address.host:
+                sightings.append(sighting)
+            elif sighting.decision is not Decision.DROP:
+                unlocated.add(identity)
+                self._notes.append(f"{identity}: EC2 tells no address yet")
+        missing = set(self._groups) - {group for group, _ in members.values()} - self._seen
+        self._notes += [f"there is no Auto Scaling group {name}" for name in sorted(missing)]
+        return Look(
+            tuple(sightings),
+            tuple(self._notes),
+            complete=not missing,
+            unlocated=frozenset(unlocated),
+        )
+
+    async def _members(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        pages = await self._aws.call(
+            "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=self._groups
+        )
+        groups = [group for page in pages for group in page["AutoScalingGroups"]]
+        self._seen = {group["AutoScalingGroupName"] for group in groups}
+        return {
+            row["InstanceId"]: (group["AutoScalingGroupName"], row)
+            for group in groups
+            for row in group.get("Instances", ())
+        }
+
+    async def _sighting(
+        self, group: str, row: dict[str, Any], instance: Instance | None
+    ) -> Sighting:
+        state = row["LifecycleState"]
+        policy = of_lifecycle(state)
+        if instance is not None and instance.state in INSTANCE:
+            policy, state = INSTANCE[instance.state], f"{state}, {instance.state}"
+        launch = None
+        if state in LAUNCHING and (hook := await self._launch_hook(group)) is not None:
+            launch = Launch(group, hook[0], row["InstanceId"], hook[1])
+        return Sighting(
+            Address(instance.address if instance else ""),
+            f"autoscaling {group}",
+            row["InstanceId"],
+            state,
+            policy.decision,
+            policy.reason,
+            launch,
+        )
+
+    async def _launch_hook(self, group: str) -> tuple[str, float] | None:
+        """Return name and heartbeat timeout of the hook that waits for us; None, and a note, if that is not clear."""
+        if group not in self._hooks:
+            try:
+                pages = await self._aws.call(
+                    "autoscaling", "describe_lifecycle_hooks", AutoScalingGroupName=group
+                )
+            except DiscoveryError as error:
+                self._notes.append(str(error))
+                return (self._hook, HEARTBEAT_DEFAULT) if self._hook else None
+            rows = [row for page in pages for row in page["LifecycleHooks"]]
+            hooks = {
+                row["LifecycleHookName"]: float(row.get("HeartbeatTimeout", HEARTBEAT_DEFAULT))
+                for row in rows
+                if row.get("LifecycleTransition") == LAUNCH
+            }
+            name = self._hook or (next(iter(hooks)) if len(hooks) == 1 else "")
+            self._hooks[group] = (name, hooks[name]) if name in hooks else None
+        if self._hooks[group] is None:
+            self._notes.append(
+                f"{group}: which launch hook waits for us is not clear: name it in discovery.lifecycle_hook"
+            )
+        return self._hooks[group]
+
+
+class ScalingLaunches:
+    """See `ports.LaunchControl`.
+
+    Args:
+        aws: makes the calls.
+    """
+
+    def __init__(self, aws: Aws) -> None:
+        self._aws = aws
+
+    async def heartbeat(self, launch: Launch) -> None:
+        """Ask for another HeartbeatTimeout.
+
+        Raises:
+            DiscoveryError: it was not granted.
+        """
+        await self._aws.call("autoscaling", "record_lifecycle_action_heartbeat", **_names(launch))
+
+    async def complete(self, launch: Launch, *, ready: bool) -> None:
+        """Let the instance into service, or give it up; that it does not wait any more is no error.
+
+        Raises:
+            DiscoveryError: the group was not told.
+        """
+        try:
+            await self._aws.call(
+                "autoscaling",
+                "complete_lifecycle_action",
+                LifecycleActionResult="CONTINUE" if ready else "ABANDON",
+                **_names(launch),
+            )
+        except DiscoveryError as error:
+            if "No active Lifecycle Action found" not in str(error):
+                raise
+
+
+def _names(launch: Launch) -> dict[str, str]:
+    return {
+        "AutoScalingGroupName": launch.group,
+        "LifecycleHookName": launch.hook,
+        "InstanceId": launch.instance,
+    }

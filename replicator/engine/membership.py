@@ -1,0 +1,156 @@
+"""Who belongs to the fleet: asks every provider again and again, and joins what they say.
+
+A provider that fails is asked again with growing delays, and what it said last stays true; nobody else waits for it. Until
+each has answered once nobody is dropped, so that a restart or a reload in the middle of an outage costs no frontend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from replicator.core.pace import Backoff
+from replicator.core.roster import Roster
+from replicator.errors import DiscoveryError
+from replicator.ports import Address, Decision, Look, Provider, RosterMemory, Sighting
+
+log = structlog.get_logger()
+
+RETRY_CAP = 120.0
+"""Seconds: the longest pause after an error. An API that throttles asks for less, not for more."""
+
+
+@dataclass
+class Watch:
+    """One provider, and what it said."""
+
+    provider: Provider
+    roster: Roster[Address, Sighting]
+    failures: int = 0
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    asked: int = 0
+
+    def take(self, look: Look) -> None:
+        """Take in an answer."""
+        known = self.roster.members
+        present = {s.address: s for s in look.sightings if s.decision is not Decision.DROP}
+        for address, sighting in known.items():
+            if sighting.identity and sighting.identity in look.unlocated:
+                present.setdefault(address, sighting)
+        gone = {s.address for s in look.sightings if s.decision is Decision.DROP}
+        self.roster.answer(present, gone - set(present), complete=look.complete)
+        self.failures, self.error, self.notes = 0, "", look.notes
+
+
+@dataclass
+class Membership:
+    """Keeps the fleet equal to what the providers say.
+
+    Args:
+        providers: who is asked.
+        publish: called with all sightings, and whether others are to be dropped, whenever an answer came.
+        chance: random numbers in 0..1, for jitter.
+        memory: keeps answers across restarts.
+    """
+
+    providers: Sequence[Provider]
+    publish: Callable[[list[Sighting], bool], None]
+    chance: Callable[[], float]
+    memory: RosterMemory | None = None
+    watches: list[Watch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        remembered = self.memory.load() if self.memory else {}
+        for provider in self.providers:
+            known = {s.address: s for s in remembered.get(provider.name, ())}
+            roster = Roster(known, certain=provider.certain)
+            self.watches.append(Watch(provider, roster))
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        if any(watch.roster.members for watch in self.watches):
+            self._publish()
+        async with asyncio.TaskGroup() as tasks:
+            for watch in self.watches:
+                tasks.create_task(self._follow(watch), name=f"discovery {watch.provider.name}")
+
+    async def _follow(self, watch: Watch) -> None:
+        provider = watch.provider
+        backoff = Backoff(provider.interval, max(RETRY_CAP, provider.interval), self.chance)
+        while True:
+            watch.asked += 1
+            try:
+                watch.take(await provider.look())
+            except DiscoveryError as error:
+                self._failed(watch, str(error))
+            except Exception as error:
+                # A bug of ours, or of a library: what is known stays true, and the daemon goes on.
+                log.exception("discovery failed", provider=provider.name)
+                self._failed(watch, f"internal error: {error!r}")
+            else:
+                self._publish()
+            jittered = provider.interval * (0.9 + 0.2 * self.chance())
+            await asyncio.sleep(backoff.delay(watch.failures) if watch.failures else jittered)
+
+    def _failed(self, watch: Watch, error: str) -> None:
+        watch.failures += 1
+        if error != watch.error:
+            log.warning("discovery failed", provider=watch.provider.name, reason=error)
+        watch.error = error
+
+    def _publish(self) -> None:
+        known = all(watch.roster.answered for watch in self.watches)
+        self.publish(joined(watch.roster for watch in self.watches), known)
+        if self.memory is not None:
+            self.memory.save(
+                {
+                    watch.provider.name: list(watch.roster.members.values())
+                    for watch in self.watches
+                    if not watch.provider.certain
+                }
+            )
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return a row for each provider, for `status`."""
+        return [
+            {
+                "provider": watch.provider.name,
+                "members": len(watch.roster.members),
+                "looks": watch.asked,
+                "failures": watch.failures,
+                "error": watch.error,
+                "doubt": watch.roster.doubt,
+                "notes": list(watch.notes),
+            }
+            for watch in self.watches
+        ]
+
+
+def joined(rosters: Iterable[Roster[Address, Sighting]]) -> list[Sighting]:
+    """Return one sighting for each address that somebody sees and nobody knows to be gone.
+
+    The first provider that names a frontend is its source; what holds it back from service, its identity, and that it is on
+    its way out, may come from any.
+    """
+    rosters = list(rosters)
+    dropped = {address for roster in rosters for address in roster.dropped}
+    found: dict[Address, Sighting] = {}
+    for roster in rosters:
+        for address, sighting in roster.members.items():
+            if address in dropped:
+                continue
+            known = found.setdefault(address, sighting)
+            found[address] = replace(
+                known,
+                identity=known.identity or sighting.identity,
+                launch=known.launch or sighting.launch,
+                decision=Decision.DRAIN
+                if Decision.DRAIN in (known.decision, sighting.decision)
+                else Decision.SERVE,
+            )
+    return list(found.values())

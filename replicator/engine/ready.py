@@ -1,0 +1,86 @@
+"""The ready file: there while a frontend holds everything, so that a load balancer's health check can tell.
+
+What it says names the machine. A frontend whose file names it was filled by us before: it stays in service while it is
+compared after a restart or a short cut, as long as nothing is found wrong. Any other file (a machine image was made from a
+running frontend, say) proves nothing, and goes before anything else happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from replicator.engine.link import Link
+from replicator.engine.parcel import gone, next_number
+from replicator.model import parent
+from replicator.ports import Catalog
+from replicator.wire.changes import MakeDirectory, PutFile, SetAttributes
+
+FILE_MODE = 0o644
+DIRECTORY_MODE = 0o755
+"""The web server reads it as somebody else."""
+
+
+@dataclass(frozen=True)
+class ReadyFile:
+    """What the settings say of one tree: path below the root, seconds of lag."""
+
+    path: bytes
+    max_lag: float
+
+
+class Marker:
+    """One tree's ready file on one frontend.
+
+    Args:
+        link: to the frontend.
+        tree: number of the tree.
+        catalog: of the tree; directories that it knows are none of ours.
+        path: the file.
+        machine: who the frontend is: an instance id, or else its address.
+    """
+
+    def __init__(self, link: Link, tree: int, catalog: Catalog, path: bytes, machine: str) -> None:
+        self._link = link
+        self._tree = tree
+        self._catalog = catalog
+        self._path = path
+        self._content = f"replicator: {machine} holds everything\n".encode()
+        self._digest = hashlib.sha256(self._content).digest()
+
+    async def is_there(self) -> bool:
+        """Return True if the file is there and names this machine."""
+        size, now = len(self._content), time.time_ns()
+        probe = SetAttributes(
+            next_number(), self._tree, self._path, FILE_MODE, size, now, 0, self._digest
+        )
+        return not await self._link.ask(probe)
+
+    async def write(self, pool: Executor) -> str:
+        """Make it; return why that failed, or nothing."""
+        loop = asyncio.get_running_loop()
+        above = list(_ancestors(self._path))
+        known = await loop.run_in_executor(pool, self._catalog.get, above)
+        for path in reversed([path for path in above if path not in known]):
+            made = MakeDirectory(next_number(), self._tree, path, DIRECTORY_MODE, time.time_ns())
+            if reason := await self._link.ask(made):
+                return reason
+        size, now = len(self._content), time.time_ns()
+        put = PutFile(next_number(), self._tree, self._path, FILE_MODE, size, now, self._digest)
+        return await self._link.ask(put, self._content)
+
+    async def remove(self) -> str:
+        """Remove it; return why that failed, or nothing."""
+        return await self._link.ask(gone(self._tree, self._path))
+
+
+def _ancestors(path: bytes) -> Iterator[bytes]:
+    """Yield the directories above a path, the nearest first, without the root."""
+    above = parent(path)
+    while above:
+        yield above
+        above = parent(above)
