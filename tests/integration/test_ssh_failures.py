@@ -25,6 +25,7 @@ from replicator.errors import (
 )
 from replicator.ports import Address
 from replicator.transport.ssh import SSHConnector
+from replicator.transport.trust import Pins, Policy
 from tests.support.sshd import Certificate, Keys, Sshd, find_keygen, find_python, free_port
 from tests.support.waiting import eventually
 
@@ -409,3 +410,51 @@ def talker(data, *, hold=False, forever=False):
         finally:
             over.set()
             thread.join(10)
+
+
+class TestMachinesThatKnownHostsDoesNotKnow:
+    """Against a real sshd: what each policy believes, and what a new machine at an old address is."""
+
+    @staticmethod
+    def connector(settings, known, mode, console=None):
+        pins = Pins(known.parent / "host_keys")
+        policy = Policy(str(known), mode=mode, pins=pins, console=console)
+        return SSHConnector(settings(host_keys=mode), policy)
+
+    async def reach(self, connector, where, identity):
+        await (await connector.connect(where, identity)).close()
+
+    async def test_accept_new(self, tmp_path, keys, settings, known):
+        where = tmp_path / "frontend"
+        with Sshd(where, keys=keys, address="127.0.3.1") as machine:
+            connector = self.connector(settings, known, "accept-new")
+            await self.reach(connector, address(machine), "i-1")
+            await self.reach(connector, address(machine), "i-1")
+            machine.stop()
+            machine.new_host_key()
+            machine.start()
+            with pytest.raises(HostKeyRefused, match="the host key of i-1 has CHANGED"):
+                await self.reach(connector, address(machine), "i-1")
+            await self.reach(connector, address(machine), "i-2")
+
+    async def test_console(self, tmp_path, keys, settings, known):
+        with Sshd(tmp_path / "frontend", keys=keys, address="127.0.3.1") as machine:
+            shown = []
+
+            class Console:
+                async def fingerprints(self, identity):
+                    return shown if identity == "i-1" else ["SHA256:" + "x" * 43]
+
+            connector = self.connector(settings, known, "console", Console())
+            with pytest.raises(HostKeyRefused, match="no host key fingerprints yet"):
+                await self.reach(connector, address(machine), "i-1")
+            shown.append(machine.fingerprint())
+            await self.reach(connector, address(machine), "i-1")
+            with pytest.raises(HostKeyRefused, match="somebody else answers at this address"):
+                await self.reach(connector, address(machine), "i-2")
+
+    async def test_strict(self, tmp_path, keys, settings, known):
+        with Sshd(tmp_path / "frontend", keys=keys, address="127.0.3.1") as machine:
+            with pytest.raises(HostKeyRefused, match="is not in"):
+                await self.reach(self.connector(settings, known, "strict"), address(machine), "i-1")
+            assert not (known.parent / "host_keys").exists()

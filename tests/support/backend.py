@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from replicator.app import App, frontends_of
+from replicator.app import App
 from replicator.config import parse
 from replicator.demo.trees import difference, fingerprint
 from replicator.transport.local import LocalConnector
@@ -55,7 +55,7 @@ class Backend:
         tree = {"source": str(self.source), "target": "/site", **settings.pop("tree", {})}
         raw = {
             "tree": [tree],
-            "discovery": {"frontends": self.hosts},
+            "discovery": settings.pop("discovery", {"frontends": self.hosts}),
             "state": {"directory": str(directory / "state")},
             "settle": {"cooldown": 0.05, "max_wait": 1.0},
             "retry": {"first": 0.05, "cap": 0.5},
@@ -71,7 +71,7 @@ class Backend:
     async def _begin(self):
         app = App(self.config, connector=self.connector)
         await app.set_trees(self.config)
-        app.set_frontends(frontends_of(self.config))
+        app.set_discovery(self.config)
         return app, asyncio.get_running_loop().create_task(app.service.run())
 
     def call(self, coroutine, seconds=30.0):

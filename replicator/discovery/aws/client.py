@@ -87,8 +87,13 @@ class Aws:
             ) from error
         except failures.NoRegionError as error:
             raise DiscoveryError("no AWS region is known: set discovery.region") from error
-        except (failures.BotoCoreError, ValueError, TypeError, KeyError) as error:
+        except failures.BotoCoreError as error:
             raise DiscoveryError(f"{service} {operation}: {_short(error)}") from error
+        except Exception as error:
+            # botocore's parsers raise what they like at an answer that is none.
+            raise DiscoveryError(
+                f"{service} {operation}: malformed answer: {_short(error)}"
+            ) from error
 
     def _client(self, service: str) -> Any:  # noqa: ANN401  # made at run time
         with self._lock:

@@ -118,3 +118,31 @@ def test_past_its_limit_the_set_empties_itself_and_says_so():
 
     assert dirty.overflowed
     assert len(dirty) == 1
+
+
+def test_a_frontend_does_not_lag_for_what_the_backend_cannot_read(dirty):
+    dirty.mark(A, Owed.CONTENT, 1, urgent=False)
+    dirty.mark(B, Owed.CONTENT, 2, urgent=False)
+    (generation,) = (due.generation for due in take(dirty) if due.key == A)
+    dirty.refused(A, generation, Owed.CONTENT, "permission denied on the backend")
+    dirty.withhold(A)
+
+    assert dirty.oldest() == 1
+    assert dirty.lagging() == 2
+    assert not dirty.refusals()
+
+    dirty.mark(A, Owed.CONTENT, 3, urgent=False)  # it may be readable now
+    assert dirty.lagging() == 1
+    dirty.drop(A)
+    dirty.drop(B)
+    assert dirty.lagging() is None
+
+
+def test_what_a_frontend_refuses_is_a_refusal_until_it_is_taken(dirty):
+    dirty.mark(A, Owed.CONTENT, 1, urgent=False)
+    (due,) = take(dirty)
+    assert not dirty.refusals()
+    dirty.refused(A, due.generation, Owed.CONTENT, "no space left")
+    assert dirty.refusals()
+    dirty.acknowledged(A, due.generation)
+    assert not dirty.refusals()

@@ -1,0 +1,339 @@
+"""Frontends come and go while the backend runs, and nobody else notices; agents are real, in child processes."""
+
+import json
+import os
+
+import pytest
+
+from replicator.demo.trees import difference
+from tests.support import aws as cloud
+from tests.support.aws import REGION, Recorded
+from tests.support.backend import Backend
+from tests.support.waiting import wait_for
+
+READY = ".replicator/ready"
+
+
+def listed(path, *hosts):
+    """Write the file provider's list as anybody should: whole."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(list(hosts)))
+    temporary.replace(path)
+
+
+@pytest.fixture
+def frontends(tmp_path):
+    return tmp_path / "frontends.json"
+
+
+def fill(backend, count=200):
+    for number in range(count):
+        (backend.source / f"{number:03}").write_bytes(os.urandom(500))
+
+
+def from_file(tmp_path, frontends, **more):
+    discovery = {"provider": "file", "path": str(frontends), "interval": 0.05}
+    return Backend(tmp_path, hosts=(), discovery=discovery, **more)
+
+
+def rows(backend):
+    return {row["host"]: row for row in backend.status()["frontends"]}
+
+
+def live(backend, *hosts):
+    def all_live():
+        found = rows(backend)
+        return set(found) == set(hosts) and all(
+            row["state"] == "live" and not row["dirty"] for row in found.values()
+        )
+
+    wait_for(all_live, lambda: f"{hosts} to be live: {backend.status()}")
+
+
+def test_joining_and_leaving_touches_nobody_else(tmp_path, frontends):
+    listed(frontends, "one", "two")
+    with from_file(tmp_path, frontends) as backend:
+        fill(backend)
+        live(backend, "one", "two")
+        before = rows(backend)
+        listed(frontends, "one", "two", "three")
+        live(backend, "one", "two", "three")
+        listed(frontends, "one", "three")
+        live(backend, "one", "three")
+        after = rows(backend)
+
+        for name in ("logins", "reconciles", "files_sent", "bytes_sent"):
+            assert after["one"][name] == before["one"][name], name
+        (backend.source / "new").write_bytes(b"new")
+        live(backend, "one", "three")
+        assert not difference(backend.source, backend.site("three"))
+        assert not (backend.site("two") / "new").exists()  # it left, and keeps what it had
+
+
+def test_a_broken_file_of_frontends_drops_nobody_and_is_told(tmp_path, frontends):
+    listed(frontends, "one", "two")
+    with from_file(tmp_path, frontends) as backend:
+        live(backend, "one", "two")
+        frontends.write_text('["one", ')
+        wait_for(lambda: backend.status()["discovery"][1]["failures"] > 2, "failures")
+        told = backend.status()["discovery"][1]
+        frontends.write_text("[]")
+        wait_for(lambda: "empty" in backend.status()["discovery"][1]["doubt"], "doubt")
+
+        assert "Expecting value" in told["error"]
+        assert set(rows(backend)) == {"one", "two"}
+
+
+def test_another_machine_at_a_known_address_is_another_frontend(tmp_path, frontends):
+    frontends.write_text('[{"address": "one", "identity": "vm-1"}]')
+    with from_file(tmp_path, frontends) as backend:
+        fill(backend, 10)
+        live(backend, "one")
+        frontends.write_text('[{"address": "one", "identity": "vm-2"}]')
+        wait_for(lambda: rows(backend)["one"]["instance_id"] == "vm-2", "the other machine")
+        live(backend, "one")
+        assert rows(backend)["one"]["logins"] == 1  # a new replica, which has logged in by itself
+
+
+def test_a_restart_during_an_outage_serves_the_fleet_that_was_known(tmp_path, frontends):
+    listed(frontends, "one", "two")
+    with from_file(tmp_path, frontends) as backend:
+        live(backend, "one", "two")
+    frontends.unlink()
+    with from_file(tmp_path, frontends) as backend:
+        (backend.source / "new").write_bytes(b"new")
+        live(backend, "one", "two")
+        assert (backend.site("one") / "new").read_bytes() == b"new"
+
+
+def test_a_reload_that_changes_nothing_of_discovery_asks_nobody_anew(tmp_path, frontends):
+    listed(frontends, "one")
+    with from_file(tmp_path, frontends) as backend:
+        live(backend, "one")
+        before = backend.app.service._membership
+        backend.call(backend.app.reload(backend.config))
+        assert backend.app.service._membership is before
+        assert rows(backend)["one"]["logins"] == 1
+
+
+# The ready file
+
+
+def with_ready(tmp_path, hosts=("one",), max_lag=60.0, **more):
+    tree = {"ready_file": READY, "ready_max_lag": max_lag}
+    return Backend(tmp_path, hosts=hosts, tree=tree, **more)
+
+
+def ready(backend, host="one"):
+    return (backend.site(host) / READY).exists()
+
+
+def test_the_ready_file_is_the_very_last_to_arrive(tmp_path):
+    (tmp_path / "source").mkdir()
+    for number in range(2000):
+        (tmp_path / "source" / f"{number:03}").write_bytes(os.urandom(500))
+    with with_ready(tmp_path) as backend:
+        missing = []
+
+        def arrived():
+            if not ready(backend):
+                return False
+            missing.extend(f for f in range(2000) if not (backend.site("one") / f"{f:03}").exists())
+            return True
+
+        wait_for(arrived, "the ready file", pause=0.0)
+        assert not missing
+        assert (backend.site("one") / READY).stat().st_mode & 0o777 == 0o644
+        assert (backend.site("one") / ".replicator").stat().st_mode & 0o777 == 0o755
+        assert rows(backend)["one"]["ready"] is True
+
+
+def test_a_ready_file_that_names_another_machine_goes_before_anything_else(tmp_path):
+    site = tmp_path / "one" / "site"
+    (site / ".replicator").mkdir(parents=True)
+    (site / READY).write_text("replicator: i-0image holds everything\n")
+    bandwidth = {"bandwidth": "400KiB/s"}
+    with with_ready(tmp_path, bootstrap=bandwidth) as backend:
+        (backend.source / "large").write_bytes(os.urandom(1 << 20))
+        wait_for(lambda: rows(backend).get("one", {}).get("state") == "bootstrapping", "the start")
+        wait_for(lambda: not ready(backend), "the old one to go", 1.0)
+        assert rows(backend)["one"]["state"] == "bootstrapping"
+        wait_for(lambda: ready(backend), "the ready file")
+        assert (site / "large").stat().st_size == 1 << 20
+
+
+def test_a_restart_takes_nobody_out_of_service_that_lacks_nothing(tmp_path):
+    with with_ready(tmp_path) as backend:
+        fill(backend)
+        wait_for(lambda: ready(backend), "the ready file")
+    before = (tmp_path / "one" / "site" / READY).stat().st_ino
+    with with_ready(tmp_path) as backend:
+        live(backend, "one")
+        assert (backend.site("one") / READY).stat().st_ino == before
+
+
+def test_a_restart_takes_out_of_service_who_missed_something_until_it_has_it(tmp_path):
+    with with_ready(tmp_path) as backend:
+        wait_for(lambda: ready(backend), "the ready file")
+    (tmp_path / "source" / "missed").write_bytes(os.urandom(1 << 20))
+    with with_ready(tmp_path, bootstrap={"bandwidth": "400KiB/s"}) as backend:
+        wait_for(lambda: not ready(backend), "it to be out of service")
+        wait_for(lambda: ready(backend), "it to be back")
+        assert (backend.site("one") / "missed").stat().st_size == 1 << 20
+
+
+def test_who_lags_too_long_is_taken_out_of_service_and_comes_back(tmp_path):
+    tree = {"ready_file": READY, "ready_max_lag": 0.3, "exclude": ["kept"]}
+    with Backend(tmp_path, hosts=["one"], tree=tree) as backend:
+        wait_for(lambda: ready(backend), "the ready file")
+        in_the_way = backend.site("one") / "page"
+        in_the_way.mkdir()
+        (in_the_way / "kept").write_text("excluded: nobody deletes it, and no file takes its place")
+        (backend.source / "page").write_text("page")
+        wait_for(lambda: not ready(backend), backend.status)
+        assert rows(backend)["one"]["ready"] is False
+        (in_the_way / "kept").unlink()
+        wait_for(lambda: ready(backend), backend.status)
+        assert in_the_way.read_text() == "page"
+
+
+def test_the_source_cannot_forge_the_ready_file_nor_remove_it(tmp_path):
+    with with_ready(tmp_path) as backend:
+        (backend.source / ".replicator").mkdir()
+        (backend.source / READY).write_text("forged")
+        wait_for(lambda: ready(backend), "the ready file")
+        live(backend, "one")
+        assert "holds everything" in (backend.site("one") / READY).read_text()
+        (backend.source / READY).unlink()
+        (backend.source / ".replicator").rmdir()
+        (backend.source / "next").write_text("next")
+        wait_for((backend.site("one") / "next").exists, "the next file")
+        assert ready(backend)
+
+
+# Launches
+
+
+def waiting(state="Pending:Wait", hook_timeout=3):
+    return Recorded(
+        DescribeAutoScalingGroups=cloud.scaling_group("shop", ("i-1", state)),
+        DescribeLifecycleHooks=cloud.hooks(("fill", hook_timeout)),
+        DescribeInstances=cloud.instances(("i-1", "running", "10.0.0.1")),
+        RecordLifecycleActionHeartbeat=cloud.done("RecordLifecycleActionHeartbeat"),
+        CompleteLifecycleAction=cloud.done("CompleteLifecycleAction"),
+    )
+
+
+def scaling(tmp_path, api, connector=None, **more):
+    discovery = {
+        "provider": "autoscaling",
+        "auto_scaling_groups": "shop",
+        "endpoint_url": api.url,
+        "region": REGION,
+        "interval": 0.1,
+        "exclude": ["i-0backend"],
+        **more.pop("discovery", {}),
+    }
+    return Backend(tmp_path, hosts=(), discovery=discovery, connector=connector, **more)
+
+
+@pytest.fixture
+def credentials(monkeypatch):
+    cloud.set_credentials(monkeypatch)
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_launch_is_completed_only_after_everything_is_there_with_heartbeats_meanwhile(tmp_path):
+    with waiting(hook_timeout=1) as api:
+        there = []
+        expected = 50
+
+        def complete(fields):
+            site = tmp_path / "10.0.0.1" / "site"
+            there.append((len(list(site.iterdir())), fields["LifecycleActionResult"]))
+            return cloud.done("CompleteLifecycleAction")
+
+        api.answers["CompleteLifecycleAction"] = complete
+        (tmp_path / "source").mkdir()
+        for number in range(expected):
+            (tmp_path / "source" / f"{number:03}").write_bytes(os.urandom(20_000))
+        with scaling(tmp_path, api, bootstrap={"bandwidth": "700KiB/s"}) as backend:
+            wait_for(lambda: there, "completion")
+            wait_for(
+                lambda: rows(backend)["10.0.0.1"]["launch"] == "verified: put into service",
+                "the launch to be told in status",
+            )
+            looks = api.asked["DescribeAutoScalingGroups"]
+            wait_for(lambda: api.asked["DescribeAutoScalingGroups"] > looks + 3, "more looks")
+
+        assert there == [(expected, "CONTINUE")]  # once, although the group still says Pending:Wait
+        assert api.asked["RecordLifecycleActionHeartbeat"] >= 3
+
+
+@pytest.mark.usefixtures("credentials")
+def test_content_that_is_wrong_with_the_right_size_and_time_is_repaired_before_service(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_bytes(b"right")
+    os.utime(tmp_path / "source" / "file", ns=(10**18, 10**18))
+    site = tmp_path / "10.0.0.1" / "site"
+    site.mkdir(parents=True)
+    (site / "file").write_bytes(b"wrong")
+    os.utime(site / "file", ns=(10**18, 10**18))
+    with waiting() as api:
+        content = []
+
+        def complete(_):
+            content.append((site / "file").read_bytes())
+            return cloud.done("CompleteLifecycleAction")
+
+        api.answers["CompleteLifecycleAction"] = complete
+        with scaling(tmp_path, api):
+            wait_for(lambda: content, "completion")
+    assert content == [b"right"]
+
+
+@pytest.mark.usefixtures("credentials")
+@pytest.mark.parametrize("on_failure", ["abandon", "leave"])
+def test_a_launch_that_fails_is_abandoned_or_left_as_configured(tmp_path, on_failure):
+    settings = {"give_up": 0.5, "on_failure": on_failure}
+    with waiting() as api, scaling(tmp_path, api, discovery=settings) as backend:
+        backend.connector.refused.add("10.0.0.1")
+        backend.connector.kill("10.0.0.1")
+        (backend.source / "never").write_bytes(b"sent")
+
+        def given_up():
+            return rows(backend).get("10.0.0.1", {}).get("launch", "").startswith("given up")
+
+        if backend.connector.channels:
+            pytest.skip("it was filled before it could be refused")
+        wait_for(given_up, backend.status)
+        results = [f["LifecycleActionResult"] for a, f in api.requests if a.startswith("Complete")]
+        assert results == (["ABANDON"] if on_failure == "abandon" else [])
+        assert rows(backend)["10.0.0.1"]["state"] in ("retrying", "connecting")  # and is tried on
+
+
+@pytest.mark.usefixtures("credentials")
+def test_an_instance_that_is_terminating_is_dropped(tmp_path):
+    with waiting("InService") as api, scaling(tmp_path, api) as backend:
+        live(backend, "10.0.0.1")
+        api.answers["DescribeAutoScalingGroups"] = cloud.scaling_group(
+            "shop", ("i-1", "Terminating:Wait"), ("i-2", "InService")
+        )
+        api.answers["DescribeInstances"] = cloud.instances(
+            ("i-1", "running", "10.0.0.1"), ("i-2", "running", "10.0.0.2")
+        )
+        live(backend, "10.0.0.2")
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_group_that_cannot_be_told_is_told_again(tmp_path):
+    with waiting() as api:
+        answers = [cloud.error("Throttling", "Rate exceeded")] * 4
+        done = cloud.done("CompleteLifecycleAction")
+        api.answers["CompleteLifecycleAction"] = lambda _: answers.pop() if answers else done
+        with scaling(tmp_path, api) as backend:
+            wait_for(
+                lambda: rows(backend).get("10.0.0.1", {}).get("launch", "").startswith("verified"),
+                backend.status,
+            )
+    assert api.asked["CompleteLifecycleAction"] == 5

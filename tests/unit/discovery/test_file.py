@@ -1,0 +1,80 @@
+"""A file of frontends: text or JSON, read anew each time, and never believed in part."""
+
+import json
+
+import pytest
+
+from replicator.discovery.file import MAX_SIZE, FileProvider
+from replicator.errors import DiscoveryError
+from replicator.ports import Address, Sighting
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "frontends"
+
+
+def provider(path, **more):
+    return FileProvider(str(path), interval=1.0, **more)
+
+
+async def test_text_has_an_address_on_each_line(path):
+    path.write_text("# web\n10.0.0.1\n\ndeploy@10.0.0.2:2222  # second\n[fd00::1]:22\n10.0.0.1\n")
+    answer = await provider(path).look()
+    assert [s.address for s in answer.sightings] == [
+        Address("10.0.0.1"),
+        Address("10.0.0.2", "deploy", 2222),
+        Address("fd00::1", "", 22),
+    ]
+    assert answer.complete
+
+
+@pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"frontends": rows}])
+async def test_json_may_name_machines_and_states(path, wrap):
+    rows = ["10.0.0.1", {"address": "10.0.0.2", "identity": "vm-7", "state": "up"}]
+    path.write_text(json.dumps(wrap(rows)))
+    answer = await provider(path).look()
+    assert answer.sightings == (
+        Sighting(Address("10.0.0.1"), "file", "", "listed"),
+        Sighting(Address("10.0.0.2"), "file", "vm-7", "up"),
+    )
+
+
+async def test_it_is_read_again(path):
+    made = provider(path)
+    path.write_text("10.0.0.1\n")
+    assert len((await made.look()).sightings) == 1
+    path.write_text("10.0.0.1\n10.0.0.2\n")
+    assert len((await made.look()).sightings) == 2
+
+
+async def test_who_is_excluded_is_left_out(path):
+    path.write_text('["10.0.0.1", {"address": "10.0.0.2", "identity": "vm-7"}, "10.0.0.3"]')
+    answer = await provider(path, exclude=("10.0.0.1", "vm-7")).look()
+    assert [s.address.host for s in answer.sightings] == ["10.0.0.3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'["10.0.0.1", ', "Expecting value"),
+        (b"10.0.0.1\n-oProxyCommand=x\n", "line 2"),
+        (b'{"hosts": []}', "list"),
+        (b'[{"address": "a", "port": 3}]', "entry 1"),
+        (b'[{"address": "a", "colour": "red"}]', "'colour'"),
+        (b"[7]", "entry 1"),
+        (b"\xff\xfe", "decode"),
+        (b"#" * (MAX_SIZE + 1), "larger"),
+    ],
+)
+async def test_what_cannot_be_understood_is_an_error_and_nothing_of_it_is_believed(
+    path, content, words
+):
+    path.write_bytes(content)
+    with pytest.raises(DiscoveryError, match=words):
+        await provider(path).look()
+
+
+async def test_a_missing_file_is_an_error(path):
+    with pytest.raises(DiscoveryError, match="No such file"):
+        await provider(path).look()

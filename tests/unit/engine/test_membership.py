@@ -1,0 +1,213 @@
+"""Membership: whatever a provider says or does not say, nobody is lost by an error."""
+
+import asyncio
+from collections import deque
+
+import pytest
+
+from replicator.core.roster import Roster
+from replicator.engine.membership import Membership, joined
+from replicator.errors import DiscoveryError
+from replicator.ports import Address, Decision, Launch, Look, Sighting
+from tests.support.waiting import eventually
+
+
+def seen(host, **more):
+    return Sighting(Address(host), **more)
+
+
+def look(*hosts, **more):
+    return Look(tuple(seen(host) for host in hosts), **more)
+
+
+class Script:
+    """A provider that says one thing after the other, and the last one for ever."""
+
+    certain = False
+    interval = 0.001
+
+    def __init__(self, *answers, name="script"):
+        self.name = name
+        self.answers = deque(answers)
+        self.looks = 0
+
+    async def look(self):
+        self.looks += 1
+        answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Memory:
+    def __init__(self, **known):
+        self.known = known
+
+    def load(self):
+        return self.known
+
+    def save(self, known):
+        self.known = known
+
+
+class Fleet:
+    def __init__(self):
+        self.hosts = set()
+        self.history = []
+
+    def publish(self, sightings, drop):
+        hosts = {s.address.host for s in sightings}
+        self.hosts = hosts if drop else self.hosts | hosts
+        self.history.append(set(self.hosts))
+
+
+async def run(*providers, until, memory=None):
+    """Run until a condition holds; return the fleet and the membership."""
+    fleet = Fleet()
+    membership = Membership(providers, fleet.publish, lambda: 0.5, memory)
+    task = asyncio.get_running_loop().create_task(membership.run())
+    try:
+        await eventually(lambda: until(fleet), lambda: fleet.history)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return fleet, membership
+
+
+FAILURES = [
+    DiscoveryError("elasticloadbalancing:DescribeTargetHealth: Throttling: Rate exceeded"),
+    DiscoveryError("no answer in time"),
+    RuntimeError("a bug of ours"),
+    look(),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=["throttled", "timeout", "bug", "empty"])
+async def test_an_error_drops_nobody_and_the_provider_is_asked_again(failure):
+    script = Script(look("a", "b"), *[failure] * 10, look("a", "b", "c"))
+    fleet, _ = await run(script, until=lambda fleet: "c" in fleet.hosts)
+    assert all({"a", "b"} <= hosts for hosts in fleet.history)
+    assert script.looks >= 12
+
+
+async def test_who_is_missing_in_two_answers_in_a_row_is_dropped():
+    script = Script(look("a", "b", "c"), look("a", "b"))
+    fleet, _ = await run(script, until=lambda fleet: fleet.hosts == {"a", "b"})
+    assert fleet.history.count({"a", "b", "c"}) == 2
+
+
+async def test_half_of_the_fleet_is_not_dropped_by_two_answers():
+    script = Script(look("a", "b", "c", "d"), look("a"))
+    fleet, _ = await run(script, until=lambda fleet: fleet.hosts == {"a"})
+    assert fleet.history.count({"a", "b", "c", "d"}) == 4
+
+
+async def test_a_failing_provider_is_shown_with_its_error_and_its_notes_are_passed_on():
+    failing = Script(DiscoveryError("throttled"), name="failing")
+    noting = Script(look("a", notes=("mind the gap",)), name="noting")
+    _, membership = await run(
+        failing, noting, until=lambda fleet: fleet.hosts and failing.looks > 2
+    )
+    first, second = membership.describe()
+    assert (first["provider"], first["error"]) == ("failing", "throttled")
+    assert first["failures"] > 1
+    assert second["notes"] == ["mind the gap"]
+    assert second["members"] == 1
+
+
+async def test_the_pauses_after_errors_grow(monkeypatch):
+    pauses = []
+    sleep = asyncio.sleep
+
+    async def record(seconds):
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("replicator.engine.membership.asyncio.sleep", record)
+    script = Script(DiscoveryError("throttled"))
+    script.interval = 15.0
+    membership = Membership([script], Fleet().publish, lambda: 1.0)
+    task = asyncio.get_running_loop().create_task(membership.run())
+    while len(pauses) < 6:
+        await sleep(0)
+    task.cancel()
+    assert pauses[:5] == [15.0, 30.0, 60.0, 120.0, 120.0]
+
+
+async def test_a_good_answer_is_followed_by_the_interval_give_or_take_a_tenth(monkeypatch):
+    pauses = []
+    sleep = asyncio.sleep
+
+    async def record(seconds):
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("replicator.engine.membership.asyncio.sleep", record)
+    script = Script(look("a"))
+    script.interval = 10.0
+    chances = iter([0.0, 1.0] + [0.5] * 1000)
+    membership = Membership([script], Fleet().publish, lambda: next(chances))
+    task = asyncio.get_running_loop().create_task(membership.run())
+    while len(pauses) < 3:
+        await sleep(0)
+    task.cancel()
+    assert pauses[:3] == pytest.approx([9.0, 11.0, 10.0])
+
+
+async def test_after_a_restart_in_an_outage_the_fleet_is_the_last_known_one():
+    memory = Memory(script=[seen("a"), seen("b")])
+    script = Script(*[DiscoveryError("down")] * 3, look("b", "c"))
+    fleet, _ = await run(script, memory=memory, until=lambda fleet: "c" in fleet.hosts)
+    assert fleet.history[0] == {"a", "b"}
+    assert {s.address.host for s in memory.known["script"]} >= {"b", "c"}
+
+
+async def test_until_every_provider_has_answered_nobody_is_dropped():
+    slow = Script(*[DiscoveryError("down")] * 5, look("b", "c"), name="slow")
+    quick = Script(look("a"), name="quick")
+    fleet = Fleet()
+    fleet.hosts = {"a", "b"}  # from before a reload
+    membership = Membership([quick, slow], fleet.publish, lambda: 0.5)
+    task = asyncio.get_running_loop().create_task(membership.run())
+    await eventually(lambda: "c" in fleet.hosts, "the slow one")
+    task.cancel()
+    assert all("b" in hosts for hosts in fleet.history)
+
+
+async def test_who_is_seen_without_an_address_keeps_the_one_that_is_known():
+    known = Look((seen("a", identity="i-1"), seen("b", identity="i-2")))
+    hidden = Look((seen("b", identity="i-2"),), unlocated=frozenset({"i-1"}))
+    end = Look((seen("b", identity="i-2"), seen("c")), unlocated=frozenset({"i-1"}))
+    script = Script(known, *[hidden] * 9, end)
+    fleet, _ = await run(script, until=lambda fleet: "c" in fleet.hosts)
+    assert all("a" in hosts for hosts in fleet.history)
+
+
+async def test_an_instance_that_flaps_is_never_dropped():
+    script = Script(*[look("a", "b", "c"), look("b", "c")] * 5, look("a", "b", "c", "end"))
+    fleet, _ = await run(script, until=lambda fleet: "end" in fleet.hosts)
+    assert all("a" in hosts for hosts in fleet.history)
+
+
+def roster(*sightings, dropped=()):
+    made = Roster({s.address: s for s in sightings})
+    made.dropped |= {Address(host) for host in dropped}
+    return made
+
+
+def test_the_first_provider_is_the_source_and_the_others_add_what_they_know():
+    launch = Launch("g", "h", "i-1", 60.0)
+    balancer = roster(seen("a", source="alb", identity="i-1"))
+    scaling = roster(seen("a", source="asg", launch=launch), seen("b", source="asg"))
+    one, two = joined([balancer, scaling])
+    assert (one.source, one.identity, one.launch) == ("alb", "i-1", launch)
+    assert two.source == "asg"
+
+
+def test_who_is_on_the_way_out_for_one_provider_is_so_for_all():
+    one, other = roster(seen("a")), roster(seen("a", decision=Decision.DRAIN))
+    assert [s.decision for s in joined([one, other])] == [Decision.DRAIN]
+
+
+def test_who_is_known_to_be_gone_is_dropped_though_another_provider_still_sees_it():
+    assert joined([roster(seen("a"), seen("b")), roster(dropped=["a"])]) == [seen("b")]

@@ -1,0 +1,147 @@
+"""Host keys: known_hosts first, then the policy; what was believed once is remembered by machine."""
+
+import asyncssh
+import pytest
+
+from replicator.errors import DiscoveryError, HostKeyRefused
+from replicator.transport.trust import MAX_PINS, Pins, Policy
+
+ONE, TWO = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+HOST, PORT = "10.0.0.1", 22
+
+
+def public(key):
+    return " ".join(key.export_public_key().decode().split()[:2])
+
+
+@pytest.fixture
+def known(tmp_path):
+    path = tmp_path / "known_hosts"
+    path.write_text("")
+    return path
+
+
+@pytest.fixture
+def pins(tmp_path):
+    return Pins(tmp_path / "host_keys")
+
+
+class Console:
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def fingerprints(self, identity):
+        assert identity == "i-1"
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_strict_believes_nobody_that_known_hosts_does_not_name(known, pins):
+    judge = await Policy(str(known), pins=pins).judge(HOST, PORT, "i-1")
+    assert not judge.believes(ONE)
+    assert pins.keys("i-1") == []
+
+
+async def test_accept_new_believes_the_first_key_of_a_machine_and_then_no_other(known, pins):
+    policy = Policy(str(known), mode="accept-new", pins=pins)
+    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
+
+    again = await policy.judge("10.0.0.99", 2222, "i-1")  # at whatever address
+    trusted = asyncssh.match_known_hosts(again.known, "10.0.0.99", "", 2222)[0]
+    assert [public(key) for key in trusted] == [public(ONE)]
+    assert not again.believes(TWO)
+    assert "CHANGED" in str(again.refusal("10.0.0.99", TWO.get_fingerprint()))
+
+
+async def test_accept_new_believes_another_machine_at_a_used_address(known, pins):
+    policy = Policy(str(known), mode="accept-new", pins=pins)
+    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
+    assert (await policy.judge(HOST, PORT, "i-2")).believes(TWO)
+    assert (pins.keys("i-1"), pins.keys("i-2")) == ([public(ONE)], [public(TWO)])
+
+
+async def test_without_an_instance_id_the_address_is_the_name(known, pins):
+    policy = Policy(str(known), mode="accept-new", pins=pins)
+    assert (await policy.judge(HOST, 2222, "")).believes(ONE)
+    assert pins.keys("[10.0.0.1]:2222") == [public(ONE)]
+
+
+@pytest.mark.parametrize("line", ["10.0.0.1 {}", "@cert-authority 10.0.0.* {}"])
+async def test_what_known_hosts_says_of_an_address_outweighs_every_policy(known, pins, line):
+    known.write_text(line.format(public(TWO)) + "\n")
+    judge = await Policy(str(known), mode="accept-new", pins=pins).judge(HOST, PORT, "i-1")
+    assert not judge.believes(ONE)
+
+
+async def test_console_believes_a_key_that_was_printed_and_no_other(known, pins):
+    console = Console([TWO.get_fingerprint(), ONE.get_fingerprint()])
+    policy = Policy(str(known), mode="console", pins=pins, console=console)
+    judge = await policy.judge(HOST, PORT, "i-1")
+    stranger = asyncssh.generate_private_key("ssh-ed25519")
+    assert not judge.believes(stranger)
+    assert "somebody else answers" in str(judge.refusal(HOST, stranger.get_fingerprint()))
+    assert judge.believes(ONE)
+
+    await policy.judge(HOST, PORT, "i-1")
+    assert console.asked == 1  # what is remembered needs no console
+
+
+async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("replicator.transport.trust.time.monotonic", lambda: now[0])
+    console = Console([], [], [ONE.get_fingerprint()])
+    policy = Policy(str(known), mode="console", pins=pins, console=console, console_timeout=60)
+    for seconds in (0, 30):
+        with pytest.raises(HostKeyRefused, match=f"yet: asked for {seconds} of 60 s"):
+            await policy.judge(HOST, PORT, "i-1")
+        now[0] += 30
+    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
+
+    console = Console([])
+    policy = Policy(str(known), mode="console", pins=Pins(known.parent / "no"), console=console, console_timeout=60)  # fmt: skip
+    with pytest.raises(HostKeyRefused):
+        await policy.judge(HOST, PORT, "i-1")
+    now[0] += 61
+    with pytest.raises(HostKeyRefused, match="showed no host key fingerprints in 60 s"):
+        await policy.judge(HOST, PORT, "i-1")
+    assert console.asked == 1  # past the limit the API is left alone
+
+
+async def test_console_needs_to_know_which_machine_it_is(known, pins):
+    policy = Policy(str(known), mode="console", pins=pins, console=Console([]))
+    with pytest.raises(HostKeyRefused, match="which instance it is is not known"):
+        await policy.judge(HOST, PORT, "")
+
+
+async def test_a_console_that_cannot_be_read_is_told(known, pins):
+    console = Console(DiscoveryError("the IAM permission ec2:GetConsoleOutput is missing"))
+    policy = Policy(str(known), mode="console", pins=pins, console=console)
+    with pytest.raises(HostKeyRefused, match="ec2:GetConsoleOutput"):
+        await policy.judge(HOST, PORT, "i-1")
+
+
+async def test_a_key_that_cannot_be_remembered_is_not_believed(known, tmp_path):
+    pins = Pins(tmp_path / "missing" / "host_keys")
+    judge = await Policy(str(known), mode="accept-new", pins=pins).judge(HOST, PORT, "i-1")
+    with pytest.raises(HostKeyRefused, match="cannot be remembered"):
+        judge.believes(ONE)
+
+
+async def test_pins_that_cannot_be_read_are_an_error_not_a_fresh_start(known, tmp_path):
+    (tmp_path / "host_keys").write_bytes(b"\xff\xfe")
+    policy = Policy(str(known), mode="accept-new", pins=Pins(tmp_path / "host_keys"))
+    with pytest.raises(HostKeyRefused, match="cannot be read"):
+        await policy.judge(HOST, PORT, "i-1")
+
+
+def test_pins_are_private_and_bounded(pins, tmp_path, monkeypatch):
+    monkeypatch.setattr("replicator.transport.trust.MAX_PINS", 3)
+    for number in range(5):
+        pins.add(f"i-{number}", f"ssh-ed25519 key{number}")
+    assert [pins.keys(f"i-{n}") for n in (0, 1, 2)] == [[], [], ["ssh-ed25519 key2"]]
+    assert (tmp_path / "host_keys").stat().st_mode & 0o777 == 0o600
+    assert MAX_PINS > 1000
