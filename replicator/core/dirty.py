@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import heapq
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from replicator.model import is_below, rebase
@@ -117,8 +118,16 @@ class DirtySet:
         debt = self._debts.get(key)
         return debt is not None and debt.generation == generation
 
-    def take(self, now: float, limit: int) -> list[Due]:
-        """Return at most `limit` paths to read and send now; they are *sent* from here on."""
+    def take(
+        self, now: float, limit: int, is_cut: Callable[[bytes], bool] = lambda _: False
+    ) -> list[Due]:
+        """Return paths to read and send now; they are *sent* from here on.
+
+        Args:
+            now: the time.
+            limit: at most so many.
+            is_cut: says after which bulk path it is good to stop, once half of that is taken.
+        """
         while self._blocked and self._blocked[0][0] <= now:
             _, generation, key = heapq.heappop(self._blocked)
             debt = self._debts.get(key)
@@ -131,6 +140,8 @@ class DirtySet:
                 debt = self._debts[key]
                 self._turn(key, debt, _State.SENT)
                 taken.append(Due(key, debt.generation, debt.owed))
+                if queue is self._bulk and 2 * len(taken) >= limit and is_cut(key.path):
+                    return taken
         return taken
 
     def waiting_or_sent(self) -> bool:

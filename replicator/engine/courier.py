@@ -19,6 +19,7 @@ from typing import Protocol
 from replicator.core.dirty import DirtySet, Due, Key, Owed
 from replicator.core.pace import Backoff
 from replicator.core.plan import safe_order
+from replicator.engine.batching import is_cut
 from replicator.engine.link import Flight, Link
 from replicator.engine.parcel import (
     Parcel,
@@ -29,7 +30,7 @@ from replicator.engine.parcel import (
     next_number,
     put_file,
 )
-from replicator.engine.supply import Large, Ready, Supply
+from replicator.engine.supply import Large, Ready, Supplies, Supply
 from replicator.errors import ChannelLost
 from replicator.model import parent
 from replicator.wire import changes
@@ -177,7 +178,9 @@ class Courier:
                 await event.wait()
 
     async def _send_prepared(self, link: Link, prepared: Prepared) -> None:
-        if all(self._dirty.is_current(due.key, due.generation) for due in prepared.dues):
+        current = all(self._dirty.is_current(due.key, due.generation) for due in prepared.dues)
+        # A frame that others share keeps its numbers: the same one cannot be under way twice.
+        if current and not any(link.is_under_way(f.part.number) for f in prepared.flights):
             await link.send([prepared.frame], prepared.flights)
         elif prepared.otherwise:
             await link.send([prepared.otherwise], ())
@@ -190,17 +193,18 @@ class Courier:
         loop = asyncio.get_running_loop()
         while True:
             event.clear()
-            dues = self._dirty.take(self._now(), TAKE) if len(self._prepared) < PREPARED else []
+            room = len(self._prepared) < PREPARED
+            dues = self._dirty.take(self._now(), TAKE, is_cut) if room else []
             if not dues:
                 await self._wait(event, self._dirty.next_retry())
                 continue
-            supplies = await loop.run_in_executor(self._pool, self._supply.collect, dues)
+            supplies, framed = await loop.run_in_executor(self._pool, _prepare, self._supply, dues)
             for due in supplies.settled:
                 self._clean(due.key, due.generation)
             for stuck in supplies.stuck:
                 self._stuck(stuck.due, stuck.reason)
             self._large.extend(supplies.large)
-            for prepared in await loop.run_in_executor(self._pool, _frame, supplies.ready):
+            for prepared in framed:
                 await self._listener.throttle(len(prepared.frame))
                 self._prepared.append(prepared)
                 self._events[0].set()
@@ -327,16 +331,27 @@ class Courier:
         return asyncio.get_running_loop().time()
 
 
+def _prepare(supply: Supply, dues: Sequence[Due]) -> tuple[Supplies, list[Prepared]]:
+    """Read what is due, and frame what is small; blocks."""
+    supplies = supply.collect(dues)
+    framed = _frame(supplies.ready)
+    framed += [_prepared(group.parcel, group.dues) for group in supplies.groups]
+    return supplies, framed
+
+
+def _prepared(parcel: Parcel, dues: tuple[Due, ...]) -> Prepared:
+    flights = tuple(
+        Flight(part, due.generation, bulk=True)
+        for part, due in zip(parcel.parts, dues, strict=True)
+    )
+    return Prepared(parcel.frames[0], flights, dues)
+
+
 def _frame(ready: Sequence[Ready]) -> list[Prepared]:
-    """Frame small changes in a safe order."""
+    """Frame single changes in a safe order."""
     by_number = {item.change.number: item for item in ready}
     ordered = [by_number[change.number] for change in safe_order([item.change for item in ready])]
-    framed = []
-    for parcel in batches((item.change, item.content) for item in ordered):
-        dues = tuple(by_number[part.number].due for part in parcel.parts)
-        flights = tuple(
-            Flight(part, due.generation, bulk=True)
-            for part, due in zip(parcel.parts, dues, strict=True)
-        )
-        framed.append(Prepared(parcel.frames[0], flights, dues))
-    return framed
+    return [
+        _prepared(parcel, tuple(by_number[part.number].due for part in parcel.parts))
+        for parcel in batches((item.change, item.content) for item in ordered)
+    ]

@@ -78,6 +78,10 @@ class Link:
         """True if nothing is under way."""
         return not self._flights
 
+    def is_under_way(self, number: int) -> bool:
+        """Return True if a change was sent and is not answered yet."""
+        return number in self._flights
+
     async def receive(self) -> None:
         """Take in what the agent says, until the connection ends.
 

@@ -79,6 +79,8 @@ def describe_tree(intake: Intake, counts: tuple[int, int]) -> dict[str, Any]:
         "state": state,
         "entries": counts[0],
         "bytes": counts[1],
+        "bytes_read": tree.source.bytes_read,
+        "files_hashed": tree.source.files_hashed,
         "pending": intake.pending,
         "problems": intake.problems(),
         "unreadable": [printable(path) for path in intake.troubles()],

@@ -1,24 +1,29 @@
 """What a frontend is owed, read from the catalog and the source at the moment of sending.
 
-`collect` runs in a worker thread. Small files are read whole; a large one becomes a Stream, whose frames are read one at a
-time and kept in a cache that all replicas share: frontends that are filled at the same time get the same bytes, read and
-framed once, and a frontend that lags behind reads them again from the page cache.
+`collect` runs in a worker thread. Small files are read whole, a frame's worth at a time; a large one is read a frame at a time
+while it is sent. Frames are kept in a cache that all replicas share: frontends that are filled at the same time get the same
+bytes, read and framed once, and a frontend that lags behind reads them again from the page cache.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from replicator.core.dirty import Due, Owed
 from replicator.delta.ops import Literal
+from replicator.engine.batching import groups
+from replicator.engine.framecache import FrameCache
 from replicator.engine.parcel import (
     CHUNK,
     INLINE_LIMIT,
+    Parcel,
     adopt,
+    batches,
     change_for,
     data_frame,
     gone,
@@ -26,10 +31,10 @@ from replicator.engine.parcel import (
 )
 from replicator.model import FILE
 from replicator.ports import Catalog, Record, Source
-from replicator.wire.changes import Change
+from replicator.wire.changes import Change, Delete
 
-CACHE_BYTES = 32 << 20
-"""Frames of large files that are kept for other replicas: room for a few that go at about the same pace."""
+CACHE_BYTES = 64 << 20
+"""Frames that are kept for other replicas: at 100 MB/s for each, two that are half a second apart still meet."""
 
 
 class Ready(NamedTuple):
@@ -38,6 +43,13 @@ class Ready(NamedTuple):
     due: Due
     change: Change
     content: bytes
+
+
+class Group(NamedTuple):
+    """Small files in one frame, the same for every frontend that is owed them."""
+
+    parcel: Parcel
+    dues: tuple[Due, ...]
 
 
 class Large(NamedTuple):
@@ -63,13 +75,15 @@ class Supplies:
     """What `collect` found.
 
     Attributes:
-        ready: small changes.
+        ready: single changes.
+        groups: small files.
         large: files to stream.
         stuck: cannot be read now.
         settled: nothing needs to be sent (the path is gone, and deletions are not replicated).
     """
 
     ready: list[Ready] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     large: list[Large] = field(default_factory=list)
     stuck: list[Stuck] = field(default_factory=list)
     settled: list[Due] = field(default_factory=list)
@@ -95,8 +109,8 @@ class Supply:
     def __init__(self, shelves: Mapping[int, Shelf]) -> None:
         self._shelves = shelves
         self._lock = threading.Lock()
-        self._cache: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
-        self._cached = 0
+        self._frames: FrameCache[bytes] = FrameCache(CACHE_BYTES, len)
+        self._parcels: FrameCache[Parcel] = FrameCache(CACHE_BYTES, lambda parcel: parcel.size)
         self._numbers: OrderedDict[tuple[object, ...], int] = OrderedDict()
 
     def collect(self, dues: Sequence[Due]) -> Supplies:
@@ -140,14 +154,46 @@ class Supply:
     def _supply_contents(
         self, shelf: Shelf, small: Sequence[tuple[Due, Record]], supplies: Supplies
     ) -> None:
-        contents = shelf.source.read_whole([(due.key.path, record.stamp) for due, record in small])
-        for (due, record), content in zip(small, contents, strict=True):
-            if content is None:
-                shelf.look_again(due.key.path)
-                supplies.stuck.append(Stuck(due, "on the backend: changed while it was read"))
-            else:
+        if any(isinstance(ready.change, Delete) for ready in supplies.ready):
+            # A file may have to wait until what is in its place is gone: the order of all of them counts.
+            for (due, record), content in self._read(shelf, small, supplies):
                 change = change_for(due.key.tree, due.key.path, record.entry)
                 supplies.ready.append(Ready(due, change, content))
+            return
+        for group in groups((due.key.path, rec.entry.size, (due, rec)) for due, rec in small):
+            key = tuple((due.key, record.stamp) for due, record in group)
+            parcel = self._parcels.get(key, partial(self._make_parcel, shelf, group, supplies))
+            if parcel is not None:
+                supplies.groups.append(Group(parcel, tuple(due for due, _ in group)))
+
+    def _make_parcel(
+        self, shelf: Shelf, group: Sequence[tuple[Due, Record]], supplies: Supplies
+    ) -> Parcel | None:
+        """Return the frame of a group; None if some file is not what it was, and then the others go alone."""
+        found = list(self._read(shelf, group, supplies))
+        if len(found) < len(group):
+            supplies.ready += [
+                Ready(due, change_for(due.key.tree, due.key.path, record.entry), content)
+                for (due, record), content in found
+            ]
+            return None
+        changes = [
+            (change_for(due.key.tree, due.key.path, record.entry), content)
+            for (due, record), content in found
+        ]
+        (parcel,) = batches(changes)
+        return parcel
+
+    def _read(
+        self, shelf: Shelf, small: Sequence[tuple[Due, Record]], supplies: Supplies
+    ) -> Iterator[tuple[tuple[Due, Record], bytes]]:
+        contents = shelf.source.read_whole([(due.key.path, record.stamp) for due, record in small])
+        for one, content in zip(small, contents, strict=True):
+            if content is None:
+                shelf.look_again(one[0].key.path)
+                supplies.stuck.append(Stuck(one[0], "on the backend: changed while it was read"))
+            else:
+                yield one, content
 
     def frame(self, large: Large, number: int, offset: int) -> bytes | None:
         """Return the frame of a large file's content at `offset`; None if that version is gone. Blocks.
@@ -157,16 +203,7 @@ class Supply:
             number: the change's; `number_of` gives all frontends the same, so that they share the frame.
             offset: bytes.
         """
-        key = (number, offset)
-        with self._lock:
-            cached = self._cache.get(key)
-            if cached is not None:
-                self._cache.move_to_end(key)
-                return cached
-        framed = self._make_frame(large, number, offset)
-        if framed is not None:
-            self._keep(key, framed)
-        return framed
+        return self._frames.get((number, offset), partial(self._make_frame, large, number, offset))
 
     def number_of(self, large: Large) -> int:
         """Return the change number of a version of a large file: the same for all frontends."""
@@ -189,14 +226,6 @@ class Supply:
             shelf.look_again(path)
             return None
         return data_frame(number, [Literal(piece)])
-
-    def _keep(self, key: tuple[object, ...], framed: bytes) -> None:
-        with self._lock:
-            if key not in self._cache:
-                self._cache[key] = framed
-                self._cached += len(framed)
-            while self._cached > CACHE_BYTES:
-                self._cached -= len(self._cache.popitem(last=False)[1])
 
 
 def _is_readable(due: Due, record: Record) -> bool:

@@ -121,7 +121,15 @@ class Snapshot:
 
 
 class Source(Protocol):
-    """One source tree's files. Nothing outside the root is ever opened, no symlink is ever followed."""
+    """One source tree's files. Nothing outside the root is ever opened, no symlink is ever followed.
+
+    Attributes:
+        bytes_read: of content, since it was opened.
+        files_hashed: how often a file was read whole and hashed.
+    """
+
+    bytes_read: int
+    files_hashed: int
 
     def check_root(self) -> tuple[int, int]:
         """Return (device, inode) of the root.

@@ -73,6 +73,7 @@ class FakeSource:
         self.identity = (1, 2)
         self.doubt = ""
         self.hashed = []
+        self.bytes_read = self.files_hashed = 0
         self.reads = []
         self.unlisted = {}
         self.unreadable = {}

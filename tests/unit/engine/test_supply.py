@@ -5,12 +5,11 @@ import threading
 import pytest
 
 from replicator.core.dirty import Due, Key, Owed
-from replicator.engine import supply as supply_module
 from replicator.engine.examine import Examiner
 from replicator.engine.parcel import CHUNK, INLINE_LIMIT
 from replicator.engine.supply import Shelf, Supply
 from replicator.model import ROOT
-from replicator.wire.changes import Delete, MakeDirectory, PutFile, SetAttributes
+from replicator.wire.changes import Delete, MakeDirectory, SetAttributes
 from replicator.wire.frames import Decoder
 from tests.support.fakes import FakeCatalog, FakeSource
 
@@ -44,13 +43,59 @@ def world():
     return World()
 
 
-def test_small_files_come_with_their_content(world):
+def test_small_files_come_framed_with_their_content(world):
     found = world.collect(b"d", b"d/f")
-    by_path = {ready.change.path: ready for ready in found.ready}
+    (ready,) = found.ready
+    (group,) = found.groups
+    decoder = Decoder()
+    decoder.receive(group.parcel.frames[0])
+    (frame,) = decoder.frames()
 
-    assert isinstance(by_path[b"d"].change, MakeDirectory)
-    assert isinstance(by_path[b"d/f"].change, PutFile)
-    assert by_path[b"d/f"].content == b"small"
+    assert isinstance(ready.change, MakeDirectory)
+    assert [due.key.path for due in group.dues] == [b"d/f"]
+    assert bytes(frame.payload) == b"small"
+
+
+def test_small_files_are_read_and_framed_once_for_all_who_want_them_in_the_same_version(world):
+    names = [b"d/%03d" % number for number in range(300)]
+    for name in names:
+        world.source.write(name, name)
+    world.survey()
+    first = [group.parcel for group in world.collect(*names).groups]
+    reads = len(world.source.reads)
+    again = [group.parcel for group in world.collect(*names).groups]
+
+    assert first == again
+    assert len(world.source.reads) == reads == 300
+
+    world.source.write(names[7], b"new")
+    world.survey()
+    world.source.reads.clear()
+    newer = [group.parcel for group in world.collect(*names).groups]
+    assert sum(one != other for one, other in zip(first, newer, strict=True)) == 1
+
+
+def test_who_is_owed_a_path_more_wants_most_of_the_same_frames(world):
+    names = [b"d/%04d" % number for number in range(1000)]
+    for name in names:
+        world.source.write(name, name)
+    world.survey()
+    world.collect(*names)
+    world.source.reads.clear()
+    world.collect(*names[3:])
+    assert len(world.source.reads) < 300
+
+
+def test_a_file_that_is_not_what_it_was_does_not_hold_up_the_others_of_its_frame(world):
+    world.source.write(b"d/g", b"g")
+    world.survey()
+    record = world.catalog.records[b"d/f"]
+    world.catalog.records[b"d/f"] = record._replace(stamp=record.stamp._replace(inode=99))
+    found = world.collect(b"d/f", b"d/g")
+
+    assert [ready.change.path for ready in found.ready] == [b"d/g"]
+    assert [stuck.due.key.path for stuck in found.stuck] == [b"d/f"]
+    assert world.doubted == [b"d/f"]
 
 
 def test_what_is_not_in_the_catalog_is_deleted_unless_deletes_are_off(world):
@@ -143,16 +188,6 @@ def test_a_frame_of_a_removed_tree_is_none(world):
     large = world.large()
     del world.shelves[1]
     assert world.supply.frame(large, 1, 0) is None
-
-
-def test_the_cache_is_bounded(world, monkeypatch):
-    monkeypatch.setattr(supply_module, "CACHE_BYTES", 2 * CHUNK)
-    large = world.large()
-    for offset in large.offsets():
-        world.supply.frame(large, 1, offset)
-
-    assert world.supply._cached <= 2 * CHUNK
-    assert world.supply._cached == sum(map(len, world.supply._cache.values()))
 
 
 def test_many_threads_agree_on_a_number(world):

@@ -1,0 +1,64 @@
+"""Frames that several replicas want: made once, and kept for a while."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class FrameCache(Generic[T]):
+    """The frames that were used last, up to so many bytes. Thread-safe.
+
+    Args:
+        limit: bytes that are kept.
+        size: returns the bytes of a value.
+    """
+
+    def __init__(self, limit: int, size: Callable[[T], int]) -> None:
+        self._limit = limit
+        self._size = size
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+        self._bytes = 0
+        self._making: dict[Hashable, threading.Event] = {}
+
+    def get(self, key: Hashable, make: Callable[[], T | None]) -> T | None:
+        """Return what is kept under a key, or else what `make` returns; it is kept unless it is None.
+
+        Who asks while somebody else is making it waits for that: frontends that are filled side by side ask for the same
+        frame at the same moment.
+        """
+        done = threading.Event()
+        while True:
+            with self._lock:
+                found = self._kept.get(key)
+                if found is not None:
+                    self._kept.move_to_end(key)
+                    return found
+                somebody = self._making.setdefault(key, done)
+            if somebody is done:
+                return self._make(key, make, done)
+            somebody.wait()
+
+    def _make(self, key: Hashable, make: Callable[[], T | None], done: threading.Event) -> T | None:
+        try:
+            made = make()
+            if made is not None:
+                self._keep(key, made)
+            return made
+        finally:
+            with self._lock:
+                del self._making[key]
+            done.set()
+
+    def _keep(self, key: Hashable, made: T) -> None:
+        with self._lock:
+            self._kept[key] = made
+            self._bytes += self._size(made)
+            while self._bytes > self._limit:
+                _, oldest = self._kept.popitem(last=False)
+                self._bytes -= self._size(oldest)

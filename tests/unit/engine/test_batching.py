@@ -1,0 +1,39 @@
+"""Cuts between frames depend on the paths, so that those who want the same files want the same frames."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.engine.batching import EVERY, groups, is_cut
+from replicator.engine.parcel import BATCH_CHANGES, BATCH_PAYLOAD
+
+items = st.lists(
+    st.tuples(st.binary(min_size=1, max_size=6), st.integers(0, BATCH_PAYLOAD // 2)), max_size=400
+)
+
+
+def cut(pairs):
+    return list(groups((path, size, (path, size)) for path, size in pairs))
+
+
+@given(items)
+def test_groups_are_the_items_in_their_order_and_fit_a_frame(pairs):
+    found = cut(pairs)
+    assert [item for group in found for item in group] == pairs
+    for group in found:
+        assert group
+        assert len(group) <= BATCH_CHANGES
+        assert len(group) == 1 or sum(size for _, size in group) <= BATCH_PAYLOAD
+
+
+@given(items, st.integers(0, 20))
+def test_after_the_first_cut_the_groups_are_the_same_wherever_one_begins(pairs, start):
+    late = cut(pairs[start:])
+    first = next((n for n, (path, _) in enumerate(pairs[start:]) if is_cut(path)), None)
+    if first is not None:
+        after = pairs[start + first + 1 :]
+        assert late[len(late) - len(cut(after)) :] == cut(after)
+
+
+def test_cuts_are_about_as_frequent_as_they_should_be():
+    cuts = sum(is_cut(b"2026/11/photo-%d.jpg" % number) for number in range(32_000))
+    assert 0.8 < cuts * EVERY / 32_000 < 1.25

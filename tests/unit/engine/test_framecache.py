@@ -1,0 +1,89 @@
+"""The frame cache: made once, bounded, and a failure is nobody else's."""
+
+import threading
+
+import pytest
+
+from replicator.engine.framecache import FrameCache
+from tests.support.waiting import wait_for
+
+
+def test_what_is_kept_is_not_made_again():
+    cache, made = FrameCache(100, len), []
+
+    def make():
+        made.append(1)
+        return b"frame"
+
+    assert [cache.get("k", make) for _ in range(3)] == [b"frame"] * 3
+    assert len(made) == 1
+
+
+def test_the_least_used_go_first_and_the_limit_holds():
+    cache = FrameCache(10, len)
+    for key in "abc":
+        cache.get(key, lambda: b"xxxx")
+    assert cache._bytes == sum(map(len, cache._kept.values())) == 8
+    assert list(cache._kept) == ["b", "c"]
+    cache.get("b", pytest.fail)
+    cache.get("d", lambda: b"xxxx")
+    assert list(cache._kept) == ["b", "d"]
+
+
+def test_what_is_larger_than_the_cache_is_returned_and_not_kept():
+    cache = FrameCache(3, len)
+    assert cache.get("k", lambda: b"large") == b"large"
+    assert not cache._kept
+
+
+def test_nothing_made_is_nothing_kept():
+    cache = FrameCache(10, len)
+    assert cache.get("k", lambda: None) is None
+    assert cache.get("k", lambda: b"now") == b"now"
+
+
+def test_many_who_ask_at_once_get_the_one_that_is_being_made():
+    cache, release, made = FrameCache(100, len), threading.Event(), []
+
+    def make():
+        made.append(1)
+        release.wait(10)
+        return b"frame"
+
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(cache.get("k", make))) for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: made, "the first to begin")
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert found == [b"frame"] * 5
+    assert len(made) == 1
+
+
+def test_who_waited_for_a_failure_tries_by_himself():
+    cache, release = FrameCache(100, len), threading.Event()
+    begun = threading.Event()
+
+    def fail():
+        begun.set()
+        release.wait(10)
+        raise OSError("disk")
+
+    def first():
+        with pytest.raises(OSError, match="disk"):
+            cache.get("k", fail)
+
+    found = []
+    one = threading.Thread(target=first)
+    one.start()
+    begun.wait(10)
+    other = threading.Thread(target=lambda: found.append(cache.get("k", lambda: b"frame")))
+    other.start()
+    release.set()
+    one.join()
+    other.join()
+    assert found == [b"frame"]
