@@ -36,8 +36,11 @@ from replicator.wire.messages import OpenTree
 
 log = structlog.get_logger()
 
-WORKERS = 4
-"""Threads for disk and hashing: one for each tree's intake and a few readers; more only fight for the interpreter."""
+BULK_THREADS = 3
+"""Threads that read for frontends which are filled or lag; more only fight for the interpreter."""
+
+LIVE_THREADS = 2
+"""Threads that look at what has just changed: one for each of two trees at the same moment."""
 
 
 class App:
@@ -54,7 +57,8 @@ class App:
     ) -> None:
         self.config = config
         self._ssh = connector
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="worker")
+        self._pool = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
+        self._live = ThreadPoolExecutor(LIVE_THREADS, thread_name_prefix="live")
         self._store = CatalogStore.open(Path(config.state.directory) / "catalog.sqlite")
         if self._store.rebuilt:
             log.warning("the catalog was damaged and is made anew", reason=self._store.rebuilt)
@@ -70,6 +74,7 @@ class App:
             plots={},
             supply=Supply(self._shelves),
             pool=self._pool,
+            live=self._live,
             gate=Gate(config.bootstrap.concurrency),
             bucket=TokenBucket(config.bootstrap.bytes_per_second),
             retry=Backoff(config.retry.first, config.retry.cap, random.random),
@@ -184,6 +189,7 @@ class App:
             source.stop()
         for aws in filter(None, [self._aws, self._console_aws]):
             aws.close()
+        self._live.shutdown(wait=True)
         self._pool.shutdown(wait=True)
         for source in self._sources.values():
             source.close()

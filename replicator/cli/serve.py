@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from replicator.cli.common import config_option, load_config, run
+
+COLLECT = (10_000, 20, 100)
+"""Thresholds of the garbage collector. Filling ten frontends makes a hundred thousand small objects, of which few are garbage:
+with Python's own (700, 10, 10) full collections stopped the loop for up to 190 ms, and took a sixth of the CPU time."""
 
 
 @click.command()
@@ -14,4 +20,6 @@ def serve(config: str) -> None:
     from replicator import app
 
     settings = load_config(config, daemon=True)
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
     run(app.serve(settings, lambda: load_config(config, daemon=True)))

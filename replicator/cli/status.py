@@ -66,6 +66,7 @@ def _tables(answer: dict[str, Any]) -> Table:
             str(row["pending"]),
             problems,
         )
+    discovery = Table("discovery", "members", "said")
     frontends = Table(
         "frontend",
         "state",
@@ -75,7 +76,7 @@ def _tables(answer: dict[str, Any]) -> Table:
         "files sent",
         "bytes sent",
         "progress",
-        "last error",
+        "notes",
     )
     for row in answer["frontends"]:
         progress = row["progress"]
@@ -87,9 +88,30 @@ def _tables(answer: dict[str, Any]) -> Table:
             str(row["queue_position"] or ""),
             str(row["files_sent"]),
             size_text(row["bytes_sent"]),
-            f"{progress['files_done']}/{progress['files_total']}",
-            row["last_error"],
+            _progress_text(progress),
+            _notes_text(row),
         )
+    for row in answer["discovery"]:
+        said = "\n".join(filter(None, [row["error"], row["doubt"], *row["notes"]]))
+        if said:
+            discovery.add_row(row["provider"], str(row["members"]), said)
     outer.add_row(trees)
     outer.add_row(frontends)
+    if discovery.row_count:
+        outer.add_row(discovery)
     return outer
+
+
+def _progress_text(progress: dict[str, Any]) -> str:
+    text = f"{progress['files_done']}/{progress['files_total']} files"
+    if progress["eta_seconds"] is None:
+        return text
+    done, total = size_text(progress["bytes_done"]), size_text(progress["bytes_total"])
+    rate = size_text(progress["bytes_per_second"])
+    return f"{text}, {done} of {total}\n{rate}/s, {progress['eta_seconds']:.0f} s to go"
+
+
+def _notes_text(row: dict[str, Any]) -> str:
+    said = [f"{row['source']} {row['instance_id']} {row['discovery_state']}".strip()]
+    said += ["not ready"] if row["ready"] is False else []
+    return "\n".join([*said, *filter(None, [row["launch"], row["last_error"]])])

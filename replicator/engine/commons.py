@@ -27,12 +27,13 @@ class Plot:
 
 @dataclass
 class Commons:
-    """What all replicas share."""
+    """What all replicas share. Bulk reading has its own threads (`pool`), so that a live change (`live`) never queues behind it."""
 
     connector: Connector
     plots: dict[int, Plot]
     supply: Supply
     pool: Executor
+    live: Executor
     gate: Gate
     bucket: TokenBucket
     retry: Backoff

@@ -172,6 +172,7 @@ class Courier:
                 )
             elif self._prepared and link.has_room:
                 await self._send_prepared(link, self._prepared.popleft())
+                await asyncio.sleep(0)  # a frame costs a millisecond or two: others may be waiting
                 self._events[1].set()
                 self._events[2].set()
             else:

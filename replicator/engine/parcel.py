@@ -31,7 +31,7 @@ from replicator.wire.messages import Batch, BeginFile, Data
 INLINE_LIMIT = 256 << 10
 """Bytes: a larger file travels as frames of its own, so that a batch never holds up a live change for long."""
 
-BATCH_PAYLOAD = 512 << 10
+BATCH_PAYLOAD = 256 << 10
 """Bytes of content after which a batch is closed: half of what a frame may hold."""
 
 BATCH_CHANGES = 200

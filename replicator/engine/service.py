@@ -66,7 +66,7 @@ class Service:
         watch: bool = True,
     ) -> Intake:
         """Begin to replicate a tree; with `watch` off, the caller surveys it."""
-        intake = Intake(tree, self._commons.pool, self.fleet.publish)
+        intake = Intake(tree, self._commons.live, self.fleet.publish)
         bits = 0o7777 if target.setid else 0o1777
         excluded = partial(_excluded, tree.source.excluded, ready)
         territory = Territory(tree.number, tree.catalog, excluded, (-1, -1), bits, tree.delete)

@@ -17,6 +17,7 @@ from replicator.errors import ChannelLost
 from replicator.ports import Address
 from replicator.transport import stream
 from replicator.transport.bundle import COMMAND, agent_code
+from replicator.transport.cork import Cork
 from replicator.transport.failures import refused_key, start_failure, translated
 from replicator.transport.trust import Judge, Policy
 
@@ -222,6 +223,7 @@ class SSHChannel:
     def __init__(self, connection: asyncssh.SSHClientConnection, session: _Session) -> None:
         self._connection = connection
         self._session = session
+        self._cork = Cork(connection)
 
     async def read(self) -> bytes:
         """Return the next bytes; empty at the end."""
@@ -234,6 +236,7 @@ class SSHChannel:
             raise ChannelLost(f"the connection is gone: {self.diagnosis() or 'closed'}")
         try:
             session.channel.write(data)
+            self._cork.flush()
         except (OSError, asyncssh.Error) as error:
             raise ChannelLost(f"the connection is gone: {error}") from error
         await session.writable()

@@ -1,0 +1,97 @@
+"""The cork: the same packets in the same order, in fewer system calls, without the ignorable ones."""
+
+import asyncio
+
+import asyncssh
+import pytest
+
+from replicator.transport.cork import HIGH, MSG_IGNORE, Cork
+
+
+class Transport:
+    def __init__(self):
+        self.calls = []
+        self.closing = False
+
+    def is_closing(self):
+        return self.closing
+
+    def writelines(self, packets):
+        self.calls.append(list(packets))
+
+
+class Connection:
+    """The side of an asyncssh connection that the cork takes."""
+
+    def __init__(self):
+        self._transport = Transport()
+        self.sent = []
+
+    def send_packet(self, kind, *args, handler=None):
+        if kind > 30:
+            self.send_packet(MSG_IGNORE, b"")
+        self._send(b"%d:" % kind + b"".join(args))
+
+    def _send(self, data):
+        pytest.fail("not corked")
+
+
+@pytest.fixture
+def connection():
+    return Connection()
+
+
+async def test_packets_go_out_together_at_the_next_turn_of_the_loop(connection):
+    Cork(connection)
+    for payload in (b"a", b"b", b"c"):
+        connection.send_packet(94, payload)
+    assert connection._transport.calls == []
+    await asyncio.sleep(0)
+    assert connection._transport.calls == [[b"94:a", b"94:b", b"94:c"]]
+
+
+async def test_what_may_be_ignored_is_not_sent(connection):
+    cork = Cork(connection)
+    connection.send_packet(MSG_IGNORE, b"")
+    cork.flush()
+    assert connection._transport.calls == []
+
+
+async def test_a_flush_writes_at_once_and_nothing_twice(connection):
+    cork = Cork(connection)
+    connection.send_packet(94, b"a", handler=None)
+    cork.flush()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert connection._transport.calls == [[b"94:a"]]
+
+
+async def test_much_is_written_without_waiting(connection):
+    Cork(connection)
+    for _ in range(3):
+        connection.send_packet(94, bytes(HIGH // 2))
+    assert len(connection._transport.calls) == 1
+    await asyncio.sleep(0)
+    assert [len(call) for call in connection._transport.calls] == [2, 1]
+
+
+@pytest.mark.parametrize("gone", ["closing", "lost"])
+async def test_nothing_is_written_to_a_connection_that_is_gone(connection, gone):
+    cork = Cork(connection)
+    connection.send_packet(94, b"a")
+    transport = connection._transport
+    if gone == "closing":
+        transport.closing = True
+    else:
+        connection._transport = None
+    cork.flush()
+    assert transport.calls == []
+
+
+def test_a_connection_without_these_attributes_is_left_alone():
+    Cork(object()).flush()
+
+
+def test_asyncssh_still_has_them():
+    assert hasattr(asyncssh.SSHClientConnection, "send_packet")
+    assert hasattr(asyncssh.SSHClientConnection, "_send")
