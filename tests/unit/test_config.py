@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.config import load, parse_address, parse_rate
+from replicator.config import load, parse, parse_address, parse_rate
 from replicator.errors import ConfigError
 
 TREE = '[[tree]]\nsource = "/srv/a"\n'
@@ -93,3 +93,47 @@ def test_rates():
 )
 def test_addresses(text, parts):
     assert parse_address("x", text) == parts
+
+
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        ({"provider": "alb"}, "discovery.target_groups"),
+        ({"provider": "autoscaling"}, "discovery.auto_scaling_groups"),
+        ({"provider": "dns"}, "discovery.name"),
+        ({"provider": "file"}, "discovery.path"),
+        ({"provider": "consul"}, "discovery.provider"),
+        ({"target_groups": ["web"]}, "discovery.target_groups"),
+        ({"provider": "alb", "target_groups": ["web"], "path": "x"}, "discovery.path"),
+        ({"provider": "dns", "name": "web", "region": "eu-west-1"}, "discovery.region"),
+        ({"interval": -1}, "discovery.interval"),
+        ({"give_up": 0}, "discovery.give_up"),
+        ({"access_key": "AKIA"}, "discovery"),
+    ],
+)
+def test_a_provider_needs_its_own_keys_and_no_others(tmp_path, table, where):
+    raw = {"tree": [{"source": str(tmp_path)}], "discovery": table}
+    with pytest.raises(ConfigError) as caught:
+        parse(raw, base=tmp_path)
+    assert caught.value.where == where
+
+
+def test_one_group_may_be_written_as_a_text(tmp_path):
+    discovery = {"provider": "alb", "target_groups": "web", "load_balancer": ["a", "b"]}
+    config = parse({"tree": [{"source": str(tmp_path)}], "discovery": discovery}, base=tmp_path)
+    assert config.discovery.target_groups == "web"
+    assert config.discovery.load_balancer == ("a", "b")
+
+
+def test_the_console_needs_a_provider_that_knows_instances(tmp_path):
+    raw = {"tree": [{"source": str(tmp_path)}], "ssh": {"host_keys": "console"}}
+    with pytest.raises(ConfigError, match=r"ssh\.host_keys.*alb or autoscaling"):
+        parse(raw, base=tmp_path)
+
+
+@pytest.mark.parametrize("path", ["/ready", "../ready", "a//b", ".", "a/.replicator-x.tmp", "a\0b"])
+def test_a_ready_file_is_a_plain_path_below_the_target(tmp_path, path):
+    raw = {"tree": [{"source": str(tmp_path), "ready_file": path}]}
+    with pytest.raises(ConfigError) as caught:
+        parse(raw, base=tmp_path)
+    assert caught.value.where == "tree[0].ready_file"

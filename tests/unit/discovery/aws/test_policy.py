@@ -1,0 +1,51 @@
+"""Every state has a policy with a reason, the documents say the same, and no call is without its permission."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from replicator.discovery.aws import policy
+from replicator.discovery.aws.policy import Policy, heavier, of_lifecycle, of_target
+from replicator.ports import Decision
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.mark.parametrize("state", policy.TARGET)
+def test_the_document_has_every_state_of_a_target(state):
+    assert f"`{state}`" in (ROOT / "docs/discovery.md").read_text()
+
+
+@pytest.mark.parametrize("state", policy.INSTANCE)
+def test_the_document_has_every_state_of_an_instance(state):
+    assert f"`{state}`" in (ROOT / "docs/discovery.md").read_text()
+
+
+def test_the_documents_policy_allows_exactly_what_we_call():
+    services = {"elbv2": "elasticloadbalancing", "ec2": "ec2", "autoscaling": "autoscaling"}
+    calls = set()
+    for file in (ROOT / "replicator/discovery/aws").glob("*.py"):
+        for service, operation in re.findall(r'"(elbv2|ec2|autoscaling)",\s*"([a-z_]+)"', file.read_text()):  # fmt: skip
+            name = "".join(word.capitalize() for word in operation.split("_"))
+            calls.add(f"{services[service]}:{name}")
+    statements = json.loads((ROOT / "docs/iam-policy.json").read_text())["Statement"]
+    allowed = set()
+    for statement in statements:
+        actions = statement["Action"]
+        allowed |= {actions} if isinstance(actions, str) else set(actions)
+    assert calls == allowed
+    assert all("*" not in action for action in allowed)
+
+
+def test_a_state_that_nobody_knows_counts_as_being_there():
+    assert of_target("levitating", "").decision is Decision.SERVE
+    assert of_lifecycle("Levitating").decision is Decision.SERVE
+
+
+def test_seen_twice_the_one_that_is_in_use_counts():
+    serve, drain, drop = (Policy(decision, "") for decision in Decision)
+    for one, other, expected in ((serve, drain, serve), (drop, drain, drain), (drop, serve, serve)):
+        assert heavier(one, other) is expected
+        assert heavier(other, one) is expected
