@@ -180,8 +180,11 @@ class Courier:
 
     async def _send_prepared(self, link: Link, prepared: Prepared) -> None:
         current = all(self._dirty.is_current(due.key, due.generation) for due in prepared.dues)
-        # A frame that others share keeps its numbers: the same one cannot be under way twice.
-        if current and not any(link.is_under_way(f.part.number) for f in prepared.flights):
+        if current and any(link.is_under_way(f.part.number) for f in prepared.flights):
+            # A frame that others share keeps its numbers: the same one cannot be under way twice.
+            for due in prepared.dues:
+                self._dirty.block(due.key, self._now() + SOON)
+        elif current:
             await link.send([prepared.frame], prepared.flights)
         elif prepared.otherwise:
             await link.send([prepared.otherwise], ())

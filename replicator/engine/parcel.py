@@ -32,7 +32,7 @@ INLINE_LIMIT = 256 << 10
 """Bytes: a larger file travels as frames of its own, so that a batch never holds up a live change for long."""
 
 BATCH_PAYLOAD = 256 << 10
-"""Bytes of content after which a batch is closed: half of what a frame may hold."""
+"""Bytes of content after which a batch is closed: it takes a millisecond to encrypt, which a live change may have to wait."""
 
 BATCH_CHANGES = 200
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import urllib.request
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
@@ -29,6 +30,9 @@ class Cloud:
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.url = f"http://{host}:{port}"
+        # What it knows is shared by all servers of this process.
+        with urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"") as answer:
+            assert answer.status == 200
         self.reset()
         return self
 

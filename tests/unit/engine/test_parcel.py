@@ -59,7 +59,7 @@ def test_a_batch_carries_the_contents_in_the_order_of_its_changes():
 
 
 def test_a_batch_is_closed_before_it_is_too_large():
-    content = bytes(parcel.INLINE_LIMIT)
+    content = bytes(parcel.BATCH_PAYLOAD // 2)
     batches = list(parcel.batches(put(b"%d" % n, content) for n in range(5)))
     assert [len(b.parts) for b in batches] == [2, 2, 1]
 
