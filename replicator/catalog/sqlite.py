@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from replicator.catalog import schema
+from replicator.catalog.recent import Recent
 from replicator.errors import SourceError
 from replicator.model import FILE, key
 from replicator.ports import Record
@@ -45,6 +46,7 @@ class CatalogStore:
         self._path = path
         self._lock = threading.RLock()
         self._closed = False
+        self._trees: dict[int, SqliteCatalog] = {}
         self._idle: list[sqlite3.Connection] = []
         self._writer = self._connect()
         try:
@@ -81,7 +83,8 @@ class CatalogStore:
         with self.writing() as db:
             db.execute("INSERT OR IGNORE INTO trees (source) VALUES (?)", (source,))
             number = db.execute("SELECT id FROM trees WHERE source = ?", (source,)).fetchone()[0]
-        return SqliteCatalog(self, number)
+        # One object for each tree, however often it is asked for: it knows what was read last.
+        return self._trees.setdefault(number, SqliteCatalog(self, number))
 
     def close(self) -> None:
         """Release the file; what is used afterwards raises SourceError."""
@@ -211,21 +214,30 @@ class SqliteCatalog:
     def __init__(self, store: CatalogStore, number: int) -> None:
         self._store = store
         self._tree = number
+        self._recent = Recent()
 
     def get(self, paths: Sequence[bytes]) -> dict[bytes, Record]:
         """Return the records of those of `paths` that exist."""
-        with self._store.reading() as db:
-            rows = [db.execute(schema.GET, (self._tree, key(path))).fetchone() for path in paths]
-        return {record.path: record for record in map(schema.record_of, filter(None, rows))}
+        found, writes = self._recent.find(paths)
+        missing = [path for path in paths if path not in found]
+        if missing:
+            with self._store.reading() as db:
+                rows = [db.execute(schema.GET, (self._tree, key(p))).fetchone() for p in missing]
+            read = list(map(schema.record_of, filter(None, rows)))
+            self._recent.keep(read, writes)
+            found |= {record.path: record for record in read}
+        return found
 
     def scan(self, after: bytes | None, until: bytes | None, limit: int) -> list[Record]:
         """Return at most `limit` records in key order, with `after` < path <= `until` (None: no bound)."""
         low = b"" if after is None else key(after) + b"\0"  # the very next key
         high = schema.PAST_ALL if until is None else key(until)
+        _, writes = self._recent.find(())
         with self._store.reading() as db:
-            return list(
-                map(schema.record_of, db.execute(schema.SCAN, (self._tree, low, high, limit)))
-            )
+            rows = db.execute(schema.SCAN, (self._tree, low, high, limit)).fetchall()
+        records = list(map(schema.record_of, rows))
+        self._recent.keep(records, writes)
+        return records
 
     def below(self, directory: bytes) -> list[bytes]:
         """Return the paths strictly below `directory`, in key order."""
@@ -259,6 +271,7 @@ class SqliteCatalog:
             db.executemany(schema.PUT, schema.rows_of(self._tree, records))
             db.executemany(schema.FORGET_SIGNATURE, lost + stale)
             db.executemany(schema.PUT_SIGNATURE, kept)
+        self._recent.written([*gone, *(record.path for record in records)])
 
     def move(self, source: bytes, target: bytes) -> None:
         """Relabel `source` and all below it as `target`; what was known at or below `target` is forgotten."""
@@ -269,6 +282,7 @@ class SqliteCatalog:
             for clear in schema.CLEAR:
                 db.execute(clear, (self._tree, key(target), schema.end_of(key(target))))
             self._relabel(db, schema.ASIDE, key(target))
+        self._recent.all_written()
 
     def signature(self, path: bytes) -> bytes | None:
         """Return the packed signature of the file's recorded version, if one is kept."""
