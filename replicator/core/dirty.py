@@ -103,8 +103,12 @@ class DirtySet:
         return debt.generation
 
     def mark_sent(self, key: Key, now: float) -> int:
-        """Make a path dirty with its current version already under way; return its new generation."""
+        """Make a path dirty with its current version already under way; return its new generation.
+
+        If that is lost, nobody knows whether it has arrived: then the frontend compares digests.
+        """
         debt = self._enter(key, now)
+        debt.owed = max(debt.owed, Owed.ADOPT)
         self._turn(key, debt, _State.SENT, urgent=True)
         return debt.generation
 

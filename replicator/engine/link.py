@@ -169,9 +169,10 @@ class Link:
             await self._say(ListTree(job, tree, below, digest, LISTING_CREDIT))
             try:
                 yield self._listed(job)
+                # Not after a failure: a channel that takes nothing would hold up whoever gives up.
+                await self._say(More(job, 0))
             finally:
                 self._listings_due = 0
-                await self._say(More(job, 0))
 
     async def _listed(self, job: int) -> AsyncIterator[Listing]:
         while True:

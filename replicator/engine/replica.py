@@ -178,7 +178,11 @@ class Replica:
         """Keep the frontend up to date until cancelled."""
         try:
             while True:
-                reason = await self._session()
+                # In a task of its own, because a TaskGroup of Python 3.11 loses a cancellation that meets an error.
+                reason = await asyncio.get_running_loop().create_task(self._session())
+                ours = asyncio.current_task()
+                if ours is not None and ours.cancelling():
+                    raise asyncio.CancelledError
                 self._fail(reason)
                 delay = self._commons.retry.delay(self.attempts)
                 with suppress(TimeoutError):
@@ -345,9 +349,9 @@ class Replica:
 
     def troubled(self, key: Key, reason: str) -> None:
         """See engine.courier.Listener; the same trouble with the same path is logged once until it is over."""
-        self._error = f"{printable(key.path)}: {reason}"
-        if self._told.get(key) != reason and len(self._told) < TOLD:
-            self._told[key] = reason
+        self._error = text = f"{printable(key.path)}: {reason}"
+        if self._told.get(key) != text and len(self._told) < TOLD:
+            self._told[key] = text
             log.warning(
                 "not replicated", host=self.address.host, path=printable(key.path), reason=reason
             )

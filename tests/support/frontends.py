@@ -1,0 +1,182 @@
+"""Frontends in memory, and all that their replicas share."""
+
+import asyncio
+from types import SimpleNamespace
+
+from replicator.core.dirty import Key
+from replicator.core.pace import Backoff, TokenBucket
+from replicator.engine.commons import Commons, Plot
+from replicator.engine.examine import Examiner
+from replicator.engine.gate import Gate
+from replicator.engine.parcel import batches, change_for
+from replicator.engine.reconcile import Territory
+from replicator.engine.supply import Shelf, Supply
+from replicator.model import DIRECTORY, FILE, ROOT, Entry, Listed, is_below, key
+from replicator.ports import Address, Sighting
+from replicator.wire import messages
+from replicator.wire.changes import BASE_MISMATCH, Delete, MakeDirectory, PutFile, SetAttributes
+from tests.support.fakes import FakeCatalog, FakeChannel, FakeConnector, FakeSource
+from tests.support.waiting import eventually
+
+
+def at(path):
+    return Key(1, path)
+
+
+def sighting(host, **more):
+    return Sighting(Address(host), **more)
+
+
+class FakeAgent(FakeChannel):
+    """A channel to an agent that does what it is told, as far as the test lets it. It knows files and directories.
+
+    Attributes:
+        disk: what the frontend holds: path to entry.
+        mute: kinds of messages that it does not answer.
+        refusals: path to (reason, detail) with which changes of it are refused.
+        problem: why its target cannot be used.
+        closing: while it is not set, closing waits.
+    """
+
+    def __init__(self, disk):
+        super().__init__()
+        self.disk = disk
+        self.mute = set()
+        self.refusals = {}
+        self.problem = ""
+        self.closing = asyncio.Event()
+        self.closing.set()
+        self._taken = 0
+
+    async def write(self, data):
+        before = len(self.heard)
+        await super().write(data)
+        self._taken += len(data)
+        for message in self.heard[before:]:
+            if type(message) not in self.mute:
+                self._answer(message)
+
+    async def close(self):
+        await self.closing.wait()
+        await super().close()
+
+    def _answer(self, message):
+        if isinstance(message, messages.Hello):
+            self.say(messages.Hello(messages.VERSION, messages.FEATURES, "in memory"))
+        elif isinstance(message, messages.OpenTree):
+            self.say(messages.Opened(message.tree, -1, -1, self.problem))
+        elif isinstance(message, messages.ListTree):
+            self.list(message)
+        elif isinstance(message, messages.Batch):
+            self._apply(message.changes)
+        elif isinstance(message, messages.Data) and message.end:
+            begun = {begin.put.number: begin.put for begin in self.of(messages.BeginFile)}
+            self._apply([begun[message.number]])
+
+    def list(self, request):
+        """Answer a request for a listing."""
+        paths = sorted((p for p in self.disk if is_below(p, request.below)), key=key)
+        entries = [self.disk[path] for path in paths]
+        if not request.digest:
+            entries = [entry._replace(digest=b"") for entry in entries]
+        lines = tuple(Listed(*line, 0, 0) for line in zip(paths, entries, strict=True))
+        self.say(messages.Listing(request.job, lines, (), True))
+
+    def _apply(self, changes):
+        done, refused = [], []
+        for change in changes:
+            if change.path in self.refusals:
+                refused.append((change.number, *self.refusals[change.path]))
+                continue
+            if isinstance(change, SetAttributes) and not self._fits(change):
+                refused.append((change.number, BASE_MISMATCH, "another size or time"))
+                continue
+            done.append(change.number)
+            if isinstance(change, Delete):
+                self.disk.pop(change.path, None)
+            elif isinstance(change, PutFile):
+                entry = Entry(FILE, change.mode, change.size, change.mtime_ns, b"", change.digest)
+                self.disk[change.path] = entry
+            elif isinstance(change, MakeDirectory):
+                self.disk[change.path] = Entry(DIRECTORY, change.mode, 0, change.mtime_ns)
+        self.say(messages.Acks(tuple(done), tuple(refused), self._taken))
+
+    def _fits(self, change):
+        entry = self.disk.get(change.path)
+        if entry is None or entry.size != change.size:
+            return False
+        if change.digest:
+            return entry.digest == change.digest
+        return entry.mtime_ns == change.old_mtime_ns
+
+    def changes(self, path):
+        """All changes of a path that it has heard of."""
+        found = []
+        for message in self.heard:
+            found += message.changes if isinstance(message, messages.Batch) else []
+            found += [message.put] if isinstance(message, messages.BeginFile) else []
+        return [change for change in found if change.path == path]
+
+
+class Backdrop:
+    """A source in memory, and frontends in memory.
+
+    Attributes:
+        agents: all connections that were made, by host, in order.
+        disks: what each host holds.
+        prepare: called with each new FakeAgent before it is used.
+    """
+
+    def __init__(self, pool, places=2):
+        self.source, self.catalog = FakeSource(), FakeCatalog()
+        supply = Supply({1: Shelf(self.source, self.catalog, True, lambda _path: None)})
+        self.connector = FakeConnector(None)
+        self.connector.make = self._connect
+        self.agents = self.connector.made
+        self.disks = {}
+        self.prepare = lambda _agent: None
+        surveyed = asyncio.Event()
+        surveyed.set()
+        self.plot = Plot(
+            SimpleNamespace(surveyed=surveyed),
+            messages.OpenTree(1, b"/site"),
+            Territory(1, self.catalog, lambda _path, _kind: False, (-1, -1), 0o7777, True),
+        )
+        self.commons = Commons(
+            connector=self.connector,
+            plots={1: self.plot},
+            supply=supply,
+            pool=pool,
+            live=pool,
+            gate=Gate(places),
+            bucket=TokenBucket(None),
+            retry=Backoff(0.01, 0.02, lambda: 1.0),
+            connect_timeout=20.0,
+            op_timeout=20.0,
+        )
+
+    def _connect(self, host):
+        agent = FakeAgent(self.disks.setdefault(host, {}))
+        self.prepare(agent)
+        return agent
+
+    def agent(self, host):
+        """The last connection to a host."""
+        return self.agents[host][-1]
+
+    def write(self, path, content):
+        """Change the source; return the parcel that says so."""
+        self.source.write(path, content)
+        return self.survey(path)
+
+    def survey(self, path):
+        """Have the source examined; return the parcel that carries a file of it as a whole."""
+        for _ in Examiner(self.source, self.catalog).survey(ROOT):
+            pass
+        change = change_for(1, path, self.catalog.records[path].entry)
+        (parcel,) = batches([(change, self.source.nodes[path].content)])
+        return parcel
+
+    async def turned(self, replica, state):
+        """Wait until a replica is in a state."""
+        await eventually(lambda: replica.state is state, lambda: f"{state}: {replica.state}")

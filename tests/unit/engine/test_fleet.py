@@ -1,0 +1,249 @@
+"""The fleet: it is what the roster says, and who stays does not notice who comes and goes."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import pytest
+
+from replicator.core.lifecycle import State
+from replicator.engine.fleet import Fleet
+from replicator.engine.replica import Replica
+from replicator.errors import ReplicatorError
+from replicator.ports import Address, Decision, Sighting
+from replicator.wire.messages import ListTree
+from tests.support.frontends import Backdrop, at, sighting
+from tests.support.waiting import eventually
+
+
+class Stage(Backdrop):
+    """A fleet before a backdrop."""
+
+    def __init__(self, pool, places=2):
+        super().__init__(pool, places)
+        self.fleet = Fleet(self.commons)
+
+    def roster(self, *hosts, **how):
+        self.fleet.set_roster([sighting(host) for host in hosts], **how)
+
+    def hosts(self):
+        return {replica.address.host for replica in self.fleet}
+
+    def find(self, host):
+        return self.fleet.find(Address(host))
+
+    async def live(self, *hosts):
+        for host in hosts:
+            await self.turned(self.find(host), State.LIVE)
+
+    @asynccontextmanager
+    async def running(self):
+        task = asyncio.get_running_loop().create_task(self.fleet.run())
+        await asyncio.sleep(0)
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(2) as made:
+        yield made
+
+
+@pytest.fixture
+async def stage(pool):
+    made = Stage(pool)
+    async with made.running():
+        yield made
+
+
+def hold_listings(agent):
+    """An agent that never ends being filled."""
+    agent.mute.add(ListTree)
+
+
+async def test_who_is_named_is_connected_and_filled(stage):
+    stage.write(b"f", b"content")
+    stage.roster("a", "b")
+    await stage.live("a", "b")
+
+    assert stage.disks["a"].keys() == stage.disks["b"].keys() == {b"f"}
+    assert len(stage.fleet) == 2
+
+
+async def test_who_stays_does_not_notice_who_comes_and_goes(stage):
+    stage.roster("a", "b")
+    await stage.live("a", "b")
+    a, b = stage.find("a"), stage.find("b")
+    stage.roster("a", "c")
+    await stage.live("c")
+    await eventually(lambda: stage.agent("b").closed, "b to be closed")
+
+    assert stage.find("a") is a
+    assert a.state is State.LIVE
+    assert (a.logins, a.reconciled, stage.agent("a").closed) == (1, 1, False)
+    assert (stage.hosts(), b.state) == ({"a", "c"}, State.GONE)
+
+
+async def test_what_is_new_of_who_is_known_is_taken_over_without_a_new_connection(stage):
+    stage.roster("a")
+    await stage.live("a")
+    stage.fleet.set_roster([sighting("a", identity="i-1", decision=Decision.DRAIN)])
+
+    assert stage.find("a").sighting.decision is Decision.DRAIN
+    assert stage.find("a").logins == 1
+    assert stage.find("a").state is State.LIVE
+
+
+async def test_another_machine_at_a_known_address_is_another_frontend(stage):
+    stage.fleet.set_roster([sighting("a", identity="i-1"), sighting("b", identity="i-3")])
+    await stage.live("a", "b")
+    old, b = stage.find("a"), stage.find("b")
+    stage.fleet.set_roster([sighting("a", identity="i-2"), sighting("b", identity="i-3")])
+    new = stage.find("a")
+    await stage.live("a")
+    await stage.turned(old, State.GONE)
+
+    assert new is not old
+    assert [agent.closed for agent in stage.agents["a"]] == [True, False]
+    assert stage.find("b") is b
+
+
+async def test_who_is_not_named_stays_where_nobody_shall_be_dropped(stage):
+    stage.roster("a")
+    stage.roster("b", drop=False)
+    assert stage.hosts() == {"a", "b"}
+
+
+async def test_who_was_added_by_hand_stays_though_discovery_does_not_name_it(stage):
+    stage.fleet.add(sighting("a", source="manual"))
+    stage.roster("b")
+    stage.roster()
+    assert stage.hosts() == {"a"}
+
+    # Discovery has found it: from now on it is like any other.
+    stage.roster("a")
+    stage.roster()
+    assert stage.hosts() == set()
+
+
+async def test_who_is_removed_while_it_is_filled_gives_its_place_to_the_next(stage):
+    stage.commons.gate.resize(1)
+    stage.prepare = hold_listings
+    stage.roster("a")
+    await stage.turned(stage.find("a"), State.BOOTSTRAPPING)
+    stage.prepare = lambda _agent: None
+    stage.roster("a", "b")
+    await eventually(lambda: stage.find("b").queue_position == 1, "b before the gate")
+    stage.fleet.remove(Address("a"))
+    await stage.live("b")
+
+    assert stage.commons.gate.inside == 0
+
+
+async def test_who_is_removed_while_it_waits_leaves_the_queue(stage):
+    stage.commons.gate.resize(0)
+    for place, host in enumerate(("a", "b", "c"), 1):
+        replica = stage.fleet.add(sighting(host))
+        await eventually(lambda r=replica, p=place: r.queue_position == p, "a place in the queue")
+    stage.fleet.remove(Address("b"))
+    await eventually(lambda: stage.find("c").queue_position == 2, "c to move up")
+
+    assert stage.find("a").queue_position == 1
+
+
+async def test_who_was_asked_for_is_filled_before_all_who_wait(stage):
+    stage.commons.gate.resize(0)
+    first = stage.fleet.add(sighting("a"))
+    await eventually(lambda: first.queue_position == 1, "a in the queue")
+    asked = stage.fleet.add(sighting("b"), front=True)
+    await eventually(lambda: asked.queue_position == 1, "b before a")
+
+    assert first.queue_position == 2
+
+
+async def test_a_change_is_told_to_who_is_connected_and_owed_to_who_is_not(stage):
+    stage.connector.refused.add("away")
+    stage.roster("a", "b", "away")
+    await stage.live("a", "b")
+    stage.fleet.publish(stage.write(b"f", b"content"))
+    await eventually(lambda: stage.disks["a"] and stage.disks["b"], "the change")
+    assert at(b"f") in stage.find("away").dirty
+
+    stage.connector.refused.clear()
+    await stage.live("away")
+    await eventually(lambda: stage.find("away").converged, "what was owed")
+    assert b"f" in stage.disks["away"]
+
+
+async def test_a_frontend_is_found_by_what_is_given_of_its_address(stage):
+    stage.fleet.add(sighting("a"))
+    one = stage.fleet.add(Sighting(Address("b", "web", 2222)))
+
+    assert stage.fleet.find(Address("b")) is stage.fleet.find(Address("b", port=2222)) is one
+    assert stage.fleet.find(Address("b", "root")) is None
+    assert stage.fleet.find(Address("c")) is None
+
+
+async def test_a_replica_that_ends_by_itself_is_an_error_but_one_that_was_removed_is_none(
+    pool, monkeypatch
+):
+    stage = Stage(pool)
+    async with stage.running() as running:
+        stage.roster("a", "b")
+        await stage.live("a", "b")
+        task = stage.fleet._tasks[Address("a")]
+        stage.fleet.remove(Address("a"))
+        await eventually(lambda: task not in stage.fleet._tasks.values(), "a to be reaped")
+        assert not running.done()
+
+        async def end(_replica):
+            raise KeyError("a bug of ours")
+
+        monkeypatch.setattr(Replica, "run", end)
+        stage.roster("b", "broken")
+        with pytest.raises(ReplicatorError, match="broken ended by itself") as caught:
+            await asyncio.wait_for(running, 10)
+
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert stage.agent("b").closed
+
+
+async def test_in_the_end_everybody_is_closed_also_who_was_replaced_and_is_slow(pool):
+    stage = Stage(pool)
+    async with stage.running() as running:
+        stage.fleet.set_roster([sighting("a", identity="i-1")])
+        await stage.live("a")
+        slow = stage.agent("a")
+        slow.closing.clear()
+        stage.fleet.set_roster([sighting("a", identity="i-2")])
+        await stage.live("a")
+        running.cancel()
+        await eventually(lambda: stage.agent("a").closed, "the new one to be closed")
+        assert not running.done()
+        slow.closing.set()
+        await asyncio.wait([running], timeout=10)
+        assert running.cancelled()
+
+    assert slow.closed
+
+
+async def test_who_is_removed_in_the_moment_it_fails_does_not_come_back(stage):
+    stage.roster("a")
+    await stage.live("a")
+    replica, agent = stage.find("a"), stage.agent("a")
+    task = stage.fleet._tasks[Address("a")]
+
+    def diagnosis():
+        stage.fleet.remove(Address("a"))
+        return "it was terminated"
+
+    agent.diagnosis = diagnosis
+    agent.hang_up()
+    await eventually(lambda: task.done() or len(stage.agents["a"]) > 1, "an end")
+
+    assert len(stage.agents["a"]) == 1
+    assert replica.state is State.GONE
