@@ -1,0 +1,91 @@
+"""What a busy minute asks of the backend: frames in and out, and a burst of hints. Nobody else does exactly this: no peers."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from bench import data
+from bench.case import Case, Params
+
+FILES = 4096
+"""Bytes of content in each file of the `frames` case: a thumbnail."""
+
+
+def encode(at: Path, _: Params) -> int:
+    """Frame small files in batches, as for a bootstrap."""
+    from replicator.engine.parcel import batches, put_file
+    from replicator.model import FILE, Entry
+
+    content = (at / "content").read_bytes()
+    pieces = [content[n : n + FILES] for n in range(0, len(content), FILES)]
+    entry = Entry(FILE, 0o644, FILES, 10**18, digest=bytes(32))
+    puts = [
+        (put_file(n + 1, 1, b"2026/11/photo-%06d.jpg" % n, entry), p) for n, p in enumerate(pieces)
+    ]
+    with (at / "frames").open("wb") as out:
+        for parcel in batches(puts):
+            out.writelines(parcel.frames)
+    return (at / "frames").stat().st_size
+
+
+def decode(at: Path, _: Params) -> None:
+    """Take them apart again, as an agent does."""
+    from replicator.wire import frames, messages
+
+    decoder = frames.Decoder()
+    count = 0
+    with (at / "frames").open("rb", buffering=0) as file:
+        while chunk := file.read(1 << 18):
+            decoder.receive(chunk)
+            for frame in decoder.frames():
+                batch = messages.decode(frame.header)
+                assert isinstance(batch, messages.Batch)
+                count += len(batch.changes)
+    (at / "count").write_text(str(count))
+
+
+def settle(at: Path, params: Params) -> None:
+    """A burst of hints on a tenth as many paths, and all the work that becomes of it."""
+    from replicator.core.settle import Settle
+    from replicator.model import Hint, Hinted
+
+    made = random.Random(data.SEED)  # noqa: S311
+    settler = Settle(cooldown=0.5, max_wait=10.0, limit=1_000_000)
+    events = params["size"] // 40
+    now, done = 0.0, set()
+    for _ in range(events):
+        now += 1e-5
+        path = b"d%d/f%d" % divmod(made.randrange(max(1, events // 10)), 100)
+        settler.hint(Hint(made.choice((Hinted.WRITTEN, Hinted.CLOSED, Hinted.CHANGED)), path), now)
+    while (due := settler.deadline()) is not None:
+        now = max(now, due)
+        done |= {work.path for work in settler.ready(now)}
+    (at / "count").write_text(str(len(done)))
+
+
+def _prepare(at: Path, params: Params) -> None:
+    (at / "content").write_bytes(data.noise(params["size"]))
+    encode(at, params)
+
+
+def _check_count(_: str, at: Path, params: Params) -> None:
+    assert int((at / "count").read_text()) == -(-params["size"] // FILES)
+
+
+def _check_encoded(contestant: str, at: Path, params: Params) -> None:
+    decode(at, params)
+    _check_count(contestant, at, params)
+
+
+def _check_settled(_: str, at: Path, params: Params) -> None:
+    events = params["size"] // 40
+    assert int((at / "count").read_text()) > 0.99 * (events // 10) * 0.99
+
+
+CASES = [
+    Case("frames-encode", "4 KiB files into batches", {"replicator": encode}, _prepare, _check_encoded),
+    Case("frames-decode", "batches into changes", {"replicator": decode}, _prepare, _check_count),
+    Case("settle", "a burst of hints: one for each 40 bytes of --size", {"replicator": settle},
+         lambda _, __: None, _check_settled),
+]  # fmt: skip
