@@ -146,7 +146,8 @@ class BalancerProvider:
                 sightings.setdefault(sighting.address.host, sighting)
             elif sighting.decision is not Decision.DROP:
                 unlocated.add(target.identity)
-                self._notes.append(f"{target.identity}: EC2 tells no address yet")
+                if not failed:  # then that has been said
+                    self._notes.append(f"{target.identity}: EC2 tells no address yet")
         return list(sightings.values()), frozenset(unlocated)
 
 
