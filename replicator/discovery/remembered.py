@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import structlog
 
+from replicator import statefile
 from replicator.ports import Address, Decision, Sighting
 
 log = structlog.get_logger()
@@ -42,14 +41,8 @@ class RosterFile:
         text = json.dumps({name: [_row(s) for s in rows] for name, rows in known.items()}, indent=1)
         if text == self._saved:
             return
-        temporary = self._path.with_suffix(".new")
         try:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(fd, "w", encoding="utf-8") as file:
-                file.write(text)
-            temporary.replace(self._path)
+            statefile.replace(self._path, text)
             self._saved = text
         except OSError as error:
             log.warning("the roster cannot be saved", path=str(self._path), reason=error.strerror)

@@ -6,14 +6,13 @@ that is believed once is remembered under that name, and another key under the s
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import asyncssh
 
+from replicator import statefile
 from replicator.errors import DiscoveryError, HostKeyRefused
 from replicator.model import printable
 from replicator.ports import Console
@@ -48,14 +47,8 @@ class Pins:
             HostKeyRefused: it cannot be written down, and would be believed blindly again next time.
         """
         lines = [*self._lines(), (machine, key)][-MAX_PINS:]
-        temporary = self._path.with_suffix(".new")
         try:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(fd, "w", encoding="ascii") as file:
-                file.writelines(f"{name} {public}\n" for name, public in lines)
-            temporary.replace(self._path)
+            statefile.replace(self._path, "".join(f"{name} {public}\n" for name, public in lines))
         except OSError as error:
             raise HostKeyRefused(
                 f"{machine}: its host key cannot be remembered in {self._path}: {error.strerror}"
