@@ -120,7 +120,7 @@ class Launching:
         attempts = 0
         while True:
             replica = self._fleet.find(attendance.sighting.address)
-            if replica is None or not replica.converged:
+            if replica is None or not replica.caught_up:
                 attendance.error = replica.last_error if replica else "it is not in the fleet"
                 await (replica.changed(LOOK) if replica else asyncio.sleep(LOOK))
                 continue

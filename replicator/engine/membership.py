@@ -144,6 +144,8 @@ def joined(rosters: Iterable[Roster[Address, Sighting]]) -> list[Sighting]:
         for address, sighting in roster.members.items():
             if address in dropped:
                 continue
+            # The list in the settings may name user and port, which a provider does not know.
+            address = next((named for named in found if address.means(named)), address)
             known = found.setdefault(address, sighting)
             found[address] = replace(
                 known,

@@ -40,6 +40,10 @@ DOUBTS = 1000
 """Directories in doubt at which everything is compared instead: each costs a round trip."""
 
 
+RECENT = 5.0
+"""Seconds in which a change is on its way rather than missing."""
+
+
 TOLD = 1000
 """Paths whose trouble is logged; a full disk refuses every path for the same reason."""
 
@@ -113,6 +117,13 @@ class Replica:
     def converged(self) -> bool:
         """True if it is live, and owed nothing."""
         return self.state is State.LIVE and not self.dirty
+
+    @property
+    def caught_up(self) -> bool:
+        """True if it is live, and lacks only what changed in the last few seconds: where uploads never pause, it always does."""
+        since = self.dirty.lagging()
+        recent = since is None or _now() - since < RECENT
+        return self.state is State.LIVE and recent and not self.dirty.refusals()
 
     @property
     def last_error(self) -> str:

@@ -313,6 +313,21 @@ def test_a_launch_that_fails_is_abandoned_or_left_as_configured(tmp_path, on_fai
 
 
 @pytest.mark.usefixtures("credentials")
+def test_a_launch_is_completed_while_uploads_never_pause(tmp_path):
+    with waiting() as api, scaling(tmp_path, api) as backend:
+        number = 0
+
+        def upload():
+            nonlocal number
+            for _ in range(20):
+                (backend.source / f"{number}").write_bytes(b"x" * 1000)
+                number += 1
+            return api.asked["CompleteLifecycleAction"]
+
+        wait_for(upload, backend.status, pause=0.01)
+
+
+@pytest.mark.usefixtures("credentials")
 def test_an_instance_that_is_terminating_is_dropped(tmp_path):
     with waiting("InService") as api, scaling(tmp_path, api) as backend:
         live(backend, "10.0.0.1")

@@ -204,6 +204,12 @@ def test_the_first_provider_is_the_source_and_the_others_add_what_they_know():
     assert two.source == "asg"
 
 
+def test_a_frontend_that_the_settings_name_with_user_and_port_is_one_frontend():
+    named = Sighting(Address("a", "deploy", 2222))
+    (one,) = joined([roster(named), roster(seen("a", source="alb", identity="i-1"))])
+    assert (one.address, one.identity) == (Address("a", "deploy", 2222), "i-1")
+
+
 def test_who_is_on_the_way_out_for_one_provider_is_so_for_all():
     one, other = roster(seen("a")), roster(seen("a", decision=Decision.DRAIN))
     assert [s.decision for s in joined([one, other])] == [Decision.DRAIN]
