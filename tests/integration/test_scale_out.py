@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -262,6 +263,74 @@ def test_a_frontend_that_is_not_up_yet_waits_outside_of_the_gate(site, api, grou
     late.start()
     site.wait_live(site.servers)
     assert site.differences() == []
+
+
+def test_what_changes_while_a_frontend_is_filled_is_right_at_the_end_without_a_second_pass(
+    site, api, group
+):
+    server = site.add_server()
+    site.configure(bootstrap={"bandwidth": "700KiB/s"})
+    api.register(group, server.address)
+    site.start()
+    first, last = site.source / "0/0.jpg", site.source / "9/99.jpg"
+    wait_for((site.copy(server) / "0/0.jpg").exists, "the first file")
+    assert not (site.copy(server) / "9/99.jpg").exists()
+    first.write_bytes(b"changed after it was sent")
+    last.write_bytes(b"changed before it was sent")
+    (site.source / "8/98.jpg").unlink()
+    (site.source / "9/new.jpg").write_bytes(b"made meanwhile")
+    assert site.rows()[server.address]["state"] == "bootstrapping"
+    site.wait_live([server])
+
+    assert site.differences() == []
+    assert site.rows()[server.address]["reconciles"] == 1
+
+
+def test_a_frontend_whose_image_holds_nearly_everything_gets_the_rest_only(site, api, group):
+    server = site.add_server()
+    copy = site.copy(server)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(site.source, copy)
+    (copy / "3/3.jpg").unlink()
+    (copy / "4/4.jpg").write_bytes(b"old")
+    site.configure()
+    api.register(group, server.address)
+    site.start()
+    site.wait_live([server])
+
+    assert site.differences() == []
+    row = site.rows()[server.address]
+    assert row["files_sent"] <= 2 + 12  # and directories whose time differs
+    assert row["bytes_sent"] < 2 * 5000 + 20_000
+
+
+def test_a_frontend_that_falls_silent_hinders_nobody_and_is_tried_with_measure(site, api, group):
+    servers = [site.add_server() for _ in range(3)]
+    silent, *others = servers
+    patience = {"keepalive": 0.5, "connect_timeout": 1.0, "op_timeout": 2.0}
+    site.configure(ssh=patience, retry={"first": 0.5, "cap": 2.0})
+    api.register(group, *(server.address for server in servers))
+    site.start()
+    site.wait_live(servers)
+
+    with silent.frozen():
+        begun = time.monotonic()
+        for number in range(100):
+            (site.source / f"more-{number}").write_text(str(number))
+        wait_for(
+            lambda: all((site.copy(o) / f"more-{n}").exists() for o in others for n in range(100)),
+            site.status,
+        )
+        assert time.monotonic() - begun < 3.0
+        wait_for(lambda: site.rows()[silent.address]["state"] == "retrying", site.status)
+        attempts = site.log().count("frontend failed")
+        wait_for(lambda: site.log().count("frontend failed") >= attempts + 2, site.log)
+        told = [line for line in site.log().splitlines() if "frontend failed" in line]
+        assert len(told) / (time.monotonic() - begun) < 3.0
+        assert site.rows()[silent.address]["last_error"]
+    site.wait_live(servers)
+    assert site.differences() == []
+    assert [site.rows()[o.address]["logins"] for o in others] == [1, 1]
 
 
 def test_a_target_that_is_deregistered_leaves_and_nobody_else_notices(site, api, group):

@@ -323,6 +323,19 @@ class Sshd:
         process.wait(10)
         wait_for(lambda: not any(map(_alive, below)), f"sessions {below} to end", 10)
 
+    @contextlib.contextmanager
+    def frozen(self):
+        """The server and its sessions do nothing at all: connections stand, and nobody answers."""
+        pids = [self._process.pid, *self.sessions()]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
     def cut(self):
         """End all sessions, but not the server: what a frontend's crash looks like."""
         for pid in self.sessions():
