@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from replicator.model import is_below, rebase
@@ -86,6 +86,9 @@ class DirtySet:
 
     def __len__(self) -> int:
         return len(self._debts)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._debts)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._debts

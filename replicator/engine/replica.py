@@ -8,7 +8,8 @@ gate finds what else is different. A failure of any kind ends the connection, an
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -84,6 +85,7 @@ class Replica:
         self._told: dict[Key, str] = {}
         self._poked = asyncio.Event()
         self._readiness: Readiness | None = None
+        self._noted: list[set[Key]] = []
 
     @property
     def address(self) -> Address:
@@ -159,6 +161,8 @@ class Replica:
 
     def offer(self, parcel: Parcel) -> None:
         """Take a live change: send it, or owe it."""
+        for noted in self._noted:
+            noted.update(part.key for part in parcel.parts)
         if self._courier is not None:
             if parcel.parts and parcel.parts[0].target:
                 self._courier.post_move(parcel)
@@ -168,6 +172,16 @@ class Replica:
             self._owe(parcel)
         if self.dirty.overflowed:
             self._overflowed()
+
+    @contextmanager
+    def noting_changes(self) -> Iterator[set[Key]]:
+        """Yield a set to which every path is added that is owed now, or changes meanwhile."""
+        noted = set(self.dirty)
+        self._noted.append(noted)
+        try:
+            yield noted
+        finally:
+            self._noted.remove(noted)
 
     def reconcile_soon(self, *, front: bool = False) -> None:
         """Compare everything again; `front`: before everybody else."""

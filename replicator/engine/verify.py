@@ -49,11 +49,12 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
         async def found(
             differences: list[Difference], tree: int = tree, keys: list[Key] = keys
         ) -> None:
-            keys += [
-                Key(tree, d.path) for d in differences if Key(tree, d.path) not in replica.dirty
-            ]
+            keys += [Key(tree, difference.path) for difference in differences]
 
-        await reconcile(link, territory, ROOT, pool, found, digests=True)
+        # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
+        with replica.noting_changes() as changed:
+            await reconcile(link, territory, ROOT, pool, found, digests=True)
+        keys = [key for key in keys if key not in changed]
         report.differing += len(keys)
         report.paths += [printable(key.path) for key in keys[: SHOWN - len(report.paths)]]
         if repair:

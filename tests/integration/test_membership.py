@@ -65,8 +65,7 @@ def test_joining_and_leaving_touches_nobody_else(tmp_path, frontends):
         for name in ("logins", "reconciles", "files_sent", "bytes_sent"):
             assert after["one"][name] == before["one"][name], name
         (backend.source / "new").write_bytes(b"new")
-        live(backend, "one", "three")
-        assert not difference(backend.source, backend.site("three"))
+        wait_for(lambda: not difference(backend.source, backend.site("three")), backend.status)
         assert not (backend.site("two") / "new").exists()  # it left, and keeps what it had
 
 
@@ -102,8 +101,8 @@ def test_a_restart_during_an_outage_serves_the_fleet_that_was_known(tmp_path, fr
     frontends.unlink()
     with from_file(tmp_path, frontends) as backend:
         (backend.source / "new").write_bytes(b"new")
-        live(backend, "one", "two")
-        assert (backend.site("one") / "new").read_bytes() == b"new"
+        wait_for((backend.site("one") / "new").exists, backend.status)
+        assert set(rows(backend)) == {"one", "two"}
 
 
 def test_a_reload_that_changes_nothing_of_discovery_asks_nobody_anew(tmp_path, frontends):
@@ -319,7 +318,7 @@ def test_a_launch_is_completed_while_uploads_never_pause(tmp_path):
 
         def upload():
             nonlocal number
-            for _ in range(20):
+            for _ in range(3):
                 (backend.source / f"{number}").write_bytes(b"x" * 1000)
                 number += 1
             return api.asked["CompleteLifecycleAction"]
