@@ -1,0 +1,93 @@
+"""A listing goes as far as its credit, a little at a time."""
+
+import hashlib
+import os
+
+import pytest
+
+from replicator.agent import listing as module
+from replicator.agent.listing import ListingJob
+from replicator.agent.store import Owner, Store
+from replicator.files.confined import Confined
+from replicator.model import DIRECTORY, FILE
+from replicator.wire.messages import ListTree
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(Confined.open(os.fsencode(tmp_path)), Owner(), setid=False, session=b"test")
+    yield store
+    store.tree.close()
+
+
+def steps(job):
+    """Do all steps; return the frames."""
+    found = []
+    while not found or not found[-1].end:
+        made = job.step()
+        if made is not None:
+            found.append(made)
+    return found
+
+
+def lines(frames):
+    return [line for frame in frames for line in frame.lines]
+
+
+def test_lines_come_in_key_order_and_the_last_frame_says_so(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LINES", 2)
+    (tmp_path / "a").mkdir()
+    for name in ("a/z", "a.x", "b"):
+        (tmp_path / name).write_text(name)
+    frames = steps(ListingJob(store, ListTree(7, 1, b"", False, 4)))
+
+    assert [line.path for line in lines(frames)] == [b"a", b"a/z", b"a.x", b"b"]
+    assert [line.entry.kind for line in lines(frames)] == [DIRECTORY, FILE, FILE, FILE]
+    assert [frame.end for frame in frames] == [False, False, True]
+    assert {frame.job for frame in frames} == {7}
+    assert all(not line.entry.digest for line in lines(frames))
+
+
+def test_each_frame_costs_credit(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LINES", 1)
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    job = ListingJob(store, ListTree(1, 1, b"", False, 2))
+    assert job.credit == 2
+    job.step()
+    job.step()
+    assert job.credit == 0
+
+
+def test_digests_are_made_on_demand_a_piece_at_a_time(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_HASH_STEP", 10)
+    content = bytes(range(35))
+    (tmp_path / "f").write_bytes(content)
+    job = ListingJob(store, ListTree(1, 1, b"", True, 4))
+
+    assert [job.step() for _ in range(3)] == [None, None, None]  # others may have their turn
+    (line,) = lines(steps(job))
+    assert line.entry.digest == hashlib.sha256(content).digest()
+
+
+def test_a_file_that_goes_while_it_is_read_has_no_digest(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_HASH_STEP", 10)
+    (tmp_path / "f").write_bytes(bytes(35))
+    job = ListingJob(store, ListTree(1, 1, b"", True, 4))
+    assert job.step() is None
+    (tmp_path / "f").unlink()
+    (line,) = lines(steps(job))
+    assert line.entry.digest == b""
+
+
+def test_what_lies_below_a_directory_is_listed_alone(store, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/f").write_text("f")
+    (tmp_path / "b").write_text("b")
+    assert [line.path for line in lines(steps(ListingJob(store, ListTree(1, 1, b"a", False, 4))))] == [b"a/f"]  # fmt: skip
+
+
+def test_a_directory_that_is_not_there_is_said_not_to_be_listed(store):
+    (frame,) = steps(ListingJob(store, ListTree(1, 1, b"missing", False, 4)))
+    assert frame.lines == ()
+    assert [path for path, _ in frame.unlisted] in ([b"missing"], [])
