@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench import busy, micro, report, runner
+from bench import micro, report, runner, whole
+from bench.case import Case, Params
+from bench.stage import Stage, docker, loopback
 
-CASES = {case.name: case for case in (*micro.CASES, *busy.CASES)}
-_SIZE = re.compile(r"(\d+)\s*([KMG]?)(?:i?B)?", re.IGNORECASE)
+CASES = {case.name: case for case in (*micro.CASES, *whole.CASES)}
+_NUMBER = re.compile(r"(\d+)\s*([KMG]?)(?:i?B)?", re.IGNORECASE)
 
 
-class Size(click.ParamType[int]):
-    """Bytes: `4MiB`, `256M`, `65536`."""
+class Setting(click.ParamType[tuple[str, int]]):
+    """A parameter of cases: `size=4MiB`, `files=1000000`."""
 
-    name = "size"
+    name = "name=number"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:  # noqa: ANN401  # click's own types
-        """Return the number."""
-        if isinstance(value, int):
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, int]:  # noqa: ANN401  # click's own types
+        """Return name and number."""
+        if isinstance(value, tuple):
             return value
-        match = _SIZE.fullmatch(value)
+        key, _, number = value.partition("=")
+        match = _NUMBER.fullmatch(number)
         if match is None:
-            self.fail(f"{value!r} is no size", param, ctx)
-        return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
+            self.fail(f"{value!r} is no setting such as size=4MiB", param, ctx)
+        return key, int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
 
 
 @click.group()
@@ -47,14 +53,19 @@ def list_cases() -> None:
 @click.argument("cases", nargs=-1)
 @click.option("--contestant", "contestants", multiple=True, help="Only these; may be repeated.")
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--size", "sizes", type=Size(), multiple=True, default=("4MiB", "256MiB"), show_default=True)  # fmt: skip
+@click.option("--set", "settings", type=Setting(), multiple=True, help="Another value for a parameter of the cases.")  # fmt: skip
+@click.option("--tiny", is_flag=True, help="So small that it only shows that everything works.")
+@click.option("--on", "place", default="loopback", show_default=True, help="Where frontends are: loopback, docker, or a JSON file that describes them.")  # fmt: skip
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Append the rows to a file.")
-def run(
+def run(  # one for each option
     cases: tuple[str, ...],
     contestants: tuple[str, ...],
     rounds: int,
-    sizes: tuple[int, ...],
+    settings: tuple[tuple[str, int], ...],
+    place: str,
     path: Path | None,
+    *,
+    tiny: bool,
 ) -> None:
     """Run cases (default: all), and print a JSON line for each measurement.
 
@@ -63,28 +74,70 @@ def run(
     unknown = [name for name in cases if name not in CASES]
     if unknown:
         raise click.BadParameter(f"no case {unknown[0]!r}: see `python -m bench list`")
+    chosen = _chosen(cases, dict(settings), tiny=tiny)
     failed = []
 
     def say(text: str) -> None:
         click.echo(text, err=True)
         failed.extend([text] if text.startswith("FAILED") else [])
 
-    chosen = [CASES[name] for name in cases or CASES]
-    for size in sizes:
-        for row in runner.run(chosen, contestants=contestants, size=size, rounds=rounds, say=say):
-            line = json.dumps(row)
-            click.echo(line)
-            if path is not None:
-                with path.open("a") as file:
-                    file.write(line + "\n")
+    again = [*cases, *(f"--contestant={name}" for name in contestants), f"--rounds={rounds}"]
+    again += [*(f"--set={key}={value}" for key, value in settings), *(["--tiny"] if tiny else [])]
+    for row in _measure(runner.Plan(chosen, contestants, rounds), place, again, say):
+        line = json.dumps(row)
+        click.echo(line)
+        if path is not None:
+            with path.open("a") as file:
+                file.write(line + "\n")
     sys.exit(1 if failed else 0)
+
+
+def _chosen(
+    names: Sequence[str], settings: dict[str, int], *, tiny: bool
+) -> list[tuple[Case, Params]]:
+    """Return the cases with their parameters; a case that has none of the settings' names is as it is."""
+    found: dict[str, tuple[Case, Params]] = {}
+    for case in (CASES[name] for name in names or CASES):
+        for params in (case.tiny,) if tiny else case.variants:
+            given = {**params, **{k: v for k, v in settings.items() if k in params}}
+            found[f"{case.name} {given}"] = case, given
+    return list(found.values())
+
+
+def _measure(
+    plan: runner.Plan, place: str, arguments: Sequence[str], say: runner.Say
+) -> Iterator[dict[str, Any]]:
+    """Yield the measurements, on a stage that stands as long as they are made; `arguments` ask for the same elsewhere."""
+    frontends = max((params.get("frontends", 0) for _, params in plan.cases), default=0)
+    if frontends and place == "loopback" and (why := loopback.missing()):
+        say(f"skipped: all cases with frontends: {why}")
+        frontends = 0
+        without = [(case, params) for case, params in plan.cases if "frontends" not in params]
+        plan = replace(plan, cases=without)
+    if not frontends:
+        yield from runner.run(plan, say)
+    elif place == "docker":
+        yield from docker.run(arguments, frontends, say)
+    elif place == "loopback":
+        with loopback.frontends(frontends) as stage:
+            yield from runner.run(replace(plan, stage=stage), say)
+    else:
+        stage = docker.inside() if place == "inside" else Stage.read(Path(place))
+        yield from runner.run(replace(plan, stage=stage), say)
 
 
 @main.command("report")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-def print_report(files: tuple[Path, ...]) -> None:
-    """Print the rows of files as a Markdown table."""
-    click.echo(report.markdown([row for file in files for row in _rows(file)]))
+@click.option("--plots", type=click.Path(path_type=Path), help="Also draw, into this directory (needs matplotlib).")  # fmt: skip
+def print_report(files: tuple[Path, ...], plots: Path | None) -> None:
+    """Print the rows of files as Markdown: medians and ratios, and which targets are met."""
+    rows = [row for file in files for row in _rows(file)]
+    click.echo(report.markdown(rows))
+    if plots is not None:
+        from bench import plots as drawing
+
+        for path in drawing.draw(rows, plots):
+            click.echo(f"drawn: {path}", err=True)
 
 
 @main.command("compare")
@@ -110,4 +163,6 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines() if line]
 
 
+# Whoever is told to end takes down what it has put up.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 main(prog_name="python -m bench")

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 Params = Mapping[str, Any]
+
+
+@dataclass
+class Measured:
+    """What one run of one contestant cost.
+
+    Attributes:
+        seconds: what the case is about; the ratio to a peer is one of these.
+        cpu_seconds: of the contestant's processes on this machine, its children included.
+        peak_rss_bytes: of the largest of them.
+        wire_bytes: what travels, if the case can tell.
+        figures: whatever else the case is about; times in seconds, sizes in bytes.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_rss_bytes: int
+    wire_bytes: int | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+Act = Callable[[Path, Params], Measured]
+Work = Callable[[Path, Params], int | None]
 
 
 @dataclass(frozen=True)
@@ -20,41 +42,43 @@ class Case:
     Attributes:
         name: what it is called on the command line and in reports.
         about: one line.
-        contestants: by name, what each does; called with (directory, params), returns the bytes that would travel, or None.
+        contestants: by name, what each does in a directory with parameters.
         prepare: makes the data in a directory; seeded, and the same for all contestants.
-        check: raises AssertionError if what a contestant left in the directory is wrong.
+        check: raises AssertionError if what a contestant left is wrong.
+        variants: the parameters that it is run with, one after the other; `frontends` in them says how many it needs.
+        tiny: parameters with which it only shows that it works.
         load: imports and the like, before the clock starts.
     """
 
     name: str
     about: str
-    contestants: Mapping[str, Callable[[Path, Params], int | None]]
+    contestants: Mapping[str, Act]
     prepare: Callable[[Path, Params], None]
     check: Callable[[str, Path, Params], None]
+    variants: tuple[Params, ...]
+    tiny: Params
     load: Callable[[], None] = field(default=lambda: None)
 
 
-@dataclass
-class Measured:
-    """What one run of one contestant cost: its own process and its children together."""
+def timed(work: Work) -> Act:
+    """Return the act of doing work in this process or in children that it waits for; it returns the bytes that would travel."""
 
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_rss_bytes: int = 0
+    def act(place: Path, params: Params) -> Measured:
+        cpu, begun = _cpu(), time.perf_counter()
+        wire = work(place, params)
+        seconds = time.perf_counter() - begun
+        return Measured(seconds, _cpu() - cpu, peak_rss(), wire)
+
+    return act
 
 
-@contextmanager
-def measuring() -> Iterator[Measured]:
-    """Measure what happens inside."""
-    found = Measured()
-    cpu, begun = _cpu(), time.perf_counter()
-    yield found
-    found.seconds = time.perf_counter() - begun
-    found.cpu_seconds = _cpu() - cpu
+def peak_rss() -> int:
+    """Return the bytes of the largest child that was waited for; of this process if there was none.
+
+    A peer is a child and does all the work; then our own size is that of the one who waits.
+    """
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # A peer is a child and does all the work; then our own size is that of the one who waits.
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found.peak_rss_bytes = (children or own) * 1024
+    return 1024 * (children or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _cpu() -> float:

@@ -32,21 +32,66 @@ def shuffled(base: bytes) -> bytes:
     return three + one + four + two
 
 
-EDITS: dict[str, Callable[[bytes], bytes]] = {
-    "identical": lambda base: base,
-    "scattered": scattered,
-    "insert-front": lambda base: noise(13, SEED + 2) + base,
-    "insert-middle": lambda base: base[: len(base) // 2] + noise(13, SEED + 2) + base[len(base) // 2 :],
-    "append": lambda base: base + noise(4096, SEED + 3),
-    "shuffle": shuffled,
-    "zeros": lambda base: bytes(len(base)),
-    "unrelated": lambda base: noise(len(base), SEED + 4),
-}  # fmt: skip
-"""How a new version comes from an old one."""
+def sieved(base: bytes) -> bytes:
+    """A byte more in every 40,000: each has to be searched for, and little is won by finding it."""
+    return b"".join(base[at : at + 40_000] + b"x" for at in range(0, len(base), 40_000))
+
+
+def decoys(size: int) -> tuple[bytes, bytes]:
+    """Return blocks of which all begin with zeros, also where we look a second time; and nothing but zeros.
+
+    Each offset of the new version has the weak sum of every block, and none is a block: the worst that is known for a
+    search that sums two short windows.
+    """
+    from replicator.delta.rolling import MAX_PROBE, WINDOW
+    from replicator.delta.signature import block_size_for
+
+    block = block_size_for(size)
+    base = bytearray(noise(size))
+    for start in range(0, size - block + 1, block):
+        for window in (start, start + min(block // 2, MAX_PROBE)):
+            base[window : window + WINDOW] = bytes(WINDOW)
+    return bytes(base), bytes(size)
+
+
+def _edited(edit: Callable[[bytes], bytes]) -> Callable[[int], tuple[bytes, bytes]]:
+    def pair(size: int) -> tuple[bytes, bytes]:
+        base = noise(size)
+        return base, edit(base)
+
+    return pair
+
+
+def _middle(base: bytes) -> bytes:
+    return base[: len(base) // 2] + noise(13, SEED + 2) + base[len(base) // 2 :]
+
+
+PAIRS: dict[str, tuple[Callable[[int], tuple[bytes, bytes]], str]] = {
+    "identical": (_edited(lambda base: base), "nothing changed"),
+    "scattered": (_edited(scattered), "64 edits of 32 bytes in place"),
+    "insert-front": (_edited(lambda base: noise(13, SEED + 2) + base), "13 bytes more in front"),
+    "insert-middle": (_edited(_middle), "13 bytes more in the middle"),
+    "append": (_edited(lambda base: base + noise(4096, SEED + 3)), "4 KiB more at the end"),
+    "shuffle": (_edited(shuffled), "quarters in another order"),
+    "zeros": (_edited(lambda base: bytes(len(base))), "all zeros now"),
+    "unrelated": (_edited(lambda base: noise(len(base), SEED + 4)), "another file"),
+    "sieve": (_edited(sieved), "a byte more in every 40,000"),
+    "decoys": (decoys, "every offset looks like every block: our worst case"),
+}
+"""By name: how an old and a new version are made, and in words."""
 
 
 def write_pair(directory: Path, size: int, edit: str) -> None:
     """Write `old` and `new`."""
-    base = noise(size)
-    (directory / "old").write_bytes(base)
-    (directory / "new").write_bytes(EDITS[edit](base))
+    old, new = PAIRS[edit][0](size)
+    (directory / "old").write_bytes(old)
+    (directory / "new").write_bytes(new)
+
+
+def write_tree(root: Path, files: int, size: int, *, folders: int = 100) -> None:
+    """Write files of the same size, spread over folders."""
+    made = random.Random(SEED)  # noqa: S311
+    for number in range(min(folders, files)):
+        (root / f"{number:03}").mkdir(parents=True, exist_ok=True)
+    for number in range(files):
+        (root / f"{number % folders:03}" / f"photo-{number}.jpg").write_bytes(made.randbytes(size))

@@ -6,25 +6,25 @@ import functools
 import shutil
 import subprocess
 
-COMMANDS = {"rdiff": "rdiff", "rsync": "rsync"}
-"""By contestant, the program that it needs."""
+PROGRAMS = {"rdiff": "--version", "rsync": "--version", "lsyncd": "--version", "unison": "-version", "syncthing": "--version"}  # fmt: skip
+"""What asks each program, which is also its Debian package, for its version. A contestant is a program, or a program with a
+word about how it is set up: `lsyncd-tuned`."""
 
 
 def missing(contestant: str) -> str:
     """Return why a contestant cannot take part; empty if it can."""
-    program = COMMANDS.get(contestant)
-    if program is None or shutil.which(program):
+    program = contestant.partition("-")[0]
+    if program not in PROGRAMS or shutil.which(program):
         return ""
     return f"{program} is not installed (apt-get install {program})"
 
 
 @functools.cache
-def version(contestant: str) -> str:
-    """Return the first line of what a peer says of itself."""
-    program = COMMANDS.get(contestant)
-    if program is None or missing(contestant):
+def version(program: str) -> str:
+    """Return the first line of what a program says of itself; empty if it is not here."""
+    if missing(program):
         return ""
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, PROGRAMS[program]], capture_output=True, text=True, check=False)
     return (done.stdout or done.stderr).strip().splitlines()[0]
 
 

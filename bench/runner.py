@@ -9,70 +9,134 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import machine, peers
-from bench.case import Case, measuring
+from bench.case import Case, Params
+from bench.stage import Stage
 
 Say = Callable[[str], None]
+
+OURS = "replicator"
+
+PATIENCE = 1800
+"""Seconds for one step; the longest case takes a tenth of it."""
 
 QUIET = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 """NumPy's linear algebra, which nobody uses, would start threads that spin for a while."""
 
 
-def run(
-    cases: Sequence[Case], *, contestants: Sequence[str], size: int, rounds: int, say: Say
-) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run.
+
+    Attributes:
+        cases: with the parameters for each.
+        contestants: only these; none: all.
+        rounds: how often.
+        stage: where the frontends are, for the cases that need some.
+    """
+
+    cases: Sequence[tuple[Case, Params]]
+    contestants: Sequence[str]
+    rounds: int
+    stage: Stage | None = None
+
+
+def run(plan: Plan, say: Say) -> Iterator[dict[str, Any]]:
     """Yield a row for each measurement; who is missing is said, and left out."""
     described = machine.describe()
-    absent = {n for case in cases for n in case.contestants if peers.missing(n)}
+    absent = {n for case, _ in plan.cases for n in case.contestants if peers.missing(n)}
     for name in sorted(absent):
         say(f"skipped: {name}: {peers.missing(name)}")
     directory = Path(tempfile.mkdtemp(prefix="replicator-bench-"))
     try:
-        for case in cases:
-            names = [n for n in case.contestants if n not in absent and (not contestants or n in contestants)]  # fmt: skip
-            for number in range(rounds):
-                for name in names:
-                    place = directory / f"{case.name}-{number}-{name}"
-                    row = measure(case, name, place, {"size": size})
-                    if "error" in row:
-                        say(f"FAILED: {case.name}: {name}: {row['error']}")
-                        continue
-                    yield {
-                        "case": case.name,
-                        "contestant": name,
-                        "params": {"size": size},
-                        "round": number,
-                        **row,
-                        "machine": described,
-                    }
+        for case, params in plan.cases:
+            chosen = [n for n in case.contestants if n not in absent and n in (plan.contestants or case.contestants)]  # fmt: skip
+            for number in range(plan.rounds):
+                for row in _round(plan, case, chosen, params, number, directory, say):
+                    yield {**row, "machine": described}
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def measure(case: Case, contestant: str, place: Path, params: dict[str, Any]) -> dict[str, Any]:
+def _round(
+    plan: Plan,
+    case: Case,
+    names: Sequence[str],
+    params: Params,
+    number: int,
+    directory: Path,
+    say: Say,
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one round; each says how its time compares with ours in the same round."""
+    ours = 0.0
+    for name in names:
+        say(f"{case.name} {_short(params)}: round {number + 1}: {name}")
+        place = Path(tempfile.mkdtemp(prefix=f"{case.name}-{number}-{name}-", dir=directory))
+        at, given = {}, dict(params)
+        if "frontends" in params and plan.stage:
+            at, given = {"on": plan.stage.name}, {**params, "stage": plan.stage.dump()}
+        figures = measure(case, name, place, given)
+        if "error" in figures:
+            say(f"FAILED: {case.name}: {name}: {figures['error']}")
+            continue
+        ours = figures["seconds"] if name == OURS else ours
+        yield {
+            "case": case.name,
+            "contestant": name,
+            "params": {**params, **at},
+            "round": number,
+            **figures,
+            "ratio_of": figures["seconds"] / ours if ours else None,
+        }
+
+
+def _short(params: Params) -> str:
+    return " ".join(f"{name}={value}" for name, value in params.items())
+
+
+def measure(case: Case, contestant: str, place: Path, params: Params) -> dict[str, Any]:
     """Prepare, measure and check in processes of their own; return the row's figures, or an error."""
-    place.mkdir()
     row: dict[str, Any] = {}
-    for step in ("prepare", "measure", "check"):
-        command = [sys.executable, "-m", "bench", "step", step, case.name, contestant, str(place), json.dumps(params)]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=QUIET)
-        if done.returncode:
-            return {"error": f"{step}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"}
-        if step == "prepare":
+    for what in ("prepare", "measure", "check"):
+        code, out, error = _step(what, case.name, contestant, str(place), json.dumps(params))
+        if code:
+            return {"error": f"{what}: {(error.strip().splitlines() or ['no word'])[-1]}"}
+        if what == "prepare":
             os.sync()
-        if step == "measure":
-            row = json.loads(done.stdout)
+        if what == "measure":
+            row = json.loads(out)
     return row
 
 
-def step(case: Case, what: str, contestant: str, place: Path, params: dict[str, Any]) -> None:
+def _step(*arguments: str) -> tuple[int, str, str]:
+    """Run one step in a session of its own, and leave nothing of it behind."""
+    command = [sys.executable, "-m", "bench", "step", *arguments]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=QUIET,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, error = process.communicate(timeout=PATIENCE)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+    return process.returncode, out, error
+
+
+def step(case: Case, what: str, contestant: str, place: Path, params: Params) -> None:
     """Do one step of a measurement in this process."""
     if what == "prepare":
         case.prepare(place, params)
@@ -80,6 +144,4 @@ def step(case: Case, what: str, contestant: str, place: Path, params: dict[str, 
         case.check(contestant, place, params)
     else:
         case.load()
-        with measuring() as found:
-            wire = case.contestants[contestant](place, params)
-        print(json.dumps({**found.__dict__, "wire_bytes": wire}))
+        print(json.dumps(asdict(case.contestants[contestant](place, params))))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import queue
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +46,10 @@ def bootstrap(context: click.Context, host: str, config: str) -> None:
 
 def _alone(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Do the work in this process, on a thread of its own, and yield its rows as the daemon would."""
+    import asyncio
+    import queue
+    import threading
+
     from replicator import app
 
     rows: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()

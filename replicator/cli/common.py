@@ -1,11 +1,10 @@
 """What several commands need: the --config option, a loop, and a word with the daemon.
 
-Commands import the engine where they run it: asking the daemon for its status must not take half a second.
+Commands import the engine, the loop and the log where they use them, for the sake of those who only ask the daemon.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
@@ -15,7 +14,6 @@ import click
 from replicator.config import Config, load, parse_address
 from replicator.control import client, socket_path
 from replicator.errors import ControlError
-from replicator.telemetry import logs
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,20 +39,34 @@ def load_config(path: str, *, daemon: bool = False) -> Config:
 
     Args:
         path: of the file.
-        daemon: log as it says; otherwise only what is a bug of ours, because the command itself says what happens.
+        daemon: from now on log as it says.
 
     Raises:
         ConfigError: it cannot be used.
     """
     config = load(path)
-    logs.configure(config.log.level if daemon else "error", config.log.format)
+    if daemon:
+        _log(config.log.level, config.log.format)
     return config
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the fast loop, or (REPLICATOR_LOOP=asyncio) on the plain one, for debugging."""
-    import uvloop  # a late import keeps commands that only ask the daemon fast
+def _log(level: str, form: str) -> None:
+    from replicator.telemetry import logs
 
+    logs.configure(level, form)
+
+
+def run(main: Coroutine[Any, Any, T], *, daemon: bool = False) -> T:
+    """Run a coroutine on the fast loop, or (REPLICATOR_LOOP=asyncio) on the plain one, for debugging.
+
+    Unless it is the daemon, log only what is a bug of ours: the command itself says what happens.
+    """
+    import asyncio
+
+    import uvloop
+
+    if not daemon:
+        _log("error", "auto")
     factory = None if os.environ.get("REPLICATOR_LOOP") == "asyncio" else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)

@@ -8,15 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from replicator.cli.common import size_text
 
@@ -30,6 +21,16 @@ def show_bootstrap(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _show_bar(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

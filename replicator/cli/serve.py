@@ -22,4 +22,4 @@ def serve(config: str) -> None:
     settings = load_config(config, daemon=True)
     gc.freeze()
     gc.set_threshold(*COLLECT)
-    run(app.serve(settings, lambda: load_config(config, daemon=True)))
+    run(app.serve(settings, lambda: load_config(config, daemon=True)), daemon=True)

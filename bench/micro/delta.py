@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench import data
-from bench.case import Case, Params
+from bench.case import Case, Params, Work, timed
 from bench.peers import call, missing
 
 CHUNK = 1 << 20
@@ -102,7 +101,7 @@ def check_delta(contestant: str, at: Path, params: Params) -> None:
     if contestant == "rsync":
         assert (at / "rsync.copy").read_bytes() == (at / "new").read_bytes()
     else:
-        PATCHES[contestant](at, params)
+        PATCHES[contestant.removesuffix("-bare")](at, params)
         check_patch(contestant, at, params)
 
 
@@ -148,20 +147,19 @@ def check_patch(contestant: str, at: Path, _: Params) -> None:
     assert made.read_bytes() == (at / "new").read_bytes()
 
 
-SIGNATURES: dict[str, Callable[[Path, Params], int | None]] = {
+SIGNATURES: dict[str, Work] = {
     "replicator": sign,
     "replicator-bare": partial(sign, digest=False),
     "rdiff": rdiff_sign,
 }
-DELTAS: dict[str, Callable[[Path, Params], int | None]] = {
+DELTAS: dict[str, Work] = {
     "replicator": delta,
     "replicator-bare": partial(delta, digest=False),
     "rdiff": rdiff_delta,
     "rsync": rsync_all,
 }
-PATCHES: dict[str, Callable[[Path, Params], int | None]] = {
+PATCHES: dict[str, Work] = {
     "replicator": patch,
-    "replicator-bare": patch,
     "rdiff": rdiff_patch,
 }
 
@@ -185,25 +183,25 @@ def _block(at: Path) -> int:
     return block_size_for((at / "old").stat().st_size)
 
 
-def _without(contestants: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: act for name, act in contestants.items() if name not in names}
+def _case(name: str, about: str, works: Mapping[str, Work], edit: str, until: str) -> Case:
+    checks = {"signature": check_signature, "delta": check_delta, "patch": check_patch}
+    return Case(
+        name,
+        about,
+        {who: timed(work) for who, work in works.items()},
+        partial(_prepare, edit=edit, until=until),
+        checks[until],
+        variants=({"size": 4 << 20}, {"size": 256 << 20}),
+        tiny={"size": 256 << 10},
+        load=_load,
+    )
 
 
 CASES = [
-    Case(
-        "signature", "block sums of a file", SIGNATURES,
-        partial(_prepare, edit="scattered", until="signature"), check_signature, _load,
-    ),
+    _case("signature", "block sums of a file", SIGNATURES, "scattered", "signature"),
     *(
-        Case(
-            f"delta-{edit}", f"a new version against a signature: {edit}", DELTAS,
-            partial(_prepare, edit=edit, until="delta"), check_delta, _load,
-        )
-        for edit in data.EDITS
+        _case(f"delta-{edit}", f"a new version against a signature: {about}", DELTAS, edit, "delta")
+        for edit, (_, about) in data.PAIRS.items()
     ),
-    Case(
-        "patch", "apply a delta of scattered edits, verify, publish",
-        _without(PATCHES, "replicator-bare"),
-        partial(_prepare, edit="scattered", until="patch"), check_patch, _load,
-    ),
+    _case("patch", "apply a delta of scattered edits, verify, publish", PATCHES, "scattered", "patch"),
 ]  # fmt: skip

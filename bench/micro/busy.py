@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from bench import data
-from bench.case import Case, Params
+from bench.case import Case, Params, timed
 
 FILES = 4096
 """Bytes of content in each file of the `frames` case: a thumbnail."""
@@ -52,7 +52,7 @@ def settle(at: Path, params: Params) -> None:
 
     made = random.Random(data.SEED)  # noqa: S311
     settler = Settle(cooldown=0.5, max_wait=10.0, limit=1_000_000)
-    events = params["size"] // 40
+    events = params["events"]
     now, done = 0.0, set()
     for _ in range(events):
         now += 1e-5
@@ -79,13 +79,21 @@ def _check_encoded(contestant: str, at: Path, params: Params) -> None:
 
 
 def _check_settled(_: str, at: Path, params: Params) -> None:
-    events = params["size"] // 40
+    events = params["events"]
     assert int((at / "count").read_text()) > 0.99 * (events // 10) * 0.99
 
 
 CASES = [
-    Case("frames-encode", "4 KiB files into batches", {"replicator": encode}, _prepare, _check_encoded),
-    Case("frames-decode", "batches into changes", {"replicator": decode}, _prepare, _check_count),
-    Case("settle", "a burst of hints: one for each 40 bytes of --size", {"replicator": settle},
-         lambda _, __: None, _check_settled),
+    Case(
+        "frames-encode", "4 KiB files into batches", {"replicator": timed(encode)},
+        _prepare, _check_encoded, variants=({"size": 256 << 20},), tiny={"size": 256 << 10},
+    ),
+    Case(
+        "frames-decode", "batches into changes", {"replicator": timed(decode)},
+        _prepare, _check_count, variants=({"size": 256 << 20},), tiny={"size": 256 << 10},
+    ),
+    Case(
+        "settle", "a burst of hints on a tenth as many paths", {"replicator": timed(settle)},
+        lambda _, __: None, _check_settled, variants=({"events": 100_000},), tiny={"events": 5_000},
+    ),
 ]  # fmt: skip

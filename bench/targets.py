@@ -1,0 +1,119 @@
+"""What we want to reach, beside peers measured in the same call. Floors to pass, not the ambition."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ByName = Mapping[str, Sequence[Mapping[str, Any]]]
+Measure = Callable[[ByName], float | None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the table.
+
+    Attributes:
+        cases: the names of the cases that it is about.
+        about: what is compared.
+        measure: the figure, from one case's rows by contestant; None if somebody is missing.
+        bound: the least (or the most) that is wanted.
+        most: the bound is an upper one.
+        unit: of the figure.
+    """
+
+    cases: tuple[str, ...]
+    about: str
+    measure: Measure
+    bound: float
+    most: bool = False
+    unit: str = "×"
+
+    def met(self, found: float) -> bool:
+        """Whether a figure is good enough."""
+        return found <= self.bound if self.most else found >= self.bound
+
+    @property
+    def wanted(self) -> str:
+        """The bound, for people."""
+        return f"{'at most' if self.most else 'at least'} {self.bound:g}{self.unit}"
+
+
+def _median(by_name: ByName, name: str, figure: str) -> float | None:
+    if name not in by_name:
+        return None
+    return statistics.median(
+        float(row[figure] if figure in row else row["figures"][figure]) for row in by_name[name]
+    )
+
+
+def _over(peer: str, figure: str = "seconds", ours: str = "replicator") -> Measure:
+    """How many times ours goes into the peer's."""
+
+    def measure(by_name: ByName) -> float | None:
+        theirs, mine = _median(by_name, peer, figure), _median(by_name, ours, figure)
+        return None if theirs is None or mine is None else theirs / max(mine, 1e-9)
+
+    return measure
+
+
+def _faster(cases: str | tuple[str, ...], peer: str, factor: float, ours: str = "replicator") -> Target:  # fmt: skip
+    cases = (cases,) if isinstance(cases, str) else cases
+    return Target(cases, f"{ours} against {peer}: time", _over(peer, ours=ours), factor)
+
+
+def _least(case: str, about: str, peer: str, figure: str, factor: float) -> Target:
+    """Ours is at most `factor` times the peer's."""
+
+    def measure(by_name: ByName) -> float | None:
+        found = _over(peer, figure)(by_name)
+        return None if not found else 1 / found
+
+    return Target((case,), about, measure, factor, most=True)
+
+
+def _figure(case: str, about: str, figure: str, bound: float, unit: str, factor: float) -> Target:
+    def measure(by_name: ByName) -> float | None:
+        found = _median(by_name, "replicator", figure)
+        return None if found is None else found * factor
+
+    return Target((case,), about, measure, bound, most=True, unit=unit)
+
+
+ALIKE = ("delta-identical", "delta-scattered", "delta-insert-front", "delta-insert-middle", "delta-append")  # fmt: skip
+ANY = (*ALIKE, "delta-shuffle", "delta-zeros", "delta-unrelated", "delta-sieve", "delta-decoys")
+
+
+def _flat(by_name: ByName) -> float | None:
+    full, empty = _median(by_name, "replicator", "seconds"), _median(by_name, "replicator", "empty_seconds")  # fmt: skip
+    return None if full is None or empty is None else full / empty
+
+
+TARGETS = [
+    _faster("signature", "rdiff", 2.5),
+    _faster("signature", "rdiff", 8, "replicator-bare"),
+    _faster(ALIKE, "rdiff", 2.5),
+    _faster(ALIKE, "rdiff", 8, "replicator-bare"),
+    _faster("delta-unrelated", "rdiff", 4),
+    _faster("delta-unrelated", "rsync", 2.5),
+    _faster(ANY, "rdiff", 1),
+    _faster("patch", "rdiff", 0.5),
+    *(_least(case, "bytes out, to rdiff's", "rdiff", "wire_bytes", 1.1) for case in ANY),
+    _faster("latency", "lsyncd-tuned", 35),
+    *(_faster("latency", peer, 1) for peer in ("lsyncd", "unison", "unison-spin", "syncthing")),
+    _figure("latency", "the median", "seconds", 10, " ms", 1000),
+    _faster("burst", "lsyncd-tuned", 2),
+    _faster("burst", "unison", 1.2),
+    _faster("bootstrap-1", "rsync", 0.9),
+    _faster("bootstrap-1", "unison", 3),
+    _faster("bootstrap-10", "rsync", 1.1),
+    _faster("bootstrap-10", "rsync", 1.1, "replicator-unlimited"),
+    _least("bootstrap-10", "CPU of the backend, to rsync's", "rsync", "cpu_seconds", 1),
+    _faster("noop", "rsync", 1),
+    Target(("flat-dir",), "beside 50,000 files, to beside one", _flat, 2, most=True),
+    _figure("scale", "peak RSS", "peak_rss_bytes", 400, " MB", 1e-6),
+    _figure("scale", "start with a catalog", "warm_seconds", 30, " s", 1),
+    _figure("scale", "CPU at rest", "idle_cpu", 1, " %", 100),
+]

@@ -1,0 +1,58 @@
+"""Frontends are filled: the first time, and again when there is nothing to do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bench import data
+from bench.case import Measured, Params
+from bench.whole.world import World, case
+
+
+def bootstrap(world: World, _: Params) -> Measured:
+    """Empty frontends: the time until they hold everything. A daemon runs already, and knows the source."""
+    world.start(())
+    meter = world.meter()
+    world.system.fill(world.hosts)
+    world.complete()
+    return meter.measured(time.monotonic() - meter.begun / 1e9)
+
+
+def noop(world: World, _: Params) -> Measured:
+    """A frontend that holds everything, and that a daemon knows, is looked at again."""
+    world.start()
+    meter = world.meter()
+    world.system.fill(world.hosts)
+    return meter.measured(time.monotonic() - meter.begun / 1e9)
+
+
+def _tree(at: Path, params: Params) -> None:
+    data.write_tree(at / "source", params["files"], params["size"])
+
+
+typical = {"files": 20_000, "size": 20_000}
+small = {"files": 200, "size": 20_000}
+
+CASES = [
+    case(
+        "bootstrap-1", "20,000 files of 20 KB to an empty frontend", bootstrap,
+        ("replicator", "replicator-cold", "rsync", "rsync-aes", "unison", "syncthing"), _tree,
+        [{**typical, "frontends": 1}], {**small, "frontends": 1},
+    ),
+    case(
+        "bootstrap-10", "the same to ten at the same time", bootstrap,
+        ("replicator", "replicator-unlimited", "rsync", "rsync-aes"), _tree,
+        [{**typical, "frontends": 10}], {**small, "frontends": 10},
+    ),
+    case(
+        "rtt-bootstrap", "to one, each byte held back for a while each way", bootstrap,
+        ("replicator", "rsync", "unison"), _tree,
+        [{**typical, "frontends": 1, "delay_ms": delay} for delay in (1, 10)], {**small, "frontends": 1, "delay_ms": 1},
+    ),
+    case(
+        "noop", "20,000 files that are there already", noop,
+        ("replicator", "replicator-cold", "rsync", "unison"), _tree,
+        [{**typical, "frontends": 1}], {**small, "frontends": 1},
+    ),
+]  # fmt: skip

@@ -1,0 +1,105 @@
+"""Ours: the daemon, with frontends listed in a file; and the command without a daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bench.stage import Host
+from bench.whole.systems.job import Job, System, together
+
+Status = dict[str, Any]
+
+PATIENCE = 900.0
+
+
+class Replicator(System):
+    """Runs `replicator serve`, and asks it.
+
+    Args:
+        job: what is to be carried where.
+        concurrency: frontends that are filled at a time.
+    """
+
+    def __init__(self, job: Job, *, concurrency: int = 2) -> None:
+        super().__init__(job)
+        self._config = job.place / "replicator.toml"
+        self._list = job.place / "frontends"
+        self._hosts: list[Host] = []
+        self._config.write_text(
+            f'[[tree]]\nsource = "{job.source}"\ntarget = "{job.target}"\n'
+            f'[discovery]\nprovider = "file"\npath = "{self._list}"\n'
+            f'[ssh]\nidentity = "{job.stage.identity}"\nknown_hosts = "{job.stage.known_hosts}"\n'
+            f"[bootstrap]\nconcurrency = {concurrency}\n"
+            f'[state]\ndirectory = "{job.place}/state"\n'
+        )
+
+    def start(self, hosts: Sequence[Host]) -> None:
+        """Run the daemon, and wait until it has read the source and filled everybody."""
+        self._write(hosts)
+        self.serve()
+        self.wait(self._settled)
+
+    def serve(self) -> None:
+        """Run the daemon."""
+        self._spawn([sys.executable, "-m", "replicator", "serve", "--config", self._config])
+
+    def grow(self, hosts: Sequence[Host]) -> None:
+        """Name more frontends in the file; it is read every second."""
+        self._write(hosts)
+
+    def fill(self, hosts: Sequence[Host]) -> None:
+        """One by the command; more by naming them."""
+        if len(hosts) == 1:
+            command = [sys.executable, "-m", "replicator", "bootstrap", str(hosts[0])]
+            together([[*command, "--config", str(self._config)]])
+        else:
+            self._write(hosts)
+            self.wait(self._settled)
+
+    def wait(self, condition: Callable[[Status], bool]) -> Status:
+        """Wait until the daemon's state is as it should be; return it."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            status = self._status()
+            if status is not None and condition(status):
+                return status
+            time.sleep(0.02)
+        raise AssertionError(f"the daemon did not get there: {self._status()}")
+
+    def scanned(self, status: Status) -> bool:
+        """Whether it knows the whole source."""
+        return all(tree["state"] == "watching" and not tree["pending"] for tree in status["trees"])
+
+    def _settled(self, status: Status) -> bool:
+        rows = [row for row in status["frontends"] if row["state"] == "live" and not row["dirty"]]
+        return len(rows) == len(self._hosts) and self.scanned(status)
+
+    def _status(self) -> Status | None:
+        from replicator.control import client, socket_path
+
+        try:
+            return next(
+                client.ask(socket_path(f"{self.job.place}/state"), {"command": "status"}), None
+            )
+        except OSError:
+            return None
+
+    def _write(self, hosts: Sequence[Host]) -> None:
+        self._hosts = list(hosts)
+        new = self._list.with_suffix(".new")
+        new.write_text("".join(f"{host}\n" for host in hosts))
+        os.replace(new, self._list)
+
+
+class Cold(Replicator):
+    """Without a daemon: each time it reads and hashes the whole source first."""
+
+    def start(self, hosts: Sequence[Host]) -> None:
+        """Fill them for the first time: there is nobody to start."""
+        self._write(())
+        if hosts:
+            self.fill(hosts)
