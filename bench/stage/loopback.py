@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -63,8 +64,10 @@ def frontends(count: int) -> Iterator[Stage]:
 
 def _start(directory: Path, host: Host, client: Path) -> subprocess.Popen[bytes]:
     place = directory / host.address
-    for name in ("disk", "home"):
+    for name in ("disk", "home", "bin"):
         (place / name).mkdir(parents=True)
+    # The interpreter itself, as a frontend has it: what a version manager puts before it takes a tenth of a second.
+    (place / "bin" / "python3").symlink_to(os.path.realpath(sys.executable))
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     config = place / "sshd_config"
     config.write_text(
@@ -73,7 +76,7 @@ def _start(directory: Path, host: Host, client: Path) -> subprocess.Popen[bytes]
         f"AuthorizedKeysFile {client}.pub\n"
         "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n"
         "PermitRootLogin prohibit-password\nMaxStartups 200\nMaxSessions 100\nLogLevel ERROR\n"
-        f'SetEnv "HOME={place}/home" "PATH={os.environ["PATH"]}"\n'
+        f'SetEnv "HOME={place}/home" "PATH={place}/bin:{os.environ["PATH"]}"\n'
     )
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     mount = f"mount --bind {shlex.quote(f'{place}/disk')} {shlex.quote(f'{directory}/target')}"

@@ -15,6 +15,9 @@ Status = dict[str, Any]
 
 PATIENCE = 900.0
 
+ASK = 0.1
+"""Seconds between two questions: each costs the daemon a millisecond or two."""
+
 
 class Replicator(System):
     """Runs `replicator serve`, and asks it.
@@ -67,7 +70,7 @@ class Replicator(System):
             status = self._status()
             if status is not None and condition(status):
                 return status
-            time.sleep(0.02)
+            time.sleep(ASK)
         raise AssertionError(f"the daemon did not get there: {self._status()}")
 
     def scanned(self, status: Status) -> bool:
