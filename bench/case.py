@@ -45,7 +45,8 @@ class Case:
         contestants: by name, what each does in a directory with parameters.
         prepare: makes the data in a directory; seeded, and the same for all contestants.
         check: raises AssertionError if what a contestant left is wrong.
-        variants: the parameters that it is run with, one after the other; `frontends` in them says how many it needs.
+        variants: the parameters that it is run with, one after the other. `frontends` in them says how many it needs, `bulky`
+            that its files are few and large, and may go at once.
         tiny: parameters with which it only shows that it works.
         load: imports and the like, before the clock starts.
     """

@@ -86,11 +86,11 @@ def _check_settled(_: str, at: Path, params: Params) -> None:
 CASES = [
     Case(
         "frames-encode", "4 KiB files into batches", {"replicator": timed(encode)},
-        _prepare, _check_encoded, variants=({"size": 256 << 20},), tiny={"size": 256 << 10},
+        _prepare, _check_encoded, variants=({"size": 256 << 20, "bulky": True},), tiny={"size": 256 << 10},
     ),
     Case(
         "frames-decode", "batches into changes", {"replicator": timed(decode)},
-        _prepare, _check_count, variants=({"size": 256 << 20},), tiny={"size": 256 << 10},
+        _prepare, _check_count, variants=({"size": 256 << 20, "bulky": True},), tiny={"size": 256 << 10},
     ),
     Case(
         "settle", "a burst of hints on a tenth as many paths", {"replicator": timed(settle)},

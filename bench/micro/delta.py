@@ -28,6 +28,8 @@ def chunks(path: Path) -> Iterator[bytes]:
 
 
 def _load() -> None:
+    import concurrent.futures.thread  # noqa: F401  # an agent does so once, for its first large file
+
     import replicator.agent.transfer
     import replicator.delta.matching
     import replicator.engine.parcel  # noqa: F401
@@ -191,8 +193,8 @@ def _case(name: str, about: str, works: Mapping[str, Work], edit: str, until: st
         {who: timed(work) for who, work in works.items()},
         partial(_prepare, edit=edit, until=until),
         checks[until],
-        variants=({"size": 4 << 20}, {"size": 256 << 20}),
-        tiny={"size": 256 << 10},
+        variants=({"size": 4 << 20, "bulky": True}, {"size": 256 << 20, "bulky": True}),
+        tiny={"size": 256 << 10, "bulky": True},
         load=_load,
     )
 

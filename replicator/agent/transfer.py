@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Optional
 
 from replicator.agent.descriptors import keeping_time, write_all
+from replicator.agent.hashing import Sha256
 from replicator.agent.refusals import Refused
 from replicator.agent.store import Store
 from replicator.delta import ops, patch
@@ -29,7 +29,7 @@ class Transfer:
     def __init__(self, store: Store, change: PutFile, *, delta: bool) -> None:
         self.change = change
         self._store = store
-        self._digest = hashlib.sha256()
+        self._digest = Sha256()
         self._written = 0
         self._base: Optional[int] = None
         if delta:

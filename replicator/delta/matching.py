@@ -86,8 +86,7 @@ class Matcher:
 
     def feed(self, chunk: bytes | memoryview) -> list[Op]:
         """Return the instructions that the next bytes complete; the buffer behind them may be used again afterwards."""
-        view = memoryview(self._rest + chunk if self._rest else chunk)
-        at = 0
+        view, at = self._joined(chunk), 0
         while len(view) - at >= self._block:
             at = self._seek(view, at) if self._lost else self._follow(view, at)
         self._rest = bytes(view[at:])
@@ -104,6 +103,21 @@ class Matcher:
                 break
         self._out.literal(rest)
         return self._out.finish()
+
+    def _joined(self, chunk: bytes | memoryview) -> memoryview:
+        """Return what was left with what has come; or only the latter, behind the block that lies across the cut.
+
+        To join all of it would copy a version with a byte more in front from its beginning to its end.
+        """
+        rest, self._rest = self._rest, b""
+        cut = self._block - len(rest)
+        if rest and not self._lost and self._next < self._full and cut <= len(chunk):
+            block = rest + chunk[:cut]
+            if xxh3_128_digest(block) == self._strong[self._next]:
+                self._out.copy(self._next * self._block, self._block)
+                self._next += 1
+                return memoryview(chunk)[cut:]
+        return memoryview(rest + chunk if rest else chunk)
 
     @cached_property
     def _index(self) -> _Index:

@@ -1,0 +1,53 @@
+"""A SHA-256 that large pieces do not wait for: hashlib lets go of the interpreter, so a thread hashes while the disk is written.
+
+Of a delta's application half is the digest that makes it safe; with a second core that half costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+WORTHWHILE = 128 << 10
+"""Bytes from which on handing a piece over (30 us) costs less than it spares (100 us)."""
+
+_pool: Optional[ThreadPoolExecutor] = None
+
+
+class Sha256:
+    """SHA-256 of the pieces given to it, in their order; at most one piece is hashed behind the caller's back."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._behind: Optional[Future[Any]] = None
+
+    def update(self, piece: bytes) -> None:
+        """Add the next bytes, which must not change any more."""
+        self._wait()
+        if len(piece) < WORTHWHILE:
+            self._hash.update(piece)
+        else:
+            self._behind = _workers().submit(self._hash.update, piece)
+
+    def digest(self) -> bytes:
+        """Return the digest of all that was added."""
+        self._wait()
+        return self._hash.digest()
+
+    def _wait(self) -> None:
+        if self._behind is not None:
+            self._behind.result()
+            self._behind = None
+
+
+def _workers() -> ThreadPoolExecutor:
+    """One thread, which most agents never need: its import alone takes 10 ms."""
+    global _pool  # noqa: PLW0603
+    if _pool is None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        _pool = ThreadPoolExecutor(1)
+    return _pool

@@ -1,0 +1,37 @@
+"""The digest is that of the pieces in their order, whoever hashes them."""
+
+import hashlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.agent import hashing
+
+SIZES = st.sampled_from([0, 1, 1000, hashing.WORTHWHILE - 1, hashing.WORTHWHILE, 1 << 20])
+
+
+@given(st.lists(SIZES, max_size=6))
+def test_pieces_of_all_sizes_are_hashed_in_their_order(sizes):
+    ours, plain = hashing.Sha256(), hashlib.sha256()
+    for number, size in enumerate(sizes):
+        piece = bytes([number]) * size
+        ours.update(piece)
+        plain.update(piece)
+    assert ours.digest() == plain.digest()
+
+
+def test_a_digest_may_be_asked_for_on_the_way():
+    ours = hashing.Sha256()
+    ours.update(b"a" * (1 << 20))
+    assert ours.digest() == hashlib.sha256(b"a" * (1 << 20)).digest()
+    ours.update(b"b")
+    assert ours.digest() == hashlib.sha256(b"a" * (1 << 20) + b"b").digest()
+
+
+def test_two_digests_share_a_thread_and_nothing_else():
+    one, two = hashing.Sha256(), hashing.Sha256()
+    for _ in range(3):
+        one.update(b"1" * (1 << 20))
+        two.update(b"2" * (1 << 20))
+    assert one.digest() == hashlib.sha256(b"1" * (3 << 20)).digest()
+    assert two.digest() == hashlib.sha256(b"2" * (3 << 20)).digest()
