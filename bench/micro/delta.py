@@ -27,7 +27,8 @@ def chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _load() -> None:
+def load() -> None:
+    """Import what the work needs."""
     import concurrent.futures.thread  # noqa: F401  # an agent does so once, for its first large file
 
     import replicator.agent.transfer
@@ -166,10 +167,15 @@ PATCHES: dict[str, Work] = {
 }
 
 
+def write_digest(at: Path) -> None:
+    """Write what `new` must come out as."""
+    (at / "new.sha256").write_bytes(hashlib.sha256((at / "new").read_bytes()).digest())
+
+
 def _prepare(at: Path, params: Params, *, edit: str, until: str) -> None:
     data.write_pair(at, params["size"], edit)
     (at / "rsync.copy").write_bytes((at / "old").read_bytes())
-    (at / "new.sha256").write_bytes(hashlib.sha256((at / "new").read_bytes()).digest())
+    write_digest(at)
     sign(at, params)
     if until == "patch":
         delta(at, params)
@@ -195,7 +201,7 @@ def _case(name: str, about: str, works: Mapping[str, Work], edit: str, until: st
         checks[until],
         variants=({"size": 4 << 20, "bulky": True}, {"size": 256 << 20, "bulky": True}),
         tiny={"size": 256 << 10, "bulky": True},
-        load=_load,
+        load=load,
     )
 
 
