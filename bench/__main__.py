@@ -75,6 +75,7 @@ def run(  # one for each option
     if unknown:
         raise click.BadParameter(f"no case {unknown[0]!r}: see `python -m bench list`")
     chosen = _chosen(cases, dict(settings), tiny=tiny)
+    _refuse_unknown(chosen, contestants, settings)
     failed = []
 
     def say(text: str) -> None:
@@ -90,6 +91,20 @@ def run(  # one for each option
             with path.open("a") as file:
                 file.write(line + "\n")
     sys.exit(1 if failed else 0)
+
+
+def _refuse_unknown(
+    chosen: Sequence[tuple[Case, Params]],
+    contestants: Sequence[str],
+    settings: Sequence[tuple[str, int]],
+) -> None:
+    """A word that none of the cases knows would be measured as if it had not been said."""
+    for name in contestants:
+        if not any(name in case.contestants for case, _ in chosen):
+            raise click.BadParameter(f"none of the cases has a contestant {name!r}")
+    for name, _ in settings:
+        if not any(name in params for _, params in chosen):
+            raise click.BadParameter(f"none of the cases has a parameter {name!r}")
 
 
 def _chosen(
@@ -109,6 +124,9 @@ def _measure(
 ) -> Iterator[dict[str, Any]]:
     """Yield the measurements, on a stage that stands as long as they are made; `arguments` ask for the same elsewhere."""
     frontends = max((params.get("frontends", 0) for _, params in plan.cases), default=0)
+    if place == "docker":
+        yield from docker.run(arguments, frontends, say)
+        return
     if frontends and place == "loopback" and (why := loopback.missing()):
         say(f"skipped: all cases with frontends: {why}")
         frontends = 0
@@ -116,8 +134,6 @@ def _measure(
         plan = replace(plan, cases=without)
     if not frontends:
         yield from runner.run(plan, say)
-    elif place == "docker":
-        yield from docker.run(arguments, frontends, say)
     elif place == "loopback":
         with loopback.frontends(frontends) as stage:
             yield from runner.run(replace(plan, stage=stage), say)
@@ -164,5 +180,6 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 # Whoever is told to end takes down what it has put up.
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+for ending in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(ending, lambda number, _: sys.exit(128 + number))
 main(prog_name="python -m bench")

@@ -19,14 +19,15 @@ class Measured:
     Attributes:
         seconds: what the case is about; the ratio to a peer is one of these.
         cpu_seconds: of the contestant's processes on this machine, its children included.
-        peak_rss_bytes: of the largest of them.
+        peak_rss_bytes: of the largest of them; None for those that end within the measurement, because the kernel
+            counts what the process that started them has used as theirs.
         wire_bytes: what travels, if the case can tell.
         figures: whatever else the case is about; times in seconds, sizes in bytes.
     """
 
     seconds: float
     cpu_seconds: float
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
     wire_bytes: int | None = None
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -49,6 +50,7 @@ class Case:
             that its files are few and large, and may go at once.
         tiny: parameters with which it only shows that it works.
         load: imports and the like, before the clock starts.
+        clear: removes what all measurements of the case have left elsewhere.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Case:
     variants: tuple[Params, ...]
     tiny: Params
     load: Callable[[], None] = field(default=lambda: None)
+    clear: Callable[[Params], None] = field(default=lambda _: None)
 
 
 def timed(work: Work) -> Act:
@@ -68,18 +71,11 @@ def timed(work: Work) -> Act:
         cpu, begun = _cpu(), time.perf_counter()
         wire = work(place, params)
         seconds = time.perf_counter() - begun
-        return Measured(seconds, _cpu() - cpu, peak_rss(), wire)
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return Measured(seconds, _cpu() - cpu, None if children else own * 1024, wire)
 
     return act
-
-
-def peak_rss() -> int:
-    """Return the bytes of the largest child that was waited for; of this process if there was none.
-
-    A peer is a child and does all the work; then our own size is that of the one who waits.
-    """
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return 1024 * (children or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _cpu() -> float:

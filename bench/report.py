@@ -82,7 +82,7 @@ def _lines(case: str, about: str, by_name: ByName) -> Iterable[str]:
             f"{duration(statistics.median(seconds))} ({duration(min(seconds))} to {duration(max(seconds))}), n={len(rows)}",
             "" if name == OURS or OURS not in by_name else f"{ratio(by_name, name):.2f}×",
             duration(median(rows, "cpu_seconds")),
-            size(median(rows, "peak_rss_bytes")),
+            size(median(rows, "peak_rss_bytes")) if rows[0]["peak_rss_bytes"] else "",
             "" if wire is None else size(median(rows, "wire_bytes")),
             "; ".join(_figures(rows)),
         ]
@@ -98,9 +98,9 @@ def _figures(rows: Sequence[Row]) -> Iterable[str]:
             yield f"{name.replace('_', ' ')} {value:.3g}"
 
 
-def ratio(by_name: ByName, peer: str, ours: str = OURS, figure: str = "seconds") -> float:
+def ratio(by_name: ByName, peer: str) -> float:
     """Return how many times a peer's median is ours."""
-    return median(by_name[peer], figure) / max(median(by_name[ours], figure), 1e-9)
+    return median(by_name[peer], "seconds") / max(median(by_name[OURS], "seconds"), 1e-9)
 
 
 def _target_lines(groups: dict[Group, ByName]) -> Iterable[str]:

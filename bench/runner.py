@@ -1,6 +1,6 @@
 """Runs cases: each contestant of each round in a process of its own, interleaved, and one JSON line for each.
 
-Every round has fresh directories, nothing is deleted until the end, and `sync` comes before each measurement: on ext4, creating
+Every measurement has fresh directories, nothing is deleted until a case's last one, and `sync` comes before each: on ext4, creating
 files is up to ten times slower for seconds after many inodes were deleted, and data just written is still being flushed.
 """
 
@@ -63,6 +63,9 @@ def run(plan: Plan, say: Say) -> Iterator[dict[str, Any]]:
             for number in range(plan.rounds):
                 for row in _round(plan, case, chosen, params, number, directory, say):
                     yield {**row, "machine": described}
+            _step("clear", case.name, "", "", json.dumps(_given(plan, params)))
+            for place in directory.iterdir():
+                shutil.rmtree(place, ignore_errors=True)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -76,15 +79,13 @@ def _round(
     directory: Path,
     say: Say,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one round; each says how its time compares with ours in the same round."""
-    ours = 0.0
-    for name in names:
+    """Yield the rows of one round, in which each has another place than in the one before."""
+    rows = []
+    first = number % max(1, len(names))
+    for name in (*names[first:], *names[:first]):
         say(f"{case.name} {_short(params)}: round {number + 1}: {name}")
         place = Path(tempfile.mkdtemp(prefix=f"{case.name}-{number}-{name}-", dir=directory))
-        at, given = {}, dict(params)
-        if "frontends" in params and plan.stage:
-            at, given = {"on": plan.stage.name}, {**params, "stage": plan.stage.dump()}
-        figures = measure(case, name, place, given)
+        figures = measure(case, name, place, _given(plan, params))
         if params.get(
             "bulky"
         ):  # so few files that removing them slows nothing down; and the disk is not endless
@@ -92,15 +93,19 @@ def _round(
         if "error" in figures:
             say(f"FAILED: {case.name}: {name}: {figures['error']}")
             continue
-        ours = figures["seconds"] if name == OURS else ours
-        yield {
-            "case": case.name,
-            "contestant": name,
-            "params": {**params, **at},
-            "round": number,
-            **figures,
-            "ratio_of": figures["seconds"] / ours if ours else None,
-        }
+        at = {"on": plan.stage.name} if "frontends" in params and plan.stage else {}
+        about = {"case": case.name, "contestant": name, "params": {**params, **at}, "round": number}
+        rows.append({**about, **figures})
+    ours = next((row["seconds"] for row in rows if row["contestant"] == OURS), None)
+    for row in rows:
+        yield {**row, "ratio_of": row["seconds"] / ours if ours else None}
+
+
+def _given(plan: Plan, params: Params) -> Params:
+    """Return what a step is given: the parameters, and where the frontends are."""
+    return (
+        {**params, "stage": plan.stage.dump()} if "frontends" in params and plan.stage else params
+    )
 
 
 def _short(params: Params) -> str:
@@ -113,7 +118,9 @@ def measure(case: Case, contestant: str, place: Path, params: Params) -> dict[st
     for what in ("prepare", "measure", "check"):
         code, out, error = _step(what, case.name, contestant, str(place), json.dumps(params))
         if code:
-            return {"error": f"{what}: {(error.strip().splitlines() or ['no word'])[-1]}"}
+            return {
+                "error": f"{what}: {(error.strip().splitlines() or [f'it ended with {code}'])[-1]}"
+            }
         if what == "prepare":
             os.sync()
         if what == "measure":
@@ -134,6 +141,9 @@ def _step(*arguments: str) -> tuple[int, str, str]:
     ) as process:
         try:
             out, error = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGTERM)
+            return 1, "", f"not done after {PATIENCE} s"
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)
             raise
@@ -144,6 +154,8 @@ def step(case: Case, what: str, contestant: str, place: Path, params: Params) ->
     """Do one step of a measurement in this process."""
     if what == "prepare":
         case.prepare(place, params)
+    elif what == "clear":
+        case.clear(params)
     elif what == "check":
         case.check(contestant, place, params)
     else:

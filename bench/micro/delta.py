@@ -1,4 +1,4 @@
-"""The delta path on one file: signature, delta, patch; and the frames and hints of a busy minute.
+"""The delta path on one file: signature, delta, patch.
 
 `replicator` includes the SHA-256 that it promises; `replicator-bare` leaves it out, as rdiff does. rdiff gets our block size. rsync
 does the whole work at once (signature, delta, patch, verification), and is shown beside the delta.
@@ -173,16 +173,16 @@ def write_digest(at: Path) -> None:
 
 
 def _prepare(at: Path, params: Params, *, edit: str, until: str) -> None:
+    """Make everything that comes before the step which is measured, and nothing of that."""
     data.write_pair(at, params["size"], edit)
     (at / "rsync.copy").write_bytes((at / "old").read_bytes())
     write_digest(at)
-    sign(at, params)
-    if until == "patch":
-        delta(at, params)
-    if not missing("rdiff"):
-        rdiff_sign(at, params)
-        if until == "patch":
-            rdiff_delta(at, params)
+    steps = {"signature": (sign, rdiff_sign), "delta": (delta, rdiff_delta), "patch": ()}
+    for name, works in steps.items():
+        if name == until:
+            return
+        for work in works[: 1 if missing("rdiff") else 2]:
+            work(at, params)
 
 
 def _block(at: Path) -> int:

@@ -1,16 +1,15 @@
 """A way that takes longer: a proxy before each frontend that holds every byte back for a while, in each direction.
 
 For machines whose kernel cannot do it (netem). It delays, and limits nothing else: what is on the way is kept whole.
-Run as a process of its own: `python -m bench.stage.distance MILLISECONDS HOST:PORT...` prints the ports that stand for them, in
-order, and serves on the hosts' own addresses until its input ends.
+Run as a process of its own: `python -m bench.stage.distance MILLISECONDS HOST:PORT...` prints the ports on 127.0.0.1 that stand for
+them, in order, and serves until its input ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import selectors
 import sys
-
-import uvloop
 
 CHUNK = 1 << 18
 
@@ -62,14 +61,19 @@ async def serve(delay: float, hosts: list[tuple[str, int]]) -> None:
             for end in (writer, far_writer):
                 end.close()
 
-        server = await asyncio.start_server(meet, address, 0, limit=1 << 20)
+        server = await asyncio.start_server(meet, "127.0.0.1", 0, limit=1 << 20)
         ports.append(server.sockets[0].getsockname()[1])
     print(*ports, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
+def _exact_loop() -> asyncio.AbstractEventLoop:
+    """A loop that wakes up to the microsecond: epoll, and uvloop's clock, know milliseconds."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
 if __name__ == "__main__":
     where = [host.rpartition(":") for host in sys.argv[2:]]
-    uvloop.run(
-        serve(float(sys.argv[1]) / 1000, [(address, int(port)) for address, _, port in where])
-    )
+    with asyncio.Runner(loop_factory=_exact_loop) as runner:
+        hosts = [(address, int(port)) for address, _, port in where]
+        runner.run(serve(float(sys.argv[1]) / 1000, hosts))

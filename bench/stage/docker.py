@@ -48,7 +48,11 @@ def run(
             [*command, *arguments], stdout=subprocess.PIPE, text=True, cwd=TOP, env=environment()
         ) as process:
             assert process.stdout
-            yield from map(json.loads, process.stdout)
+            try:
+                yield from map(json.loads, process.stdout)
+            except BaseException:
+                process.terminate()
+                raise
         if process.returncode:
             say("FAILED: see above")
 
@@ -58,6 +62,7 @@ def up(frontends: int) -> Iterator[list[str]]:
     """Bring everything up, and yield the compose command."""
     compose = _compose()
     try:
+        _call([*compose, "down", "--volumes", "--timeout", "2"])  # what a killed run has left
         _call([*compose, "build", "--quiet"])
         _call([*compose, "up", "--detach", "--scale", f"{SERVICE}={frontends}"])
         _await_keys(compose, frontends)
@@ -75,7 +80,7 @@ def _compose() -> list[str]:
 
 
 def _await_keys(compose: Sequence[str], frontends: int) -> None:
-    """Wait until every frontend has told its host key: from then on it answers."""
+    """Wait until every frontend has told its host key, which is the last that it does before it starts sshd."""
     count = [*compose, "exec", "-T", "backend", "sh", "-c", f"cat {KEYS}/known_hosts | wc -l"]
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:

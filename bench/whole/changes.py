@@ -28,12 +28,12 @@ def percentile(values: list[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-def uploads(directory: Path, count: int, size: int, name: str = "upload") -> Iterator[tuple[str, int]]:  # fmt: skip
+def uploads(directory: Path, count: int, size: int) -> Iterator[tuple[str, int]]:  # fmt: skip
     """Write files as a web server does, one after the other; yield each one's name, and when it was closed."""
     made = random.Random(data.SEED + 5)  # noqa: S311
     for number in range(count):
         content = made.randbytes(size)
-        path = directory / f"{name}-{number:05}.jpg"
+        path = directory / f"upload-{number:05}.jpg"
         with path.open("wb") as file:
             file.write(content)
         yield path.name, time.monotonic_ns()

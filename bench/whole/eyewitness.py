@@ -156,10 +156,19 @@ def remove(path: str) -> None:
 
 
 RECORD = Record()
+
+
+def clear(path: str, prefix: str) -> None:
+    """Remove the directories in a directory whose names begin so."""
+    for name in os.listdir(path):
+        if name.startswith(prefix):
+            shutil.rmtree(os.path.join(path, name), ignore_errors=True)
+
+
 REQUESTS = {
     "record": RECORD.begin,
     "seen": RECORD.seen,
-    **{act.__name__: act for act in (until, tree, digest, make, remove)},
+    **{act.__name__: act for act in (until, tree, digest, make, remove, clear)},
 }
 
 

@@ -15,13 +15,13 @@ def bootstrap(world: World, _: Params) -> Measured:
     world.start(())
     meter = world.meter()
     world.system.fill(world.hosts)
-    world.complete()
-    return meter.measured(time.monotonic() - meter.begun / 1e9)
+    return meter.measured(world.complete() / 1e9 - meter.begun / 1e9)
 
 
 def noop(world: World, _: Params) -> Measured:
     """A frontend that holds everything, and that a daemon knows, is looked at again."""
-    world.start()
+    world.system.hold(world.hosts)
+    world.rest()
     meter = world.meter()
     world.system.fill(world.hosts)
     return meter.measured(time.monotonic() - meter.begun / 1e9)

@@ -66,9 +66,8 @@ class Meter:
     def measured(self, seconds: float, **figures: float) -> Measured:
         """Return what it cost until now."""
         sizes = [_peak(pid) for pid in descendants(self._others)]
-        waited = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         wire = _sent(self._interface) - self._sent
-        return Measured(seconds, self.cpu() - self._cpu, max([waited, *sizes]), wire, figures)
+        return Measured(seconds, self.cpu() - self._cpu, max(sizes, default=None), wire, figures)
 
     def cpu(self) -> float:
         """Return the seconds that the contestant's processes have used, those that have ended included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,14 +44,19 @@ class World:
         """Let it fill frontends for the first time, and come to rest."""
         hosts = self.hosts if hosts is None else hosts
         self.system.start(hosts)
-        if hosts:
-            self.complete(among=len(hosts))
+        self.rest(among=len(hosts))
+
+    def rest(self, among: int | None = None) -> None:
+        """Wait until all files are on all frontends, or on the first few, and nobody works any more."""
+        if among != 0:
+            self.complete(among)
         self.meter().settle()
 
-    def complete(self, among: int | None = None) -> None:
-        """Wait until all files are on all frontends, or on the first few."""
+    def complete(self, among: int | None = None) -> int:
+        """Wait until all files are on all frontends, or on the first few; return when we looked for the last time."""
         count = len(eyewitness.visible(str(self.source)))
-        self.witnesses.ask("tree", self.target, count, PATIENCE, among=among)
+        seen: list[int] = self.witnesses.ask("tree", self.target, count, PATIENCE, among=among)
+        return max(seen)
 
     def meter(self) -> Meter:
         """Return a meter that begins now."""
@@ -95,6 +100,13 @@ def check_equal(_: str, place: Path, params: Params) -> None:
             witnesses.ask("remove", target)
 
 
+def clear(name: str, params: Params) -> None:
+    """Remove all copies that a case has made."""
+    stage, hosts = _cast(params)
+    with Witnesses(stage, hosts) as witnesses:
+        witnesses.ask("clear", stage.target, f"{name}-")
+
+
 def case(  # what a case is
     name: str,
     about: str,
@@ -106,7 +118,9 @@ def case(  # what a case is
 ) -> Case:
     """Return an end-to-end case; its parameters name the number of `frontends`."""
     acts: dict[str, Act] = {who: partial(play, scene, who) for who in contestants}
-    return Case(name, about, acts, prepare, check_equal, tuple(variants), tiny)
+    return Case(
+        name, about, acts, prepare, check_equal, tuple(variants), tiny, clear=partial(clear, name)
+    )
 
 
 def _cast(params: Params) -> tuple[Stage, tuple[Host, ...]]:
@@ -114,6 +128,11 @@ def _cast(params: Params) -> tuple[Stage, tuple[Host, ...]]:
     hosts = stage.hosts[: params["frontends"]]
     assert len(hosts) == params["frontends"], f"{params['frontends']} frontends are needed, and {len(hosts)} are here"  # fmt: skip
     return stage, hosts
+
+
+def _key_of(host: Host, keys: Mapping[str, str]) -> str:
+    """Return the host key that known_hosts has for a port, or else for the address."""
+    return keys.get(f"[{host.address}]:{host.port}") or keys[host.address]
 
 
 @contextlib.contextmanager
@@ -130,10 +149,14 @@ def _reached(
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as proxy:
         assert proxy.stdout
         ports = map(int, proxy.stdout.readline().split())
-        seen = tuple(replace(host, port=port) for host, port in zip(hosts, ports, strict=True))
-        known = Path(stage.known_hosts).read_text()
-        for old, new in zip(hosts, seen, strict=True):
-            known = known.replace(f"[{old.address}]:{old.port} ", f"[{new.address}]:{new.port} ")
-        (place / "known_hosts").write_text(known)
+        seen = tuple(
+            Host("127.0.0.1", port, host.user) for host, port in zip(hosts, ports, strict=True)
+        )
+        keys = dict(line.split(" ", 1) for line in Path(stage.known_hosts).read_text().splitlines())
+        lines = [
+            f"[127.0.0.1]:{new.port} {_key_of(old, keys)}\n"
+            for old, new in zip(hosts, seen, strict=True)
+        ]
+        (place / "known_hosts").write_text("".join(lines))
         yield replace(stage, known_hosts=str(place / "known_hosts")), seen, {proxy.pid}
         proxy.terminate()

@@ -6,6 +6,7 @@ Of a delta's application half is the digest that makes it safe; with a second co
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 WORTHWHILE = 128 << 10
 """Bytes from which on handing a piece over (30 us) costs less than it spares (100 us)."""
-
-_pool: Optional[ThreadPoolExecutor] = None
 
 
 class Sha256:
@@ -27,10 +26,11 @@ class Sha256:
     def update(self, piece: bytes) -> None:
         """Add the next bytes, which must not change any more."""
         self._wait()
-        if len(piece) < WORTHWHILE:
+        helper = _helper() if len(piece) >= WORTHWHILE else None
+        if helper is None:
             self._hash.update(piece)
         else:
-            self._behind = _workers().submit(self._hash.update, piece)
+            self._behind = helper.submit(self._hash.update, piece)
 
     def digest(self) -> bytes:
         """Return the digest of all that was added."""
@@ -43,11 +43,14 @@ class Sha256:
             self._behind = None
 
 
-def _workers() -> ThreadPoolExecutor:
-    """One thread, which most agents never need: its import alone takes 10 ms."""
-    global _pool  # noqa: PLW0603
-    if _pool is None:
-        from concurrent.futures import ThreadPoolExecutor
+@cache
+def _helper() -> Optional[ThreadPoolExecutor]:
+    """Return one thread, which most agents never need (its import alone takes 10 ms); None where no more are allowed."""
+    from concurrent.futures import ThreadPoolExecutor
 
-        _pool = ThreadPoolExecutor(1)
-    return _pool
+    pool = ThreadPoolExecutor(1)
+    try:
+        pool.submit(int).result()  # starts it
+    except RuntimeError:
+        return None
+    return pool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 
 import click
 
@@ -17,6 +18,8 @@ with Python's own (700, 10, 10) full collections stopped the loop for up to 190 
 @config_option
 def serve(config: str) -> None:
     """Replicate until SIGTERM (drains, at most 10 s, and exits 0); SIGHUP reloads the configuration."""
+    # NumPy's linear algebra, which nobody here uses, would start threads that spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from replicator import app
 
     settings = load_config(config, daemon=True)

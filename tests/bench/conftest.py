@@ -12,7 +12,14 @@ from tests.support.sshd import missing
 def call(*arguments, seconds=300):
     """Run the suite's command line."""
     command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            out, error = process.communicate(timeout=seconds)
+        except BaseException:
+            process.terminate()  # then it takes down what it has put up
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, error)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,9 @@ def test_every_case_runs_and_every_contestant_is_right(found):
     assert {(row["case"], row["contestant"]) for row in found} == expected
     for row in found:
         assert row["seconds"] > 0
-        assert row["peak_rss_bytes"] > 1 << 20
+        # What a waited-for peer has used cannot be told from what its starter has.
+        ours = row["contestant"].startswith("replicator")
+        assert (row["peak_rss_bytes"] is not None) is ours
         assert row["machine"]["cores"] == os.cpu_count()
 
 

@@ -60,6 +60,11 @@ def test_a_comparison_of_a_file_with_itself_is_one(bench, micro_rows):
     assert all(line.endswith("| 1.00 |") for line in lines)
 
 
+def test_a_comparison_says_what_the_new_time_is_of_the_old():
+    old, new = [row("settle", "replicator", 2.0)], [row("settle", "replicator", 0.5)]
+    assert report.compare(old, new).endswith("| 2 s | 500 ms | 0.25 |")
+
+
 def test_the_report_of_a_real_run_names_the_machine(bench, micro_rows):
     assert "Machine:" in bench("report", str(micro_rows)).stdout
 
@@ -71,7 +76,11 @@ def test_pictures_are_drawn(micro_rows, tmp_path):
     assert path.stat().st_size > 10_000
 
 
-def test_a_case_that_does_not_exist_is_said(bench):
-    done = bench("run", "delta-nonsense")
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["settle", "--contestant=nonsense"], ["settle", "--set=nonsense=1"]],
+)
+def test_what_does_not_exist_is_said(bench, arguments):
+    done = bench("run", *arguments)
     assert done.returncode == 2
-    assert "delta-nonsense" in done.stderr
+    assert "nonsense" in done.stderr

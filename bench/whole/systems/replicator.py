@@ -46,6 +46,10 @@ class Replicator(System):
         self.serve()
         self.wait(self._settled)
 
+    def hold(self, hosts: Sequence[Host]) -> None:
+        """Let the daemon know them."""
+        self.start(hosts)
+
     def serve(self) -> None:
         """Run the daemon."""
         self._spawn([sys.executable, "-m", "replicator", "serve", "--config", self._config])
@@ -102,7 +106,11 @@ class Cold(Replicator):
     """Without a daemon: each time it reads and hashes the whole source first."""
 
     def start(self, hosts: Sequence[Host]) -> None:
-        """Fill them for the first time: there is nobody to start."""
+        """There is nobody to start."""
+        assert not hosts
         self._write(())
-        if hosts:
-            self.fill(hosts)
+
+    def hold(self, hosts: Sequence[Host]) -> None:
+        """Fill them for the first time."""
+        self.start(())
+        self.fill(hosts)

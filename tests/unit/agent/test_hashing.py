@@ -1,6 +1,7 @@
 """The digest is that of the pieces in their order, whoever hashes them."""
 
 import hashlib
+import threading
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,21 @@ def test_a_digest_may_be_asked_for_on_the_way():
     assert ours.digest() == hashlib.sha256(b"a" * (1 << 20)).digest()
     ours.update(b"b")
     assert ours.digest() == hashlib.sha256(b"a" * (1 << 20) + b"b").digest()
+
+
+def test_where_no_thread_may_be_started_the_digest_is_the_same(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    hashing._helper.cache_clear()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    try:
+        ours = hashing.Sha256()
+        ours.update(b"a" * (1 << 20))
+        assert hashing._helper() is None
+        assert ours.digest() == hashlib.sha256(b"a" * (1 << 20)).digest()
+    finally:
+        hashing._helper.cache_clear()
 
 
 def test_two_digests_share_a_thread_and_nothing_else():
