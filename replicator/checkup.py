@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from replicator import app, census
 from replicator.config import Config, TreeSettings
@@ -67,6 +68,27 @@ async def examine(config: Config) -> list[Finding]:
         )
     findings += await asyncio.gather(*map(one, sightings))
     return findings
+
+
+def daemon_findings(status: dict[str, Any]) -> Iterator[Finding]:
+    """Yield what a running daemon complains of that nobody else can see.
+
+    Args:
+        status: what it answers to `status`.
+    """
+    for tree in status["trees"]:
+        subject = f"daemon, tree {tree['source']}"
+        if tree["state"] in ("halted", "paused"):
+            what = "; ".join(tree["problems"])
+            yield Finding(
+                "fail", subject, f"{tree['state']}: {what}", "the frontends keep what they have"
+            )
+        else:
+            yield from (Finding("warn", subject, problem) for problem in tree["problems"])
+    for row in status["frontends"]:
+        if row["excess"]:
+            why = "it serves what the backend has not"
+            yield Finding("fail", f"frontend {row['host']}", row["excess"], why, frontend=True)
 
 
 def _examine_answer(answer: census.Answer) -> Iterator[Finding]:

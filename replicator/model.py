@@ -138,6 +138,11 @@ def join(directory: bytes, name: bytes) -> bytes:
     return directory + b"/" + name if directory else name
 
 
+def too_deep(directory: bytes) -> bool:
+    """Return True if what a directory holds may be too deep or too long to be a path: then it is not entered."""
+    return directory.count(b"/") + 1 >= MAX_DEPTH or len(directory) >= MAX_PATH - MAX_NAME
+
+
 def is_below(path: bytes, directory: bytes) -> bool:
     """Return True if `path` lies strictly below `directory` (everything but the root lies below the root)."""
     if not directory:

@@ -129,6 +129,7 @@ class App:
             ),
             settle=Settle(cooldown=settle.cooldown, max_wait=settle.max_wait),
             delete=settings.delete,
+            delete_guard=settings.delete_guard,
         )
         target = os.fsencode(settings.target or settings.source)
         return tree, source, OpenTree(number, target, settings.owner, settings.setid)

@@ -39,6 +39,8 @@ SCAN = (
 BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
 SHARING = "SELECT key FROM entries WHERE tree = ? AND stamp_inode = ? ORDER BY key"
 COUNTS = "SELECT count(*), total(size) FROM entries WHERE tree = ?"
+NOTE = "SELECT value FROM meta WHERE name = ?"
+PUT_NOTE = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 SIGNATURE = "SELECT packed FROM signatures WHERE tree = ? AND key = ?"
 PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PUT_SIGNATURE = "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?)"

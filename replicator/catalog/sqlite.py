@@ -312,6 +312,17 @@ class SqliteCatalog:
                 "UPDATE trees SET device = ?, inode = ? WHERE id = ?", (device, inode, self._tree)
             )
 
+    def paused(self) -> str:
+        """Return why deletions wait for a person; empty if they do not."""
+        with self._store.reading() as db:
+            row = db.execute(schema.NOTE, (f"paused {self._tree}",)).fetchone()
+        return row[0] if row else ""
+
+    def set_paused(self, reason: str) -> None:
+        """Remember why deletions wait for a person; empty: they do not."""
+        with self._store.writing() as db:
+            db.execute(schema.PUT_NOTE, (f"paused {self._tree}", reason))
+
     def _relabel(self, db: sqlite3.Connection, source: bytes, target: bytes) -> None:
         for relabel in schema.RELABEL:
             db.execute(

@@ -13,7 +13,9 @@ import click
 from replicator import __version__
 from replicator.errors import ReplicatorError
 
-COMMANDS = ("serve", "bootstrap", "status", "discover", "check", "verify", "demo", "agent")
+COMMANDS = (
+    "serve", "bootstrap", "status", "discover", "check", "verify", "resume", "demo", "agent",
+)  # fmt: skip
 """Each is a module of this package with a function of the same name."""
 
 

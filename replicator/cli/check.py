@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from replicator.cli.common import config_option, load_config, run
+from replicator.cli.common import ask_daemon, config_option, load_config, run
 
 if TYPE_CHECKING:
     from replicator.checkup import Finding
@@ -21,13 +21,15 @@ _FAIL = click.style("FAIL ", fg="red")
 def check(context: click.Context, config: str) -> None:
     """Look at config, sources, inotify limits, state directory, and SSH and agent of every frontend.
 
-    Changes nothing but to make a target directory that is missing. Says for each finding what is wrong, why it matters, and the command that fixes it. Exits 0 when all
+    Asks a running daemon, too. Changes nothing but to make a target directory that is missing. Says for each finding what is wrong, why it matters, and the command that fixes it. Exits 0 when all
     is well, 1 when the backend cannot work, 3 when only some frontends fail.
     """
-    from replicator.checkup import examine
+    from replicator.checkup import daemon_findings, examine
 
     settings = load_config(config)
     findings = run(examine(settings))
+    for status in ask_daemon(settings, {"command": "status"}) or ():
+        findings += daemon_findings(status)
     for finding in findings:
         _print(finding)
     failed = [finding for finding in findings if finding.level == "fail"]

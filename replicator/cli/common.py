@@ -103,6 +103,13 @@ def ask_daemon(
     return _chain(first, answer)
 
 
+def no_daemon(config: Config) -> ControlError:
+    """Return what is said when a command needs the daemon."""
+    return ControlError(
+        f"no daemon runs on {config.state.directory}: start it with `replicator serve`"
+    )
+
+
 def _chain(
     first: dict[str, Any] | None, rest: Iterator[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:

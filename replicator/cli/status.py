@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from replicator.cli.common import ask_daemon, config_option, load_config, size_text
+from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon, size_text
 from replicator.config import Config
-from replicator.errors import ControlError
 
-FAILING = ("retrying", "halted")
+FAILING = ("retrying", "halted", "paused")
 
 
 @click.command()
@@ -26,7 +25,7 @@ FAILING = ("retrying", "halted")
 def status(context: click.Context, config: str, *, as_json: bool, watch: bool) -> None:
     """Show every frontend's state, dirty count, lag, queue position, progress and last error.
 
-    Exits 0 when all is well, 3 when some frontend is retrying or halted, 1 when no daemon runs.
+    Exits 0 when all is well, 3 when a frontend is retrying or halted or a tree is halted or paused, 1 when no daemon runs.
     """
     settings = load_config(config)
     answer = _ask(settings)
@@ -39,7 +38,7 @@ def status(context: click.Context, config: str, *, as_json: bool, watch: bool) -
                 live.update(_tables(_ask(settings)))
     else:
         Console().print(_tables(answer))
-    failing = any(row["state"] in FAILING for row in answer["frontends"])
+    failing = any(row["state"] in FAILING for row in [*answer["frontends"], *answer["trees"]])
     context.exit(3 if failing else 0)
 
 
@@ -47,9 +46,7 @@ def _ask(config: Config) -> dict[str, Any]:
     lines = ask_daemon(config, {"command": "status"})
     answer = next(lines, None) if lines is not None else None
     if answer is None:
-        raise ControlError(
-            f"no daemon runs on {config.state.directory}: start it with `replicator serve`"
-        )
+        raise no_daemon(config)
     return answer
 
 

@@ -142,6 +142,11 @@ def _check_numbers(config: Config) -> None:
     }
     for index, tree in enumerate(config.tree):
         positive[f"tree[{index}].ready_max_lag"] = tree.ready_max_lag
+        if not 0 < tree.delete_guard <= 1:
+            raise ConfigError(
+                f"tree[{index}].delete_guard",
+                f"must be a share, greater than 0 and at most 1, got {tree.delete_guard}",
+            )
     if not 0 <= config.discovery.interval < math.inf:
         raise ConfigError(
             "discovery.interval", f"must not be negative, got {config.discovery.interval}"

@@ -20,6 +20,9 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """gitignore patterns, relative to the source. What they match is neither sent nor deleted."""
     delete: bool = True
     """Also remove on the frontends what is gone on the backend."""
+    delete_guard: float = 0.5
+    """If more than this share of a tree's files (and more than 100) is removed in one go, deletions wait for
+    `replicator resume`; 1: never."""
     owner: str = ""
     """`user:group` that files get on the frontends, names or numbers there; default: whoever the agent runs as."""
     setid: bool = False

@@ -1,10 +1,25 @@
-"""When a source is in doubt, so that nothing must be deleted because of it.
+"""When what looks deleted must not be believed.
 
-An unmounted volume looks like an empty directory (lsyncd wiped its targets for it), a wrong one like another tree. A human
-who empties an upload directory by hand is seen doing it, file by file, and is believed.
+A source is in doubt as a whole when it is empty, or another one: an unmounted volume looks like an empty directory (lsyncd
+wiped its targets for it), a wrong one like another tree. And whatever the reason, a tree that loses most of its files in one
+go waits for a person: an accident is over in seconds, and a backup takes hours.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+FREE = 100
+"""Deletions of one go that are always believed: people do that by hand."""
+
+CALM = 2.0
+"""Seconds without a deletion that end a go."""
+
+HOLD = 10.0
+"""Seconds that a deletion is held back at most, unless it is one too many: where files come and go all day, they shall go."""
 
 _CALM = "Nothing is deleted on the frontends, and replication goes on by itself when the source is back."
 
@@ -27,3 +42,103 @@ def doubt(*, known: int, met: int, vanished: int, replaced: bool) -> str:
             f" is the right volume mounted? {_CALM}"
         )
     return ""
+
+
+class DeleteGuard(Generic[T]):
+    """Judges the deletions of one go, be it what a person removes now or what one comparison finds.
+
+    The first hundred pass. What exceeds them is held until it is known how much there is, and what is left; then it passes, or
+    everything is paused until `confirm`.
+
+    Args:
+        share: of what there was before; if more than that is lost, it is too much. 1: nothing ever is.
+
+    Attributes:
+        paused: too much was lost.
+        lost, before: of how much; `before` is 0 until it is found out by the first judgement of a go.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.paused = False
+        self.lost = 0
+        self.before = 0
+        self._trusted = False
+        self._held: list[T] = []
+        self._gone = 0
+        self._passed_at = 0
+        self._look_at = 0
+        self._began = self._since = self._last = 0.0
+
+    @property
+    def holding(self) -> bool:
+        """True while deletions are held back."""
+        return bool(self._held)
+
+    @property
+    def held(self) -> int:
+        """How many are held back."""
+        return len(self._held)
+
+    @property
+    def asks(self) -> bool:
+        """True when `judge` should be called: it costs a count of the tree."""
+        return self.holding and self._gone >= self._look_at
+
+    def admit(self, gone: Sequence[T], now: float = 0.0) -> Sequence[T]:
+        """Return those of `gone` that pass at once; the others are held, or dropped while paused."""
+        if self.paused or not gone:
+            return ()
+        if not self.holding and (now - self._last > CALM or self._is_trickle(now)):
+            self.calm()
+        if not self._gone:
+            self._began = now
+        self._last = now
+        self._gone += len(gone)
+        if self._trusted or self.share >= 1 or self._gone <= FREE:
+            return gone
+        if not self.holding:
+            self._since = now
+        self._held.extend(gone)
+        return ()
+
+    def judge(self, left: int) -> bool:
+        """Return False, and pause, if too much is lost beside what is `left` in the tree now.
+
+        What came meanwhile counts: a tree that was renamed, or copied and removed, has lost nothing.
+        """
+        if not self.before:
+            self.before = left + self._gone
+        self.lost = self.before - left
+        self._look_at = self._gone + max(FREE, self.before // 20)
+        if self.lost > FREE and self.lost > self.share * self.before:
+            self.paused = True
+            self._held.clear()
+        return not self.paused
+
+    def is_ripe(self, now: float) -> bool:
+        """Return True when what is held should be judged and released: nothing more goes, or it has waited long enough."""
+        return self.holding and (now - self._last > CALM or now - self._since > HOLD)
+
+    def _is_trickle(self, now: float) -> bool:
+        return self._gone <= FREE and now - self._began > HOLD
+
+    def release(self) -> list[T]:
+        """Return what was held, in its order; it passes."""
+        held, self._held = self._held, []
+        few = self._gone - self._passed_at <= FREE  # a trickle is no go, however long it takes
+        self._passed_at = self._gone
+        if few:
+            self.calm()
+        return held
+
+    def calm(self) -> None:
+        """Begin another go."""
+        self._gone = self._passed_at = self._look_at = self.before = 0
+        self._trusted = False
+
+    def confirm(self, now: float) -> None:
+        """A person says that it is meant: what is left of this go passes."""
+        self.paused = False
+        self._trusted = True
+        self._last = now

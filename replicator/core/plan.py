@@ -16,11 +16,15 @@ from replicator.wire.changes import Change, Delete, MakeDirectory
 
 
 class Difference(NamedTuple):
-    """A path that a frontend does not hold as the catalog says; `size` is the bytes that it may cost."""
+    """A path that a frontend does not hold as the catalog says; `size` is the bytes that it may cost.
+
+    A `surplus` is on the frontend alone.
+    """
 
     path: bytes
     owed: Owed
     size: int
+    surplus: bool = False
 
 
 class Held(NamedTuple):
@@ -82,7 +86,7 @@ class Comparison:
     def _surplus(self, line: Listed) -> Iterator[Difference]:
         in_doubt = self._unknown is not None and is_below(line.path, self._unknown)
         if self._delete and not in_doubt and not self._excluded(line.path, line.entry.kind):
-            yield Difference(line.path, Owed.CONTENT, 0)
+            yield Difference(line.path, Owed.CONTENT, 0, surplus=True)
 
     def _owed(self, ours: Entry, line: Listed) -> Owed | None:
         theirs = line.entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -14,7 +15,8 @@ def fingerprint(root: Path) -> dict[str, tuple[object, ...]]:
     for directory, directories, files in os.walk(root):
         for name in directories + files:
             path = Path(directory, name)
-            found[str(path.relative_to(root))] = _describe(path)
+            with suppress(FileNotFoundError):  # it went while we looked
+                found[str(path.relative_to(root))] = _describe(path)
     return found
 
 

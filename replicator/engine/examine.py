@@ -13,7 +13,7 @@ from replicator.core import guard
 from replicator.delta.ops import Literal, Op
 from replicator.engine.known import Ahead, records_below, same
 from replicator.errors import SourceError
-from replicator.model import DIRECTORY, FILE, ROOT, Stamp, Unlisted, key
+from replicator.model import DIRECTORY, FILE, MAX_DEPTH, MAX_PATH, ROOT, Stamp, Unlisted, key
 from replicator.ports import Catalog, Record, Seen, Snapshot, Source, Verdict
 
 CHUNK_PATHS = 64
@@ -64,6 +64,7 @@ class Findings:
         unsettled: files that are being written; to be looked at again.
         siblings: other names of a file that changed: the kernel tells only the one that was used.
         unfirm: records to be confirmed once the clock has moved on.
+        unlisted: directories that could not be listed; to be walked, if that is over.
     """
 
     updates: list[Update] = field(default_factory=list)
@@ -74,6 +75,7 @@ class Findings:
     unsettled: list[bytes] = field(default_factory=list)
     siblings: list[bytes] = field(default_factory=list)
     unfirm: list[Record] = field(default_factory=list)
+    unlisted: list[bytes] = field(default_factory=list)
 
 
 class Examiner:
@@ -106,17 +108,18 @@ class Examiner:
                     findings, size = Findings(), 0
             yield self._store(findings)
 
-    def survey(self, below: bytes) -> Iterator[Findings]:
+    def survey(self, below: bytes, *, believed: bool = False) -> Iterator[Findings]:
         """Walk a directory and look at every path below it where source and catalog differ at first sight.
 
         What has vanished is looked at last, when it is known how much that is. Below a directory that cannot be listed
-        nothing is touched.
+        nothing is touched. With `believed`, a person has said that the source is right as it is.
 
         Raises:
             SourceError: the root is in doubt, or has lost everything that was known.
         """
         differing: list[bytes] = []
         vanished: list[bytes] = []
+        listed = [below] if below else []
         known = Ahead(records_below(self._catalog, below))
         met = 0
         for seen in self._source.walk(below):
@@ -124,11 +127,17 @@ class Examiner:
                 vanished.extend(known.before(seen.path))
                 known.at(seen.path)
                 known.skip_below(seen.path)
+                for hasty in (listed, differing):
+                    if hasty and hasty[-1] == seen.path:
+                        hasty.pop()
                 yield self._unlisted(seen)
                 continue
             met += 1
             vanished.extend(known.before(seen.path))
             record = known.at(seen.path)
+            if record is not None and _is_unlisted(record) and seen.entry.kind == DIRECTORY:
+                listed.append(seen.path)
+                record = record._replace(problem="")
             if record is None or not same(record, seen):
                 differing.append(seen.path)
             if len(differing) >= CHUNK_PATHS:
@@ -136,16 +145,17 @@ class Examiner:
                 differing.clear()
         vanished.extend(known.rest())
         yield from self.examine(differing)
+        yield self._listed(listed)
         if below == ROOT:
-            self._judge(known.count, met, len(vanished))
+            self._judge(known.count, met, len(vanished), believed=believed)
         yield from self.examine(vanished)
 
-    def _judge(self, known: int, met: int, vanished: int) -> None:
+    def _judge(self, known: int, met: int, vanished: int, *, believed: bool) -> None:
         """Refuse a full walk's result if the source is in doubt; else remember which directory it was."""
         identity = self._source.check_root()
         replaced = self._catalog.root_identity() not in (None, identity)
         doubt = guard.doubt(known=known, met=met, vanished=vanished, replaced=replaced)
-        if doubt:
+        if doubt and not believed:
             raise SourceError(doubt)
         self._catalog.set_root_identity(identity)
 
@@ -155,10 +165,28 @@ class Examiner:
             raise SourceError(f"the source cannot be listed: {found.reason}")
         record = self._catalog.get([found.path]).get(found.path)
         findings = Findings()
-        if record is None:
-            self._look(found.path, None, findings, force=False)
-        elif record.problem != found.reason:
-            findings.updates.append(Update(record._replace(problem=found.reason), record))
+        self._look(found.path, record, findings, force=False)  # perhaps it is no directory any more
+        findings.unlisted.clear()
+        latest = next((update.record for update in findings.updates), record)
+        lost = findings.gone or findings.forgotten
+        if (
+            latest
+            and latest.entry.kind == DIRECTORY
+            and not lost
+            and latest.problem != found.reason
+        ):
+            findings.updates = [Update(latest._replace(problem=found.reason), record)]
+        return self._store(findings)
+
+    def _listed(self, paths: Iterable[bytes]) -> Findings:
+        """Record that directories have been listed after all."""
+        records = self._catalog.get(list(paths)).values()
+        findings = Findings()
+        findings.updates += [
+            Update(record._replace(problem=""), record)
+            for record in records
+            if _is_unlisted(record)
+        ]
         return self._store(findings)
 
     def relabel(self, source: bytes, target: bytes) -> list[bytes]:
@@ -177,6 +205,18 @@ class Examiner:
             in_the_way = [*reversed(self._catalog.below(target)), target]
         self._catalog.move(source, target)
         return in_the_way
+
+    def can_relabel(self, source: bytes, target: bytes) -> bool:
+        """Return True if `source` is known, and all below it would still be a path as `target`."""
+        if source not in self._catalog.get([source]):
+            return False
+        longer, deeper = len(target) - len(source), target.count(b"/") - source.count(b"/")
+        if longer <= 0 and deeper <= 0:
+            return True
+        return all(
+            len(path) + longer <= MAX_PATH and path.count(b"/") + deeper < MAX_DEPTH
+            for path in [source, *self._catalog.below(source)]
+        )
 
     def confirm(self, records: Iterable[Record]) -> None:
         """Believe stamps that were too fresh when they were taken, if they are still the same."""
@@ -210,8 +250,17 @@ class Examiner:
             findings.gone.extend(reversed(self._catalog.below(path)))
         if seen.entry.kind == FILE:
             return self._look_at_file(seen, record, findings, force=force)
-        if record is None or not same(record, seen) or record.problem:
-            findings.updates.append(Update(Record(path, seen.entry, seen.stamp), record))
+        problem = ""
+        if record is not None and _is_unlisted(record) and seen.entry.kind == DIRECTORY:
+            problem = record.problem  # until a walk has seen that it is over
+            findings.unlisted.append(path)
+        if (
+            record is None
+            or record.problem != problem
+            or not same(record._replace(problem=""), seen)
+        ):
+            fresh = Record(path, seen.entry, seen.stamp, problem=problem)
+            findings.updates.append(Update(fresh, record))
         return 0
 
     def _look_at_file(
@@ -285,3 +334,8 @@ class Examiner:
         records = [update.record for update in findings.updates] + findings.records
         self._catalog.apply(records, findings.gone + findings.forgotten, findings.signatures)
         return findings
+
+
+def _is_unlisted(record: Record) -> bool:
+    """Return True for a directory of whose content nothing is known."""
+    return record.entry.kind == DIRECTORY and bool(record.problem)

@@ -26,13 +26,12 @@ from replicator.model import FILE
 from replicator.wire.changes import Change
 
 
-def frame(tree: int, found: Findings, *, delete: bool) -> Iterator[Parcel]:
+def frame(tree: int, found: Findings) -> Iterator[Parcel]:
     """Yield what was found as parcels, in an order in which each can succeed.
 
     Args:
         tree: the tree's number.
-        found: what changed.
-        delete: tell also what is gone.
+        found: what changed, and what is gone.
     """
     plain: list[tuple[Change, bytes]] = []
     special: list[Parcel] = []
@@ -42,8 +41,7 @@ def frame(tree: int, found: Findings, *, delete: bool) -> Iterator[Parcel]:
             special.append(framed)
         else:
             plain.append(framed)
-    if delete:
-        plain.extend((gone(tree, path), b"") for path in found.gone)
+    plain.extend((gone(tree, path), b"") for path in found.gone)
     contents = {change.number: content for change, content in plain}
     ordered = safe_order([change for change, _ in plain])
     yield from batches((change, contents[change.number]) for change in ordered)

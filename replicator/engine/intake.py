@@ -3,7 +3,8 @@
 One intake for each tree. A pump takes hints from the watcher into `core.settle`, which says when a path is worth a look.
 The look (stat, read, hash, delta, catalog) runs in a worker thread, one at a time; what it finds is framed there too, once,
 and given to every replica. When the source is in doubt the intake halts: it tells nothing, in particular no deletion, until
-the root is back where it was; then it surveys the whole tree and goes on.
+the root is back where it was; then it surveys the whole tree and goes on. When the tree loses too much in one go it pauses
+deletions alone, until a person confirms them: then all frontends are compared, and lose what is gone.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TypeVar
 
 import structlog
 
+from replicator.core.guard import DeleteGuard
 from replicator.core.settle import Settle, Work, WorkKind
 from replicator.engine.examine import Examiner, Findings
 from replicator.engine.framing import frame, frame_move
@@ -31,8 +34,8 @@ T = TypeVar("T")
 CONFIRM_AFTER = 1.0
 """Seconds after which a stamp that was too fresh is looked at again: far beyond any clock's granularity but FAT's."""
 
-ROOT_POLL = 1.0
-"""Seconds between two looks for a root that is in doubt."""
+ROOT_POLL, ROOT_POLL_MAX = 1.0, 60.0
+"""Seconds between two looks for a root that is in doubt; the longer the look takes, the more."""
 
 TROUBLE_RETRY = 10.0
 """Seconds between two looks at paths that could not be read: a chmod of a parent directory tells us nothing."""
@@ -50,6 +53,7 @@ class Tree:
         make_watcher: makes a new watcher, also after the root came back.
         settle: decides when to look.
         delete: tell frontends what is gone.
+        delete_guard: the share of the tree beyond which deletions in one go wait for a person.
     """
 
     number: int
@@ -59,6 +63,7 @@ class Tree:
     make_watcher: Callable[[], Watcher]
     settle: Settle
     delete: bool
+    delete_guard: float = 1.0
 
 
 class Intake:
@@ -73,7 +78,12 @@ class Intake:
     def __init__(self, tree: Tree, pool: Executor, publish: Callable[[Parcel], None]) -> None:
         self.tree = tree
         self.halted = ""
+        self.paused = tree.catalog.paused()
         self.surveyed = asyncio.Event()
+        self._guard: DeleteGuard[bytes] = DeleteGuard(tree.delete_guard)
+        self._guard.paused = bool(self.paused)
+        self._believed = False
+        self._pause = ROOT_POLL
         self._pool = pool
         self._publish = publish
         self._examiner = Examiner(tree.source, tree.catalog)
@@ -89,10 +99,28 @@ class Intake:
         """How many hints are not followed up to the end yet."""
         return len(self.tree.settle) + self._in_hand
 
+    @property
+    def deletes(self) -> bool:
+        """True if what is gone here shall go on the frontends."""
+        return self.tree.delete and not self.paused
+
+    @property
+    def sweeps(self) -> bool:
+        """True if what a comparison finds on a frontend alone shall go there: not while it is unclear how much that will be."""
+        return self.deletes and not self._guard.holding
+
+    async def resume(self) -> None:
+        """A person says that what was removed was meant to be, and that the source, if it is there, is right as it is."""
+        await self._in_thread(lambda: self.tree.catalog.set_paused(""))
+        self._believed = bool(self.halted)
+        self.paused = ""
+        self._guard.confirm(self._loop.time())
+        self._wake.set()
+
     def problems(self) -> list[str]:
         """Return full sentences about what keeps this tree from being replicated whole."""
         watching = self._watcher.problems() if self._watcher is not None else []
-        return ([self.halted] if self.halted else []) + watching
+        return [*filter(None, [self.halted, self.paused]), *watching]
 
     def troubles(self) -> list[bytes]:
         """Return paths whose content cannot be read at present."""
@@ -115,8 +143,10 @@ class Intake:
             try:
                 await self._watch()
             except SourceError as error:
+                if str(error) != self.halted:
+                    log.error("halted", tree=printable(self.tree.root), reason=str(error))  # noqa: TRY400  # no bug of ours
                 self.halted = str(error)
-                log.error("halted", tree=printable(self.tree.root), reason=str(error))  # noqa: TRY400  # no bug of ours
+                self._believed = False
                 await self._until_root_is_back()
 
     async def survey_once(self) -> None:
@@ -125,7 +155,15 @@ class Intake:
         Raises:
             SourceError: the source is in doubt.
         """
-        await self._process([Work(WorkKind.WALK, ROOT)])
+        began = self._loop.time()
+        try:
+            await self._process([Work(WorkKind.WALK, ROOT)])
+        except SourceError:
+            # What is in doubt after a walk is walked again, but not all the time.
+            self._pause = max(ROOT_POLL, min(10 * (self._loop.time() - began), ROOT_POLL_MAX))
+            raise
+        await self._release()
+        self._believed = False
         self.surveyed.set()
 
     async def _watch(self) -> None:
@@ -136,7 +174,7 @@ class Intake:
                 pump = tasks.create_task(self._pump(self._watcher))
                 try:
                     await self.survey_once()
-                    self._resume()
+                    self._go_on()
                     await self._follow()
                 finally:
                     pump.cancel()
@@ -145,7 +183,7 @@ class Intake:
         finally:
             self._watcher.close()
 
-    def _resume(self) -> None:
+    def _go_on(self) -> None:
         if self.halted:
             log.info("resumed", tree=printable(self.tree.root))
         self.halted = ""
@@ -195,7 +233,7 @@ class Intake:
                     await (self._move(one) if kind is WorkKind.MOVE else self._walk(one.path))
 
     async def _walk(self, path: bytes) -> None:
-        await self._tell(self._examiner.survey(path))
+        await self._tell(self._examiner.survey(path, believed=self._believed))
 
     async def _tell(self, findings: Iterator[Findings]) -> None:
         """Take findings from the worker thread, chunk by chunk, and publish them."""
@@ -209,6 +247,8 @@ class Intake:
                 self.tree.settle.busy(path, loop.time())
             for path in chunk.siblings:
                 self.tree.settle.hint(Hint(Hinted.CHANGED, path), loop.time())
+            for path in chunk.unlisted:
+                self.tree.settle.hint(Hint(Hinted.SUBTREE, path), loop.time())
             self._unfirm.update((record.path, record) for record in chunk.unfirm)
             self._note_troubles(chunk)
             for parcel in parcels:
@@ -218,11 +258,44 @@ class Intake:
         found = next(findings, None)
         if found is None:
             return None
+        gone = self._passed(found.gone)
         if (
             not self.surveyed.is_set()
         ):  # nobody has been compared yet, and everybody will be: through the gate
             return found, []
-        return found, list(frame(self.tree.number, found, delete=self.tree.delete))
+        return found, list(frame(self.tree.number, replace(found, gone=gone)))
+
+    def _passed(self, gone: list[bytes]) -> list[bytes]:
+        """Return what may be told of what is gone from the source and the catalog."""
+        if not self.tree.delete or self._believed:
+            return gone if self.tree.delete else []
+        passed = self._guard.admit(gone, self._loop.time())
+        if self._guard.asks:
+            self._judge()
+        return list(passed)
+
+    def _judge(self) -> None:
+        if self._guard.judge(self.tree.catalog.counts()[0]):
+            return
+        self.paused = (
+            f"{self._guard.lost} of {self._guard.before} paths were removed in one go, so no more deletions are sent."
+            " If that was meant: `replicator resume`. If not: put the files back, then `replicator resume`."
+        )
+        self.tree.catalog.set_paused(self.paused)
+        log.error("deletions paused", tree=printable(self.tree.root), reason=self.paused)
+
+    async def _release(self) -> None:
+        """Tell the deletions that were held back, if there are not too many."""
+        for parcel in await self._in_thread(self._released):
+            self._publish(parcel)
+
+    def _released(self) -> list[Parcel]:
+        if self._guard.holding:
+            self._judge()
+        held = self._guard.release()
+        back = self.tree.catalog.get(held)
+        gone = [path for path in held if path not in back]
+        return list(frame(self.tree.number, Findings(gone=gone))) if self.surveyed.is_set() else []
 
     def _note_troubles(self, found: Findings) -> None:
         for update in found.updates:
@@ -245,8 +318,9 @@ class Intake:
         to rename.
         """
         source, target = work.path, work.target
-        known = await self._in_thread(lambda: self.tree.catalog.get([source]))
-        if source in known and self.tree.delete:
+        if self.deletes and await self._in_thread(
+            lambda: self._examiner.can_relabel(source, target)
+        ):
             in_the_way = await self._in_thread(lambda: self._examiner.relabel(source, target))
             for parcel in frame_move(self.tree.number, source, target, in_the_way):
                 self._publish(parcel)
@@ -254,8 +328,10 @@ class Intake:
             await self._tell(self._examiner.examine([source]))
 
     async def _upkeep(self) -> None:
-        """Confirm stamps that were too fresh, and look again at what could not be read."""
+        """Confirm stamps that were too fresh, look again at what could not be read, and judge what was held back."""
         loop = asyncio.get_running_loop()
+        if self._guard.is_ripe(loop.time()):
+            await self._release()
         ripe = [r for r in self._unfirm.values() if not self.tree.settle.is_pending(r.path)]
         if ripe:
             await self._in_thread(lambda: self._examiner.confirm(ripe))
@@ -268,10 +344,15 @@ class Intake:
 
     async def _until_root_is_back(self) -> None:
         while True:
-            await asyncio.sleep(ROOT_POLL)
+            self._wake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause):
+                    await self._wake.wait()
+            self._pause = ROOT_POLL
             try:
                 await self._in_thread(self.tree.source.reopen)
             except SourceError:
+                self._believed = False  # what is not there cannot be right as it is
                 continue
             return
 

@@ -12,12 +12,29 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from replicator.core.guard import DeleteGuard
 from replicator.core.plan import Comparison, Difference, Held
 from replicator.engine.link import Link
 from replicator.model import DIRECTORY, Listed, key, last_below
 from replicator.ports import Catalog, Record
 
 PAGE = 1000
+
+HELD = 50_000
+"""Paths that only a frontend has, held back until it is known how many there are: 10 MB. Beyond, what is known must do."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What kept a comparison from making a frontend equal.
+
+    Attributes:
+        problems: sentences about directories that the frontend could not list.
+        excess: why what only the frontend has stays there; empty if it goes.
+    """
+
+    problems: list[str]
+    excess: str
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,8 @@ class Territory:
         excluded: says whether a path (with its kind) is none of ours.
         owner: (uid, gid) that the frontend's files shall have; -1 where it does not matter.
         bits: the mode bits that are replicated.
-        delete: what only the frontend has shall go.
+        delete: says whether what only the frontend has shall go.
+        delete_guard: the share of the tree beyond which it shall not, until a person confirms it.
     """
 
     tree: int
@@ -38,7 +56,8 @@ class Territory:
     excluded: Callable[[bytes, str], bool]
     owner: tuple[int, int]
     bits: int
-    delete: bool
+    delete: Callable[[], bool]
+    delete_guard: float = 1.0
 
     def comparison(self, *, digests: bool) -> Comparison:
         """Return a new comparison under these terms."""
@@ -46,7 +65,7 @@ class Territory:
             excluded=self.excluded,
             bits=self.bits,
             owner=self.owner,
-            delete=self.delete,
+            delete=self.delete(),
             digests=digests,
         )
 
@@ -59,7 +78,7 @@ async def reconcile(
     found: Callable[[list[Difference]], Awaitable[None]],
     *,
     digests: bool = False,
-) -> list[str]:
+) -> Outcome:
     """Compare one directory, recursively.
 
     Args:
@@ -71,11 +90,19 @@ async def reconcile(
         digests: the agent reads everything, and contents are compared by SHA-256.
 
     Returns:
-        Sentences about directories that the frontend could not list.
+        What kept it from being compared, or made, whole.
     """
     loop = asyncio.get_running_loop()
     merge = Merge(territory.catalog, territory.comparison(digests=digests), below)
+    guard: DeleteGuard[Difference] = DeleteGuard(territory.delete_guard)
     problems: list[str] = []
+
+    async def judge() -> None:
+        left, _ = await loop.run_in_executor(pool, territory.catalog.counts)
+        guard.before = 0  # what is left here does not shrink by what is surplus there
+        if guard.judge(left):
+            await found(guard.release())
+
     async with link.listing(territory.tree, below, digest=digests) as listings:
         async for listing in listings:
             problems += [
@@ -87,8 +114,29 @@ async def reconcile(
                 if page is None:
                     break
                 if page:
-                    await found(page)
-    return problems
+                    await found(_admitted(page, guard))
+                if guard.held > HELD:
+                    await judge()
+    if guard.holding:
+        await judge()
+    return Outcome(problems, _excess(guard))
+
+
+def _admitted(page: list[Difference], guard: DeleteGuard[Difference]) -> list[Difference]:
+    """Return the differences of a page but for the surplus that is held back."""
+    surplus = [one for one in page if one.surplus]
+    if not surplus:
+        return page
+    return [*(one for one in page if not one.surplus), *guard.admit(surplus)]
+
+
+def _excess(guard: DeleteGuard[Difference]) -> str:
+    if not guard.paused:
+        return ""
+    return (
+        f"{guard.lost} of {guard.before} paths there are not on the backend, too many to be removed in one go."
+        " If they shall be: `replicator resume`."
+    )
 
 
 class Merge:

@@ -83,6 +83,8 @@ class Replica:
         self._progressed = asyncio.Event()
         self._turned = asyncio.Event()
         self._told: dict[Key, str] = {}
+        self._excess: dict[int, str] = {}
+        self._confirmed: set[int] = set()
         self._poked = asyncio.Event()
         self._readiness: Readiness | None = None
         self._noted: list[set[Key]] = []
@@ -129,13 +131,18 @@ class Replica:
 
     @property
     def last_error(self) -> str:
-        """Why it is not up to date; empty when it is."""
-        return "" if self.converged else self._error
+        """Why it is not up to date, or holds more than it should; empty when all is well."""
+        return self.excess if self.converged else self._error or self.excess
 
     @property
     def ready(self) -> bool | None:
         """Whether its ready files are there; None if there shall be none, or it is not connected."""
         return self._readiness.ready if self._readiness else None
+
+    @property
+    def excess(self) -> str:
+        """Why what only this frontend has stays there; empty if nothing does."""
+        return next(iter(self._excess.values()), "")
 
     async def changed(self, within: float) -> None:
         """Wait until the state changes, but no longer than `within` seconds."""
@@ -190,6 +197,11 @@ class Replica:
             self._commons.gate.to_front(self)
         self._wanted.set()
         self._poked.set()
+
+    def confirm(self) -> None:
+        """A person says that what only this frontend has shall go."""
+        self._confirmed = set(self._commons.plots)
+        self.reconcile_soon()
 
     def repair(self, keys: list[Key]) -> None:
         """Send paths again, whatever is believed of them."""
@@ -312,10 +324,8 @@ class Replica:
         for tree, plot in list(self._commons.plots.items()):
             if tree not in self._opened:
                 await self._open(link, plot)
-            territory = self._opened[tree]
-            troubles += await reconcile(
-                link, territory, ROOT, self._commons.pool, partial(self._found, tree)
-            )
+            troubles += await self._reconcile(link, tree, ROOT)
+            self._confirmed.discard(tree)
         while self.dirty.bulk_open:
             await self._wait_for_progress()
         self.progress.ended = _now()
@@ -323,12 +333,27 @@ class Replica:
             self._error = trouble
             log.warning("cannot be listed", host=self.address.host, reason=trouble)
 
+    async def _reconcile(self, link: Link, tree: int, below: bytes) -> list[str]:
+        """Compare a directory, make dirty what differs, and return what could not be listed."""
+        territory = self._opened[tree]
+        if tree in self._confirmed:
+            territory = replace(territory, delete_guard=1.0)
+        outcome = await reconcile(
+            link, territory, below, self._commons.pool, partial(self._found, tree)
+        )
+        if outcome.excess:
+            log.error("deletions paused", host=self.address.host, reason=outcome.excess)
+            self._excess[tree] = outcome.excess
+        elif below == ROOT:
+            self._excess.pop(tree, None)
+        return outcome.problems
+
     async def _found(self, tree: int, differences: list[Difference]) -> None:
         """Make dirty what a comparison found; wait while that is much."""
         now = _now()
         if self.state is State.BOOTSTRAPPING and any(d.owed > Owed.ATTRIBUTES for d in differences):
             self._unready()
-        for path, owed, size in differences:
+        for path, owed, size, _ in differences:
             key = Key(tree, path)
             if key not in self.dirty:
                 self.dirty.mark(key, owed, now, urgent=False)
@@ -360,9 +385,7 @@ class Replica:
     async def _reconcile_doubt(self, link: Link, tree: int, below: bytes) -> None:
         if below and Key(tree, below) not in self.dirty:
             self.repair([Key(tree, below)])
-        await reconcile(
-            link, self._opened[tree], below, self._commons.pool, partial(self._found, tree)
-        )
+        await self._reconcile(link, tree, below)
 
     def done(self, key: Key) -> None:
         """See engine.courier.Listener."""

@@ -26,7 +26,7 @@ from replicator.engine.status import describe, describe_frontend
 from replicator.engine.supply import Shelf
 from replicator.engine.verify import Report, verify
 from replicator.errors import ControlError, ReplicatorError
-from replicator.model import DIRECTORY, is_below
+from replicator.model import DIRECTORY, is_below, printable
 from replicator.ports import Address, Sighting
 from replicator.wire.messages import OpenTree
 
@@ -69,9 +69,17 @@ class Service:
         intake = Intake(tree, self._commons.live, self.fleet.publish)
         bits = 0o7777 if target.setid else 0o1777
         excluded = partial(_excluded, tree.source.excluded, ready)
-        territory = Territory(tree.number, tree.catalog, excluded, (-1, -1), bits, tree.delete)
+        territory = Territory(
+            tree=tree.number,
+            catalog=tree.catalog,
+            excluded=excluded,
+            owner=(-1, -1),
+            bits=bits,
+            delete=lambda: intake.sweeps,
+            delete_guard=tree.delete_guard,
+        )
         self._shelves[tree.number] = Shelf(
-            tree.source, tree.catalog, tree.delete, intake.look_again
+            tree.source, tree.catalog, lambda: intake.deletes, intake.look_again
         )
         self._commons.plots[tree.number] = Plot(intake, target, territory, ready)
         if watch:
@@ -178,6 +186,9 @@ class Service:
             address = _address(request) if request.get("host") else None
             async for line in self.verify(address, repair=bool(request.get("repair"))):
                 yield line
+        elif command == "resume":
+            for row in await self.resume():
+                yield row
         else:
             raise ControlError(f"unknown command {command!r}")
 
@@ -195,6 +206,22 @@ class Service:
             bootstrapping=self._commons.gate.inside,
             discovery=self._membership.describe() if self._membership else [],
         )
+
+    async def resume(self) -> list[dict[str, Any]]:
+        """Confirm all deletions that wait, and sources that are in doubt; return a row for each tree and frontend with such."""
+        rows = []
+        for plot in list(self._commons.plots.values()):
+            reason = plot.intake.halted or plot.intake.paused
+            if reason:
+                rows.append({"what": printable(plot.intake.tree.root), "reason": reason})
+                await plot.intake.resume()
+        doubted = bool(rows)
+        for replica in self.fleet:
+            if replica.excess:
+                rows.append({"what": replica.address.host, "reason": replica.excess})
+            if replica.excess or doubted:
+                replica.confirm()
+        return rows
 
     def add_frontend(self, address: Address) -> Replica:
         """Add a frontend by hand; it goes to the front of the queue."""

@@ -47,6 +47,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "agent": replica.about,
         "progress": describe_progress(replica.progress, now),
         "last_error": replica.last_error,
+        "excess": replica.excess,
         "problems": [
             {"path": printable(key.path), "reason": reason}
             for key, reason in replica.dirty.problems(10)
@@ -73,7 +74,12 @@ def describe_progress(progress: Progress, now: float) -> dict[str, Any]:
 def describe_tree(intake: Intake, counts: tuple[int, int]) -> dict[str, Any]:
     """Return one tree's row; `counts` is (entries, bytes) of its catalog."""
     tree = intake.tree
-    state = "halted" if intake.halted else "watching" if intake.surveyed.is_set() else "scanning"
+    states = (
+        (intake.halted, "halted"),
+        (intake.paused, "paused"),
+        (intake.surveyed.is_set(), "watching"),
+    )
+    state = next((state for is_so, state in states if is_so), "scanning")
     return {
         "source": printable(tree.root),
         "state": state,

@@ -94,7 +94,8 @@ class Shelf(NamedTuple):
 
     source: Source
     catalog: Catalog
-    delete: bool
+    delete: Callable[[], bool]
+    """Whether what is gone here shall go on the frontends."""
     look_again: Callable[[bytes], None]
     """Told when a file is not what the catalog says."""
 
@@ -137,7 +138,7 @@ class Supply:
         """Supply whatever needs no content read here."""
         tree, path = due.key
         if record is None:
-            if shelf.delete:
+            if shelf.delete():
                 supplies.ready.append(Ready(due, gone(tree, path), b""))
             else:
                 supplies.settled.append(due)

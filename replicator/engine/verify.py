@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from replicator.core.dirty import Key
@@ -51,9 +51,11 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
         ) -> None:
             keys += [Key(tree, difference.path) for difference in differences]
 
+        terms = territory if repair else replace(territory, delete_guard=1.0)
         # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
         with replica.noting_changes() as changed:
-            await reconcile(link, territory, ROOT, pool, found, digests=True)
+            outcome = await reconcile(link, terms, ROOT, pool, found, digests=True)
+        report.error = report.error or outcome.excess
         keys = [key for key in keys if key not in changed]
         report.differing += len(keys)
         report.paths += [printable(key.path) for key in keys[: SHOWN - len(report.paths)]]

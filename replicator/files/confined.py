@@ -43,16 +43,21 @@ class Confined:
         Raises:
             OSError: ENOENT, ENOTDIR or ELOOP when there is no such directory, EACCES and the like.
         """
-        if not path:
-            return self.root_fd
-        held = self._held.get(path)
-        if held is not None:
-            self._held.move_to_end(path)
-            return held
-        fd = os.open(path.rpartition(b"/")[2], _DIRECTORY, dir_fd=self.directory(parent(path)))
-        self._held[path] = fd
-        if len(self._held) > CACHE_SIZE:
-            os.close(self._held.popitem(last=False)[1])
+        missing: list[bytes] = []
+        at = path
+        while at and at not in self._held:
+            missing.append(at)
+            at = parent(at)
+        fd = self.root_fd
+        if at:
+            self._held.move_to_end(at)
+            fd = self._held[at]
+        while missing:  # a loop, because a tree may be deeper than Python's stack
+            at = missing.pop()
+            fd = os.open(at.rpartition(b"/")[2], _DIRECTORY, dir_fd=fd)
+            self._held[at] = fd
+            if len(self._held) > CACHE_SIZE:
+                os.close(self._held.popitem(last=False)[1])
         return fd
 
     def locate(self, path: bytes) -> tuple[int, bytes]:

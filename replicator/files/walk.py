@@ -14,14 +14,12 @@ from replicator.files.confined import Confined
 from replicator.model import (
     DIRECTORY,
     FILE,
-    MAX_DEPTH,
-    MAX_NAME,
-    MAX_PATH,
     SYMLINK,
     Entry,
     Unlisted,
     is_temporary,
     join,
+    too_deep,
 )
 
 PERMISSIONS = 0o7777
@@ -146,7 +144,7 @@ def _descend(
     temporary: Optional[Callable[[int, bytes], None]],
 ) -> str:
     """Push the directory `name`; return why not, or an empty text."""
-    if path.count(b"/") + 1 >= MAX_DEPTH or len(path) >= MAX_PATH - MAX_NAME:
+    if too_deep(path):
         return "nested too deep"
     at = stack[-1].fd
     return _push(stack, path, lambda: os.open(name, _DIRECTORY, dir_fd=at), temporary)

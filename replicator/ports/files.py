@@ -74,6 +74,12 @@ class Catalog(Protocol):
     def set_root_identity(self, identity: tuple[int, int]) -> None:
         """Remember which directory this catalog describes."""
 
+    def paused(self) -> str:
+        """Return why deletions wait for a person; empty if they do not."""
+
+    def set_paused(self, reason: str) -> None:
+        """Remember why deletions wait for a person; empty: they do not."""
+
 
 class Seen(NamedTuple):
     """A path as it stands in the source right now; the entry has no digest yet, `links` counts its names."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from replicator.files.confined import Confined
-from replicator.model import DIRECTORY, MAX_DEPTH, ROOT, is_below, is_temporary, join, parent
+from replicator.model import DIRECTORY, ROOT, is_below, is_temporary, join, parent, too_deep
 from replicator.watch.watchmap import WatchMap
 
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
@@ -102,7 +102,7 @@ class Armer:
         path = join(level.path, name)
         if level.above is not None:
             level.above.directories += 1
-        if len(stack) < MAX_DEPTH:
+        if not too_deep(level.path):
             opener = lambda: os.open(name, _OPEN, dir_fd=level.fd)  # noqa: E731
             self._enter(stack, path, opener, level)
 

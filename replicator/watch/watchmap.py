@@ -5,11 +5,15 @@ descriptor and its own name, a path is found by climbing, and renaming a directo
 
 A directory that is no longer where it was, and of which we do not know where it is, is **detached**: it has no path until
 it is placed again. A name belongs to one directory: who is placed there detaches who was there before.
+
+Renames can take a directory deeper than any path may be. Such a one has no path either, and what lies in it has no place.
 """
 
 from __future__ import annotations
 
-from replicator.model import join
+import sys
+
+from replicator.model import MAX_DEPTH, join, too_deep
 
 
 class _Node:
@@ -78,8 +82,8 @@ class WatchMap:
         return removed
 
     def path_of(self, wd: int) -> bytes | None:
-        """Return where a directory is; None if it is unknown, or at or below a detached one."""
-        climbed = self._climb(wd)
+        """Return where a directory is; None if it is unknown, too deep, or at or below a detached one."""
+        climbed = self._climb(wd, MAX_DEPTH + 1)
         if not climbed or climbed[-1] != self.root:
             return None
         return b"/".join(self._nodes[each].name for each in reversed(climbed[:-1]))
@@ -94,9 +98,9 @@ class WatchMap:
         return wd
 
     def locate(self, directory: int, name: bytes) -> bytes | None:
-        """Return the path of `name` in a directory; None when the directory has none."""
+        """Return the path of `name` in a directory; None when the directory has none, or is not entered."""
         path = self.path_of(directory)
-        return None if path is None else join(path, name)
+        return None if path is None or too_deep(path) else join(path, name)
 
     def children(self, wd: int) -> dict[bytes, int]:
         """Return the watched directories in a directory, by name."""
@@ -115,11 +119,11 @@ class WatchMap:
             found.extend(self._nodes[each].children.values())
         return found
 
-    def _climb(self, wd: int) -> list[int]:
-        """Return the descriptors from `wd` up to the root, or to what is detached."""
+    def _climb(self, wd: int, limit: int = sys.maxsize) -> list[int]:
+        """Return the descriptors from `wd` up to the root, or to what is detached; at most `limit`."""
         climbed: list[int] = []
         at: int | None = wd
-        while at is not None:
+        while at is not None and len(climbed) < limit:
             node = self._nodes.get(at)
             if node is None:
                 return climbed

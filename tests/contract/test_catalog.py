@@ -108,11 +108,16 @@ def test_it_outlives_a_restart(world):
     catalog = world.tree()
     catalog.apply([file(b"a")], [], {b"a": b"packed"})
     catalog.set_root_identity((2**64 - 2, 7))
+    catalog.set_paused("too many\nare gone")
     world.restart()
     catalog = world.tree()
     assert names(catalog.scan(None, None, 9)) == [b"a"]
     assert catalog.signature(b"a") == b"packed"
     assert catalog.root_identity() == (2**64 - 2, 7)
+    assert catalog.paused() == "too many\nare gone"
+    assert world.tree(b"/other").paused() == ""
+    catalog.set_paused("")
+    assert catalog.paused() == ""
 
 
 def test_trees_do_not_mix(world):

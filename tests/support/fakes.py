@@ -204,6 +204,7 @@ class FakeCatalog:
         self.records = {}
         self.signatures = {}
         self.identity = None
+        self.reason = ""
         self.applied = 0
 
     def get(self, paths):
@@ -255,6 +256,12 @@ class FakeCatalog:
 
     def set_root_identity(self, identity):
         self.identity = identity
+
+    def paused(self):
+        return self.reason
+
+    def set_paused(self, reason):
+        self.reason = reason
 
     def put(self, path, entry, stamp=None, problem=""):
         """Record something directly."""

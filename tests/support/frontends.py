@@ -129,7 +129,7 @@ class Backdrop:
 
     def __init__(self, pool, places=2):
         self.source, self.catalog = FakeSource(), FakeCatalog()
-        supply = Supply({1: Shelf(self.source, self.catalog, True, lambda _path: None)})
+        supply = Supply({1: Shelf(self.source, self.catalog, lambda: True, lambda _path: None)})
         self.connector = FakeConnector(None)
         self.connector.make = self._connect
         self.agents = self.connector.made
@@ -140,7 +140,7 @@ class Backdrop:
         self.plot = Plot(
             SimpleNamespace(surveyed=surveyed),
             messages.OpenTree(1, b"/site"),
-            Territory(1, self.catalog, lambda _path, _kind: False, (-1, -1), 0o7777, True),
+            Territory(1, self.catalog, lambda _path, _kind: False, (-1, -1), 0o7777, lambda: True),
         )
         self.commons = Commons(
             connector=self.connector,

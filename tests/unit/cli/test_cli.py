@@ -7,6 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from replicator import cli
+from replicator.checkup import daemon_findings
+from replicator.errors import ControlError
 
 HEAVY = ("asyncssh", "boto3", "numpy", "sqlite3", "structlog", "uvloop", "rich.progress")
 
@@ -31,7 +33,7 @@ def test_an_unknown_command_is_bad_usage():
     assert "asyncio" in result.output
 
 
-@pytest.mark.parametrize("name", ["bootstrap", "status", "verify"])
+@pytest.mark.parametrize("name", ["bootstrap", "status", "verify", "resume"])
 def test_who_only_asks_the_daemon_imports_little(name):
     script = (
         "import sys; from replicator.cli import commands;"
@@ -42,3 +44,24 @@ def test_who_only_asks_the_daemon_imports_little(name):
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stderr.strip() == "[]"
+
+
+def test_a_daemon_that_halts_or_pauses_is_a_failure_of_check_and_an_excess_one_of_its_frontend():
+    tree = {"source": "/srv", "state": "paused", "problems": ["200 of 300 paths were removed"]}
+    fine = tree | {"state": "watching", "problems": ["no watches left"]}
+    frontends = [{"host": "web1", "excess": "too many"}, {"host": "web2", "excess": ""}]
+    findings = list(daemon_findings({"trees": [tree, fine], "frontends": frontends}))
+    assert [(f.level, f.frontend) for f in findings] == [
+        ("fail", False),
+        ("warn", False),
+        ("fail", True),
+    ]
+    assert findings[0].what == "paused: 200 of 300 paths were removed"
+
+
+@pytest.mark.parametrize("name", ["resume", "status"])
+def test_who_needs_the_daemon_and_finds_none_is_told_how_to_start_it(name, tmp_path):
+    config = tmp_path / "replicator.toml"
+    config.write_text('[[tree]]\nsource = "site"\n[state]\ndirectory = "state"\n')
+    with pytest.raises(ControlError, match="replicator serve"):
+        cli.commands.main([name, "--config", str(config)], standalone_mode=False)

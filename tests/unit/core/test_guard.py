@@ -1,8 +1,8 @@
-"""When a walk's result is not believed."""
+"""When a walk's result is not believed, and when deletions are not."""
 
 import pytest
 
-from replicator.core.guard import doubt
+from replicator.core.guard import CALM, FREE, HOLD, DeleteGuard, doubt
 
 
 def test_a_source_that_lost_everything_is_in_doubt():
@@ -24,3 +24,96 @@ def test_another_directory_that_lacks_most_of_what_was_known_is_in_doubt():
 )
 def test_anything_else_is_believed(known, met, vanished, replaced):
     assert doubt(known=known, met=met, vanished=vanished, replaced=replaced) == ""
+
+
+class TestDeleteGuard:
+    """Somebody deletes `gone` of `tree` paths, a few at a time."""
+
+    def go(self, guard, tree, gone, *, step=64, now=100.0, created=0):
+        """Return how many passed at once."""
+        passed = done = 0
+        while done < gone:
+            some = list(range(done, min(gone, done + step)))
+            done += len(some)
+            passed += len(guard.admit(some, now))
+            if guard.asks:
+                guard.judge(tree - done + created)
+        return passed
+
+    def test_a_hundred_pass_even_if_they_were_all(self):
+        guard = DeleteGuard(0.5)
+        assert self.go(guard, 100, 100, step=10) == 100
+        assert not guard.holding
+        assert not guard.paused
+
+    def test_more_are_held_and_released_when_it_was_not_too_much(self):
+        guard = DeleteGuard(0.5)
+        assert self.go(guard, 1000, 400) == 64
+        assert guard.holding
+        assert not guard.is_ripe(101.0)
+        assert guard.is_ripe(100.0 + CALM + 1)
+        assert guard.judge(600)
+        assert guard.release() == list(range(64, 400))
+        assert not guard.holding
+
+    @pytest.mark.parametrize("step", [1, 64, 1000])
+    def test_more_than_half_pauses_and_lets_no_more_than_a_hundred_pass(self, step):
+        guard = DeleteGuard(0.5)
+        assert self.go(guard, 1000, 501, step=step) <= FREE
+        if not guard.paused:  # it is looked at now and then, and before anything is released
+            guard.judge(499)
+        assert guard.paused
+        assert (guard.lost, guard.before) == (501, 1000)
+        assert guard.release() == []
+        assert guard.admit([1], 200.0) == ()
+
+    def test_a_tree_that_was_copied_before_it_was_removed_has_lost_nothing(self):
+        guard = DeleteGuard(0.5)
+        self.go(guard, 1000, 1000, created=1000)
+        assert guard.judge(1000)
+        assert not guard.paused
+
+    def test_a_confirmed_go_passes_whole_and_the_next_is_judged_again(self):
+        guard = DeleteGuard(0.5)
+        self.go(guard, 1000, 900)
+        assert guard.paused
+        guard.confirm(101.0)
+        assert guard.admit(list(range(500)), 102.0) == list(range(500))
+        later = 102.0 + CALM + 1
+        assert self.go(guard, 1000, 900, now=later) <= FREE
+        assert guard.paused
+
+    def test_a_confirmation_is_over_when_nothing_more_goes(self):
+        guard = DeleteGuard(0.5)
+        self.go(guard, 1000, 900)
+        guard.confirm(101.0)
+        assert self.go(guard, 1000, 900, now=101.0 + CALM + 1) <= FREE
+
+    def test_a_trickle_is_never_too_much(self):
+        guard, now, left, passed = DeleteGuard(0.5), 100.0, 3000, 0
+        while left:
+            now, left = now + 0.5, left - 1
+            passed += len(guard.admit([left], now))
+            if guard.asks:
+                assert guard.judge(left)
+            if guard.is_ripe(now):
+                assert guard.judge(left)
+                passed += len(guard.release())
+        assert passed + guard.held == 3000
+
+    def test_where_files_come_and_go_all_day_they_go(self):
+        guard, now, passed = DeleteGuard(0.5), 100.0, 0
+        for number in range(20_000):  # a hundred a second
+            now += 0.01
+            passed += len(guard.admit([number], now))
+            if guard.asks:
+                assert guard.judge(1000)
+            if guard.is_ripe(now):
+                assert guard.judge(1000)
+                passed += len(guard.release())
+        assert not guard.paused
+        assert passed >= 20_000 - HOLD * 100 - 1
+
+    def test_a_share_of_one_is_no_guard(self):
+        guard = DeleteGuard(1.0)
+        assert self.go(guard, 1000, 1000) == 1000

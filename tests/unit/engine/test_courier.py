@@ -67,7 +67,7 @@ class Route:
     def __init__(self, pool):
         self.source, self.catalog, self.dirty = FakeSource(), FakeCatalog(), DirtySet()
         self.looked_again = []
-        shelf = Shelf(self.source, self.catalog, True, self.looked_again.append)
+        shelf = Shelf(self.source, self.catalog, lambda: True, self.looked_again.append)
         self.supply = Supply({1: shelf})
         self.pool = pool
         self.listener = Listener()

@@ -137,7 +137,7 @@ def test_findings_are_told_in_a_safe_order():
         ],
         gone=[b"d/below", b"z"],
     )
-    told = [(type(c), c.path) for c in changes_of(frame(1, found, delete=True))]
+    told = [(type(c), c.path) for c in changes_of(frame(1, found))]
 
     assert told == [
         (Delete, b"d/below"),
@@ -148,13 +148,9 @@ def test_findings_are_told_in_a_safe_order():
     ]
 
 
-def test_what_is_gone_is_not_told_where_deletes_are_off():
-    assert list(frame(1, Findings(gone=[b"z"]), delete=False)) == []
-
-
 def test_a_changed_mode_is_told_as_attributes_that_build_on_the_old_time():
     found = Findings(updates=[update(b"f", file(mode=0o600, time=9), before=file(time=7))])
-    (told,) = frame(1, found, delete=True)
+    (told,) = frame(1, found)
     (change,) = changes_of([told])
 
     assert isinstance(change, SetAttributes)
@@ -165,16 +161,14 @@ def test_a_changed_mode_is_told_as_attributes_that_build_on_the_old_time():
 def test_what_cannot_be_carried_is_a_parcel_without_frames():
     unread = Update(Record(b"f", file()._replace(digest=b""), STAMP, problem="denied"), None)
     huge = update(b"g", file(), ops=None)
-    for told in frame(1, Findings(updates=[unread, huge]), delete=True):
+    for told in frame(1, Findings(updates=[unread, huge])):
         assert told.frames == ()
         assert told.parts[0].number == 0
 
 
 def test_a_large_whole_file_is_told_by_itself_and_builds_on_nothing():
     content = bytes(parcel.INLINE_LIMIT + 1)
-    (told,) = frame(
-        1, Findings(updates=[update(b"f", file(content), ops=[Literal(content)])]), delete=True
-    )
+    (told,) = frame(1, Findings(updates=[update(b"f", file(content), ops=[Literal(content)])]))
 
     assert isinstance(decoded(told.frames)[0][0], messages.BeginFile)
     assert not told.builds_on

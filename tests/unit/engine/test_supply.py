@@ -22,7 +22,7 @@ class World:
         self.big = bytes(range(256)) * (5 * CHUNK // 512)
         self.source.write(b"big", self.big)
         self.survey()
-        self.shelves = {1: Shelf(self.source, self.catalog, delete, self.doubted.append)}
+        self.shelves = {1: Shelf(self.source, self.catalog, lambda: delete, self.doubted.append)}
         self.supply = Supply(self.shelves)
 
     def survey(self):
