@@ -119,6 +119,6 @@ def _free_port() -> int:
 
 def _file_system(path: Path) -> str:
     done = subprocess.run(
-        ["stat", "-f", "-c", "%T", path], check=True, capture_output=True, text=True
+        ["df", "--output=fstype", path], check=True, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return done.stdout.split()[-1]

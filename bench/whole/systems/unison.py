@@ -34,7 +34,7 @@ class Unison(System):
 
     def _state(self, host: Host) -> str:
         """One for each: on loopback all frontends have the same name and path, by which it tells its archives apart."""
-        directory = self.job.place / "unison" / host.address
+        directory = self.job.place / "unison" / f"{host.address}-{host.port}"
         directory.mkdir(parents=True, exist_ok=True)
         return str(directory)
 
