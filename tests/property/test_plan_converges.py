@@ -27,7 +27,7 @@ def test_plan_applied_to_the_listing_gives_the_catalog(frontend, catalog, stretc
         edge = key(some[-1].path) if lines else None
         here = [h for h in held if edge is None or key(h.path) <= edge]
         held = held[len(here) :]
-        for path, owed, _ in comparison.differences(some, here):
+        for path, owed, *_ in comparison.differences(some, here):
             if path not in catalog:
                 del result[path]
             elif owed is Owed.ATTRIBUTES:
