@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from replicator.core.dirty import DirtySet, Due, Key, Owed
@@ -60,12 +61,14 @@ class Prepared:
         flights: the changes in it.
         dues: what it was read for; if any was marked again meanwhile, the frame is not sent.
         otherwise: what is sent then; empty: nothing, and the paths are read again.
+        stream: the number of the file that the frame is a part of; if its beginning was not sent, no part is.
     """
 
     frame: bytes
     flights: tuple[Flight, ...] = ()
     dues: tuple[Due, ...] = ()
     otherwise: bytes = b""
+    stream: int = 0
 
 
 class Listener(Protocol):
@@ -108,6 +111,7 @@ class Courier:
         self._prepared: deque[Prepared] = deque()
         self._large: deque[Large] = deque()
         self._streamed: OrderedDict[int, None] = OrderedDict()
+        self._not_begun = -1
         self._events = [asyncio.Event() for _ in range(3)]
         self._root_gone = asyncio.Event()
 
@@ -180,10 +184,13 @@ class Courier:
 
     async def _send_prepared(self, link: Link, prepared: Prepared) -> None:
         current = all(self._dirty.is_current(due.key, due.generation) for due in prepared.dues)
+        if prepared.stream == self._not_begun:
+            return
         if current and any(link.is_under_way(f.part.number) for f in prepared.flights):
             # A frame that others share keeps its numbers: the same one cannot be under way twice.
             for due in prepared.dues:
                 self._dirty.block(due.key, self._now() + SOON)
+            self._not_begun = prepared.stream or self._not_begun
         elif current:
             await link.send([prepared.frame], prepared.flights)
         elif prepared.otherwise:
@@ -191,6 +198,7 @@ class Courier:
         else:
             for due in prepared.dues:
                 self._dirty.put_back(due.key, due.generation)
+            self._not_begun = prepared.stream or self._not_begun
 
     async def _prepare(self) -> None:
         event = self._events[1]
@@ -235,8 +243,9 @@ class Courier:
             self._streamed.popitem(last=False)
         put = put_file(number, tree, path, large.record.entry)
         flight = Flight(Part(number, large.due.key), large.due.generation, bulk=True)
+        part = partial(Prepared, stream=number)
         cancel = data_frame(number, [], cancel=True)
-        await self._put(Prepared(begin_frame(put, delta=False), (flight,)), event)
+        await self._put(part(begin_frame(put, delta=False), (flight,), (large.due,)), event)
         for offset in large.offsets():
             frame = None
             if self._dirty.is_current(*large.due[:2]):
@@ -244,12 +253,12 @@ class Courier:
                     self._pool, self._supply.frame, large, number, offset
                 )
             if frame is None:
-                await self._put(Prepared(cancel), event)
+                await self._put(part(cancel), event)
                 return
             await self._listener.throttle(len(frame))
-            await self._put(Prepared(frame), event)
+            await self._put(part(frame), event)
         end = data_frame(number, [], end=True)
-        await self._put(Prepared(end, (), (large.due,), otherwise=cancel), event)
+        await self._put(part(end, (), (large.due,), otherwise=cancel), event)
 
     async def _put(self, prepared: Prepared, event: asyncio.Event) -> None:
         while len(self._prepared) >= PREPARED:
@@ -303,7 +312,7 @@ class Courier:
         ours; what is not (excluded files) keeps its directory, but nothing keeps a file out of its place silently.
         """
         key = flight.part.key
-        if len(self._dirty.at_or_below(key)) == 1:
+        if not self._dirty.holds_any_in(key):
             if flight.part.is_delete and attempts > KEPT_AFTER:
                 self._clean(key, flight.generation)
                 self._listener.troubled(key, "kept, because it holds files that are not ours")

@@ -115,6 +115,7 @@ class Route:
     def fill_window(self):
         """Take all room for bulk; `make_room` gives it back."""
         self.link.bytes_sent += self.link.window.size
+        self.link._sent_at.append((self.link.bytes_sent, asyncio.get_running_loop().time()))
 
     def make_room(self):
         self.channel.say(Acks((), (), self.link.bytes_sent))
@@ -392,11 +393,12 @@ async def test_a_large_file_that_changes_while_it_is_read_is_cancelled_and_sent_
 async def test_a_large_file_marked_again_before_its_end_never_ends_and_has_another_number(route):
     route.write(b"big", BIG)
     async with route.open():
-        route.fill_window()
+        route.channel.open.clear()
         route.mark(b"big")
-        await eventually(lambda: len(route.courier._prepared) == 4, "all frames")
+        await route.times_sent(b"big", 1)
+        await eventually(lambda: len(route.courier._prepared) == 3, "all frames but the first")
         route.mark(b"big")
-        route.make_room()
+        route.channel.open.set()
         await eventually(lambda: any(data.cancel for data in route.channel.of(Data)), "a cancel")
         assert not any(data.end for data in route.channel.of(Data))
         route.make_room()
@@ -405,6 +407,25 @@ async def test_a_large_file_marked_again_before_its_end_never_ends_and_has_anoth
     first, second = route.sent(b"big")
     *_, last = route.channel.of(Data)
     assert last.number == second.number != first.number
+
+
+async def test_a_large_file_that_is_gone_before_its_first_frame_is_sent_is_not_begun(route):
+    # The frontend would make the directories above it, which are gone here and nobody would remove there.
+    route.write(b"gone/big", BIG)
+    route.write(b"other", BIG)
+    async with route.open():
+        route.fill_window()
+        route.mark(b"gone/big")
+        await eventually(lambda: len(route.courier._prepared) == 4, "all frames")
+        route.source.nodes.pop(b"gone/big")
+        route.survey()
+        route.mark(b"gone/big", b"other")
+        route.make_room()
+        await eventually(lambda: any(data.end for data in route.channel.of(Data)), "the other")
+
+    assert [type(change) for change in route.sent(b"gone/big")] == [Delete]
+    (other,) = route.sent(b"other")
+    assert {data.number for data in route.channel.of(Data)} == {other.number}
 
 
 async def test_a_shared_frame_is_not_under_way_twice(route):
