@@ -1,0 +1,237 @@
+"""The daemon as it is run, a process with a configuration file, and the real OpenSSH servers that it serves.
+
+As root, each server has its own mounts, so that all have the same absolute target and contents of their own, as three
+machines would; else a forced command gives each its own root.
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from replicator.control import client
+from replicator.demo.trees import difference, fingerprint
+from replicator.errors import ControlError
+from tests.support.sshd import Keys, Sshd, find_sshd
+from tests.support.waiting import wait_for
+
+USER = "root" if os.geteuid() == 0 else ""
+FOREVER = 20.0
+
+
+class Fleet:
+    """Servers whose logins see a world of their own below the same directory."""
+
+    def __init__(self, directory: Path) -> None:
+        find_sshd()
+        self.directory = directory
+        self.keys = Keys(directory / "keys")
+        self.root = directory / "www"
+        self.root.mkdir()
+        self.namespaces = os.geteuid() == 0
+        self._stack = contextlib.ExitStack()
+
+    def add(self, name, address, **options):
+        world = self.directory / f"world-{name}"
+        world.mkdir(exist_ok=True)
+        if self.namespaces and not {"forced_command", "tmpfs"} & options.keys():
+            options["binds"] = {self.root: world}
+        elif "forced_command" not in options and "tmpfs" not in options:
+            options["forced_command"] = pinned(world)
+        server = Sshd(self.directory / name, keys=self.keys, address=address, **options)
+        return self._stack.enter_context(server)
+
+    def close(self):
+        self._stack.close()
+
+    def copy(self, server, target):
+        """Where this process sees a server's copy of a target."""
+        if self.namespaces:
+            return server.see(target)
+        return self.directory / f"world-{server.directory.name}" / str(target).lstrip("/")
+
+
+def pinned(root):
+    return f"{sys.executable} -m replicator agent --root {root}"
+
+
+class Backend:
+    """A source tree, a configuration, the daemon as a subprocess, and the command line.
+
+    Attributes:
+        tables, tree: settings beside those that `configure` writes: {table: {key: value}}, {key: value}.
+        env: more of the environment of whatever is run.
+    """
+
+    def __init__(self, directory, fleet, servers) -> None:
+        self.directory = directory
+        self.fleet = fleet
+        self.servers = list(servers)
+        self.source = directory / "source"
+        self.source.mkdir()
+        self.target = fleet.root / directory.name
+        self.config = directory / "replicator.toml"
+        self.log = directory / "daemon.log"
+        self.daemon = None
+        self.tables = {}
+        self.tree = {}
+        self.env = {}
+        self.configure()
+
+    @property
+    def state(self):
+        return self.directory / self.tables.get("state", {}).get("directory", "state")
+
+    def configure(self, *more, servers=None, **ssh):
+        """Write the configuration; `more` are frontends beside the servers."""
+        servers = self.servers if servers is None else servers
+        frontends = [server.frontend for server in servers] + list(more)
+        self.known_hosts(self.servers)
+        tables = {
+            "discovery": {"frontends": frontends},
+            "ssh": {
+                "user": USER,
+                "identity": str(self.fleet.keys.identity),
+                "known_hosts": "known_hosts",
+                "connect_timeout": 10.0,
+                **ssh,
+            },
+            "settle": {"cooldown": 0.05, "max_wait": 1.0},
+            "retry": {"first": 0.1, "cap": 0.5},
+            "state": {"directory": "state"},
+        }
+        for name, extra in self.tables.items():
+            tables[name] = tables.get(name, {}) | extra
+        tree = {"source": "source", "target": str(self.target), **self.tree}
+        text = "".join(
+            "\n".join(
+                [head, *(f"{name} = {json.dumps(value)}" for name, value in values.items()), ""]
+            )
+            for head, values in [("[[tree]]", tree), *((f"\n[{n}]", v) for n, v in tables.items())]
+        )
+        self.config.write_text(text)
+
+    def known_hosts(self, servers):
+        text = "".join(server.known_hosts_line() for server in servers)
+        (self.directory / "known_hosts").write_text(text)
+
+    def command(self, *arguments):
+        return [sys.executable, "-m", "replicator", *arguments, "--config", str(self.config)]
+
+    def start(self, wrapper=(), **options):
+        """Start the daemon, by a command that runs it or plainly; return when it answers."""
+        with self.log.open("ab") as log:
+            self.daemon = subprocess.Popen(
+                [*wrapper, *self.command("serve")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.env},
+                **options,
+            )
+        wait_for(self.status, lambda: f"the daemon: {self.log.read_text()[-2000:]}", 15)
+        return self
+
+    def run(self, *arguments, seconds=30.0):
+        """Run another command to its end."""
+        return subprocess.run(
+            self.command(*arguments),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **self.env},
+        )
+
+    def status(self):
+        """Return the status, or nothing while no daemon answers."""
+        assert self.daemon.poll() is None, f"the daemon ended: {self.log.read_text()[-3000:]}"
+        try:
+            return next(client.ask(self.state / "control.sock", {"command": "status"}), None)
+        except (FileNotFoundError, ConnectionRefusedError, ControlError):
+            return None
+
+    def row(self, server):
+        host = getattr(server, "address", server)
+        port = getattr(server, "port", None)
+        return next(
+            row
+            for row in self.status()["frontends"]
+            if row["host"] == host and port in (None, row["port"])
+        )
+
+    def copy(self, server):
+        return self.fleet.copy(server, self.target)
+
+    def differences(self, servers=None):
+        return {
+            server.address: found
+            for server in servers or self.servers
+            if (found := difference(self.source, self.copy(server)))
+        }
+
+    def quiet(self, servers=None):
+        """True when nothing is pending at the backend, nor owed to these servers."""
+        status = self.status()
+        if status is None:
+            return False
+        wanted = {(s.address, s.port) for s in servers or self.servers}
+        rows = [r for r in status["frontends"] if (r["host"], r["port"]) in wanted]
+        return (
+            len(rows) == len(wanted)
+            and all(row["state"] == "live" and not row["dirty"] for row in rows)
+            and all(t["state"] == "watching" and not t["pending"] for t in status["trees"])
+        )
+
+    def wait_until_equal(self, servers=None, seconds=FOREVER):
+        wait_for(
+            lambda: self.quiet(servers) and not self.differences(servers),
+            lambda: self.explain(servers),
+            seconds,
+            pause=0.03,
+        )
+
+    def explain(self, servers=None):
+        """Say what differs, and how: on the source and on each frontend."""
+        source, lines = fingerprint(self.source), []
+        for server in servers or self.servers:
+            there = fingerprint(self.copy(server))
+            lines += [
+                f"{server.address} {path!r}: {source.get(path)}, {there.get(path)}"
+                for path in difference(self.source, self.copy(server))
+            ]
+        return "\n".join([*lines, json.dumps(self.status(), indent=1)])
+
+    def fill(self, files=60):
+        """Create a small site of its own."""
+        rng = random.Random(self.directory.name)
+        for number in range(files):
+            path = self.source / f"d{number % 7}" / f"e{number % 3}" / f"file-{number}.bin"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(rng.randbytes(rng.choice([0, 10, 3000, 90_000])))
+        (self.source / "big.bin").write_bytes(rng.randbytes(3 << 20))
+        (self.source / "link").symlink_to("d0/e0")
+        (self.source / "empty").mkdir()
+
+    def stop(self):
+        """End the daemon as a service manager does; return its exit status."""
+        if self.daemon is None or self.daemon.poll() is not None:
+            return None
+        self.daemon.send_signal(signal.SIGTERM)
+        return self.daemon.wait(10)
+
+    def kill(self):
+        if self.daemon is not None:
+            self.daemon.kill()
+            self.daemon.wait()
+            self.daemon = None
+
+
+def one_line(text):
+    """True for one line of text, whatever its length, that is no traceback."""
+    return text.count("\n") == 1 and text.endswith("\n") and "Traceback" not in text
