@@ -19,6 +19,7 @@ from replicator.errors import (
     ReplicatorError,
     TransportError,
 )
+from replicator.transport import stream
 from replicator.transport.bundle import DAMAGED, TOO_OLD
 from replicator.transport.trust import Judge
 
@@ -65,7 +66,10 @@ def _login_failure(error: Exception, host: str, user: str, identity: str) -> Tra
     if isinstance(error, OSError) and identity and error.filename == identity:
         return LoginRefused(f"{host}: the private key {identity} cannot be read: {error.strerror}")
     if isinstance(error, asyncssh.ChannelOpenError):
-        return AgentFailed(f"{host}: the SSH server opens no session for us: {error.reason}")
+        return AgentFailed(
+            f"{host}: the SSH server opens no session for us:"
+            f" {stream.said(error.reason.encode('utf-8', 'surrogatepass'))}"
+        )
     return None
 
 
@@ -81,7 +85,7 @@ def _connect_failure(error: Exception, host: str) -> ConnectFailed:
     if isinstance(error, ConnectionRefusedError):
         return ConnectFailed(f"{host}: connection refused: does sshd run there, on this port?")
     reason = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
-    return ConnectFailed(f"{host}: {reason}")
+    return ConnectFailed(f"{host}: {stream.said(str(reason).encode('utf-8', 'surrogatepass'))}")
 
 
 def refused_key(

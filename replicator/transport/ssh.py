@@ -175,7 +175,10 @@ class _Session(asyncssh.SSHClientSession[bytes]):
             self._status.set_result(status)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = str(exc) if exc else "closed by the frontend"
+        told = (
+            str(exc).encode("utf-8", "surrogatepass") if exc else b""
+        )  # perhaps the server's words
+        self.lost = stream.said(told) or "closed by the frontend"
         if not self._status.done():
             self._status.set_result(None)
         self._end()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, Sequence
 
 from replicator.errors import PathRefused, ProtocolError
-from replicator.model import KINDS, ROOT, check_path
+from replicator.model import KINDS, ROOT, check_path, printable
 
 Check = Callable[[Any], Any]
 
@@ -44,6 +44,16 @@ def text(limit: int) -> Check:
         if type(value) is not str or len(value) > limit:
             raise ProtocolError(f"expected a text of at most {limit} characters")
         return value
+
+    return check
+
+
+def sentence(limit: int) -> Check:
+    """Return a check for words that a person will read: a bounded text, in which whatever is not printable is escaped."""
+    words = text(limit)
+
+    def check(value: Any) -> str:
+        return printable(words(value).encode("utf-8", "surrogatepass"))[: 2 * limit]
 
     return check
 
@@ -108,10 +118,10 @@ def kind(value: Any) -> str:
     return value
 
 
-def array(value: Any) -> list[Any]:
-    """Check a JSON array."""
-    if type(value) is not list:
-        raise ProtocolError("expected an array")
+def array(value: Any, limit: int = 1 << 20) -> list[Any]:
+    """Check a JSON array of at most `limit` items."""
+    if type(value) is not list or len(value) > limit:
+        raise ProtocolError(f"expected an array of at most {limit} items")
     return value
 
 
@@ -126,5 +136,5 @@ number = integer(0, MAX_NUMBER)
 tree = integer(0, 1023)
 mode = integer(0, 0o7777)
 size = integer(0, MAX_FILE)
-time_ns = integer(-(1 << 62), 1 << 62)
+time_ns = integer(-(1 << 63) * 10**9, (1 << 63) * 10**9 - 1)  # seconds of 64 bits, as in a time_t
 owner_id = integer(-1, (1 << 32) - 1)

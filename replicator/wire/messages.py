@@ -20,6 +20,12 @@ FEATURES = ("delta", "digest", "move")
 """What this side can do; the two use what both name, so that an old pinned agent meets a new backend."""
 
 
+MAX_FEATURES = 64
+
+MAX_LINES = 5000
+"""Lines of a listing in one message; an agent sends 500. What a megabyte of the shortest would cost, all frontends would feel."""
+
+
 class Hello(NamedTuple):
     """Who speaks: first message of each side."""
 
@@ -213,6 +219,8 @@ def _parse_listed(row: Any) -> Listed:
 
 
 _SHORT = fields.text(1000)
+_WORDS = fields.sentence(1000)
+_FEATURE = fields.sentence(64)
 
 
 def _reason(value: Any) -> str:
@@ -220,8 +228,8 @@ def _reason(value: Any) -> str:
 
 
 def _hello(h: dict[str, Any]) -> Hello:
-    names: Sequence[str] = [_SHORT(name) for name in fields.array(h["features"])]
-    return Hello(fields.number(h["version"]), tuple(names), _SHORT(h["about"]))
+    names: Sequence[str] = [_FEATURE(name) for name in fields.array(h["features"], MAX_FEATURES)]
+    return Hello(fields.number(h["version"]), tuple(names), _WORDS(h["about"]))
 
 
 def _begin(h: dict[str, Any]) -> BeginFile:
@@ -240,7 +248,7 @@ _DECODERS: dict[str, Any] = {
         fields.tree(h["tree"]),
         fields.owner_id(h["uid"]),
         fields.owner_id(h["gid"]),
-        _SHORT(h["error"]),
+        _WORDS(h["error"]),
     ),
     "batch": lambda h: Batch(tuple(map(parse_change, fields.array(h["changes"])))),
     "file": _begin,
@@ -260,17 +268,17 @@ _DECODERS: dict[str, Any] = {
     "more": lambda h: More(fields.number(h["job"]), fields.number(h["credit"])),
     "listing": lambda h: Listing(
         fields.number(h["job"]),
-        tuple(map(_parse_listed, fields.array(h["lines"]))),
+        tuple(map(_parse_listed, fields.array(h["lines"], MAX_LINES))),
         tuple(
-            Unlisted(*fields.row((fields.path_or_root, _SHORT), u))
-            for u in fields.array(h["unlisted"])
+            Unlisted(*fields.row((fields.path_or_root, _WORDS), u))
+            for u in fields.array(h["unlisted"], MAX_LINES)
         ),
         fields.flag(h["end"]),
     ),
     "acks": lambda h: Acks(
         tuple(map(fields.number, fields.array(h["done"]))),
         tuple(
-            tuple(fields.row((fields.number, _reason, _SHORT), r))
+            tuple(fields.row((fields.number, _reason, _WORDS), r))
             for r in fields.array(h["refused"])
         ),
         fields.number(h["taken"]),

@@ -15,12 +15,15 @@ from tests.support import strategies as own
 put_files = st.builds(
     changes.PutFile, own.numbers, own.trees, own.paths, own.modes, own.sizes, own.times, own.digests
 )
+words = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=9)
+"""What a person will read: anything else is escaped when it arrives."""
+
 any_message = st.one_of(
     st.builds(
         messages.Hello,
         own.numbers,
-        st.lists(st.text(max_size=9), max_size=3).map(tuple),
-        st.text(max_size=50),
+        st.lists(words, max_size=3).map(tuple),
+        words,
     ),
     st.builds(messages.OpenTree, own.trees, own.links, st.text(max_size=20), st.booleans()),
     st.builds(
@@ -28,7 +31,7 @@ any_message = st.one_of(
         own.trees,
         st.integers(-1, 2**32 - 1),
         st.integers(-1, 9),
-        st.text(max_size=50),
+        words,
     ),
     st.builds(messages.Batch, st.lists(own.any_change, max_size=4).map(tuple)),
     st.builds(messages.BeginFile, put_files, st.booleans()),
@@ -46,14 +49,14 @@ any_message = st.one_of(
         messages.Listing,
         own.numbers,
         st.lists(own.listed, max_size=3).map(tuple),
-        st.lists(st.builds(Unlisted, own.paths, st.text(max_size=9)), max_size=2).map(tuple),
+        st.lists(st.builds(Unlisted, own.paths, words), max_size=2).map(tuple),
         st.booleans(),
     ),
     st.builds(
         messages.Acks,
         st.lists(own.numbers, max_size=3).map(tuple),
         st.lists(
-            st.tuples(own.numbers, st.sampled_from(sorted(changes.REASONS)), st.text(max_size=9)),
+            st.tuples(own.numbers, st.sampled_from(sorted(changes.REASONS)), words),
             max_size=2,
         ).map(tuple),
         own.numbers,
@@ -68,6 +71,38 @@ def over_the_wire(header):
 @given(any_message)
 def test_a_message_survives_the_wire(message):
     assert messages.decode(over_the_wire(message.header())) == message
+
+
+def test_words_for_a_person_are_one_printable_line():
+    evil = "\x1b]0;owned\x07\n\u202e\ud800"
+    hello = messages.decode(messages.Hello(1, (evil,), evil).header())
+    opened = messages.decode(messages.Opened(1, -1, -1, evil).header())
+    acks = messages.decode(messages.Acks((), ((1, "denied", evil),), 0).header())
+    listing = messages.decode(messages.Listing(1, (), (Unlisted(b"a", evil),), True).header())
+    told = [
+        hello.about,
+        *hello.features,
+        opened.error,
+        acks.refused[0][2],
+        *listing.unlisted[0][1:],
+    ]
+    assert len(told) == 5
+    assert all(text.isprintable() and "owned" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.Hello(1, ("x",) * (messages.MAX_FEATURES + 1)),
+        messages.Hello(1, ("x" * 65,)),
+        messages.Listing(1, (), (Unlisted(b"a", ""),) * (messages.MAX_LINES + 1), False),
+        messages.Acks((), ((1, "denied", "x" * 1001),), 0),
+    ],
+    ids=["features", "feature", "unlisted", "detail"],
+)
+def test_a_message_that_is_longer_than_any_sense_is_refused(message):
+    with pytest.raises(ProtocolError):
+        messages.decode(message.header())
 
 
 junk = st.recursive(
