@@ -9,7 +9,7 @@ is one contiguous range.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 from replicator.errors import PathRefused
 
@@ -131,6 +131,14 @@ def key(path: bytes) -> bytes:
 def parent(path: bytes) -> bytes:
     """Return the directory that holds `path`; the root's parent is the root."""
     return path.rpartition(b"/")[0]
+
+
+def ancestors(path: bytes) -> Iterator[bytes]:
+    """Yield the directories above `path`, the nearest first, without the root."""
+    above = parent(path)
+    while above:
+        yield above
+        above = parent(above)
 
 
 def join(directory: bytes, name: bytes) -> bytes:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import Iterator
+from typing import Iterator, Union
 
 _READ_SIZE = 1 << 20
 
@@ -17,14 +17,27 @@ def keeping_time(directory: int) -> Iterator[None]:
     """Put a directory's time back after a change in it that belongs to no frame of its own.
 
     A file that arrived in many frames ends in a directory that was settled long ago, and may have been renamed since.
+    Best effort: the directory may be another user's, and there may be no descriptor left; neither undoes the change.
     """
-    held = os.dup(directory)
+    try:
+        held = os.dup(directory)
+    except OSError:
+        yield
+        return
     try:
         mtime_ns = os.fstat(held).st_mtime_ns
         yield
-        os.utime(held, ns=(mtime_ns, mtime_ns))
+        with suppress(OSError):
+            os.utime(handle(held), ns=(mtime_ns, mtime_ns))
     finally:
         os.close(held)
+
+
+def handle(fd: int) -> Union[int, str]:
+    """Return what os.chmod and the like take for a directory: its descriptor, or a name if that allows no access."""
+    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH:
+        return f"/proc/self/fd/{fd}"
+    return fd
 
 
 def write_all(fd: int, data: memoryview) -> None:

@@ -16,6 +16,9 @@ from replicator.wire.messages import Listing, ListTree
 LINES = 500
 """Lines in a frame: about 60 KB of JSON, and 3 ms of work between two looks at what has arrived."""
 
+_ROOM = 512 << 10
+"""Bytes that the names in a frame may take at worst, so that long ones do not make a frame that cannot be sent."""
+
 _HASH_STEP = 1 << 20
 
 
@@ -28,6 +31,7 @@ class ListingJob:
 
     def __init__(self, store: Store, request: ListTree) -> None:
         self.job = request.job
+        self.store = store
         self.credit = request.credit
         self._steps = _produce(store, request)
 
@@ -42,18 +46,26 @@ class ListingJob:
 def _produce(store: Store, request: ListTree) -> Iterator[Optional[Listing]]:
     lines: list[Listed] = []
     unlisted: list[Unlisted] = []
+    room = _ROOM
     for met in walk(store.tree, request.below, temporary=sweep):
+        room -= _at_worst(met.path)
         if isinstance(met, Unlisted):
             unlisted.append(met)
-            continue
-        entry = met.entry
-        if request.digest and entry.kind == FILE:
-            entry = entry._replace(digest=(yield from _digest(store, met.path)))
-        lines.append(Listed(met.path, entry, met.status.st_uid, met.status.st_gid))
-        if len(lines) >= LINES:
+        else:
+            entry = met.entry
+            if request.digest and entry.kind == FILE:
+                entry = entry._replace(digest=(yield from _digest(store, met.path)))
+            room -= _at_worst(entry.link)
+            lines.append(Listed(met.path, entry, met.status.st_uid, met.status.st_gid))
+        if len(lines) >= LINES or room <= 0:
             yield Listing(request.job, tuple(lines), tuple(unlisted), end=False)
-            lines, unlisted = [], []
+            lines, unlisted, room = [], [], _ROOM
     yield Listing(request.job, tuple(lines), tuple(unlisted), end=True)
+
+
+def _at_worst(name: bytes) -> int:
+    """Return how long a name may get in JSON, where a byte may take six, with what stands beside it."""
+    return 6 * len(name) + 100
 
 
 def _digest(store: Store, path: bytes) -> Generator[None, None, bytes]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Optional
 
+from replicator.agent import roots, sandbox
+from replicator.agent.fence import Fenced
 from replicator.agent.server import Server
 from replicator.errors import ProtocolError
 from replicator.wire.frames import MARKER
@@ -49,11 +52,16 @@ def serve(jail: Optional[str]) -> int:
     source, sink = os.dup(0), os.dup(1)
     os.dup2(2, 1)
     root = None if jail is None else os.fsencode(jail)
+    session = os.urandom(8).hex().encode()
+    if jail is not None:
+        roots.remember_names()
+    confinement = sandbox.restrict(jail)
     try:
         os.write(sink, MARKER)
-        Server(source, sink, session=os.urandom(8).hex().encode(), jail=root).run()
-    except ProtocolError as error:
-        sys.stderr.write(f"replicator agent: {error}\n")
+        Server(source, sink, session=session, jail=root, confinement=confinement).run()
+    except (ProtocolError, Fenced) as error:
+        with suppress(OSError):  # of an agent that was replaced, nobody may listen any more
+            sys.stderr.write(f"replicator agent: {error}\n")
         return 1
     return 0
 

@@ -31,6 +31,12 @@ _READ_SIZE = 1 << 18
 SIGN_OF_LIFE = 5.0
 """Seconds of silence after which an agent that hashes a large file says that it is alive."""
 
+IDLE = 10
+"""Seconds after which an agent that hears nothing looks whether it was replaced: its connection may never end by itself."""
+
+ANSWERS = 256
+"""Answers of a kind in a frame: with details of 500 characters, each of which JSON may write in six, they fit."""
+
 MAX_TRANSFERS = 16
 """Files begun and not ended at a time: the backend sends one or two; a peer that begins more is refused."""
 
@@ -43,19 +49,30 @@ class Server:
         sink: descriptor that ours go to.
         session: a name for this agent, unique on the host.
         jail: with it, every tree lies inside this directory, whatever the backend asks for (pinned mode).
+        confinement: what this process has given up, for `hello`.
     """
 
     def __init__(
-        self, source: int, sink: int, *, session: bytes, jail: Optional[bytes] = None
+        self,
+        source: int,
+        sink: int,
+        *,
+        session: bytes,
+        jail: Optional[bytes] = None,
+        confinement: str = "",
     ) -> None:
         self._source = source
         self._sink = sink
         self._session = session
         self._jail = jail
+        self._confinement = confinement
         self._decoder = frames.Decoder()
         self._stores: dict[int, Store] = {}
         self._transfers: dict[int, Optional[Transfer]] = {}
         self._job: Optional[ListingJob] = None
+        self._lineage = b""
+        self._arrived = select.poll()  # select() takes no descriptor above 1,023
+        self._arrived.register(source, select.POLLIN)
         self._said_at = time.monotonic()
         self._done: list[int] = []
         self._refused: list[tuple[int, str, str]] = []
@@ -74,18 +91,25 @@ class Server:
 
         Raises:
             ProtocolError: the backend broke the wire format.
+            Fenced: a newer agent has taken over.
         """
         about = f"python {platform.python_version()} on {platform.node()}, pid {os.getpid()}"
+        if self._confinement:
+            about += f"; {self._confinement}"
         self._send(Hello(messages.VERSION, messages.FEATURES, about))
         try:
             while True:
                 self._work_on_listing()
+                if not self._arrived.poll(IDLE * 1000):
+                    self._look()
+                    continue
                 data = os.read(self._source, _READ_SIZE)
                 if not data:
                     return
                 self._decoder.receive(data)
                 for frame in self._decoder.frames():
                     self._handle(frame)
+                    del frame  # JSON swells to thirty times its size: not two of them at a time
         except (BrokenPipeError, ConnectionError):
             return
         finally:
@@ -100,17 +124,27 @@ class Server:
         if self._done or self._refused or frame.payload:
             for store in self._stores.values():
                 store.settle()
-            self._send(Acks(tuple(self._done), tuple(self._refused), self._decoder.taken))
-            self._done.clear()
-            self._refused.clear()
+            self._send_acks()
+
+    def _send_acks(self) -> None:
+        """Answer what the last frame held, in as many frames as that takes."""
+        while True:
+            done, refused = self._done[:ANSWERS], self._refused[:ANSWERS]
+            del self._done[:ANSWERS], self._refused[:ANSWERS]
+            self._send(Acks(tuple(done), tuple(refused), self._decoder.taken))
+            if not self._done and not self._refused:
+                return
 
     def _on_hello(self, hello: Hello, _: bytes) -> None:
         if hello.version != messages.VERSION:
             raise ProtocolError(f"wire version {hello.version} is not {messages.VERSION}")
+        self._lineage = hello.about.encode("utf-8", "surrogatepass")
 
     def _on_open(self, request: OpenTree, _: bytes) -> None:
         try:
-            store = open_tree(request, session=self._session, jail=self._jail)
+            store = open_tree(
+                request, session=self._session, jail=self._jail, lineage=self._lineage
+            )
         except (OSError, ReplicatorError, LookupError) as error:
             self._send(
                 messages.Opened(request.tree, -1, -1, str(error)[:500] or type(error).__name__)
@@ -118,6 +152,8 @@ class Server:
             return
         old = self._stores.pop(request.tree, None)
         if old is not None:
+            if self._job is not None and self._job.store is old:
+                self._job = None  # its root's descriptor may soon be another directory
             old.tree.close()
         self._stores[request.tree] = store
         self._send(messages.Opened(request.tree, *store.owner))
@@ -214,8 +250,9 @@ class Server:
     def _work_on_listing(self) -> None:
         """List while nothing has arrived and the backend has room."""
         while self._job is not None and self._job.credit > 0:
-            if select.select([self._source], [], [], 0)[0]:
+            if self._arrived.poll(0):
                 return
+            self._look()
             listing = self._job.step()
             if listing is not None:
                 if listing.end:
@@ -223,6 +260,15 @@ class Server:
                 self._send(listing)
             elif time.monotonic() - self._said_at > SIGN_OF_LIFE:
                 self._send(Acks((), (), self._decoder.taken))
+
+    def _look(self) -> None:
+        """Return if what we hold is still ours, and still in its place; what is not ends the agent."""
+        for store in self._stores.values():
+            store.fence.look()
+            try:
+                store.check_place()
+            except Refused as gone:
+                raise ProtocolError(gone.detail) from None
 
     def _store(self, tree: int) -> Store:
         try:

@@ -17,7 +17,8 @@ import stat
 from contextlib import suppress
 from typing import Callable, NamedTuple, TypeVar
 
-from replicator.agent.descriptors import digest_of, write_all
+from replicator.agent.descriptors import digest_of, handle, write_all
+from replicator.agent.fence import Fence
 from replicator.agent.refusals import Refused
 from replicator.files.confined import Confined
 from replicator.model import (
@@ -59,10 +60,23 @@ class Store:
         owner: who owns what we create.
         setid: keep setuid and setgid bits.
         session: a name for this agent, unique on the host, for the names of temporaries.
+        lineage: who is served, for the fence.
+        place: the root's path, to notice that it was renamed or unmounted; empty: nobody looks.
     """
 
-    def __init__(self, tree: Confined, owner: Owner, *, setid: bool, session: bytes) -> None:
+    def __init__(
+        self,
+        tree: Confined,
+        owner: Owner,
+        *,
+        setid: bool,
+        session: bytes,
+        lineage: bytes = b"",
+        place: bytes = b"",
+    ) -> None:
         self.tree = tree
+        self._place = place
+        self.fence = Fence(tree.root_fd, lineage)
         self.owner = owner
         self._bits = 0o7777 if setid else _PLAIN_BITS
         self._session = session
@@ -126,11 +140,11 @@ class Store:
             if not stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=at)
                 os.mkdir(name, 0o700, dir_fd=at)
-        fd = self.tree.directory(change.path)
+        made = handle(self._reach(change.path))
         if self.owner.uid >= 0 or self.owner.gid >= 0:
-            os.fchown(fd, *self.owner)
+            os.chown(made, *self.owner)
         self._modes.pop(change.path, None)
-        os.fchmod(fd, change.mode & self._bits)
+        os.chmod(made, change.mode & self._bits)
         self._times[change.path] = change.mtime_ns
 
     def make_symlink(self, change: MakeSymlink) -> None:
@@ -163,6 +177,7 @@ class Store:
                 raise Refused(changes.BASE_MISMATCH, "another content")
             if not change.digest and status.st_mtime_ns != change.old_mtime_ns:
                 raise Refused(changes.BASE_MISMATCH, "another time")
+            self._check()
             if self.owner.uid >= 0 or self.owner.gid >= 0:
                 os.fchown(fd, *self.owner)
             os.fchmod(fd, change.mode & self._bits)
@@ -178,8 +193,10 @@ class Store:
         """
         above = parent(change.path)
         try:
-            at, name = self.tree.directory(above), _leaf(change.path)
-            status = os.stat(name, dir_fd=at, follow_symlinks=False)
+            at, name = self._reach(above), _leaf(change.path)
+            status = self._widened(
+                at, above, lambda: os.stat(name, dir_fd=at, follow_symlinks=False)
+            )
         except (FileNotFoundError, NotADirectoryError):
             return
         at = self._changing(above)
@@ -211,36 +228,65 @@ class Store:
 
     def settle(self) -> None:
         """Put back the times and modes of the directories that were changed, and drop held descriptors."""
-        for path, mode in self._modes.items():
-            with suppress(OSError):
-                os.fchmod(self.tree.directory(path), mode)
+        if self._modes or self._times:
+            self.fence.look()
         for path, mtime_ns in self._times.items():
             with suppress(OSError):  # the directory is gone: nothing to put back
-                os.utime(self.tree.directory(path), ns=(mtime_ns, mtime_ns))
+                os.utime(handle(self.tree.directory(path)), ns=(mtime_ns, mtime_ns))
+        for path in sorted(
+            self._modes, reverse=True
+        ):  # what is below first, as long as we get there
+            with suppress(OSError):
+                os.chmod(handle(self.tree.directory(path)), self._modes[path])
         self._modes.clear()
         self._times.clear()
         self.tree.forget_all()
 
-    def _changing(self, directory: bytes) -> int:
-        """Return a descriptor of a directory whose names are about to change, made if it is missing."""
+    def check_place(self) -> None:
+        """Return if the directory that we hold is still the one that readers find at the root's path.
+
+        Raises:
+            Refused: ROOT_GONE; what we write there would be seen by nobody, or not be where it was ordered.
+        """
         try:
-            fd = self.tree.directory(directory)
+            there = os.stat(self._place) if self._place else None
+        except (FileNotFoundError, NotADirectoryError):
+            raise Refused(changes.ROOT_GONE, "the target root was moved or removed") from None
+        except OSError:  # a way that we may not search any more: what we hold is all we know
+            return
+        if there is not None and not os.path.samestat(there, os.fstat(self.tree.root_fd)):
+            raise Refused(changes.ROOT_GONE, "the target root is another directory now")
+
+    def _check(self) -> None:
+        """Return if this agent may change its tree now. Raises Fenced or Refused."""
+        self.fence.check()
+        self.check_place()
+
+    def _changing(self, directory: bytes) -> int:
+        """Return a descriptor of a directory whose names are about to change.
+
+        One that is missing is not made: nothing may be here that no change has asked for, or nobody would remove it.
+        """
+        self._check()
+        try:
+            fd = self._reach(directory)
         except FileNotFoundError:
-            fd = self._make_parents(directory)
+            if os.fstat(self.tree.root_fd).st_nlink == 0:
+                raise Refused(changes.ROOT_GONE, "the target root was removed") from None
+            raise Refused(changes.VANISHED, "its directory is not there") from None
         if directory and directory not in self._times:
             self._times[directory] = os.fstat(fd).st_mtime_ns
         return fd
 
-    def _make_parents(self, directory: bytes) -> int:
-        if not directory:
-            raise Refused(changes.ROOT_GONE, "the target root was removed")
-        at = self._changing(parent(directory))
-        if os.fstat(self.tree.root_fd).st_nlink == 0:
-            raise Refused(changes.ROOT_GONE, "the target root was removed")
-        # Private until its own change arrives and says how open it shall be.
-        with suppress(FileExistsError):
-            os.mkdir(_leaf(directory), 0o700, dir_fd=at)
-        return self.tree.directory(directory)
+    def _reach(self, directory: bytes) -> int:
+        """Return a descriptor of a directory; those of ours on the way that deny us give us leave until `settle`."""
+        try:
+            return self.tree.directory(directory)
+        except PermissionError:
+            if not directory:
+                raise
+            above = parent(directory)
+            return self._widened(self._reach(above), above, lambda: self.tree.directory(directory))
 
     def _widened(self, at: int, directory: bytes, act: Callable[[], T]) -> T:
         """Do `act` in a directory; if its mode denies us, its owner, give us leave until `settle`."""
@@ -250,8 +296,9 @@ class Store:
             status = os.fstat(at)
             if status.st_uid != os.geteuid() or status.st_mode & 0o300 == 0o300:
                 raise
+            self._check()
             self._modes.setdefault(directory, stat.S_IMODE(status.st_mode))
-            os.fchmod(at, stat.S_IMODE(status.st_mode) | 0o300)
+            os.chmod(handle(at), stat.S_IMODE(status.st_mode) | 0o300)
             return act()
         except FileNotFoundError:
             if os.fstat(self.tree.root_fd).st_nlink == 0:
@@ -260,6 +307,7 @@ class Store:
 
     def _take_name(self, at: int, temporary: bytes, path: bytes) -> None:
         name = _leaf(path)
+        self._check()
         try:
             os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
         except IsADirectoryError:

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from replicator.model import is_below, rebase
+from replicator.model import is_below, parent, rebase
 
 LIMIT = 200_000
 """Paths owed to one frontend: about 80 MB at worst. A reconcile pauses long before (see engine.reconcile)."""
@@ -80,6 +80,7 @@ class DirtySet:
         self._urgent: OrderedDict[Key, None] = OrderedDict()
         self._bulk: OrderedDict[Key, None] = OrderedDict()
         self._blocked: list[tuple[float, int, Key]] = []
+        self._inside: dict[Key, int] = {}
         self._generations = 0
         self._bulk_open = 0
         self.overflowed = False
@@ -210,15 +211,23 @@ class DirtySet:
         debt = self._debts.pop(key, None)
         if debt is not None:
             self._turn(key, debt, _State.CLEAN)
+            self._inside[_above(key)] -= 1
+            if not self._inside[_above(key)]:
+                del self._inside[_above(key)]
 
     def clear(self) -> None:
         """Forget everything; what is under way will be acknowledged to nobody."""
         self._debts.clear()
+        self._inside.clear()
         self._urgent.clear()
         self._bulk.clear()
         self._blocked.clear()
         self._bulk_open = 0
         self.overflowed = False
+
+    def holds_any_in(self, key: Key) -> bool:
+        """Return True if something directly inside a directory is dirty. Quick: a frontend may ask for it with each answer."""
+        return key in self._inside
 
     def at_or_below(self, key: Key) -> list[Key]:
         """Return the dirty paths at or below a path."""
@@ -271,6 +280,7 @@ class DirtySet:
                 self.clear()
                 self.overflowed = True
             debt = self._debts[key] = _Debt(now)
+            self._inside[_above(key)] = self._inside.get(_above(key), 0) + 1
         self._generations += 1
         debt.generation = self._generations
         debt.withheld = False
@@ -286,3 +296,7 @@ class DirtySet:
         self._bulk_open += debt.is_open_bulk()
         if state is _State.WAITING:
             (self._urgent if debt.urgent else self._bulk)[key] = None
+
+
+def _above(key: Key) -> Key:
+    return Key(key.tree, parent(key.path))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from replicator.core.dirty import Owed
-from replicator.model import FILE, Entry, Listed, is_below, key
+from replicator.model import FILE, Entry, Listed, ancestors, is_below, key
 from replicator.wire.changes import Change, Delete, MakeDirectory
 
 
@@ -28,11 +28,18 @@ class Difference(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What the catalog says of a path; `unknown_below` marks a directory whose content the backend could not list."""
+    """What the catalog says of a path.
+
+    Attributes:
+        path, entry: where, and what.
+        unknown_below: marks a directory whose content the backend could not list.
+        stealthy: size and mtime do not tell which content it is (see ports.Record).
+    """
 
     path: bytes
     entry: Entry
     unknown_below: bool = False
+    stealthy: bool = False
 
 
 class Comparison:
@@ -74,6 +81,8 @@ class Comparison:
                 self._unknown = held.path
             if other is not None and other.path == held.path:
                 owed = self._owed(held.entry, other)
+                if held.stealthy and not self._digests:
+                    owed = Owed.CONTENT
                 other = next(others, None)
             else:
                 owed = Owed.CONTENT
@@ -115,7 +124,7 @@ def safe_order(changes: Sequence[Change]) -> list[Change]:
     puts = sorted((c for c in changes if not isinstance(c, Delete)), key=_place)
     deletes = sorted((c for c in changes if isinstance(c, Delete)), key=_place, reverse=True)
     solid = {(c.tree, c.path) for c in puts if not isinstance(c, MakeDirectory)}
-    first = [c for c in deletes if any((c.tree, above) in solid for above in _ancestors(c.path))]
+    first = [c for c in deletes if any((c.tree, above) in solid for above in ancestors(c.path))]
     if not first:
         return [*puts, *deletes]
     early = set(first)
@@ -124,10 +133,3 @@ def safe_order(changes: Sequence[Change]) -> list[Change]:
 
 def _place(change: Change) -> tuple[int, bytes]:
     return change.tree, key(change.path)
-
-
-def _ancestors(path: bytes) -> Iterator[bytes]:
-    above = path.rpartition(b"/")[0]
-    while above:
-        yield above
-        above = above.rpartition(b"/")[0]

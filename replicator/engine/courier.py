@@ -33,7 +33,7 @@ from replicator.engine.parcel import (
 )
 from replicator.engine.supply import Large, Ready, Supplies, Supply
 from replicator.errors import ChannelLost
-from replicator.model import parent
+from replicator.model import ancestors, parent
 from replicator.wire import changes
 
 LANE_BYTES = 16 << 20
@@ -295,7 +295,12 @@ class Courier:
         if reason == changes.PATH_REFUSED and attempts == 1:
             # Perhaps a directory above it is something else there.
             self._listener.in_doubt(Key(key.tree, parent(parent(key.path))))
-        if reason == changes.BASE_MISMATCH and attempts == 1:
+        if (
+            reason == changes.VANISHED
+        ):  # of whatever it is put into: let that be put right before it
+            for above in reversed(list(ancestors(key.path))):
+                self._dirty.mark(Key(key.tree, above), Owed.CONTENT, now, urgent=not flight.bulk)
+        if reason in (changes.BASE_MISMATCH, changes.VANISHED) and attempts == 1:
             self._dirty.mark(key, Owed.CONTENT, now, urgent=not flight.bulk)
         elif reason == changes.NOT_EMPTY:
             self._not_empty(flight, attempts, detail)

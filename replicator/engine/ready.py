@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from replicator.engine.link import Link
 from replicator.engine.parcel import gone, next_number
-from replicator.model import parent
+from replicator.model import ancestors
 from replicator.ports import Catalog
 from replicator.wire.changes import MakeDirectory, PutFile, SetAttributes
 
@@ -63,7 +62,7 @@ class Marker:
     async def write(self, pool: Executor) -> str:
         """Make it; return why that failed, or nothing."""
         loop = asyncio.get_running_loop()
-        above = list(_ancestors(self._path))
+        above = list(ancestors(self._path))
         known = await loop.run_in_executor(pool, self._catalog.get, above)
         for path in reversed([path for path in above if path not in known]):
             made = MakeDirectory(next_number(), self._tree, path, DIRECTORY_MODE, time.time_ns())
@@ -76,11 +75,3 @@ class Marker:
     async def remove(self) -> str:
         """Remove it; return why that failed, or nothing."""
         return await self._link.ask(gone(self._tree, self._path))
-
-
-def _ancestors(path: bytes) -> Iterator[bytes]:
-    """Yield the directories above a path, the nearest first, without the root."""
-    above = parent(path)
-    while above:
-        yield above
-        above = parent(above)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import OrderedDict
+from typing import Optional
 
 from replicator.errors import PathRefused
 from replicator.model import is_below, parent, printable
@@ -26,16 +27,19 @@ class Confined:
 
     Args:
         root_fd: an open descriptor of the root directory; owned by this object from now on.
+        unread: pass through directories that may be searched but not read, too; descriptors of those are good for a
+            way further down, and for nothing else.
     """
 
-    def __init__(self, root_fd: int) -> None:
+    def __init__(self, root_fd: int, *, unread: bool = False) -> None:
         self.root_fd = root_fd
+        self._unread = unread
         self._held: OrderedDict[bytes, int] = OrderedDict()
 
     @classmethod
-    def open(cls, root: bytes) -> Confined:
+    def open(cls, root: bytes, *, unread: bool = False) -> Confined:
         """Open the directory `root`; symlinks on the way to it are the operator's choice, and followed."""
-        return cls(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        return cls(_open(root, _DIRECTORY & ~os.O_NOFOLLOW, None, unread=unread), unread=unread)
 
     def directory(self, path: bytes) -> int:
         """Return a descriptor of the directory `path`, valid until the next call of any method.
@@ -54,7 +58,7 @@ class Confined:
             fd = self._held[at]
         while missing:  # a loop, because a tree may be deeper than Python's stack
             at = missing.pop()
-            fd = os.open(at.rpartition(b"/")[2], _DIRECTORY, dir_fd=fd)
+            fd = _open(at.rpartition(b"/")[2], _DIRECTORY, fd, unread=self._unread)
             self._held[at] = fd
             if len(self._held) > CACHE_SIZE:
                 os.close(self._held.popitem(last=False)[1])
@@ -106,3 +110,13 @@ class Confined:
         """Release all descriptors."""
         self.forget_all()
         os.close(self.root_fd)
+
+
+def _open(name: bytes, flags: int, at: Optional[int], *, unread: bool) -> int:
+    """Open a directory; with `unread`, one that may only be searched as well."""
+    try:
+        return os.open(name, flags, dir_fd=at)
+    except PermissionError:
+        if not unread:
+            raise
+        return os.open(name, flags | os.O_PATH, dir_fd=at)

@@ -24,6 +24,9 @@ from replicator.model import (
 
 PERMISSIONS = 0o7777
 
+TOO_DEEP = "nested too deep"
+"""Why a directory is not listed whose content could have no path (see `model.too_deep`)."""
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -65,6 +68,9 @@ def walk(
         temporary: called with (descriptor of its directory, name) for each of our temporaries met.
     """
     stack: list[_Level] = []
+    if too_deep(below):
+        yield Unlisted(below, TOO_DEEP)
+        return
     try:
         # Opened anew, not dup()ed: two walks at once must not share one position in the directory.
         problem = _push(
@@ -145,7 +151,7 @@ def _descend(
 ) -> str:
     """Push the directory `name`; return why not, or an empty text."""
     if too_deep(path):
-        return "nested too deep"
+        return TOO_DEEP
     at = stack[-1].fd
     return _push(stack, path, lambda: os.open(name, _DIRECTORY, dir_fd=at), temporary)
 

@@ -4,91 +4,39 @@ import hashlib
 import json
 import os
 import struct
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 
 from replicator.wire import changes, frames, messages
-from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
-from replicator.wire.messages import Batch, BeginFile, Data, Hello, ListTree, OpenTree
+from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, SetAttributes
+from replicator.wire.messages import Batch, BeginFile, Data, ListTree
+from tests.support.pinned import DIGEST, HELLO, OPEN, Agent, make_outside, picture, put, strays
 
-AGENT = (
-    "import sys; from replicator.agent.main import main; sys.exit(main(['--root', sys.argv[1]]))"
-)
-HELLO = b"hello"
-DIGEST = hashlib.sha256(HELLO).digest()
-
-
-class Agent:
-    """A pinned agent in a child process, and the bytes that go to it."""
-
-    def __init__(self, root):
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", AGENT, str(root)],
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            bufsize=0,
-        )
-        self.decoder = frames.Decoder()
-        self.ready = []
-        self.process.stdin.write(b"4 unused\ncode")  # streamed code that a pinned agent drops
-        seen = b""
-        while frames.MARKER not in seen:
-            piece = os.read(self.process.stdout.fileno(), 65536)
-            assert piece, self.process.stderr.read()
-            seen += piece
-        self.receive(seen.partition(frames.MARKER)[2])
-        self.say(Hello(messages.VERSION, messages.FEATURES))
-        assert isinstance(self.hear(), Hello)
-
-    def say(self, message, *payload):
-        self.process.stdin.write(frames.encode(message.header(), payload))
-
-    def hear(self):
-        """Return the next message; None when the agent has ended."""
-        while not self.ready:
-            data = os.read(self.process.stdout.fileno(), 1 << 20)
-            if not data:
-                return None
-            self.receive(data)
-        return self.ready.pop(0)
-
-    def receive(self, data):
-        self.decoder.receive(data)
-        self.ready += [messages.decode(frame.header) for frame in self.decoder.frames()]
-
-    def open(self, root=b"/site", tree=1):
-        self.say(OpenTree(tree, root))
-        return self.hear()
-
-    def end(self):
-        self.process.stdin.close()
-        said = self.process.stderr.read().decode()
-        return self.process.wait(10), said
+SECRET = b"what nobody inside may learn"
 
 
 @pytest.fixture
 def world(tmp_path):
-    (tmp_path / "root").mkdir()
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "canary").write_text("alive")
+    """A root, and beside it a directory in which nothing may change, nor be learned from."""
+    (tmp_path / "root/site/dir").mkdir(parents=True)
+    (tmp_path / "root/site").chmod(0o755)
+    outside = make_outside(tmp_path / "outside")
+    (outside / "canary").write_bytes(SECRET)
+    before = picture(outside)
     yield tmp_path
-    assert (tmp_path / "outside" / "canary").read_text() == "alive"
-    assert [p.name for p in (tmp_path / "outside").iterdir()] == ["canary"]
+    assert picture(outside) == before
+    for path in (tmp_path / "root").rglob("*"):
+        assert path.is_symlink() or not path.is_file() or SECRET not in path.read_bytes()
+    assert strays(tmp_path) == []
 
 
 @pytest.fixture
 def agent(world):
-    agent = Agent(world / "root")
-    with agent.process:  # closes its pipes, and waits for it
+    """A pinned agent on an empty tree."""
+    (world / "root/site/dir").rmdir()
+    with Agent(world / "root") as agent:
         yield agent
-
-
-def put(path, number=1, size=5):
-    return PutFile(number, 1, path, 0o644, size, 10**18, DIGEST)
 
 
 def raw_batch(*rows):
@@ -260,3 +208,193 @@ def test_json_of_any_depth_is_no_way_to_crash(agent):
     code, said = agent.end()
     assert code == 1
     assert "Traceback" not in said
+
+
+def batch(*row, payload=b""):
+    return [frames.encode({"t": "batch", "changes": [list(row)]}, [payload])]
+
+
+def streamed(path, *, delta):
+    """Return the frames of a file that is sent in several; as a delta it copies all of what is there."""
+    row = ["f", 1, 1, path, 0o644, 5, 0, DIGEST.hex()]
+    pairs, payload = ([[0, 5]], b"") if delta else ([[-1, 5]], HELLO)
+    data = {"t": "data", "n": 1, "ops": pairs, "end": True, "cancel": False}
+    return [
+        frames.encode({"t": "file", "put": row, "delta": delta}),
+        frames.encode(data, [payload]),
+    ]
+
+
+def listed(path):
+    return [
+        frames.encode(
+            {"t": "list", "job": 1, "tree": 1, "below": path, "digest": True, "credit": 9}
+        )
+    ]
+
+
+OPERATIONS = {
+    "file": lambda path: batch("f", 1, 1, path, 0o644, 5, 0, DIGEST.hex(), payload=HELLO),
+    "streamed": partial(streamed, delta=False),
+    "delta": partial(streamed, delta=True),
+    "directory": lambda path: batch("d", 1, 1, path, 0o777, 0),
+    "symlink": lambda path: batch("l", 1, 1, path, 0, "/etc/passwd"),
+    "attributes": lambda path: batch("a", 1, 1, path, 0o777, len(SECRET), 0, 10**18, ""),
+    "attributes by digest": lambda path: batch(
+        *("a", 1, 1, path, 0o777, len(SECRET), 0, 0, hashlib.sha256(SECRET).hexdigest())
+    ),
+    "delete": lambda path: batch("x", 1, 1, path),
+    "move from": lambda path: batch("m", 1, 1, path, "stolen"),
+    "move to": lambda path: batch("m", 1, 1, "dir", path),
+    "list": listed,
+}
+PATHS = ["..", "../outside/canary", "a/../../outside/canary", "/etc/passwd", ".", "a//b", "a\0b"]
+ODD = ["", "./a", "a/", "x" * 256, "a/" * 5000 + "a", "x/" * 3000, "\ud800", 7, None, ["a"]]
+"""Refused by the same check; each costs an agent, so that only some operations try them."""
+
+
+def good_changes_work(world):
+    """A new connection does what is asked of it."""
+    with Agent(world / "root", prelude=OPEN) as agent:
+        assert agent.open().error == ""
+        agent.say(Batch((put(b"fine", 9),)), HELLO)
+        assert agent.answers(9) == {9: ""}
+        assert agent.end() == (0, "")
+    assert (world / "root/site/fine").read_bytes() == HELLO
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_operation_takes_a_path_that_is_none(world, operation):
+    (world / "root/canary").write_text("beside the tree")
+    before = picture(world / "root")
+    for path in [*PATHS, *(ODD if operation in ("streamed", "move to") else [])]:
+        with Agent(world / "root", prelude=OPEN) as agent:
+            agent.open()
+            for frame in OPERATIONS[operation](path):
+                if not agent.pour(frame):
+                    break
+            code, said = agent.end()
+        assert code == 1, path
+        assert said.startswith("replicator agent: ")
+        assert len(said.splitlines()) == 1, said
+        assert picture(world / "root") == before, path
+    good_changes_work(world)
+
+
+WAYS = {
+    "link/canary": "a symlinked parent",
+    "link/new": "a new name below it",
+    "link/dir/inner": "deeper below it",
+    "dir/relative/canary": "one that climbs",
+    "leaf": "a symlinked file",
+    "link": "a symlinked directory",
+    "dangling": "a symlink to what is not there yet",
+    "proc/cwd/canary": "a magic link",
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_operation_follows_a_symlink_out_of_the_root(world, operation):
+    site, outside = world / "root/site", world / "outside"
+    links = {
+        "link": outside,
+        "dir/relative": "../../../outside",
+        "leaf": outside / "canary",
+        "dangling": outside / "made",
+        "proc": "/proc/self",
+    }
+    with Agent(world / "root", prelude=OPEN) as agent:
+        assert agent.open().error == ""
+        for path in WAYS:
+            (site / "dir").mkdir(exist_ok=True)
+            for name, target in links.items():
+                if not (site / name).is_symlink():
+                    (site / name).symlink_to(target)
+            for frame in OPERATIONS[operation](path):
+                agent.pour(frame)
+            if operation == "list":
+                listing = agent.hear()
+                assert (listing.lines, listing.end) == ((), True), path
+                assert [unlisted.path for unlisted in listing.unlisted] == [path.encode()]
+            else:
+                reason = agent.answers(1)[1]
+                # What is at the very end of the way is inside: a symlink may be replaced, moved or deleted itself.
+                assert reason or path in ("leaf", "link", "dangling") or operation == "delete"
+            for name in ("stolen", "leaf", "link", "dangling"):
+                made = site / name
+                if made.is_dir() and not made.is_symlink():
+                    made.rmdir()
+                elif os.path.lexists(made):
+                    made.unlink()
+        agent.say(Batch((put(b"after", 9),)), HELLO)
+        assert agent.answers(9)[9] == ""
+        assert agent.end() == (0, "")
+    good_changes_work(world)
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o6777])
+def test_no_setid_bit_arrives_by_any_operation(agent, world, mode):
+    """The sticky bit does: it takes rights away, and a directory for everybody without it is worse than with it."""
+    agent.open()
+    site = world / "root/site"
+    (site / "there").write_bytes(HELLO)
+    os.utime(site / "there", ns=(5, 5))
+    changes_ = (
+        put(b"file", 1)._replace(mode=mode),
+        MakeDirectory(2, 1, b"dir", mode, 0),
+        SetAttributes(3, 1, b"there", mode, 5, 0, 5, b""),
+    )
+    agent.say(Batch(changes_), HELLO)
+    agent.say(BeginFile(put(b"streamed", 4)._replace(mode=mode | 0o1000), delta=False))
+    agent.say(Data(4, [[-1, 5]], end=True), HELLO)
+    assert set(agent.answers(1, 2, 3, 4).values()) == {""}
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in site.iterdir()}
+    plain = mode & 0o777
+    assert modes == {"file": plain, "dir": plain, "there": plain, "streamed": plain | 0o1000}
+
+
+@pytest.mark.parametrize("kind", [0o010000, 0o020000, 0o060000, 0o140000, 0o100000, -1])
+def test_a_mode_that_names_a_special_file_ends_the_connection(agent, world, kind):
+    agent.open()
+    for frame in batch("f", 1, 1, "a", kind | 0o644, 5, 0, DIGEST.hex(), payload=HELLO):
+        agent.pour(frame)
+    assert agent.end()[0] == 1
+    assert os.listdir(world / "root/site") == []
+
+
+@pytest.mark.parametrize(
+    "owner", ["nobody-of-that-name", "²", "root:²", "a\0b", "\ud800", "4294967295", "9" * 900, "-1"]
+)
+def test_an_owner_that_is_none_is_an_error_and_never_root(agent, owner):
+    request = {"t": "open", "tree": 1, "root": "/site", "owner": owner, "setid": False}
+    agent.process.stdin.write(frames.encode(request))
+    answer = agent.hear()
+    assert answer.error
+    assert (answer.uid, answer.gid) == (-1, -1)
+    assert agent.open().error == ""
+
+
+def test_unknown_keys_are_ignored(agent):
+    agent.open()
+    header = Batch((put(b"a"),)).header() | {"future": {"a": [1]}, "root": "/"}
+    agent.process.stdin.write(frames.encode(header, [HELLO]))
+    assert agent.answers(1) == {1: ""}
+
+
+def test_a_tree_opened_anew_ends_the_listing_of_the_old_one(agent, world):
+    """The descriptor of the old root may by then be another directory."""
+    agent.open()
+    for number in range(600):
+        (world / "root/site" / f"{number}").touch()
+    agent.say(ListTree(1, 1, b"", digest=True, credit=1))
+    assert not agent.hear().end
+    assert agent.open(b"/other").error == ""
+    agent.process.stdin.write(frames.encode({"t": "more", "job": 1, "credit": 9}))
+    agent.say(Batch((put(b"after", 9),)), HELLO)
+    assert agent.hear().done == (9,)
+
+
+def test_the_root_that_an_agent_makes_can_be_read_by_whoever_serves_it(agent, world):
+    assert agent.open(b"/srv/made").error == ""
+    for path in ("root/srv", "root/srv/made"):
+        assert (world / path).stat().st_mode & 0o777 == 0o755

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from replicator.agent import roots
 from replicator.agent.roots import open_tree
 from replicator.errors import PathRefused
 from replicator.wire.messages import OpenTree
@@ -51,5 +52,31 @@ def test_an_owner_by_number_or_name_and_an_unknown_one(tmp_path):
     assert opened(tmp_path / "site", owner="12:34")[1] == (12, 34)
     assert opened(tmp_path / "site", owner="root:root")[1] == (0, 0)
     assert opened(tmp_path / "site")[1] == (-1, -1)
+    for owner in ("nobody-of-that-name:root", "root:²", "4294967295", "a\0b", "\ud800"):
+        with pytest.raises(LookupError):
+            opened(tmp_path / "site", owner=owner)
+
+
+def test_names_that_were_remembered_need_no_file(tmp_path, monkeypatch):
+    def unreachable(name):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(roots, "_known", {})
+    roots.remember_names()
+    monkeypatch.setattr(roots.pwd, "getpwnam", unreachable)
+    monkeypatch.setattr(roots.grp, "getgrnam", unreachable)
+    assert opened(tmp_path / "site", owner="root:root")[1] == (0, 0)
     with pytest.raises(LookupError):
-        opened(tmp_path / "site", owner="nobody-of-that-name:root")
+        opened(tmp_path / "site", owner="nobody-of-that-name")
+
+
+def test_a_root_that_is_made_can_be_read_by_others_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        opened(tmp_path / "free")
+        opened("/a/b", tmp_path)
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / path).stat().st_mode & 0o777 for path in ("free", "a", "a/b")]
+    assert modes == [0o755] * 3

@@ -83,11 +83,24 @@ def test_setid_bits_are_kept_when_asked_for(root):
     assert stat.S_IMODE((root / "f").stat().st_mode) == 0o4755
 
 
-def test_a_missing_parent_is_made_and_private_until_its_own_change_comes(store, root):
-    put(store, b"a/b/f")
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda s: put(s, b"a/b/f"),
+        lambda s: s.make_directory(MakeDirectory(1, 1, b"a/b", 0o755, TIME)),
+        lambda s: s.make_symlink(MakeSymlink(1, 1, b"a/l", TIME, b"x")),
+        lambda s: s.move(Move(1, 1, b"a/x", b"there")),
+        lambda s: s.move(Move(1, 1, b"there", b"a/x")),
+        lambda s: s.begin(b"a/b/f"),
+    ],
+)
+def test_a_directory_that_nobody_asked_for_is_not_made(store, root, act):
+    put(store, b"there")
+    with pytest.raises(Refused) as refused:
+        act(store)
 
-    assert (root / "a/b/f").read_bytes() == b"hello"
-    assert stat.S_IMODE((root / "a").stat().st_mode) == 0o700
+    assert refused.value.reason == changes.VANISHED
+    assert os.listdir(root) == ["there"]
 
 
 def test_a_directorys_time_survives_what_happens_in_it(store, root):
@@ -138,6 +151,7 @@ def test_any_kind_turns_into_any_other(store, root, before, after):
 
 
 def test_a_directory_with_content_does_not_make_way(store, root):
+    (root / "d").mkdir()
     put(store, b"d/f")
     with pytest.raises(OSError, match="not empty"):
         put(store, b"d")
@@ -202,6 +216,7 @@ def test_deleting_what_is_not_there_is_done(store):
 
 
 def test_a_directory_that_holds_something_is_not_deleted(store, root):
+    (root / "d").mkdir()
     put(store, b"d/f")
     with pytest.raises(OSError, match="not empty"):
         store.delete(Delete(1, 1, b"d"))

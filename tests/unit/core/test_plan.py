@@ -28,6 +28,12 @@ def test_a_missing_path_and_a_surplus_path():
     ]
 
 
+def test_what_size_and_time_do_not_tell_is_sent_unless_contents_are_compared():
+    stealthy = Held(b"a", FILE_A, stealthy=True)
+    assert compare([(b"a", FILE_A)], [stealthy]) == [(b"a", Owed.CONTENT)]
+    assert compare([(b"a", FILE_A)], [stealthy], digests=True) == []
+
+
 def test_the_quick_check():
     assert compare([(b"a", FILE_A._replace(size=6))], [(b"a", FILE_A)]) == [(b"a", Owed.CONTENT)]
     assert compare([(b"a", FILE_A._replace(mtime_ns=1001))], [(b"a", FILE_A)]) == [

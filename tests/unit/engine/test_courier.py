@@ -285,16 +285,29 @@ async def test_a_base_mismatch_leads_to_the_whole_file_at_once(route):
         await eventually(lambda: route.listener.troubles, "the trouble")
 
 
-@pytest.mark.parametrize("reason", ["digest_mismatch", "vanished"])
-async def test_a_race_is_soon_over_but_three_are_none(route, reason):
+@pytest.mark.parametrize(("reason", "told"), [("digest_mismatch", 3), ("vanished", 2)])
+async def test_a_race_is_soon_over_but_three_are_none(route, reason, told):
     route.write(b"f", b"content")
     async with route.open():
         route.mark(b"f")
         for times in (1, 2, 3):
             sent = await route.times_sent(b"f", times)
             route.refuse(sent.number, reason)
-        await eventually(lambda: len(route.listener.troubles) == 3, "all refusals")
+        await eventually(lambda: len(route.listener.troubles) == told, "all refusals")
         assert route.dirty.next_retry() - asyncio.get_running_loop().time() > NEVER / 2
+
+
+async def test_what_lacks_its_directory_there_is_sent_again_after_all_directories_above_it(route):
+    route.source.mkdir(b"a")
+    route.source.mkdir(b"a/b")
+    route.write(b"a/b/f", b"content")
+    async with route.open():
+        route.mark(b"a/b/f")
+        lost = await route.times_sent(b"a/b/f", 1)
+        route.refuse(lost.number, "vanished")
+        await route.times_sent(b"a/b/f", 2)
+
+    assert [change.path for change in route.sent()] == [b"a/b/f", b"a", b"a/b", b"a/b/f"]
 
 
 async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(route):

@@ -1,0 +1,106 @@
+import hashlib
+import os
+
+import pytest
+
+from replicator.agent.fence import Fence, Fenced
+from replicator.agent.store import Owner, Store
+from replicator.agent.transfer import Transfer
+from replicator.files.confined import Confined
+from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
+
+NEW, OLD = b"new", b"old"
+
+
+@pytest.fixture
+def agent(tmp_path):
+    """Return a function that makes what an agent has of a tree, the same for all."""
+    made = []
+
+    def agent(lineage=b"backend"):
+        tree = Confined.open(os.fsencode(tmp_path))
+        made.append(tree)
+        return Store(tree, Owner(), setid=False, session=b"%d" % len(made), lineage=lineage)
+
+    yield agent
+    for tree in made:
+        tree.close()
+
+
+def put(content, path=b"f", number=1):
+    return PutFile(number, 1, path, 0o644, len(content), 0, hashlib.sha256(content).digest())
+
+
+def seen(root):
+    paths = [root, *sorted(root.iterdir())]
+    return [(p, p.lstat().st_mtime_ns, p.lstat().st_mode) for p in paths]
+
+
+def write(store, content):
+    store.put(put(content), memoryview(content))
+
+
+def test_whoever_was_replaced_changes_nothing_whatever_it_is_asked(agent, tmp_path):
+    old = agent()
+    write(old, OLD)
+    newer = agent()
+    write(old, OLD)  # nobody has taken over yet
+    write(newer, NEW)
+    newer.settle()
+    before = seen(tmp_path)
+    for act in (
+        lambda: write(old, OLD),
+        lambda: old.delete(Delete(1, 1, b"f")),
+        lambda: old.make_directory(MakeDirectory(1, 1, b"d", 0o755, 0)),
+        lambda: old.make_symlink(MakeSymlink(1, 1, b"l", 0, b"x")),
+        lambda: old.move(Move(1, 1, b"f", b"g")),
+        lambda: old.set_attributes(SetAttributes(1, 1, b"f", 0o600, 3, 7, 0, put(NEW).digest)),
+        old.fence.look,
+    ):
+        with pytest.raises(Fenced):
+            act()
+    assert (tmp_path / "f").read_bytes() == NEW
+    assert seen(tmp_path) == before
+
+
+def test_whoever_was_replaced_in_the_middle_of_a_file_does_not_publish_it(agent, tmp_path):
+    old = agent()
+    transfer = Transfer(old, put(OLD), delta=False)
+    transfer.feed([[-1, 3]], OLD)
+    newer = agent()
+    write(newer, NEW)
+    with pytest.raises(Fenced):
+        transfer.finish()
+    transfer.abort()
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [NEW]
+
+
+def test_who_only_looks_takes_over_from_nobody(agent):
+    old = agent()
+    write(old, OLD)
+    newer = agent()
+    newer.fence.look()
+    write(old, OLD)
+
+
+def test_agents_of_different_backends_do_not_fence_each_other(agent):
+    one, two = agent(b"one"), agent(b"two")
+    for content in (OLD, NEW):
+        write(one, content)
+        write(two, content)
+
+
+def test_who_has_ended_fences_nobody(agent):
+    older, newer = agent(), agent()
+    write(newer, NEW)
+    newer.tree.close()
+    newer.tree.root_fd = os.dup(older.tree.root_fd)
+    write(older, OLD)
+
+
+def test_a_root_that_cannot_be_locked_is_served_all_the_same(tmp_path):
+    fd = os.open(tmp_path, os.O_PATH)
+    try:
+        Fence(fd, b"backend").check()
+    finally:
+        os.close(fd)
