@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from replicator.engine.parcel import BATCH_CHANGES, BATCH_PAYLOAD
+from replicator.engine.parcel import is_full, room_for
 
 T = TypeVar("T")
 
@@ -30,15 +30,16 @@ def groups(items: Iterable[tuple[bytes, int, T]]) -> Iterator[list[T]]:
         items: (path, bytes of content, anything).
     """
     group: list[T] = []
-    size = 0
+    size = names = 0
     for path, length, item in items:
-        if group and (len(group) >= BATCH_CHANGES or size + length > BATCH_PAYLOAD):
+        if group and is_full(len(group), size + length, names):
             yield group
-            group, size = [], 0
+            group, size, names = [], 0, 0
         group.append(item)
         size += length
+        names += room_for(path)
         if is_cut(path):
             yield group
-            group, size = [], 0
+            group, size, names = [], 0, 0
     if group:
         yield group

@@ -1,7 +1,7 @@
 """One connection to one agent: messages out, answers in.
 
 The link knows which changes are under way and how many bytes that is; what an answer means for the frontend is decided by
-whoever sent the change. Silence while answers are due ends the connection.
+whoever sent the change. An agent that owes answers and makes no progress is given up.
 """
 
 from __future__ import annotations
@@ -25,6 +25,15 @@ LISTING_CREDIT = 4
 """Frames of a listing that may be under way: enough to hide the round trip, about 300 KB."""
 
 QUEUE = 2 * LISTING_CREDIT
+
+SLICE = 64
+"""Frames handled before everybody else has a turn: a flood of small ones must not hold up the other frontends."""
+
+EMPTY_ACKS = 20
+"""Acknowledgements in a row that say nothing new. An agent has a reason for a few."""
+
+LINES_PER_SECOND = 10
+"""A listing that is slower than that in the long run makes no progress: a cold disk gives hundreds."""
 
 
 class Flight(NamedTuple):
@@ -66,12 +75,15 @@ class Link:
         self._job = 0
         self._lines: asyncio.Queue[Listing] = asyncio.Queue(QUEUE)
         self._listings_due = 0
-        self._heard_at = self._now()
+        self._listings_granted = 0
+        self._reads_contents = False
+        self._empty_acks = 0
+        self._progress_at = self._now()
 
     @property
     def has_room(self) -> bool:
-        """True if more bulk may be sent now."""
-        return self.bytes_sent - self._taken < self.window.size
+        """True if more bulk may be sent now. Requests for a long listing alone, which nobody acknowledges, fill no room."""
+        return not self._sent_at or self.bytes_sent - self._taken < self.window.size
 
     @property
     def idle(self) -> bool:
@@ -94,18 +106,22 @@ class Link:
             if not data:
                 said = self._channel.diagnosis()
                 raise ChannelLost(f"the agent has ended{': ' + said if said else ''}")
-            self._heard_at = self._now()
             self._decoder.receive(data)
-            for frame in self._decoder.frames():
-                await self._handle(messages.decode(frame.header))
+            for count, frame in enumerate(self._decoder.frames(), 1):
+                self._handle(messages.decode(frame.header))
+                if count % SLICE == 0:
+                    await asyncio.sleep(0)
 
-    async def greet(self) -> None:
+    async def greet(self, about: str = "replicator backend") -> None:
         """Exchange hellos.
+
+        Args:
+            about: who this is, the same for each connection to a frontend: of its agents, only the newest may work.
 
         Raises:
             ProtocolError: the agent speaks another version.
         """
-        await self._say(Hello(messages.VERSION, messages.FEATURES, "replicator backend"))
+        await self._say(Hello(messages.VERSION, messages.FEATURES, about))
         hello: Hello = await self._hello
         if hello.version != messages.VERSION or not set(messages.FEATURES) <= set(hello.features):
             raise ProtocolError(
@@ -120,6 +136,7 @@ class Link:
         Raises:
             AgentFailed: the target cannot be used; says why.
         """
+        self._will_owe()
         answer = self._opened[request.tree] = asyncio.get_running_loop().create_future()
         await self._say(request)
         opened: Opened = await answer
@@ -135,6 +152,7 @@ class Link:
         Raises:
             ChannelLost: the connection is gone.
         """
+        self._will_owe()
         for flight in flights:
             self._flights[flight.part.number] = flight
         for frame in encoded:
@@ -147,6 +165,7 @@ class Link:
         Raises:
             ChannelLost: the connection is gone.
         """
+        self._will_owe()
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asked[change.number] = answer
         try:
@@ -165,7 +184,10 @@ class Link:
             job = self._job
             while not self._lines.empty():
                 self._lines.get_nowait()
+            self._will_owe()
+            self._reads_contents = digest
             self._listings_due = LISTING_CREDIT
+            self._listings_granted += LISTING_CREDIT
             await self._say(ListTree(job, tree, below, digest, LISTING_CREDIT))
             try:
                 yield self._listed(job)
@@ -177,48 +199,89 @@ class Link:
     async def _listed(self, job: int) -> AsyncIterator[Listing]:
         while True:
             listing = await self._lines.get()
-            if listing.job != job:
-                continue
             yield listing
             if listing.end:
                 return
+            self._will_owe()
             self._listings_due += 1
+            self._listings_granted += 1
             await self._say(More(job, 1))
 
     async def watch_silence(self, limit: float) -> None:
-        """End the connection when answers are due and nothing has moved for `limit` seconds.
+        """End the connection when answers are due, and for `limit` seconds none has come.
+
+        Bytes that answer nothing (empty acknowledgements, half a frame without an end) are no progress, nor is it one that the
+        frontend takes what we send: who never answers must not keep its place at the gate.
 
         Raises:
             ChannelLost: then.
         """
         while True:
             await asyncio.sleep(limit / 4)
-            if self._now() - self._heard_at <= limit:
-                continue
-            owed = len(self._flights) + len(self._asked)
-            if owed or self._listings_due > 0:
-                what = f"{owed} changes" if owed else "a listing"
-                raise ChannelLost(f"no answer for {limit:g} seconds with {what} under way")
+            if self._now() - self._progress_at > limit and (owed := self._owed()):
+                raise ChannelLost(f"no answer for {limit:g} seconds with {owed} under way")
 
-    async def _handle(self, message: messages.Message) -> None:
+    def _owed(self) -> str:
+        """Return what the agent owes us; empty if nothing."""
+        changes = len(self._flights) + len(self._asked)
+        if changes:
+            return f"{changes} changes"
+        if self._listings_due > 0:
+            return "a listing"
+        if self._opened:
+            return "a target to be opened"
+        return "" if self.has_room else "more than it has room for"
+
+    def _will_owe(self) -> None:
+        """The agent is about to be asked for something: if it owed nothing, its time begins now."""
+        if not self._owed():
+            self._progress_at = self._now()
+
+    def _handle(self, message: messages.Message) -> None:
         if isinstance(message, Acks):
             self._acknowledge(message)
         elif isinstance(message, Listing):
-            if self._lines.full():
-                raise ProtocolError("the agent lists more than it was asked for")
-            self._lines.put_nowait(message)
-            if message.job == self._job:
-                self._listings_due = 0 if message.end else self._listings_due - 1
+            self._take_listing(message)
         elif isinstance(message, Opened):
             waiting = self._opened.pop(message.tree, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(message)
+            if waiting is None or waiting.done():
+                raise ProtocolError("the agent has opened what it was not asked for")
+            waiting.set_result(message)
+            self._progress_at = self._now()
         elif isinstance(message, Hello) and not self._hello.done():
             self._hello.set_result(message)
         else:
             raise ProtocolError(f"unexpected message {type(message).__name__}")
 
+    def _take_listing(self, message: Listing) -> None:
+        self._listings_granted -= 1
+        if self._listings_granted < 0:
+            raise ProtocolError("the agent lists more than it was asked for")
+        if message.job != self._job:  # of one that was abandoned
+            return
+        said = len(message.lines) + len(message.unlisted)
+        if not said and not message.end:
+            raise ProtocolError("the agent lists nothing, without an end")
+        if self._lines.full():
+            raise ProtocolError("the agent lists more than it was asked for")
+        self._lines.put_nowait(message)
+        self._listings_due = 0 if message.end else self._listings_due - 1
+        self._progress_at = min(self._now(), self._progress_at + said / LINES_PER_SECOND)
+
     def _acknowledge(self, acks: Acks) -> None:
+        if not self._taken <= acks.taken <= self.bytes_sent:
+            raise ProtocolError(
+                f"the agent has dealt with {acks.taken} bytes, after {self._taken}, of {self.bytes_sent} that were sent"
+            )
+        hashes = self._reads_contents and self._listings_due > 0  # and says that it is alive
+        if acks.done or acks.refused or hashes:
+            self._progress_at = self._now()
+        if acks.taken > self._taken or acks.done or acks.refused or hashes:
+            self._empty_acks = 0
+        elif self._empty_acks < EMPTY_ACKS:
+            self._empty_acks += 1
+        else:
+            raise ProtocolError("the agent acknowledges nothing, again and again")
         self._taken = acks.taken
         answers = [(number, "", "") for number in acks.done] + list(acks.refused)
         for number, reason, detail in answers:
@@ -231,7 +294,8 @@ class Link:
                 raise ProtocolError("an answer to a change that is not under way")
             self._answered(flight, reason, detail)
         while self._sent_at and self._sent_at[0][0] <= acks.taken:
-            self.window.answered(self._now() - self._sent_at.popleft()[1])
+            self._progress_at = self._now()
+            self.window.answered(self._progress_at - self._sent_at.popleft()[1])
         self._moved()
 
     async def _say(self, message: messages.Message) -> None:
@@ -240,7 +304,6 @@ class Link:
     async def _write(self, frame: bytes) -> None:
         self.bytes_sent += len(frame)
         await self._channel.write(frame)
-        self._heard_at = self._now()  # data moves: the other side is alive
 
     @staticmethod
     def _now() -> float:

@@ -36,6 +36,9 @@ BATCH_PAYLOAD = 256 << 10
 
 BATCH_CHANGES = 200
 
+BATCH_NAMES = 512 << 10
+"""Bytes that the names in a batch may take at worst, so that long ones make more batches and not one that no peer accepts."""
+
 CHUNK = 512 << 10
 """Bytes of content in one frame of a large file."""
 
@@ -125,16 +128,29 @@ def batches(items: Iterable[tuple[Change, bytes]]) -> Iterator[Parcel]:
     """Yield parcels of one frame each with the changes in their order; every content is at most INLINE_LIMIT."""
     changes: list[Change] = []
     contents: list[bytes] = []
-    size = 0
+    size = names = 0
     for change, content in items:
-        if changes and (len(changes) >= BATCH_CHANGES or size + len(content) > BATCH_PAYLOAD):
+        if changes and is_full(len(changes), size + len(content), names):
             yield _batch(changes, contents)
-            changes, contents, size = [], [], 0
+            changes, contents, size, names = [], [], 0, 0
         changes.append(change)
         contents.append(content)
         size += len(content)
+        names += room_for(change.path)
+        if isinstance(change, (Move, MakeSymlink)):
+            names += room_for(change.target if isinstance(change, Move) else change.link)
     if changes:
         yield _batch(changes, contents)
+
+
+def is_full(count: int, payload: int, names: int) -> bool:
+    """Return True if a batch of `count` changes takes no more, its payload being `payload` bytes with the next."""
+    return count >= BATCH_CHANGES or payload > BATCH_PAYLOAD or names > BATCH_NAMES
+
+
+def room_for(name: bytes) -> int:
+    """Return how long a name may get in JSON, where a byte may take six, with what stands beside it."""
+    return 6 * len(name) + 200
 
 
 def _batch(

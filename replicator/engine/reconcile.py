@@ -12,16 +12,26 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from replicator.core.guard import DeleteGuard
+from replicator.core.guard import FREE, DeleteGuard
 from replicator.core.plan import Comparison, Difference, Held
 from replicator.engine.link import Link
-from replicator.model import DIRECTORY, Listed, key, last_below
+from replicator.errors import ProtocolError
+from replicator.model import DIRECTORY, Listed, is_below, key, last_below, printable
 from replicator.ports import Catalog, Record
+from replicator.wire.messages import Listing
 
 PAGE = 1000
 
 HELD = 50_000
 """Paths that only a frontend has, held back until it is known how many there are: 10 MB. Beyond, what is known must do."""
+
+
+LINES, TIMES = 10_000_000, 4
+"""A listing may have so many lines, and so many times what the tree holds: caches that we do not replicate are listed too.
+An honest one of ten millions is compared in some minutes; one without an end keeps others from the gate no longer."""
+
+PROBLEMS = 100
+"""Directories that cannot be listed, and are told; more are counted."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +104,9 @@ async def reconcile(
     """
     loop = asyncio.get_running_loop()
     merge = Merge(territory.catalog, territory.comparison(digests=digests), below)
-    guard: DeleteGuard[Difference] = DeleteGuard(territory.delete_guard)
+    guard = await loop.run_in_executor(pool, _guard, territory)
     problems: list[str] = []
+    order, limit = Order(below), LINES
 
     async def judge() -> None:
         left, _ = await loop.run_in_executor(pool, territory.catalog.counts)
@@ -105,8 +116,12 @@ async def reconcile(
 
     async with link.listing(territory.tree, below, digest=digests) as listings:
         async for listing in listings:
+            if order.check(listing) > limit:
+                limit = TIMES * (await loop.run_in_executor(pool, territory.catalog.counts))[0]
+                order.end_beyond(limit)
             problems += [
-                f"{path!r} cannot be listed: {reason}" for path, reason in listing.unlisted
+                f"{path!r} cannot be listed: {reason}"
+                for path, reason in listing.unlisted[: PROBLEMS - len(problems)]
             ]
             pages = merge.pages(list(listing.lines), end=listing.end)
             while True:
@@ -120,6 +135,16 @@ async def reconcile(
     if guard.holding:
         await judge()
     return Outcome(problems, _excess(guard))
+
+
+def _guard(territory: Territory) -> DeleteGuard[Difference]:
+    """Return what judges the surplus of one comparison.
+
+    A source that holds nothing at all may be a volume that is not mounted, and a lost catalog does not know better: then not even
+    a few may go.
+    """
+    empty = not territory.catalog.scan(None, None, 1)
+    return DeleteGuard(territory.delete_guard, free=0 if empty else FREE)
 
 
 def _admitted(page: list[Difference], guard: DeleteGuard[Difference]) -> list[Difference]:
@@ -137,6 +162,49 @@ def _excess(guard: DeleteGuard[Difference]) -> str:
         f"{guard.lost} of {guard.before} paths there are not on the backend, too many to be removed in one go."
         " If they shall be: `replicator resume`."
     )
+
+
+class Order:
+    """Checks that a listing is one: strictly ascending lines, below the directory that was asked for, and an end.
+
+    The comparison believes the order; what is out of it could only do harm to the frontend itself, but for ever.
+
+    Args:
+        below: the directory.
+
+    Attributes:
+        count: lines, and directories that could not be listed.
+    """
+
+    def __init__(self, below: bytes) -> None:
+        self.count = 0
+        self._below = below
+        self._last = b""
+
+    def check(self, listing: Listing) -> int:
+        """Take in the next lines; return how many there are.
+
+        Raises:
+            ProtocolError: they cannot be a listing's.
+        """
+        for line in listing.lines:
+            place = key(line.path)
+            if place <= self._last or not is_below(line.path, self._below):
+                raise ProtocolError(
+                    f"the agent's listing is out of order at {printable(line.path)}"
+                )
+            self._last = place
+        self.count += len(listing.lines) + len(listing.unlisted)
+        return self.count
+
+    def end_beyond(self, limit: int) -> None:
+        """Say that there are too many, if there are more than `limit`.
+
+        Raises:
+            ProtocolError: there are.
+        """
+        if self.count > limit:
+            raise ProtocolError(f"the agent lists {self.count} paths, and no end")
 
 
 class Merge:
@@ -178,4 +246,4 @@ class Merge:
 
 def _held(record: Record) -> Held:
     unknown = bool(record.problem) and record.entry.kind == DIRECTORY
-    return Held(record.path, record.entry, unknown)
+    return Held(record.path, record.entry, unknown, record.stealthy)

@@ -8,6 +8,7 @@ gate finds what else is different. A failure of any kind ends the connection, an
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,7 +28,7 @@ from replicator.engine.parcel import Parcel
 from replicator.engine.progress import Progress
 from replicator.engine.readiness import Readiness
 from replicator.engine.reconcile import Territory, reconcile
-from replicator.errors import ReplicatorError
+from replicator.errors import AgentFailed, ReplicatorError
 from replicator.model import ROOT, printable
 from replicator.ports import Address, Decision, Sighting
 
@@ -43,6 +44,10 @@ DOUBTS = 1000
 
 RECENT = 5.0
 """Seconds in which a change is on its way rather than missing."""
+
+
+STEADY = 30.0
+"""Seconds of being live after which a failure is a first one. Who fails as soon as it is live is tried ever more rarely."""
 
 
 TOLD = 1000
@@ -64,6 +69,7 @@ class Replica:
         self.dirty = DirtySet()
         self.progress = Progress()
         self._error = ""
+        self._failure = ""
         self.files_sent = 0
         self.bytes_saved = 0
         self.logins = 0
@@ -73,6 +79,9 @@ class Replica:
         self._front = front
         self._bytes_before = 0
         self.attempts = 0
+        self.failures = 0
+        self._in_a_row = 0
+        self._live_at: float | None = None
         self._link: Link | None = None
         self._courier: Courier | None = None
         self._known = False
@@ -210,6 +219,8 @@ class Replica:
             self.dirty.mark(key, Owed.CONTENT, now, urgent=True)
         if self._courier is not None:
             self._courier.wake()
+        if self.dirty.overflowed:
+            self._overflowed()
 
     async def run(self) -> None:
         """Keep the frontend up to date until cancelled."""
@@ -221,7 +232,7 @@ class Replica:
                 if ours is not None and ours.cancelling():
                     raise asyncio.CancelledError
                 self._fail(reason)
-                delay = self._commons.retry.delay(self.attempts)
+                delay = self._commons.retry.delay(self._in_a_row)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         self._poked.clear()
@@ -232,11 +243,15 @@ class Replica:
 
     def _fail(self, reason: str) -> None:
         self.attempts += 1
-        if reason != self._error or self.state is not State.RETRYING:
+        self.failures += 1
+        steady = self._live_at is not None and _now() - self._live_at >= STEADY
+        self._in_a_row = 1 if steady else self._in_a_row + 1
+        self._live_at = None
+        if reason != self._failure:
             log.warning(
                 "frontend failed", host=self.address.host, reason=reason, attempt=self.attempts
             )
-        self._error = reason
+        self._error = self._failure = reason
         self._turn(State.RETRYING)
 
     async def _session(self) -> str:
@@ -253,6 +268,7 @@ class Replica:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.receive())
+                tasks.create_task(link.watch_silence(commons.op_timeout))
                 async with asyncio.timeout(commons.connect_timeout):
                     await self._greet(link)
                 self._readiness = readiness = Readiness(
@@ -262,7 +278,6 @@ class Replica:
                 self._link, self._courier = link, courier
                 tasks.create_task(readiness.keep())
                 tasks.create_task(courier.run(link))
-                tasks.create_task(link.watch_silence(commons.op_timeout))
                 tasks.create_task(self._settle_doubts(link))
                 tasks.create_task(self._follow(link))
         except* ReplicatorError as group:
@@ -282,7 +297,7 @@ class Replica:
         return reason
 
     async def _greet(self, link: Link) -> None:
-        await link.greet()
+        await link.greet(f"replicator on {platform.node()} for {self.address}")
         self.about = link.about
         self._opened.clear()
         for plot in list(self._commons.plots.values()):
@@ -305,8 +320,11 @@ class Replica:
                 if self._commons.compare:
                     await self._reconcile_all(link)
             self.attempts = 0
+            self._failure = ""
             self.reconciled += 1
             self._known = True
+            if self._live_at is None:
+                self._live_at = _now()
             self._error = next(iter(self._told.values()), "")
             self._turn(State.LIVE)
             if self._readiness is not None:
@@ -358,6 +376,14 @@ class Replica:
             if key not in self.dirty:
                 self.dirty.mark(key, owed, now, urgent=False)
                 self.progress.expect(key, size)
+            if (
+                self.dirty.overflowed
+            ):  # what was marked is forgotten: only another comparison finds it
+                self.dirty.overflowed = False
+                raise AgentFailed(
+                    "it refuses so many paths that they cannot be kept in mind; the last reason:"
+                    f" {self._error or 'none was told'}"
+                )
         if self._courier is not None:
             self._courier.wake()
         while self.dirty.bulk_open > HIGH_WATER:
@@ -435,7 +461,9 @@ class Replica:
         self.reconcile_soon()
 
     def _turn(self, state: State) -> None:
-        if state is not self.state:
+        # Of a host that cannot be reached, each attempt would be two lines more.
+        in_vain = self.attempts > 1 and state in (State.CONNECTING, State.RETRYING)
+        if state is not self.state and not in_vain:
             log.info("frontend", host=self.address.host, state=state.value)
         self.state = lifecycle.move(self.state, state)
         self._turned.set()

@@ -17,6 +17,10 @@ SHOWN = 100
 """Paths that a report names; the count is complete."""
 
 
+MOST = 200_000
+"""Paths that are remembered, to be repaired: 40 MB. Of more, only the number is told."""
+
+
 @dataclass
 class Report:
     """What a verification found on one frontend."""
@@ -49,7 +53,9 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
         async def found(
             differences: list[Difference], tree: int = tree, keys: list[Key] = keys
         ) -> None:
-            keys += [Key(tree, difference.path) for difference in differences]
+            kept = differences[: MOST - len(keys)]
+            keys += [Key(tree, difference.path) for difference in kept]
+            report.differing += len(differences) - len(kept)
 
         terms = territory if repair else replace(territory, delete_guard=1.0)
         # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
@@ -61,4 +67,6 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
         report.paths += [printable(key.path) for key in keys[: SHOWN - len(report.paths)]]
         if repair:
             replica.repair(keys)
+            if report.differing > MOST:
+                report.error = report.error or f"{report.host}: only {MOST} are repaired: again"
     return report

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.engine.batching import EVERY, groups, is_cut
-from replicator.engine.parcel import BATCH_CHANGES, BATCH_PAYLOAD
+from replicator.engine.parcel import BATCH_CHANGES, BATCH_PAYLOAD, batches
+from replicator.wire.changes import PutFile
 
 items = st.lists(
     st.tuples(st.binary(min_size=1, max_size=6), st.integers(0, BATCH_PAYLOAD // 2)), max_size=400
@@ -32,6 +33,15 @@ def test_after_the_first_cut_the_groups_are_the_same_wherever_one_begins(pairs, 
     if first is not None:
         after = pairs[start + first + 1 :]
         assert late[len(late) - len(cut(after)) :] == cut(after)
+
+
+def test_a_group_of_files_with_long_names_is_one_batch():
+    paths = [("я" * 120 + "/").encode() * 8 + b"%d" % number for number in range(200)]
+    for group in cut([(path, 10) for path in paths]):
+        changes = [
+            PutFile(n, 1, path, 0o644, 10, 0, b"d" * 32) for n, (path, _) in enumerate(group)
+        ]
+        assert len(list(batches((change, b"x" * 10) for change in changes))) == 1
 
 
 def test_cuts_are_about_as_frequent_as_they_should_be():

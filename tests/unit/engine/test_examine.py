@@ -36,6 +36,23 @@ def test_what_did_not_change_is_neither_read_nor_told(world):
     assert world.source.bytes_read == read
 
 
+def test_a_content_that_changed_under_the_same_size_and_time_is_marked_until_they_differ(world):
+    path = world.write("a", b"one")
+    os.utime(path, ns=(OLD, OLD))
+    settle(world)
+    assert not world.catalog.get([b"a"])[b"a"].stealthy
+    path.write_bytes(b"two")
+    os.utime(path, ns=(OLD, OLD))
+    updates, *_ = world.survey()
+    assert updates[b"a"].record.stealthy
+    path.chmod(0o600)
+    world.survey()
+    assert world.catalog.get([b"a"])[b"a"].stealthy, "frontends may still hold the first one"
+    os.utime(path, ns=(OLD, OLD + 1))
+    world.survey()
+    assert not world.catalog.get([b"a"])[b"a"].stealthy
+
+
 def test_a_new_file_is_told_with_its_content(world):
     world.write("a", b"content")
     updates, gone, _ = world.examine(b"a")

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from replicator.core.dirty import Key
-from replicator.engine.link import LISTING_CREDIT, QUEUE, Flight, Link
+from replicator.engine import link as link_module
+from replicator.engine.link import LISTING_CREDIT, Flight, Link
 from replicator.engine.parcel import gone, part_of, single
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.model import FILE, Entry, Listed
@@ -79,7 +80,6 @@ async def test_an_agent_that_can_do_more_is_welcome(ends):
 
 async def test_a_tree_is_opened_or_the_reason_is_told(ends):
     async with receiving(ends):
-        ends.channel.say(Opened(2, 5, 6))  # nobody asked: ignored
         good = asyncio.ensure_future(ends.link.open_tree(OpenTree(1, b"/good")))
         bad = asyncio.ensure_future(ends.link.open_tree(OpenTree(2, b"/bad")))
         await eventually(lambda: len(ends.channel.of(OpenTree)) == 2, "both requests")
@@ -88,6 +88,12 @@ async def test_a_tree_is_opened_or_the_reason_is_told(ends):
         assert (await good).uid == 33
         with pytest.raises(AgentFailed, match=r"'/bad' cannot be used: No such file"):
             await bad
+
+
+async def test_a_tree_that_nobody_asked_for_is_not_opened(ends):
+    ends.channel.say(Opened(2, 5, 6))
+    with pytest.raises(ProtocolError, match="not asked for"):
+        await ends.link.receive()
 
 
 async def test_every_answer_goes_to_its_change(ends):
@@ -191,6 +197,7 @@ async def test_room_depends_on_what_was_taken(ends):
     async with receiving(ends):
         assert ends.link.has_room
         ends.link.bytes_sent += ends.link.window.size
+        ends.link._sent_at.append((ends.link.bytes_sent, 0.0))
         assert not ends.link.has_room
         ends.channel.say(Acks((), (), ends.link.bytes_sent))
         await eventually(lambda: ends.link.has_room, "room")
@@ -232,10 +239,77 @@ async def test_credit_is_given_only_for_what_was_taken(ends):
 
 
 async def test_an_agent_that_lists_more_than_its_credit_is_ended(ends):
-    for number in range(QUEUE + 1):
-        ends.channel.say(lines(1, b"%d" % number))
+    async with receiving(ends) as task, ends.link.listing(1, b"", digest=False):
+        job = ends.channel.of(ListTree)[0].job
+        ends.channel.say(*(lines(job, b"%d" % number) for number in range(LISTING_CREDIT + 1)))
+        with pytest.raises(ProtocolError, match="more than it was asked for"):
+            await task
+
+
+@pytest.mark.parametrize("end", [True, False])
+async def test_an_agent_that_lists_without_being_asked_is_ended(ends, end):
+    ends.channel.say(lines(0, b"a", end=end))
     with pytest.raises(ProtocolError, match="more than it was asked for"):
         await ends.link.receive()
+
+
+async def test_requests_that_nobody_acknowledges_fill_no_room(ends):
+    ends.link.bytes_sent += ends.link.window.size
+    assert ends.link.has_room
+
+
+@pytest.mark.parametrize("taken", [-1, 1])
+async def test_an_agent_that_has_dealt_with_what_was_not_sent_is_ended(ends, taken):
+    await ends.send(gone(1, b"a"))
+    sent = ends.link.bytes_sent
+    ends.channel.say(Acks((), (), sent), Acks((), (), sent + taken))
+    with pytest.raises(ProtocolError, match="has dealt with"):
+        await ends.link.receive()
+
+
+async def test_signs_of_life_are_no_progress_but_while_contents_are_read(ends):
+    async def live():
+        while True:
+            ends.channel.say(Acks((), (), 0))
+            await asyncio.sleep(0.01)
+
+    async with receiving(ends), asyncio.timeout(5):
+        living = asyncio.ensure_future(live())
+        try:
+            async with ends.link.listing(1, b"", digest=True):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        await ends.link.watch_silence(0.1)
+            async with ends.link.listing(1, b"", digest=False):
+                with pytest.raises(ChannelLost, match="a listing"):
+                    await ends.link.watch_silence(0.1)
+        finally:
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("names", "ends_in"), [(1, ChannelLost), (500, TimeoutError)])
+async def test_a_drip_of_single_lines_is_no_progress_and_whole_frames_are(
+    ends, monkeypatch, names, ends_in
+):
+    monkeypatch.setattr(link_module, "LINES_PER_SECOND", 1000)
+
+    async def drip(listings, job):
+        for number in range(1000):
+            ends.channel.say(lines(job, *(b"%06d" % (number * names + n) for n in range(names))))
+            await anext(listings)
+            await asyncio.sleep(0.02)
+
+    async with receiving(ends), ends.link.listing(1, b"", digest=False) as listings:
+        job = ends.channel.of(ListTree)[0].job
+        dripping = asyncio.ensure_future(drip(listings, job))
+        try:
+            with pytest.raises(ends_in):
+                async with asyncio.timeout(0.6):
+                    await ends.link.watch_silence(0.2)
+        finally:
+            dripping.cancel()
+            await asyncio.gather(dripping, return_exceptions=True)
 
 
 async def test_one_listing_at_a_time_and_what_is_left_of_an_abandoned_one_is_dropped(ends):

@@ -67,6 +67,16 @@ def test_a_batch_is_closed_before_it_is_too_large():
     assert [len(b.parts) for b in many] == [parcel.BATCH_CHANGES, 1]
 
 
+def test_long_names_make_more_batches_and_none_that_the_wire_refuses():
+    """A customer may make such names: eight directories of 120 letters, each of which JSON writes in six bytes."""
+    long = ("я" * 120 + "/").encode() * 8
+    changes = [parcel.gone(1, long + b"%d" % n) for n in range(100)]
+    changes += [parcel.moved(1, long + b"%d" % n, long + b"x%d" % n) for n in range(100)]
+    found = list(parcel.batches((change, b"") for change in changes))
+    assert [part.number for batch in found for part in batch.parts] == [c.number for c in changes]
+    assert len(found) > 2
+
+
 def test_a_large_file_is_cut_into_frames_that_the_wire_takes():
     content = bytes(range(256)) * (5 * parcel.CHUNK // 512)
     change, _ = put(b"big", content)

@@ -1,0 +1,463 @@
+"""A frontend that lies, stalls or floods harms itself: everybody else is served, and the backend's memory and files are safe.
+
+Each test has one backend, a crowd of hostile frontends (or somebody who holds their key), and an honest one.
+"""
+
+import asyncio
+import os
+import re
+import time
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import pytest
+
+from replicator.config import SSHSettings
+from replicator.demo.trees import difference
+from replicator.engine import reconcile
+from replicator.errors import ControlError
+from replicator.model import DIRECTORY
+from replicator.ports import Address
+from replicator.transport.ssh import SSHConnector
+from replicator.wire import frames, messages
+from replicator.wire.messages import Acks, Batch, Hello, Listing, ListTree, Opened, OpenTree
+from tests.support import hostile
+from tests.support.backend import Backend
+from tests.support.hostile import EVIL, Hostile, Mixed, hangs_up, line, raw, says, silent
+from tests.support.sshd import Keys, Sshd
+from tests.support.waiting import wait_for
+
+HELLO = Hello(messages.VERSION, messages.FEATURES, EVIL)
+PATIENCE = 2.0
+RETRY = {"first": 0.2, "cap": 2.0}
+MEMORY = 64 << 20
+ROW = '["%s","f",420,1,1,"","",0,0]'
+
+
+@contextmanager
+def serving(directory, liars, files=3, size=1000, places=2, connector=None, **settings):
+    """Yield a backend that serves these hostile frontends, and then an honest one."""
+    (directory / "source" / "deep").mkdir(parents=True)
+    for number in range(files):
+        (directory / "source" / "deep" / f"{number}.jpg").write_bytes(os.urandom(size))
+    secret = directory / "secret"
+    secret.write_text("nobody's business")
+    settings = {
+        "ssh": {"op_timeout": PATIENCE, "connect_timeout": PATIENCE},
+        "retry": RETRY,
+        "bootstrap": {"concurrency": places},
+        **settings,
+    }
+    before = hostile.tree_of(directory / "source"), secret.stat()
+    connector = connector or Mixed(directory, **liars)
+    hosts = [*liars, "honest"]
+    with Backend(directory, hosts=hosts, connector=connector, **settings) as backend:
+        backend.begun = time.monotonic()
+        yield backend
+        for number in range(3):
+            deliver(backend, f"later-{number}", 20.0)
+        honest = backend.row("honest")
+        assert (honest["state"], honest["last_error"], honest["logins"]) == ("live", "", 1)
+        few_attempts(backend)
+        for number in range(3):
+            (backend.source / f"later-{number}").unlink()
+    source, status = before
+    now = hostile.tree_of(backend.source)
+    root = str(backend.source)  # its times changed with our own uploads
+    assert {p: s for p, s in now.items() if p != root} == {
+        p: s for p, s in source.items() if p != root
+    }
+    assert secret.stat().st_atime_ns == status.st_atime_ns
+
+
+def deliver(backend, name, seconds=10.0):
+    """Upload something, and wait until the honest frontend has it, and all else."""
+    (backend.source / name).write_text(name)
+    site = backend.site("honest")
+    wait_for(
+        lambda: site.is_dir() and not difference(backend.source, site), backend.status, seconds
+    )
+
+
+def few_attempts(backend):
+    """Attempts follow the back-off: a tenth of each delay at least, and the cap soon."""
+    seconds = time.monotonic() - backend.begun
+    most = 5 + seconds / (0.1 * RETRY["cap"])
+    assert max(backend.connector.attempts.values()) <= most, backend.connector.attempts
+
+
+def degraded(backend, host, pattern, seconds=20.0):
+    """Wait until a frontend's error is as it should be; it is one printable line, and not live."""
+
+    def told():
+        row = backend.row(host)
+        return row["state"] != "live" and re.search(pattern, row["last_error"]) and row
+
+    row = wait_for(told, lambda: f"{host} {pattern}: {backend.row(host)}", seconds)
+    harmless(row)
+    return row
+
+
+def harmless(row):
+    texts = [row["last_error"], row["agent"], *(problem["reason"] for problem in row["problems"])]
+    assert all(text.isprintable() and len(text) < 3000 for text in texts), texts
+
+
+def at_open(*data):
+    return {OpenTree: says(*data)}
+
+
+def json_acks(**fields):
+    text = {"done": "[]", "refused": "[]", "taken": "0", **fields}
+    return raw('{"t":"acks",' + ",".join(f'"{k}":{v}' for k, v in text.items()) + "}")
+
+
+MALFORMED = {
+    "truncated": (
+        {OpenTree: lambda agent, _: (agent.say_raw(b"\0\0\0\x40\0\0\0\0{}"), agent.hang_up())},
+        "ended",
+    ),
+    "long-header": (at_open(b"\0\x10\0\x01\0\0\0\0"), "too large"),
+    "long-payload": (at_open(b"\0\0\0\x02\xff\xff\xff\xff{}"), "too large"),
+    "no-json": (at_open(raw("{")), "no JSON"),
+    "deep-json": (at_open(raw("[" * 500_000)), "no JSON"),
+    "no-object": (at_open(raw("[]")), "no JSON object"),
+    "huge-int": (at_open(json_acks(taken="9" * 100_000)), "no JSON"),
+    "not-utf8": (at_open(raw(b'{"t":"\xff"}')), "no JSON"),
+    "unknown": (at_open(raw('{"t":"evil"}')), "unknown"),
+    "no-kind": (at_open(raw('{"t":[]}')), "unknown"),
+    "lacking": (at_open(raw('{"t":"acks"}')), "lacks"),
+    "types": (at_open(raw('{"t":"opened","tree":"1","uid":[],"gid":{},"error":0}')), "expected"),
+    "infinite": (at_open(json_acks(taken="Infinity")), "expected"),
+    "bool": (at_open(json_acks(done="[true]")), "expected"),
+    "ours": (at_open(OpenTree(1, b"/etc")), "unexpected"),
+    "version": ({Hello: says(HELLO._replace(version=2))}, "same release"),
+    "features": ({Hello: says(HELLO._replace(features=(EVIL,)))}, "same release"),
+    "many-features": ({Hello: says(HELLO._replace(features=("x",) * 9999))}, "expected"),
+    "hello-twice": ({Hello: says(HELLO, HELLO)}, "unexpected"),
+    "opened-twice": (at_open(*[Opened(1, -1, -1)] * 2), "not asked"),
+    "opened-another": (at_open(Opened(77, -1, -1)), "not asked"),
+    "opened-first": ({Hello: says(Opened(1, -1, -1))}, "not asked"),
+    "unopened": (at_open(Opened(1, -1, -1, EVIL)), "cannot be used"),
+    "listing": (at_open(Listing(0, (line(b"a"),), (), True)), "more than it was asked"),
+    "acks-first": ({Hello: says(Acks((1,), (), 0))}, "not under way"),
+    "taken-first": ({Hello: says(Acks((), (), 1 << 40))}, "has dealt with"),
+    "negative": (at_open(json_acks(done="[-1]")), "expected"),
+    "huge-detail": (at_open(Acks((), ((1, "failed", "x" * 1_000_000),), 0)), "expected a text"),
+    "empty-acks": (at_open(json_acks() * 5000), "again and again"),
+}
+
+
+def test_whoever_breaks_the_wire_format_harms_only_itself(tmp_path):
+    liars = {host: partial(Hostile, script) for host, (script, _) in MALFORMED.items()}
+    with serving(tmp_path, liars) as backend:
+        for host, (_, pattern) in MALFORMED.items():
+            degraded(backend, host, pattern)
+
+
+LISTINGS = {
+    "dotdot": (hostile.lists_row(ROW % "../../etc/passwd"), "not a path"),
+    "absolute": (hostile.lists_row(ROW % "/etc/passwd"), "not a path"),
+    "empty": (hostile.lists_row(ROW % ""), "not a path"),
+    "dot": (hostile.lists_row(ROW % "."), "not a path"),
+    "slashes": (hostile.lists_row(ROW % "a//b"), "not a path"),
+    "nul": (hostile.lists_row(ROW % "a\\u0000b"), "not a path"),
+    "surrogate": (hostile.lists_row(ROW % "\\ud800"), "no name can hold"),
+    "deep": (hostile.lists_row(ROW % ("d/" * 5000 + "f")), "not a path"),
+    "nested": (hostile.lists_row(ROW % ("d/" * 300 + "f")), "too deep"),
+    "long-name": (hostile.lists_row(ROW % ("n" * 10_000)), "not a path"),
+    "negative": (hostile.lists_row('["a","f",420,-1,1,"","",0,0]'), "integer"),
+    "size": (hostile.lists_row(f'["a","f",420,{1 << 63},1,"","",0,0]'), "integer"),
+    "time": (hostile.lists_row(f'["a","f",420,1,{1 << 100},"","",0,0]'), "integer"),
+    "mode": (hostile.lists_row('["a","f",61440,1,1,"","",0,0]'), "integer"),
+    "kind": (hostile.lists_row('["a","s",420,1,1,"","",0,0]'), "kind"),
+    "digest": (hostile.lists_row('["a","f",420,1,1,"","zz",0,0]'), "SHA-256"),
+    "fields": (hostile.lists_row('["a","f"]'), "array of 9"),
+    "unsorted": (hostile.lists([line(b"b"), line(b"a")]), "out of order"),
+    "twice": (hostile.lists([line(b"b"), line(b"b")]), "out of order"),
+    "again": (hostile.lists([line(b"b")], [line(b"a")]), "out of order"),
+    "nothing": (hostile.lists([], end=False), "without an end"),
+    "no-credit": (hostile.lists(*([line(b"%d" % n)] for n in range(9))), "more than it was asked"),
+    "wide": (hostile.lists([line(b"%06d" % n) for n in range(5001)]), "array of at most"),
+}
+
+
+def test_a_listing_that_is_none_harms_only_itself(tmp_path):
+    liars = {host: partial(Hostile, script) for host, (script, _) in LISTINGS.items()}
+    with serving(tmp_path, liars) as backend:
+        for host, (_, pattern) in LISTINGS.items():
+            degraded(backend, host, pattern)
+
+
+def dripping(pieces, pause=0.2):
+    """A script's step: say pieces slowly, for ever."""
+    return lambda agent, message: agent.say_later(pieces(message), pause)
+
+
+def lines_one_by_one(request):
+    for number in range(10_000):
+        yield frames.encode(Listing(request.job, (line(b"%05d" % number),), (), False).header())
+
+
+def bytes_of(message):
+    return lambda _: (bytes([byte]) for byte in frames.encode(message.header()))
+
+
+def stops_reading(agent, message):
+    agent.honestly(message)
+    agent.open.clear()
+
+
+STALLED = {
+    "drips-hello": ({Hello: dripping(bytes_of(HELLO))}, "in time"),
+    "no-hello": ({Hello: silent}, "in time"),
+    "drips-opened": ({OpenTree: dripping(bytes_of(Opened(1, -1, -1)))}, "in time|no answer"),
+    "no-opened": ({OpenTree: silent}, "in time|no answer"),
+    "no-listing": ({ListTree: silent}, "no answer .* a listing"),
+    "half-listing": (hostile.lists([line(b"a")], end=False), "no answer .* a listing"),
+    "drips-listing": ({ListTree: dripping(lines_one_by_one)}, "no answer .* a listing|more than"),
+    "drips-bytes": (
+        {ListTree: dripping(bytes_of(Listing(1, (line(b"a"),), (), True)))},
+        "no answer .* a listing",
+    ),
+    "no-acks": ({Batch: silent}, r"no answer .* \d+ changes"),
+    "drips-acks": (
+        {Batch: lambda agent, _: agent.say_later([json_acks()] * 500, 0.1)},
+        r"no answer .* \d+ changes",
+    ),
+    "creeping": (
+        {
+            Batch: lambda agent, _: agent.say_later(
+                [json_acks(taken=str(n)) for n in range(500)], 0.1
+            )
+        },
+        r"no answer .* \d+ changes",
+    ),
+    "never-room": (
+        hostile.answers(lambda _, batch: Acks(tuple(c.number for c in batch.changes), (), 0)),
+        "no answer .* room",
+    ),
+    "reads-nothing": ({ListTree: stops_reading}, "no answer"),
+}
+
+
+def test_whoever_makes_no_progress_loses_its_place_and_whoever_is_slow_does_not(tmp_path):
+    def late(agent, message):
+        acks = Acks(tuple(change.number for change in message.changes), (), agent._taken)
+        asyncio.get_running_loop().call_later(0.4 * PATIENCE, agent.say, acks)
+
+    liars = {"slow": partial(Hostile, {Batch: late})}
+    liars |= {host: partial(Hostile, script) for host, (script, _) in STALLED.items()}
+    with serving(
+        tmp_path,
+        {**liars, "slow": partial(Hostile, {Batch: late})},
+        files=48,
+        size=64 << 10,
+        places=4,
+    ) as backend:
+        for host, (_, pattern) in STALLED.items():
+            degraded(backend, host, pattern, 40.0)
+        wait_for(lambda: backend.row("slow")["state"] == "live", backend.status, 40.0)
+        assert backend.row("slow")["logins"] == 1
+        assert backend.row("slow")["progress"]["seconds"] > 1.5 * PATIENCE
+
+
+def test_floods_are_ended_and_cost_others_little_time_and_the_backend_no_memory(tmp_path):
+    padded = raw('{"t":"acks","done":[],"refused":[],"taken":0,"x":"%s"}' % ("A" * 1_000_000))
+    swelling = raw('{"t":"acks","done":[],"refused":[],"taken":0,"x":[%s[]]}' % ("[]," * 330_000))
+    listing = Listing(0, tuple(line(b"%05d" % n) for n in range(4000)), (), False)
+    floods = {
+        "padded": padded,
+        "swelling": swelling,
+        "listings": frames.encode(listing.header()),
+        "small": json_acks() * 5000,
+        "payload": raw('{"t":"acks","done":[],"refused":[],"taken":0}', bytes(1 << 20)),
+    }
+    liars = {
+        host: partial(Hostile, {Batch: silent, ListTree: silent}, flood)
+        for host, flood in floods.items()
+    }
+    with serving(tmp_path, liars, places=8) as backend:
+        deliver(backend, "warm")
+        Hostile.read_bytes, before = 0, hostile.resident()
+        most = before
+        number = 0
+        while Hostile.read_bytes < 100 << 20:
+            number += 1
+            deliver(backend, f"later-{number % 3}", 5.0)
+            most = max(most, hostile.resident())
+        assert most - before < MEMORY, (most - before) >> 20
+        for host in liars:
+            degraded(backend, host, "no answer|asked|again and again|in time")
+        (backend.source / "warm").unlink()
+
+
+def test_a_listing_without_an_end_is_ended_and_costs_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(reconcile, "LINES", 200_000)
+    liars = {"endless": partial(Hostile, hostile.lists_for_ever())}
+    with serving(tmp_path, liars, places=1) as backend:
+        deliver(backend, "warm", 20.0)
+        before = hostile.resident()
+        degraded(backend, "endless", "no end", 60.0)
+        assert hostile.resident() - before < MEMORY
+        (backend.source / "warm").unlink()
+
+
+def test_extra_files_that_a_frontend_claims_are_deleted_there_alone(tmp_path):
+    extra = [line(b"deep/00-mine", kind="f"), *(line(b"extra/%02d" % n) for n in range(50))]
+    liars = {"boaster": partial(Hostile, hostile.lists(extra))}
+    with serving(tmp_path, liars) as backend:
+        wait_for(lambda: backend.row("boaster")["state"] == "live", backend.status)
+        (agent,) = backend.connector.spoken
+        deleted = {
+            change.path
+            for batch in agent.of(Batch)
+            for change in batch.changes
+            if type(change).__name__ == "Delete"
+        }
+        assert deleted == {one.path for one in extra}
+
+
+ANSWERS = {
+    "never-sent": (lambda a, b: Acks((1 << 52,), (), a._taken), "not under way"),
+    "twice": (lambda a, b: Acks((b.changes[0].number,) * 2, (), a._taken), "not under way"),
+    "ahead": (lambda a, b: Acks((), (), a._taken + 1), "has dealt with"),
+    "huge": (lambda a, b: Acks((), (), 1 << 53), "has dealt with"),
+    "huge-detail": (lambda a, b: Acks((), ((1, "failed", "x" * 10_000),), 0), "expected a text"),
+}
+
+
+def test_a_false_answer_ends_its_connection_alone(tmp_path):
+    liars = {host: partial(Hostile, hostile.answers(make)) for host, (make, _) in ANSWERS.items()}
+    with serving(tmp_path, liars) as backend:
+        for host, (_, pattern) in ANSWERS.items():
+            degraded(backend, host, pattern)
+
+
+REASONS = ["denied", "not_empty", "path_refused", "base_mismatch", "no_space", "\x1b[2J"]
+
+
+def test_whoever_refuses_everything_is_asked_with_measure_and_its_words_are_escaped(tmp_path):
+    refusers = [Hostile(hostile.refuses(reason)) for reason in REASONS]
+    liars = {f"refuser-{n}": lambda n=n: refusers[n] for n in range(len(REASONS))}
+    with serving(tmp_path, liars) as backend:
+        for host in liars:
+            row = wait_for(
+                lambda host=host: (
+                    (row := backend.row(host))["problems"] and "forged" in row["last_error"] and row
+                ),
+                backend.status,
+            )
+            harmless(row)
+        deliver(backend, "warm")
+        time.sleep(2.0)  # a span in which attempts are counted
+        seconds = time.monotonic() - backend.begun
+        for agent in refusers:
+            asked = [change.path for batch in agent.of(Batch) for change in batch.changes]
+            most = max(asked.count(path) for path in set(asked))
+            assert 1 < most <= 8 + seconds / (0.1 * RETRY["cap"]), most
+        (backend.source / "warm").unlink()
+
+
+def test_whoever_leaves_after_any_message_is_tried_ever_more_rarely(tmp_path):
+    liars = {f"leaves-{point}": partial(Hostile, hostile.ends_at(point)) for point in range(1, 9)}
+    liars["at-once"] = partial(Hostile, {Hello: hangs_up})
+    # It is filled in no time, and gone: a success must not begin the count anew.
+    liars["flapping"] = partial(Hostile, {messages.More: hangs_up})
+    with serving(tmp_path, liars) as backend:
+        time.sleep(4.0)  # a span in which attempts are counted
+        few_attempts(backend)
+        (backend.source / "for-those-who-leave-late").write_text("news")
+        tried = backend.connector.attempts
+        wait_for(lambda: all(tried[host] > 1 for host in liars), lambda: tried)
+        (backend.source / "for-those-who-leave-late").unlink()
+
+
+def test_sixty_frontends_in_memory_are_served_beside_one_that_floods(tmp_path):
+    disks = {f"m{number}": {} for number in range(60)}
+    liars = {host: partial(Hostile, None, b"", disk) for host, disk in disks.items()}
+    liars["evil"] = partial(Hostile, {Batch: silent}, json_acks() * 5000)
+    with serving(tmp_path, liars, files=20, places=8) as backend:
+
+        def filled():
+            return all(len(disk) >= 21 for disk in disks.values())
+
+        wait_for(filled, backend.status, 40.0)
+        (backend.source / "news").write_text("news")
+        wait_for(lambda: all(b"news" in disk for disk in disks.values()), backend.status)
+        assert {backend.connector.attempts[host] for host in disks} == {1}
+        (backend.source / "news").unlink()
+
+
+def test_bootstrap_of_a_hostile_host_ends_with_its_reason(tmp_path):
+    liars = {"stalls": partial(Hostile, {Batch: silent})}
+    refused = pytest.raises(ControlError, match="stalls: no answer")
+    with serving(tmp_path, liars) as backend, refused:
+        backend.ask(command="bootstrap", host="stalls")
+
+
+def test_verify_believes_a_fake_digest_as_far_as_it_harms_the_liar_alone(tmp_path):
+    """Who claims to hold everything is believed: only it lacks the files. A wrong claim is found."""
+
+    def wrong(agent, request):
+        forged = line(b"deep/0.jpg", digest=bytes(32), size=1000)
+        listed = (line(b"deep", kind=DIRECTORY, size=0), forged)
+        agent.say(Listing(request.job, listed, (), True))
+
+    with serving(tmp_path, {"forger": partial(Hostile, {ListTree: wrong})}, files=1) as backend:
+        wait_for(lambda: backend.row("forger")["state"] == "live", backend.status)
+        (report,) = backend.ask(command="verify", host="forger")
+        assert "deep/0.jpg" in report["paths"]
+
+
+MARKER = "printf '\\n\\000REPLICATOR\\000 agent ready\\n'"
+SHELLS = {
+    "noise": ("exec yes noise", "prints more than 64 KiB"),
+    "errors": ("exec yes noise >&2", "no answer in time"),
+    "drips": ("while printf x; do sleep 0.3; done", "no answer in time"),
+    "closes": ("head -c 3000 /dev/urandom; exit 3", "exit status 3"),
+    "junk": (f"{MARKER}; exec yes", "frame too large"),
+    "drips-frame": (f"{MARKER}; while printf '\\000'; do sleep 0.3; done", "in time"),
+}
+
+
+@pytest.fixture
+def shells(tmp_path_factory):
+    """Real OpenSSH servers whose only user gets something else than our agent."""
+    directory = tmp_path_factory.mktemp("shells")
+    keys = Keys(directory / "keys")
+    with ExitStack() as stack:
+        servers = {}
+        for number, (name, (script, _)) in enumerate(SHELLS.items()):
+            (directory / name).mkdir()
+            (directory / name / "shell").write_text(f"{script}\n")
+            server = Sshd(
+                directory / name,
+                keys=keys,
+                address=f"127.0.0.{20 + number}",
+                forced_command=f"sh {directory / name / 'shell'}",
+            )
+            servers[name] = stack.enter_context(server)
+        known = directory / "known_hosts"
+        known.write_text("".join(server.known_hosts_line() for server in servers.values()))
+        settings = SSHSettings(
+            user="root" if os.geteuid() == 0 else "",
+            identity=str(keys.identity),
+            known_hosts=str(known),
+            connect_timeout=2.0,
+        )
+        yield servers, SSHConnector(settings)
+
+
+def test_a_login_over_ssh_that_runs_something_else_than_our_agent(tmp_path, shells):
+    servers, connector = shells
+    liars = {name: Address(server.address, port=server.port) for name, server in servers.items()}
+    mixed = Mixed(tmp_path, **liars)
+    mixed.ssh = connector
+    with serving(tmp_path, liars, connector=mixed) as backend:
+        deliver(backend, "warm")
+        before = hostile.resident()
+        for name, (_, pattern) in SHELLS.items():
+            degraded(backend, name, pattern)
+        assert hostile.resident() - before < MEMORY
+        (backend.source / "warm").unlink()
