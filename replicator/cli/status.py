@@ -32,14 +32,19 @@ def status(context: click.Context, config: str, *, as_json: bool, watch: bool) -
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     elif watch:
-        with Live(_tables(answer), refresh_per_second=4) as live:
+        with Live(_tables(answer), console=_console(), refresh_per_second=4) as live:
             while True:
                 time.sleep(1)
                 live.update(_tables(_ask(settings)))
     else:
-        Console().print(_tables(answer))
+        _console().print(_tables(answer))
     failing = any(row["state"] in FAILING for row in [*answer["frontends"], *answer["trees"]])
     context.exit(3 if failing else 0)
+
+
+def _console() -> Console:
+    """Return a console that prints what it is given: a file may be called `[/red]`, which is markup that rich refuses."""
+    return Console(markup=False, emoji=False)
 
 
 def _ask(config: Config) -> dict[str, Any]:

@@ -52,14 +52,16 @@ class DeleteGuard(Generic[T]):
 
     Args:
         share: of what there was before; if more than that is lost, it is too much. 1: nothing ever is.
+        free: how many are believed whatever share they are.
 
     Attributes:
         paused: too much was lost.
         lost, before: of how much; `before` is 0 until it is found out by the first judgement of a go.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, *, free: int = FREE) -> None:
         self.share = share
+        self._free = free
         self.paused = False
         self.lost = 0
         self.before = 0
@@ -95,7 +97,7 @@ class DeleteGuard(Generic[T]):
             self._began = now
         self._last = now
         self._gone += len(gone)
-        if self._trusted or self.share >= 1 or self._gone <= FREE:
+        if self._trusted or self.share >= 1 or self._gone <= self._free:
             return gone
         if not self.holding:
             self._since = now
@@ -111,7 +113,7 @@ class DeleteGuard(Generic[T]):
             self.before = left + self._gone
         self.lost = self.before - left
         self._look_at = self._gone + max(FREE, self.before // 20)
-        if self.lost > FREE and self.lost > self.share * self.before:
+        if self.lost > self._free and self.lost > self.share * self.before:
             self.paused = True
             self._held.clear()
         return not self.paused

@@ -171,9 +171,17 @@ class Settle:
             _rename(agenda, source, target)
         if walk_is_owed:  # the walk of the directory that it left will not meet it any more
             self._walk(target, now)
-        self._moves.append(Work(WorkKind.MOVE, source, target))
+        self._replay(Work(WorkKind.MOVE, source, target))
         self._moved_at = min(self._moved_at, now)
         self._touch(self._looks, target, now, now)
+
+    def _replay(self, move: Work) -> None:
+        """Add a rename; there, back and there again is the same as there, so a loop of renames costs two."""
+        back = Work(WorkKind.MOVE, move.target, move.path)
+        if self._moves[-2:] == [move, back]:
+            self._moves.pop()
+        else:
+            self._moves.append(move)
 
     def _collapse(self, now: float) -> None:
         self._looks = Agenda(self._cooldown)

@@ -7,18 +7,31 @@ daemon that dies in between finds the difference again when it reconciles.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from replicator.core import guard
 from replicator.delta.ops import Literal, Op
 from replicator.engine.known import Ahead, records_below, same
 from replicator.errors import SourceError
-from replicator.model import DIRECTORY, FILE, MAX_DEPTH, MAX_PATH, ROOT, Stamp, Unlisted, key
+from replicator.model import (
+    DIRECTORY,
+    FILE,
+    MAX_DEPTH,
+    MAX_PATH,
+    ROOT,
+    Entry,
+    Stamp,
+    Unlisted,
+    key,
+)
 from replicator.ports import Catalog, Record, Seen, Snapshot, Source, Verdict
 
 CHUNK_PATHS = 64
 CHUNK_BYTES = 8 << 20
 """A chunk is told as soon as it has so many paths or so much content: bounds memory, and lets sending overlap reading."""
+
+LARGE = 64 << 20
+"""Bytes: reading more takes longer than everybody else should wait, so it is done beside them."""
 
 _NO_STAMP = Stamp(-1, -1, -1, -1)
 
@@ -62,7 +75,9 @@ class Findings:
         gone: paths that are no more, children before parents.
         forgotten: paths that the operator excludes since they were recorded; frontends keep them.
         unsettled: files that are being written; to be looked at again.
-        siblings: other names of a file that changed: the kernel tells only the one that was used.
+        large: files to be read ahead, and looked at again then.
+        siblings: paths to be looked at again, after a rest; such as other names of a file that changed, because the kernel
+            tells only the one that was used.
         unfirm: records to be confirmed once the clock has moved on.
         unlisted: directories that could not be listed; to be walked, if that is over.
     """
@@ -73,6 +88,7 @@ class Findings:
     gone: list[bytes] = field(default_factory=list)
     forgotten: list[bytes] = field(default_factory=list)
     unsettled: list[bytes] = field(default_factory=list)
+    large: list[tuple[bytes, bool]] = field(default_factory=list)
     siblings: list[bytes] = field(default_factory=list)
     unfirm: list[Record] = field(default_factory=list)
     unlisted: list[bytes] = field(default_factory=list)
@@ -84,11 +100,31 @@ class Examiner:
     Args:
         source: the files.
         catalog: what was known of them.
+
+    Attributes:
+        defers: whoever calls looks again: at large files, which are read ahead (`Findings.large`) so that no look takes
+            long, and at directories that are missed for the first time.
     """
 
     def __init__(self, source: Source, catalog: Catalog) -> None:
+        self.defers = False
         self._source = source
         self._catalog = catalog
+        self._missed: set[bytes] = set()
+        self._ahead: dict[bytes, tuple[Snapshot, bytes | None]] = {}
+
+    def read_ahead(self, path: bytes, *, force: bool) -> None:
+        """Read a large file for the next look at it; the one call that may run beside all others.
+
+        Raises:
+            SourceError: the tree is not read any more.
+        """
+        base = self._base(path, self._catalog.get([path]).get(path))
+        self._ahead[path] = self._source.snapshot(path, base, force=force), base
+
+    def _base(self, path: bytes, record: Record | None) -> bytes | None:
+        known = record is not None and record.entry.digest
+        return self._catalog.signature(path) if known else None
 
     def examine(self, paths: Iterable[bytes], *, force: bool = False) -> Iterator[Findings]:
         """Look at paths (and, where a directory is gone, below), chunk by chunk.
@@ -148,7 +184,14 @@ class Examiner:
         yield self._listed(listed)
         if below == ROOT:
             self._judge(known.count, met, len(vanished), believed=believed)
-        yield from self.examine(vanished)
+        yield from self.examine([below] if vanished and self._is_missing(below) else vanished)
+
+    def _is_missing(self, directory: bytes) -> bool:
+        """Return True if what was walked is not there (any more), and is to be missed once before it is believed gone."""
+        try:
+            return self.defers and directory != ROOT and self._source.look(directory) is None
+        except OSError:
+            return False
 
     def _judge(self, known: int, met: int, vanished: int, *, believed: bool) -> None:
         """Refuse a full walk's result if the source is in doubt; else remember which directory it was."""
@@ -204,6 +247,7 @@ class Examiner:
         if over is not None and DIRECTORY in (over.entry.kind, records[source].entry.kind):
             in_the_way = [*reversed(self._catalog.below(target)), target]
         self._catalog.move(source, target)
+        self._missed.discard(source)
         return in_the_way
 
     def can_relabel(self, source: bytes, target: bytes) -> bool:
@@ -238,6 +282,7 @@ class Examiner:
         if path == ROOT:
             self._source.check_root()
             return 0
+        ahead = self._ahead.pop(path, None)
         try:
             seen = self._source.look(path)
         except OSError as error:
@@ -246,10 +291,13 @@ class Examiner:
         if seen is None:
             self._vanished(path, record, findings)
             return 0
+        self._missed.discard(path)
         if record is not None and record.entry.kind == DIRECTORY and seen.entry.kind != DIRECTORY:
             findings.gone.extend(reversed(self._catalog.below(path)))
         if seen.entry.kind == FILE:
-            return self._look_at_file(seen, record, findings, force=force)
+            if ahead is None and self.defers and seen.entry.size > LARGE:
+                return self._defer(seen, record, findings, force=force)
+            return self._look_at_file(seen, record, findings, force=force, ahead=ahead)
         problem = ""
         if record is not None and _is_unlisted(record) and seen.entry.kind == DIRECTORY:
             problem = record.problem  # until a walk has seen that it is over
@@ -263,33 +311,62 @@ class Examiner:
             findings.updates.append(Update(fresh, record))
         return 0
 
+    def _defer(self, seen: Seen, record: Record | None, findings: Findings, *, force: bool) -> int:
+        """Leave a file that takes long to be read beside everything else."""
+        if record is None or not same(record, seen):
+            findings.large.append((seen.path, force))
+            self._known_to_exist(seen, record, "is being read", findings)
+        return 0
+
+    def _known_to_exist(
+        self, seen: Seen, record: Record | None, why: str, findings: Findings
+    ) -> None:
+        """Record a new file before its content is known, so that no reconcile takes it for deleted."""
+        if record is None:
+            findings.updates.append(
+                Update(Record(seen.path, seen.entry, _NO_STAMP, problem=why), None)
+            )
+
     def _look_at_file(
-        self, seen: Seen, record: Record | None, findings: Findings, *, force: bool
+        self,
+        seen: Seen,
+        record: Record | None,
+        findings: Findings,
+        *,
+        force: bool,
+        ahead: tuple[Snapshot, bytes | None] | None,
     ) -> int:
         if record is not None:
             if same(record, seen):
                 return 0
             self._siblings(seen.path, record.stamp.inode, findings)
-        base = (
-            self._catalog.signature(seen.path)
-            if record is not None and record.entry.digest
-            else None
-        )
-        snapshot = self._source.snapshot(seen.path, base, force=force)
+        base = self._base(seen.path, record)
+        if ahead is None:
+            snapshot = self._source.snapshot(seen.path, base, force=force)
+        else:
+            snapshot = self._still_good(ahead, base)
+            if snapshot.stamp not in (seen.stamp, None):
+                findings.siblings.append(seen.path)  # it has changed since; it rests first
         if snapshot.verdict is Verdict.FAILED:
             entry = seen.entry._replace(digest=b"")
             failed = Record(seen.path, entry, _NO_STAMP, problem=snapshot.problem)
             findings.updates.append(Update(failed, record))
         elif snapshot.verdict is not Verdict.READ:
             findings.unsettled.append(seen.path)
-            if record is None:  # known to exist, so that no reconcile takes it for deleted
-                written = Record(seen.path, seen.entry, _NO_STAMP, problem="is being written")
-                findings.updates.append(Update(written, None))
+            self._known_to_exist(seen, record, "is being written", findings)
         else:
             if seen.links > 1:
                 self._siblings(seen.path, seen.stamp.inode, findings)
             return self._took(seen.path, snapshot, record, findings)
         return 0
+
+    @staticmethod
+    def _still_good(ahead: tuple[Snapshot, bytes | None], base: bytes | None) -> Snapshot:
+        """Return what was read ahead; without its delta if the version below it was replaced meanwhile."""
+        snapshot, former = ahead
+        if snapshot.is_delta and former != base:
+            return replace(snapshot, ops=None, is_delta=False)
+        return snapshot
 
     def _siblings(self, path: bytes, inode: int, findings: Findings) -> None:
         """Note the other names of a file, which may have changed under this one, before it went or was replaced."""
@@ -300,7 +377,8 @@ class Examiner:
     ) -> int:
         assert snapshot.entry is not None  # what READ means
         assert snapshot.stamp is not None
-        taken = Record(path, snapshot.entry, snapshot.stamp, snapshot.firm)
+        stealthy = record is not None and _is_stealthy(record, snapshot.entry)
+        taken = Record(path, snapshot.entry, snapshot.stamp, snapshot.firm, stealthy=stealthy)
         if not snapshot.firm:
             findings.unfirm.append(taken)
         if record is not None and record.entry == taken.entry and not record.problem:
@@ -316,10 +394,16 @@ class Examiner:
             return
         if record.entry.kind == FILE:
             self._siblings(path, record.stamp.inode, findings)
+        below = self._catalog.below(path) if record.entry.kind == DIRECTORY else []
+        if below and self.defers and path not in self._missed:
+            # Perhaps renamed once more, and we have yet to read of it: its content shall go along, not go.
+            self._missed.add(path)
+            findings.siblings.append(path)
+            return
+        self._missed.discard(path)
         excluded = self._source.excluded(path, record.entry.kind)
         lost = findings.forgotten if excluded else findings.gone
-        if record.entry.kind == DIRECTORY:
-            lost.extend(reversed(self._catalog.below(path)))
+        lost.extend(reversed(below))
         lost.append(path)
 
     def _in_doubt(self, record: Record | None, reason: str, findings: Findings) -> None:
@@ -334,6 +418,13 @@ class Examiner:
         records = [update.record for update in findings.updates] + findings.records
         self._catalog.apply(records, findings.gone + findings.forgotten, findings.signatures)
         return findings
+
+
+def _is_stealthy(record: Record, entry: Entry) -> bool:
+    """Return True if a content has changed, now or before, while size and mtime stayed as they are."""
+    was = record.entry
+    alike = was.kind == entry.kind and was.size == entry.size and was.mtime_ns == entry.mtime_ns
+    return alike and (record.stealthy or (bool(was.digest) and was.digest != entry.digest))
 
 
 def _is_unlisted(record: Record) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
@@ -36,6 +37,9 @@ CONFIRM_AFTER = 1.0
 
 ROOT_POLL, ROOT_POLL_MAX = 1.0, 60.0
 """Seconds between two looks for a root that is in doubt; the longer the look takes, the more."""
+
+MOST_AHEAD = 2
+"""Large files that wait, read, for their look: each may carry 4 MiB of a delta and its signature."""
 
 TROUBLE_RETRY = 10.0
 """Seconds between two looks at paths that could not be read: a chmod of a parent directory tells us nothing."""
@@ -92,12 +96,15 @@ class Intake:
         self._unfirm: dict[bytes, Record] = {}
         self._troubled: set[bytes] = set()
         self._in_hand = 0
+        self._large: dict[bytes, bool] = {}
+        self._read: list[bytes] = []
+        self._to_read = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     @property
     def pending(self) -> int:
         """How many hints are not followed up to the end yet."""
-        return len(self.tree.settle) + self._in_hand
+        return len(self.tree.settle) + self._in_hand + len(self._large)
 
     @property
     def deletes(self) -> bool:
@@ -143,6 +150,10 @@ class Intake:
             try:
                 await self._watch()
             except SourceError as error:
+                ours = asyncio.current_task()
+                if ours is not None and ours.cancelling():
+                    # A TaskGroup of Python 3.11 loses a cancellation that meets an error.
+                    raise asyncio.CancelledError from error
                 if str(error) != self.halted:
                     log.error("halted", tree=printable(self.tree.root), reason=str(error))  # noqa: TRY400  # no bug of ours
                 self.halted = str(error)
@@ -172,12 +183,15 @@ class Intake:
             await self._watcher.start()
             async with asyncio.TaskGroup() as tasks:
                 pump = tasks.create_task(self._pump(self._watcher))
+                ahead = tasks.create_task(self._read_ahead())
                 try:
                     await self.survey_once()
+                    self._examiner.defers = True
                     self._go_on()
                     await self._follow()
                 finally:
                     pump.cancel()
+                    ahead.cancel()
         except* SourceError as group:
             raise SourceError(str(group.exceptions[0])) from group
         finally:
@@ -195,6 +209,31 @@ class Intake:
                 self.tree.settle.hint(hint, loop.time())
             self._wake.set()
 
+    async def _read_ahead(self) -> None:
+        """Read large files one after the other, while everything else goes on."""
+        while True:
+            unread = [path for path in self._large if path not in self._read]
+            if not unread or len(self._read) >= MOST_AHEAD:
+                self._to_read.clear()
+                await self._to_read.wait()
+                continue
+            force = self._large[unread[0]]
+            await self._in_thread(partial(self._examiner.read_ahead, unread[0], force=force))
+            self._read.append(unread[0])
+            self._wake.set()
+
+    async def _take_read(self) -> None:
+        """Look at what was read ahead."""
+        while self._read:
+            path = self._read.pop(0)
+            self._in_hand = 1
+            del self._large[path]
+            try:
+                await self._tell(self._examiner.examine([path]))
+            finally:
+                self._in_hand = 0
+                self._to_read.set()
+
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
         upkeep = loop.time() + CONFIRM_AFTER
@@ -203,6 +242,7 @@ class Intake:
             work = self.tree.settle.ready(loop.time())
             if work:
                 await self._process(work)
+            await self._take_read()
             if loop.time() >= upkeep:
                 await self._upkeep()
                 upkeep = loop.time() + CONFIRM_AFTER
@@ -245,6 +285,9 @@ class Intake:
             chunk, parcels = found
             for path in chunk.unsettled:
                 self.tree.settle.busy(path, loop.time())
+            for path, force in chunk.large:
+                self._large[path] = force
+                self._to_read.set()
             for path in chunk.siblings:
                 self.tree.settle.hint(Hint(Hinted.CHANGED, path), loop.time())
             for path in chunk.unlisted:
@@ -299,7 +342,7 @@ class Intake:
 
     def _note_troubles(self, found: Findings) -> None:
         for update in found.updates:
-            if update.record.path in found.unsettled:
+            if update.record.path in found.unsettled or update.record.path in self._large:
                 continue
             if update.record.problem:
                 self._troubled.add(update.record.path)
@@ -324,6 +367,8 @@ class Intake:
             in_the_way = await self._in_thread(lambda: self._examiner.relabel(source, target))
             for parcel in frame_move(self.tree.number, source, target, in_the_way):
                 self._publish(parcel)
+            # renameat2(RENAME_EXCHANGE) is told as two renames, and leaves something under both names.
+            self._hint(Hint(Hinted.CHANGED, source))
         else:
             await self._tell(self._examiner.examine([source]))
 

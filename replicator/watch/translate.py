@@ -97,10 +97,11 @@ class Translator:
                 self.overflowed = True
             elif not event.name:
                 self._about_itself(event)
-            elif not is_temporary(event.name):
-                if event.mask & _NAMES:
+            else:
+                if event.mask & _NAMES:  # by whatever name: it changes the directory's time
                     touched[event.wd] = None
-                self._about_name(event)
+                if not is_temporary(event.name):
+                    self._about_name(event)
         for cookie in waiting:
             half = self.halves.pop(cookie, None)
             if half is not None:

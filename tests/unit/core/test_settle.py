@@ -164,6 +164,13 @@ def test_moves_keep_their_order_and_come_before_looks_and_walks(settle):
     assert work[-1] == Work(WALK, b"d")
 
 
+def test_a_loop_of_renames_is_handed_out_as_two(settle):
+    for _ in range(1000):
+        settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
+        settle.hint(Hint(Hinted.MOVED, b"b", b"a"), 0.0)
+    assert settle.ready(0.0)[:-1] == [Work(MOVE, b"a", b"b"), Work(MOVE, b"b", b"a")]
+
+
 def test_a_new_directory_is_looked_at_before_the_move_into_it(settle):
     settle.hint(Hint(Hinted.CHANGED, b"new"), 0.0)
     settle.hint(Hint(Hinted.MOVED, b"old/f", b"new/f"), 0.0)

@@ -1,0 +1,84 @@
+"""Somebody who may write in the tree, and what a test asks while that goes on."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import wait_for
+
+PROJECT = Path(__file__).parents[2]
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+
+
+def exchange(one, two):
+    """Swap what two names stand for, in one step of the kernel; skips where it cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        pytest.skip("no renameat2 here")
+    done = renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(two), RENAME_EXCHANGE)
+    if done:
+        raise OSError(ctypes.get_errno(), "renameat2")
+
+
+@contextmanager
+def in_a_loop(directory, code):
+    """Run `code` again and again in a process of its own, in `directory`; it must have run a hundred times in the end."""
+    script = (
+        f"import os, sys, time, random; sys.path.insert(0, {str(PROJECT)!r})\n"
+        "from tests.support.uploader import exchange\nturns = 0\nprint('ready', flush=True)\n"
+        f"while not os.path.exists('.stop'):\n{textwrap.indent(textwrap.dedent(code), '    ')}\n    turns += 1\n"
+        "print(turns)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=directory, stdout=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            assert child.stdout.readline() == "ready\n"
+            yield
+        finally:
+            stop = Path(directory, ".stop")
+            stop.touch()
+            try:
+                turns = int(child.communicate(timeout=60)[0])
+            except subprocess.TimeoutExpired:
+                child.kill()
+                raise
+            stop.unlink()
+    assert child.returncode == 0
+    assert turns > 100, turns
+
+
+def upload(backend, name, content=b"an upload"):
+    """Write a file and return the seconds until all frontends have it."""
+    began = time.monotonic()
+    (backend.source / name).write_bytes(content)
+
+    def arrived():
+        copies = [backend.site(host) / name for host in backend.hosts]
+        return all(copy.exists() and copy.read_bytes() == content for copy in copies)
+
+    wait_for(arrived, lambda: f"{name}: {backend.explain()[:3000]}", 30.0)
+    return time.monotonic() - began
+
+
+def intake_of(backend):
+    (plot,) = backend.app._commons.plots.values()
+    return plot.intake
+
+
+def catalog_of(backend):
+    """Return all records of the only tree, by path."""
+    catalog = intake_of(backend).tree.catalog
+    return catalog.get(catalog.below(b""))
+
+
+def temporaries(backend):
+    """Return our temporaries that lie on any frontend."""
+    return [p for h in backend.hosts for p in backend.connector.root(h).rglob(".replicator-*.tmp")]
