@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import re
@@ -83,6 +84,9 @@ class App:
             compare=compare,
         )
         self.service = Service(self._commons, self._shelves)
+        loop = asyncio.get_running_loop()
+        # Halting for good would be the worst answer to a file that can be made anew.
+        self._store.on_damage = lambda reason: loop.call_soon_threadsafe(self.service.fail, reason)
 
     async def set_trees(self, config: Config, *, watch: bool = True) -> None:
         """Replicate the trees of a configuration, and no others; those that are replicated already are not touched.

@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -19,6 +19,7 @@ from replicator.control import socket_path
 from replicator.engine.service import Service
 from replicator.errors import ConfigError, ReplicatorError, StateLocked
 from replicator.ports import Connector
+from replicator.telemetry.systemd import Notifier
 
 log = structlog.get_logger()
 
@@ -32,14 +33,17 @@ def state_lock(directory: Path) -> Iterator[None]:
         ConfigError: it cannot be made or written.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _make_private(directory)
+        fd = os.open(
+            directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
     except OSError as error:
         raise ConfigError("state.directory", f"{directory}: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds without a name in it
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     except BlockingIOError:
         owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
@@ -48,6 +52,33 @@ def state_lock(directory: Path) -> Iterator[None]:
         ) from None
     finally:
         os.close(fd)
+
+
+def _make_private(directory: Path) -> None:
+    """Make a state directory, or see that nobody else can put files into the one that is there.
+
+    It is not mended: the path may be a slip, and /tmp must not get the modes of a state directory.
+
+    Raises:
+        OSError: it cannot be made or seen.
+        ConfigError: others may write there.
+    """
+    mask = os.umask(0o077)  # for parents that are missing, too
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    finally:
+        os.umask(mask)
+    status = directory.stat()
+    if status.st_uid not in (0, os.geteuid()):
+        wrong, fix = f"belongs to user {status.st_uid}", f"chown {os.geteuid()} {directory}"
+    elif status.st_mode & 0o022:
+        wrong, fix = f"has mode {status.st_mode & 0o7777:04o}", f"chmod 700 {directory}"
+    else:
+        return
+    raise ConfigError(
+        "state.directory",
+        f"{directory} {wrong}, so others could talk to the daemon or replace its catalog: `{fix}`",
+    )
 
 
 async def serve(
@@ -59,35 +90,48 @@ async def serve(
         ReplicatorError: it could not start, or had to end.
     """
     loop = asyncio.get_running_loop()
+    notifier = Notifier(os.environ)
     with state_lock(Path(config.state.directory)):
         app = App(config, connector=connector)
         try:
             await app.set_trees(config)
             app.set_discovery(config)
-            reloads: set[asyncio.Task[None]] = set()
+            tasks: set[asyncio.Task[None]] = set()
 
             def reload() -> None:
-                task = loop.create_task(_reload(app, load))
-                reloads.add(task)
-                task.add_done_callback(reloads.discard)
+                task = loop.create_task(_reload(app, load, notifier))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+            def stop() -> None:
+                notifier.stopping()
+                app.service.stop()
 
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, app.service.stop)
+                loop.add_signal_handler(number, stop)
             loop.add_signal_handler(signal.SIGHUP, reload)
             async with control.serve(socket_path(config.state.directory), app.service.handle):
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
-                await app.service.run()
+                notifier.ready(app.service.summary())
+                heartbeat = loop.create_task(notifier.keep(app.service.summary))
+                try:
+                    await app.service.run()
+                finally:
+                    heartbeat.cancel()
             log.info("stopped")
         finally:
             app.close()
 
 
-async def _reload(app: App, load: Callable[[], Config]) -> None:
+async def _reload(app: App, load: Callable[[], Config], notifier: Notifier) -> None:
+    notifier.reloading()
     try:
         await app.reload(load())
         log.info("reloaded")
     except ReplicatorError as error:
         log.error("not reloaded", reason=str(error))  # noqa: TRY400  # no bug of ours
+    finally:
+        notifier.ready(app.service.summary())
 
 
 @asynccontextmanager

@@ -1,18 +1,21 @@
 """What the catalog's file looks like: its tables, its statements, and a record as a row.
 
 An entry's key is its path as `model.key` writes it, so the primary key's order is the order of a walk, and all below a
-directory is one range of it.
+directory is one range of it. SQLite finds a page that is no page, but not a digit that was changed: each row has a sum of its
+own, of all but its key (a row with a wrong key is a path that the next walk does not meet, and the right path is new). The lowest bit of `firm` says so; the next one is
+`Record.stealthy`.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from replicator.model import Entry, Stamp, key
 from replicator.ports import Record
 
-VERSION = "1"
+VERSION = "2"
 
 CREATE = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -21,7 +24,7 @@ CREATE TABLE entries (
   tree INTEGER NOT NULL, key BLOB NOT NULL,
   kind TEXT NOT NULL, mode INTEGER NOT NULL, size INTEGER NOT NULL, mtime, link BLOB NOT NULL, digest BLOB NOT NULL,
   stamp_size INTEGER NOT NULL, stamp_mtime, stamp_ctime, stamp_inode,
-  firm INTEGER NOT NULL, problem TEXT NOT NULL,
+  firm INTEGER NOT NULL, problem TEXT NOT NULL, sum INTEGER NOT NULL,
   PRIMARY KEY (tree, key)
 ) WITHOUT ROWID;
 CREATE INDEX entries_by_inode ON entries (tree, stamp_inode);
@@ -29,7 +32,7 @@ CREATE TABLE signatures (tree INTEGER NOT NULL, key BLOB NOT NULL, packed BLOB N
 """
 _COLUMNS = (
     "key, kind, mode, size, mtime, link, digest,"
-    " stamp_size, stamp_mtime, stamp_ctime, stamp_inode, firm, problem"
+    " stamp_size, stamp_mtime, stamp_ctime, stamp_inode, firm, problem, sum"
 )
 GET = f"SELECT {_COLUMNS} FROM entries WHERE tree = ? AND key = ?"  # noqa: S608  # constants only
 SCAN = (
@@ -42,7 +45,7 @@ COUNTS = "SELECT count(*), total(size) FROM entries WHERE tree = ?"
 NOTE = "SELECT value FROM meta WHERE name = ?"
 PUT_NOTE = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 SIGNATURE = "SELECT packed FROM signatures WHERE tree = ? AND key = ?"
-PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PUT_SIGNATURE = "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?)"
 FORGET = "DELETE FROM entries WHERE tree = ? AND key = ?"
 FORGET_SIGNATURE = "DELETE FROM signatures WHERE tree = ? AND key = ?"
@@ -76,20 +79,35 @@ def path_of(stored: bytes) -> bytes:
     return stored.replace(b"\0", b"/")
 
 
+class RowDamaged(Exception):
+    """A row is not what was written."""
+
+
 def record_of(row: tuple[Any, ...]) -> Record:
-    """Return the record in a row of GET or SCAN."""
+    """Return the record in a row of GET or SCAN.
+
+    Raises:
+        RowDamaged: it is not what was written.
+    """
     stored, kind, mode, size, mtime, link, digest = row[:7]
+    if _sum(row[1:-1]) != row[-1] or not isinstance(stored, bytes):
+        raise RowDamaged
     stamp = Stamp(row[7], int(row[8]), int(row[9]), int(row[10]))
     entry = Entry(kind, mode, size, int(mtime), link, digest)
-    return Record(path_of(stored), entry, stamp, bool(row[11]), row[12])
+    return Record(path_of(stored), entry, stamp, bool(row[11] & 1), row[12], bool(row[11] & 2))
 
 
 def rows_of(tree: int, records: Iterable[Record]) -> Iterator[tuple[object, ...]]:
     """Yield what PUT stores of records."""
-    for path, entry, stamp, firm, problem in records:
+    for path, entry, stamp, firm, problem, stealthy in records:
         kind, mode, size, mtime, link, digest = entry
-        yield (
-            *(tree, key(path), kind, mode, size, number_of(mtime), link, digest),
+        values = (
+            *(kind, mode, size, number_of(mtime), link, digest),
             *(stamp.size, number_of(stamp.mtime_ns), number_of(stamp.ctime_ns)),
-            *(number_of(stamp.inode), firm, problem),
+            *(number_of(stamp.inode), firm | stealthy << 1, problem),
         )
+        yield (tree, key(path), *values, _sum(values))
+
+
+def _sum(values: tuple[object, ...]) -> int:
+    return zlib.crc32(repr(values).encode())

@@ -4,7 +4,8 @@ Writes go through one connection under a lock; each read takes an idle connectio
 in WAL mode never waits for the writer.
 
 Nothing in here is precious: a file that is damaged, or of another schema, is moved aside and begun anew, which costs one
-reading of the sources. Damage that shows only later is noted in a file beside, and acted upon at the next start.
+reading of the sources. Damage that shows only later is noted in a file beside, and acted upon at the next start, for which the
+owner is asked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,10 +40,12 @@ class CatalogStore:
     Attributes:
         multiplier: odd 32-bit number made once for each catalog; keys the weak block sums.
         rebuilt: why the catalog was begun anew; empty if it was not (nor when there was none).
+        on_damage: called with a sentence, in any thread, when damage shows in use.
     """
 
     def __init__(self, path: Path, rebuilt: str) -> None:
         self.rebuilt = rebuilt
+        self.on_damage: Callable[[str], object] = lambda _: None
         self._path = path
         self._lock = threading.RLock()
         self._closed = False
@@ -146,7 +149,7 @@ class CatalogStore:
         return db
 
     def _prepare(self) -> int:
-        """Make the tables in a new file, and return the multiplier."""
+        """Make the tables in a new file, or see that an old one is sound; return the multiplier."""
         self._writer.execute("BEGIN IMMEDIATE")
         if not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             for statement in filter(str.strip, schema.CREATE.split(";")):
@@ -160,25 +163,43 @@ class CatalogStore:
             raise _OtherSchema("it is not a catalog") from error
         if meta.get("schema") != schema.VERSION:
             raise _OtherSchema(f"its schema is {meta.get('schema')}, not {schema.VERSION}")
-        return int(meta["multiplier"])
+        # Finds broken pages and keys out of order, which would hide paths from a comparison; rows tell of themselves.
+        (found,) = self._writer.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise _OtherSchema(" ".join(found.split()))
+        return _multiplier(meta)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
+        except schema.RowDamaged as error:
+            raise self._damaged("a row is not what was written") from error
         except sqlite3.Error as error:
-            advice = ""
             if _is_damage(error):
-                with suppress(OSError):
-                    _suspect(self._path).touch(0o600)
-                advice = " Restart the daemon: it will begin a new one, and read the sources once."
-            raise SourceError(
-                f"The catalog {self._path} cannot be used: {error}.{advice}"
-            ) from error
+                raise self._damaged(str(error)) from error
+            raise SourceError(f"The catalog {self._path} cannot be used: {error}.") from error
+
+    def _damaged(self, what: str) -> SourceError:
+        with suppress(OSError):
+            _suspect(self._path).touch(0o600)
+        text = (
+            f"The catalog {self._path} cannot be used: {what}."
+            " Restart the daemon: it will begin a new one, and read the sources once."
+        )
+        self.on_damage(text)
+        return SourceError(text)
 
 
 class _OtherSchema(sqlite3.DatabaseError):
-    """The file is no catalog of ours, or of another version."""
+    """The file is no sound catalog of ours, or of another version."""
+
+
+def _multiplier(meta: Mapping[str, str]) -> int:
+    try:
+        return int(meta["multiplier"]) & 0xFFFFFFFF | 1
+    except (KeyError, ValueError) as error:
+        raise _OtherSchema("it has no multiplier") from error
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
@@ -223,7 +244,7 @@ class SqliteCatalog:
         if missing:
             with self._store.reading() as db:
                 rows = [db.execute(schema.GET, (self._tree, key(p))).fetchone() for p in missing]
-            read = list(map(schema.record_of, filter(None, rows)))
+                read = list(map(schema.record_of, filter(None, rows)))
             self._recent.keep(read, writes)
             found |= {record.path: record for record in read}
         return found
@@ -235,7 +256,7 @@ class SqliteCatalog:
         _, writes = self._recent.find(())
         with self._store.reading() as db:
             rows = db.execute(schema.SCAN, (self._tree, low, high, limit)).fetchall()
-        records = list(map(schema.record_of, rows))
+            records = list(map(schema.record_of, rows))
         self._recent.keep(records, writes)
         return records
 

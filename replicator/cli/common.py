@@ -25,7 +25,8 @@ def config_option(function: F) -> F:
     """Add `--config FILE`, given to the function as the path `config`."""
     option = click.option(
         "--config",
-        type=click.Path(dir_okay=False),
+        # Whether it can be read is known when it is read: access(2) knows nothing of our capabilities.
+        type=click.Path(dir_okay=False, readable=False),
         default=DEFAULT_CONFIG,
         envvar="REPLICATOR_CONFIG",
         show_default=True,

@@ -118,6 +118,10 @@ def _check_discovery(settings: DiscoverySettings) -> None:
             raise ConfigError(
                 f"discovery.{name}", f"means nothing to provider = {settings.provider!r}"
             )
+    if "@" in settings.endpoint_url:  # it is quoted wherever a call fails
+        raise ConfigError(
+            "discovery.endpoint_url", "must hold no user name and no password: errors quote it"
+        )
     needed = _NEEDED.get(settings.provider, ())
     if needed and not any(getattr(settings, name) for name in needed):
         raise ConfigError(

@@ -6,6 +6,7 @@ Trees and frontends come and go while it runs; each change touches only what cha
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from functools import partial
@@ -56,6 +57,7 @@ class Service:
         self._asking: asyncio.Task[None] | None = None
         self._launching: Launching | None = None
         self._stop = asyncio.Event()
+        self._failure = ""
 
     def add_tree(
         self,
@@ -127,11 +129,16 @@ class Service:
         """Drain, and make `run` return."""
         self._stop.set()
 
+    def fail(self, reason: str) -> None:
+        """Make `run` raise: nothing but a new start helps."""
+        self._failure = self._failure or reason
+        self._stop.set()
+
     async def run(self) -> None:
         """Run until `stop`.
 
         Raises:
-            ReplicatorError: some part ended by itself, which is a bug of ours.
+            ReplicatorError: `fail` was called, or some part ended by itself, which is a bug of ours.
         """
         fleet = asyncio.get_running_loop().create_task(self.fleet.run())
         stop = asyncio.get_running_loop().create_task(self._stop.wait())
@@ -142,6 +149,8 @@ class Service:
                     [stop, *eternal], timeout=1.0, return_when=asyncio.FIRST_COMPLETED
                 )
                 self._check_eternal(done - {stop})
+            if self._failure:
+                raise ReplicatorError(self._failure)
             log.info("draining", frontends=len(self.fleet))
             await self.drain(DRAIN)
         finally:
@@ -207,6 +216,13 @@ class Service:
             discovery=self._membership.describe() if self._membership else [],
         )
 
+    def summary(self) -> str:
+        """Return on one line how many frontends are in which state, and how many trees are halted or paused."""
+        states = Counter(replica.state.value for replica in self.fleet)
+        stuck = sum(bool(p.intake.halted or p.intake.paused) for p in self._commons.plots.values())
+        told = [f"{count} {state}" for state, count in sorted(states.items())]
+        return f"frontends: {', '.join(told) or 'none'}" + (f"; {stuck} trees stand" * bool(stuck))
+
     async def resume(self) -> list[dict[str, Any]]:
         """Confirm all deletions that wait, and sources that are in doubt; return a row for each tree and frontend with such."""
         rows = []
@@ -238,11 +254,11 @@ class Service:
         if replica is None:
             replica = self.add_frontend(address)
         before = replica.reconciled
-        attempts = replica.attempts
+        failures = replica.failures
         replica.reconcile_soon(front=True)
         try:
             while replica.reconciled == before or replica.state is not State.LIVE:
-                if replica.state is State.RETRYING and replica.attempts > attempts:
+                if replica.state is State.RETRYING and replica.failures > failures:
                     raise ControlError(replica.complaint)
                 if replica.state is State.GONE:
                     raise ControlError(f"{address.host}: it left while it was filled")

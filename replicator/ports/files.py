@@ -21,6 +21,7 @@ class Record(NamedTuple):
         firm: False while the content was hashed so soon after its last change that a later change might carry the
             same stamp; such a path is hashed again when it is next met.
         problem: why the content could not be read; empty when it was.
+        stealthy: True if another content had this size and mtime before: neither tells which one a frontend holds.
     """
 
     path: bytes
@@ -28,6 +29,7 @@ class Record(NamedTuple):
     stamp: Stamp
     firm: bool = True
     problem: str = ""
+    stealthy: bool = False
 
 
 class Catalog(Protocol):

@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from replicator.telemetry.limit import Limiter
+
 
 def configure(level: str, form: str) -> None:
     """Set up structlog and the standard library's loggers.
@@ -23,6 +25,7 @@ def configure(level: str, form: str) -> None:
     )
     structlog.configure(
         processors=[
+            Limiter(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

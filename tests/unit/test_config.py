@@ -42,6 +42,7 @@ def test_defaults_are_filled_in_and_relative_paths_belong_to_the_file(write, tmp
         (TREE + 'target = "/"\n', "tree[0].target"),
         (TREE + 'target = "//"\n', "tree[0].target"),
         (TREE + 'target = "."\n', "tree[0].target"),
+        (TREE + 'target = "~"\n', "tree[0].target"),
         (TREE + 'target = ""\n', "tree[0].target"),
         (TREE + 'target = "  "\n', "tree[0].target"),
         (TREE + 'target = "www/upload"\n', "tree[0].target"),

@@ -87,19 +87,46 @@ def test_another_schema_is_begun_anew(path, statement):
     store.close()
 
 
-def test_damage_found_later_is_repaired_at_the_next_start(path):
+def test_a_broken_page_is_found_at_the_start(path):
     store = CatalogStore.open(path)
-    catalog = store.tree(b"/a")
-    catalog.apply([record(b"%05d" % i) for i in range(2000)], [], {})
+    store.tree(b"/a").apply([record(b"%05d" % i) for i in range(2000)], [], {})
     store.close()
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(4096 * 6)
         file.write(b"\xa5" * (size - 4096 * 6))
     store = CatalogStore.open(path)
-    catalog = store.tree(b"/a")
+    assert "broken-1" in store.rebuilt
+    assert store.tree(b"/a").counts() == (0, 0)
+    store.close()
+    assert CatalogStore.open(path).rebuilt == ""
+
+
+CHANGES = [
+    "size = size + 1", "mtime = mtime + 1", "mode = 511", "kind = 'directory'", "digest = zeroblob(32)",
+    "link = CAST('x' AS BLOB)", "stamp_ctime = stamp_ctime + 1", "stamp_inode = '12'", "firm = 1 - firm", "sum = 0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("read", ["get", "scan"])
+def test_a_row_that_was_changed_is_found_when_it_is_read(path, change, read):
+    store = CatalogStore.open(path)
+    store.tree(b"/a").apply([record(b"%05d" % i) for i in range(20)], [], {})
+    store.close()
+    db = sqlite3.connect(path)
+    db.execute(f"UPDATE entries SET {change} WHERE key = CAST('00007' AS BLOB)")
+    db.commit()
+    db.close()
+    store = CatalogStore.open(path)
+    assert not store.rebuilt
+    catalog, told = store.tree(b"/a"), []
+    store.on_damage = told.append
+    assert len(catalog.get([b"00006", b"00008"])) == 2
     with pytest.raises(SourceError, match="Restart the daemon"):
-        catalog.scan(None, None, 5000)
+        catalog.get([b"00007"]) if read == "get" else catalog.scan(None, None, 5000)
+    assert len(told) == 1
+    assert "Restart the daemon" in told[0]
     store.close()
     store = CatalogStore.open(path)
     assert "broken-1" in store.rebuilt

@@ -1,0 +1,203 @@
+"""The catalog may be damaged, deleted, or unwritable at any time: it is said, made anew, and nobody suffers."""
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from replicator.demo.trees import fingerprint
+from tests.support.daemon import FOREVER, one_line
+from tests.support.waiting import wait_for
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module")
+def server(fleet):
+    return fleet.add("damaged", "127.0.2.40")
+
+
+@pytest.fixture
+def settled(make, server):
+    """A backend whose frontend holds everything, and whose daemon has ended."""
+    backend = make([server])
+    backend.fill(40)
+    backend.start()
+    backend.wait_until_equal()
+    assert backend.stop() == 0
+    return backend
+
+
+def truncated(path):
+    os.truncate(path, path.stat().st_size // 3)
+
+
+def zeroed(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def emptied(path):
+    os.truncate(path, 0)
+
+
+def without_wal(path):
+    path.with_name(path.name + "-wal").unlink(missing_ok=True)
+    path.unlink()
+
+
+def of_a_later_version(path):
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
+    db.close()
+
+
+def with_a_wrong_digit(path):
+    """What only the row's own sum can tell: SQLite finds nothing wrong."""
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE entries SET mtime = mtime + 1, mode = 511 WHERE length(digest) = 32")
+    db.close()
+
+
+def flipped(seed):
+    def damage(path):
+        rng = random.Random(seed)
+        content = bytearray(path.read_bytes())
+        for _ in range(20):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+
+    damage.__name__ = f"flipped_{seed}"
+    return damage
+
+
+NOTICED = [truncated, zeroed, of_a_later_version, with_a_wrong_digit]
+SILENT = [emptied, without_wal, *map(flipped, range(2))]
+
+
+@pytest.mark.parametrize("damage", NOTICED + SILENT, ids=lambda damage: damage.__name__)
+def test_damage_is_told_and_mended_and_nothing_is_sent_or_deleted(settled, server, damage):
+    catalog = settled.state / "catalog.sqlite"
+    assert catalog.stat().st_size > 4096 * 4
+    damage(catalog)
+    before = fingerprint(settled.copy(server))
+    settled.log.unlink()
+    # Damage that shows in use ends the daemon, with a reason; whoever started it starts it again, as systemd does.
+    for _ in range(2):
+        try:
+            settled.start()
+            wait_for(settled.quiet, lambda: json.dumps(settled.status()), FOREVER)
+            break
+        except AssertionError:
+            assert settled.daemon.wait(10) == 1
+            assert "Restart the daemon" in settled.log.read_text().splitlines()[-1]
+    wait_for(settled.quiet, lambda: json.dumps(settled.status()), FOREVER)
+    log = settled.log.read_text()
+    assert "Traceback" not in log
+    assert damage in SILENT or log.count("the catalog was damaged and is made anew") == 1, log
+    row = settled.row(server)
+    assert row["files_sent"] == 0, row
+    assert row["bytes_sent"] < 20_000
+    assert fingerprint(settled.copy(server)) == before
+    (settled.source / "later").write_text("flows")
+    settled.wait_until_equal()
+
+
+def test_a_lost_journal_after_a_kill_costs_a_reading_and_nothing_else(make, server):
+    backend = make([server])
+    backend.fill(40)
+    backend.start()
+    backend.wait_until_equal()
+    backend.kill()
+    journal = backend.state / "catalog.sqlite-wal"
+    assert journal.stat().st_size > 0, "what a kill leaves"
+    journal.unlink()
+    before = fingerprint(backend.copy(server))
+    backend.start()
+    wait_for(backend.quiet, lambda: json.dumps(backend.status()), FOREVER)
+    assert backend.row(server)["files_sent"] == 0
+    assert fingerprint(backend.copy(server)) == before
+
+
+def test_a_catalog_that_is_lost_while_the_source_is_empty_deletes_nothing(settled, server):
+    """The worst moment: what knew that there should be something is gone, too."""
+    before = fingerprint(settled.copy(server))
+    zeroed(settled.state / "catalog.sqlite")
+    elsewhere = settled.directory / "unmounted"
+    settled.source.rename(elsewhere)
+    settled.source.mkdir()
+    settled.start()
+    wait_for(lambda: settled.row(server)["reconciles"], "a comparison", FOREVER)
+    wait_for(lambda: settled.row(server)["state"] in ("live", "halted"), "it to be live", FOREVER)
+    time.sleep(0.5)
+    assert fingerprint(settled.copy(server)) == before
+    assert settled.run("status").returncode in (0, 3)
+    settled.source.rmdir()
+    elsewhere.rename(settled.source)
+    settled.wait_until_equal()
+
+
+# --- a state directory that cannot be written ---
+
+
+@pytest.fixture
+def small_state(make, server):
+    """A backend whose state directory is a file system of 600 KiB."""
+    backend = make([server])
+    backend.state.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k,mode=700", "tmpfs", backend.state]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("may not mount")
+    yield backend
+    backend.kill()
+    subprocess.run(["umount", "-l", backend.state], check=True)
+
+
+@needs_root
+def test_a_full_disk_under_the_state_is_told_and_heals(small_state, server):
+    backend = small_state
+    backend.fill(10)
+    backend.start()
+    backend.wait_until_equal()
+    ballast = backend.state / "ballast"
+    free = os.statvfs(backend.state)
+    ballast.write_bytes(bytes(free.f_bavail * free.f_frsize))
+    before = fingerprint(backend.copy(server))
+    for number in range(1500):  # more than the pages of the journal hold
+        (backend.source / f"{'long' * 20}-{number}").write_text("x")
+
+    def told():
+        return backend.status()["trees"][0]["state"] == "halted"
+
+    wait_for(told, lambda: json.dumps(backend.status()), FOREVER)
+    tree = backend.status()["trees"][0]
+    assert "full" in tree["problems"][0], tree
+    assert str(backend.state) in tree["problems"][0]
+    assert backend.run("status").returncode == 3
+    assert before.items() <= fingerprint(backend.copy(server)).items(), "nothing is deleted"
+    sizes = shutil.disk_usage(backend.state)
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=16m", backend.state], check=True)
+    backend.wait_until_equal()
+    assert sizes.free < 100_000
+    assert backend.stop() == 0
+
+
+@needs_root
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_state_that_cannot_be_written_at_the_start_is_one_sentence(small_state, how):
+    backend = small_state
+    if how == "full":
+        free = os.statvfs(backend.state)
+        (backend.state / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize))
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", backend.state], check=True)
+    result = backend.run("serve", seconds=10)
+    assert result.returncode in (1, 2)
+    assert one_line(result.stderr), result.stderr
+    assert str(backend.state) in result.stderr
+    assert {"full": "full", "read-only": "Read-only"}[how] in result.stderr

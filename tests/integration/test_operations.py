@@ -1,0 +1,600 @@
+"""What a sysadmin relies on at 3 a.m.: ends, restarts, a second daemon, the service manager, rights, secrets, the log."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from replicator.model import is_temporary
+from tests.support.daemon import FOREVER, one_line
+from tests.support.sshd import missing, needs_namespaces
+from tests.support.unprivileged import NOBODY, run_unprivileged
+from tests.support.waiting import wait_for
+
+PROJECT = Path(__file__).parents[2]
+UNIT = PROJECT / "deploy/replicator.service"
+GIB = 1 << 30
+LARGE = 2 * GIB if os.environ.get("CI") else GIB // 2
+"""Bytes of the file in whose middle the daemon ends: more than a signed 32-bit number, where nobody waits for it."""
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module")
+def two(fleet):
+    return [fleet.add(f"operated-{i}", f"127.0.2.{i}") for i in (1, 2)]
+
+
+def temporaries(directory):
+    return [path for path in directory.rglob(".*") if is_temporary(os.fsencode(path.name))]
+
+
+# --- SIGTERM, SIGKILL, and a second daemon ---
+
+
+@pytest.mark.timeout(400)
+def test_sigterm_in_the_middle_of_gigabytes(make, two):
+    backend = make(two[:1])
+    backend.fill(20)
+    backend.start()
+    backend.wait_until_equal()
+    backend.stop()
+    copy = backend.copy(two[0])
+    old = (copy / "big.bin").read_bytes()
+    new = backend.source / "big.new"
+    with new.open("wb") as file:
+        file.truncate(LARGE)  # sparse here; the frontend gets every byte
+        file.seek(LARGE // 2)
+        file.write(b"in the middle")
+    new.rename(backend.source / "big.bin")
+    try:
+        backend.tables["bootstrap"] = {
+            "bandwidth": "16MiB/s"
+        }  # half a minute and more, were it let
+        backend.configure()
+        backend.start()
+        wait_for(lambda: backend.row(two[0])["bytes_sent"] > 24 << 20, "the middle", 60)
+        assert temporaries(copy)
+        begun = time.monotonic()
+        assert backend.stop() == 0
+        assert time.monotonic() - begun < 10
+        wait_for(lambda: not two[0].sessions(), lambda: f"{two[0].sessions()} to end", 5)
+        assert not temporaries(copy)
+        assert (copy / "big.bin").read_bytes() == old
+
+        del backend.tables["bootstrap"]
+        backend.configure()
+        backend.start()
+        wait_for(backend.quiet, lambda: json.dumps(backend.row(two[0])), 200, pause=0.1)
+        assert not backend.differences()
+        row = backend.row(two[0])
+        assert row["files_sent"] == 1, "what is right is not sent again"
+        assert LARGE < row["bytes_sent"] < 1.02 * LARGE
+    finally:
+        backend.kill()
+        (copy / "big.bin").unlink()
+
+
+def test_a_crash_in_the_middle_leaves_nothing_that_a_web_server_would_show(make, two):
+    backend = make(two[1:])
+    backend.fill(5)
+    backend.start()
+    backend.wait_until_equal()
+    backend.stop()
+    copy = backend.copy(two[1])
+    (backend.source / "large").write_bytes(os.urandom(48 << 20))
+    backend.tables["bootstrap"] = {"bandwidth": "4MiB/s"}
+    backend.configure()
+    backend.start()
+    server = two[1]
+    wait_for(lambda: temporaries(copy), "a transfer to begin", FOREVER)
+    backend.daemon.send_signal(signal.SIGSTOP)
+    # The frontend crashes: none of its processes has a moment to clean up after another.
+    with server.frozen():
+        begun = temporaries(copy)
+        server.cut()
+    wait_for(lambda: not server.sessions(), lambda: f"{server.sessions()} to end", 5)
+    left = temporaries(copy)
+    assert left == begun != []
+    assert all(path.name.startswith(".") for path in left), "no web server serves dot-files"
+    assert {path.stat().st_dev for path in left} == {copy.stat().st_dev}
+    backend.kill()
+    del backend.tables["bootstrap"]
+    backend.configure()
+    backend.start()
+    backend.wait_until_equal()
+    assert not temporaries(copy)
+
+
+def test_a_second_daemon_is_refused_until_the_first_is_killed(make, two):
+    backend = make(two[:1])
+    backend.start()
+    second = backend.run("serve")
+    assert second.returncode == 1
+    assert one_line(second.stderr), second.stderr
+    assert f"another replicator (pid {backend.daemon.pid}) owns this state" in second.stderr
+    backend.kill()
+    backend.start()
+    (backend.source / "after").write_text("the kill")
+    backend.wait_until_equal()
+    assert backend.stop() == 0
+
+
+# --- the service manager ---
+
+
+class Manager:
+    """The receiving end of sd_notify."""
+
+    def __init__(self, directory):
+        self.place = str(directory / "notify")
+        self.lines = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(self.place)
+
+    def hears(self, line):
+        """True if a datagram with this line has come since the last time that it was true; what came before it is forgotten."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.lines += self._socket.recv(4096).decode().splitlines()
+        if line not in self.lines:
+            return False
+        del self.lines[: self.lines.index(line) + 1]
+        return True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._socket.close()
+
+
+def test_the_service_manager_hears_of_every_turn_and_nothing_from_a_daemon_that_stands(
+    make, two, tmp_path
+):
+    backend = make(two[:1])
+    with Manager(tmp_path) as manager:
+        backend.env = {"NOTIFY_SOCKET": manager.place, "WATCHDOG_USEC": "200000"}
+        backend.start()
+        wait_for(lambda: manager.hears("READY=1"), "READY", 10)
+        wait_for(lambda: manager.hears("STATUS=frontends: 1 live"), lambda: str(manager.lines), 10)
+        wait_for(lambda: manager.hears("WATCHDOG=1"), "a heartbeat", 5)
+
+        backend.daemon.send_signal(signal.SIGHUP)
+        wait_for(lambda: manager.hears("RELOADING=1"), "RELOADING", 5)
+        wait_for(lambda: manager.hears("READY=1"), "READY again", 5)
+
+        backend.daemon.send_signal(signal.SIGSTOP)
+        status = Path(f"/proc/{backend.daemon.pid}/stat")
+        wait_for(lambda: status.read_text().rpartition(")")[2].split()[0] == "T", "a stop", 5)
+        manager.hears("nothing: only to forget what came before the stop")
+        manager.lines.clear()
+        time.sleep(1.0)  # ten times as long as from one heartbeat to the next
+        assert not manager.hears("WATCHDOG=1")
+        backend.daemon.send_signal(signal.SIGCONT)
+        wait_for(lambda: manager.hears("WATCHDOG=1"), "heartbeats again", 5)
+
+        backend.daemon.send_signal(signal.SIGTERM)
+        wait_for(lambda: manager.hears("STOPPING=1"), "STOPPING", 5)
+        assert backend.daemon.wait(10) == 0
+
+
+# --- rights ---
+
+
+def assignments(unit):
+    """Return the unit's directives: (section, name, value)."""
+    section = ""
+    for line in unit.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line.strip() and not line.startswith("#"):
+            name, equals, value = line.partition("=")
+            assert equals, f"no directive: {line!r}"
+            yield section, name, value
+
+
+def test_the_unit_starts_commands_that_exist():
+    found = list(assignments(UNIT.read_text()))
+    assert {section for section, _, _ in found} == {"Unit", "Service", "Install"}
+    directives = {name: value for _, name, value in found}
+    assert directives["Type"] == "notify"
+    _, command = directives["ExecStart"].split()
+    assert subprocess.run(
+        [sys.executable, "-m", "replicator", command, "--help"], check=False, capture_output=True
+    ).returncode == 0  # fmt: skip
+    assert shutil.which(directives["ExecReload"].split()[0])
+    assert directives["StateDirectory"] == "replicator"
+    assert directives["StateDirectoryMode"] == "0700"
+
+
+def test_systemd_understands_the_unit(tmp_path):
+    analyze = shutil.which("systemd-analyze") or pytest.skip("systemd-analyze is missing")
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace("/opt/replicator/bin/replicator", "/bin/true"))
+    verified = subprocess.run(
+        [analyze, "verify", copy], check=False, capture_output=True, text=True
+    )
+    assert verified.returncode == 0
+    about_us = [line for line in verified.stderr.splitlines() if UNIT.name in line]
+    assert not about_us, verified.stderr
+    rated = subprocess.run(
+        [analyze, "security", "--offline=true", "--no-pager", "--threshold=20", copy],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if "unrecognized option" in rated.stderr:
+        pytest.skip("this systemd-analyze rates no files")
+    assert rated.returncode == 0, rated.stdout[-200:] + rated.stderr
+
+
+DROP = """
+import ctypes, os, sys
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):  # MemoryDenyWriteExecute, where the kernel has it (6.3)
+    print("no MDWE", file=sys.stderr)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@needs_root
+def test_the_rights_of_the_unit_suffice_and_less_does_not(make, two):
+    setpriv = shutil.which("setpriv") or missing("setpriv (util-linux)")
+    directives = {name: value for _, name, value in assignments(UNIT.read_text())}
+    kept = directives["AmbientCapabilities"].lower().replace("cap_", "+").split()
+    backend = make(two[:1])
+    private = backend.source / "private"
+    private.mkdir(mode=0o700)
+    (private / "upload").write_text("of somebody else, mode 0600")
+    (private / "upload").chmod(0o600)
+    os.chown(private / "upload", 12345, 12345)
+    backend.state.mkdir(mode=0o700)
+    os.chown(backend.state, NOBODY, NOBODY)
+    base = [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
+    few = ["--inh-caps=-all," + ",".join(kept), "--ambient-caps=-all," + ",".join(kept)]
+    few += ["--bounding-set=-all," + ",".join(kept)]
+    backend.start([*base, *few, sys.executable, "-c", DROP])
+    backend.wait_until_equal()
+    rights = Path(f"/proc/{backend.daemon.pid}/status").read_text()
+    assert re.search(r"CapEff:\s+0*10000004\n", rights), rights  # lease and dac_read_search
+    # A file that is still open for writing is told from one that is finished, though it belongs to another.
+    with (private / "growing").open("wb", buffering=0) as file:
+        os.chown(private / "growing", 12345, 12345)
+        file.write(b"first half")
+        assert backend.run("status").returncode == 0
+        lease = f"import os; from replicator.source.snapshot import has_writer\nfd = os.open({str(private / 'growing')!r}, os.O_RDONLY)\nprint(has_writer(fd))"
+        asked = subprocess.run(
+            [*base, *few, sys.executable, "-c", lease], check=False, capture_output=True, text=True
+        )
+        assert asked.stdout == "True\n", asked.stderr
+        less = [argument.replace("+dac_read_search,+lease", "+dac_read_search") for argument in few]
+        asked = subprocess.run(
+            [*base, *less, sys.executable, "-c", lease], check=False, capture_output=True, text=True
+        )
+        assert asked.stdout == "False\n", "without CAP_LEASE the kernel does not tell"
+    assert "no MDWE" not in backend.log.read_text() or os.uname().release < "6.3"
+    assert backend.stop() == 0
+
+
+def test_nobody_else_gets_at_the_state_even_with_umask_000(make, two):
+    backend = make(two[:1])
+    backend.tables["state"] = {"directory": "made/on/the/way/state"}
+    backend.configure()
+    state = backend.state
+    backend.start(umask=0)
+    (backend.source / "file").write_text("x")
+    backend.wait_until_equal()
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [state, *state.rglob("*")]}
+    assert modes.pop(state) == 0o700
+    assert stat.S_IMODE(state.parent.stat().st_mode) == 0o700
+    assert modes.keys() >= {state / name for name in ("control.sock", "lock", "catalog.sqlite")}
+    assert set(modes.values()) == {0o600}, modes
+    assert backend.stop() == 0
+
+
+@needs_root
+def test_a_stranger_cannot_talk_to_the_daemon(make, two, tmp_path):
+    backend = make([])
+    backend.start()
+    for path in [backend.state, *backend.state.parents]:
+        if path != backend.state and path.is_relative_to(backend.directory.parent.parent):
+            path.chmod(path.stat().st_mode | 0o055)  # to the state directory, and no further
+    code = f"""
+for path in ({str(backend.state / "control.sock")!r},):
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+        print("talked")
+    except OSError as error:
+        print(type(error).__name__)
+"""
+    assert run_unprivileged("import socket", code, tmp_path) == "PermissionError\n"
+    backend.state.chmod(0o755)  # the socket has modes of its own
+    assert run_unprivileged("import socket", code, tmp_path) == "PermissionError\n"
+    backend.state.chmod(0o700)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o702])
+def test_a_state_directory_that_others_can_write_is_refused(make, mode):
+    backend = make([])
+    backend.state.mkdir()
+    backend.state.chmod(mode)
+    result = backend.run("serve", seconds=10)
+    assert result.returncode == 2
+    assert one_line(result.stderr), result.stderr
+    assert f"chmod 700 {backend.state}" in result.stderr
+    assert list(backend.state.iterdir()) == [], "nothing was begun there"
+    assert stat.S_IMODE(backend.state.stat().st_mode) == mode, "it is not ours to mend"
+
+
+@needs_root
+def test_a_state_directory_of_somebody_else_is_refused(make):
+    backend = make([])
+    backend.state.mkdir(mode=0o700)
+    os.chown(backend.state, NOBODY, NOBODY)
+    result = backend.run("serve", seconds=10)
+    assert result.returncode == 2
+    assert one_line(result.stderr), result.stderr
+    assert f"belongs to user {NOBODY}" in result.stderr
+
+
+def test_a_lock_that_is_a_link_is_not_followed(make, tmp_path):
+    backend = make([])
+    backend.state.mkdir(mode=0o700)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (backend.state / "lock").symlink_to(victim)
+    result = backend.run("serve", seconds=10)
+    assert result.returncode == 2
+    assert one_line(result.stderr), result.stderr
+    assert victim.read_text() == "precious"
+
+
+# --- secrets ---
+
+CANARIES = {
+    "AWS_ACCESS_KEY_ID": "AKIACANARYCANARYKEY0",
+    "AWS_SECRET_ACCESS_KEY": "canary-secret-2f6b0f6a5d/wJalrXUtnFEMI",
+    "AWS_SESSION_TOKEN": "canary-session-7a11b0c4d2/IQoJb3JpZ2lu",
+}
+
+
+class FailingCloud:
+    """An endpoint of AWS that refuses everything, and quotes what it was sent, as a proxy in a debug mode would."""
+
+    def __enter__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.calls = 0
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        return self
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(5)
+                connection.recv(65536)
+                self.calls += 1
+                body = b"<ErrorResponse><Error><Code>InvalidClientTokenId</Code><Message>The security token is invalid</Message></Error></ErrorResponse>"
+                head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+                connection.sendall(head % len(body) + body)
+
+    def __exit__(self, *_):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+def test_no_secret_is_ever_told(make, fleet, two):
+    identity = fleet.keys.make("canary")
+    body = [line for line in identity.read_text().splitlines() if not line.startswith("-")]
+    secrets = [*CANARIES.values(), *body]
+    backend = make([])
+    (backend.source / "file").write_text("x")
+    said = []
+    with FailingCloud() as cloud:
+        backend.env = {
+            **CANARIES,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        }
+        discovery = {"provider": "alb", "load_balancer": "shop", "endpoint_url": cloud.url}
+        backend.tables = {"discovery": discovery, "log": {"level": "debug"}}
+        backend.configure(identity=str(identity))
+        configuration = backend.config.read_text()
+        backend.config.write_text(configuration.replace("frontends = []\n", ""))
+        backend.start()
+        wait_for(lambda: "refused" in backend.log.read_text(), backend.log.read_text, FOREVER)
+        # A login that fails, with this very key.
+        failed = backend.run("bootstrap", two[0].frontend)
+        assert failed.returncode == 1
+        said += [failed.stdout, failed.stderr]
+        for command in (["discover"], ["check"], ["status"], ["status", "--json"], ["verify"]):
+            result = backend.run(*command)
+            said += [result.stdout, result.stderr]
+        said.append(Path(f"/proc/{backend.daemon.pid}/cmdline").read_text())
+        said.append(json.dumps(backend.status()))
+        assert backend.stop() == 0
+        assert cloud.calls > 1
+    said.append(backend.log.read_text())
+    kept = [path.read_bytes().decode("latin-1") for path in backend.state.iterdir()]
+    assert "InvalidClientTokenId" in "".join(said), "the failure itself is told"
+    for text in said + kept:
+        assert not [secret for secret in secrets if secret in text], text
+
+
+def test_a_password_in_a_url_is_refused_and_not_repeated(make):
+    backend = make([])
+    backend.tables = {
+        "discovery": {
+            "provider": "alb", "load_balancer": "x", "endpoint_url": "https://me:canary-word@proxy.example",
+        }
+    }  # fmt: skip
+    backend.configure()
+    backend.config.write_text(backend.config.read_text().replace("frontends = []\n", ""))
+    for command in ("serve", "status"):
+        result = backend.run(command, seconds=10)
+        assert result.returncode == 2
+        assert one_line(result.stderr), result.stderr
+        assert "discovery.endpoint_url" in result.stderr
+        assert "canary-word" not in result.stderr + result.stdout
+
+
+# --- the log ---
+
+
+def test_ten_thousand_refusals_are_a_few_lines_and_status_tells_them(make, fleet):
+    needs_namespaces()
+    small = fleet.add("small", "127.0.2.8", tmpfs={fleet.root: "1m"})
+    backend = make([small])
+    count = 10_000
+    for number in range(count):
+        (backend.source / f"{number:05}").write_bytes(b"x" * 200)  # a page of its own each
+    backend.start()
+    held = 300  # a little more than the pages of 1 MiB
+
+    def refused():
+        row = backend.row(small)
+        return row["dirty"] > count - held and len(row["problems"]) == 10
+
+    wait_for(refused, lambda: json.dumps(backend.row(small)), 60, pause=0.1)
+    row = backend.row(small)
+    assert "space" in row["last_error"].lower()
+    assert row["lag_seconds"] > 0
+    lines = [json.loads(line) for line in backend.log.read_text().splitlines()]
+    assert 1 <= sum(line["event"] == "not replicated" for line in lines) <= 10
+    assert len(lines) < 40
+    (more,) = [line["more"] for line in lines if "more" in line]
+    assert "left out" in more
+
+
+def test_a_frontend_that_flaps_writes_few_lines(make, fleet):
+    server = fleet.add("flapping", "127.0.2.9")
+    backend = make([server])
+    backend.tables["retry"] = {"first": 0.05, "cap": 0.05}
+    backend.configure()
+    backend.start()
+    backend.wait_until_equal()
+    turns = 12
+    for turn in range(turns):
+        server.cut()
+        wait_for(lambda n=turn: backend.row(server)["logins"] >= n + 2, "another login", FOREVER)
+    backend.wait_until_equal()
+    lines = [json.loads(line) for line in backend.log.read_text().splitlines()]
+    assert backend.row(server)["logins"] > turns
+    assert len(lines) <= 80, len(lines)
+    kinds = {(line["event"], line.get("state")) for line in lines}
+    for kind in kinds:
+        assert sum((line["event"], line.get("state")) == kind for line in lines) <= 20, kind
+    assert any("left out" in line.get("more", "") for line in lines)
+
+
+# --- quiet operation ---
+
+
+def test_a_thousand_small_changes_to_five_frontends_are_one_login_each(make, fleet):
+    five = [fleet.add(f"five-{i}", f"127.0.2.{20 + i}") for i in range(5)]
+    backend = make(five)
+    backend.start()
+    backend.wait_until_equal()
+    for number in range(1000):
+        (backend.source / f"change-{number}").write_text(str(number))
+        if number % 250 == 249:
+            backend.wait_until_equal()
+    assert [server.logins() for server in five] == [1] * 5
+    # Idle: nothing pending, nothing owed, no lag; and asking is answered at once.
+    begun = time.monotonic()
+    status = backend.status()
+    assert time.monotonic() - begun < 1
+    assert [tree["pending"] for tree in status["trees"]] == [0]
+    assert [(row["dirty"], row["lag_seconds"]) for row in status["frontends"]] == [(0, 0.0)] * 5
+
+
+def test_lag_is_told_for_each_frontend_while_it_is_behind(make, two):
+    backend = make(two)
+    backend.start()
+    backend.wait_until_equal()
+    with two[0].frozen():
+        (backend.source / "news").write_text("news")
+        wait_for(lambda: backend.row(two[0])["lag_seconds"] > 0.5, "lag to grow", FOREVER)
+        wait_for(lambda: backend.row(two[1])["dirty"] == 0, "the other to have it", FOREVER)
+        assert backend.row(two[1])["lag_seconds"] == 0.0
+        assert backend.row(two[0])["dirty"] == 1
+    backend.wait_until_equal()
+    assert backend.row(two[0])["lag_seconds"] == 0.0
+
+
+# --- what happens behind our back ---
+
+
+def stealthily(path, content):
+    """Change a file's content, and put size and time back as they were."""
+    status = path.stat()
+    path.write_bytes(content.ljust(status.st_size, b".")[: status.st_size])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def test_a_stealthy_change_while_the_daemon_is_stopped_arrives(make, two):
+    backend = make(two[:1])
+    backend.fill(10)
+    backend.start()
+    backend.wait_until_equal()
+    assert backend.stop() == 0
+    stealthily(backend.source / "d1/e1/file-1.bin", b"another content")
+    backend.start()
+    backend.wait_until_equal()
+    assert backend.run("verify").returncode == 0
+    assert backend.row(two[0])["files_sent"] <= 1
+
+
+def test_verify_finds_and_repairs_what_a_frontend_lost_or_changed_stealthily(make, two):
+    backend = make(two[:1])
+    backend.fill(10)
+    backend.start()
+    backend.wait_until_equal()
+    copy = backend.copy(two[0])
+    stealthily(copy / "d1/e1/file-1.bin", b"somebody was here")
+    (copy / "big.bin").unlink()
+    found = backend.run("verify", two[0].frontend)
+    assert found.returncode == 1
+    assert "2 paths differ" in found.stdout
+    assert backend.run("verify", two[0].frontend, "--repair").returncode == 0
+    backend.wait_until_equal()
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "agent.py", line 1, in <module>
+ZeroDivisionError: division by zero"""
+
+
+def test_a_helper_that_dies_with_a_traceback_degrades_its_own_frontend_only(make, fleet, two):
+    script = fleet.directory / "dies"
+    script.write_text(f"#!/bin/sh\ncat >&2 <<END\n{TRACEBACK}\nEND\nexit 1\n")
+    script.chmod(0o755)
+    broken = fleet.add("broken", "127.0.2.50", forced_command=str(script))
+    backend = make([two[0], broken])
+    backend.fill(10)
+    backend.start()
+    backend.wait_until_equal(two[:1])
+    wait_for(lambda: "ZeroDivisionError" in backend.row(broken)["last_error"], backend.status, 10)
+    row = backend.row(broken)
+    assert row["state"] in ("retrying", "connecting")
+    assert "\n" not in row["last_error"]
+    (backend.source / "later").write_text("flows")
+    backend.wait_until_equal(two[:1])
+    assert backend.row(two[0])["logins"] == 1
+    assert backend.run("status").returncode == 3

@@ -1,0 +1,66 @@
+"""Lines that are alike are few."""
+
+import pytest
+import structlog
+
+from replicator.telemetry import limit
+from replicator.telemetry.limit import LINES, PERIOD, Limiter
+
+
+class Log:
+    """A limiter with a clock of its own, and what passed it."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.lines = []
+        self._limiter = Limiter(lambda: self.now)
+
+    def say(self, event, **fields):
+        try:
+            self.lines.append(self._limiter(None, "warning", {"event": event, **fields}))
+        except structlog.DropEvent:
+            return False
+        return True
+
+
+@pytest.fixture
+def log():
+    return Log()
+
+
+def test_the_last_line_before_the_silence_says_so_and_the_first_after_it_counts(log):
+    for number in range(10_000):
+        log.say("not replicated", host="one", path=str(number))
+    assert len(log.lines) == LINES
+    assert ["more" in line for line in log.lines] == [False] * (LINES - 1) + [True]
+    log.now += PERIOD
+    assert log.say("not replicated", host="one")
+    assert log.lines[-1]["left_out"] == 10_000 - LINES
+    log.now += PERIOD
+    assert log.say("not replicated", host="one")
+    assert "left_out" not in log.lines[-1]
+
+
+def test_another_frontend_state_or_event_has_its_own_lines(log):
+    for _ in range(LINES):
+        log.say("frontend", host="one", state="live")
+    assert not log.say("frontend", host="one", state="live")
+    assert log.say("frontend", host="two", state="live")
+    assert log.say("frontend", host="one", state="retrying")
+    assert log.say("halted", host="one")
+
+
+def test_the_period_begins_with_its_first_line(log):
+    for _ in range(LINES + 1):
+        log.say("x")
+    log.now += PERIOD - 1
+    assert not log.say("x")
+    log.now += 1
+    assert log.say("x")
+
+
+def test_its_memory_is_bounded(log, monkeypatch):
+    monkeypatch.setattr(limit, "KINDS", 50)
+    for number in range(1000):
+        log.say("frontend joined", host=f"host-{number}")
+        assert len(log._limiter._seen) <= 50
