@@ -1,0 +1,209 @@
+"""A source that goes away or is another one deletes nothing anywhere, and a watcher that loses events loses no changes."""
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from replicator.cli.status import FAILING
+from tests.support.backend import Backend
+from tests.support.disks import disk
+from tests.support.sshd import missing
+from tests.support.waiting import wait_for
+
+MANY = 150
+QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
+
+
+def fill(directory, many=MANY):
+    directory.mkdir(exist_ok=True)
+    for number in range(many):
+        (directory / f"{number}.jpg").write_text(f"picture {number}")
+
+
+def tree(backend):
+    return backend.status()["trees"][0]
+
+
+def pictures(backend):
+    return [len(list(backend.site(host).glob("**/*.jpg"))) for host in backend.hosts]
+
+
+def inodes(backend):
+    """Return which file each picture is on the first host: one that is sent again is another one."""
+    return {entry.name: entry.inode() for entry in os.scandir(backend.site("one"))}
+
+
+def stopped(backend):
+    """Wait until the tree is in doubt and says why, and nothing was deleted."""
+    wait_for(lambda: tree(backend)["state"] in ("halted", "paused"), backend.explain)
+    assert tree(backend)["state"] in FAILING
+    assert tree(backend)["problems"]
+
+
+def rename(source):
+    source.rename(source.parent / "aside")
+    return lambda: (source.parent / "aside").rename(source)
+
+
+def replace_by_directory(source):
+    back = rename(source)
+    source.mkdir()
+    (source / "another").write_text("another")
+    return lambda: (shutil.rmtree(source), back())
+
+
+def replace_by_symlink(source):
+    back = rename(source)
+    (source.parent / "empty").mkdir()
+    source.symlink_to("empty")
+    return lambda: (source.unlink(), back())
+
+
+def remove_for_good(source):
+    shutil.copytree(source, source.parent / "backup")
+    shutil.rmtree(source)
+    return lambda: shutil.copytree(source.parent / "backup", source)
+
+
+WAYS = [rename, replace_by_directory, replace_by_symlink, remove_for_good]
+
+
+@pytest.fixture
+def backend(tmp_path):
+    fill(tmp_path / "source")
+    with Backend(tmp_path) as running:
+        running.wait_until_equal()
+        yield running
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_source_that_goes_away_deletes_nothing_and_heals(backend, way):
+    back = way(backend.source)
+    stopped(backend)
+    assert min(pictures(backend)) >= MANY - 100  # what a guard of one hundred lets through
+    if way is not remove_for_good:
+        assert pictures(backend) == [MANY, MANY]
+    back()
+    backend.ask(command="resume")
+    backend.wait_until_equal()
+    assert pictures(backend) == [MANY, MANY]
+    assert tree(backend)["state"] == "watching"
+
+
+@pytest.mark.parametrize("way", [rename, replace_by_directory])
+def test_a_source_that_went_away_while_the_daemon_was_down_deletes_nothing(tmp_path, way):
+    source = tmp_path / "source"
+    fill(source)
+    with Backend(tmp_path) as backend:
+        backend.wait_until_equal()
+    back = way(source)
+    if not source.exists():
+        source.mkdir()  # an empty mount point
+        emptied = back
+        back = lambda: (source.rmdir(), emptied())  # noqa: E731
+    with Backend(tmp_path) as backend:
+        stopped(backend)
+        assert pictures(backend) == [MANY, MANY]
+        back()
+        backend.wait_until_equal()
+        assert pictures(backend) == [MANY, MANY]
+
+
+def test_a_volume_that_is_taken_from_the_source_deletes_nothing_and_heals(tmp_path):
+    with disk(tmp_path / "source") as volume:
+        fill(tmp_path / "source")
+        with Backend(tmp_path) as backend:
+            backend.wait_until_equal()
+            held = os.open(volume.where, os.O_RDONLY)
+            volume.detach()
+            stopped(backend)
+            assert pictures(backend) == [MANY, MANY]
+            os.close(held)
+            with disk(tmp_path / "source"):
+                fill(tmp_path / "source")
+                backend.wait_until_equal()
+                assert pictures(backend) == [MANY, MANY]
+
+
+def test_a_parent_of_the_source_that_is_renamed_deletes_nothing_and_heals(tmp_path):
+    above = tmp_path / "above"
+    fill_below = above / "source"
+    above.mkdir()
+    fill(fill_below)
+    with Backend(tmp_path, tree={"source": str(fill_below)}) as backend:
+        backend.source = fill_below
+        backend.wait_until_equal()
+        above.rename(tmp_path / "aside")
+        stopped(backend)
+        assert pictures(backend) == [MANY, MANY]
+        (tmp_path / "aside").rename(above)
+        backend.wait_until_equal()
+        assert pictures(backend) == [MANY, MANY]
+
+
+@contextmanager
+def short_queue(length):
+    """Let whoever starts to watch within this block have a short queue; the kernel reads the number only then."""
+    before = QUEUE.read_text()
+    try:
+        QUEUE.write_text(str(length))
+    except OSError:
+        missing("the right to set fs.inotify.max_queued_events")
+    try:
+        yield
+    finally:
+        QUEUE.write_text(before)
+
+
+def test_a_burst_that_overflows_the_queue_is_walked_and_not_sent_again(tmp_path):
+    fill(tmp_path / "source")
+    with short_queue(16):
+        backend = Backend(tmp_path)
+        wait_for(lambda: tree(backend)["state"] == "watching", backend.status)
+    with backend:
+        backend.wait_until_equal()
+        before = backend.row("one")
+        untouched = inodes(backend)
+        (intake,) = [plot.intake for plot in backend.app._commons.plots.values()]
+        overflows = []
+        translator = intake._watcher._translator
+        translate = translator.translate
+
+        def counted(events):
+            translate(events)
+            overflows.extend([True] if translator.overflowed else [])
+
+        translator.translate = counted
+        for number in range(2000):
+            (backend.source / f"new{number % 40}.jpg").write_text(f"{number}")
+        (backend.source / "5.jpg").unlink()
+        del untouched["5.jpg"]
+        backend.wait_until_equal(40)
+        after = backend.row("one")
+        assert overflows
+        assert after["logins"] == before["logins"]
+        assert after["reconciles"] == before["reconciles"]
+        assert {name: inodes(backend)[name] for name in untouched} == untouched  # not sent again
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "changed", "another"])
+def test_a_directory_that_is_moved_out_and_back_is_as_it_is_now(backend, tmp_path, meanwhile):
+    inner = backend.source / "d" / "e"
+    inner.mkdir(parents=True)
+    (inner / "f").write_text("old")
+    backend.wait_until_equal()
+    (backend.source / "d").rename(tmp_path / "out")
+    if meanwhile == "changed":
+        (tmp_path / "out" / "e" / "f").write_text("changed outside")
+        (tmp_path / "out" / "e" / "new").write_text("new")
+    if meanwhile == "another":
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "g").write_text("g")
+        (tmp_path / "other").rename(backend.source / "d")
+    else:
+        (tmp_path / "out").rename(backend.source / "d")
+    backend.wait_until_equal()
+    assert pictures(backend) == [MANY, MANY]
