@@ -1,0 +1,173 @@
+"""`python -m tests.soak --minutes 10`: `replicator serve` and three real OpenSSH servers, under work and faults, watched all the time.
+
+In rounds: a seeded workload changes the tree, readers read on the frontends, faults happen; then all is let come to rest, and
+everything must be equal, with nothing left over. Prints a line for each round and a summary; exits 1 on any violation.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from tests.soak.faults import Faults
+from tests.soak.meter import growth, look
+from tests.support.daemon import Backend, Fleet
+from tests.support.reader import Reader, publish
+from tests.support.workload import Workload
+
+ADDRESSES = ("127.0.4.1", "127.0.4.2", "127.0.4.3")
+WATCHED = {"small": 2_000, "medium": 200_000, "large": 6_000_000}
+"""Files that are replaced while readers look, and their sizes: sent whole, as a delta, in many frames."""
+
+PATIENCE = 120.0
+"""Seconds until all must be equal after a round."""
+
+
+class Soak:
+    """A backend with its frontends, and everybody who works on them.
+
+    Args:
+        directory: of its own.
+        seed: of the workload and the faults; what the machine does between is not repeatable.
+
+    Attributes:
+        violations: what was promised and not held.
+        series: what the daemon holds at rest after each round.
+    """
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self._fleet = Fleet(directory)
+        servers = [self._fleet.add(f"f{n}", address) for n, address in enumerate(ADDRESSES)]
+        home = directory / "b"
+        home.mkdir()
+        self.backend = Backend(home, self._fleet, servers)
+        self.backend.tree = {"delete_guard": 1}  # the workload removes whatever it likes
+        self.backend.tables = {"log": {"level": "warning"}}
+        self.backend.configure(connect_timeout=2.0, keepalive=1.0, op_timeout=2.0)
+        (self.backend.source / "watched").mkdir()
+        self._number = 0
+        self._publish()
+        self.workload = Workload(self.backend.source, seed)
+        self._busy, self._work, self._end = threading.Lock(), threading.Event(), threading.Event()
+        self.faults = Faults(self.backend, self._busy, seed)
+        self._random = random.Random(seed)
+        self.checks = 0
+        self.series = []
+        self._found: list[str] = []
+        self.copies = [directory / f"world-f{n}" / home.name for n in range(len(ADDRESSES))]
+        self.reader = Reader(
+            [copy / "watched" / name for copy in self.copies for name in WATCHED], pause=0.02
+        )
+
+    @property
+    def violations(self) -> list[str]:
+        return [*self._found, *self.faults.complaints, *self.reader.violations]
+
+    def _publish(self):
+        self._number += 1
+        names = list(WATCHED)
+        for name in names if self._number == 1 else [names[self._number % len(names)]]:
+            publish(self.backend.source / "watched" / name, self._number, WATCHED[name])
+
+    def _labour(self):
+        """Work on the tree while the event is set, until the end."""
+        while not self._end.is_set():
+            if not self._work.wait(0.1):
+                continue
+            with self._busy:
+                try:
+                    self.workload.step()
+                    if self.workload.steps % 50 == 0:
+                        self._publish()
+                except OSError as error:
+                    self._found.append(f"the workload ended: {error}")
+                    return
+            time.sleep(self._random.uniform(0, 0.01))
+
+    def run(self, seconds: float, say=print, each=20.0):
+        """Run rounds of about `each` seconds; with `each` 0, one round in which every fault happens once."""
+        worker = threading.Thread(target=self._labour)
+        worker.start()
+        begun = time.monotonic()
+        try:
+            self.backend.start()
+            self._rest(0, say)
+            self.reader.start()
+            number = 0
+            while number == 0 or time.monotonic() - begun < seconds:
+                number += 1
+                self._work.set()
+                self._trouble(each)
+                self._work.clear()
+                self._rest(number, say)
+            if self.backend.stop() != 0:
+                self._found.append("the daemon did not end well")
+            self._found += growth(self.series)
+        except AssertionError as error:
+            self._found.append(str(error))
+        finally:
+            self._end.set()
+            worker.join()
+            self.reader.stop()
+            self.backend.kill()
+            self._fleet.close()
+
+    def _trouble(self, seconds):
+        if not seconds:
+            self.faults.all()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.faults.one()
+            time.sleep(self._random.uniform(0, 2))
+
+    def _rest(self, number, say):
+        """Let everything come to rest; it must be equal then."""
+        begun = time.monotonic()
+        with self._busy:
+            self.backend.wait_until_equal(seconds=PATIENCE)
+        self.checks += 1
+        left = [str(path) for copy in self.copies for path in leftovers(copy)]
+        if left:
+            self._found.append(f"left over in round {number}: {left[:5]}")
+        held = look(self.backend.daemon.pid)
+        self.series.append(held)
+        say(
+            f"round {number}: equal after {time.monotonic() - begun:.1f} s; {self.workload.steps} operations,"
+            f" {sum(self.faults.counts.values())} faults, {self.reader.reads} reads, {len(self.violations)} violations;"
+            f" daemon {held.rss} MiB, {held.descriptors} descriptors"
+        )
+
+
+def leftovers(copy: Path) -> list[Path]:
+    """Return temporaries in a frontend's copy."""
+    return [path for path in copy.rglob(".replicator*/*") if path.is_file()]
+
+
+def main() -> int:
+    """Run as the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    chosen = parser.parse_args()
+    print(f"seed {chosen.seed}", flush=True)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="soak-") as directory:
+        soak = Soak(Path(directory), chosen.seed)
+        soak.run(chosen.minutes * 60, say=lambda text: print(text, flush=True))
+    print(f"\nduration: {time.monotonic() - begun:.0f} s, {soak.checks} times equal")
+    print(f"operations: {soak.workload.steps}; reads of watched files: {soak.reader.reads}")
+    for name, count in sorted(soak.faults.counts.items(), key=lambda item: -item[1]):
+        print(f"  {name}: {count}")
+    print("daemon at rest, MiB:", *(held.rss for held in soak.series))
+    print("daemon at rest, descriptors:", *(held.descriptors for held in soak.series))
+    print(f"violations: {len(soak.violations)}")
+    for violation in soak.violations:
+        print(f"  {violation}")
+    return 1 if soak.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

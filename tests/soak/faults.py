@@ -1,0 +1,158 @@
+"""What can go wrong with a backend, three frontends and the way between them; each fault mends itself before it returns."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.support.waiting import wait_for
+
+
+class Faults:
+    """Does one thing at a time, chosen by a seeded generator.
+
+    Args:
+        backend: the daemon, a `tests.support.daemon.Backend`.
+        busy: a lock that the workload holds during each step; taken while the source is not there.
+        seed: of the choices.
+
+    Attributes:
+        counts: {what: how often}.
+        complaints: what a fault found to be wrong.
+    """
+
+    def __init__(self, backend, busy, seed: int) -> None:
+        self._backend = backend
+        self._busy = busy
+        self._random = random.Random(seed)
+        self.counts: dict[str, int] = {}
+        self.complaints: list[str] = []
+        # The frequent ones first: the daemon must live long enough for its memory to be a series.
+        self._kinds = {
+            self.kill_agent: 8,
+            self.cut: 4,
+            self.freeze_agent: 4,
+            self.freeze_server: 2,
+            self.stop_server: 2,
+            self.kill_daemon: 2,
+            self.reload: 2,
+            self.source_away: 1,
+            self.restart_daemon: 1,
+            self.lose_catalog: 1,
+        }
+
+    def one(self) -> str:
+        """Do one of them, and return which."""
+        kind = self._random.choices(list(self._kinds), self._kinds.values())[0]
+        return self.do(kind)
+
+    def all(self):
+        """Do each once."""
+        for kind in self._kinds:
+            self.do(kind)
+
+    def do(self, kind) -> str:
+        """Do this one, and count it."""
+        kind()
+        name = kind.__name__.replace("_", " ")
+        self.counts[name] = self.counts.get(name, 0) + 1
+        return name
+
+    def _server(self):
+        return self._random.choice(self._backend.servers)
+
+    def _agents(self, server) -> list[int]:
+        found = []
+        for pid in server.sessions():
+            with suppress(OSError):
+                if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
+                    found.append(pid)
+        return found
+
+    def kill_agent(self):
+        for pid in self._agents(self._server()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def cut(self):
+        self._server().cut()
+
+    def freeze_agent(self):
+        """Shorter and longer than the daemon waits: then two agents are alive on one tree."""
+        agents = self._agents(self._server())
+        try:
+            for pid in agents:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            time.sleep(self._random.uniform(0.2, 6))
+        finally:
+            for pid in agents:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def freeze_server(self):
+        with self._server().frozen():
+            time.sleep(self._random.uniform(0.2, 6))
+
+    def stop_server(self):
+        server = self._server()
+        server.stop()
+        time.sleep(self._random.uniform(0, 2))
+        server.start()
+
+    def kill_daemon(self):
+        self._backend.kill()
+        self._backend.start()
+
+    def restart_daemon(self):
+        begun = time.monotonic()
+        status = self._backend.stop()
+        took = time.monotonic() - begun
+        if status != 0 or took > 10:
+            self.complaints.append(f"SIGTERM: exit status {status} after {took:.1f} s")
+        self._backend.start()
+
+    def reload(self):
+        """One frontend leaves, and comes back."""
+        servers = self._backend.servers
+        left_out = self._server()
+        for roster in ([s for s in servers if s is not left_out], servers):
+            self._backend.configure(servers=roster)
+            self._backend.daemon.send_signal(signal.SIGHUP)
+            self._until_frontends(len(roster))
+
+    def _until_frontends(self, wanted):
+        wait_for(lambda: len(self._backend.status()["frontends"]) == wanted, "the daemon to reload")
+
+    def source_away(self):
+        """The source is renamed away: that is told, nothing is deleted (the readers watch), and all goes on when it is back."""
+        source = self._backend.source
+        with self._busy:
+            source.rename(source.with_name("away"))
+            try:
+                wait_for(
+                    lambda: self._backend.status()["trees"][0]["state"] != "watching",
+                    lambda: f"the tree to be halted: {self._backend.status()['trees']}",
+                )
+            finally:
+                source.with_name("away").rename(source)
+            wait_for(
+                lambda: self._backend.status()["trees"][0]["state"] == "watching",
+                lambda: f"the tree to be watched again: {self._backend.status()['trees']}",
+                60,
+            )
+
+    def lose_catalog(self):
+        """The catalog is gone, or damaged, after a crash: it is made anew."""
+        self._backend.kill()
+        for path in self._backend.state.glob("*.sqlite*"):
+            if self._random.random() < 0.5:
+                path.unlink()
+            else:
+                with path.open("r+b") as file:
+                    file.seek(shutil.os.path.getsize(path) // 2)
+                    file.write(self._random.randbytes(5000))
+        self._backend.start()
