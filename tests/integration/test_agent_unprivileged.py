@@ -76,10 +76,11 @@ def test_below_directories_of_its_own_that_deny_it_all_comes_and_goes(agent, roo
     """As when somebody withdraws a directory by its mode, and later deletes it; each step in a frame of its own."""
     paths = [b"d", b"d/e", b"d/e/f"]
     agent.say(Batch(tuple(MakeDirectory(n, 1, path, mode, TIME) for n, path in enumerate(paths))))
-    agent.say(Batch((put(b"d/e/f/g", 10), put(b"d/e/new/h", 11))), HELLO, HELLO)
+    new = MakeDirectory(14, 1, b"d/e/new", 0o755, TIME)
+    agent.say(Batch((put(b"d/e/f/g", 10), new, put(b"d/e/new/h", 11))), HELLO, HELLO)
     send_streamed(agent, 12, b"d/e/f/streamed")
     agent.say(Batch((MakeDirectory(13, 1, b"d/e/f/sub", mode, TIME),)))
-    assert set(agent.answers(0, 1, 2, 10, 11, 12, 13).values()) == {""}
+    assert set(agent.answers(0, 1, 2, 10, 11, 12, 13, 14).values()) == {""}
     for path in map(os.fsdecode, [*paths, b"d/e/f/sub"]):
         status = (root / "site" / path).stat()
         assert (status.st_mode & 0o7777, status.st_mtime_ns) == (mode, TIME), path
@@ -138,10 +139,10 @@ def test_three_long_names_below_one_another_are_made_filled_moved_and_deleted(ag
         agent.say(
             Batch(
                 (
-                    put(file, 1),  # its directories come later
                     MakeDirectory(2, 1, name, 0o555, TIME),
                     MakeDirectory(3, 1, name + b"/" + name, 0o755, TIME),
                     MakeDirectory(4, 1, deep, 0o755, TIME),
+                    put(file, 1),
                 )
             ),
             HELLO,
@@ -158,10 +159,10 @@ def test_three_long_names_below_one_another_are_made_filled_moved_and_deleted(ag
 def test_the_deepest_tree_that_a_path_can_name_comes_and_goes(agent, root):
     depth = 199
     paths = [b"/".join([b"d"] * (n + 1)) for n in range(depth)]
-    agent.say(Batch((put(paths[-1] + b"/f", 1),)), HELLO)
     agent.say(
         Batch(tuple(MakeDirectory(10 + n, 1, path, 0o755, TIME) for n, path in enumerate(paths)))
     )
+    agent.say(Batch((put(paths[-1] + b"/f", 1),)), HELLO)
     numbers = range(10, 10 + depth)
     assert set(agent.answers(1, *numbers).values()) == {""}
     agent.say(ListTree(1, 1, b"", digest=False, credit=9))
