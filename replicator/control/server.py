@@ -28,10 +28,12 @@ async def serve(path: Path, handler: Handler) -> AsyncIterator[None]:
     _remove(path)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            await _answer(reader, writer, handler)
-        writer.close()
-        with suppress(ConnectionError):
+        # Cancelled, the daemon ends; Python 3.11 would log that as an error, with a traceback.
+        with suppress(ConnectionError, asyncio.CancelledError):
+            try:
+                await _answer(reader, writer, handler)
+            finally:
+                writer.close()
             await writer.wait_closed()
 
     mask = os.umask(0o177)

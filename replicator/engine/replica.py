@@ -343,7 +343,6 @@ class Replica:
             if tree not in self._opened:
                 await self._open(link, plot)
             troubles += await self._reconcile(link, tree, ROOT)
-            self._confirmed.discard(tree)
         while self.dirty.bulk_open:
             await self._wait_for_progress()
         self.progress.ended = _now()
@@ -354,7 +353,8 @@ class Replica:
     async def _reconcile(self, link: Link, tree: int, below: bytes) -> list[str]:
         """Compare a directory, make dirty what differs, and return what could not be listed."""
         territory = self._opened[tree]
-        if tree in self._confirmed:
+        confirmed = tree in self._confirmed
+        if confirmed:
             territory = replace(territory, delete_guard=1.0)
         outcome = await reconcile(
             link, territory, below, self._commons.pool, partial(self._found, tree)
@@ -364,6 +364,8 @@ class Replica:
             self._excess[tree] = outcome.excess
         elif below == ROOT:
             self._excess.pop(tree, None)
+        if confirmed and below == ROOT:  # what is confirmed meanwhile is meant for the next one
+            self._confirmed.discard(tree)
         return outcome.problems
 
     async def _found(self, tree: int, differences: list[Difference]) -> None:

@@ -79,3 +79,23 @@ def test_no_daemon_is_told_from_a_silent_one(tmp_path):
         silent.listen()
         with pytest.raises(ControlError, match="not answered"):
             list(client.ask(tmp_path / "control.sock", {}, patience=0.1))
+
+
+def test_who_still_waits_when_the_daemon_ends_is_no_error(tmp_path, caplog):
+    async def main(client):
+        asked = asyncio.Event()
+
+        async def handle(_):
+            asked.set()
+            await asyncio.Event().wait()
+            yield {}
+
+        async with server.serve(path := socket_path(str(tmp_path)), handle):
+            await asyncio.to_thread(client.connect, str(path))
+            client.send(b"{}\n")
+            await asked.wait()
+
+    with socket.socket(socket.AF_UNIX) as client:
+        asyncio.run(main(client))
+        assert client.recv(100) == b""
+    assert caplog.records == []

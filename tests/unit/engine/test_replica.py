@@ -306,6 +306,22 @@ async def test_a_doubt_is_settled_below_that_directory_and_many_doubts_everywher
     assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d", b""]
 
 
+async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):
+    stage.write(b"ours", b"content")
+    guarded = replace(stage.plot.territory, delete_guard=0.5)
+    stage.commons.plots[1] = replace(stage.plot, territory=guarded)
+    stage.disks["a"] = {b"%d" % number: Entry(FILE, 0o644, 1, 1) for number in range(200)}
+    stage.prepare = lambda agent: agent.mute.add(ListTree)
+    stage.start()
+    await eventually(lambda: stage.agents and stage.listings(), "the comparison")
+    stage.replica.confirm()
+    stage.now.mute.clear()
+    stage.now.list(stage.now.of(ListTree)[0])
+
+    await eventually(lambda: stage.disk.keys() == {b"ours"}, "what nobody wants to go")
+    await eventually(lambda: stage.replica.converged and not stage.replica.excess, "nothing left")
+
+
 async def test_when_too_much_is_dirty_everything_is_compared_instead(stage):
     stage.replica.dirty = DirtySet(limit=2)
     await stage.live()
