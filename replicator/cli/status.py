@@ -14,7 +14,7 @@ from rich.table import Table
 from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon, size_text
 from replicator.config import Config
 
-FAILING = ("retrying", "halted", "paused")
+DOUBTFUL = ("halted", "paused")
 
 
 @click.command()
@@ -25,7 +25,7 @@ FAILING = ("retrying", "halted", "paused")
 def status(context: click.Context, config: str, *, as_json: bool, watch: bool) -> None:
     """Show every frontend's state, dirty count, lag, queue position, progress and last error.
 
-    Exits 0 when all is well, 3 when a frontend is retrying or halted or a tree is halted or paused, 1 when no daemon runs.
+    Exits 0 when all is well, 3 when a frontend has an error or a tree is halted or paused, 1 when no daemon runs.
     """
     settings = load_config(config)
     answer = _ask(settings)
@@ -38,8 +38,7 @@ def status(context: click.Context, config: str, *, as_json: bool, watch: bool) -
                 live.update(_tables(_ask(settings)))
     else:
         _console().print(_tables(answer))
-    failing = any(row["state"] in FAILING for row in [*answer["frontends"], *answer["trees"]])
-    context.exit(3 if failing else 0)
+    context.exit(3 if _fails(answer) else 0)
 
 
 def _console() -> Console:
@@ -53,6 +52,12 @@ def _ask(config: Config) -> dict[str, Any]:
     if answer is None:
         raise no_daemon(config)
     return answer
+
+
+def _fails(answer: dict[str, Any]) -> bool:
+    """Return True if a person should look: by the error, because a frontend that is tried again is `connecting` for a while."""
+    frontends = any(row["last_error"] for row in answer["frontends"])
+    return frontends or any(row["state"] in DOUBTFUL for row in answer["trees"])
 
 
 def _tables(answer: dict[str, Any]) -> Table:

@@ -223,7 +223,7 @@ STALLED = {
     "no-acks": ({Batch: silent}, r"no answer .* \d+ changes"),
     "drips-acks": (
         {Batch: lambda agent, _: agent.say_later([json_acks()] * 500, 0.1)},
-        r"no answer .* \d+ changes",
+        r"no answer .* \d+ changes|again and again",
     ),
     "creeping": (
         {
