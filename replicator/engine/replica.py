@@ -24,7 +24,7 @@ from replicator.engine.commons import Commons, Plot
 from replicator.engine.courier import Courier
 from replicator.engine.gate import Rank
 from replicator.engine.link import Link
-from replicator.engine.parcel import Parcel
+from replicator.engine.parcel import Parcel, Part
 from replicator.engine.progress import Progress
 from replicator.engine.readiness import Readiness
 from replicator.engine.reconcile import Territory, reconcile
@@ -86,6 +86,7 @@ class Replica:
         self._courier: Courier | None = None
         self._known = False
         self._wanted = asyncio.Event()
+        self._comparing = 0
         self._doubts: dict[Key, None] = {}
         self._doubted = asyncio.Event()
         self._opened: dict[int, Territory] = {}
@@ -128,15 +129,16 @@ class Replica:
 
     @property
     def converged(self) -> bool:
-        """True if it is live, and owed nothing."""
-        return self.state is State.LIVE and not self.dirty
+        """True if it is live, owed nothing, and nothing of it is in doubt."""
+        return self.state is State.LIVE and not (self.dirty or self._doubts or self._comparing)
 
     @property
     def caught_up(self) -> bool:
         """True if it is live, and lacks only what changed in the last few seconds: where uploads never pause, it always does."""
         since = self.dirty.lagging()
         recent = since is None or _now() - since < RECENT
-        return self.state is State.LIVE and recent and not self.dirty.refusals()
+        unsure = self._doubts or self._comparing or self.dirty.refusals()
+        return self.state is State.LIVE and recent and not unsure
 
     @property
     def last_error(self) -> str:
@@ -182,12 +184,18 @@ class Replica:
         if self._courier is not None:
             if parcel.parts and parcel.parts[0].target:
                 self._courier.post_move(parcel)
+                self._moved(parcel.parts[0])
             elif self._courier.post(parcel, builds=self._known):
                 self.bytes_saved += parcel.saved
         else:
             self._owe(parcel)
         if self.dirty.overflowed:
             self._overflowed()
+
+    def _moved(self, part: Part) -> None:
+        """What was renamed before it was compared, perhaps to where a comparison has been already, is compared where it is now."""
+        if not self._known or self._comparing or self._doubts:
+            self.in_doubt(Key(part.key.tree, part.target))
 
     @contextmanager
     def noting_changes(self) -> Iterator[set[Key]]:
@@ -217,6 +225,9 @@ class Replica:
         now = asyncio.get_running_loop().time()
         for key in keys:
             self.dirty.mark(key, Owed.CONTENT, now, urgent=True)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._courier is not None:
             self._courier.wake()
         if self.dirty.overflowed:
@@ -356,9 +367,13 @@ class Replica:
         confirmed = tree in self._confirmed
         if confirmed:
             territory = replace(territory, delete_guard=1.0)
-        outcome = await reconcile(
-            link, territory, below, self._commons.pool, partial(self._found, tree)
-        )
+        self._comparing += 1
+        try:
+            outcome = await reconcile(
+                link, territory, below, self._commons.pool, partial(self._found, tree)
+            )
+        finally:
+            self._comparing -= 1
         if outcome.excess:
             log.error("deletions paused", host=self.address.host, reason=outcome.excess)
             self._excess[tree] = outcome.excess
@@ -412,7 +427,8 @@ class Replica:
 
     async def _reconcile_doubt(self, link: Link, tree: int, below: bytes) -> None:
         if below and Key(tree, below) not in self.dirty:
-            self.repair([Key(tree, below)])
+            self.dirty.mark(Key(tree, below), Owed.ADOPT, _now(), urgent=True)
+            self._wake()
         await self._reconcile(link, tree, below)
 
     def done(self, key: Key) -> None:

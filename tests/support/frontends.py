@@ -11,10 +11,17 @@ from replicator.engine.gate import Gate
 from replicator.engine.parcel import batches, change_for
 from replicator.engine.reconcile import Territory
 from replicator.engine.supply import Shelf, Supply
-from replicator.model import DIRECTORY, FILE, ROOT, Entry, Listed, is_below, key
+from replicator.model import DIRECTORY, FILE, ROOT, Entry, Listed, is_below, key, rebase
 from replicator.ports import Address, Sighting
 from replicator.wire import messages
-from replicator.wire.changes import BASE_MISMATCH, Delete, MakeDirectory, PutFile, SetAttributes
+from replicator.wire.changes import (
+    BASE_MISMATCH,
+    Delete,
+    MakeDirectory,
+    Move,
+    PutFile,
+    SetAttributes,
+)
 from tests.support.fakes import FakeCatalog, FakeChannel, FakeConnector, FakeSource
 from tests.support.waiting import eventually
 
@@ -94,6 +101,9 @@ class FakeAgent(FakeChannel):
             done.append(change.number)
             if isinstance(change, Delete):
                 self.disk.pop(change.path, None)
+            elif isinstance(change, Move):
+                for path in [p for p in self.disk if p == change.path or is_below(p, change.path)]:
+                    self.disk[rebase(path, change.path, change.target)] = self.disk.pop(path)
             elif isinstance(change, PutFile):
                 entry = Entry(FILE, change.mode, change.size, change.mtime_ns, b"", change.digest)
                 self.disk[change.path] = entry

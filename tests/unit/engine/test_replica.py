@@ -14,8 +14,8 @@ from replicator.delta.ops import Copy, Literal
 from replicator.engine import replica as module
 from replicator.engine.parcel import file_parcel, moved, next_number, put_file, single
 from replicator.engine.replica import Replica
-from replicator.model import FILE, Entry
-from replicator.wire.messages import Batch, BeginFile, Hello, ListTree
+from replicator.model import FILE, Entry, Listed
+from replicator.wire.messages import Batch, BeginFile, Hello, Listing, ListTree, More
 from tests.support.frontends import Backdrop, at, sighting
 from tests.support.waiting import eventually
 
@@ -255,6 +255,51 @@ async def test_a_move_that_was_missed_is_made_up_for(stage):
     await stage.live()
     await eventually(lambda: stage.replica.converged, "what is owed")
     assert {b"new", b"new/f"} <= stage.disk.keys()
+
+
+@pytest.mark.parametrize("already_live", [False, True], ids=["on its way up", "live, in doubt"])
+async def test_what_is_renamed_past_a_comparison_is_compared_under_its_new_name(
+    stage, already_live
+):
+    """A directory of which the frontend lacks something goes from where the comparison has yet to come to where it was."""
+    stage.source.mkdir(b"z")
+    for path in (b"f", b"z/here", b"z/missing"):
+        stage.write(path, b"content")
+    stage.disks["a"] = {
+        path: record.entry._replace(digest=b"")
+        for path, record in stage.catalog.records.items()
+        if path != b"z/missing" or already_live
+    }
+    if already_live:
+        await stage.live()
+        del stage.disk[b"z/missing"]
+        stage.now.mute.add(ListTree)
+        stage.replica.reconcile_soon()
+        await eventually(lambda: stage.listings() == 2, "another comparison")
+    else:
+        stage.prepare = lambda agent: agent.mute.add(ListTree)
+        stage.start()
+        await eventually(lambda: stage.agents and stage.listings(), "the comparison")
+    asked = stage.now.of(ListTree)[-1]
+    listed = Listed(b"f", stage.disk[b"f"], 0, 0)
+    stage.now.say(Listing(asked.job, (listed,), (), False))
+    await eventually(
+        lambda: More(asked.job, 1) in stage.now.of(More), "the first half to be compared"
+    )
+
+    for path in (b"z", b"z/here", b"z/missing"):
+        stage.source.nodes[path.replace(b"z", b"a")] = stage.source.nodes.pop(path)
+    stage.catalog.move(b"z", b"a")
+    stage.replica.offer(single(moved(1, b"z", b"a")))
+    assert not stage.replica.converged
+    await eventually(lambda: b"a/here" in stage.disk, "the rename")
+    stage.now.mute.clear()
+    stage.now.say(Listing(asked.job, (), (), True))
+
+    await eventually(lambda: b"a/missing" in stage.disk, "what is missing under the new name")
+    await eventually(lambda: stage.replica.converged, "nothing more to do")
+    assert [request.below for request in stage.now.of(ListTree)][-1] == b"a"
+    assert stage.now.changes(b"a/here") == []
 
 
 async def test_a_refusal_is_its_last_error_until_it_is_over(stage):
