@@ -30,6 +30,9 @@ MAX_NAME = 255
 MAX_DEPTH = 200
 """Directories above a path: a walk holds one descriptor for each, well below the usual limit of 1,024."""
 
+MAX_TREES = 1023
+"""Trees at a time, and the highest number that one has on the wire."""
+
 TEMPORARY_PREFIX = b".replicator-"
 """Our temporaries are `.replicator-<agent>-<n>.tmp` beside their target: a dot-file, so that no web server serves it,
 with a name of fixed length, so that a 255-byte target name is no obstacle."""

@@ -113,9 +113,9 @@ def check_delta(contestant: str, at: Path, params: Params) -> None:
 
 def patch(at: Path, _: Params) -> None:
     """Apply the frames to `old` as an agent does, digest and rename included."""
-    from replicator.agent.store import Owner, Store
+    from replicator.agent.fence import Fences
+    from replicator.agent.roots import open_tree
     from replicator.agent.transfer import Transfer
-    from replicator.files.confined import Confined
     from replicator.wire import frames, messages
     from replicator.wire.changes import PutFile
 
@@ -125,7 +125,8 @@ def patch(at: Path, _: Params) -> None:
     os.link(at / "old", site / "file")
     size, digest = (at / "new").stat().st_size, (at / "new.sha256").read_bytes()
     put = PutFile(1, 1, b"file", 0o644, size, 10**18, digest)
-    store = Store(Confined.open(os.fsencode(site)), Owner(), setid=False, session=b"bench")
+    target = messages.OpenTree(1, os.fsencode(site))
+    store = open_tree(target, session=b"bench", jail=None, fences=Fences())
     transfer = Transfer(store, put, delta=True)
     decoder = frames.Decoder()
     for chunk in chunks(at / "delta"):

@@ -9,6 +9,7 @@ process goes, however it ends. Whoever sees a higher number than its own ends.
 from __future__ import annotations
 
 import fcntl
+import os
 import struct
 import zlib
 from typing import Optional
@@ -80,3 +81,24 @@ class Fence:
 
     def _range(self, kind: int, number: int, length: int) -> bytes:
         return struct.pack(_FLOCK, kind, 0, self._first + number, length, 0)
+
+
+class Fences:
+    """One fence for each root directory that this agent has opened, under however many numbers: it must not replace itself.
+
+    Args:
+        lineage: who is served.
+    """
+
+    def __init__(self, lineage: bytes = b"") -> None:
+        self._lineage = lineage
+        self._made: dict[tuple[int, int], Fence] = {}
+
+    def of(self, root_fd: int) -> Fence:
+        """Return the fence of the directory that is open as `root_fd`."""
+        status = os.fstat(root_fd)
+        root = status.st_dev, status.st_ino
+        if root not in self._made:
+            # A descriptor of its own: it outlives the tree for which it was made.
+            self._made[root] = Fence(os.dup(root_fd), self._lineage)
+        return self._made[root]

@@ -8,6 +8,8 @@ import pwd
 from contextlib import suppress
 from typing import Callable, Optional
 
+from replicator.agent.claim import Claim
+from replicator.agent.fence import Fences
 from replicator.agent.store import Owner, Store
 from replicator.errors import PathRefused
 from replicator.files.confined import Confined
@@ -20,9 +22,7 @@ MAX_ID = (1 << 32) - 2
 _known: dict[tuple[str, str], int] = {}
 
 
-def open_tree(
-    request: OpenTree, *, session: bytes, jail: Optional[bytes], lineage: bytes = b""
-) -> Store:
+def open_tree(request: OpenTree, *, session: bytes, jail: Optional[bytes], fences: Fences) -> Store:
     """Return the store for a tree; its root is made if its parent exists.
 
     With a jail, a root that already lies inside it stays as it is; any other is taken relative to it, as in a chroot,
@@ -44,9 +44,8 @@ def open_tree(
     tree = _open_free(place) if jail is None else _open_jailed(jail, _inside(jail, place))
     try:
         owner = _owner(request.owner)
-        return Store(
-            tree, owner, setid=request.setid, session=session, lineage=lineage, place=place
-        )
+        claim = Claim(tree.root_fd, fences.of(tree.root_fd), place)
+        return Store(tree, owner, setid=request.setid, session=session, claim=claim)
     except BaseException:
         tree.close()
         raise
@@ -95,12 +94,17 @@ def remember_names() -> None:
         with suppress(OSError), open(file, encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:
                 name, _, number = line.split(":")[:3] if line.count(":") >= 2 else ("", "", "")
-                if number.strip().isdigit():
+                if _is_id(number.strip()):
                     _known.setdefault((kind, name), int(number))
     with suppress(KeyError):
         pwd.getpwuid(
             os.geteuid()
         )  # loads whatever else the C library asks, such as a directory service
+
+
+def _is_id(text: str) -> bool:
+    """Return True for the digits of a number that the kernel takes for a user or group."""
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_ID
 
 
 def _owner(text: str) -> Owner:
@@ -117,7 +121,7 @@ def _number(kind: str, text: str, look_up: Callable[[str], int]) -> int:
     if not text:
         return -1
     if text.isascii() and text.isdigit():
-        if int(text) > MAX_ID:
+        if not _is_id(text):
             raise LookupError(f"{text} is no number of a {kind}")
         return int(text)
     if (kind, text) in _known:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Callable, Optional
 
 from replicator.agent.descriptors import write_all
+from replicator.agent.fence import Fences
 from replicator.agent.listing import ListingJob
 from replicator.agent.refusals import Refused, refusal_of
 from replicator.agent.roots import open_tree
@@ -70,7 +71,7 @@ class Server:
         self._stores: dict[int, Store] = {}
         self._transfers: dict[int, Optional[Transfer]] = {}
         self._job: Optional[ListingJob] = None
-        self._lineage = b""
+        self._fences = Fences()
         self._arrived = select.poll()  # select() takes no descriptor above 1,023
         self._arrived.register(source, select.POLLIN)
         self._said_at = time.monotonic()
@@ -138,13 +139,11 @@ class Server:
     def _on_hello(self, hello: Hello, _: bytes) -> None:
         if hello.version != messages.VERSION:
             raise ProtocolError(f"wire version {hello.version} is not {messages.VERSION}")
-        self._lineage = hello.about.encode("utf-8", "surrogatepass")
+        self._fences = Fences(hello.about.encode("utf-8", "surrogatepass"))
 
     def _on_open(self, request: OpenTree, _: bytes) -> None:
         try:
-            store = open_tree(
-                request, session=self._session, jail=self._jail, lineage=self._lineage
-            )
+            store = open_tree(request, session=self._session, jail=self._jail, fences=self._fences)
         except (OSError, ReplicatorError, LookupError) as error:
             self._send(
                 messages.Opened(request.tree, -1, -1, str(error)[:500] or type(error).__name__)
@@ -263,12 +262,11 @@ class Server:
 
     def _look(self) -> None:
         """Return if what we hold is still ours, and still in its place; what is not ends the agent."""
-        for store in self._stores.values():
-            store.fence.look()
-            try:
-                store.check_place()
-            except Refused as gone:
-                raise ProtocolError(gone.detail) from None
+        try:
+            for store in self._stores.values():
+                store.claim.look()
+        except Refused as gone:
+            raise ProtocolError(gone.detail) from None
 
     def _store(self, tree: int) -> Store:
         try:

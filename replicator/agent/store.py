@@ -3,9 +3,6 @@
 New content goes to a temporary dot-file in the directory of its target, gets its mode, owner and time, and takes the
 target's name in one rename. A temporary is held under flock for as long as its agent lives, so that the next agent can
 tell a stale one (its lock is free) from one in use, without trusting clocks or process ids.
-
-Putting and removing names changes the times of the directory that holds them. `settle` puts them back at the end of each
-frame; so a directory's time changes only when the backend says so, and the order in which things arrive does not matter.
 """
 
 from __future__ import annotations
@@ -15,23 +12,16 @@ import hashlib
 import os
 import stat
 from contextlib import suppress
-from typing import Callable, NamedTuple, TypeVar
+from typing import NamedTuple
 
+from replicator.agent.claim import Claim
 from replicator.agent.descriptors import digest_of, handle, write_all
-from replicator.agent.fence import Fence
+from replicator.agent.directories import Directories
 from replicator.agent.refusals import Refused
 from replicator.files.confined import Confined
-from replicator.model import (
-    TEMPORARY_PREFIX,
-    TEMPORARY_SUFFIX,
-    is_below,
-    parent,
-    rebase,
-)
+from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, parent
 from replicator.wire import changes
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
-
-T = TypeVar("T")
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN_BITS = 0o1777
@@ -60,8 +50,10 @@ class Store:
         owner: who owns what we create.
         setid: keep setuid and setgid bits.
         session: a name for this agent, unique on the host, for the names of temporaries.
-        lineage: who is served, for the fence.
-        place: the root's path, to notice that it was renamed or unmounted; empty: nobody looks.
+        claim: whether this agent may change the tree now.
+
+    Attributes:
+        directories: those in which names change.
     """
 
     def __init__(
@@ -71,18 +63,15 @@ class Store:
         *,
         setid: bool,
         session: bytes,
-        lineage: bytes = b"",
-        place: bytes = b"",
+        claim: Claim,
     ) -> None:
         self.tree = tree
-        self._place = place
-        self.fence = Fence(tree.root_fd, lineage)
+        self.claim = claim
+        self.directories = Directories(tree, claim)
         self.owner = owner
         self._bits = 0o7777 if setid else _PLAIN_BITS
         self._session = session
         self._count = 0
-        self._times: dict[bytes, int] = {}
-        self._modes: dict[bytes, int] = {}
 
     def put(self, change: PutFile, content: memoryview) -> None:
         """Make the path a file with this content.
@@ -102,10 +91,12 @@ class Store:
 
     def begin(self, path: bytes) -> Temporary:
         """Open a temporary file beside `path`; it ends in `publish` or `discard`."""
-        at = os.dup(self._changing(parent(path)))
+        at = os.dup(self.directories.changing(parent(path)))
         try:
             name = self._temporary_name()
-            fd = self._widened(at, parent(path), lambda: os.open(name, _CREATE, 0o600, dir_fd=at))
+            fd = self.directories.widened(
+                at, parent(path), lambda: os.open(name, _CREATE, 0o600, dir_fd=at)
+            )
         except BaseException:
             os.close(at)
             raise
@@ -133,25 +124,24 @@ class Store:
     def make_directory(self, change: MakeDirectory) -> None:
         """Make the path a directory with these attributes; a file or symlink in its place goes."""
         above = parent(change.path)
-        at, name = self._changing(above), _leaf(change.path)
+        at, name = self.directories.changing(above), _leaf(change.path)
         try:
-            self._widened(at, above, lambda: os.mkdir(name, 0o700, dir_fd=at))
+            self.directories.widened(at, above, lambda: os.mkdir(name, 0o700, dir_fd=at))
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=at)
                 os.mkdir(name, 0o700, dir_fd=at)
-        made = handle(self._reach(change.path))
+        made = handle(self.directories.reach(change.path))
         if self.owner.uid >= 0 or self.owner.gid >= 0:
             os.chown(made, *self.owner)
-        self._modes.pop(change.path, None)
         os.chmod(made, change.mode & self._bits)
-        self._times[change.path] = change.mtime_ns
+        self.directories.ordered(change.path, change.mtime_ns)
 
     def make_symlink(self, change: MakeSymlink) -> None:
         """Make the path a symlink."""
         above = parent(change.path)
-        at, name = self._changing(above), self._temporary_name()
-        self._widened(at, above, lambda: os.symlink(change.link, name, dir_fd=at))
+        at, name = self.directories.changing(above), self._temporary_name()
+        self.directories.widened(at, above, lambda: os.symlink(change.link, name, dir_fd=at))
         try:
             if self.owner.uid >= 0 or self.owner.gid >= 0:
                 os.chown(name, *self.owner, dir_fd=at, follow_symlinks=False)
@@ -177,7 +167,7 @@ class Store:
                 raise Refused(changes.BASE_MISMATCH, "another content")
             if not change.digest and status.st_mtime_ns != change.old_mtime_ns:
                 raise Refused(changes.BASE_MISMATCH, "another time")
-            self._check()
+            self.claim.check()
             if self.owner.uid >= 0 or self.owner.gid >= 0:
                 os.fchown(fd, *self.owner)
             os.fchmod(fd, change.mode & self._bits)
@@ -193,18 +183,18 @@ class Store:
         """
         above = parent(change.path)
         try:
-            at, name = self._reach(above), _leaf(change.path)
-            status = self._widened(
+            at, name = self.directories.reach(above), _leaf(change.path)
+            status = self.directories.widened(
                 at, above, lambda: os.stat(name, dir_fd=at, follow_symlinks=False)
             )
         except (FileNotFoundError, NotADirectoryError):
             return
-        at = self._changing(above)
+        at = self.directories.changing(above)
         if stat.S_ISDIR(status.st_mode):
-            self._widened(at, above, lambda: os.rmdir(name, dir_fd=at))
-            self._forget(change.path)
+            self.directories.widened(at, above, lambda: os.rmdir(name, dir_fd=at))
+            self.directories.forget(change.path)
         else:
-            self._widened(at, above, lambda: os.unlink(name, dir_fd=at))
+            self.directories.widened(at, above, lambda: os.unlink(name, dir_fd=at))
 
     def move(self, change: Move) -> None:
         """Rename a path, whatever it is, with all below it.
@@ -212,114 +202,29 @@ class Store:
         Raises:
             Refused, OSError: VANISHED when it is not there, NOT_EMPTY or the like when the target is in the way.
         """
-        from_fd = os.dup(self._changing(parent(change.path)))
+        from_fd = os.dup(self.directories.changing(parent(change.path)))
         try:
-            to_fd = self._changing(parent(change.target))
+            to_fd = self.directories.changing(parent(change.target))
             os.rename(
                 _leaf(change.path), _leaf(change.target), src_dir_fd=from_fd, dst_dir_fd=to_fd
             )
         finally:
             os.close(from_fd)
-        self.tree.forget(change.path)
-        self._forget(change.target)
-        for held in (self._times, self._modes):
-            for path in [p for p in held if p == change.path or is_below(p, change.path)]:
-                held[rebase(path, change.path, change.target)] = held.pop(path)
+        self.directories.moved(change.path, change.target)
 
     def settle(self) -> None:
-        """Put back the times and modes of the directories that were changed, and drop held descriptors."""
-        if self._modes or self._times:
-            self.fence.look()
-        for path, mtime_ns in self._times.items():
-            with suppress(OSError):  # the directory is gone: nothing to put back
-                os.utime(handle(self.tree.directory(path)), ns=(mtime_ns, mtime_ns))
-        for path in sorted(
-            self._modes, reverse=True
-        ):  # what is below first, as long as we get there
-            with suppress(OSError):
-                os.chmod(handle(self.tree.directory(path)), self._modes[path])
-        self._modes.clear()
-        self._times.clear()
-        self.tree.forget_all()
-
-    def check_place(self) -> None:
-        """Return if the directory that we hold is still the one that readers find at the root's path.
-
-        Raises:
-            Refused: ROOT_GONE; what we write there would be seen by nobody, or not be where it was ordered.
-        """
-        try:
-            there = os.stat(self._place) if self._place else None
-        except (FileNotFoundError, NotADirectoryError):
-            raise Refused(changes.ROOT_GONE, "the target root was moved or removed") from None
-        except OSError:  # a way that we may not search any more: what we hold is all we know
-            return
-        if there is not None and not os.path.samestat(there, os.fstat(self.tree.root_fd)):
-            raise Refused(changes.ROOT_GONE, "the target root is another directory now")
-
-    def _check(self) -> None:
-        """Return if this agent may change its tree now. Raises Fenced or Refused."""
-        self.fence.check()
-        self.check_place()
-
-    def _changing(self, directory: bytes) -> int:
-        """Return a descriptor of a directory whose names are about to change.
-
-        One that is missing is not made: nothing may be here that no change has asked for, or nobody would remove it.
-        """
-        self._check()
-        try:
-            fd = self._reach(directory)
-        except FileNotFoundError:
-            if os.fstat(self.tree.root_fd).st_nlink == 0:
-                raise Refused(changes.ROOT_GONE, "the target root was removed") from None
-            raise Refused(changes.VANISHED, "its directory is not there") from None
-        if directory and directory not in self._times:
-            self._times[directory] = os.fstat(fd).st_mtime_ns
-        return fd
-
-    def _reach(self, directory: bytes) -> int:
-        """Return a descriptor of a directory; those of ours on the way that deny us give us leave until `settle`."""
-        try:
-            return self.tree.directory(directory)
-        except PermissionError:
-            if not directory:
-                raise
-            above = parent(directory)
-            return self._widened(self._reach(above), above, lambda: self.tree.directory(directory))
-
-    def _widened(self, at: int, directory: bytes, act: Callable[[], T]) -> T:
-        """Do `act` in a directory; if its mode denies us, its owner, give us leave until `settle`."""
-        try:
-            return act()
-        except PermissionError:
-            status = os.fstat(at)
-            if status.st_uid != os.geteuid() or status.st_mode & 0o300 == 0o300:
-                raise
-            self._check()
-            self._modes.setdefault(directory, stat.S_IMODE(status.st_mode))
-            os.chmod(handle(at), stat.S_IMODE(status.st_mode) | 0o300)
-            return act()
-        except FileNotFoundError:
-            if os.fstat(self.tree.root_fd).st_nlink == 0:
-                raise Refused(changes.ROOT_GONE, "the target root was removed") from None
-            raise
+        """Leave the directories as the backend wants them; see Directories."""
+        self.directories.settle()
 
     def _take_name(self, at: int, temporary: bytes, path: bytes) -> None:
         name = _leaf(path)
-        self._check()
+        self.claim.check()
         try:
             os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
         except IsADirectoryError:
             os.rmdir(name, dir_fd=at)
-            self._forget(path)
+            self.directories.forget(path)
             os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
-
-    def _forget(self, path: bytes) -> None:
-        self.tree.forget(path)
-        for held in (self._times, self._modes):
-            for gone in [p for p in held if p == path or is_below(p, path)]:
-                del held[gone]
 
     def _temporary_name(self) -> bytes:
         self._count += 1

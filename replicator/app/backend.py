@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import re
@@ -28,7 +29,7 @@ from replicator.engine.ready import ReadyFile
 from replicator.engine.service import Service
 from replicator.engine.supply import Shelf, Supply
 from replicator.errors import ConfigError, SourceError
-from replicator.model import printable
+from replicator.model import MAX_TREES, printable
 from replicator.ports import Address, Connector
 from replicator.source.tree import SourceTree
 from replicator.transport.ssh import SSHConnector
@@ -66,7 +67,8 @@ class App:
         self._shelves: dict[int, Shelf] = {}
         self._numbers: dict[int, TreeSettings] = {}
         self._sources: dict[int, SourceTree] = {}
-        self._next_number = 0
+        # Used anew as late as possible: a frontend that is away may still be owed something of a tree that is gone.
+        self._free = itertools.cycle(range(1, MAX_TREES + 1))
         self._aws: Aws | None = None
         self._console_aws: Aws | None = None
         self._discovering: object = None
@@ -114,8 +116,7 @@ class App:
     def _make_tree(
         self, index: int, settings: TreeSettings, settle: SettleSettings
     ) -> tuple[Tree, SourceTree, OpenTree]:
-        self._next_number += 1
-        number = self._next_number
+        number = next(number for number in self._free if number not in self._numbers)
         root = os.fsencode(settings.source)
         excluded = Filter((*settings.exclude, *_literal(settings.ready_file)))
         try:

@@ -9,7 +9,7 @@ import re
 from replicator.config.settings import Config, DiscoverySettings, TreeSettings
 from replicator.config.texts import parse_address
 from replicator.errors import ConfigError, PathRefused
-from replicator.model import TEMPORARY_PREFIX, check_path
+from replicator.model import MAX_TREES, TEMPORARY_PREFIX, check_path
 
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
@@ -20,8 +20,8 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: names the TOML path and the reason.
     """
-    _check_trees(config.tree, config.state.directory)
     _check_state(config.state.directory)
+    _check_trees(config.tree, config.state.directory)
     _check_discovery(config.discovery)
     _check_numbers(config)
     if config.ssh.host_keys == "console" and config.discovery.provider not in _AWS:
@@ -33,6 +33,8 @@ def check(config: Config) -> None:
 def _check_trees(trees: tuple[TreeSettings, ...], state: str) -> None:
     if not trees:
         raise ConfigError("tree", "at least one [[tree]] is needed")
+    if len(trees) > MAX_TREES // 2:  # a reload may replace all of them
+        raise ConfigError("tree", f"at most {MAX_TREES // 2} are possible")
     for index, tree in enumerate(trees):
         where = f"tree[{index}]"
         if tree.source == "/":
@@ -86,6 +88,8 @@ def _contains(outer: str, inner: str) -> bool:
 
 
 def _check_state(directory: str) -> None:
+    if not directory:
+        raise ConfigError("state.directory", "must not be empty")
     # A Unix socket's name has 108 bytes with its final NUL (unix(7)).
     if len(os.fsencode(directory)) > 107 - len("/control.sock"):
         raise ConfigError(

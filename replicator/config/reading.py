@@ -27,7 +27,7 @@ def load(path: str | os.PathLike[str]) -> Config:
     file = Path(path)
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(file), str(error)) from error
     return parse(raw, base=file.parent.resolve())
 
@@ -53,13 +53,18 @@ def parse(raw: dict[str, Any], *, base: Path) -> Config:
 def _absolute(config: Config, base: Path) -> Config:
     """Return the settings with every path absolute, and every tree's target filled in."""
 
-    def path(text: str) -> str:
-        return os.path.normpath(base / Path(text).expanduser()) if text else text
+    def path(where: str, text: str) -> str:
+        if "\0" in text:
+            raise ConfigError(where, "must not hold a NUL")
+        try:
+            return os.path.normpath(base / Path(text).expanduser()) if text else text
+        except RuntimeError as error:
+            raise ConfigError(where, f"there is no such user: {text!r}") from error
 
     def tree(index: int, settings: TreeSettings) -> TreeSettings:
         if not settings.source.strip():
             raise ConfigError(f"tree[{index}].source", "must not be empty")
-        source = path(settings.source)
+        source = path(f"tree[{index}].source", settings.source)
         target = source if settings.target is None else settings.target
         return replace(settings, source=source, target=target)
 
@@ -69,9 +74,9 @@ def _absolute(config: Config, base: Path) -> Config:
         tree=tuple(tree(i, t) for i, t in enumerate(config.tree)),
         ssh=replace(
             config.ssh,
-            identity=path(config.ssh.identity),
-            known_hosts=path(config.ssh.known_hosts),
+            identity=path("ssh.identity", config.ssh.identity),
+            known_hosts=path("ssh.known_hosts", config.ssh.known_hosts),
         ),
-        state=replace(config.state, directory=path(config.state.directory)),
-        discovery=replace(config.discovery, path=path(config.discovery.path)),
+        state=replace(config.state, directory=path("state.directory", config.state.directory)),
+        discovery=replace(config.discovery, path=path("discovery.path", config.discovery.path)),
     )

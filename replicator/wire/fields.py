@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, Sequence
 
 from replicator.errors import PathRefused, ProtocolError
-from replicator.model import KINDS, ROOT, check_path, printable
+from replicator.model import KINDS, MAX_TREES, ROOT, check_path, printable
 
 Check = Callable[[Any], Any]
 
@@ -94,9 +94,12 @@ def digest(value: Any) -> bytes:
     if type(value) is not str or len(value) != 2 * DIGEST_SIZE:
         raise ProtocolError("expected a SHA-256 in hexadecimal")
     try:
-        return bytes.fromhex(value)
+        found = bytes.fromhex(value)
     except ValueError:
-        raise ProtocolError("expected a SHA-256 in hexadecimal") from None
+        found = b""
+    if len(found) != DIGEST_SIZE:  # fromhex() passes over blanks
+        raise ProtocolError("expected a SHA-256 in hexadecimal")
+    return found
 
 
 def digest_or_none(value: Any) -> bytes:
@@ -133,7 +136,7 @@ def row(checks: Sequence[Check], values: Any) -> list[Any]:
 
 
 number = integer(0, MAX_NUMBER)
-tree = integer(0, 1023)
+tree = integer(0, MAX_TREES)
 mode = integer(0, 0o7777)
 size = integer(0, MAX_FILE)
 time_ns = integer(-(1 << 63) * 10**9, (1 << 63) * 10**9 - 1)  # seconds of 64 bits, as in a time_t

@@ -45,8 +45,8 @@ def raw_batch(*rows):
 
 @pytest.mark.parametrize("target", [b"/", b"//", b"relative", b"/..", b"/site/../.."])
 def test_a_root_that_is_none_is_refused(agent, target):
-    assert agent.open(target).error or agent.process.poll() is None
-    assert not (agent.open(b"/site").error)
+    assert agent.open(target).error
+    assert agent.open(b"/site").error == ""
 
 
 def test_a_target_is_looked_for_inside_the_root(agent, world):
@@ -100,10 +100,19 @@ def test_what_breaks_the_wire_format_ends_the_connection_with_one_line(agent, da
     assert "Traceback" not in said
 
 
-def test_a_tree_that_is_not_open_is_refused_and_the_stream_goes_on(agent):
+def test_a_file_for_a_tree_that_is_not_open_breaks_the_wire(agent):
     agent.open()
     agent.process.stdin.write(raw_batch(["f", 1, 9, "a", 0o644, 5, 0, DIGEST.hex()]))
-    assert agent.process.wait(10) == 1 if (answer := agent.hear()) is None else answer.refused
+    assert agent.hear() is None
+    assert agent.process.wait(10) == 1
+
+
+def test_other_changes_of_a_tree_that_is_not_open_are_refused_and_the_stream_goes_on(agent):
+    agent.open()
+    agent.say(Batch((Delete(1, 9, b"a"), MakeDirectory(2, 9, b"d", 0o755, 0))))
+    assert set(agent.answers(1, 2).values()) == {"failed"}
+    agent.say(Batch((put(b"fine", number=3),)), HELLO)
+    assert agent.answers(3) == {3: ""}
 
 
 def test_symlinks_below_the_root_are_never_followed(agent, world):

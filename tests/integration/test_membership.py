@@ -4,11 +4,12 @@ import json
 import os
 
 import pytest
+from msgspec.structs import replace as changed
 
 from replicator.demo.trees import difference
 from tests.support import aws as cloud
 from tests.support.aws import REGION, Recorded
-from tests.support.backend import Backend
+from tests.support.backend import Backend, LocalFleet
 from tests.support.waiting import wait_for
 
 READY = ".replicator/ready"
@@ -113,6 +114,49 @@ def test_a_reload_that_changes_nothing_of_discovery_asks_nobody_anew(tmp_path, f
         backend.call(backend.app.reload(backend.config))
         assert backend.app.service._membership is before
         assert rows(backend)["one"]["logins"] == 1
+
+
+def test_a_reload_of_what_is_excluded_compares_everybody_and_sends_only_what_differs(tmp_path):
+    with Backend(tmp_path, tree={"exclude": ["*.log"]}) as backend:
+        fill(backend)
+        (backend.source / "a.log").write_bytes(b"log")
+        live(backend, "one", "two")
+        wait_for((backend.site("two") / "199").exists, backend.status)
+        before = rows(backend)
+        inodes = {path.name: path.stat().st_ino for path in backend.site("one").iterdir()}
+        assert "a.log" not in inodes
+
+        (tree,) = backend.config.tree
+        backend.call(backend.app.reload(changed(backend.config, tree=(changed(tree, exclude=()),))))
+        wait_for((backend.site("one") / "a.log").exists, backend.status)
+        live(backend, "one", "two")
+        after = rows(backend)
+        assert after["one"]["files_sent"] - before["one"]["files_sent"] <= 2
+        assert {name: (backend.site("one") / name).stat().st_ino for name in inodes} == inodes
+
+        backend.call(backend.app.reload(backend.config))
+        (backend.source / "next").write_bytes(b"next")
+        wait_for((backend.site("one") / "next").exists, backend.status)
+        live(backend, "one", "two")
+        assert (backend.site("one") / "a.log").read_bytes() == b"log", "nobody deletes it either"
+
+
+def test_a_reload_of_a_tree_costs_nobody_its_connection_however_often(tmp_path, monkeypatch):
+    monkeypatch.setattr("replicator.app.backend.MAX_TREES", 3)  # the numbers of trees are used anew
+    with Backend(tmp_path) as backend:
+        fill(backend, 10)
+        live(backend, "one", "two")
+        (tree,) = backend.config.tree
+        numbers = set()
+        for number in range(5):
+            settings = changed(tree, exclude=(f"{number}.log",))
+            backend.call(backend.app.reload(changed(backend.config, tree=(settings,))))
+            (backend.source / f"after-{number}").write_bytes(b"x")
+            wait_for((backend.site("one") / f"after-{number}").exists, backend.status)
+            live(backend, "one", "two")
+            numbers |= backend.app.service._commons.plots.keys()
+        assert numbers == {1, 2, 3}
+        assert [rows(backend)[host]["logins"] for host in backend.hosts] == [1, 1]
 
 
 # The ready file
@@ -295,16 +339,13 @@ def test_content_that_is_wrong_with_the_right_size_and_time_is_repaired_before_s
 @pytest.mark.parametrize("on_failure", ["abandon", "leave"])
 def test_a_launch_that_fails_is_abandoned_or_left_as_configured(tmp_path, on_failure):
     settings = {"give_up": 0.5, "on_failure": on_failure}
-    with waiting() as api, scaling(tmp_path, api, discovery=settings) as backend:
-        backend.connector.refused.add("10.0.0.1")
-        backend.connector.kill("10.0.0.1")
-        (backend.source / "never").write_bytes(b"sent")
+    fleet = LocalFleet(tmp_path)
+    fleet.refused.add("10.0.0.1")
+    with waiting() as api, scaling(tmp_path, api, fleet, discovery=settings) as backend:
 
         def given_up():
             return rows(backend).get("10.0.0.1", {}).get("launch", "").startswith("given up")
 
-        if backend.connector.channels:
-            pytest.skip("it was filled before it could be refused")
         wait_for(given_up, backend.status)
         results = [f["LifecycleActionResult"] for a, f in api.requests if a.startswith("Complete")]
         assert results == (["ABANDON"] if on_failure == "abandon" else [])

@@ -36,6 +36,7 @@ def test_defaults_are_filled_in_and_relative_paths_belong_to_the_file(write, tmp
     [
         ("", "config"),
         ("tree = []", "tree"),
+        ("".join(f'[[tree]]\nsource = "/srv/t{n}"\n' for n in range(512)), "tree"),
         ("[[tree]]\n", "tree[0]"),
         (TREE + 'tarrget = "/x"\n', "tree[0]"),
         (TREE + "delete = 'true'\n", "tree[0].delete"),
@@ -64,6 +65,15 @@ def test_defaults_are_filled_in_and_relative_paths_belong_to_the_file(write, tmp
         (TREE + '[discovery]\nprovider = "carrier pigeon"\n', "discovery.provider"),
         (TREE + '[discovery]\nfrontends = ["-oProxyCommand=x"]\n', "discovery.frontends[0]"),
         (TREE + "[bootstrap\n", "replicator.toml"),
+        (TREE + "x = " + "[" * 9000, "replicator.toml"),
+        (TREE + "x = " + "1" * 9000, "replicator.toml"),
+        (TREE + '[bootstrap]\nbandwidth = "1k\u0131"\n', "bootstrap.bandwidth"),
+        (TREE + f'[bootstrap]\nbandwidth = "{"9" * 400}"\n', "bootstrap.bandwidth"),
+        (TREE + '[state]\ndirectory = ""\n', "state.directory"),
+        (TREE + '[state]\ndirectory = "/a\\u0000b"\n', "state.directory"),
+        (TREE + '[ssh]\nidentity = "~nobody-at-all/key"\n', "ssh.identity"),
+        ('[[tree]]\nsource = "~nobody-at-all"\n', "tree[0].source"),
+        ('[[tree]]\nsource = "/a\\u0000b"\ntarget = "/a"\n', "tree[0].source"),
     ],
 )
 def test_a_mistake_is_named_by_its_path(write, text, where):

@@ -3,11 +3,10 @@ import os
 
 import pytest
 
-from replicator.agent.fence import Fence, Fenced
-from replicator.agent.store import Owner, Store
+from replicator.agent.fence import Fence, Fenced, Fences
 from replicator.agent.transfer import Transfer
-from replicator.files.confined import Confined
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
+from tests.support.stores import store_at
 
 NEW, OLD = b"new", b"old"
 
@@ -18,13 +17,12 @@ def agent(tmp_path):
     made = []
 
     def agent(lineage=b"backend"):
-        tree = Confined.open(os.fsencode(tmp_path))
-        made.append(tree)
-        return Store(tree, Owner(), setid=False, session=b"%d" % len(made), lineage=lineage)
+        made.append(store_at(tmp_path, session=b"%d" % len(made), lineage=lineage))
+        return made[-1]
 
     yield agent
-    for tree in made:
-        tree.close()
+    for store in made:
+        store.tree.close()
 
 
 def put(content, path=b"f", number=1):
@@ -55,7 +53,7 @@ def test_whoever_was_replaced_changes_nothing_whatever_it_is_asked(agent, tmp_pa
         lambda: old.make_symlink(MakeSymlink(1, 1, b"l", 0, b"x")),
         lambda: old.move(Move(1, 1, b"f", b"g")),
         lambda: old.set_attributes(SetAttributes(1, 1, b"f", 0o600, 3, 7, 0, put(NEW).digest)),
-        old.fence.look,
+        old.claim.look,
     ):
         with pytest.raises(Fenced):
             act()
@@ -79,7 +77,7 @@ def test_who_only_looks_takes_over_from_nobody(agent):
     old = agent()
     write(old, OLD)
     newer = agent()
-    newer.fence.look()
+    newer.claim.look()
     write(old, OLD)
 
 
@@ -104,3 +102,19 @@ def test_a_root_that_cannot_be_locked_is_served_all_the_same(tmp_path):
         Fence(fd, b"backend").check()
     finally:
         os.close(fd)
+
+
+def test_an_agent_that_opens_a_root_twice_is_not_replaced_by_itself(tmp_path):
+    root = os.open(tmp_path, os.O_RDONLY)
+    ours, others = Fences(b"backend"), Fences(b"backend")
+    first = ours.of(root)
+    first.check()
+    assert ours.of(root) is first
+    first.check()
+    os.close(root)
+
+    root = os.open(tmp_path, os.O_RDONLY)
+    others.of(root).check()
+    os.close(root)
+    with pytest.raises(Fenced):
+        first.look()

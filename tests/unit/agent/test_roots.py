@@ -5,6 +5,7 @@ import os
 import pytest
 
 from replicator.agent import roots
+from replicator.agent.fence import Fences
 from replicator.agent.roots import open_tree
 from replicator.errors import PathRefused
 from replicator.wire.messages import OpenTree
@@ -12,7 +13,9 @@ from replicator.wire.messages import OpenTree
 
 def opened(root, jail=None, owner=""):
     request = OpenTree(1, os.fsencode(root), owner)
-    store = open_tree(request, session=b"test", jail=None if jail is None else os.fsencode(jail))
+    store = open_tree(
+        request, session=b"test", jail=None if jail is None else os.fsencode(jail), fences=Fences()
+    )
     try:
         return os.readlink(f"/proc/self/fd/{store.tree.root_fd}"), store.owner
     finally:
@@ -68,6 +71,16 @@ def test_names_that_were_remembered_need_no_file(tmp_path, monkeypatch):
     assert opened(tmp_path / "site", owner="root:root")[1] == (0, 0)
     with pytest.raises(LookupError):
         opened(tmp_path / "site", owner="nobody-of-that-name")
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 5000, "4294967295", "-1", ""])
+def test_a_line_whose_number_is_none_names_nobody(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(roots, "_known", {})
+    names = tmp_path / "names"
+    names.write_text(f"wrong:x:{number}:\nright:x:7:\n")
+    monkeypatch.setattr(roots, "open", lambda _, **how: names.open(**how), raising=False)
+    roots.remember_names()
+    assert roots._known == {("user", "right"): 7, ("group", "right"): 7}
 
 
 def test_a_root_that_is_made_can_be_read_by_others_whatever_the_umask(tmp_path):

@@ -13,7 +13,8 @@ import pytest
 from replicator.agent import sandbox
 from replicator.wire.messages import BeginFile, Data, ListTree, Opened, OpenTree
 from tests.support.pinned import Agent, put
-from tests.support.sshd import find_python, missing
+from tests.support.sshd import find_python
+from tests.support.tools import missing
 
 PROJECT = Path(__file__).parents[3]
 BEGIN = """

@@ -4,19 +4,17 @@ import contextlib
 import hashlib
 import os
 import stat
-import tempfile
 import threading
 
 import pytest
 
 from replicator.agent.descriptors import sweep
 from replicator.agent.refusals import Refused
-from replicator.agent.store import Owner, Store
-from replicator.files.confined import Confined
+from replicator.agent.store import Owner
 from replicator.files.walk import walk
 from replicator.wire import changes
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
-from tests.support.unprivileged import run_unprivileged
+from tests.support.stores import store_at
 
 TIME = 1_600_000_000_123_456_789
 
@@ -31,7 +29,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def store(root):
-    store = Store(Confined.open(os.fsencode(root)), Owner(), setid=False, session=b"test")
+    store = store_at(root)
     yield store
     store.tree.close()
 
@@ -74,13 +72,42 @@ def test_setid_bits_are_stripped_unless_asked_for(store, root):
 
 
 def test_setid_bits_are_kept_when_asked_for(root):
-    store = Store(
-        Confined.open(os.fsencode(root)), Owner(os.getuid(), os.getgid()), setid=True, session=b"s"
-    )
+    store = store_at(root, Owner(os.getuid(), os.getgid()), setid=True)
     put(store, b"f", mode=0o4755)
     store.tree.close()
 
     assert stat.S_IMODE((root / "f").stat().st_mode) == 0o4755
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_is_made_belongs_to_whom_it_was_ordered_for(root):
+    store = store_at(root, Owner(12345, 12346), setid=True)
+    store.make_directory(MakeDirectory(1, 1, b"d", 0o750, TIME))
+    put(store, b"d/f", mode=0o4755)
+    store.make_symlink(MakeSymlink(1, 1, b"d/l", TIME, b"/etc/passwd"))
+    (root / "mine").write_bytes(b"hello")
+    digest = hashlib.sha256(b"hello").digest()
+    store.set_attributes(SetAttributes(1, 1, b"mine", 0o640, 5, TIME, 0, digest))
+    store.settle()
+    store.tree.close()
+
+    for path in ("d", "d/f", "d/l", "mine"):
+        status = (root / path).lstat()
+        assert (status.st_uid, status.st_gid, status.st_mtime_ns) == (12345, 12346, TIME), path
+    assert stat.S_IMODE((root / "d/f").stat().st_mode) == 0o4755  # chown would have cleared it
+    assert os.stat("/etc/passwd").st_uid == 0
+
+
+def test_nobody_else_can_read_a_file_before_it_has_its_name(store, root):
+    old = os.umask(0)
+    try:
+        temporary = store.begin(b"f")
+    finally:
+        os.umask(old)
+    (path,) = root.iterdir()
+    assert path.name.startswith(".")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    store.discard(temporary)
 
 
 @pytest.mark.parametrize(
@@ -101,28 +128,6 @@ def test_a_directory_that_nobody_asked_for_is_not_made(store, root, act):
 
     assert refused.value.reason == changes.VANISHED
     assert os.listdir(root) == ["there"]
-
-
-def test_a_directorys_time_survives_what_happens_in_it(store, root):
-    store.make_directory(MakeDirectory(1, 1, b"d", 0o755, TIME))
-    store.settle()
-    put(store, b"d/f")
-    put(store, b"d/f", b"again")
-    store.make_symlink(MakeSymlink(1, 1, b"d/l", TIME, b"f"))
-    store.delete(Delete(1, 1, b"d/l"))
-    store.settle()
-
-    assert (root / "d").stat().st_mtime_ns == TIME
-
-
-def test_a_directorys_time_moves_with_it_in_one_frame(store, root):
-    store.make_directory(MakeDirectory(1, 1, b"d", 0o755, TIME))
-    put(store, b"d/f")
-    store.move(Move(1, 1, b"d", b"e"))
-    store.settle()
-
-    assert (root / "e").stat().st_mtime_ns == TIME
-    assert (root / "e/f").read_bytes() == b"hello"
 
 
 @pytest.mark.parametrize("before", ["file", "directory", "symlink", "nothing"])
@@ -224,15 +229,6 @@ def test_a_directory_that_holds_something_is_not_deleted(store, root):
     assert (root / "d/f").exists()
 
 
-def test_a_removed_root_is_told_apart_from_a_vanished_file(store, root):
-    root.rmdir()
-
-    for path in (b"f", b"a/b/f"):
-        with pytest.raises(Refused) as refused:
-            put(store, path)
-        assert refused.value.reason == changes.ROOT_GONE
-
-
 def test_a_stale_temporary_is_swept_and_one_in_use_is_not(store, root):
     stale = root / ".replicator-dead-1.tmp"
     stale.write_text("left behind")
@@ -274,20 +270,22 @@ def test_a_reader_sees_only_whole_versions_and_never_a_missing_file(store, root)
     assert all(seen)
 
 
-def test_a_directory_that_its_owner_may_not_write_is_widened_for_the_moment():
-    imports = """
-import hashlib, os, stat
-from replicator.agent.store import Owner, Store
-from replicator.files.confined import Confined
-from replicator.wire.changes import PutFile
-"""
-    code = """
-os.mkdir("d", 0o555)
-store = Store(Confined.open(b"."), Owner(), setid=False, session=b"s")
-store.put(PutFile(1, 1, b"d/f", 0o644, 5, 0, hashlib.sha256(b"hello").digest()), memoryview(b"hello"))
-print(oct(stat.S_IMODE(os.stat("d").st_mode)))
-store.settle()
-print(oct(stat.S_IMODE(os.stat("d").st_mode)), open("d/f").read())
-"""
-    with tempfile.TemporaryDirectory(prefix="widened-") as directory:
-        assert run_unprivileged(imports, code, directory).split() == ["0o755", "0o555", "hello"]
+def test_a_removed_root_is_told_apart_from_a_vanished_file(store, root):
+    root.rmdir()
+
+    for path in (b"f", b"a/b/f"):
+        with pytest.raises(Refused) as refused:
+            put(store, path)
+        assert refused.value.reason == changes.ROOT_GONE
+
+
+def test_directories_are_as_ordered_once_it_is_settled(store, root):
+    store.make_directory(MakeDirectory(1, 1, b"d", 0o755, TIME))
+    put(store, b"d/f")
+    store.make_symlink(MakeSymlink(1, 1, b"d/l", TIME, b"f"))
+    store.delete(Delete(1, 1, b"d/l"))
+    store.move(Move(1, 1, b"d", b"e"))
+    store.settle()
+
+    assert (root / "e").stat().st_mtime_ns == TIME
+    assert (root / "e/f").read_bytes() == b"hello"

@@ -6,12 +6,11 @@ import os
 import pytest
 
 from replicator.agent.refusals import Refused
-from replicator.agent.store import Owner, Store
 from replicator.agent.transfer import Transfer
 from replicator.errors import DeltaError
-from replicator.files.confined import Confined
 from replicator.wire import changes
 from replicator.wire.changes import PutFile
+from tests.support.stores import store_at
 
 TIME = 1_600_000_000_123_456_789
 OLD, NEW = b"0123456789" * 100, b"0123456789" * 50 + b"new" + b"0123456789" * 50
@@ -25,7 +24,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def store(root):
-    store = Store(Confined.open(os.fsencode(root)), Owner(), setid=False, session=b"test")
+    store = store_at(root)
     yield store
     store.tree.close()
 

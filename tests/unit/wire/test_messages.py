@@ -138,7 +138,15 @@ def test_a_path_that_leaves_the_root_is_refused(path):
 
 
 @pytest.mark.parametrize(
-    "row", [None, [], [1], ["?", 1], ["x", True, 1, "a"], ["x", 1, 1, "\ud800"], ["x", 1, -1, "a"]]
+    "row",
+    [
+        *(None, [], [1], ["?", 1]),
+        *(["x", True, 1, "a"], ["x", 1, 1, "\ud800"], ["x", 1, -1, "a"]),
+        *(
+            ["f", 1, 1, "a", 0o644, 5, 0, digest]
+            for digest in ("", " " * 64, "00 " * 21 + "0", "é" * 64)
+        ),
+    ],
 )
 def test_a_malformed_change_is_refused(row):
     with pytest.raises(ProtocolError):
