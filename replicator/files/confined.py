@@ -18,6 +18,8 @@ from replicator.model import is_below, parent, printable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_NO_NAMES = (b"", b".", b"..")
+
 CACHE_SIZE = 128
 """Held directory descriptors: far below the usual limit of 1,024, and more than a batch of files touches."""
 
@@ -45,6 +47,7 @@ class Confined:
         """Return a descriptor of the directory `path`, valid until the next call of any method.
 
         Raises:
+            PathRefused: a component is no name.
             OSError: ENOENT, ENOTDIR or ELOOP when there is no such directory, EACCES and the like.
         """
         missing: list[bytes] = []
@@ -58,7 +61,7 @@ class Confined:
             fd = self._held[at]
         while missing:  # a loop, because a tree may be deeper than Python's stack
             at = missing.pop()
-            fd = _open(at.rpartition(b"/")[2], _DIRECTORY, fd, unread=self._unread)
+            fd = _open(_leaf(at), _DIRECTORY, fd, unread=self._unread)
             self._held[at] = fd
             if len(self._held) > CACHE_SIZE:
                 os.close(self._held.popitem(last=False)[1])
@@ -68,13 +71,13 @@ class Confined:
         """Return (descriptor of the parent directory, last component) of `path`.
 
         Raises:
+            PathRefused: a component is no name.
             OSError: as `directory`, for the parent.
         """
-        above, _, name = path.rpartition(b"/")
-        return self.directory(above), name
+        return self.directory(parent(path)), _leaf(path)
 
     def lstat(self, path: bytes) -> os.stat_result:
-        """Return what is at `path`, a symlink as itself. Raises OSError."""
+        """Return what is at `path`, a symlink as itself. Raises OSError, PathRefused."""
         if not path:
             return os.fstat(self.root_fd)
         fd, name = self.locate(path)
@@ -86,7 +89,7 @@ class Confined:
         O_NONBLOCK, so that a fifo put in the file's place cannot hang us.
 
         Raises:
-            PathRefused: if it is no regular file.
+            PathRefused: if it is no regular file, or a component is no name.
             OSError: if it cannot be opened.
         """
         at, name = self.locate(path)
@@ -110,6 +113,14 @@ class Confined:
         """Release all descriptors."""
         self.forget_all()
         os.close(self.root_fd)
+
+
+def _leaf(path: bytes) -> bytes:
+    """Return the last component of a path; one that O_NOFOLLOW would not hold back is refused, whoever checked it before."""
+    name = path.rpartition(b"/")[2]
+    if name in _NO_NAMES:
+        raise PathRefused(f"no path below a root: {printable(path)}")
+    return name
 
 
 def _open(name: bytes, flags: int, at: Optional[int], *, unread: bool) -> int:

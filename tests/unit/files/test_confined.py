@@ -78,6 +78,15 @@ def test_a_directory_swapped_in_mid_flight_leads_nowhere_else(root, tree):
         tree.open_file(b"a/b/f")
 
 
+@pytest.mark.parametrize(
+    "path", [b"../outside/f", b"a/../../outside/f", b"..", b"a/..", b".", b"a//f", b"/etc/passwd"]
+)
+def test_what_is_no_path_below_the_root_is_refused_whoever_checked_it_before(tree, path):
+    for act in (tree.open_file, tree.lstat, tree.locate, tree.directory):
+        with pytest.raises(PathRefused):
+            act(path)
+
+
 @pytest.mark.parametrize("kind", ["fifo", "socket", "directory", "device"])
 def test_only_regular_files_are_opened(root, tree, kind):
     place = os.fspath(root / "special")
