@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from bench import peers
-from tests.support.sshd import missing
+from tests.support.tools import missing
 
 
 def call(*arguments, seconds=300):

@@ -12,7 +12,8 @@ import pytest
 from bench import peers, whole
 from bench.stage import Host, Stage, loopback
 from bench.whole.world import check_equal
-from tests.support.sshd import find_sshd, missing, needs_namespaces
+from tests.support.sshd import find_sshd, needs_namespaces
+from tests.support.tools import missing
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -14,7 +14,7 @@ import pytest
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, SetAttributes
 from replicator.wire.messages import Acks, Batch, BeginFile, Data, Listing, ListTree
 from tests.support.pinned import HELLO, OPEN, Agent, make_outside, picture, put, strays
-from tests.support.sshd import missing
+from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
 SECONDS = float(os.environ.get("REPLICATOR_RACE_SECONDS", "3"))

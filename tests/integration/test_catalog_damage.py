@@ -12,6 +12,7 @@ import pytest
 
 from replicator.demo.trees import fingerprint
 from tests.support.daemon import FOREVER, one_line
+from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -151,7 +152,7 @@ def small_state(make, server):
     backend.state.mkdir(mode=0o700)
     mount = ["mount", "-t", "tmpfs", "-o", "size=600k,mode=700", "tmpfs", backend.state]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("may not mount")
+        missing("the right to mount")
     yield backend
     backend.kill()
     subprocess.run(["umount", "-l", backend.state], check=True)

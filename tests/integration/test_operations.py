@@ -18,7 +18,8 @@ import pytest
 
 from replicator.model import is_temporary
 from tests.support.daemon import FOREVER, one_line
-from tests.support.sshd import missing, needs_namespaces
+from tests.support.sshd import needs_namespaces
+from tests.support.tools import find, missing
 from tests.support.unprivileged import NOBODY, run_unprivileged
 from tests.support.waiting import wait_for
 
@@ -219,7 +220,7 @@ def test_the_unit_starts_commands_that_exist():
 
 
 def test_systemd_understands_the_unit(tmp_path):
-    analyze = shutil.which("systemd-analyze") or pytest.skip("systemd-analyze is missing")
+    analyze = find("systemd-analyze") or missing("systemd-analyze (apt-get install systemd)")
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text().replace("/opt/replicator/bin/replicator", "/bin/true"))
     verified = subprocess.run(

@@ -10,7 +10,7 @@ import pytest
 from replicator.cli.status import FAILING
 from tests.support.backend import Backend
 from tests.support.disks import disk
-from tests.support.sshd import missing
+from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
 MANY = 150

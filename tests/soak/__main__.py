@@ -5,6 +5,7 @@ everything must be equal, with nothing left over. Prints a line for each round a
 """
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -12,10 +13,12 @@ import threading
 import time
 from pathlib import Path
 
+from replicator.model import TEMPORARY_PREFIX
 from tests.soak.faults import Faults
 from tests.soak.meter import growth, look
 from tests.support.daemon import Backend, Fleet
 from tests.support.reader import Reader, publish
+from tests.support.waiting import wait_for
 from tests.support.workload import Workload
 
 ADDRESSES = ("127.0.4.1", "127.0.4.2", "127.0.4.3")
@@ -24,6 +27,9 @@ WATCHED = {"small": 2_000, "medium": 200_000, "large": 6_000_000}
 
 PATIENCE = 120.0
 """Seconds until all must be equal after a round."""
+
+LINGERING = 20.0
+"""Seconds in which temporaries must be gone: an agent that was stopped, and replaced, notices after at most 10."""
 
 
 class Soak:
@@ -115,6 +121,9 @@ class Soak:
             self.backend.kill()
             self._fleet.close()
 
+    def _left(self):
+        return [str(path) for copy in self.copies for path in leftovers(copy)]
+
     def _trouble(self, seconds):
         if not seconds:
             self.faults.all()
@@ -129,9 +138,10 @@ class Soak:
         with self._busy:
             self.backend.wait_until_equal(seconds=PATIENCE)
         self.checks += 1
-        left = [str(path) for copy in self.copies for path in leftovers(copy)]
-        if left:
-            self._found.append(f"left over in round {number}: {left[:5]}")
+        try:
+            wait_for(lambda: not self._left(), self._left, LINGERING, pause=0.2)
+        except AssertionError:
+            self._found.append(f"left over in round {number}: {self._left()[:5]}")
         held = look(self.backend.daemon.pid)
         self.series.append(held)
         say(
@@ -143,7 +153,7 @@ class Soak:
 
 def leftovers(copy: Path) -> list[Path]:
     """Return temporaries in a frontend's copy."""
-    return [path for path in copy.rglob(".replicator*/*") if path.is_file()]
+    return list(copy.rglob(f"{os.fsdecode(TEMPORARY_PREFIX)}*"))
 
 
 def main() -> int:

@@ -5,10 +5,8 @@ import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from replicator.model import is_temporary
-from tests.support.sshd import missing
+from tests.support.tools import missing
 
 
 class Disk:
@@ -48,7 +46,7 @@ def disk(where: Path, options: str = "size=16m"):
     Skips the test (fails it in CI) without the right to mount, of which a container may have none even as root.
     """
     if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system")
+        missing("root, who can mount a file system")
     where.mkdir(parents=True, exist_ok=True)
     if _run("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(where), check=False):
         missing("the right to mount a tmpfs (CAP_SYS_ADMIN)")

@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.support.sshd import Sshd, _find, free_port, missing
+from tests.support.sshd import Sshd, free_port
+from tests.support.tools import find, missing
 
 _numbers = itertools.count(1)
 PORT = 2222
@@ -28,7 +29,7 @@ class Cable:
     """
 
     def __init__(self) -> None:
-        if os.geteuid() != 0 or not _find("ip"):
+        if os.geteuid() != 0 or not find("ip"):
             missing("network namespaces, which need root and ip(8)")
         number = next(_numbers)
         self.name = f"rt{os.getpid()}n{number}"
@@ -80,7 +81,7 @@ class Cable:
 
     @staticmethod
     def _ip(*arguments: str) -> None:
-        subprocess.run([_find("ip"), *arguments], check=True, capture_output=True)
+        subprocess.run([find("ip"), *arguments], check=True, capture_output=True)
 
 
 class RemoteSshd(Sshd):
@@ -92,7 +93,7 @@ class RemoteSshd(Sshd):
         self.port = PORT
 
     def _command(self, config):
-        return [_find("ip"), "netns", "exec", self._cable.name, *super()._command(config)]
+        return [find("ip"), "netns", "exec", self._cable.name, *super()._command(config)]
 
 
 class Line:

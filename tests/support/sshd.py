@@ -5,7 +5,6 @@ import functools
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,39 +12,26 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
+from tests.support.tools import find, missing
 from tests.support.waiting import wait_for
 
 READ = "/usr/bin:/bin"
 """What a login needs besides python3: sh, head, tr."""
 
 
-def missing(what):
-    """Skip the test, or fail it where nothing may be missing."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing, and CI is set")
-    pytest.skip(f"{what} is missing")
-
-
-@functools.cache
-def _find(name):
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/sbin")
-
-
 def find_sshd():
     """Return sshd's absolute path (it insists on one)."""
-    return _find("sshd") or missing("sshd (apt-get install openssh-server)")
+    return find("sshd") or missing("sshd (apt-get install openssh-server)")
 
 
 def find_keygen():
     """Return ssh-keygen's path."""
-    return _find("ssh-keygen") or missing("ssh-keygen (apt-get install openssh-client)")
+    return find("ssh-keygen") or missing("ssh-keygen (apt-get install openssh-client)")
 
 
 def find_python(version):
     """Return the path of another Python, such as `3.9`."""
-    if found := _find(f"python{version}"):
+    if found := find(f"python{version}"):
         result = subprocess.run([found, "-c", ""], check=False, capture_output=True)
         if result.returncode == 0:  # a pyenv shim may stand for nothing
             return found
@@ -57,7 +43,7 @@ def find_python(version):
 def needs_namespaces():
     """Skip unless we may have mounts of our own."""
     command = ["unshare", "--mount", "--propagation", "private", "true"]
-    if not _find("unshare") or subprocess.run(command, check=False, capture_output=True).returncode:
+    if not find("unshare") or subprocess.run(command, check=False, capture_output=True).returncode:
         missing("the right to make mount namespaces (root)")
 
 
@@ -254,7 +240,7 @@ class Sshd:
 
     def _command(self, config):
         # Even a test run that is killed leaves no server behind.
-        leash = [_find("setpriv"), "--pdeathsig", "KILL"] if _find("setpriv") else []
+        leash = [find("setpriv"), "--pdeathsig", "KILL"] if find("setpriv") else []
         server = [*leash, find_sshd(), "-D", "-e", "-f", str(config)]
         if not self._mounts:
             return server

@@ -9,8 +9,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
 PROJECT = Path(__file__).parents[2]
@@ -21,7 +20,7 @@ def exchange(one, two):
     """Swap what two names stand for, in one step of the kernel; skips where it cannot."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
-        pytest.skip("no renameat2 here")
+        missing("renameat2")
     done = renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(two), RENAME_EXCHANGE)
     if done:
         raise OSError(ctypes.get_errno(), "renameat2")

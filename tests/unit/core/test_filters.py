@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from replicator.core.filters import Filter
 from replicator.errors import ConfigError
 from replicator.model import DIRECTORY, FILE, SYMLINK, parent
+from tests.support.tools import missing
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def _pattern(draw):
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
     if shutil.which("git") is None:
-        pytest.skip("no git to compare with")
+        missing("git")
     root = tmp_path_factory.mktemp("git")
     subprocess.run(["git", "init", "-q", root], check=True)
     return root

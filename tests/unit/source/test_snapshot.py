@@ -22,6 +22,7 @@ from replicator.ports import Verdict
 from replicator.source import snapshot as module
 from replicator.source.snapshot import ATTEMPTS, MEMORY_LIMIT, SMALL
 from replicator.source.tree import SourceTree
+from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
 NOBODY = 65534
@@ -288,7 +289,7 @@ def leases_work(root):
 @pytest.fixture
 def leases(root):
     if not leases_work(root):
-        pytest.skip("no leases on this file system")
+        missing("a file system with leases")
 
 
 def test_an_open_writer_makes_it_busy(leases, root, source):

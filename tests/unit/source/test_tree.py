@@ -14,6 +14,7 @@ from replicator.files.confined import Confined
 from replicator.model import DIRECTORY, FILE, SYMLINK, Unlisted
 from replicator.ports import Seen, Verdict
 from replicator.source.tree import MAX_SPECIALS, SourceTree
+from tests.support.tools import missing
 
 NOBODY = 65534
 
@@ -98,7 +99,7 @@ def test_a_missing_or_replaced_root_is_in_doubt_until_it_is_reopened(root, sourc
 
 def test_another_device_in_the_roots_place_is_in_doubt(root, source):
     if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == root.stat().st_dev:
-        pytest.skip("no second device at hand")
+        missing("a second device at /dev/shm")
     root.rmdir()
     root.symlink_to("/dev/shm")
     with pytest.raises(SourceError, match="another device"):
