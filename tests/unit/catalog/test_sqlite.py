@@ -1,13 +1,8 @@
-"""What only the SQLite catalog promises: its file is private, and damage costs no more than a new reading."""
-
-import os
-import sqlite3
-import stat
+"""What only the SQLite catalog promises; the rest is in the contract of all catalogs."""
 
 import pytest
 
 from replicator.catalog.sqlite import CatalogStore
-from replicator.errors import SourceError
 from replicator.model import FILE, Entry, Stamp
 from replicator.ports import Record
 
@@ -28,149 +23,6 @@ def store(path):
     opened.close()
 
 
-def test_nobody_else_can_read_it(path):
-    old = os.umask(0)
-    try:
-        store = CatalogStore.open(path)
-        store.tree(b"/a").apply([record(b"a")], [], {})
-        modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.iterdir()}
-        store.close()
-    finally:
-        os.umask(old)
-    assert modes == dict.fromkeys([f"catalog.sqlite{end}" for end in ("", "-wal", "-shm")], 0o600)
-
-
-def test_permissions_that_were_widened_are_narrowed(path):
-    CatalogStore.open(path).close()
-    path.chmod(0o644)
-    CatalogStore.open(str(path)).close()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_the_multiplier_is_odd_and_stays(path):
-    store = CatalogStore.open(path)
-    first = store.multiplier
-    store.close()
-    store = CatalogStore.open(path)
-    assert store.multiplier == first
-    assert first & 1
-    assert 0 < first < 1 << 32
-    assert store.rebuilt == ""
-    store.close()
-
-
-@pytest.mark.parametrize(
-    "content", [b"this is no database at all " * 100, b"SQLite format 3\0" + b"\xff" * 5000]
-)
-def test_a_damaged_file_is_moved_aside(path, content):
-    for number in (1, 2):
-        path.write_bytes(content)
-        store = CatalogStore.open(path)
-        assert f"broken-{number}" in store.rebuilt
-        assert path.with_name(f"catalog.sqlite.broken-{number}").read_bytes() == content
-        store.tree(b"/a").apply([record(b"a")], [], {})
-        store.close()
-
-
-@pytest.mark.parametrize(
-    "statement", ["UPDATE meta SET value = '0' WHERE name = 'schema'", "DROP TABLE meta"]
-)
-def test_another_schema_is_begun_anew(path, statement):
-    CatalogStore.open(path).close()
-    db = sqlite3.connect(path)
-    db.execute(statement)
-    db.commit()
-    db.close()
-    store = CatalogStore.open(path)
-    assert store.rebuilt
-    assert store.tree(b"/a").counts() == (0, 0)
-    store.close()
-
-
-def test_a_broken_page_is_found_at_the_start(path):
-    store = CatalogStore.open(path)
-    store.tree(b"/a").apply([record(b"%05d" % i) for i in range(2000)], [], {})
-    store.close()
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(4096 * 6)
-        file.write(b"\xa5" * (size - 4096 * 6))
-    store = CatalogStore.open(path)
-    assert "broken-1" in store.rebuilt
-    assert store.tree(b"/a").counts() == (0, 0)
-    store.close()
-    assert CatalogStore.open(path).rebuilt == ""
-
-
-CHANGES = [
-    "size = size + 1", "mtime = mtime + 1", "mode = 511", "kind = 'directory'", "digest = zeroblob(32)",
-    "link = CAST('x' AS BLOB)", "stamp_ctime = stamp_ctime + 1", "stamp_inode = '12'", "firm = 1 - firm", "sum = 0",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("read", ["get", "scan"])
-def test_a_row_that_was_changed_is_found_when_it_is_read(path, change, read):
-    store = CatalogStore.open(path)
-    store.tree(b"/a").apply([record(b"%05d" % i) for i in range(20)], [], {})
-    store.close()
-    db = sqlite3.connect(path)
-    db.execute(f"UPDATE entries SET {change} WHERE key = CAST('00007' AS BLOB)")
-    db.commit()
-    db.close()
-    store = CatalogStore.open(path)
-    assert not store.rebuilt
-    catalog, told = store.tree(b"/a"), []
-    store.on_damage = told.append
-    assert len(catalog.get([b"00006", b"00008"])) == 2
-    with pytest.raises(SourceError, match="Restart the daemon"):
-        catalog.get([b"00007"]) if read == "get" else catalog.scan(None, None, 5000)
-    assert len(told) == 1
-    assert "Restart the daemon" in told[0]
-    store.close()
-    store = CatalogStore.open(path)
-    assert "broken-1" in store.rebuilt
-    assert store.tree(b"/a").counts() == (0, 0)
-    store.close()
-    assert CatalogStore.open(path).rebuilt == ""
-
-
-def test_what_cannot_be_opened_is_said_and_left_alone(tmp_path):
-    directory = tmp_path / "catalog.sqlite"
-    directory.mkdir()
-    with pytest.raises(SourceError, match="cannot be opened"):
-        CatalogStore.open(directory)
-    with pytest.raises(SourceError, match="cannot be opened"):
-        CatalogStore.open(tmp_path / "missing" / "catalog.sqlite")
-    assert directory.is_dir()
-
-
-def test_a_full_disk_halts_and_undoes(store):
-    catalog = store.tree(b"/a")
-    catalog.apply([record(b"a")], [], {})
-    pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-    store._writer.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(SourceError, match="full"):
-        catalog.apply([record(b"%0200d" % i) for i in range(1000)], [b"a"], {})
-    store._writer.execute("PRAGMA max_page_count = 1000000")
-    assert catalog.below(b"") == [b"a"]
-    catalog.apply([record(b"b")], [], {})
-    assert catalog.below(b"") == [b"a", b"b"]
-
-
-def test_connections_are_reused_and_closed(store):
-    catalog = store.tree(b"/a")
-    for _ in range(10):
-        catalog.get([b"a"])
-    assert len(store._idle) == 1
-    store.close()
-    with pytest.raises(SourceError):
-        catalog.get([b"a"])
-    with pytest.raises(SourceError):
-        catalog.apply([record(b"a")], [], {})
-    store.close()
-
-
 def test_a_moved_subtree_is_found_by_range_not_by_scan(store):
     """100,000 paths elsewhere must not slow the move of a small directory: the plan searches by key."""
     from replicator.catalog import schema
@@ -183,3 +35,25 @@ def test_a_moved_subtree_is_found_by_range_not_by_scan(store):
         assert "SEARCH" in plan
         assert "SCAN" not in plan
         assert "B-TREE" not in plan
+
+
+def test_a_signature_that_is_no_blob_any_more_is_none(store):
+    catalog = store.tree(b"/a")
+    catalog.apply([record(b"a")], [], {b"a": b"packed"})
+    with store.writing() as db:
+        db.execute("UPDATE signatures SET packed = 'a text'")
+    assert catalog.signature(b"a") is None
+
+
+def test_counts_are_counted_once_for_each_write(store, monkeypatch):
+    catalog = store.tree(b"/a")
+    catalog.apply([record(b"a", 5)], [], {})
+    assert catalog.counts() == (1, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "reading", None)
+        assert catalog.counts() == (1, 5)
+    catalog.move(b"a", b"b")
+    catalog.apply([record(b"c", 2)], [], {})
+    assert catalog.counts() == (2, 7)
+    catalog.apply([], [b"b"], {})
+    assert catalog.counts() == (1, 2)
