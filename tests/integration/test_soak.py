@@ -25,5 +25,7 @@ def test_every_fault_once_and_all_is_equal(tmp_path):
 def test_growth_is_complained_of_within_one_life():
     flat = [Held(1, 90.0, 40), Held(1, 110.0, 45), Held(2, 95.0, 40)]
     assert growth(flat) == []
-    assert "memory of process 1" in growth([*flat, Held(1, 160.0, 45)])[0]
+    assert growth([*flat, Held(1, 170.0, 45)]) == []
+    assert "memory of process 1" in growth([*flat, Held(1, 180.0, 45)])[0]
+    assert "memory of process 3" in growth([*flat, Held(3, 301.0, 45)])[0]
     assert "descriptors of process 2" in growth([*flat, Held(2, 95.0, 57)])[0]

@@ -38,13 +38,14 @@ class Soak:
     Args:
         directory: of its own.
         seed: of the workload and the faults; what the machine does between is not repeatable.
+        spare: True to leave the daemon alive.
 
     Attributes:
         violations: what was promised and not held.
         series: what the daemon holds at rest after each round.
     """
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, *, spare: bool = False) -> None:
         self._fleet = Fleet(directory)
         servers = [self._fleet.add(f"f{n}", address) for n, address in enumerate(ADDRESSES)]
         home = directory / "b"
@@ -58,7 +59,7 @@ class Soak:
         self._publish()
         self.workload = Workload(self.backend.source, seed)
         self._busy, self._work, self._end = threading.Lock(), threading.Event(), threading.Event()
-        self.faults = Faults(self.backend, self._busy, seed)
+        self.faults = Faults(self.backend, self._busy, seed, spare=spare)
         self._random = random.Random(seed)
         self.checks = 0
         self.series = []
@@ -161,11 +162,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument(
+        "--one-life",
+        action="store_true",
+        help="leave the daemon alive: one long series of its memory",
+    )
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:
-        soak = Soak(Path(directory), chosen.seed)
+        soak = Soak(Path(directory), chosen.seed, spare=chosen.one_life)
         soak.run(chosen.minutes * 60, say=lambda text: print(text, flush=True))
     print(f"\nduration: {time.monotonic() - begun:.0f} s, {soak.checks} times equal")
     print(f"operations: {soak.workload.steps}; reads of watched files: {soak.reader.reads}")

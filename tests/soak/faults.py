@@ -18,13 +18,14 @@ class Faults:
         backend: the daemon, a `tests.support.daemon.Backend`.
         busy: a lock that the workload holds during each step; taken while the source is not there.
         seed: of the choices.
+        spare: True to leave the daemon alive, so that its memory is one long series.
 
     Attributes:
         counts: {what: how often}.
         complaints: what a fault found to be wrong.
     """
 
-    def __init__(self, backend, busy, seed: int) -> None:
+    def __init__(self, backend, busy, seed: int, *, spare: bool = False) -> None:
         self._backend = backend
         self._busy = busy
         self._random = random.Random(seed)
@@ -43,6 +44,9 @@ class Faults:
             self.restart_daemon: 1,
             self.lose_catalog: 1,
         }
+        if spare:
+            for kind in (self.kill_daemon, self.restart_daemon, self.lose_catalog):
+                del self._kinds[kind]
 
     def one(self) -> str:
         """Do one of them, and return which."""
