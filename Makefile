@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint build clean
+.PHONY: demo test lint build fuzz soak clean
 
 demo: $(READY)
 	$(BIN)/replicator demo
@@ -22,6 +22,15 @@ lint: $(READY)
 
 build: $(READY)
 	$(BIN)/python -m build --no-isolation --outdir $(VENV)/dist . >$(VENV)/build.log || (cat $(VENV)/build.log; exit 1)
+
+# Each parser under a coverage-guided engine, for SECONDS each.
+SECONDS ?= 60
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --group fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak --minutes 10
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("replicator needs Python 3.11 or later; set PYTHON=") if sys.version_info < (3, 11) else None'

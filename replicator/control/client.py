@@ -28,11 +28,13 @@ def ask(
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(patience)
         connection.connect(str(path))
-        connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as lines:
             try:
+                connection.sendall(json.dumps(request).encode() + b"\n")
                 for line in lines:
                     answer = json.loads(line)
+                    if not isinstance(answer, dict):
+                        raise ControlError("the daemon gave an answer that is none")
                     if "error" in answer and len(answer) == 1:
                         raise ControlError(answer["error"])
                     yield answer
@@ -40,5 +42,5 @@ def ask(
                 raise ControlError(
                     f"the daemon has not answered for {patience:g} seconds"
                 ) from None
-            except (ConnectionError, ValueError):
+            except (ConnectionError, ValueError, RecursionError):
                 raise ControlError("the daemon went away in the middle of its answer") from None

@@ -60,7 +60,7 @@ async def _answer(
         request = json.loads(await reader.readline())
         if not isinstance(request, dict):
             raise ValueError  # noqa: TRY004, TRY301  # one answer for all that is no request
-    except ValueError:
+    except (ValueError, RecursionError):
         await _say(writer, {"error": "expected one JSON object on a line"})
         return
     try:

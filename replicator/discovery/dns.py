@@ -47,6 +47,9 @@ class DnsProvider:
                 reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
                 notes.append(f"{name.host} has no address: {reason}")
                 continue
+            except UnicodeError:  # a label that is empty or too long
+                notes.append(f"{name.host} has no address: it is no host name")
+                continue
             for host in hosts:
                 if host not in self._exclude:
                     address = Address(host, name.user, name.port)

@@ -16,6 +16,10 @@ MAX_SIZE = 1 << 20
 """Bytes: ten thousand frontends. Whatever is larger is another file."""
 
 
+SHOWN = 100
+"""Characters of what is wrong, in an error text."""
+
+
 class FileProvider:
     """Reads a file at every look: there is nothing cheaper than to read a page of text once a second.
 
@@ -49,7 +53,7 @@ class FileProvider:
             }
         except OSError as error:
             raise DiscoveryError(f"{self._path}: {error.strerror}") from error
-        except (ConfigError, ValueError) as error:
+        except (ConfigError, ValueError, RecursionError) as error:
             raise DiscoveryError(f"{self._path}: {error}") from error
         return Look(tuple(sightings.values()))
 
@@ -77,7 +81,9 @@ def _sighting(where: str, row: Any) -> Sighting:  # noqa: ANN401  # whatever JSO
     if not isinstance(fields, dict) or not all(isinstance(v, str) for v in fields.values()):
         raise ValueError(f"{where}: expected an address, or an object of texts with `address`")
     if unknown := set(fields) - {"address", "identity", "state"}:
-        raise ValueError(f"{where}: unknown key {min(unknown)!r}")
+        raise ValueError(f"{where}: unknown key {min(unknown)[:SHOWN]!r}")
+    if not all(map(str.isprintable, fields.values())):
+        raise ValueError(f"{where}: holds what cannot be printed")
     user, host, port = parse_address(where, fields.get("address", ""))
     return Sighting(
         Address(host, user, port), "file", fields.get("identity", ""), fields.get("state", "listed")

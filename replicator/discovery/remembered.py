@@ -32,7 +32,14 @@ class RosterFile:
             return {name: [_sighting(row) for row in rows] for name, rows in raw.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             log.warning("the last roster cannot be read", path=str(self._path), reason=str(error))
             return {}
 
@@ -63,6 +70,8 @@ def _sighting(row: dict[str, object]) -> Sighting:
     texts = [row["source"], row["identity"], row["state"]]
     if not isinstance(host, str) or not isinstance(user, str) or type(port) is not int:
         raise TypeError("an address is no address")
+    if not 0 <= port < 65536:
+        raise ValueError("a port is no port")
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a text is no text")
     decision = Decision.DRAIN if row["draining"] else Decision.SERVE

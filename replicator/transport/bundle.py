@@ -34,9 +34,10 @@ def take(n):
     return b
 line = b""
 while line[-1:] != b"\\n": line += take(1)
-n, s = line.split()
+n, _, s = line.partition(b" ")
+if not n.isdigit() or len(n) > 9: sys.exit({DAMAGED})
 code = take(int(n))
-if hashlib.sha256(code).hexdigest() != s.decode(): sys.exit({DAMAGED})
+if hashlib.sha256(code).hexdigest().encode() != s.strip(): sys.exit({DAMAGED})
 exec(zlib.decompress(code))
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import asyncssh
 
@@ -38,7 +39,7 @@ class Pins:
         Raises:
             HostKeyRefused: the file cannot be read, so that nobody knows what was believed before.
         """
-        return [key for name, key in self._lines() if name == machine]
+        return [key for name, key in self._lines() if name == _written(machine)]
 
     def add(self, machine: str, key: str) -> None:
         """Remember a key.
@@ -46,7 +47,7 @@ class Pins:
         Raises:
             HostKeyRefused: it cannot be written down, and would be believed blindly again next time.
         """
-        lines = [*self._lines(), (machine, key)][-MAX_PINS:]
+        lines = [*self._lines(), (_written(machine), key)][-MAX_PINS:]
         try:
             statefile.replace(self._path, "".join(f"{name} {public}\n" for name, public in lines))
         except OSError as error:
@@ -63,6 +64,11 @@ class Pins:
             raise HostKeyRefused(f"{self._path} cannot be read: {error}") from error
         pairs = (line.partition(" ") for line in text.splitlines())
         return [(name, key) for name, _, key in pairs if name and key]
+
+
+def _written(machine: str) -> str:
+    """Return a machine's name as one word of ASCII: a file of frontends may call it by any text."""
+    return quote(machine, safe="[]:", errors="surrogatepass")
 
 
 class Policy:
@@ -102,8 +108,8 @@ class Policy:
         known = _parsed(self.file, host, text)
         name = f"[{host}]:{port}" if port != 22 else host
         machine = identity or name
-        trusted, authorities, *_ = asyncssh.match_known_hosts(known, host, "", port)
-        if self.mode == "strict" or self._pins is None or trusted or authorities:
+        vouched = _vouches(known, self.file, host, port)
+        if self.mode == "strict" or self._pins is None or vouched:
             return Judge(known, machine)
         pinned = self._pins.keys(machine)
         if pinned:
@@ -213,6 +219,17 @@ def _parsed(file: str, host: str, text: str) -> asyncssh.SSHKnownHosts:
     try:
         return asyncssh.import_known_hosts(text)
     except ValueError as error:
-        raise HostKeyRefused(
-            f"{host}: {file} cannot be understood: {printable(str(error).encode())}"
-        ) from error
+        raise _not_understood(file, host, error) from error
+
+
+def _vouches(known: asyncssh.SSHKnownHosts, file: str, host: str, port: int) -> bool:
+    """Return True if known_hosts names a key or an authority for a host."""
+    try:
+        trusted, authorities, *_ = asyncssh.match_known_hosts(known, host, "", port)
+    except ValueError as error:  # a line of this host holds a certificate
+        raise _not_understood(file, host, error) from error
+    return bool(trusted or authorities)
+
+
+def _not_understood(file: str, host: str, error: ValueError) -> HostKeyRefused:
+    return HostKeyRefused(f"{host}: {file} cannot be understood: {printable(str(error).encode())}")

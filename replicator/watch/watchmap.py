@@ -50,6 +50,11 @@ class WatchMap:
         node = self._nodes.setdefault(wd, _Node())
         if node.parent == parent and node.name == name:
             return
+        if wd == self.root:  # mounted once more inside itself
+            return
+        if wd == parent:  # as below, and a directory is never its own
+            self.detach(wd)
+            return
         if wd in self._climb(parent):  # two renames that we have not read yet; never close a circle
             self.detach(parent)
         occupant = self._nodes[parent].children.get(name)

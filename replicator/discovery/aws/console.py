@@ -9,10 +9,8 @@ import re
 from replicator.discovery.aws.client import Aws
 from replicator.errors import ActionDenied, DiscoveryError
 
-_BLOCK = re.compile(
-    r"-----BEGIN SSH HOST KEY FINGERPRINTS-----(.*?)-----END SSH HOST KEY FINGERPRINTS-----",
-    re.DOTALL,
-)
+_BEGIN = "-----BEGIN SSH HOST KEY FINGERPRINTS-----"
+_END = "-----END SSH HOST KEY FINGERPRINTS-----"
 _FINGERPRINT = re.compile(r"\b\d+ (SHA256:[A-Za-z0-9+/]{43})\b")
 
 
@@ -53,5 +51,6 @@ def printed(output: str) -> list[str]:
             output = base64.b64decode(output, validate=True).decode("utf-8", "replace")
         except (binascii.Error, ValueError):
             return []
-    blocks = _BLOCK.findall(output)
-    return _FINGERPRINT.findall("\n".join(blocks))
+    # Cut, and not searched: with many beginnings and no end, a regular expression would look for each end anew.
+    parts = [part.partition(_END) for part in output.split(_BEGIN)[1:]]
+    return _FINGERPRINT.findall("\n".join(block for block, end, _ in parts if end))

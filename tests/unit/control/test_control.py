@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 
@@ -48,10 +50,11 @@ async def test_an_error_of_the_daemons_is_raised_here(daemon):
         await ask(daemon[0], {"command": "fail"})
 
 
-@pytest.mark.parametrize("garbage", [b"\n", b"[]\n", b"not json\n", b"\xff\xfe\n"])
+@pytest.mark.parametrize("garbage", [b"\n", b"[]\n", b"not json\n", b"\xff\xfe\n", b"[" * 9000])
 async def test_garbage_is_answered_with_an_error(daemon, garbage):
     reader, writer = await asyncio.open_unix_connection(daemon[0])
     writer.write(garbage)
+    writer.write_eof()
 
     assert b"expected one JSON object" in await reader.readline()
 
@@ -99,3 +102,27 @@ def test_who_still_waits_when_the_daemon_ends_is_no_error(tmp_path, caplog):
         asyncio.run(main(client))
         assert client.recv(100) == b""
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("garbage", [b"[]\n", b"5\n", b"[" * 9000 + b"\n", b'{"half": '])
+def test_an_answer_that_is_none_is_an_error(tmp_path, garbage):
+    path = tmp_path / "control.sock"
+    with socket.create_server(str(path), family=socket.AF_UNIX) as daemon:
+        asked = client.ask(path, {})
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(lambda: list(asked))
+            connection, _ = daemon.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(garbage)
+            with pytest.raises(ControlError):
+                answer.result()
+
+
+def test_a_daemon_that_goes_away_before_it_was_asked_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(socket.socket, "sendall", Mock(side_effect=BrokenPipeError))
+    with (
+        socket.create_server(str(tmp_path / "control.sock"), family=socket.AF_UNIX),
+        pytest.raises(ControlError, match="went away"),
+    ):
+        list(client.ask(tmp_path / "control.sock", {}))

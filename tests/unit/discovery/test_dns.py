@@ -42,6 +42,12 @@ async def test_a_name_without_addresses_makes_the_answer_incomplete(zone):
     assert "wbe has no address" in answer.notes[0]
 
 
+@pytest.mark.parametrize("name", ["a..b", "x" * 64])
+async def test_a_name_that_nobody_can_have_has_no_address(name):
+    with pytest.raises(DiscoveryError, match="no host name"):
+        await DnsProvider([Address(name)], interval=1.0).look()
+
+
 @pytest.mark.usefixtures("zone")
 async def test_no_address_at_all_is_an_error():
     with pytest.raises(DiscoveryError, match="Name or service not known"):

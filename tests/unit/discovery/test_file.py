@@ -65,6 +65,9 @@ async def test_who_is_excluded_is_left_out(path):
         (b"[7]", "entry 1"),
         (b"\xff\xfe", "decode"),
         (b"#" * (MAX_SIZE + 1), "larger"),
+        (b"[" * 9000, "recursion"),
+        (b'[{"address": "a", "identity": "x\\ny"}]', "printed"),
+        (b'[{"address": "a", "state": "\\ud800"}]', "printed"),
     ],
 )
 async def test_what_cannot_be_understood_is_an_error_and_nothing_of_it_is_believed(
@@ -78,3 +81,10 @@ async def test_what_cannot_be_understood_is_an_error_and_nothing_of_it_is_believ
 async def test_a_missing_file_is_an_error(path):
     with pytest.raises(DiscoveryError, match="No such file"):
         await provider(path).look()
+
+
+async def test_an_error_quotes_no_more_than_a_person_reads(path):
+    path.write_text("@" * 100_000)
+    with pytest.raises(DiscoveryError) as caught:
+        await provider(path).look()
+    assert len(str(caught.value)) < 1000

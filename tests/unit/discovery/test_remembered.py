@@ -43,7 +43,17 @@ def test_it_is_not_written_again_for_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"p": 3}', '{"p": [{}]}', '{"p": [{"host": 1}]}', "\x00", '{"p": ["x"]}'],
+    [
+        "",
+        "{",
+        "[]",
+        '{"p": 3}',
+        '{"p": [{}]}',
+        '{"p": [{"host": 1}]}',
+        "\x00",
+        '{"p": ["x"]}',
+        "[" * 9000,
+    ],
 )
 def test_what_is_broken_is_as_good_as_nothing(tmp_path, content):
     (tmp_path / "roster.json").write_text(content)
@@ -52,3 +62,8 @@ def test_what_is_broken_is_as_good_as_nothing(tmp_path, content):
 
 def test_a_directory_that_cannot_be_written_costs_a_warning(tmp_path):
     RosterFile(tmp_path / "missing" / "roster.json").save({"p": KNOWN})
+
+
+def test_a_port_that_is_none_is_as_good_as_nothing(tmp_path):
+    RosterFile(tmp_path / "roster.json").save({"p": [Sighting(Address("a", "", 65536))]})
+    assert RosterFile(tmp_path / "roster.json").load() == {}

@@ -145,3 +145,20 @@ def test_pins_are_private_and_bounded(pins, tmp_path, monkeypatch):
     assert [pins.keys(f"i-{n}") for n in (0, 1, 2)] == [[], [], ["ssh-ed25519 key2"]]
     assert (tmp_path / "host_keys").stat().st_mode & 0o777 == 0o600
     assert MAX_PINS > 1000
+
+
+@pytest.mark.parametrize(
+    "machine", ["vm 7", "wéb", "a\nother ssh-ed25519 x", "\ud800", "other%20", "[fd00::1]:22"]
+)
+def test_a_machine_may_have_any_name(pins, machine):
+    pins.add(machine, public(ONE))
+    pins.add("other", public(TWO))
+    assert pins.keys(machine) == [public(ONE)]
+    assert pins.keys("other") == [public(TWO)]
+
+
+async def test_a_certificate_in_known_hosts_is_no_key(known, pins):
+    certificate = ONE.generate_host_certificate(TWO, "id", principals=[HOST])
+    known.write_text(f"{HOST} {certificate.export_certificate().decode()}\n")
+    with pytest.raises(HostKeyRefused, match="cannot be understood"):
+        await Policy(str(known), pins=pins).judge(HOST, PORT, "i-1")

@@ -65,6 +65,20 @@ def test_a_circle_is_never_closed(watched):
     assert watched.path_of(2) is None
 
 
+def test_a_directory_is_never_its_own_parent(watched):
+    watched.place(
+        3, 3, b"x"
+    )  # it was moved into a new directory at its old place, of which we have yet to read
+    assert watched.path_of(4) is None
+    assert watched.detached == {3}
+
+
+def test_the_root_is_nowhere_else(watched):
+    watched.place(1, 2, b"mounted")
+    assert watched.path_of(1) == b""
+    assert watched.path_of(4) == b"a/b/c"
+
+
 def test_remove_of_the_root_leaves_nothing(watched):
     watched.remove(1)
     assert len(watched) == 0

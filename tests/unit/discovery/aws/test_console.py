@@ -1,6 +1,7 @@
 """Fingerprints on a console: cloud-init's block, whatever stands around it."""
 
 import base64
+import time
 
 import pytest
 
@@ -36,6 +37,18 @@ def test_the_output_may_be_encoded():
 )
 def test_nothing_is_found_outside_of_a_whole_block(output):
     assert printed(output) == []
+
+
+def test_a_block_that_was_begun_anew_counts_from_there():
+    begin = "-----BEGIN SSH HOST KEY FINGERPRINTS-----"
+    assert printed(BOOT.replace(f"256 {ONE}", f"256 {ONE}\n{begin}")) == [TWO]
+    assert printed(BOOT.partition("-----END")[0] + BOOT) == [ONE, TWO]
+
+
+def test_beginnings_without_an_end_take_no_time():
+    begun = time.perf_counter()
+    assert printed("-----BEGIN SSH HOST KEY FINGERPRINTS-----" * 20_000) == []
+    assert time.perf_counter() - begun < 1  # a search from each would take a minute
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Fuzzers for every parser, on both sides: only documented exceptions may come out, in bounded time and memory."""

@@ -1,0 +1,103 @@
+"""`python -m tests.fuzz [TARGET...] --seconds N`: each target under a coverage-guided engine, in a process of its own.
+
+Prints for each target how often it ran and what is new in its corpus; exits 1 if any broke, with the input in `findings`.
+"""
+
+import argparse
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fuzz import corpus
+from tests.fuzz.targets import TARGETS
+
+PATIENCE = 10
+"""Seconds that one input may take."""
+
+MEMORY = 1024
+"""MiB that a process may take; it grows with the corpus that it holds, and without a bound only if a target leaks."""
+
+SCRATCH = Path("/dev/shm")
+"""Where it is, files cost half of what they cost on a disk."""
+
+TOLD = 30
+"""Lines of an engine's last words."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a long run of one target ended."""
+
+    executions: int
+    new: list[str]
+    finding: str
+
+
+def explore(target, seconds):
+    """Run one target for some seconds; keep what is worth keeping."""
+    corpus.FINDINGS.mkdir(exist_ok=True)
+    (corpus.CORPUS / target.name).mkdir(parents=True, exist_ok=True)
+    place = SCRATCH if SCRATCH.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=place) as scratch:
+        new, seeds, temporary = (Path(scratch) / name for name in ("new", "seeds", "tmp"))
+        for directory in (new, seeds, temporary):
+            directory.mkdir()
+        for number, seed in enumerate(target.seeds):
+            (seeds / str(number)).write_bytes(seed)
+        known = [new, corpus.CORPUS / target.name, seeds]
+        ended = subprocess.run(
+            [
+                *(sys.executable, "-m", "tests.fuzz.engine", target.name, *map(str, known)),
+                f"-max_total_time={seconds}",
+                f"-max_len={target.limit}",
+                f"-timeout={PATIENCE}",
+                f"-rss_limit_mb={MEMORY}",
+                f"-artifact_prefix={corpus.FINDINGS}/{target.name}-",
+                "-print_final_stats=1",
+            ],
+            env=os.environ | {"TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        said = ended.stdout.decode("utf-8", "backslashreplace")
+        count = re.search(r"stat::number_of_executed_units:\s*(\d+)", said)
+        kept = corpus.keep(target, [path.read_bytes() for path in new.iterdir()])
+    words = "\n".join(said.splitlines()[-TOLD:]) if ended.returncode else ""
+    return Outcome(int(count[1]) if count else 0, kept, words)
+
+
+def main():
+    """Run as the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.targets) - TARGETS.keys():
+        parser.error(f"no such target: {', '.join(sorted(unknown))}")
+    if importlib.util.find_spec("atheris") is None:
+        parser.error("atheris is not installed: `pip install --group fuzz`")
+    found = 0
+    for name in chosen.targets or TARGETS:
+        outcome = explore(TARGETS[name], chosen.seconds)
+        print(
+            f"{name:12} {outcome.executions:9,} executions, {outcome.executions // chosen.seconds:6,} each second;"
+            f" {len(outcome.new)} new in the corpus",
+            flush=True,
+        )
+        for file in outcome.new:
+            print(f"  {file}")
+        if outcome.finding:
+            found += 1
+            print(outcome.finding, flush=True)
+    print(f"\n{found} findings" + (f", in {corpus.FINDINGS}" if found else ""))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

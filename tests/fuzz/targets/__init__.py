@@ -1,0 +1,29 @@
+"""The targets, by subject; importing this registers them all in `target.TARGETS`."""
+
+from tests.fuzz.target import TARGETS
+from tests.fuzz.targets import (
+    agent,
+    backend,
+    control,
+    delta,
+    discovery,
+    hosts,
+    settings,
+    start,
+    watch,
+    wire,
+)
+
+__all__ = [
+    "TARGETS",
+    "agent",
+    "backend",
+    "control",
+    "delta",
+    "discovery",
+    "hosts",
+    "settings",
+    "start",
+    "watch",
+    "wire",
+]

@@ -1,0 +1,146 @@
+"""The agent, told anything: it keeps inside its root, leaves nothing behind, and answers what the backend can read."""
+
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from unittest import mock
+
+from replicator.agent import listing
+from replicator.agent import server as serving
+from replicator.agent.fence import Fenced, Fences
+from replicator.errors import ProtocolError
+from replicator.model import TEMPORARY_PREFIX, is_temporary
+from replicator.wire.messages import BeginFile, Data, ListTree, More, OpenTree, decode
+from tests.fuzz import mutate
+from tests.fuzz.target import target
+from tests.fuzz.targets import samples
+from tests.fuzz.targets.wire import received
+
+QUIET = 3
+"""Looks at what has arrived, between two frames, that find nothing: then the agent lists."""
+
+OPEN = (samples.HI, OpenTree(1, b"/site"))
+BATCH = samples.FROM_BACKEND[2], samples.HELLO
+
+
+class Script:
+    """What the agent polls: frames arrive one after the other, with quiet moments between them."""
+
+    def __init__(self, data):
+        parts, rest = mutate.split(data)
+        self._pieces = [*(mutate.frame(*part) for part in parts), rest]
+        self._quiet = QUIET
+        self.source, self._write = os.pipe()
+
+    def poll(self, patience):
+        """Return what is there, as select.poll does; whoever waits gets the next frame, or the end."""
+        if self._quiet and not patience:
+            self._quiet -= 1
+            return []
+        self._quiet = QUIET
+        while self._pieces and not self._pieces[0]:
+            del self._pieces[0]
+        if self._pieces:
+            piece, self._pieces[0] = self._pieces[0][:60_000], self._pieces[0][60_000:]
+            os.write(self._write, piece)
+        elif self._write >= 0:
+            os.close(self._write)
+            self._write = -1
+        return [(self.source, 1)]
+
+    def close(self):
+        """Release the pipe."""
+        for fd in {self.source, self._write} - {-1}:
+            os.close(fd)
+
+
+@contextmanager
+def world():
+    """A jail with a small tree, beside a directory in which nothing may change."""
+    base = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    try:
+        for name in ("jail/site/dir", "outside"):
+            (base / name).mkdir(parents=True)
+        for name in ("jail/site/dir/file", "outside/canary"):
+            (base / name).write_bytes(samples.HELLO)
+            os.utime(base / name, ns=(0, samples.TIME - 1))
+        (base / "jail/site/link").symlink_to(base / "outside")
+        before = picture(base)
+        yield base
+        assert picture(base) == before
+    finally:
+        for top, below, _ in os.walk(base):
+            for name in below:
+                path = os.path.join(top, name)
+                if not os.path.islink(path):
+                    os.chmod(path, stat.S_IRWXU)  # else nobody but root could remove it
+        shutil.rmtree(base)
+
+
+def picture(base):
+    """What lies outside of the jail; ctime tells of each change."""
+    found = [sorted(os.listdir(base)), os.listdir(base / "outside")]
+    for path in (base / "outside", base / "outside/canary"):
+        status = os.lstat(path)
+        found += [status.st_mode, status.st_uid, status.st_gid, status.st_ctime_ns]
+    return found
+
+
+@target(
+    samples.stream(*OPEN, BATCH),
+    samples.stream(*OPEN, samples.FROM_BACKEND[3], (Data(9, [[-1, 5]], end=True), samples.HELLO)),
+    samples.stream(
+        *OPEN,
+        BeginFile(samples.put(b"dir/file", 9), delta=True),
+        Data(9, [[0, 3]]),
+        Data(9, [[3, 2]], end=True),
+    ),
+    samples.stream(*OPEN, BeginFile(samples.put(b"x", 9), delta=False), Data(9, [], cancel=True)),
+    samples.stream(*OPEN, ListTree(1, 1, b"", digest=True, credit=1), More(1, 1), More(1, 0)),
+    samples.stream(*OPEN, ListTree(2, 1, b"dir", digest=False, credit=0), More(2, 9)),
+    samples.stream(*OPEN, OpenTree(2, b"/site/dir", "0:0", setid=True), OpenTree(1, b"/other")),
+    samples.stream(*OPEN, BATCH, ListTree(1, 1, b"dir", digest=False, credit=2), BATCH),
+    mutate=mutate.frames,
+    limit=8192,
+    effort=100,
+)
+def agent(data):
+    """Nothing comes out; inside, ProtocolError and Fenced. No descriptor, temporary or word out of the format is left."""
+    held = len(os.listdir("/proc/self/fd"))
+    with world() as base:
+        said = _serve(data, base / "jail")
+        left = [name for _, _, files in os.walk(os.fsencode(base)) for name in files]
+        if TEMPORARY_PREFIX not in data:  # else a change may have asked for such a name
+            assert not any(map(is_temporary, left))
+    found, broken = received([said])
+    assert not broken
+    for frame in found:
+        decode(frame.header)
+    assert len(os.listdir("/proc/self/fd")) == held
+
+
+def _serve(data, jail):
+    """Return what an agent says; whatever it holds until its process ends is released."""
+    script, sink, fences = Script(data), os.memfd_create("said"), []
+
+    def make(*lineage):
+        fences.append(Fences(*lineage))
+        return fences[-1]
+
+    with mock.patch.object(serving, "Fences", make), mock.patch.object(listing, "LINES", 1):
+        server = serving.Server(script.source, sink, session=b"fuzz", jail=os.fsencode(jail))
+        server._arrived = script
+        with suppress(ProtocolError, Fenced):
+            server.run()
+    server._job = None  # a listing holds the directories on its way
+    for store in server._stores.values():
+        store.tree.close()
+    for fence in [fence for each in fences for fence in each._made.values()]:
+        os.close(fence._fd)
+    script.close()
+    with open(sink, "rb") as file:
+        file.seek(0)
+        return file.read()

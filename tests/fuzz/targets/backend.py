@@ -1,0 +1,151 @@
+"""A frontend that says anything to the backend: the link, and a comparison that reads its listing."""
+
+import asyncio
+from concurrent.futures import Executor, Future
+from unittest import mock
+
+from replicator.core.debts import Key
+from replicator.engine import reconcile as compare
+from replicator.engine.link import Flight, Link
+from replicator.engine.parcel import Part
+from replicator.errors import ProtocolError, TransportError
+from replicator.model import ROOT, check_path
+from replicator.wire.changes import REASONS
+from replicator.wire.messages import Acks, Listing, Opened, OpenTree
+from tests.fuzz import mutate
+from tests.fuzz.target import target
+from tests.fuzz.targets import samples
+from tests.support.fakes import FakeCatalog
+
+LINES = 20
+"""Lines that a listing may have here, so that the end of patience is met by small inputs."""
+
+HANDSHAKE = samples.stream(samples.HI, Opened(1, -1, -1))
+NUMBERS = (1, 2, 3)
+
+
+class Inline(Executor):
+    """Runs at once what others run in threads."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        """Return the finished future of a call."""
+        future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  # as a thread does
+            future.set_exception(error)
+        return future
+
+
+class Script:
+    """A channel whose far side says frames, one after the other, and hangs up."""
+
+    def __init__(self, data):
+        parts, rest = mutate.split(data)
+        self._pieces = iter([*(mutate.frame(*part) for part in parts), rest])
+
+    async def read(self):
+        for _ in range(20):  # whoever was answered goes on first
+            await asyncio.sleep(0)
+        return next(self._pieces, b"")
+
+    async def write(self, _data):
+        await asyncio.sleep(0)
+
+    def diagnosis(self):
+        return "last words"
+
+
+def catalog():
+    """What the backend holds: some of what an honest frontend lists."""
+    made = FakeCatalog()
+    for line in samples.LINES[:3]:
+        made.put(line.path, line.entry)
+    made.put(b"a/only-here", samples.LINES[1].entry)
+    return made
+
+
+async def _converse(data):
+    link = Link(Script(data), _answered, lambda: None)
+    tasks = [asyncio.ensure_future(link.receive()), asyncio.ensure_future(_backend(link))]
+    await asyncio.wait(tasks[:1])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    tasks[1].cancel()
+    for error in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(error, BaseException) and not isinstance(
+            error, TransportError | ProtocolError | asyncio.CancelledError
+        ):
+            raise error
+
+
+async def _backend(link):
+    await link.greet()
+    await link.open_tree(OpenTree(1, b"/site"))
+    flights = [Flight(Part(number, Key(1, b"a")), 1, bulk=True) for number in NUMBERS]
+    await link.send([b"x" * 100], flights)
+    territory = compare.Territory(
+        1, catalog(), lambda _path, _kind: False, (-1, -1), 0o7777, lambda: True
+    )
+    for below in (ROOT, b"a"):
+        outcome = await compare.reconcile(link, territory, below, Inline(), _found, digests=True)
+        assert len(outcome.problems) <= compare.PROBLEMS
+        assert all(problem.isprintable() for problem in outcome.problems)
+
+
+async def _found(differences):
+    for difference in differences:
+        check_path(difference.path)
+
+
+def _answered(flight, reason, detail):
+    assert flight.part.number in NUMBERS
+    assert not reason or reason in REASONS
+    assert detail.isprintable()
+
+
+@target(
+    HANDSHAKE + samples.stream(samples.FROM_AGENT[4]),
+    HANDSHAKE + samples.stream(samples.LISTING, samples.LISTING._replace(job=2, lines=())),
+    samples.stream(samples.HI, samples.FROM_AGENT[2]),
+    HANDSHAKE + samples.stream(*[Acks((number,), (), 50 * number) for number in NUMBERS]),
+    mutate=mutate.frames,
+    limit=8192,
+)
+def link(data):
+    """Nothing comes out; inside, ProtocolError and TransportError (ChannelLost at the end, AgentFailed for a bad target)."""
+    with mock.patch.object(compare, "LINES", LINES):
+        asyncio.run(_converse(data))
+
+
+def _frames(*cuts, end=True):
+    """A listing in frames of some lines."""
+    parts = [samples.LINES[low:high] for low, high in zip((0, *cuts), (*cuts, 9), strict=True)]
+    last = len(parts) - 1
+    return samples.stream(
+        *(Listing(1, part, (), end=end and at == last) for at, part in enumerate(parts))
+    )
+
+
+@target(
+    _frames(),
+    _frames(1, 3),
+    _frames(1, 2, 3, end=False),
+    samples.stream(samples.LISTING),
+    samples.stream(
+        *(
+            Listing(
+                1,
+                tuple(samples.LINES[1]._replace(path=b"a/%d%d" % (n, i)) for i in range(9)),
+                (),
+                n == 4,
+            )
+            for n in range(5)
+        )
+    ),
+    mutate=mutate.frames,
+    limit=8192,
+)
+def listing(data):
+    """As `link`, after an honest handshake: what comes is compared as a listing."""
+    link(HANDSHAKE + data)

@@ -1,0 +1,107 @@
+"""The control socket: what the daemon is asked, and what the command line is told."""
+
+import asyncio
+import io
+import json
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+from replicator.control import client
+from replicator.control.server import MAX_REQUEST, _answer
+from replicator.engine.requests import Requests
+from replicator.errors import ControlError
+from replicator.ports import Address
+from tests.fuzz import mutate
+from tests.fuzz.target import target
+
+
+class Stub:
+    """A service that does nothing, and is told to."""
+
+    async def status(self):
+        return {"frontends": []}
+
+    async def resume(self):
+        return [{"what": "x"}]
+
+    async def bootstrap(self, address):
+        _check(address)
+        yield {"host": address.host}
+
+    async def verify(self, address, *, repair):
+        assert repair in (True, False)
+        if address is not None:
+            _check(address)
+        yield {"host": address and address.host}
+
+
+def _check(address):
+    assert isinstance(address, Address)
+    assert type(address.host) is type(address.user) is str
+    assert type(address.port) is int
+    assert 0 <= address.port < 65536
+
+
+class Writer:
+    """Keeps what is written."""
+
+    def __init__(self):
+        self.written = b""
+
+    def write(self, data):
+        self.written += data
+
+    async def drain(self):
+        pass
+
+
+async def _ask(data):
+    reader, writer = asyncio.StreamReader(limit=MAX_REQUEST), Writer()
+    reader.feed_data(data)
+    reader.feed_eof()
+    await _answer(reader, writer, partial(Requests.handle, Stub()))
+    return writer.written
+
+
+def _request(**fields):
+    return json.dumps(fields).encode() + b"\n"
+
+
+@target(
+    _request(command="status"),
+    _request(command="bootstrap", host="10.0.0.1", user="deploy", port=22),
+    _request(command="verify", host="10.0.0.1", repair=True),
+    _request(command="verify"),
+    _request(command="resume"),
+    mutate=mutate.json_text,
+    limit=MAX_REQUEST + 100,
+)
+def requests(data):
+    """Nothing comes out: whatever is asked has one answer, a JSON object on a line."""
+    answer = json.loads(asyncio.run(_ask(data)))
+    assert isinstance(answer, dict)
+
+
+class Connection(io.BytesIO):
+    """A socket at whose other end a daemon says bytes."""
+
+    settimeout = connect = sendall = lambda *_: None
+
+    def makefile(self, _mode):
+        return self
+
+
+@target(
+    _request(error="no such frontend"),
+    _request(host="a", state="live") + _request(finished=True),
+    mutate=mutate.json_text,
+)
+def answers(data):
+    """Nothing comes out; inside, ControlError. What is yielded is a JSON object."""
+    with mock.patch.object(client.socket, "socket", return_value=Connection(data)):
+        try:
+            for answer in client.ask(Path("socket"), {}):
+                assert isinstance(answer, dict)
+        except ControlError as error:
+            str(error)

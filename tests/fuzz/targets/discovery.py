@@ -1,0 +1,139 @@
+"""Who the frontends are, as files, resolvers and consoles say."""
+
+import asyncio
+import base64
+import json
+import re
+import socket
+import tempfile
+from asyncio.base_events import BaseEventLoop
+from pathlib import Path
+from unittest import mock
+
+from structlog.testing import capture_logs
+
+from replicator.config import parse_address
+from replicator.discovery.aws.console import printed
+from replicator.discovery.dns import DnsProvider
+from replicator.discovery.file import FileProvider
+from replicator.discovery.remembered import RosterFile
+from replicator.errors import ConfigError, DiscoveryError
+from replicator.ports import Address, Decision, Sighting
+from tests.fuzz import mutate
+from tests.fuzz.target import sentence, target
+
+ROWS = ["10.0.0.1", {"address": "deploy@10.0.0.2:22", "identity": "vm-7", "state": "up"}]
+SIGHTINGS = [
+    Sighting(Address("10.0.0.1"), "file", "i-1", "healthy"),
+    Sighting(Address("fd00::1", "deploy", 2222), "file", "", "x", Decision.DRAIN),
+]
+MARKS = "-----BEGIN SSH HOST KEY FINGERPRINTS-----", "-----END SSH HOST KEY FINGERPRINTS-----"
+PRINT = "256 SHA256:" + "Ab0+/" * 8 + "xyz"
+CONSOLE = f"[  1.0] cloud-init\n{MARKS[0]}\n{PRINT} root@web (ED25519)\n{PRINT}\n{MARKS[1]}\nlogin:"
+
+
+def _dialled(address):
+    """See that an address is one that the configuration would take."""
+    assert type(address.port) is int
+    assert 0 <= address.port < 65536
+    parse_address("", str(address))
+
+
+def _either(data, rng):
+    return (mutate.json_text if data[:1] in (b"[", b"{") else mutate.lines)(data, rng)
+
+
+@target(
+    b"# web\n10.0.0.1\n\ndeploy@10.0.0.2:2222  # second\n[fd00::1]:22\n",
+    json.dumps(ROWS).encode(),
+    json.dumps({"frontends": ROWS}).encode(),
+    mutate=_either,
+    effort=100,
+)
+def frontends(data):
+    """Nothing comes out; inside, DiscoveryError. Whom the file names can be dialled."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
+        file = Path(directory) / "frontends"
+        file.write_bytes(data)
+        try:
+            look = asyncio.run(FileProvider(str(file), interval=1.0).look())
+        except DiscoveryError as error:
+            sentence(error, 2000)
+            return
+    for sighting in look.sightings:
+        _dialled(sighting.address)
+        assert (sighting.identity + sighting.state).isprintable()
+
+
+def _saved(known):
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
+        file = Path(directory) / "roster"
+        RosterFile(file).save(known)
+        return file.read_bytes()
+
+
+@target(
+    _saved({"file x": SIGHTINGS, "dns y": []}),
+    _saved({}),
+    mutate=mutate.json_text,
+    effort=200,
+)
+def roster(data):
+    """Nothing comes out: what is not as we write it is as good as nothing. What is believed can be saved."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as directory, capture_logs():
+        file = Path(directory) / "roster"
+        file.write_bytes(data)
+        known = RosterFile(file).load()
+        for sighting in [s for sightings in known.values() for s in sightings]:
+            assert 0 <= sighting.address.port < 65536
+        file.unlink()
+        RosterFile(file).save(known)
+        again = RosterFile(file).load()
+        assert again == known
+
+
+async def _resolver(_loop, host, port, **_):
+    """Does with a name what the real one does before it asks anybody."""
+    host.encode("idna")
+    if host.startswith("x"):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return [
+        (socket.AF_INET, 1, 6, "", ("10.0.0.1", 0)),
+        (socket.AF_INET6, 1, 6, "", ("fe80::1", 0, 0, 2)),
+    ]
+
+
+@target(b"web.example\nxanadu\ndeploy@web:2222", b"a..b", b"x" * 64, mutate=mutate.lines)
+def dns(data):
+    """Nothing comes out; inside, ConfigError for what is no name, and DiscoveryError when no name has an address."""
+    names = []
+    for line in data.decode("utf-8", "replace").split("\n"):
+        try:
+            user, host, port = parse_address("discovery.name", line)
+            names.append(Address(host, user, port))
+        except ConfigError:
+            continue
+    with mock.patch.object(BaseEventLoop, "getaddrinfo", _resolver):
+        try:
+            look = asyncio.run(DnsProvider(names, interval=1.0).look())
+        except DiscoveryError:
+            return
+    for sighting in look.sightings:
+        _dialled(sighting.address)
+
+
+@target(
+    CONSOLE.encode(),
+    base64.b64encode(CONSOLE.encode()),
+    (CONSOLE + CONSOLE.replace(MARKS[1], "")).encode(),
+    (MARKS[0] * 1600).encode(),
+    mutate=mutate.lines,
+    limit=65536,
+)
+def console(data):
+    """Nothing comes out; what does not stand between the two marks is not believed, nor what is no fingerprint."""
+    text = data.decode("utf-8", "replace")
+    for found in printed(text):
+        assert re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", found)
+        if found in text:
+            assert MARKS[0] in text[: text.index(found)] or text.count(found) > 1

@@ -1,0 +1,88 @@
+"""What honest peers say: seeds are made from it, with our own encoders."""
+
+import hashlib
+import json
+
+from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Listed, Unlisted
+from replicator.wire import frames, messages
+from replicator.wire.changes import (
+    DENIED,
+    Delete,
+    MakeDirectory,
+    MakeSymlink,
+    Move,
+    PutFile,
+    SetAttributes,
+)
+from replicator.wire.messages import (
+    Acks,
+    Batch,
+    BeginFile,
+    Data,
+    Hello,
+    Listing,
+    ListTree,
+    More,
+    Opened,
+    OpenTree,
+)
+
+HELLO = b"hello"
+DIGEST = hashlib.sha256(HELLO).digest()
+TIME = 1_500_000_000_123_456_789
+HI = Hello(messages.VERSION, messages.FEATURES, "a peer")
+
+
+def put(path, number=1, content=HELLO, mode=0o644):
+    return PutFile(number, 1, path, mode, len(content), TIME, hashlib.sha256(content).digest())
+
+
+CHANGES = (
+    put(b"new"),
+    MakeDirectory(2, 1, b"dir/\xff\xfe", 0o750, TIME),
+    MakeSymlink(3, 1, b"dir/sym", -TIME, b"../else/\xff"),
+    SetAttributes(4, 1, b"dir/file", 0o600, 5, TIME, TIME - 1, b""),
+    SetAttributes(5, 1, b"dir/file", 0o600, 5, TIME, 0, DIGEST),
+    Move(6, 1, b"dir/file", b"moved"),
+    Delete(7, 1, b"moved"),
+    Delete(8, 1, b"dir"),
+)
+LINES = (
+    Listed(b"a", Entry(DIRECTORY, 0o755, 0, TIME), 0, 0),
+    Listed(b"a/b", Entry(FILE, 0o644, 5, TIME, b"", DIGEST), 0, 0),
+    Listed(b"a.x", Entry(SYMLINK, 0, 0, TIME, b"to/\xff"), 1000, 2**32 - 1),
+    Listed(b"\xff\xfe", Entry(FILE, 0o4755, 2**40, -TIME), -1, -1),
+)
+UNLISTED = (Unlisted(b"a/shut", "Permission denied"), Unlisted(b"", "I/O error"))
+LISTING = Listing(1, LINES, UNLISTED, end=True)
+
+FROM_BACKEND = (
+    HI,
+    OpenTree(1, b"/site", "0:0"),
+    Batch(CHANGES),
+    BeginFile(put(b"large", 9), delta=False),
+    Data(9, [[-1, 3]]),
+    Data(9, [[-1, 2]], end=True),
+    Data(9, [], cancel=True),
+    ListTree(1, 1, b"", digest=True, credit=4),
+    ListTree(2, 1, b"a", digest=False, credit=1),
+    More(1, 1),
+)
+FROM_AGENT = (
+    HI,
+    Opened(1, -1, 0),
+    Opened(1, -1, -1, "No such file or directory"),
+    LISTING,
+    Acks((1, 2), ((3, DENIED, "Permission denied"),), 10),
+)
+
+
+def text(message):
+    """A message's header as it travels."""
+    return json.dumps(message.header()).encode()
+
+
+def stream(*said):
+    """Frames of messages, or of (message, payload)."""
+    pairs = [one if type(one) is tuple else (one, b"") for one in said]
+    return b"".join(frames.encode(message.header(), [payload]) for message, payload in pairs)

@@ -1,0 +1,72 @@
+"""What arrives from the other side, before anybody believes it: frames, and the messages in them."""
+
+from replicator.errors import ProtocolError
+from replicator.wire import frames as wire
+from replicator.wire import messages as words
+from tests.fuzz import mutate
+from tests.fuzz.target import target
+from tests.fuzz.targets import samples
+
+PIECE = 13
+"""Bytes that arrive at a time: lengths and JSON are cut everywhere."""
+
+_ESCAPED = (words.Hello, words.Opened, words.Listing, words.Acks)
+"""Messages with sentences for a person, which get longer when they are made printable."""
+
+
+def received(pieces):
+    """What comes of a stream: its frames, and whether it broke the format."""
+    decoder, found = wire.Decoder(), []
+    try:
+        for piece in pieces:
+            decoder.receive(piece)
+            for frame in decoder.frames():
+                found.append(frame)
+                assert len(frame.payload) <= wire.MAX_PAYLOAD
+    except ProtocolError:
+        return found, True
+    assert len(decoder._buffer) <= 8 + wire.MAX_HEADER + wire.MAX_PAYLOAD
+    assert decoder.taken + len(decoder._buffer) == sum(map(len, pieces))
+    return found, False
+
+
+@target(
+    samples.stream(*samples.FROM_BACKEND),
+    samples.stream(samples.HI, (samples.LISTING, b"payload")),
+    mutate=mutate.frames,
+    limit=16384,
+)
+def frames(data):
+    """Nothing comes out; inside, ProtocolError. However the stream is cut, it means the same."""
+    cut = [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
+    assert repr(received(cut)) == repr(received([data]))  # JSON may hold NaN, which equals nothing
+
+
+@target(
+    *map(samples.text, samples.FROM_BACKEND),
+    *map(samples.text, samples.FROM_AGENT),
+    mutate=mutate.json_text,
+)
+def messages(data):
+    """Nothing comes out; inside, ProtocolError. What is believed can be said again, and means the same."""
+    try:
+        (frame,), _ = received([mutate.frame(data)])
+        message = words.decode(frame.header)
+    except (ProtocolError, ValueError):  # the latter from here: there was no frame
+        return
+    if not isinstance(message, _ESCAPED):
+        assert words.decode(message.header()) == message
+    for sentence in sentences(message):
+        assert sentence.isprintable()
+
+
+def sentences(message):
+    """Yield what a person may read of a message."""
+    if isinstance(message, words.Hello):
+        yield from (message.about, *message.features)
+    elif isinstance(message, words.Opened):
+        yield message.error
+    elif isinstance(message, words.Listing):
+        yield from (reason for _, reason in message.unlisted)
+    elif isinstance(message, words.Acks):
+        yield from (detail for _, _, detail in message.refused)
