@@ -20,5 +20,7 @@ def replace(path: Path, text: str) -> None:
     with open(fd, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(fd)  # host keys that were learned must not be forgotten: the next key would be believed
+        os.fsync(
+            fd
+        )  # host keys that were learned must not be forgotten: the next key would be believed
     temporary.replace(path)

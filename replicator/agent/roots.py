@@ -94,7 +94,8 @@ def remember_names() -> None:
         with suppress(OSError), open(file, encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:
                 name, _, number = line.split(":")[:3] if line.count(":") >= 2 else ("", "", "")
-                if _is_id(number.strip()):
+                number = number.strip()
+                if _is_id(number):
                     _known.setdefault((kind, name), int(number))
     with suppress(KeyError):
         pwd.getpwuid(

@@ -23,11 +23,12 @@ from replicator.discovery.remembered import RosterFile
 from replicator.discovery.static import StaticProvider
 from replicator.engine.commons import Commons
 from replicator.engine.gate import Gate
-from replicator.engine.intake import Tree
 from replicator.engine.membership import Membership
 from replicator.engine.ready import ReadyFile
+from replicator.engine.requests import Requests
 from replicator.engine.service import Service
 from replicator.engine.supply import Shelf, Supply
+from replicator.engine.tree import Tree
 from replicator.errors import ConfigError, SourceError
 from replicator.model import MAX_TREES, printable
 from replicator.ports import Address, Connector
@@ -46,12 +47,12 @@ LIVE_THREADS = 2
 
 
 class App:
-    """One backend: the service, and what it was built from.
+    """One backend: the service, the answers to what people ask of it, and what it was built from.
 
     Args:
         config: the settings.
         connector: how frontends are reached; default: SSH.
-        compare: see engine.replica.Commons.
+        compare: see engine.commons.Commons.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class App:
             compare=compare,
         )
         self.service = Service(self._commons, self._shelves)
+        self.requests = Requests(self.service, self._commons)
         loop = asyncio.get_running_loop()
         # Halting for good would be the worst answer to a file that can be made anew.
         self._store.on_damage = lambda reason: loop.call_soon_threadsafe(self.service.fail, reason)

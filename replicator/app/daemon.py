@@ -16,7 +16,6 @@ from replicator.app.backend import App
 from replicator.config import Config
 from replicator.control import server as control
 from replicator.control import socket_path
-from replicator.engine.service import Service
 from replicator.errors import ConfigError, ReplicatorError, StateLocked
 from replicator.ports import Connector
 from replicator.telemetry.systemd import Notifier
@@ -110,7 +109,7 @@ async def serve(
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop)
             loop.add_signal_handler(signal.SIGHUP, reload)
-            async with control.serve(socket_path(config.state.directory), app.service.handle):
+            async with control.serve(socket_path(config.state.directory), app.requests.handle):
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
                 notifier.ready(app.service.summary())
                 heartbeat = loop.create_task(notifier.keep(app.service.summary))
@@ -135,8 +134,8 @@ async def _reload(app: App, load: Callable[[], Config], notifier: Notifier) -> N
 
 
 @asynccontextmanager
-async def alone(config: Config, *, compare: bool = True) -> AsyncIterator[Service]:
-    """A service without a daemon: the trees are surveyed once and not watched, and nobody is connected yet.
+async def alone(config: Config, *, compare: bool = True) -> AsyncIterator[App]:
+    """A backend without a daemon: the trees are surveyed once and not watched, and nobody is connected yet.
 
     Raises:
         StateLocked: a daemon runs after all.
@@ -149,7 +148,7 @@ async def alone(config: Config, *, compare: bool = True) -> AsyncIterator[Servic
             await app.service.survey_all()
             runner = asyncio.get_running_loop().create_task(app.service.run())
             try:
-                yield app.service
+                yield app
             finally:
                 app.service.stop()
                 await runner

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from replicator.ports import Record
 
 LIMIT = 10_000
-"""Records: about 6 MB; twice what a comparison runs ahead of the sending (engine.replica.HIGH_WATER)."""
+"""Records: about 6 MB; twice what a comparison runs ahead of the sending (engine.comparisons.HIGH_WATER)."""
 
 
 class Recent:

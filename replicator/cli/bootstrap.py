@@ -55,11 +55,11 @@ def _alone(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     rows: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
 
     async def work() -> None:
-        async with app.alone(config) as service:
+        async with app.alone(config) as backend:
             address = app.named_in(
                 config, Address(request["host"], request["user"], request["port"])
             )
-            async for row in service.bootstrap(address):
+            async for row in backend.requests.bootstrap(address):
                 rows.put(row)
 
     def thread() -> None:

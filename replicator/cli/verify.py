@@ -60,9 +60,9 @@ async def _alone(config: Config, request: dict[str, Any]) -> list[dict[str, Any]
         addresses = [app.named_in(config, address)]
     else:
         addresses = app.frontends_of(config)
-    async with app.alone(config, compare=False) as service:
-        replicas = [service.add_frontend(address) for address in addresses]
+    async with app.alone(config, compare=False) as backend:
+        replicas = [backend.service.add_frontend(address) for address in addresses]
         await asyncio.gather(*(replica.first_outcome() for replica in replicas))
-        reports = [report async for report in service.handle(request)]
-        await service.drain(None)
+        reports = [report async for report in backend.requests.handle(request)]
+        await backend.service.drain(None)
         return reports

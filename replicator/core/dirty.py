@@ -4,70 +4,19 @@ Level-triggered: a path is in the set or it is not; how often it changed meanwhi
 path a new generation. What is sent carries the generation it was read under, and its acknowledgement clears the path only
 if the generation is still that one: a path that changed again while its last version was under way stays dirty.
 
-A path moves between three states. *Waiting*: to be read and sent; urgent (live) ones before bulk ones, each in the order of
-marking. *Sent*: read under its generation, the answer is outstanding. *Blocked*: refused, to be tried again at a time.
 The set is bounded; past its limit it empties itself and says `overflowed`: the frontend must be reconciled anew.
 """
 
 from __future__ import annotations
 
-import enum
-import heapq
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
+from replicator.core.debts import Debt, Due, Key, Owed, State
+from replicator.core.queues import Queues
 from replicator.model import is_below, parent, rebase
 
 LIMIT = 200_000
-"""Paths owed to one frontend: about 80 MB at worst. A reconcile pauses long before (see engine.reconcile)."""
-
-
-class Owed(enum.IntEnum):
-    """What a path is owed; the higher covers the lower."""
-
-    ATTRIBUTES = 1  # the content is right (same size and time), mode or owner is not
-    ADOPT = 2  # same size, another time: perhaps the same content; the agent compares digests first
-    CONTENT = 3
-
-
-class Key(NamedTuple):
-    """A path of a tree."""
-
-    tree: int
-    path: bytes
-
-
-class Due(NamedTuple):
-    """A path to be read and sent now, and the generation that it is read under."""
-
-    key: Key
-    generation: int
-    owed: Owed
-
-
-class _State(enum.Enum):
-    CLEAN = 0
-    WAITING = 1
-    SENT = 2
-    BLOCKED = 3
-
-
-class _Debt:
-    __slots__ = ("attempts", "generation", "owed", "reason", "since", "state", "urgent", "withheld")
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-        self.generation = 0
-        self.owed = Owed.ATTRIBUTES
-        self.urgent = False
-        self.state = _State.CLEAN
-        self.attempts = 0
-        self.reason = ""
-        self.withheld = False
-
-    def is_open_bulk(self) -> bool:
-        return not self.urgent and self.state in (_State.WAITING, _State.SENT)
+"""Paths owed to one frontend: about 80 MB at worst. A reconcile pauses long before (see engine.comparisons)."""
 
 
 class DirtySet:
@@ -75,14 +24,10 @@ class DirtySet:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._debts: dict[Key, _Debt] = {}
-        # Not plain dicts: taking the first key of one, again and again, passes over all that were taken before.
-        self._urgent: OrderedDict[Key, None] = OrderedDict()
-        self._bulk: OrderedDict[Key, None] = OrderedDict()
-        self._blocked: list[tuple[float, int, Key]] = []
+        self._debts: dict[Key, Debt] = {}
+        self._queues = Queues()
         self._inside: dict[Key, int] = {}
         self._generations = 0
-        self._bulk_open = 0
         self.overflowed = False
 
     def __len__(self) -> int:
@@ -97,13 +42,13 @@ class DirtySet:
     @property
     def bulk_open(self) -> int:
         """Paths marked as bulk that are neither acknowledged nor blocked."""
-        return self._bulk_open
+        return self._queues.bulk_open
 
     def mark(self, key: Key, owed: Owed, now: float, *, urgent: bool) -> int:
         """Make a path dirty, waiting to be read and sent; return its new generation."""
         debt = self._enter(key, now)
         debt.owed = max(owed, debt.owed)
-        self._turn(key, debt, _State.WAITING, urgent=debt.urgent or urgent)
+        self._queues.turn(key, debt, State.WAITING, urgent=debt.urgent or urgent)
         return debt.generation
 
     def mark_sent(self, key: Key, now: float) -> int:
@@ -113,13 +58,13 @@ class DirtySet:
         """
         debt = self._enter(key, now)
         debt.owed = max(debt.owed, Owed.ADOPT)
-        self._turn(key, debt, _State.SENT, urgent=True)
+        self._queues.turn(key, debt, State.SENT, urgent=True)
         return debt.generation
 
     def holds(self, key: Key) -> bool:
         """Return True if the frontend has, or will have when all that was sent is done, the current version."""
         debt = self._debts.get(key)
-        return debt is None or debt.state is _State.SENT
+        return debt is None or debt.state is State.SENT
 
     def is_current(self, key: Key, generation: int) -> bool:
         """Return True if the path was not marked again since `generation`."""
@@ -136,29 +81,15 @@ class DirtySet:
             limit: at most so many.
             is_cut: says after which bulk path it is good to stop, once half of that is taken.
         """
-        while self._blocked and self._blocked[0][0] <= now:
-            _, generation, key = heapq.heappop(self._blocked)
-            debt = self._debts.get(key)
-            if debt is not None and debt.generation == generation and debt.state is _State.BLOCKED:
-                self._turn(key, debt, _State.WAITING)
-        taken: list[Due] = []
-        for queue in (self._urgent, self._bulk):
-            while queue and len(taken) < limit:
-                key = next(iter(queue))
-                debt = self._debts[key]
-                self._turn(key, debt, _State.SENT)
-                taken.append(Due(key, debt.generation, debt.owed))
-                if queue is self._bulk and 2 * len(taken) >= limit and is_cut(key.path):
-                    return taken
-        return taken
+        return self._queues.take(now, limit, is_cut)
 
     def waiting_or_sent(self) -> bool:
         """Return True if anything is not merely blocked."""
-        return any(debt.state is not _State.BLOCKED for debt in self._debts.values())
+        return any(debt.state is not State.BLOCKED for debt in self._debts.values())
 
     def next_retry(self) -> float | None:
         """Return when the next blocked path is due; None if none is."""
-        return self._blocked[0][0] if self._blocked else None
+        return self._queues.next_retry()
 
     def acknowledged(self, key: Key, generation: int) -> bool:
         """The version read under `generation` has arrived; return True if the path is clean now."""
@@ -170,8 +101,8 @@ class DirtySet:
     def put_back(self, key: Key, generation: int) -> None:
         """What was taken was not sent after all: wait again."""
         debt = self._debts.get(key)
-        if debt is not None and debt.generation == generation and debt.state is _State.SENT:
-            self._turn(key, debt, _State.WAITING)
+        if debt is not None and debt.generation == generation and debt.state is State.SENT:
+            self._queues.turn(key, debt, State.WAITING)
 
     def refused(self, key: Key, generation: int, owed: Owed, reason: str) -> int | None:
         """The version was not taken; return how often in a row, or None if the path has changed again since.
@@ -188,29 +119,19 @@ class DirtySet:
 
     def block(self, key: Key, until: float) -> None:
         """Leave a path alone until a time."""
-        debt = self._debts[key]
-        self._turn(key, debt, _State.BLOCKED)
-        heapq.heappush(self._blocked, (until, debt.generation, key))
-
-    def retry_blocked(self) -> None:
-        """Make all blocked paths wait at once: the reason may be gone."""
-        for _, generation, key in self._blocked:
-            debt = self._debts.get(key)
-            if debt is not None and debt.generation == generation and debt.state is _State.BLOCKED:
-                self._turn(key, debt, _State.WAITING)
-        self._blocked.clear()
+        self._queues.block(key, self._debts[key], until)
 
     def lost(self) -> None:
         """The connection is gone: what was sent and not acknowledged waits again."""
         for key, debt in self._debts.items():
-            if debt.state is _State.SENT:
-                self._turn(key, debt, _State.WAITING)
+            if debt.state is State.SENT:
+                self._queues.turn(key, debt, State.WAITING)
 
     def drop(self, key: Key) -> None:
         """Forget a path: it is clean, or nobody's business any more."""
         debt = self._debts.pop(key, None)
         if debt is not None:
-            self._turn(key, debt, _State.CLEAN)
+            self._queues.turn(key, debt, State.CLEAN)
             self._inside[_above(key)] -= 1
             if not self._inside[_above(key)]:
                 del self._inside[_above(key)]
@@ -219,10 +140,7 @@ class DirtySet:
         """Forget everything; what is under way will be acknowledged to nobody."""
         self._debts.clear()
         self._inside.clear()
-        self._urgent.clear()
-        self._bulk.clear()
-        self._blocked.clear()
-        self._bulk_open = 0
+        self._queues.clear()
         self.overflowed = False
 
     def holds_any_in(self, key: Key) -> bool:
@@ -266,36 +184,21 @@ class DirtySet:
 
     def problems(self, limit: int) -> list[tuple[Key, str]]:
         """Return at most `limit` blocked paths with their reasons."""
-        found = []
-        for _, generation, key in self._blocked[: 4 * limit]:
-            debt = self._debts.get(key)
-            if debt is not None and debt.generation == generation and debt.reason:
-                found.append((key, debt.reason))
-        return found[:limit]
+        found = self._queues.blocked(4 * limit)
+        return [(key, debt.reason) for key, debt in found if debt.reason][:limit]
 
-    def _enter(self, key: Key, now: float) -> _Debt:
+    def _enter(self, key: Key, now: float) -> Debt:
         debt = self._debts.get(key)
         if debt is None:
             if len(self._debts) >= self._limit:
                 self.clear()
                 self.overflowed = True
-            debt = self._debts[key] = _Debt(now)
+            debt = self._debts[key] = Debt(now)
             self._inside[_above(key)] = self._inside.get(_above(key), 0) + 1
         self._generations += 1
         debt.generation = self._generations
         debt.withheld = False
         return debt
-
-    def _turn(self, key: Key, debt: _Debt, state: _State, *, urgent: bool | None = None) -> None:
-        """Change a debt's state, and with it its queue and the count of open bulk."""
-        if debt.state is _State.WAITING:
-            (self._urgent if debt.urgent else self._bulk).pop(key, None)
-        self._bulk_open -= debt.is_open_bulk()
-        debt.state = state
-        debt.urgent = debt.urgent if urgent is None else urgent
-        self._bulk_open += debt.is_open_bulk()
-        if state is _State.WAITING:
-            (self._urgent if debt.urgent else self._bulk)[key] = None
 
 
 def _above(key: Key) -> Key:

@@ -5,6 +5,7 @@ Times are seconds of a monotonic clock, given by the caller; sizes are bytes.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,6 +29,29 @@ class Backoff(NamedTuple):
         """Return how long to wait after so many (at least 1) failures in a row."""
         ceiling = min(self.cap, self.first * 2.0 ** min(attempts - 1, 60))
         return ceiling * (0.1 + 0.9 * self.chance())
+
+
+class Streak:
+    """Failures in a row. Only a success that has lasted ends the row: who fails as soon as it is live is tried ever more rarely."""
+
+    STEADY = 30.0
+    """Seconds of success after which a failure is a first one."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._since: float | None = None
+
+    def succeeded(self, now: float) -> None:
+        """It has come as far as it shall, or still is there."""
+        if self._since is None:
+            self._since = now
+
+    def failed(self, now: float) -> int:
+        """It has failed; return how often in a row."""
+        steady = self._since is not None and now - self._since >= self.STEADY
+        self._failures = 1 if steady else self._failures + 1
+        self._since = None
+        return self._failures
 
 
 class TokenBucket:
@@ -57,6 +81,10 @@ class Window:
 
     Whatever is under way delays the live change behind it, so the window follows the answers: it shrinks when one takes
     long and grows while they come fast (additive increase, multiplicative decrease, as TCP does).
+
+    Attributes:
+        size: bytes.
+        taken: of all bytes since the beginning, how many the frontend has dealt with.
     """
 
     LEAST = 256 << 10
@@ -67,6 +95,24 @@ class Window:
 
     def __init__(self) -> None:
         self.size = 1 << 20
+        self.taken = 0
+        self._under_way: deque[tuple[int, float]] = deque()
+
+    def has_room(self, total: int) -> bool:
+        """Return True if more may follow after `total` bytes. While no frame waits for its answer it always may."""
+        return not self._under_way or total - self.taken < self.size
+
+    def sent(self, total: int, now: float) -> None:
+        """A frame is sent; with it, `total` bytes."""
+        self._under_way.append((total, now))
+
+    def took(self, total: int, now: float) -> bool:
+        """The frontend has dealt with `total` bytes; return True if that answers a frame."""
+        self.taken = total
+        frames = len(self._under_way)
+        while self._under_way and self._under_way[0][0] <= total:
+            self.answered(now - self._under_way.popleft()[1])
+        return len(self._under_way) < frames
 
     def answered(self, seconds: float) -> None:
         """An answer came `seconds` after its frame was sent."""

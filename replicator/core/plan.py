@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from replicator.core.dirty import Owed
+from replicator.core.debts import Owed
 from replicator.model import FILE, Entry, Listed, ancestors, is_below, key
 from replicator.wire.changes import Change, Delete, MakeDirectory
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from replicator.core.dirty import Key
+from replicator.core.debts import Key
 from replicator.core.plan import safe_order
 from replicator.delta.ops import Literal
-from replicator.engine.examine import Findings, Update
+from replicator.engine.findings import Findings, Update
 from replicator.engine.parcel import (
     INLINE_LIMIT,
     Parcel,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from replicator.model import FILE, key, last_below
+from replicator.model import DIRECTORY, FILE, key, last_below
 from replicator.ports import Catalog, Record, Seen
 
 _PAGE = 1000
@@ -29,6 +29,16 @@ def same(record: Record, seen: Seen) -> bool:
     if seen.entry.kind == FILE and record.stamp != seen.stamp:
         return False
     return record.entry._replace(digest=b"") == seen.entry
+
+
+def is_unlisted(record: Record) -> bool:
+    """Return True for a directory of whose content nothing is known."""
+    return record.entry.kind == DIRECTORY and bool(record.problem)
+
+
+def siblings(catalog: Catalog, path: bytes, inode: int) -> list[bytes]:
+    """Return the other names of a file, which may have changed under this one, before it went or was replaced."""
+    return [name for name in catalog.sharing(inode) if name != path]
 
 
 class Ahead:

@@ -7,33 +7,26 @@ whoever sent the change. An agent that owes answers and makes no progress is giv
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from replicator.core.pace import Window
+from replicator.engine.listings import Listings
 from replicator.engine.parcel import Part
+from replicator.engine.patience import Patience
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.ports import Channel
 from replicator.wire import frames, messages
 from replicator.wire.changes import Change
 from replicator.wire.fields import text_of
-from replicator.wire.messages import Acks, Batch, Hello, Listing, ListTree, More, Opened, OpenTree
-
-LISTING_CREDIT = 4
-"""Frames of a listing that may be under way: enough to hide the round trip, about 300 KB."""
-
-QUEUE = 2 * LISTING_CREDIT
+from replicator.wire.messages import Acks, Batch, Hello, Listing, Opened, OpenTree
 
 SLICE = 64
 """Frames handled before everybody else has a turn: a flood of small ones must not hold up the other frontends."""
 
 EMPTY_ACKS = 20
 """Acknowledgements in a row that say nothing new. An agent has a reason for a few."""
-
-LINES_PER_SECOND = 10
-"""A listing that is slower than that in the long run makes no progress: a cold disk gives hundreds."""
 
 
 class Flight(NamedTuple):
@@ -66,29 +59,17 @@ class Link:
         self._moved = moved
         self._decoder = frames.Decoder()
         self._flights: dict[int, Flight] = {}
-        self._taken = 0
-        self._sent_at: deque[tuple[int, float]] = deque()
         self._opened: dict[int, asyncio.Future[Opened]] = {}
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._hello = asyncio.get_running_loop().create_future()
-        self._listing = asyncio.Lock()
-        self._job = 0
-        self._lines: asyncio.Queue[Listing] = asyncio.Queue(QUEUE)
-        self._listings_due = 0
-        self._listings_granted = 0
-        self._reads_contents = False
         self._empty_acks = 0
-        self._progress_at = self._now()
+        self._patience = Patience(self._owed)
+        self._listings = Listings(self._say, self._patience)
 
     @property
     def has_room(self) -> bool:
         """True if more bulk may be sent now. Requests for a long listing alone, which nobody acknowledges, fill no room."""
-        return not self._sent_at or self.bytes_sent - self._taken < self.window.size
-
-    @property
-    def idle(self) -> bool:
-        """True if nothing is under way."""
-        return not self._flights
+        return self.window.has_room(self.bytes_sent)
 
     def is_under_way(self, number: int) -> bool:
         """Return True if a change was sent and is not answered yet."""
@@ -136,7 +117,7 @@ class Link:
         Raises:
             AgentFailed: the target cannot be used; says why.
         """
-        self._will_owe()
+        self._patience.asking()
         answer = self._opened[request.tree] = asyncio.get_running_loop().create_future()
         await self._say(request)
         opened: Opened = await answer
@@ -152,11 +133,11 @@ class Link:
         Raises:
             ChannelLost: the connection is gone.
         """
-        self._will_owe()
+        self._patience.asking()
         for flight in flights:
             self._flights[flight.part.number] = flight
         for frame in encoded:
-            self._sent_at.append((self.bytes_sent + len(frame), self._now()))
+            self.window.sent(self.bytes_sent + len(frame), _now())
             await self._write(frame)
 
     async def ask(self, change: Change, content: bytes = b"") -> str:
@@ -165,7 +146,7 @@ class Link:
         Raises:
             ChannelLost: the connection is gone.
         """
-        self._will_owe()
+        self._patience.asking()
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asked[change.number] = answer
         try:
@@ -174,129 +155,84 @@ class Link:
         finally:
             self._asked.pop(change.number, None)
 
-    @asynccontextmanager
-    async def listing(
+    def listing(
         self, tree: int, below: bytes, *, digest: bool
-    ) -> AsyncIterator[AsyncIterator[Listing]]:
-        """List what the frontend holds below a directory; one listing at a time, others wait."""
-        async with self._listing:
-            self._job += 1
-            job = self._job
-            while not self._lines.empty():
-                self._lines.get_nowait()
-            self._will_owe()
-            self._reads_contents = digest
-            self._listings_due = LISTING_CREDIT
-            self._listings_granted += LISTING_CREDIT
-            await self._say(ListTree(job, tree, below, digest, LISTING_CREDIT))
-            try:
-                yield self._listed(job)
-                # Not after a failure: a channel that takes nothing would hold up whoever gives up.
-                await self._say(More(job, 0))
-            finally:
-                self._listings_due = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[Listing]]:
+        """List what the frontend holds below a directory; one listing at a time, others wait.
 
-    async def _listed(self, job: int) -> AsyncIterator[Listing]:
-        while True:
-            listing = await self._lines.get()
-            yield listing
-            if listing.end:
-                return
-            self._will_owe()
-            self._listings_due += 1
-            self._listings_granted += 1
-            await self._say(More(job, 1))
+        Args:
+            tree: its number.
+            below: the directory.
+            digest: the agent reads all files, and adds their digests.
+        """
+        return self._listings.listing(tree, below, digest=digest)
 
     async def watch_silence(self, limit: float) -> None:
         """End the connection when answers are due, and for `limit` seconds none has come.
 
-        Bytes that answer nothing (empty acknowledgements, half a frame without an end) are no progress, nor is it one that the
-        frontend takes what we send: who never answers must not keep its place at the gate.
-
         Raises:
             ChannelLost: then.
         """
-        while True:
-            await asyncio.sleep(limit / 4)
-            if self._now() - self._progress_at > limit and (owed := self._owed()):
-                raise ChannelLost(f"no answer for {limit:g} seconds with {owed} under way")
+        await self._patience.watch(limit)
 
     def _owed(self) -> str:
         """Return what the agent owes us; empty if nothing."""
         changes = len(self._flights) + len(self._asked)
         if changes:
             return f"{changes} changes"
-        if self._listings_due > 0:
+        if self._listings.is_due:
             return "a listing"
         if self._opened:
             return "a target to be opened"
         return "" if self.has_room else "more than it has room for"
 
-    def _will_owe(self) -> None:
-        """The agent is about to be asked for something: if it owed nothing, its time begins now."""
-        if not self._owed():
-            self._progress_at = self._now()
-
     def _handle(self, message: messages.Message) -> None:
         if isinstance(message, Acks):
             self._acknowledge(message)
         elif isinstance(message, Listing):
-            self._take_listing(message)
+            self._listings.take(message)
         elif isinstance(message, Opened):
             waiting = self._opened.pop(message.tree, None)
             if waiting is None or waiting.done():
                 raise ProtocolError("the agent has opened what it was not asked for")
             waiting.set_result(message)
-            self._progress_at = self._now()
+            self._patience.progressed()
         elif isinstance(message, Hello) and not self._hello.done():
             self._hello.set_result(message)
         else:
             raise ProtocolError(f"unexpected message {type(message).__name__}")
 
-    def _take_listing(self, message: Listing) -> None:
-        self._listings_granted -= 1
-        if self._listings_granted < 0:
-            raise ProtocolError("the agent lists more than it was asked for")
-        if message.job != self._job:  # of one that was abandoned
-            return
-        said = len(message.lines) + len(message.unlisted)
-        if not said and not message.end:
-            raise ProtocolError("the agent lists nothing, without an end")
-        if self._lines.full():
-            raise ProtocolError("the agent lists more than it was asked for")
-        self._lines.put_nowait(message)
-        self._listings_due = 0 if message.end else self._listings_due - 1
-        self._progress_at = min(self._now(), self._progress_at + said / LINES_PER_SECOND)
-
     def _acknowledge(self, acks: Acks) -> None:
-        if not self._taken <= acks.taken <= self.bytes_sent:
+        if not self.window.taken <= acks.taken <= self.bytes_sent:
             raise ProtocolError(
-                f"the agent has dealt with {acks.taken} bytes, after {self._taken}, of {self.bytes_sent} that were sent"
+                f"the agent has dealt with {acks.taken} bytes, after {self.window.taken}, of {self.bytes_sent} that were sent"
             )
-        hashes = self._reads_contents and self._listings_due > 0  # and says that it is alive
-        if acks.done or acks.refused or hashes:
-            self._progress_at = self._now()
-        if acks.taken > self._taken or acks.done or acks.refused or hashes:
+        answers = bool(acks.done or acks.refused or self._listings.is_hashing)
+        if answers:
+            self._patience.progressed()
+        if answers or acks.taken > self.window.taken:
             self._empty_acks = 0
         elif self._empty_acks < EMPTY_ACKS:
             self._empty_acks += 1
         else:
             raise ProtocolError("the agent acknowledges nothing, again and again")
-        self._taken = acks.taken
-        answers = [(number, "", "") for number in acks.done] + list(acks.refused)
-        for number, reason, detail in answers:
-            flight = self._flights.pop(number, None)
-            asked = self._asked.get(number)
-            if asked is not None and not asked.done():
-                asked.set_result(f"{reason}: {detail}" if reason else "")
-                continue
-            if flight is None:
-                raise ProtocolError("an answer to a change that is not under way")
-            self._answered(flight, reason, detail)
-        while self._sent_at and self._sent_at[0][0] <= acks.taken:
-            self._progress_at = self._now()
-            self.window.answered(self._progress_at - self._sent_at.popleft()[1])
+        for number in acks.done:
+            self._answer(number, "", "")
+        for number, reason, detail in acks.refused:
+            self._answer(number, reason, detail)
+        if self.window.took(acks.taken, _now()):
+            self._patience.progressed()
         self._moved()
+
+    def _answer(self, number: int, reason: str, detail: str) -> None:
+        flight = self._flights.pop(number, None)
+        asked = self._asked.get(number)
+        if asked is not None and not asked.done():
+            asked.set_result(f"{reason}: {detail}" if reason else "")
+        elif flight is None:
+            raise ProtocolError("an answer to a change that is not under way")
+        else:
+            self._answered(flight, reason, detail)
 
     async def _say(self, message: messages.Message) -> None:
         await self._write(frames.encode(message.header()))
@@ -305,6 +241,6 @@ class Link:
         self.bytes_sent += len(frame)
         await self._channel.write(frame)
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from replicator.core.dirty import Key
+from replicator.core.debts import Key
 from replicator.delta import ops as delta_ops
 from replicator.delta.ops import Literal, Op
 from replicator.model import DIRECTORY, SYMLINK, Entry

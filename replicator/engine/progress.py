@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from replicator.core.dirty import Key
+from replicator.core.debts import Key
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Runs all parts until told to stop: intakes, fleet, discovery, and the answers to what people ask.
+"""Runs all parts until told to stop: intakes, fleet, discovery.
 
 Trees and frontends come and go while it runs; each change touches only what changed.
 """
@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import structlog
 
-from replicator.core.lifecycle import State
 from replicator.engine.commons import Commons, Plot
 from replicator.engine.fleet import Fleet
-from replicator.engine.intake import Intake, Tree
+from replicator.engine.intake import Intake
 from replicator.engine.launching import Launching
 from replicator.engine.membership import Membership
 from replicator.engine.ready import ReadyFile
 from replicator.engine.reconcile import Territory
 from replicator.engine.replica import Replica
-from replicator.engine.status import describe, describe_frontend
 from replicator.engine.supply import Shelf
-from replicator.engine.verify import Report, verify
-from replicator.errors import ControlError, ReplicatorError
-from replicator.model import DIRECTORY, is_below, printable
+from replicator.engine.tree import Tree
+from replicator.errors import ReplicatorError
+from replicator.model import DIRECTORY, is_below
 from replicator.ports import Address, Sighting
 from replicator.wire.messages import OpenTree
 
@@ -35,9 +33,6 @@ log = structlog.get_logger()
 
 DRAIN = 8.0
 """Seconds that a stop waits for what is owed to connected frontends; systemd would kill us after 90, people sooner."""
-
-PROGRESS = 0.2
-"""Seconds between two progress lines to a person who waits."""
 
 
 class Service:
@@ -69,6 +64,7 @@ class Service:
     ) -> Intake:
         """Begin to replicate a tree; with `watch` off, the caller surveys it."""
         intake = Intake(tree, self._commons.live, self.fleet.publish)
+        deletions = intake.deletions
         bits = 0o7777 if target.setid else 0o1777
         excluded = partial(_excluded, tree.source.excluded, ready)
         territory = Territory(
@@ -77,11 +73,11 @@ class Service:
             excluded=excluded,
             owner=(-1, -1),
             bits=bits,
-            delete=lambda: intake.sweeps,
+            delete=lambda: deletions.sweeps,
             delete_guard=tree.delete_guard,
         )
         self._shelves[tree.number] = Shelf(
-            tree.source, tree.catalog, lambda: intake.deletes, intake.look_again
+            tree.source, tree.catalog, lambda: deletions.allowed, intake.look_again
         )
         self._commons.plots[tree.number] = Plot(intake, target, territory, ready)
         if watch:
@@ -124,6 +120,14 @@ class Service:
         self.fleet.set_roster(sightings, drop=drop)
         if self._launching is not None:
             self._launching.follow(sightings)
+
+    def describe_discovery(self) -> list[dict[str, Any]]:
+        """Return a row for each provider that is followed."""
+        return self._membership.describe() if self._membership else []
+
+    def describe_launch(self, identity: str) -> str:
+        """Return what is being done to put a machine into service; empty if nobody waits for that."""
+        return self._launching.describe(identity) if self._launching else ""
 
     def stop(self) -> None:
         """Drain, and make `run` return."""
@@ -179,118 +183,17 @@ class Service:
         busy = [r for r in self.fleet if r.link is not None and r.dirty.waiting_or_sent()]
         return not pending and not busy
 
-    async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Answer a request of the control socket, in one or more lines.
-
-        Raises:
-            ControlError: it cannot be answered; one sentence.
-        """
-        command = request.get("command")
-        if command == "status":
-            yield await self.status()
-        elif command == "bootstrap":
-            async for line in self.bootstrap(_address(request)):
-                yield line
-        elif command == "verify":
-            address = _address(request) if request.get("host") else None
-            async for line in self.verify(address, repair=bool(request.get("repair"))):
-                yield line
-        elif command == "resume":
-            for row in await self.resume():
-                yield row
-        else:
-            raise ControlError(f"unknown command {command!r}")
-
-    async def status(self) -> dict[str, Any]:
-        """Return what `status --json` prints."""
-        loop = asyncio.get_running_loop()
-        trees = []
-        for plot in list(self._commons.plots.values()):
-            counts = await loop.run_in_executor(self._commons.pool, plot.intake.tree.catalog.counts)
-            trees.append((plot.intake, counts))
-        return describe(
-            self.fleet,
-            trees,
-            self._launching.describe if self._launching else lambda _: "",
-            bootstrapping=self._commons.gate.inside,
-            discovery=self._membership.describe() if self._membership else [],
-        )
-
     def summary(self) -> str:
         """Return on one line how many frontends are in which state, and how many trees are halted or paused."""
         states = Counter(replica.state.value for replica in self.fleet)
-        stuck = sum(bool(p.intake.halted or p.intake.paused) for p in self._commons.plots.values())
+        intakes = [plot.intake for plot in self._commons.plots.values()]
+        stuck = sum(bool(one.halted or one.deletions.paused) for one in intakes)
         told = [f"{count} {state}" for state, count in sorted(states.items())]
         return f"frontends: {', '.join(told) or 'none'}" + (f"; {stuck} trees stand" * bool(stuck))
-
-    async def resume(self) -> list[dict[str, Any]]:
-        """Confirm all deletions that wait, and sources that are in doubt; return a row for each tree and frontend with such."""
-        rows = []
-        for plot in list(self._commons.plots.values()):
-            reason = plot.intake.halted or plot.intake.paused
-            if reason:
-                rows.append({"what": printable(plot.intake.tree.root), "reason": reason})
-                await plot.intake.resume()
-        doubted = bool(rows)
-        for replica in self.fleet:
-            if replica.excess:
-                rows.append({"what": replica.address.host, "reason": replica.excess})
-            if replica.excess or doubted:
-                replica.confirm()
-        return rows
 
     def add_frontend(self, address: Address) -> Replica:
         """Add a frontend by hand; it goes to the front of the queue."""
         return self.fleet.add(Sighting(address, "manual"), front=True)
-
-    async def bootstrap(self, address: Address) -> AsyncGenerator[dict[str, Any], None]:
-        """Fill one frontend now, whether discovery names it or not; yield its row until it is done.
-
-        Raises:
-            ControlError: it cannot be reached, or something could not be sent.
-        """
-        replica = self.fleet.find(address)
-        added = replica is None
-        if replica is None:
-            replica = self.add_frontend(address)
-        before = replica.reconciled
-        failures = replica.failures
-        replica.reconcile_soon(front=True)
-        try:
-            while replica.reconciled == before or replica.state is not State.LIVE:
-                if replica.state is State.RETRYING and replica.failures > failures:
-                    raise ControlError(replica.complaint)
-                if replica.state is State.GONE:
-                    raise ControlError(f"{address.host}: it left while it was filled")
-                yield describe_frontend(replica, halted=False)
-                await replica.changed(PROGRESS)
-            yield describe_frontend(replica, halted=False) | {"finished": True}
-        finally:
-            if added and self.fleet.find(address) is replica:
-                self.fleet.remove(replica.address)
-
-    async def verify(
-        self, address: Address | None, *, repair: bool
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        """Compare frontends by digest, one after the other; yield a report for each.
-
-        Raises:
-            ControlError: the frontend is unknown.
-        """
-        replicas = list(self.fleet)
-        if address is not None:
-            found = self.fleet.find(address)
-            if found is None:
-                raise ControlError(f"{address.host}: not one of the frontends")
-            replicas = [found]
-        for replica in replicas:
-            yield (await self._verify_one(replica, repair=repair)).row()
-
-    async def _verify_one(self, replica: Replica, *, repair: bool) -> Report:
-        try:
-            return await verify(replica, self._commons.pool, repair=repair)
-        except ReplicatorError as error:
-            return Report(replica.address.host, error=str(error))
 
 
 def _excluded(
@@ -298,15 +201,3 @@ def _excluded(
 ) -> bool:
     """Return True for what the operator excludes, and for the directories that hold the ready file."""
     return excluded(path, kind) or bool(ready and kind == DIRECTORY and is_below(ready.path, path))
-
-
-def _address(request: dict[str, Any]) -> Address:
-    host, user, port = request.get("host"), request.get("user", ""), request.get("port", 0)
-    if (
-        not isinstance(host, str)
-        or not host
-        or not isinstance(user, str)
-        or not isinstance(port, int)
-    ):
-        raise ControlError("the request names no host")
-    return Address(host, user, port)

@@ -76,7 +76,7 @@ def describe_tree(intake: Intake, counts: tuple[int, int]) -> dict[str, Any]:
     tree = intake.tree
     states = (
         (intake.halted, "halted"),
-        (intake.paused, "paused"),
+        (intake.deletions.paused, "paused"),
         (intake.surveyed.is_set(), "watching"),
     )
     state = next((state for is_so, state in states if is_so), "scanning")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from replicator.core.dirty import Due, Owed
+from replicator.core.debts import Due, Owed
 from replicator.delta.ops import Literal
 from replicator.engine.batching import groups
 from replicator.engine.framecache import FrameCache

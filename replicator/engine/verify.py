@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from replicator.core.dirty import Key
+from replicator.core.debts import Key
 from replicator.core.plan import Difference
 from replicator.engine.reconcile import reconcile
 from replicator.engine.replica import Replica

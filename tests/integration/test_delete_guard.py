@@ -154,7 +154,8 @@ def test_who_resumes_while_the_source_is_missing_has_not_allowed_to_empty_the_fr
     missing = tree(backend)["problems"]
     backend.ask(command="resume")
     wait_for(
-        lambda: not backend.app.service._commons.plots[1].intake._believed, "a look at the root"
+        lambda: not backend.app.service._commons.plots[1].intake.deletions.believed,
+        "a look at the root",
     )
     backend.source.mkdir()
     wait_for(lambda: tree(backend)["problems"] != missing, backend.status)

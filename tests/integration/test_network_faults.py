@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import pytest
 
-from replicator.core.dirty import LIMIT, Key
+from replicator.core.debts import Key
+from replicator.core.dirty import LIMIT
 from replicator.demo.trees import difference
 from replicator.engine.parcel import Parcel, Part
 from replicator.transport.local import LocalConnector

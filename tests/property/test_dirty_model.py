@@ -4,7 +4,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from replicator.core.dirty import DirtySet, Key, Owed
+from replicator.core.debts import Key, Owed
+from replicator.core.dirty import DirtySet
 
 keys = st.sampled_from([Key(1, name) for name in (b"a", b"b", b"d", b"d/x", b"d/y")])
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.dirty import Owed
+from replicator.core.debts import Owed
 from replicator.core.plan import Comparison, Held
 from replicator.model import FILE, Listed, key
 from tests.support import strategies as own

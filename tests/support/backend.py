@@ -79,14 +79,14 @@ class Backend:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
 
     def status(self):
-        return self.call(self.app.service.status())
+        return self.call(self.app.requests.status())
 
     def row(self, host):
         return next(row for row in self.status()["frontends"] if row["host"] == host)
 
     def ask(self, **request):
         async def collect():
-            return [line async for line in self.app.service.handle(request)]
+            return [line async for line in self.app.requests.handle(request)]
 
         return self.call(collect())
 

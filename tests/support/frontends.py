@@ -3,7 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 
-from replicator.core.dirty import Key
+from replicator.core.debts import Key
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.engine.commons import Commons, Plot
 from replicator.engine.examine import Examiner
@@ -11,6 +11,7 @@ from replicator.engine.gate import Gate
 from replicator.engine.parcel import batches, change_for
 from replicator.engine.reconcile import Territory
 from replicator.engine.supply import Shelf, Supply
+from replicator.engine.survey import survey
 from replicator.model import DIRECTORY, FILE, ROOT, Entry, Listed, is_below, key, rebase
 from replicator.ports import Address, Sighting
 from replicator.wire import messages
@@ -181,7 +182,7 @@ class Backdrop:
 
     def survey(self, path):
         """Have the source examined; return the parcel that carries a file of it as a whole."""
-        for _ in Examiner(self.source, self.catalog).survey(ROOT):
+        for _ in survey(Examiner(self.source, self.catalog), ROOT):
             pass
         change = change_for(1, path, self.catalog.records[path].entry)
         (parcel,) = batches([(change, self.source.nodes[path].content)])

@@ -110,6 +110,14 @@ def test_addresses(text, parts):
 
 
 @pytest.mark.parametrize(
+    "text", ["", "[.]:1", "[12]", "a b", "a:0", "a:65536", "-x", "a@-x", "@a", "a\n"]
+)
+def test_what_is_no_address(text):
+    with pytest.raises(ConfigError, match="expected 'host'"):
+        parse_address("x", text)
+
+
+@pytest.mark.parametrize(
     ("table", "where"),
     [
         ({"provider": "alb"}, "discovery.target_groups"),

@@ -73,7 +73,7 @@ def test_names_that_were_remembered_need_no_file(tmp_path, monkeypatch):
         opened(tmp_path / "site", owner="nobody-of-that-name")
 
 
-@pytest.mark.parametrize("number", ["²", "9" * 5000, "4294967295", "-1", ""])
+@pytest.mark.parametrize("number", ["²", "1\x1d2", "9" * 5000, "4294967295", "-1", ""])
 def test_a_line_whose_number_is_none_names_nobody(tmp_path, monkeypatch, number):
     monkeypatch.setattr(roots, "_known", {})
     names = tmp_path / "names"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from replicator.core.dirty import DirtySet, Key, Owed
+from replicator.core.debts import Key, Owed
+from replicator.core.dirty import DirtySet
 
 A, B, C = Key(1, b"a"), Key(1, b"b"), Key(1, b"c")
 

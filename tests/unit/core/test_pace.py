@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.pace import Backoff, TokenBucket, Window
+from replicator.core.pace import Backoff, Streak, TokenBucket, Window
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
@@ -37,3 +37,29 @@ def test_the_window_follows_the_answers_within_its_bounds():
     for _ in range(100):
         window.answered(1.0)
     assert window.size == Window.LEAST
+
+
+def test_a_window_has_room_for_what_was_not_dealt_with_yet():
+    window = Window()
+    assert window.has_room(10 * window.size)  # no frame waits for an answer
+    window.sent(window.size, 0.0)
+    assert not window.has_room(window.size)
+
+    assert not window.took(window.size - 1, 1.0)  # a part of the frame
+    assert window.has_room(window.size)
+    size = window.size
+    assert window.took(window.size, 1.0)
+    assert window.size < size  # it was slow
+    assert window.taken == size
+
+
+def test_a_success_ends_a_streak_only_if_it_lasts():
+    streak = Streak()
+    assert [streak.failed(now) for now in (1.0, 2.0)] == [1, 2]
+    streak.succeeded(3.0)
+    assert streak.failed(4.0) == 3
+
+    streak.succeeded(5.0)
+    streak.succeeded(5.0 + Streak.STEADY)  # it still is there
+    assert streak.failed(5.0 + Streak.STEADY) == 1
+    assert streak.failed(100.0) == 2

@@ -1,6 +1,6 @@
 """Comparison and order."""
 
-from replicator.core.dirty import Owed
+from replicator.core.debts import Owed
 from replicator.core.plan import Comparison, Held, safe_order
 from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Listed
 from replicator.wire.changes import Delete, MakeDirectory, PutFile

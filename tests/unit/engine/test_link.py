@@ -1,56 +1,19 @@
 """The link: what an agent says is believed within limits, and silence is an end."""
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
-from replicator.core.dirty import Key
-from replicator.engine import link as link_module
-from replicator.engine.link import LISTING_CREDIT, Flight, Link
-from replicator.engine.parcel import gone, part_of, single
+from replicator.core.debts import Key
+from replicator.engine.parcel import gone
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
-from replicator.model import FILE, Entry, Listed
 from replicator.wire import frames, messages
-from replicator.wire.messages import Acks, Hello, Listing, ListTree, More, Opened, OpenTree
-from tests.support.fakes import FakeChannel
+from replicator.wire.messages import Acks, Hello, More, Opened, OpenTree
+from tests.support.ends import receiving
 from tests.support.waiting import eventually
 
 HELLO = Hello(messages.VERSION, messages.FEATURES, "an agent")
-
-
-class Ends:
-    """A link, its channel, and all that it answered."""
-
-    def __init__(self):
-        self.channel = FakeChannel()
-        self.answers = []
-        self.moves = 0
-        self.link = Link(self.channel, lambda *answer: self.answers.append(answer), self._moved)
-
-    def _moved(self):
-        self.moves += 1
-
-    async def send(self, change):
-        made = single(change)
-        flight = Flight(part_of(change), 1, bulk=True)
-        await self.link.send(made.frames, [flight])
-        return flight
-
-
-@pytest.fixture
-async def ends():
-    return Ends()
-
-
-@asynccontextmanager
-async def receiving(ends):
-    task = asyncio.get_running_loop().create_task(ends.link.receive())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_hellos_are_exchanged(ends):
@@ -99,14 +62,14 @@ async def test_a_tree_that_nobody_asked_for_is_not_opened(ends):
 async def test_every_answer_goes_to_its_change(ends):
     async with receiving(ends):
         one, two = await ends.send(gone(1, b"a")), await ends.send(gone(1, b"b"))
-        assert not ends.link.idle
+        assert all(ends.link.is_under_way(flight.part.number) for flight in (one, two))
         ends.channel.say(
             Acks((one.part.number,), ((two.part.number, "denied", "EACCES"),), ends.link.bytes_sent)
         )
         await eventually(lambda: len(ends.answers) == 2, "the answers")
 
     assert ends.answers == [(one, "", ""), (two, "denied", "EACCES")]
-    assert ends.link.idle
+    assert not any(ends.link.is_under_way(flight.part.number) for flight in (one, two))
     assert ends.moves == 1
 
 
@@ -172,85 +135,14 @@ async def test_silence_without_debts_is_no_end(ends):
             await ends.link.watch_silence(0.02)
 
 
-async def test_silence_in_a_listing_is_an_end(ends):
-    async with receiving(ends), ends.link.listing(1, b"", digest=False) as listings:
-        taking = asyncio.ensure_future(anext(listings))
-        try:
-            with pytest.raises(ChannelLost):
-                async with asyncio.timeout(0.5):
-                    await ends.link.watch_silence(0.05)
-        finally:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
-
-
-async def test_an_agent_that_owes_no_listing_may_be_silent(ends):
-    async with receiving(ends), ends.link.listing(1, b"", digest=False):
-        job = ends.channel.of(ListTree)[0].job
-        ends.channel.say(*(lines(job, b"%d" % n) for n in range(LISTING_CREDIT)))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await ends.link.watch_silence(0.02)
-
-
 async def test_room_depends_on_what_was_taken(ends):
     async with receiving(ends):
         assert ends.link.has_room
         ends.link.bytes_sent += ends.link.window.size
-        ends.link._sent_at.append((ends.link.bytes_sent, 0.0))
+        ends.link.window.sent(ends.link.bytes_sent, 0.0)
         assert not ends.link.has_room
         ends.channel.say(Acks((), (), ends.link.bytes_sent))
         await eventually(lambda: ends.link.has_room, "room")
-
-
-def lines(job, *names, end=False):
-    entry = Entry(FILE, 0o644, 1, 1)
-    return Listing(job, tuple(Listed(name, entry, 0, 0) for name in names), (), end)
-
-
-async def test_a_listing_is_taken_frame_by_frame_and_each_gives_credit(ends):
-    async with receiving(ends):
-        got = []
-        async with ends.link.listing(3, b"d", digest=True) as listings:
-            (request,) = ends.channel.of(ListTree)
-            assert request == ListTree(request.job, 3, b"d", True, LISTING_CREDIT)
-            ends.channel.say(lines(request.job, b"d/a"), lines(request.job, b"d/b"))
-            ends.channel.say(lines(request.job, end=True))
-            async for listing in listings:
-                got += [line.path for line in listing.lines]
-
-    assert got == [b"d/a", b"d/b"]
-    assert ends.channel.of(More) == [
-        More(request.job, 1),
-        More(request.job, 1),
-        More(request.job, 0),
-    ]
-
-
-async def test_credit_is_given_only_for_what_was_taken(ends):
-    async with receiving(ends), ends.link.listing(1, b"", digest=False) as listings:
-        job = ends.channel.of(ListTree)[0].job
-        for number in range(LISTING_CREDIT):
-            ends.channel.say(lines(job, b"%d" % number))
-        await anext(listings)
-        assert ends.channel.of(More) == []
-        await anext(listings)
-        assert ends.channel.of(More) == [More(job, 1)]
-
-
-async def test_an_agent_that_lists_more_than_its_credit_is_ended(ends):
-    async with receiving(ends) as task, ends.link.listing(1, b"", digest=False):
-        job = ends.channel.of(ListTree)[0].job
-        ends.channel.say(*(lines(job, b"%d" % number) for number in range(LISTING_CREDIT + 1)))
-        with pytest.raises(ProtocolError, match="more than it was asked for"):
-            await task
-
-
-@pytest.mark.parametrize("end", [True, False])
-async def test_an_agent_that_lists_without_being_asked_is_ended(ends, end):
-    ends.channel.say(lines(0, b"a", end=end))
-    with pytest.raises(ProtocolError, match="more than it was asked for"):
-        await ends.link.receive()
 
 
 async def test_requests_that_nobody_acknowledges_fill_no_room(ends):
@@ -286,45 +178,6 @@ async def test_signs_of_life_are_no_progress_but_while_contents_are_read(ends):
         finally:
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
-
-
-@pytest.mark.parametrize(("names", "ends_in"), [(1, ChannelLost), (500, TimeoutError)])
-async def test_a_drip_of_single_lines_is_no_progress_and_whole_frames_are(
-    ends, monkeypatch, names, ends_in
-):
-    monkeypatch.setattr(link_module, "LINES_PER_SECOND", 1000)
-
-    async def drip(listings, job):
-        for number in range(1000):
-            ends.channel.say(lines(job, *(b"%06d" % (number * names + n) for n in range(names))))
-            await anext(listings)
-            await asyncio.sleep(0.02)
-
-    async with receiving(ends), ends.link.listing(1, b"", digest=False) as listings:
-        job = ends.channel.of(ListTree)[0].job
-        dripping = asyncio.ensure_future(drip(listings, job))
-        try:
-            with pytest.raises(ends_in):
-                async with asyncio.timeout(0.6):
-                    await ends.link.watch_silence(0.2)
-        finally:
-            dripping.cancel()
-            await asyncio.gather(dripping, return_exceptions=True)
-
-
-async def test_one_listing_at_a_time_and_what_is_left_of_an_abandoned_one_is_dropped(ends):
-    async with receiving(ends):
-        async with ends.link.listing(1, b"", digest=False) as listings:
-            job = ends.channel.of(ListTree)[0].job
-            ends.channel.say(*(lines(job, b"%d" % n) for n in range(LISTING_CREDIT)))
-            await anext(listings)
-        assert ends.channel.of(More)[-1] == More(job, 0)
-        async with ends.link.listing(1, b"", digest=False) as listings:
-            job = ends.channel.of(ListTree)[1].job
-            ends.channel.say(lines(job, b"new", end=True))
-            got = [listing async for listing in listings]
-
-    assert [line.path for listing in got for line in listing.lines] == [b"new"]
 
 
 async def test_a_flight_knows_its_key(ends):

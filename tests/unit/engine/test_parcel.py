@@ -1,9 +1,9 @@
 """Parcels: what is in a frame, within the limits of frames, and what may be shared with whom."""
 
-from replicator.core.dirty import Key
+from replicator.core.debts import Key
 from replicator.delta.ops import Copy, Literal, decode
 from replicator.engine import parcel
-from replicator.engine.examine import Findings, Update
+from replicator.engine.findings import Findings, Update
 from replicator.engine.framing import frame, frame_move
 from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Stamp
 from replicator.ports import Record

@@ -4,10 +4,11 @@ import threading
 
 import pytest
 
-from replicator.core.dirty import Due, Key, Owed
+from replicator.core.debts import Due, Key, Owed
 from replicator.engine.examine import Examiner
 from replicator.engine.parcel import CHUNK, INLINE_LIMIT
 from replicator.engine.supply import Shelf, Supply
+from replicator.engine.survey import survey
 from replicator.model import ROOT
 from replicator.wire.changes import Delete, MakeDirectory, SetAttributes
 from replicator.wire.frames import Decoder
@@ -26,7 +27,7 @@ class World:
         self.supply = Supply(self.shelves)
 
     def survey(self):
-        for _ in Examiner(self.source, self.catalog).survey(ROOT):
+        for _ in survey(Examiner(self.source, self.catalog), ROOT):
             pass
         self.source.reads.clear()
 

@@ -1,0 +1,138 @@
+"""What an answer of a frontend means for what it is owed, and what follows from a refusal.
+
+A refusal is a reason to try again, later and later, and never to forget; some say that the frontend is not what we thought,
+and what it holds must be found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from replicator.core.debts import Due, Key, Owed
+from replicator.core.dirty import DirtySet
+from replicator.core.pace import Backoff
+from replicator.engine.link import Flight
+from replicator.errors import ChannelLost
+from replicator.model import ancestors, parent
+from replicator.wire import changes
+
+KEPT_AFTER = 4
+"""Attempts to remove a directory, over some six seconds, before what it holds counts as not ours."""
+
+SOON = 0.2
+"""Seconds until a path is tried again when the reason is a race that is about to be over."""
+
+RACES = (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
+
+
+class Listener(Protocol):
+    """Who is told what became of what was sent."""
+
+    def done(self, key: Key) -> None:
+        """A path has become clean."""
+
+    def troubled(self, key: Key, reason: str) -> None:
+        """A path was refused, or cannot be read."""
+
+    def in_doubt(self, directory: Key) -> None:
+        """What the frontend holds below a directory must be compared anew."""
+
+
+class Answers:
+    """Takes in the answers of one frontend.
+
+    Args:
+        dirty: what it is owed.
+        retry: delays for refused paths.
+        listener: is told what follows.
+    """
+
+    def __init__(self, dirty: DirtySet, retry: Backoff, listener: Listener) -> None:
+        self._dirty = dirty
+        self._retry = retry
+        self._listener = listener
+        self._root_gone = asyncio.Event()
+
+    def take(self, flight: Flight, reason: str, detail: str) -> None:
+        """An answer came; see `engine.link.Answered`."""
+        key = flight.part.key
+        if not reason:
+            self.clean(key, flight.generation)
+        elif reason == changes.ROOT_GONE:
+            self._root_gone.set()
+        elif flight.part.target:  # a move: the old name is still there
+            self._dirty.mark(key, Owed.CONTENT, _now(), urgent=True)
+            self._listener.in_doubt(Key(key.tree, flight.part.target))
+        else:
+            self._refused(flight, reason, detail)
+
+    def clean(self, key: Key, generation: int) -> None:
+        """The frontend holds what was read of a path under a generation."""
+        if self._dirty.acknowledged(key, generation):
+            self._listener.done(key)
+
+    def stuck(self, due: Due, reason: str) -> None:
+        """A path cannot be read on the backend."""
+        attempts = self._dirty.refused(due.key, due.generation, due.owed, reason)
+        if attempts is not None:
+            delay = self._retry.delay(attempts)
+            self._dirty.withhold(due.key)
+            self._dirty.block(due.key, _now() + delay)
+            self._listener.troubled(due.key, reason)
+
+    async def watch_root(self) -> None:
+        """Wait until the frontend says that the target directory is gone.
+
+        Raises:
+            ChannelLost: then.
+        """
+        await self._root_gone.wait()
+        raise ChannelLost("the target directory was removed from the frontend")
+
+    def _refused(self, flight: Flight, reason: str, detail: str) -> None:
+        key = flight.part.key
+        attempts = self._dirty.refused(key, flight.generation, Owed.CONTENT, f"{reason}: {detail}")
+        if attempts is None:
+            return
+        if reason == changes.PATH_REFUSED and attempts == 1:
+            # Perhaps a directory above it is something else there.
+            self._listener.in_doubt(Key(key.tree, parent(parent(key.path))))
+        if reason == changes.VANISHED:
+            self._renew_above(flight)
+        if reason in (changes.BASE_MISMATCH, changes.VANISHED) and attempts == 1:
+            self._dirty.mark(key, Owed.CONTENT, _now(), urgent=not flight.bulk)
+        elif reason == changes.NOT_EMPTY:
+            self._not_empty(flight, attempts, detail)
+        else:
+            delay = self._retry.delay(attempts)
+            soon = reason in RACES and attempts < 3
+            self._dirty.block(key, _now() + (min(SOON, delay) if soon else delay))
+            self._listener.troubled(key, detail or reason)
+
+    def _renew_above(self, flight: Flight) -> None:
+        """What a path is put into has vanished: let that be put right before it."""
+        tree, path = flight.part.key
+        for above in reversed(list(ancestors(path))):
+            self._dirty.mark(Key(tree, above), Owed.CONTENT, _now(), urgent=not flight.bulk)
+
+    def _not_empty(self, flight: Flight, attempts: int, detail: str) -> None:
+        """A directory that is gone here, or is something else now, holds something there.
+
+        While deletes below it are under way it is only early. Otherwise what it holds is found out, and deleted if it is
+        ours; what is not (excluded files) keeps its directory, but nothing keeps a file out of its place silently.
+        """
+        key = flight.part.key
+        if not self._dirty.holds_any_in(key):
+            if flight.part.is_delete and attempts > KEPT_AFTER:
+                self.clean(key, flight.generation)
+                self._listener.troubled(key, "kept, because it holds files that are not ours")
+                return
+            self._listener.in_doubt(key)
+        self._dirty.block(key, _now() + SOON * 2 ** min(attempts, 6))
+        if attempts > 1:
+            self._listener.troubled(key, detail)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

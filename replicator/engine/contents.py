@@ -1,0 +1,151 @@
+"""What files hold: reads a version of one, at its look or ahead of it, and notes what comes of that.
+
+Runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from replicator.delta.ops import Literal
+from replicator.engine.findings import Findings, Update
+from replicator.engine.known import same, siblings
+from replicator.model import Entry, Stamp
+from replicator.ports import Catalog, Record, Seen, Snapshot, Source, Verdict
+
+LARGE = 64 << 20
+"""Bytes: reading more takes longer than everybody else should wait, so it is done beside them."""
+
+_NO_STAMP = Stamp(-1, -1, -1, -1)
+
+
+class Early(NamedTuple):
+    """A version of a large file that was read before its look.
+
+    Attributes:
+        snapshot: what was read.
+        base: the packed signature that its delta is against.
+    """
+
+    snapshot: Snapshot
+    base: bytes | None
+
+    def against(self, base: bytes | None) -> Snapshot:
+        """Return what was read; without its delta if the version below it was replaced meanwhile."""
+        if self.snapshot.is_delta and self.base != base:
+            return replace(self.snapshot, ops=None, is_delta=False)
+        return self.snapshot
+
+
+class Contents:
+    """Reads the files of one tree.
+
+    Args:
+        source: the files.
+        catalog: what was known of them.
+    """
+
+    def __init__(self, source: Source, catalog: Catalog) -> None:
+        self._source = source
+        self._catalog = catalog
+        self._early: dict[bytes, Early] = {}
+
+    def read_ahead(self, path: bytes, *, force: bool) -> None:
+        """Read a large file for the next look at it; the one call that may run beside all others.
+
+        Raises:
+            SourceError: the tree is not read any more.
+        """
+        base = self._base(path, self._catalog.get([path]).get(path))
+        self._early[path] = Early(self._source.snapshot(path, base, force=force), base)
+
+    def take_early(self, path: bytes) -> Early | None:
+        """Return what was read ahead, if it was: for this look, or for none."""
+        return self._early.pop(path, None)
+
+    def look(
+        self,
+        seen: Seen,
+        record: Record | None,
+        early: Early | None,
+        findings: Findings,
+        *,
+        force: bool,
+        defers: bool,
+    ) -> int:
+        """Read a file if its record may be wrong; return the bytes of content that were kept.
+
+        Args:
+            seen: the file as it stands.
+            record: what was known of it.
+            early: what was read of it ahead.
+            findings: to which is added what comes of it.
+            force: take a consistent snapshot even if a writer has it open.
+            defers: leave a large one that was not read ahead.
+        """
+        if record is not None and same(record, seen):
+            return 0
+        if defers and early is None and seen.entry.size > LARGE:
+            findings.large.append((seen.path, force))
+            _known_to_exist(seen, record, "is being read", findings)
+            return 0
+        if record is not None:
+            findings.siblings += siblings(self._catalog, seen.path, record.stamp.inode)
+        base = self._base(seen.path, record)
+        if early is None:
+            snapshot = self._source.snapshot(seen.path, base, force=force)
+        else:
+            snapshot = early.against(base)
+            if snapshot.stamp not in (seen.stamp, None):
+                findings.siblings.append(seen.path)  # it has changed since; it rests first
+        return self._note(seen, record, snapshot, findings)
+
+    def _base(self, path: bytes, record: Record | None) -> bytes | None:
+        known = record is not None and record.entry.digest
+        return self._catalog.signature(path) if known else None
+
+    def _note(
+        self, seen: Seen, record: Record | None, snapshot: Snapshot, findings: Findings
+    ) -> int:
+        if snapshot.verdict is Verdict.READ:
+            if seen.links > 1:
+                findings.siblings += siblings(self._catalog, seen.path, seen.stamp.inode)
+            return _took(seen.path, snapshot, record, findings)
+        if snapshot.verdict is Verdict.FAILED:
+            entry = seen.entry._replace(digest=b"")
+            failed = Record(seen.path, entry, _NO_STAMP, problem=snapshot.problem)
+            findings.updates.append(Update(failed, record))
+        else:
+            findings.unsettled.append(seen.path)
+            _known_to_exist(seen, record, "is being written", findings)
+        return 0
+
+
+def _known_to_exist(seen: Seen, record: Record | None, why: str, findings: Findings) -> None:
+    """Record a new file before its content is known, so that no reconcile takes it for deleted."""
+    if record is None:
+        placeholder = Record(seen.path, seen.entry, _NO_STAMP, problem=why)
+        findings.updates.append(Update(placeholder, None))
+
+
+def _took(path: bytes, snapshot: Snapshot, record: Record | None, findings: Findings) -> int:
+    assert snapshot.entry is not None  # what READ means
+    assert snapshot.stamp is not None
+    stealthy = record is not None and _is_stealthy(record, snapshot.entry)
+    taken = Record(path, snapshot.entry, snapshot.stamp, snapshot.firm, stealthy=stealthy)
+    if not snapshot.firm:
+        findings.unfirm.append(taken)
+    if record is not None and record.entry == taken.entry and not record.problem:
+        findings.records.append(taken)
+        return 0
+    findings.updates.append(Update(taken, record, snapshot.ops, snapshot.is_delta))
+    findings.signatures[path] = snapshot.signature
+    return sum(len(op.data) for op in snapshot.ops or () if isinstance(op, Literal))
+
+
+def _is_stealthy(record: Record, entry: Entry) -> bool:
+    """Return True if a content has changed, now or before, while size and mtime stayed as they are."""
+    was = record.entry
+    alike = was.kind == entry.kind and was.size == entry.size and was.mtime_ns == entry.mtime_ns
+    return alike and (record.stealthy or (bool(was.digest) and was.digest != entry.digest))

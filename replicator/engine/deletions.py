@@ -1,0 +1,86 @@
+"""What of that which is gone from a tree may be told: all but what a person must confirm first.
+
+When a tree loses too much in one go, its deletions pause, also over a restart, until somebody says that it was meant.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from replicator.core.guard import DeleteGuard
+from replicator.engine.tree import Tree
+from replicator.model import printable
+
+log = structlog.get_logger()
+
+
+class Deletions:
+    """Judges the deletions of one tree.
+
+    Args:
+        tree: the tree.
+
+    Attributes:
+        paused: why deletions wait for a person; empty if they do not.
+        believed: a person has said that the source, which was in doubt, is right as it is: whatever is gone is told.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self.paused = tree.catalog.paused()
+        self.believed = False
+        self._tree = tree
+        self._guard: DeleteGuard[bytes] = DeleteGuard(tree.delete_guard)
+        self._guard.paused = bool(self.paused)
+
+    @property
+    def allowed(self) -> bool:
+        """True if what is gone here shall go on the frontends."""
+        return self._tree.delete and not self.paused
+
+    @property
+    def sweeps(self) -> bool:
+        """True if what a comparison finds on a frontend alone shall go there: not while it is unclear how much that will be."""
+        return self.allowed and not self._guard.holding
+
+    def admit(self, gone: list[bytes], now: float) -> list[bytes]:
+        """Return what may be told at once of what is gone from the source and the catalog; blocks."""
+        if not self._tree.delete:
+            return []
+        if self.believed:
+            return gone
+        passed = self._guard.admit(gone, now)
+        if self._guard.asks:
+            self._judge()
+        return list(passed)
+
+    def is_ripe(self, now: float) -> bool:
+        """Return True when it is time to `release` what is held back."""
+        return self._guard.is_ripe(now)
+
+    def release(self) -> list[bytes]:
+        """Return what was held back and is still gone, if that is not too much; blocks."""
+        if self._guard.holding:
+            self._judge()
+        held = self._guard.release()
+        back = self._tree.catalog.get(held)
+        return [path for path in held if path not in back]
+
+    def forget_pause(self) -> None:
+        """Pause no more after the next start; blocks."""
+        self._tree.catalog.set_paused("")
+
+    def confirm(self, now: float, *, believe: bool) -> None:
+        """A person says that what was removed was meant to be; with `believe`, that the source is right as it is."""
+        self.believed = believe
+        self.paused = ""
+        self._guard.confirm(now)
+
+    def _judge(self) -> None:
+        if self._guard.judge(self._tree.catalog.counts()[0]):
+            return
+        self.paused = (
+            f"{self._guard.lost} of {self._guard.before} paths were removed in one go, so no more deletions are sent."
+            " If that was meant: `replicator resume`. If not: put the files back, then `replicator resume`."
+        )
+        self._tree.catalog.set_paused(self.paused)
+        log.error("deletions paused", tree=printable(self._tree.root), reason=self.paused)

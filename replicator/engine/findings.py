@@ -1,0 +1,67 @@
+"""What looks at the source found, in the order in which it must be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from replicator.delta.ops import Op
+from replicator.model import FILE
+from replicator.ports import Record
+
+
+@dataclass(frozen=True)
+class Update:
+    """A path has a new version.
+
+    Attributes:
+        record: what it is now.
+        before: what the catalog said until now.
+        ops: the content, as instructions (see ports.Snapshot); None if it is not carried here.
+        is_delta: the instructions copy from the version before.
+    """
+
+    record: Record
+    before: Record | None
+    ops: list[Op] | None = None
+    is_delta: bool = False
+
+    @property
+    def same_content(self) -> bool:
+        """True for a file of which only attributes changed."""
+        entry, before = self.record.entry, self.before
+        return (
+            before is not None
+            and entry.kind == FILE
+            and bool(entry.digest)
+            and entry.digest == before.entry.digest
+        )
+
+
+@dataclass
+class Findings:
+    """What one call found, in the order in which it must be told.
+
+    Attributes:
+        updates: paths with a new version, parents before children.
+        records: what to store without telling: nothing changed but the stamp.
+        signatures: packed signatures of the new versions; None for a file too small for one.
+        gone: paths that are no more, children before parents.
+        forgotten: paths that the operator excludes since they were recorded; frontends keep them.
+        unsettled: files that are being written; to be looked at again.
+        large: files to be read ahead, and looked at again then.
+        siblings: paths to be looked at again, after a rest; such as other names of a file that changed, because the kernel
+            tells only the one that was used.
+        unfirm: records to be confirmed once the clock has moved on.
+        unlisted: directories that could not be listed; to be walked, if that is over.
+    """
+
+    updates: list[Update] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    signatures: dict[bytes, bytes | None] = field(default_factory=dict)
+    gone: list[bytes] = field(default_factory=list)
+    forgotten: list[bytes] = field(default_factory=list)
+    unsettled: list[bytes] = field(default_factory=list)
+    large: list[tuple[bytes, bool]] = field(default_factory=list)
+    siblings: list[bytes] = field(default_factory=list)
+    unfirm: list[Record] = field(default_factory=list)
+    unlisted: list[bytes] = field(default_factory=list)

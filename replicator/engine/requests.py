@@ -1,0 +1,148 @@
+"""Answers what people ask over the control socket, or of a daemon of their own that lasts no longer than the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from replicator.core.lifecycle import State
+from replicator.engine.commons import Commons
+from replicator.engine.replica import Replica
+from replicator.engine.service import Service
+from replicator.engine.status import describe, describe_frontend
+from replicator.engine.verify import Report, verify
+from replicator.errors import ControlError, ReplicatorError
+from replicator.model import printable
+from replicator.ports import Address
+
+PROGRESS = 0.2
+"""Seconds between two progress lines to a person who waits."""
+
+
+class Requests:
+    """What can be asked of a service that runs.
+
+    Args:
+        service: the service.
+        commons: what all its replicas share.
+    """
+
+    def __init__(self, service: Service, commons: Commons) -> None:
+        self._service = service
+        self._commons = commons
+
+    async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Answer a request of the control socket, in one or more lines.
+
+        Raises:
+            ControlError: it cannot be answered; one sentence.
+        """
+        command = request.get("command")
+        if command == "status":
+            yield await self.status()
+        elif command == "bootstrap":
+            async for line in self.bootstrap(_address(request)):
+                yield line
+        elif command == "verify":
+            address = _address(request) if request.get("host") else None
+            async for line in self.verify(address, repair=bool(request.get("repair"))):
+                yield line
+        elif command == "resume":
+            for row in await self.resume():
+                yield row
+        else:
+            raise ControlError(f"unknown command {command!r}")
+
+    async def status(self) -> dict[str, Any]:
+        """Return what `status --json` prints."""
+        loop = asyncio.get_running_loop()
+        trees = []
+        for plot in list(self._commons.plots.values()):
+            counts = await loop.run_in_executor(self._commons.pool, plot.intake.tree.catalog.counts)
+            trees.append((plot.intake, counts))
+        return describe(
+            self._service.fleet,
+            trees,
+            self._service.describe_launch,
+            bootstrapping=self._commons.gate.inside,
+            discovery=self._service.describe_discovery(),
+        )
+
+    async def resume(self) -> list[dict[str, Any]]:
+        """Confirm all deletions that wait, and sources that are in doubt; return a row for each tree and frontend with such."""
+        rows = []
+        for plot in list(self._commons.plots.values()):
+            reason = plot.intake.halted or plot.intake.deletions.paused
+            if reason:
+                rows.append({"what": printable(plot.intake.tree.root), "reason": reason})
+                await plot.intake.resume()
+        doubted = bool(rows)
+        for replica in self._service.fleet:
+            if replica.excess:
+                rows.append({"what": replica.address.host, "reason": replica.excess})
+            if replica.excess or doubted:
+                replica.confirm()
+        return rows
+
+    async def bootstrap(self, address: Address) -> AsyncGenerator[dict[str, Any], None]:
+        """Fill one frontend now, whether discovery names it or not; yield its row until it is done.
+
+        Raises:
+            ControlError: it cannot be reached, or something could not be sent.
+        """
+        replica = self._service.fleet.find(address)
+        added = replica is None
+        if replica is None:
+            replica = self._service.add_frontend(address)
+        before = replica.reconciled
+        failures = replica.failures
+        replica.reconcile_soon(front=True)
+        try:
+            while replica.reconciled == before or replica.state is not State.LIVE:
+                if replica.state is State.RETRYING and replica.failures > failures:
+                    raise ControlError(replica.complaint)
+                if replica.state is State.GONE:
+                    raise ControlError(f"{address.host}: it left while it was filled")
+                yield describe_frontend(replica, halted=False)
+                await replica.changed(PROGRESS)
+            yield describe_frontend(replica, halted=False) | {"finished": True}
+        finally:
+            if added and self._service.fleet.find(address) is replica:
+                self._service.fleet.remove(replica.address)
+
+    async def verify(
+        self, address: Address | None, *, repair: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Compare frontends by digest, one after the other; yield a report for each.
+
+        Raises:
+            ControlError: the frontend is unknown.
+        """
+        replicas = list(self._service.fleet)
+        if address is not None:
+            found = self._service.fleet.find(address)
+            if found is None:
+                raise ControlError(f"{address.host}: not one of the frontends")
+            replicas = [found]
+        for replica in replicas:
+            yield (await self._verify_one(replica, repair=repair)).row()
+
+    async def _verify_one(self, replica: Replica, *, repair: bool) -> Report:
+        try:
+            return await verify(replica, self._commons.pool, repair=repair)
+        except ReplicatorError as error:
+            return Report(replica.address.host, error=str(error))
+
+
+def _address(request: dict[str, Any]) -> Address:
+    host, user, port = request.get("host"), request.get("user", ""), request.get("port", 0)
+    if (
+        not isinstance(host, str)
+        or not host
+        or not isinstance(user, str)
+        or type(port) is not int
+        or not 0 <= port < 65536
+    ):
+        raise ControlError("the request names no host")
+    return Address(host, user, port)

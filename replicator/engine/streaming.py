@@ -1,0 +1,81 @@
+"""Large files: a frame at a time, read while the frames before it are sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from functools import partial
+
+from replicator.core.dirty import DirtySet
+from replicator.engine.link import Flight
+from replicator.engine.parcel import Part, begin_frame, data_frame, next_number, put_file
+from replicator.engine.prepared import Prepared
+from replicator.engine.supply import Large, Supply
+
+REMEMBERED = 1024
+"""Numbers of files that were streamed lately."""
+
+
+class Streaming:
+    """Prepares the frames of large files for one frontend.
+
+    Args:
+        dirty: says whether a file was marked again.
+        supply: reads it.
+        pool: where blocking reads run.
+        throttle: waits until so many bulk bytes may be sent.
+    """
+
+    def __init__(
+        self,
+        dirty: DirtySet,
+        supply: Supply,
+        pool: Executor,
+        throttle: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._dirty = dirty
+        self._supply = supply
+        self._pool = pool
+        self._throttle = throttle
+        self._numbers: OrderedDict[int, None] = OrderedDict()
+
+    async def stream(self, large: Large, put: Callable[[Prepared], Awaitable[None]]) -> None:
+        """Prepare a file's frames. Whether it ends well is decided when the last one is sent.
+
+        Args:
+            large: the file.
+            put: takes each frame; waits while there are many.
+        """
+        loop = asyncio.get_running_loop()
+        tree, path = large.due.key
+        number = self._number(large)
+        change = put_file(number, tree, path, large.record.entry)
+        flight = Flight(Part(number, large.due.key), large.due.generation, bulk=True)
+        part = partial(Prepared, stream=number)
+        cancel = data_frame(number, [], cancel=True)
+        await put(part(begin_frame(change, delta=False), (flight,), (large.due,)))
+        for offset in large.offsets():
+            frame = None
+            if self._dirty.is_current(large.due.key, large.due.generation):
+                frame = await loop.run_in_executor(
+                    self._pool, self._supply.frame, large, number, offset
+                )
+            if frame is None:
+                await put(part(cancel))
+                return
+            await self._throttle(len(frame))
+            await put(part(frame))
+        end = data_frame(number, [], end=True)
+        await put(part(end, (), (large.due,), otherwise=cancel))
+
+    def _number(self, large: Large) -> int:
+        """Return the number that all frontends share; if an attempt under it is still to be answered, another."""
+        number = self._supply.number_of(large)
+        if number in self._numbers:
+            number = next_number()
+        self._numbers[number] = None
+        if len(self._numbers) > REMEMBERED:
+            self._numbers.popitem(last=False)
+        return number

@@ -1,0 +1,101 @@
+"""Walks a directory of the source beside the catalog, and looks where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from replicator.core import guard
+from replicator.engine.examine import CHUNK_PATHS, Examiner
+from replicator.engine.findings import Findings, Update
+from replicator.engine.known import Ahead, is_unlisted, records_below, same
+from replicator.errors import SourceError
+from replicator.model import DIRECTORY, ROOT, Unlisted
+
+
+def survey(examiner: Examiner, below: bytes, *, believed: bool = False) -> Iterator[Findings]:
+    """Walk a directory and look at every path below it where source and catalog differ at first sight.
+
+    What has vanished is looked at last, when it is known how much that is. Below a directory that cannot be listed
+    nothing is touched.
+
+    Args:
+        examiner: looks, and stores what it finds.
+        below: the directory.
+        believed: a person has said that the source is right as it is.
+
+    Raises:
+        SourceError: the root is in doubt, or has lost everything that was known.
+    """
+    differing: list[bytes] = []
+    vanished: list[bytes] = []
+    listed = [below] if below else []
+    known = Ahead(records_below(examiner.catalog, below))
+    met = 0
+    for seen in examiner.source.walk(below):
+        vanished.extend(known.before(seen.path))
+        record = known.at(seen.path)
+        if isinstance(seen, Unlisted):
+            known.skip_below(seen.path)
+            for hasty in (listed, differing):
+                if hasty and hasty[-1] == seen.path:
+                    hasty.pop()
+            yield _unlisted(examiner, seen)
+            continue
+        met += 1
+        if record is not None and is_unlisted(record) and seen.entry.kind == DIRECTORY:
+            listed.append(seen.path)
+            record = record._replace(problem="")
+        if record is None or not same(record, seen):
+            differing.append(seen.path)
+        if len(differing) >= CHUNK_PATHS:
+            yield from examiner.examine(differing)
+            differing.clear()
+    vanished.extend(known.rest())
+    yield from examiner.examine(differing)
+    yield _listed(examiner, listed)
+    if below == ROOT:
+        _judge(examiner, known=known.count, met=met, vanished=len(vanished), believed=believed)
+    missed = vanished and _is_missing(examiner, below)
+    yield from examiner.examine([below] if missed else vanished)
+
+
+def _is_missing(examiner: Examiner, directory: bytes) -> bool:
+    """Return True if what was walked is not there (any more), and is to be missed once before it is believed gone."""
+    try:
+        return examiner.defers and directory != ROOT and examiner.source.look(directory) is None
+    except OSError:
+        return False
+
+
+def _judge(examiner: Examiner, *, known: int, met: int, vanished: int, believed: bool) -> None:
+    """Refuse a full walk's result if the source is in doubt; else remember which directory it was."""
+    identity = examiner.source.check_root()
+    replaced = examiner.catalog.root_identity() not in (None, identity)
+    doubt = guard.doubt(known=known, met=met, vanished=vanished, replaced=replaced)
+    if doubt and not believed:
+        raise SourceError(doubt)
+    examiner.catalog.set_root_identity(identity)
+
+
+def _unlisted(examiner: Examiner, found: Unlisted) -> Findings:
+    """Record that a directory's content is unknown: nothing below it is deleted until it can be listed again."""
+    if found.path == ROOT:
+        raise SourceError(f"the source cannot be listed: {found.reason}")
+    record = examiner.catalog.get([found.path]).get(found.path)
+    findings = Findings()
+    examiner.look(found.path, record, findings)  # perhaps it is no directory any more
+    findings.unlisted.clear()
+    latest = next((update.record for update in findings.updates), record)
+    lost = findings.gone or findings.forgotten
+    if latest and latest.entry.kind == DIRECTORY and not lost and latest.problem != found.reason:
+        findings.updates = [Update(latest._replace(problem=found.reason), record)]
+    return examiner.store(findings)
+
+
+def _listed(examiner: Examiner, paths: Iterable[bytes]) -> Findings:
+    """Record that directories have been listed after all."""
+    records = examiner.catalog.get(list(paths)).values()
+    updates = [
+        Update(record._replace(problem=""), record) for record in records if is_unlisted(record)
+    ]
+    return examiner.store(Findings(updates=updates))

@@ -1,0 +1,73 @@
+"""Why one frontend is not up to date, or holds more than it should: remembered for `status`, and logged once."""
+
+from __future__ import annotations
+
+import structlog
+
+from replicator.core.debts import Key
+from replicator.model import printable
+
+log = structlog.get_logger()
+
+TOLD = 1000
+"""Paths whose trouble is logged; a full disk refuses every path for the same reason."""
+
+
+class Troubles:
+    """The troubles of one frontend.
+
+    Args:
+        host: what the log calls it.
+
+    Attributes:
+        error: the last one that is not over; empty if there is none.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.error = ""
+        self._host = host
+        self._failure = ""
+        self._told: dict[Key, str] = {}
+        self._excess: dict[int, str] = {}
+
+    @property
+    def excess(self) -> str:
+        """Why what only this frontend has stays there; empty if nothing does."""
+        return next(iter(self._excess.values()), "")
+
+    def failed(self, reason: str, attempt: int) -> None:
+        """A connection has ended, or was never made; the same reason is logged once until a comparison succeeds."""
+        if reason != self._failure:
+            log.warning("frontend failed", host=self._host, reason=reason, attempt=attempt)
+        self.error = self._failure = reason
+
+    def refused(self, key: Key, reason: str) -> None:
+        """A path is not replicated; the same trouble with the same path is logged once until it is over."""
+        self.error = text = f"{printable(key.path)}: {reason}"
+        if self._told.get(key) != text and len(self._told) < TOLD:
+            self._told[key] = text
+            log.warning("not replicated", host=self._host, path=printable(key.path), reason=reason)
+
+    def over(self, key: Key) -> None:
+        """A path is replicated."""
+        if self._told.pop(key, None) and not self._told:
+            self.error = ""
+
+    def unlisted(self, problems: list[str]) -> None:
+        """The frontend cannot list some directories."""
+        for problem in problems:
+            log.warning("cannot be listed", host=self._host, reason=problem)
+
+    def exceeds(self, tree: int, excess: str) -> None:
+        """What only the frontend has stays there, because it is so much."""
+        log.error("deletions paused", host=self._host, reason=excess)
+        self._excess[tree] = excess
+
+    def exceeds_no_more(self, tree: int) -> None:
+        """What only the frontend had of a tree may go."""
+        self._excess.pop(tree, None)
+
+    def compared(self) -> None:
+        """A comparison has succeeded: what is left are refused paths."""
+        self._failure = ""
+        self.error = next(iter(self._told.values()), "")

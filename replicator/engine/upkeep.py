@@ -1,0 +1,84 @@
+"""What looks leave to be done a little later: stamps that were too fresh are confirmed, what could not be read is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Sequence
+from concurrent.futures import Executor
+
+import structlog
+
+from replicator.engine.findings import Findings
+from replicator.engine.tree import Tree
+from replicator.model import printable
+from replicator.ports import Record
+
+log = structlog.get_logger()
+
+TROUBLE_RETRY = 10.0
+"""Seconds between two looks at paths that could not be read: a chmod of a parent directory tells us nothing."""
+
+
+class Upkeep:
+    """What is left to be done of one tree.
+
+    Args:
+        tree: the tree.
+        pool: where blocking work runs.
+    """
+
+    def __init__(self, tree: Tree, pool: Executor) -> None:
+        self._tree = tree
+        self._pool = pool
+        self._unfirm: dict[bytes, Record] = {}
+        self._troubled: set[bytes] = set()
+        self._next_trouble = 0.0
+
+    def note(self, found: Findings, ahead: Container[bytes]) -> None:
+        """Remember what was found and is not over.
+
+        Args:
+            found: by a look.
+            ahead: large files that are being read, which is no trouble.
+        """
+        self._unfirm.update((record.path, record) for record in found.unfirm)
+        for update in found.updates:
+            path, problem = update.record.path, update.record.problem
+            if path in found.unsettled or path in ahead:
+                continue
+            if problem:
+                self._troubled.add(path)
+                log.warning("unreadable", path=printable(path), reason=problem)
+            else:
+                self._troubled.discard(path)
+        self._troubled.difference_update(found.gone)
+
+    def troubles(self) -> list[bytes]:
+        """Return paths whose content cannot be read at present; a hundred at most."""
+        return sorted(self._troubled)[:100]
+
+    def retries(self, now: float) -> list[bytes]:
+        """Return the paths that could not be read, if it is time to look at them again."""
+        if now < self._next_trouble or not self._troubled:
+            return []
+        self._next_trouble = now + TROUBLE_RETRY
+        return list(self._troubled)
+
+    async def confirm(self) -> None:
+        """Believe the stamps that were too fresh when they were taken, if they are still the same."""
+        settle = self._tree.settle
+        ripe = [r for r in self._unfirm.values() if not settle.is_pending(r.path)]
+        if ripe:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._pool, _confirm, self._tree, ripe)
+        self._unfirm.clear()
+
+
+def _confirm(tree: Tree, unfirm: Sequence[Record]) -> None:
+    firm = []
+    current = tree.catalog.get([record.path for record in unfirm])
+    for record in unfirm:
+        seen = tree.source.look(record.path)
+        if current.get(record.path) == record and seen is not None and seen.stamp == record.stamp:
+            firm.append(record._replace(firm=True))
+    tree.catalog.apply(firm, (), {})

@@ -1,0 +1,192 @@
+"""Does what `core.settle` hands out for one tree: looks, renames, walks; and tells everybody what they find.
+
+The looks (stat, read, hash, delta, catalog) run in a worker thread, one at a time; what they find is framed there too, once,
+and given to every replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from typing import TypeVar
+
+from replicator.core.settle import Work, WorkKind
+from replicator.engine.ahead import ReadAhead
+from replicator.engine.deletions import Deletions
+from replicator.engine.examine import Examiner
+from replicator.engine.findings import Findings
+from replicator.engine.framing import frame, frame_move
+from replicator.engine.parcel import Parcel
+from replicator.engine.renames import can_relabel, relabel
+from replicator.engine.survey import survey
+from replicator.engine.tree import Tree
+from replicator.engine.upkeep import Upkeep
+from replicator.model import ROOT, Hint, Hinted
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Works on one tree.
+
+    Args:
+        tree: the tree.
+        pool: where blocking work runs.
+        publish: called on the loop with every framed change, in order.
+        wake: called when a large file has been read, and `look_at_read` has something to do.
+
+    Attributes:
+        surveyed: set once all of the source has been met. Until then nothing is told: nobody has been compared yet, and
+            everybody will be, through the gate.
+        deletions: what of that which is gone may be told.
+        ahead: large files that are read beside everything else.
+        upkeep: what is left to be done a little later.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        pool: Executor,
+        publish: Callable[[Parcel], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self.surveyed = asyncio.Event()
+        self.deletions = Deletions(tree)
+        self.ahead = ReadAhead(self._read_ahead, wake)
+        self.upkeep = Upkeep(tree, pool)
+        self._tree = tree
+        self._pool = pool
+        self._publish = publish
+        self._examiner = Examiner(tree.source, tree.catalog)
+        self._in_hand = 0
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def pending(self) -> int:
+        """How much that was begun, or waits to be read, is not told yet."""
+        return self._in_hand + len(self.ahead)
+
+    def defer(self) -> None:
+        """From now on leave to later looks what takes long or is missed for the first time; see `Examiner.defers`."""
+        self._examiner.defers = True
+
+    async def survey(self) -> None:
+        """Look at the whole tree.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        await self.do([Work(WorkKind.WALK, ROOT)])
+        await self._release()
+        self.deletions.believed = False
+        self.surveyed.set()
+
+    async def do(self, work: list[Work]) -> None:
+        """Do what is ready, in order.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        self._in_hand = len(work)
+        try:
+            for (kind, force), some in groupby(work, key=lambda one: (one.kind, one.force)):
+                if kind is WorkKind.EXAMINE:
+                    paths = [one.path for one in some]
+                    await self._tell(self._examiner.examine(paths, force=force))
+                else:
+                    for one in some:
+                        await (self._move(one) if kind is WorkKind.MOVE else self._walk(one))
+        finally:
+            self._in_hand = 0
+
+    async def look_at_read(self) -> None:
+        """Look at large files that have been read.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        await self.ahead.look(lambda path: self.do([Work(WorkKind.EXAMINE, path)]))
+
+    async def keep_up(self) -> None:
+        """Confirm stamps that were too fresh, look again at what could not be read, and judge what was held back.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        if self.deletions.is_ripe(self._loop.time()):
+            await self._release()
+        await self.upkeep.confirm()
+        if again := self.upkeep.retries(self._loop.time()):
+            await self._tell(self._examiner.examine(again))
+
+    async def _walk(self, work: Work) -> None:
+        believed = self.deletions.believed
+        await self._tell(survey(self._examiner, work.path, believed=believed))
+
+    async def _move(self, work: Work) -> None:
+        """A rename inside the tree: relabel what is known, and tell it as one change.
+
+        The look at the target comes from `settle`, after all renames of the batch: in a -> b -> c a look at b in between
+        would find nothing, and lose what is known. With `delete` off the frontends keep the old name, so there is nothing
+        to rename.
+        """
+        source, target = work.path, work.target
+        if self.deletions.allowed and await self._in_thread(
+            partial(can_relabel, self._tree.catalog, source, target)
+        ):
+            in_the_way = await self._in_thread(partial(relabel, self._examiner, source, target))
+            for parcel in frame_move(self._tree.number, source, target, in_the_way):
+                self._publish(parcel)
+            # renameat2(RENAME_EXCHANGE) is told as two renames, and leaves something under both names.
+            self._hint(Hinted.CHANGED, source)
+        else:
+            await self._tell(self._examiner.examine([source]))
+
+    async def _read_ahead(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
+        await self._in_thread(partial(self._examiner.contents.read_ahead, path, force=force))
+
+    async def _tell(self, findings: Iterator[Findings]) -> None:
+        """Take findings from the worker thread, chunk by chunk, and publish them."""
+        while True:
+            found = await self._in_thread(lambda: self._next_framed(findings))
+            if found is None:
+                return
+            chunk, parcels = found
+            for path in chunk.unsettled:
+                self._tree.settle.busy(path, self._loop.time())
+            for path, force in chunk.large:
+                self.ahead.want(path, force=force)
+            for path in chunk.siblings:
+                self._hint(Hinted.CHANGED, path)
+            for path in chunk.unlisted:
+                self._hint(Hinted.SUBTREE, path)
+            self.upkeep.note(chunk, self.ahead)
+            for parcel in parcels:
+                self._publish(parcel)
+
+    def _next_framed(self, findings: Iterator[Findings]) -> tuple[Findings, list[Parcel]] | None:
+        found = next(findings, None)
+        if found is None:
+            return None
+        gone = self.deletions.admit(found.gone, self._loop.time())
+        return found, self._framed(replace(found, gone=gone))
+
+    async def _release(self) -> None:
+        """Tell the deletions that were held back, if there are not too many."""
+        for parcel in await self._in_thread(
+            lambda: self._framed(Findings(gone=self.deletions.release()))
+        ):
+            self._publish(parcel)
+
+    def _framed(self, found: Findings) -> list[Parcel]:
+        return list(frame(self._tree.number, found)) if self.surveyed.is_set() else []
+
+    def _hint(self, kind: Hinted, path: bytes) -> None:
+        self._tree.settle.hint(Hint(kind, path), self._loop.time())
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._pool, call)

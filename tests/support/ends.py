@@ -1,0 +1,37 @@
+"""Both ends of a link: the agent's is the test."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from replicator.engine.link import Flight, Link
+from replicator.engine.parcel import part_of, single
+from tests.support.fakes import FakeChannel
+
+
+class Ends:
+    """A link, its channel, and all that it answered."""
+
+    def __init__(self):
+        self.channel = FakeChannel()
+        self.answers = []
+        self.moves = 0
+        self.link = Link(self.channel, lambda *answer: self.answers.append(answer), self._moved)
+
+    def _moved(self):
+        self.moves += 1
+
+    async def send(self, change):
+        made = single(change)
+        flight = Flight(part_of(change), 1, bulk=True)
+        await self.link.send(made.frames, [flight])
+        return flight
+
+
+@asynccontextmanager
+async def receiving(ends):
+    task = asyncio.get_running_loop().create_task(ends.link.receive())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,150 @@
+"""A courier on its way between a source in memory and a frontend that is the test."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from replicator.core.debts import Key, Owed
+from replicator.core.dirty import DirtySet
+from replicator.core.pace import Backoff
+from replicator.delta.ops import Copy, Literal
+from replicator.engine.courier import Courier
+from replicator.engine.examine import Examiner
+from replicator.engine.link import Link
+from replicator.engine.parcel import CHUNK, batches, change_for, file_parcel, next_number, put_file
+from replicator.engine.supply import Shelf, Supply
+from replicator.engine.survey import survey
+from replicator.model import ROOT
+from replicator.wire.messages import Acks, Batch, BeginFile
+from tests.support.fakes import FakeCatalog, FakeChannel, FakeSource
+from tests.support.waiting import eventually
+
+NEVER = 3600.0
+"""A delay that no test outlives."""
+
+BIG = bytes(range(256)) * (CHUNK // 256) + b"a second chunk"
+"""A content that travels in two frames."""
+
+
+class Listener:
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.clean = []
+        self.troubles = []
+        self.doubts = []
+        self.frames = 0
+
+    def done(self, key):
+        self.clean.append(key.path)
+
+    def troubled(self, key, reason):
+        self.troubles.append((key.path, reason))
+
+    def in_doubt(self, directory):
+        self.doubts.append(directory.path)
+
+    async def throttle(self, size):
+        self.frames += 1
+
+
+class Route:
+    """A courier between a source in memory and a frontend that is the test."""
+
+    def __init__(self, pool):
+        self.source, self.catalog, self.dirty = FakeSource(), FakeCatalog(), DirtySet()
+        self.looked_again = []
+        shelf = Shelf(self.source, self.catalog, lambda: True, self.looked_again.append)
+        self.supply = Supply({1: shelf})
+        self.pool = pool
+        self.listener = Listener()
+        self.retry(NEVER)
+        self.channel = FakeChannel()
+        self.link = Link(self.channel, self._answered, self._moved)
+
+    def retry(self, seconds):
+        """Have a courier that tries again after exactly so many seconds at first."""
+        backoff = Backoff(seconds, NEVER, lambda: 1.0)
+        self.courier = Courier(self.dirty, self.supply, self.pool, backoff, self.listener)
+
+    def _answered(self, *answer):
+        self.courier.answered(*answer)
+
+    def _moved(self):
+        self.courier.wake()
+
+    @asynccontextmanager
+    async def open(self):
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self.courier.run(self.link))]
+        tasks.append(loop.create_task(self.link.receive()))
+        try:
+            yield tasks[0]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def write(self, path, content):
+        self.source.write(path, content)
+        self.survey()
+
+    def survey(self):
+        for _ in survey(Examiner(self.source, self.catalog), ROOT):
+            pass
+        self.source.reads.clear()
+
+    def mark(self, *paths, urgent=False, owed=Owed.CONTENT):
+        for path in paths:
+            self.dirty.mark(Key(1, path), owed, asyncio.get_running_loop().time(), urgent=urgent)
+        self.courier.wake()
+
+    def fill_window(self):
+        """Take all room for bulk; `make_room` gives it back."""
+        self.link.bytes_sent += self.link.window.size
+        self.link.window.sent(self.link.bytes_sent, asyncio.get_running_loop().time())
+
+    def make_room(self):
+        self.channel.say(Acks((), (), self.link.bytes_sent))
+
+    def accept(self, *numbers):
+        self.channel.say(Acks(numbers, (), self.link.bytes_sent))
+
+    def refuse(self, number, reason, detail=""):
+        self.channel.say(Acks((), ((number, reason, detail),), self.link.bytes_sent))
+
+    def sent(self, path=None):
+        """All changes that the frontend has heard of, in order."""
+        found = []
+        for message in self.channel.heard:
+            found += message.changes if isinstance(message, Batch) else []
+            found += [message.put] if isinstance(message, BeginFile) else []
+        return [change for change in found if path is None or change.path == path]
+
+    def contents(self):
+        return [bytes(payload) for payload in self.channel.payloads if payload]
+
+    async def times_sent(self, path, times):
+        """Wait until a path was sent so often; return the last change."""
+        await eventually(
+            lambda: len(self.sent(path)) >= times,
+            lambda: f"{path} to be sent {times} times: {self.channel.heard}",
+        )
+        assert len(self.sent(path)) == times
+        return self.sent(path)[-1]
+
+    async def prepared(self, frames):
+        """Wait until so many frames were prepared since the beginning."""
+        await eventually(lambda: self.listener.frames >= frames, "prepared frames")
+
+    def whole(self, path):
+        """A live parcel that carries a file as it is now."""
+        entry = self.catalog.records[path].entry
+        content = self.source.nodes[path].content
+        (parcel,) = batches([(change_for(1, path, entry), content)])
+        return parcel
+
+    def delta(self, path, keep):
+        """A live parcel that builds on the `keep` first bytes of the version before."""
+        put = put_file(next_number(), 1, path, self.catalog.records[path].entry)
+        tail = self.source.nodes[path].content[keep:]
+        return file_parcel(put, [Copy(0, keep), Literal(tail)], delta=True)

@@ -1,0 +1,52 @@
+"""One replica before a backdrop of frontends in memory."""
+
+import asyncio
+
+from replicator.core.lifecycle import State
+from replicator.core.pace import Backoff
+from replicator.engine.replica import Replica
+from replicator.wire.messages import ListTree
+from tests.support.frontends import Backdrop, sighting
+
+NEVER = 3600.0
+"""A delay that no test outlives."""
+
+
+class Stage(Backdrop):
+    """One replica before a backdrop, and a record of its states."""
+
+    def __init__(self, pool):
+        super().__init__(pool)
+        self.replica = Replica(sighting("a"), self.commons)
+        self.task = None
+
+    def start(self):
+        self.task = asyncio.get_running_loop().create_task(self.replica.run())
+
+    async def live(self):
+        if self.task is None:
+            self.start()
+        await self.turned(self.replica, State.LIVE)
+
+    async def stop(self):
+        if self.task is not None:
+            for agent in self.agents.get("a", ()):
+                agent.open.set()
+            while not self.task.done():  # one cancellation may be lost, see test_fleet
+                self.task.cancel()
+                await asyncio.wait([self.task], timeout=0.1)
+
+    def retry(self, seconds):
+        self.commons.retry = Backoff(seconds, NEVER, lambda: 1.0)
+
+    @property
+    def now(self):
+        """The connection of this moment."""
+        return self.agent("a")
+
+    @property
+    def disk(self):
+        return self.disks["a"]
+
+    def listings(self):
+        return len(self.now.of(ListTree))

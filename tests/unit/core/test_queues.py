@@ -1,0 +1,81 @@
+"""The queues: urgent before bulk, blocked ones at their time, and each debt in one place."""
+
+import pytest
+
+from replicator.core.debts import Debt, Key, Owed, State
+from replicator.core.queues import Queues
+
+A, B, C, D = (Key(1, name) for name in (b"a", b"b", b"c", b"d"))
+
+
+@pytest.fixture
+def queues():
+    return Queues()
+
+
+def waiting(queues, key, generation, *, urgent=False):
+    debt = Debt(0.0)
+    debt.generation = generation
+    debt.owed = Owed.CONTENT
+    queues.turn(key, debt, State.WAITING, urgent=urgent)
+    return debt
+
+
+def take(queues, now=0.0, limit=10, is_cut=lambda _path: False):
+    return [due.key for due in queues.take(now, limit, is_cut)]
+
+
+def test_urgent_ones_go_first_and_each_is_taken_once(queues):
+    for generation, key in enumerate((C, A), 1):
+        waiting(queues, key, generation)
+    waiting(queues, B, 3, urgent=True)
+
+    assert take(queues, limit=2) == [B, C]
+    assert take(queues) == [A]
+    assert take(queues) == []
+
+
+def test_a_cut_ends_what_is_taken_when_half_of_it_is_there(queues):
+    for generation, key in enumerate((A, B, C, D), 1):
+        waiting(queues, key, generation)
+
+    assert take(queues, limit=4, is_cut=lambda path: path in (b"a", b"c")) == [A, B, C]
+
+
+def test_what_becomes_urgent_changes_its_queue(queues):
+    debt = waiting(queues, A, 1)
+    waiting(queues, B, 2)
+    assert queues.bulk_open == 2
+    queues.turn(A, debt, State.WAITING, urgent=True)
+
+    assert queues.bulk_open == 1
+    assert take(queues, limit=1) == [A]
+    assert take(queues) == [B]
+
+
+def test_a_blocked_one_waits_again_at_its_time_unless_it_was_marked_or_paid_meanwhile(queues):
+    debts = {key: waiting(queues, key, number) for number, key in enumerate((A, B, C), 1)}
+    take(queues)
+    for key, debt in debts.items():
+        queues.block(key, debt, 5.0)
+    assert queues.bulk_open == 0
+    assert queues.next_retry() == 5.0
+    assert [key for key, _ in queues.blocked(10)] == [A, B, C]
+
+    debts[B].generation = 4
+    queues.turn(B, debts[B], State.SENT)
+    queues.turn(C, debts[C], State.CLEAN)
+    assert [key for key, _ in queues.blocked(10)] == [A]
+    assert take(queues, now=4.9) == []
+    assert take(queues, now=5.0) == [A]
+    assert queues.next_retry() is None
+
+
+def test_nothing_is_left_of_what_is_cleared(queues):
+    debt = waiting(queues, A, 1)
+    waiting(queues, B, 2)
+    queues.block(A, debt, 5.0)
+    queues.clear()
+
+    assert take(queues, now=9.0) == []
+    assert (queues.bulk_open, queues.next_retry()) == (0, None)

@@ -1,0 +1,36 @@
+"""What the tests of several rooms of the engine work with."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.ends import Ends
+from tests.support.route import Route
+from tests.support.stage import Stage
+from tests.support.world import World
+
+
+@pytest.fixture
+async def route():
+    with ThreadPoolExecutor(1) as pool:
+        yield Route(pool)
+
+
+@pytest.fixture
+async def ends():
+    return Ends()
+
+
+@pytest.fixture
+async def stage():
+    with ThreadPoolExecutor(2) as pool:
+        made = Stage(pool)
+        yield made
+        await made.stop()
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.close()

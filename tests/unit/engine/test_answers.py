@@ -1,0 +1,142 @@
+"""Answers: what is refused is tried again and told, and what a refusal says of the frontend is followed up."""
+
+import asyncio
+
+import pytest
+
+from replicator.core.debts import Key
+from replicator.engine import answers
+from replicator.engine.answers import KEPT_AFTER
+from replicator.engine.parcel import moved, single
+from replicator.wire.changes import Delete
+from tests.support.route import NEVER
+from tests.support.waiting import eventually
+
+
+@pytest.mark.parametrize("reason", ["", "denied"])
+async def test_an_answer_to_an_older_version_means_nothing(route, reason):
+    route.write(b"f", b"old")
+    async with route.open():
+        route.mark(b"f")
+        old = await route.times_sent(b"f", 1)
+        route.write(b"f", b"new")
+        route.mark(b"f")
+        new = await route.times_sent(b"f", 2)
+        route.refuse(old.number, reason) if reason else route.accept(old.number)
+        await eventually(lambda: not route.link.is_under_way(old.number), "the first answer")
+        assert Key(1, b"f") in route.dirty
+        assert route.listener.clean == route.listener.troubles == []
+        route.accept(new.number)
+        await eventually(lambda: route.listener.clean == [b"f"], "the second answer")
+
+    assert not route.dirty
+
+
+async def test_a_refused_path_is_tried_again_after_its_delay_and_its_reason_is_told(route):
+    route.retry(0.15)
+    route.write(b"f", b"content")
+    async with route.open():
+        route.mark(b"f")
+        first = await route.times_sent(b"f", 1)
+        route.refuse(first.number, "denied", "EACCES: f")
+        await eventually(lambda: route.listener.troubles, "the trouble")
+        told = asyncio.get_running_loop().time()
+        assert route.listener.troubles == [(b"f", "EACCES: f")]
+        assert route.dirty.problems(9) == [(Key(1, b"f"), "denied: EACCES: f")]
+
+        second = await route.times_sent(b"f", 2)
+        assert asyncio.get_running_loop().time() - told > 0.12
+        route.refuse(second.number, "denied")
+        await eventually(lambda: len(route.listener.troubles) == 2, "the second trouble")
+        assert route.listener.troubles[1] == (b"f", "denied")
+        assert route.dirty.next_retry() - asyncio.get_running_loop().time() > 0.2  # it doubles
+
+
+async def test_a_base_mismatch_leads_to_the_whole_file_at_once(route):
+    route.write(b"f", b"version 1, version 2")
+    async with route.open():
+        assert route.courier.post(route.delta(b"f", 9), builds=True)
+        delta = await route.times_sent(b"f", 1)
+        route.refuse(delta.number, "base_mismatch", "another file")
+        whole = await route.times_sent(b"f", 2)
+        assert route.contents()[-1] == b"version 1, version 2"
+        assert route.listener.troubles == []
+
+        # It cannot happen to a whole file; if it does, it is no reason to turn in circles.
+        route.refuse(whole.number, "base_mismatch", "another file")
+        await eventually(lambda: route.listener.troubles, "the trouble")
+
+
+@pytest.mark.parametrize(("reason", "told"), [("digest_mismatch", 3), ("vanished", 2)])
+async def test_a_race_is_soon_over_but_three_are_none(route, reason, told):
+    route.write(b"f", b"content")
+    async with route.open():
+        route.mark(b"f")
+        for times in (1, 2, 3):
+            sent = await route.times_sent(b"f", times)
+            route.refuse(sent.number, reason)
+        await eventually(lambda: len(route.listener.troubles) == told, "all refusals")
+        assert route.dirty.next_retry() - asyncio.get_running_loop().time() > NEVER / 2
+
+
+async def test_what_lacks_its_directory_there_is_sent_again_after_all_directories_above_it(route):
+    route.source.mkdir(b"a")
+    route.source.mkdir(b"a/b")
+    route.write(b"a/b/f", b"content")
+    async with route.open():
+        route.mark(b"a/b/f")
+        lost = await route.times_sent(b"a/b/f", 1)
+        route.refuse(lost.number, "vanished")
+        await route.times_sent(b"a/b/f", 2)
+
+    assert [change.path for change in route.sent()] == [b"a/b/f", b"a", b"a/b", b"a/b/f"]
+
+
+async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(route):
+    route.write(b"f", b"content")
+    route.source.write(b"f", b"changed, and not examined yet")
+    route.retry(0.05)
+    async with route.open():
+        route.mark(b"f")
+        await eventually(lambda: route.listener.troubles, "the trouble")
+        assert route.looked_again[0] == b"f"
+        assert route.dirty.lagging() is None
+        assert route.sent() == []
+        route.survey()
+        await route.times_sent(b"f", 1)
+
+    assert b"on the backend" in route.listener.troubles[0][1].encode()
+
+
+async def test_a_directory_that_is_not_empty_waits_for_deletes_and_is_kept_in_the_end(
+    route, monkeypatch
+):
+    monkeypatch.setattr(answers, "SOON", 0.001)
+    async with route.open():
+        route.mark(b"d", b"d/ours")
+        below, above = await route.times_sent(b"d/ours", 1), await route.times_sent(b"d", 1)
+        route.refuse(above.number, "not_empty", "holds two")
+        again = await route.times_sent(b"d", 2)
+        assert route.listener.doubts == []  # a delete below it is under way
+        route.accept(below.number)
+        await eventually(lambda: Key(1, b"d/ours") not in route.dirty, "the delete below")
+
+        for times in range(3, KEPT_AFTER + 2):
+            route.refuse(again.number, "not_empty", "holds .git")
+            again = await route.times_sent(b"d", times)
+        assert set(route.listener.doubts) == {b"d"}
+        assert Key(1, b"d") in route.dirty
+        route.refuse(again.number, "not_empty", "holds .git")
+        await eventually(lambda: not route.dirty, "the end of the attempts")
+
+    assert route.listener.troubles[-1] == (b"d", "kept, because it holds files that are not ours")
+
+
+async def test_a_refused_move_puts_both_names_right(route):
+    async with route.open():
+        route.courier.post_move(single(moved(1, b"a", b"b")))
+        move = await route.times_sent(b"a", 1)
+        route.refuse(move.number, "vanished")
+        assert isinstance(await route.times_sent(b"a", 2), Delete)
+
+    assert route.listener.doubts == [b"b"]

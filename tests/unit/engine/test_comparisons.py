@@ -1,0 +1,108 @@
+"""Comparisons: what differs is made equal, and what is in doubt is found out."""
+
+from dataclasses import replace
+
+import pytest
+
+from replicator.engine import doubts
+from replicator.engine.parcel import moved, single
+from replicator.model import FILE, Entry, Listed
+from replicator.wire.messages import Listing, ListTree, More
+from tests.support.frontends import at
+from tests.support.waiting import eventually
+
+
+async def test_on_its_way_up_it_is_made_equal_and_nothing_else_is_sent(stage):
+    stage.write(b"same", b"content")
+    stage.write(b"missing", b"content!")
+    record = stage.catalog.records[b"same"].entry
+    stage.disks["a"] = {b"same": record._replace(digest=b""), b"extra": Entry(FILE, 0o644, 1, 1)}
+    await stage.live()
+
+    assert stage.disk.keys() == {b"same", b"missing"}
+    assert stage.now.changes(b"same") == []
+    assert stage.replica.converged
+    assert (stage.replica.progress.files_done, stage.replica.progress.bytes_done) == (2, 8)
+    assert stage.commons.gate.inside == 0
+
+
+@pytest.mark.parametrize("already_live", [False, True], ids=["on its way up", "live, in doubt"])
+async def test_what_is_renamed_past_a_comparison_is_compared_under_its_new_name(
+    stage, already_live
+):
+    """A directory of which the frontend lacks something goes from where the comparison has yet to come to where it was."""
+    stage.source.mkdir(b"z")
+    for path in (b"f", b"z/here", b"z/missing"):
+        stage.write(path, b"content")
+    stage.disks["a"] = {
+        path: record.entry._replace(digest=b"")
+        for path, record in stage.catalog.records.items()
+        if path != b"z/missing" or already_live
+    }
+    if already_live:
+        await stage.live()
+        del stage.disk[b"z/missing"]
+        stage.now.mute.add(ListTree)
+        stage.replica.reconcile_soon()
+        await eventually(lambda: stage.listings() == 2, "another comparison")
+    else:
+        stage.prepare = lambda agent: agent.mute.add(ListTree)
+        stage.start()
+        await eventually(lambda: stage.agents and stage.listings(), "the comparison")
+    asked = stage.now.of(ListTree)[-1]
+    listed = Listed(b"f", stage.disk[b"f"], 0, 0)
+    stage.now.say(Listing(asked.job, (listed,), (), False))
+    await eventually(
+        lambda: More(asked.job, 1) in stage.now.of(More), "the first half to be compared"
+    )
+
+    for path in (b"z", b"z/here", b"z/missing"):
+        stage.source.nodes[path.replace(b"z", b"a")] = stage.source.nodes.pop(path)
+    stage.catalog.move(b"z", b"a")
+    stage.replica.offer(single(moved(1, b"z", b"a")))
+    assert not stage.replica.converged
+    await eventually(lambda: b"a/here" in stage.disk, "the rename")
+    stage.now.mute.clear()
+    stage.now.say(Listing(asked.job, (), (), True))
+
+    await eventually(lambda: b"a/missing" in stage.disk, "what is missing under the new name")
+    await eventually(lambda: stage.replica.converged, "nothing more to do")
+    assert [request.below for request in stage.now.of(ListTree)][-1] == b"a"
+    assert stage.now.changes(b"a/here") == []
+
+
+async def test_a_doubt_is_settled_below_that_directory_and_many_doubts_everywhere(
+    stage, monkeypatch
+):
+    monkeypatch.setattr(doubts, "DOUBTS", 3)
+    stage.source.mkdir(b"d")
+    stage.write(b"d/f", b"content")
+    await stage.live()
+    stage.disk.pop(b"d/f")
+    stage.replica.in_doubt(at(b"d"))
+    await eventually(lambda: b"d/f" in stage.disk, "the missing file")
+    assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d"]
+    assert stage.replica.reconciled == 1
+
+    stage.now.mute.add(ListTree)
+    for number in range(4):
+        stage.replica.in_doubt(at(b"%d" % number))
+    stage.now.mute.clear()
+    await eventually(lambda: stage.replica.reconciled == 2, "a comparison of everything")
+    assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d", b""]
+
+
+async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):
+    stage.write(b"ours", b"content")
+    guarded = replace(stage.plot.territory, delete_guard=0.5)
+    stage.commons.plots[1] = replace(stage.plot, territory=guarded)
+    stage.disks["a"] = {b"%d" % number: Entry(FILE, 0o644, 1, 1) for number in range(200)}
+    stage.prepare = lambda agent: agent.mute.add(ListTree)
+    stage.start()
+    await eventually(lambda: stage.agents and stage.listings(), "the comparison")
+    stage.replica.confirm()
+    stage.now.mute.clear()
+    stage.now.list(stage.now.of(ListTree)[0])
+
+    await eventually(lambda: stage.disk.keys() == {b"ours"}, "what nobody wants to go")
+    await eventually(lambda: stage.replica.converged and not stage.replica.excess, "nothing left")

@@ -1,0 +1,128 @@
+"""Contents over a real directory and a real catalog: what is read of a file, and what is told of it."""
+
+import os
+
+import pytest
+
+from replicator.delta.ops import Copy
+from replicator.engine import contents
+from replicator.engine.contents import Early
+from replicator.ports import Snapshot, Verdict
+
+OLD = 10**18
+
+
+def test_a_new_file_is_told_with_its_content(world):
+    world.write("a", b"content")
+    updates, gone, _ = world.examine(b"a")
+
+    assert b"".join(op.data for op in updates[b"a"].ops) == b"content"
+    assert gone == []
+    assert world.catalog.get([b"a"])[b"a"] == updates[b"a"].record
+
+
+def test_attributes_alone_are_told_without_content(world):
+    path = world.write("a")
+    world.settle()
+    path.chmod(0o600)
+    updates, _, _ = world.examine(b"a")
+
+    assert updates[b"a"].same_content
+    assert updates[b"a"].record.entry.mode == 0o600
+
+
+def test_a_file_that_was_rewritten_with_the_same_bytes_and_time_is_not_told(world):
+    path = world.write("a")
+    os.utime(path, ns=(OLD, OLD))
+    world.settle()
+    path.write_bytes(b"content")
+    os.utime(path, ns=(OLD, OLD))
+
+    assert world.examine(b"a")[:2] == ({}, [])
+
+
+def test_a_content_that_changed_under_the_same_size_and_time_is_marked_until_they_differ(world):
+    path = world.write("a", b"one")
+    os.utime(path, ns=(OLD, OLD))
+    world.settle()
+    assert not world.catalog.get([b"a"])[b"a"].stealthy
+    path.write_bytes(b"two")
+    os.utime(path, ns=(OLD, OLD))
+    updates, *_ = world.survey()
+    assert updates[b"a"].record.stealthy
+    path.chmod(0o600)
+    world.survey()
+    assert world.catalog.get([b"a"])[b"a"].stealthy, "frontends may still hold the first one"
+    os.utime(path, ns=(OLD, OLD + 1))
+    world.survey()
+    assert not world.catalog.get([b"a"])[b"a"].stealthy
+
+
+def test_a_file_that_is_being_written_leaves_a_placeholder_and_is_told_when_closed(world):
+    with (world.root / "a").open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        updates, _, found = world.examine(b"a")
+        assert found[0].unsettled == [b"a"]
+        assert updates[b"a"].record.problem
+    updates, _, _ = world.examine(b"a")
+
+    assert updates[b"a"].record.problem == ""
+    assert updates[b"a"].ops is not None
+
+
+def test_the_other_names_of_a_changed_file_are_named(world):
+    path = world.write("a")
+    os.link(path, world.root / "b")
+    world.settle()
+    path.write_bytes(b"changed")
+    _, _, found = world.examine(b"a")
+
+    assert {name for one in found for name in one.siblings} == {b"b"}
+
+
+@pytest.fixture
+def huge(world, monkeypatch):
+    """A file that counts as large, in a world where somebody reads such files ahead."""
+    monkeypatch.setattr(contents, "LARGE", 100)
+    world.examiner.defers = True
+    return world.write("huge", b"x" * 101)
+
+
+def test_a_large_file_is_left_until_it_was_read_ahead(world, huge):
+    updates, _, found = world.examine(b"huge")
+    assert found[0].large == [(b"huge", False)]
+    assert updates[b"huge"].record.problem == "is being read"
+    assert world.source.bytes_read == 0
+
+    world.examiner.contents.read_ahead(b"huge", force=False)
+    read = world.source.bytes_read
+    updates, _, _ = world.examine(b"huge")
+    assert updates[b"huge"].record.problem == ""
+    assert world.source.bytes_read == read
+
+
+def test_a_large_file_that_changed_since_it_was_read_ahead_is_looked_at_again(world, huge):
+    world.examiner.contents.read_ahead(b"huge", force=False)
+    huge.write_bytes(b"y" * 102)
+    updates, _, found = world.examine(b"huge")
+
+    assert updates[b"huge"].record.entry.size == 101
+    assert found[0].siblings == [b"huge"]
+
+
+def test_what_was_read_ahead_of_a_file_that_went_is_not_taken_for_the_next_of_its_name(world, huge):
+    world.examiner.contents.read_ahead(b"huge", force=False)
+    huge.unlink()
+    world.examine(b"huge")
+    world.write("huge", b"z" * 103)
+
+    assert world.examine(b"huge")[2][0].large == [(b"huge", False)]
+
+
+def test_a_delta_is_no_good_against_another_version_than_was_read(world):
+    snapshot = Snapshot(verdict=Verdict.READ, ops=[Copy(0, 7)], is_delta=True)
+    early = Early(snapshot, b"one")
+
+    assert early.against(b"one") is snapshot
+    assert early.against(b"two") == Snapshot(verdict=Verdict.READ)

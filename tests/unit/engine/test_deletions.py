@@ -1,0 +1,85 @@
+"""Deletions: what may be told of what is gone. The guard's own tests say how much is too much."""
+
+import pytest
+
+from replicator.core.guard import FREE, HOLD
+from replicator.core.settle import Settle
+from replicator.engine.deletions import Deletions
+from replicator.engine.tree import Tree
+from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher, Node
+
+MANY = [b"%d" % number for number in range(2 * FREE)]
+
+
+def tree(delete=True, guard=0.5):
+    return Tree(
+        number=1,
+        root=b"/source",
+        source=FakeSource(),
+        catalog=FakeCatalog(),
+        make_watcher=FakeWatcher,
+        settle=Settle(cooldown=0.1, max_wait=1.0),
+        delete=delete,
+        delete_guard=guard,
+    )
+
+
+@pytest.fixture
+def emptied():
+    """A tree that just lost all it had; the loss is not told yet."""
+    return tree()
+
+
+def test_what_is_gone_is_told(emptied):
+    deletions = Deletions(emptied)
+    assert deletions.admit([b"a"], 100.0) == [b"a"]
+    assert deletions.allowed
+    assert deletions.sweeps
+
+
+def test_without_delete_nothing_is_told_whatever_a_person_says():
+    deletions = Deletions(tree(delete=False))
+    deletions.believed = True
+    assert deletions.admit([b"a"], 100.0) == []
+    assert not deletions.allowed
+    assert not deletions.sweeps
+
+
+def test_too_much_pauses_over_restarts_until_a_person_confirms(emptied):
+    deletions = Deletions(emptied)
+    assert deletions.admit(MANY, 100.0) == []
+    assert "200 of 200 paths" in deletions.paused
+    assert not deletions.allowed
+
+    again = Deletions(emptied)
+    assert again.paused == deletions.paused
+    assert again.admit([b"a"], 200.0) == []
+
+    deletions.forget_pause()
+    deletions.confirm(200.0, believe=False)
+    assert deletions.allowed
+    assert deletions.admit(MANY, 200.0) == MANY, "what is left of this go"
+    assert Deletions(emptied).paused == ""
+
+
+def test_what_is_held_back_is_told_later_but_for_what_has_come_back():
+    some = tree()
+    for number in range(10 * FREE):
+        some.catalog.put(b"left-%d" % number, Node("file").entry)
+    deletions = Deletions(some)
+    assert deletions.admit(MANY, 100.0) == []
+    assert deletions.allowed
+    assert not deletions.sweeps, "it is unclear how much that will be"
+    assert not deletions.is_ripe(100.0)
+    assert deletions.is_ripe(101.0 + HOLD)
+
+    some.catalog.put(MANY[0], Node("file").entry)
+    assert deletions.release() == MANY[1:]
+    assert deletions.sweeps
+
+
+def test_a_source_that_a_person_believes_loses_what_it_lost(emptied):
+    deletions = Deletions(emptied)
+    deletions.confirm(100.0, believe=True)
+    assert deletions.admit(MANY, 200.0) == MANY
+    assert not deletions.paused

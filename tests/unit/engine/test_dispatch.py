@@ -1,0 +1,71 @@
+"""The dispatch: a change is sent or owed, and builds on nothing that is not known."""
+
+from replicator.core.lifecycle import State
+from replicator.delta.ops import Copy, Literal
+from replicator.engine.parcel import file_parcel, moved, next_number, put_file, single
+from replicator.wire.messages import BeginFile
+from tests.support.frontends import at
+from tests.support.stage import NEVER
+from tests.support.waiting import eventually
+
+
+async def test_live_changes_do_not_wait_at_the_gate_but_nothing_builds_on_what_is_unknown(stage):
+    stage.write(b"f", b"version 1, ")
+    stage.disks["a"] = {b"f": stage.catalog.records[b"f"].entry._replace(digest=b"")}
+    stage.commons.gate.resize(0)
+    stage.start()
+    await eventually(lambda: stage.replica.queue_position == 1, "the queue")
+
+    def delta():
+        put = put_file(next_number(), 1, b"f", stage.catalog.records[b"f"].entry)
+        return file_parcel(put, [Copy(0, 11), Literal(b"version 2")], delta=True)
+
+    stage.write(b"f", b"version 1, version 2")
+    stage.replica.offer(delta())
+    await eventually(lambda: not stage.replica.dirty, "the whole file")
+    assert b"version 1, version 2" in stage.now.payloads
+    assert stage.now.of(BeginFile) == []
+    assert stage.replica.state is State.QUEUED
+
+    stage.commons.gate.resize(1)
+    await stage.live()
+    stage.write(b"f", b"version 1, version 3")
+    stage.replica.offer(delta())
+    await eventually(lambda: stage.replica.converged, "the delta")
+    assert len(stage.now.of(BeginFile)) == 1
+    assert stage.replica.files_sent == 2
+
+
+async def test_a_move_that_was_missed_is_made_up_for(stage):
+    stage.connector.refused.add("a")
+    stage.retry(NEVER)
+    stage.source.mkdir(b"old")
+    stage.write(b"old/f", b"content")
+    entry = stage.catalog.records[b"old/f"].entry._replace(digest=b"")
+    stage.disks["a"] = {b"old": stage.catalog.records[b"old"].entry, b"old/f": entry}
+    stage.commons.compare = False  # what follows is not found by comparing everything
+    stage.start()
+    await stage.turned(stage.replica, State.RETRYING)
+
+    stage.replica.repair([at(b"old/f")])
+    for path in (b"old", b"old/f"):
+        stage.source.nodes[path.replace(b"old", b"new")] = stage.source.nodes.pop(path)
+    stage.catalog.move(b"old", b"new")
+    stage.replica.offer(single(moved(1, b"old", b"new")))
+    assert at(b"new/f") in stage.replica.dirty
+    assert at(b"old/f") not in stage.replica.dirty
+
+    stage.connector.refused.clear()
+    stage.replica.reconcile_soon()
+    await stage.live()
+    await eventually(lambda: stage.replica.converged, "what is owed")
+    assert {b"new", b"new/f"} <= stage.disk.keys()
+
+
+async def test_when_too_much_is_dirty_everything_is_compared_instead(stage, monkeypatch):
+    monkeypatch.setattr(stage.replica.dirty, "_limit", 2)
+    await stage.live()
+    for number in range(3):
+        stage.replica.offer(stage.write(b"%d" % number, b"content"))
+    await eventually(lambda: stage.replica.reconciled == 2, "another comparison")
+    await eventually(lambda: len(stage.disk) == 3, "all files")

@@ -1,0 +1,65 @@
+"""Doubts: none is lost, and very many are one."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from replicator.core.debts import Key
+from replicator.engine import doubts as module
+from replicator.engine.doubts import Doubts
+
+
+async def test_each_directory_is_handed_out_once_in_the_order_in_which_they_came():
+    doubts = Doubts()
+    waiting = asyncio.ensure_future(doubts.next_directory())
+    await asyncio.sleep(0)
+    for path in (b"b", b"a", b"b"):
+        doubts.directory(Key(1, path))
+
+    assert await waiting == Key(1, b"b")
+    assert doubts
+    assert await doubts.next_directory() == Key(1, b"a")
+    assert not doubts
+
+
+async def test_what_is_being_compared_is_in_doubt_until_that_is_done():
+    doubts = Doubts()
+    with doubts.comparing():
+        assert doubts
+    with suppress(OSError), doubts.comparing():
+        raise OSError("lost")
+    assert not doubts
+
+
+async def test_very_many_directories_are_everything(monkeypatch):
+    monkeypatch.setattr(module, "DOUBTS", 3)
+    doubts = Doubts()
+    for number in range(4):
+        doubts.directory(Key(1, b"%d" % number))
+
+    assert not doubts
+    async with asyncio.timeout(5):
+        await doubts.of_everything()
+
+
+async def test_a_comparison_answers_whoever_has_wanted_one_before_it_began():
+    doubts = Doubts()
+    doubts.everything()
+    doubts.settling()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await doubts.of_everything()
+
+
+async def test_a_pause_ends_when_somebody_asks_from_now_on():
+    doubts = Doubts()
+    doubts.everything()
+    pause = asyncio.ensure_future(doubts.poked(3600.0))
+    await asyncio.sleep(0.05)
+    assert not pause.done()
+    doubts.everything()
+    async with asyncio.timeout(5):
+        await pause
+    async with asyncio.timeout(5):
+        await doubts.poked(0.01)

@@ -1,0 +1,108 @@
+"""The intake: hints become changes; a source in doubt halts it, and its return heals."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from replicator.core.settle import Settle
+from replicator.engine import intake
+from replicator.engine.intake import Intake
+from replicator.engine.tree import Tree
+from replicator.errors import SourceError
+from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
+from tests.support.waiting import eventually
+
+
+class Watched:
+    """A tree in memory that is watched.
+
+    Attributes:
+        watchers: all that were made, in order.
+        told: paths of the parts of all parcels.
+    """
+
+    def __init__(self, pool):
+        self.source, self.catalog = FakeSource(), FakeCatalog()
+        self.watchers, self.told = [], []
+        settle = Settle(cooldown=0.01, max_wait=1.0)
+        tree = Tree(1, b"/source", self.source, self.catalog, self._watch, settle, delete=True)
+        self.intake = Intake(tree, pool, self._publish)
+
+    def _watch(self):
+        self.watchers.append(FakeWatcher())
+        return self.watchers[-1]
+
+    def _publish(self, parcel):
+        self.told += [part.key.path for part in parcel.parts]
+
+    async def watching(self):
+        await eventually(self.intake.surveyed.is_set, "a survey")
+        await eventually(lambda: not self.intake.halted, lambda: self.intake.halted)
+
+    async def halted(self):
+        await eventually(lambda: self.intake.halted, "a halt")
+
+
+@pytest.fixture
+async def watched(monkeypatch):
+    monkeypatch.setattr(intake, "ROOT_POLL", 0.01)
+    with ThreadPoolExecutor(2) as pool:
+        made = Watched(pool)
+        made.source.write(b"known", b"content")
+        task = asyncio.get_running_loop().create_task(made.intake.run())
+        await made.watching()
+        yield made
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert all(watcher.closed for watcher in made.watchers)
+
+
+async def test_a_hint_becomes_a_change(watched):
+    watched.source.write(b"new", b"content")
+    watched.watchers[0].tell(b"new")
+    await eventually(lambda: watched.told == [b"new"], lambda: watched.told)
+    await eventually(lambda: not watched.intake.pending, "nothing to be left")
+
+
+async def test_a_doubt_of_the_supplys_is_followed_up(watched):
+    watched.source.write(b"known", b"changed")
+    watched.intake.look_again(b"known")
+    await eventually(lambda: watched.told == [b"known"], lambda: watched.told)
+
+
+async def test_a_source_in_doubt_halts_and_is_surveyed_when_it_is_back(watched):
+    watched.source.doubt = "away"
+    watched.source.remove(b"known")
+    watched.watchers[0].tell(b"known")
+    await watched.halted()
+    assert watched.intake.problems() == ["away"]
+    assert watched.told == []
+
+    watched.source.write(b"known", b"content")
+    watched.source.write(b"new", b"content")
+    watched.source.doubt = ""
+    await watched.watching()
+    await eventually(lambda: set(watched.told) == {b"known", b"new"}, lambda: watched.told)
+    assert len(watched.watchers) > 1
+
+
+async def test_a_watcher_that_fails_is_replaced(watched):
+    watched.watchers[0].hinted.put_nowait(SourceError("cannot be watched"))
+    await eventually(lambda: len(watched.watchers) == 2, "another watcher")
+    await watched.watching()
+    watched.source.write(b"new", b"content")
+    watched.watchers[1].tell(b"new")
+    await eventually(lambda: watched.told == [b"new"], lambda: watched.told)
+
+
+async def test_an_empty_source_waits_for_a_person(watched):
+    watched.source.remove(b"known")
+    watched.watchers[0].hinted.put_nowait(SourceError("cannot be watched"))
+    await eventually(lambda: "empty" in watched.intake.halted, lambda: watched.intake.halted)
+    assert watched.told == []
+
+    await watched.intake.resume()
+    await eventually(lambda: watched.told == [b"known"], lambda: watched.told)
+    await watched.watching()
+    assert not watched.intake.deletions.believed

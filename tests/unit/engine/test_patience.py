@@ -1,0 +1,44 @@
+"""Patience: time runs only while something is owed, and only progress stops it."""
+
+import asyncio
+
+import pytest
+
+from replicator.engine.patience import Patience
+from replicator.errors import ChannelLost
+
+
+async def test_who_owes_something_and_makes_no_progress_is_given_up():
+    with pytest.raises(ChannelLost, match=r"^no answer for 0\.05 seconds with 3 changes under way"):
+        await Patience(lambda: "3 changes").watch(0.05)
+
+
+@pytest.mark.parametrize("part", [1.0, 0.001])
+async def test_progress_is_waited_for_and_a_little_of_it_only_a_little(part):
+    patience = Patience(lambda: "a listing")
+
+    async def drip():
+        while True:
+            await asyncio.sleep(0.01)
+            patience.progressed_by(part)
+
+    dripping = asyncio.ensure_future(drip())
+    try:
+        with pytest.raises(TimeoutError if part == 1.0 else ChannelLost):
+            async with asyncio.timeout(0.6):
+                await patience.watch(0.2)
+    finally:
+        dripping.cancel()
+
+
+async def test_the_time_of_who_owed_nothing_begins_when_it_is_asked():
+    owed = ""
+    patience = Patience(lambda: owed)
+    watching = asyncio.ensure_future(patience.watch(0.2))
+    await asyncio.sleep(0.3)
+    patience.asking()
+    owed = "1 changes"
+    await asyncio.sleep(0.1)
+    assert not watching.done()
+    with pytest.raises(ChannelLost):
+        await watching

@@ -1,0 +1,111 @@
+"""A walk beside the catalog: what it looks at, and what it does not believe."""
+
+import os
+
+import pytest
+
+from replicator.engine.examine import Examiner
+from replicator.engine.survey import survey
+from replicator.errors import SourceError
+from tests.support.fakes import FakeCatalog, FakeSource
+
+
+class Walked:
+    """A source and a catalog in memory, and what the last walk found.
+
+    Attributes:
+        updates: path to the problem that was told with it.
+        gone: in the order in which it was told.
+    """
+
+    def __init__(self):
+        self.source, self.catalog = FakeSource(), FakeCatalog()
+        self.examiner = Examiner(self.source, self.catalog)
+
+    def walk(self, below=b"", **how):
+        found = list(survey(self.examiner, below, **how))
+        self.updates = {u.record.path: u.record.problem for one in found for u in one.updates}
+        self.gone = [path for one in found for path in one.gone]
+
+
+@pytest.fixture
+def walked():
+    made = Walked()
+    made.source.mkdir(b"d")
+    made.source.write(b"d/f", b"content")
+    made.source.write(b"e", b"content")
+    made.walk()
+    return made
+
+
+def test_a_source_that_is_empty_all_of_a_sudden_is_in_doubt(world):
+    path = world.write("a")
+    world.settle()
+    path.unlink()
+
+    with pytest.raises(SourceError, match="mounted"):
+        world.survey()
+    assert world.catalog.get([b"a"])
+
+
+def test_a_special_file_is_left_out(world):
+    os.mkfifo(world.root / "fifo")
+
+    assert world.survey()[:2] == ({}, [])
+
+
+def test_it_looks_only_where_source_and_catalog_differ(walked):
+    walked.source.hashed.clear()
+    walked.source.write(b"d/new", b"content")
+    walked.source.remove(b"e")
+    walked.walk()
+
+    assert walked.updates == {b"d/new": ""}
+    assert walked.gone == [b"e"]
+    assert walked.source.hashed == [b"d/new"]
+
+
+def test_below_a_directory_that_cannot_be_listed_nothing_is_gone_until_it_can_be(walked):
+    walked.source.unlisted[b"d"] = "Permission denied"
+    walked.source.remove(b"d/f")
+    walked.walk()
+    assert walked.updates == {b"d": "Permission denied"}
+    assert walked.gone == []
+    assert b"d/f" in walked.catalog.records
+
+    walked.walk()
+    assert walked.updates == {}, "it is told once"
+
+    walked.source.unlisted.clear()
+    walked.walk()
+    assert walked.updates == {b"d": ""}
+    assert walked.gone == [b"d/f"]
+
+
+def test_a_source_that_cannot_be_listed_is_in_doubt(walked):
+    walked.source.unlisted[b""] = "Input/output error"
+    with pytest.raises(SourceError, match="Input/output error"):
+        walked.walk()
+
+
+def test_another_source_is_believed_when_a_person_says_so(walked):
+    walked.source.identity = (7, 7)
+    for path in (b"d", b"e"):
+        walked.source.remove(path)
+    walked.source.write(b"other", b"content")
+    with pytest.raises(SourceError, match="another directory"):
+        walked.walk()
+    assert walked.catalog.identity == (1, 2)
+
+    walked.walk(believed=True)
+    assert sorted(walked.gone) == [b"d", b"d/f", b"e"]
+    assert walked.catalog.identity == (7, 7)
+
+
+def test_a_directory_that_went_while_it_was_walked_is_missed_once_before_it_is_gone(walked):
+    walked.examiner.defers = True
+    walked.source.remove(b"d")
+    walked.walk(b"d")
+    assert walked.gone == []
+    walked.walk(b"d")
+    assert walked.gone == [b"d/f", b"d"]

@@ -1,0 +1,68 @@
+"""Troubles: the last error is what is wrong now, whatever has succeeded since."""
+
+from structlog.testing import capture_logs
+
+from replicator.core.debts import Key
+from replicator.core.lifecycle import State
+from replicator.engine import troubles as module
+from replicator.engine.troubles import Troubles
+from tests.support.stage import NEVER
+from tests.support.waiting import eventually
+
+
+async def test_a_refusal_is_its_last_error_until_it_is_over(stage):
+    stage.retry(0.05)
+    await stage.live()
+    stage.now.refusals[b"f"] = ("no_space", "No space left on device")
+    stage.replica.offer(stage.write(b"f", b"content"))
+    await eventually(lambda: stage.replica.last_error, "the trouble")
+    assert stage.replica.last_error == "f: No space left on device"
+    assert not stage.replica.converged
+    assert stage.replica.state is State.LIVE  # the others are carried on with
+    stage.replica.reconcile_soon()
+    await eventually(lambda: stage.replica.reconciled == 2, "another comparison")
+    assert "No space left" in stage.replica.last_error
+
+    stage.now.refusals.clear()
+    await eventually(lambda: stage.replica.converged, "the next attempt")
+    stage.replica.offer(stage.write(b"g", b"content"))
+    assert stage.replica.last_error == ""  # also while something else is owed
+
+
+async def test_after_a_comparison_the_last_error_still_names_the_refused_path(stage):
+    stage.retry(NEVER)
+    stage.write(b"f", b"content")
+    stage.prepare = lambda agent: agent.refusals.update({b"f": ("denied", "EACCES")})
+    await stage.live()
+
+    assert stage.replica.last_error == "f: EACCES"
+
+
+def test_each_trouble_is_logged_once_until_it_is_over(monkeypatch):
+    monkeypatch.setattr(module, "TOLD", 2)
+    troubles = Troubles("a")
+    with capture_logs() as logged:
+        for _ in range(2):
+            troubles.failed("refused", 1)
+            troubles.refused(Key(1, b"f"), "no space")
+        troubles.refused(Key(1, b"f"), "denied")
+        troubles.over(Key(1, b"f"))
+        troubles.compared()
+        troubles.failed("refused", 1)
+        for path in (b"f", b"g", b"h"):
+            troubles.refused(Key(1, path), "no space")
+
+    assert [line.get("path", line["event"]) for line in logged] == [
+        "frontend failed", "f", "f", "frontend failed", "f", "g",
+    ]  # fmt: skip
+    assert troubles.error == "h: no space"
+
+
+def test_the_excess_of_each_tree_is_remembered_until_it_may_go():
+    troubles = Troubles("a")
+    troubles.exceeds(1, "many")
+    troubles.exceeds(2, "more")
+    assert troubles.excess == "many"
+    troubles.exceeds_no_more(1)
+    troubles.exceeds_no_more(1)
+    assert troubles.excess == "more"

@@ -1,0 +1,80 @@
+"""Upkeep: stamps are believed once the clock has moved on, and what cannot be read is tried again."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from replicator.core.settle import Settle
+from replicator.engine.examine import Examiner
+from replicator.engine.tree import Tree
+from replicator.engine.upkeep import TROUBLE_RETRY, Upkeep
+from replicator.model import Hint, Hinted
+from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
+
+
+class Kept:
+    """A tree in memory, and what looks at it leave to be done."""
+
+    def __init__(self, pool):
+        self.source, self.catalog = FakeSource(), FakeCatalog()
+        settle = Settle(cooldown=0.1, max_wait=1.0)
+        tree = Tree(1, b"/source", self.source, self.catalog, FakeWatcher, settle, delete=True)
+        self.settle = settle
+        self.examiner = Examiner(self.source, self.catalog)
+        self.upkeep = Upkeep(tree, pool)
+
+    def look(self, *paths, ahead=()):
+        for found in self.examiner.examine(paths):
+            self.upkeep.note(found, ahead)
+
+    def is_firm(self, path):
+        return self.catalog.records[path].firm
+
+
+@pytest.fixture
+def kept():
+    with ThreadPoolExecutor(1) as pool:
+        yield Kept(pool)
+
+
+async def test_a_fresh_stamp_is_believed_if_it_stays_as_it_was(kept):
+    kept.source.firm = False
+    for path in (b"same", b"touched", b"gone", b"pending"):
+        kept.source.write(path, b"content")
+    kept.look(b"same", b"touched", b"gone", b"pending")
+    assert not kept.is_firm(b"same")
+
+    kept.source.touch(b"touched")
+    kept.source.remove(b"gone")
+    kept.settle.hint(Hint(Hinted.CHANGED, b"pending"), 1.0)
+    await kept.upkeep.confirm()
+    firm = {path for path in kept.catalog.records if kept.is_firm(path)}
+    assert firm == {b"same"}
+
+    applied = kept.catalog.applied
+    await kept.upkeep.confirm()
+    assert kept.catalog.applied == applied, "once is enough"
+
+
+def test_what_cannot_be_read_is_told_and_tried_again_until_it_can_be_or_is_gone(kept):
+    for path in (b"a", b"b"):
+        kept.source.write(path, b"content")
+        kept.source.unreadable[path] = "Permission denied"
+    kept.look(b"a", b"b")
+    assert kept.upkeep.troubles() == [b"a", b"b"]
+    assert sorted(kept.upkeep.retries(100.0)) == [b"a", b"b"]
+    assert kept.upkeep.retries(100.0) == [], "not all the time"
+
+    kept.source.unreadable.clear()
+    kept.source.remove(b"b")
+    again = kept.upkeep.retries(100.0 + TROUBLE_RETRY)
+    kept.look(*again)
+    assert kept.upkeep.troubles() == []
+    assert kept.upkeep.retries(1000.0) == []
+
+
+def test_what_is_being_read_ahead_is_no_trouble(kept):
+    kept.source.write(b"huge", b"content")
+    kept.source.unreadable[b"huge"] = "is being read"
+    kept.look(b"huge", ahead={b"huge"})
+    assert kept.upkeep.troubles() == []

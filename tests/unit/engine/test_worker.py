@@ -1,0 +1,132 @@
+"""The worker: what it finds is told once, after the first survey, in order."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from replicator.core.settle import Settle, Work, WorkKind
+from replicator.engine.tree import Tree
+from replicator.engine.worker import Worker
+from replicator.errors import SourceError
+from replicator.ports import Verdict
+from replicator.wire import frames, messages
+from replicator.wire.changes import Delete, MakeDirectory, Move, PutFile
+from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
+
+
+class Working:
+    """A worker on a tree in memory."""
+
+    def __init__(self, pool, **how):
+        self.source, self.catalog = FakeSource(), FakeCatalog()
+        self.settle = Settle(cooldown=0.1, max_wait=1.0)
+        more = {"delete": True, **how}
+        tree = Tree(1, b"/source", self.source, self.catalog, FakeWatcher, self.settle, **more)
+        self.parcels = []
+        self.worker = Worker(tree, pool, self.parcels.append, lambda: None)
+
+    def told(self):
+        """Return all changes that were told since the last call."""
+        decoder = frames.Decoder()
+        for parcel in self.parcels:
+            for frame in parcel.frames:
+                decoder.receive(frame)
+        self.parcels.clear()
+        heard = [messages.decode(frame.header) for frame in decoder.frames()]
+        return [change for message in heard for change in message.changes]
+
+    async def look(self, *paths):
+        await self.worker.do([Work(WorkKind.EXAMINE, path) for path in paths])
+
+    async def move(self, source, target):
+        """Rename on the source, and have the worker follow."""
+        for path in sorted(self.source.nodes):
+            if path == source or path.startswith(source + b"/"):
+                self.source.nodes[target + path[len(source) :]] = self.source.nodes.pop(path)
+        await self.worker.do([Work(WorkKind.MOVE, source, target)])
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+@pytest.fixture
+async def working(pool):
+    made = Working(pool)
+    made.source.mkdir(b"d")
+    made.source.write(b"d/f", b"content")
+    await made.worker.survey()
+    return made
+
+
+async def test_nothing_is_told_before_all_has_been_met(pool):
+    working = Working(pool)
+    working.source.write(b"a", b"content")
+    await working.look(b"a")
+    await working.worker.survey()
+    assert b"a" in working.catalog.records
+    assert working.told() == []
+
+    working.source.write(b"b", b"content")
+    await working.look(b"b")
+    assert [type(change) for change in working.told()] == [PutFile]
+
+
+async def test_what_a_look_finds_is_told_parents_first_and_children_go_first(working):
+    working.source.mkdir(b"e")
+    working.source.write(b"e/g", b"content")
+    working.source.remove(b"d")
+    await working.look(b"d", b"e", b"e/g")
+    told = [(type(change), change.path) for change in working.told()]
+    assert set(told) == {(Delete, b"d/f"), (Delete, b"d"), (MakeDirectory, b"e"), (PutFile, b"e/g")}
+    assert told.index((Delete, b"d/f")) < told.index((Delete, b"d"))
+    assert told.index((MakeDirectory, b"e")) < told.index((PutFile, b"e/g"))
+
+
+async def test_a_rename_is_told_as_one_change_after_what_was_in_its_way(working):
+    working.source.write(b"e", b"in the way")
+    await working.look(b"e")
+    working.told()
+    del working.source.nodes[b"e"]
+    await working.move(b"d", b"e")
+
+    away, move = working.told()
+    assert (type(away), away.path) == (Delete, b"e")
+    assert (type(move), move.path, move.target) == (Move, b"d", b"e")
+    assert set(working.catalog.records) == {b"e", b"e/f"}
+    assert working.settle.is_pending(b"d"), "something else may be there now"
+
+
+async def test_a_rename_of_what_is_unknown_is_a_look(working):
+    await working.move(b"unknown", b"e")
+    assert working.told() == []
+
+
+async def test_without_delete_a_rename_leaves_the_old_name(pool):
+    working = Working(pool, delete=False)
+    working.source.write(b"a", b"content")
+    await working.worker.survey()
+    await working.move(b"a", b"b")
+    assert working.told() == []
+    assert b"a" not in working.catalog.records
+
+
+async def test_what_is_being_written_is_looked_at_again(working):
+    working.source.write(b"busy", b"half")
+    working.source.verdicts[b"busy"] = Verdict.BUSY
+    await working.look(b"busy")
+    assert working.settle.is_pending(b"busy")
+    assert working.worker.upkeep.troubles() == []
+    assert working.worker.pending == 0
+
+
+async def test_a_source_in_doubt_tells_nothing_and_leaves_nothing_in_hand(working):
+    working.source.doubt = "gone"
+    working.source.nodes.clear()
+    with pytest.raises(SourceError):
+        await working.look(b"d")
+    assert working.told() == []
+    assert b"d/f" in working.catalog.records
+    assert working.worker.pending == 0
