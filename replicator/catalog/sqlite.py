@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class SqliteCatalog:
     """
 
     def __init__(self, database: Database, number: int) -> None:
+        self.renaming = threading.Lock()
         self._database = database
         self._tree = number
         self._recent = Recent()

@@ -17,7 +17,7 @@ from replicator.engine.progress import Progress
 from replicator.engine.reconcile import Territory, reconcile
 from replicator.engine.troubles import Troubles
 from replicator.errors import AgentFailed
-from replicator.model import ROOT
+from replicator.model import DIRECTORY, ROOT
 
 HIGH_WATER = 4096
 """Dirty bulk paths at which a comparison pauses: a second's work, and little memory."""
@@ -96,9 +96,18 @@ class Comparisons:
         while True:
             key = await self._doubts.next_directory()
             if key.tree in self._opened:
-                if key.path and key not in self._dirty:
-                    self._dispatch.owe([key], Owed.ADOPT)
-                await self._reconcile(link, key.tree, key.path)
+                with self._doubts.comparing(key):
+                    await self._settle(link, key)
+
+    async def _settle(self, link: Link, key: Key) -> None:
+        if key.path and key not in self._dirty:
+            self._dispatch.owe([key], Owed.ADOPT)
+        catalog = self._opened[key.tree].catalog
+        known = await asyncio.get_running_loop().run_in_executor(
+            self._commons.pool, catalog.get, [key.path]
+        )
+        if key.path not in known or known[key.path].entry.kind == DIRECTORY:
+            await self._reconcile(link, key.tree, key.path)
 
     def arrived(self, key: Key) -> None:
         """A path has become clean."""
@@ -119,7 +128,7 @@ class Comparisons:
         confirmed = tree in self._confirmed
         if confirmed:
             territory = replace(territory, delete_guard=1.0)
-        with self._doubts.comparing():
+        with self._doubts.comparing(Key(tree, below)):
             outcome = await reconcile(
                 link, territory, below, self._commons.pool, partial(self._found, tree)
             )

@@ -91,7 +91,7 @@ class Dispatch:
 
     def _moved(self, part: Part) -> None:
         """What was renamed before it was compared, perhaps to where a comparison has been already, is compared where it is now."""
-        if not self._known or self._doubts:
+        if not self._known or self._doubts.touch(part.key):
             self._doubts.directory(Key(part.key.tree, part.target))
 
     def _remember(self, parcel: Parcel) -> None:

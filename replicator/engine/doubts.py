@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from replicator.core.debts import Key
+from replicator.model import is_below
 
 DOUBTS = 1000
 """Directories in doubt at which everything is compared instead: each costs a round trip."""
@@ -17,7 +18,7 @@ class Doubts:
 
     def __init__(self) -> None:
         self._directories: dict[Key, None] = {}
-        self._comparing = 0
+        self._comparing: list[Key] = []
         self._added = asyncio.Event()
         self._wanted = asyncio.Event()
         self._poked = asyncio.Event()
@@ -25,6 +26,13 @@ class Doubts:
     def __bool__(self) -> bool:
         """True while a directory is in doubt, or anything is being compared."""
         return bool(self._directories or self._comparing)
+
+    def touch(self, key: Key) -> bool:
+        """Return True if anything at, below or above a path is in doubt, or is being compared."""
+        return any(
+            one.tree == key.tree and _related(one.path, key.path)
+            for one in (*self._directories, *self._comparing)
+        )
 
     def directory(self, key: Key) -> None:
         """What the frontend holds below a directory is in doubt."""
@@ -49,13 +57,13 @@ class Doubts:
         return key
 
     @contextmanager
-    def comparing(self) -> Iterator[None]:
-        """Something is being compared; until that is done it is in doubt."""
-        self._comparing += 1
+    def comparing(self, directory: Key) -> Iterator[None]:
+        """A directory is being compared; until that is done it is in doubt."""
+        self._comparing.append(directory)
         try:
             yield
         finally:
-            self._comparing -= 1
+            self._comparing.remove(directory)
 
     def settling(self) -> None:
         """A comparison of everything begins, and answers whoever has wanted one until now."""
@@ -71,3 +79,7 @@ class Doubts:
             async with asyncio.timeout(within):
                 self._poked.clear()
                 await self._poked.wait()
+
+
+def _related(one: bytes, other: bytes) -> bool:
+    return one == other or is_below(one, other) or is_below(other, one)

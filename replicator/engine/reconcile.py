@@ -228,7 +228,8 @@ class Merge:
             return
         until = self._last if end else lines[-1].path
         while True:
-            records = self._catalog.scan(self._after, until, PAGE)
+            with self._catalog.renaming:
+                records = self._catalog.scan(self._after, until, PAGE)
             full = len(records) == PAGE
             cut = len(lines)
             if full:

@@ -123,7 +123,8 @@ class Supply:
             if shelf is None:
                 supplies.settled.extend(of_tree)
                 continue
-            records = shelf.catalog.get([due.key.path for due in of_tree])
+            with shelf.catalog.renaming:
+                records = shelf.catalog.get([due.key.path for due in of_tree])
             small: list[tuple[Due, Record]] = []
             for due in of_tree:
                 record = records.get(due.key.path)

@@ -7,12 +7,12 @@ and given to every replica.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from replicator.core.settle import Work, WorkKind
 from replicator.engine.ahead import ReadAhead
@@ -138,35 +138,47 @@ class Worker:
         if self.deletions.allowed and await self._in_thread(
             partial(can_relabel, self._tree.catalog, source, target)
         ):
-            in_the_way = await self._in_thread(partial(relabel, self._examiner, source, target))
-            for parcel in frame_move(self._tree.number, source, target, in_the_way):
-                self._publish(parcel)
+            await uninterrupted(self._relabel(source, target))
             # renameat2(RENAME_EXCHANGE) is told as two renames, and leaves something under both names.
             self._hint(Hinted.CHANGED, source)
         else:
             await self._tell(self._examiner.examine([source]))
+
+    async def _relabel(self, source: bytes, target: bytes) -> None:
+        renaming = self._tree.catalog.renaming
+        await self._in_thread(renaming.acquire)
+        try:
+            in_the_way = await self._in_thread(partial(relabel, self._examiner, source, target))
+            for parcel in frame_move(self._tree.number, source, target, in_the_way):
+                self._publish(parcel)
+        finally:
+            renaming.release()
 
     async def _read_ahead(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
         await self._in_thread(partial(self._examiner.contents.read_ahead, path, force=force))
 
     async def _tell(self, findings: Iterator[Findings]) -> None:
         """Take findings from the worker thread, chunk by chunk, and publish them."""
-        while True:
-            found = await self._in_thread(lambda: self._next_framed(findings))
-            if found is None:
-                return
-            chunk, parcels = found
-            for path in chunk.unsettled:
-                self._tree.settle.busy(path, self._loop.time())
-            for path, force in chunk.large:
-                self.ahead.want(path, force=force)
-            for path in chunk.siblings:
-                self._hint(Hinted.CHANGED, path)
-            for path in chunk.unlisted:
-                self._hint(Hinted.SUBTREE, path)
-            self.upkeep.note(chunk, self.ahead)
-            for parcel in parcels:
-                self._publish(parcel)
+        while await uninterrupted(self._tell_next(findings)):
+            pass
+
+    async def _tell_next(self, findings: Iterator[Findings]) -> bool:
+        found = await self._in_thread(lambda: self._next_framed(findings))
+        if found is None:
+            return False
+        chunk, parcels = found
+        for path in chunk.unsettled:
+            self._tree.settle.busy(path, self._loop.time())
+        for path, force in chunk.large:
+            self.ahead.want(path, force=force)
+        for path in chunk.siblings:
+            self._hint(Hinted.CHANGED, path)
+        for path in chunk.unlisted:
+            self._hint(Hinted.SUBTREE, path)
+        self.upkeep.note(chunk, self.ahead)
+        for parcel in parcels:
+            self._publish(parcel)
+        return True
 
     def _next_framed(self, findings: Iterator[Findings]) -> tuple[Findings, list[Parcel]] | None:
         found = next(findings, None)
@@ -190,3 +202,19 @@ class Worker:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._pool, call)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` to its end, also if we are cancelled meanwhile: what the catalog holds and was told to nobody is never told.
+
+    Raises:
+        CancelledError: we were; `work` is done all the same.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # whoever cancelled us does not want to know
+        raise

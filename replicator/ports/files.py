@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 from replicator.delta.ops import Op
@@ -33,7 +34,14 @@ class Record(NamedTuple):
 
 
 class Catalog(Protocol):
-    """What one source tree holds now, kept across restarts. Thread-safe; one writer at a time."""
+    """What one source tree holds now, kept across restarts. Thread-safe; one writer at a time.
+
+    Attributes:
+        renaming: held from before a rename is recorded until it has been told. Who reads in order to act upon it takes it,
+            or would take for deleted what is only called otherwise, and have it deleted before it is renamed.
+    """
+
+    renaming: Lock
 
     def get(self, paths: Sequence[bytes]) -> dict[bytes, Record]:
         """Return the records of those of `paths` that exist."""

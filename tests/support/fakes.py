@@ -201,6 +201,7 @@ class FakeCatalog:
     """Records in a dict."""
 
     def __init__(self):
+        self.renaming = threading.Lock()
         self.records = {}
         self.signatures = {}
         self.identity = None

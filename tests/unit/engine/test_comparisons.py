@@ -7,6 +7,7 @@ import pytest
 from replicator.engine import doubts
 from replicator.engine.parcel import moved, single
 from replicator.model import FILE, Entry, Listed
+from replicator.wire.changes import SetAttributes
 from replicator.wire.messages import Listing, ListTree, More
 from tests.support.frontends import at
 from tests.support.waiting import eventually
@@ -90,6 +91,15 @@ async def test_a_doubt_is_settled_below_that_directory_and_many_doubts_everywher
     stage.now.mute.clear()
     await eventually(lambda: stage.replica.reconciled == 2, "a comparison of everything")
     assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d", b""]
+
+
+async def test_a_file_in_doubt_is_compared_by_digest_and_not_listed(stage):
+    stage.write(b"f", b"content")
+    await stage.live()
+    stage.replica.in_doubt(at(b"f"))
+    await eventually(lambda: stage.replica.converged and stage.now.changes(b"f"), "the file")
+    assert [request.below for request in stage.now.of(ListTree)] == [b""]
+    assert type(stage.now.changes(b"f")[-1]) is SetAttributes
 
 
 async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):

@@ -9,6 +9,8 @@ from replicator.core.debts import Key
 from replicator.engine import doubts as module
 from replicator.engine.doubts import Doubts
 
+HERE = Key(1, b"a/b")
+
 
 async def test_each_directory_is_handed_out_once_in_the_order_in_which_they_came():
     doubts = Doubts()
@@ -25,11 +27,25 @@ async def test_each_directory_is_handed_out_once_in_the_order_in_which_they_came
 
 async def test_what_is_being_compared_is_in_doubt_until_that_is_done():
     doubts = Doubts()
-    with doubts.comparing():
+    with doubts.comparing(HERE):
         assert doubts
-    with suppress(OSError), doubts.comparing():
+    with suppress(OSError), doubts.comparing(HERE):
         raise OSError("lost")
     assert not doubts
+
+
+@pytest.mark.parametrize("pending", [False, True])
+async def test_what_lies_at_above_or_below_a_doubt_is_touched_by_it(pending):
+    doubts = Doubts()
+    assert not doubts.touch(HERE)
+    with suppress(StopIteration) if pending else doubts.comparing(HERE):
+        if pending:
+            doubts.directory(HERE)
+        for path in (b"", b"a", b"a/b", b"a/b/c"):
+            assert doubts.touch(Key(1, path)), path
+        for path in (b"b", b"a/bc", b"a/c"):
+            assert not doubts.touch(Key(1, path)), path
+        assert not doubts.touch(Key(2, b"a/b"))
 
 
 async def test_very_many_directories_are_everything(monkeypatch):

@@ -1,5 +1,7 @@
 """Merging a listing with the catalog page by page finds what one comparison of everything finds."""
 
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ class Catalog:
     """Records in a list."""
 
     def __init__(self, tree):
+        self.renaming = threading.Lock()
         self.records = sorted(
             (Record(p, e, Stamp(0, 0, 0, 0)) for p, e in tree.items()), key=lambda r: key(r.path)
         )

@@ -1,6 +1,7 @@
 """Supply: what is owed as it is now, and large contents read once for everybody."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -202,3 +203,13 @@ def test_many_threads_agree_on_a_number(world):
     for thread in threads:
         thread.join()
     assert len(numbers) == 1
+
+
+def test_what_is_being_renamed_is_not_looked_up_before_that_is_told(world):
+    with ThreadPoolExecutor(1) as pool:
+        with world.catalog.renaming:
+            found = pool.submit(world.collect, b"d/f")
+            world.catalog.records.clear()
+            with pytest.raises(TimeoutError):
+                found.result(0.1)
+        assert [type(ready.change) for ready in found.result(10).ready] == [Delete]

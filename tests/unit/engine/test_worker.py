@@ -1,12 +1,15 @@
 """The worker: what it finds is told once, after the first survey, in order."""
 
+import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from replicator.core.settle import Settle, Work, WorkKind
 from replicator.engine.tree import Tree
-from replicator.engine.worker import Worker
+from replicator.engine.worker import Worker, uninterrupted
 from replicator.errors import SourceError
 from replicator.ports import Verdict
 from replicator.wire import frames, messages
@@ -130,3 +133,67 @@ async def test_a_source_in_doubt_tells_nothing_and_leaves_nothing_in_hand(workin
     assert working.told() == []
     assert b"d/f" in working.catalog.records
     assert working.worker.pending == 0
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+async def test_nobody_acts_upon_a_rename_before_it_is_told_not_even_if_the_worker_is_cancelled(
+    working, interrupted
+):
+    """Whoever reads the catalog to send or to compare would take the old names for deleted, before they are renamed."""
+    renaming = working.catalog.renaming
+    entered, go_on = threading.Event(), threading.Event()
+    move = working.catalog.move
+
+    def slow(source, target):
+        move(source, target)
+        entered.set()
+        assert go_on.wait(10)
+
+    working.catalog.move = slow
+    task = asyncio.ensure_future(working.move(b"d", b"e"))
+    await asyncio.to_thread(entered.wait, 10)
+    if interrupted:
+        task.cancel()
+        await asyncio.sleep(0)
+    assert renaming.locked()
+    assert working.parcels == []
+    go_on.set()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert not renaming.locked()
+    assert [(type(change), change.path) for change in working.told()] == [(Move, b"d")]
+
+
+async def test_what_a_cancelled_look_has_stored_is_told(working):
+    entered, go_on = threading.Event(), threading.Event()
+    apply = working.catalog.apply
+
+    def slow(*what):
+        apply(*what)
+        entered.set()
+        assert go_on.wait(10)
+
+    working.catalog.apply = slow
+    working.source.write(b"d/g", b"content")
+    task = asyncio.ensure_future(working.look(b"d/g"))
+    await asyncio.to_thread(entered.wait, 10)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [change.path for change in working.told()] == [b"d/g"]
+
+
+async def test_the_failure_of_what_was_cancelled_is_nobodys_business():
+    async def fail():
+        await asyncio.sleep(0)
+        raise SourceError("gone")
+
+    task = asyncio.ensure_future(uninterrupted(fail()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(SourceError):
+        await uninterrupted(fail())
