@@ -43,11 +43,13 @@ class Intake:
         halted: why the source is in doubt; empty if it is not.
         surveyed: set once all of the source has been met.
         deletions: what of that which is gone may be told.
+        overflows: how often the kernel has lost events.
     """
 
     def __init__(self, tree: Tree, pool: Executor, publish: Callable[[Parcel], None]) -> None:
         self.tree = tree
         self.halted = ""
+        self.overflows = 0
         self._wake = asyncio.Event()
         self._worker = Worker(tree, pool, publish, self._wake.set)
         self.surveyed = self._worker.surveyed
@@ -140,8 +142,17 @@ class Intake:
         self.halted = ""
 
     async def _pump(self, watcher: Watcher) -> None:
+        seen = 0
         while True:
             self._hint(await watcher.hints())
+            if watcher.overflows > seen:
+                self.overflows += watcher.overflows - seen
+                seen = watcher.overflows
+                log.warning(
+                    "events were lost, the tree is walked (see fs.inotify.max_queued_events)",
+                    tree=printable(self.tree.root),
+                    overflows=self.overflows,
+                )
 
     def _hint(self, hints: list[Hint]) -> None:
         for hint in hints:

@@ -87,6 +87,7 @@ def describe_tree(intake: Intake, counts: tuple[int, int]) -> dict[str, Any]:
         "bytes": counts[1],
         "bytes_read": tree.source.bytes_read,
         "files_hashed": tree.source.files_hashed,
+        "overflows": intake.overflows,
         "pending": intake.pending,
         "problems": intake.problems(),
         "unreadable": [printable(path) for path in intake.troubles()],

@@ -191,7 +191,13 @@ class Source(Protocol):
 
 
 class Watcher(Protocol):
-    """Tells where a tree may have changed."""
+    """Tells where a tree may have changed.
+
+    Attributes:
+        overflows: how often the kernel has lost events, so that the whole tree was to be walked.
+    """
+
+    overflows: int
 
     async def start(self) -> None:
         """Arm the watches; all that changes from now on is told.

@@ -79,6 +79,7 @@ class InotifyWatcher:
         self._tree: Confined
         self._armer: Armer
         self._found: list[bytes] = []
+        self.overflows = 0
         self._arming: asyncio.Future[None] | None = None
         self._lock = threading.Lock()
         self._hold_until = math.inf
@@ -194,6 +195,7 @@ class InotifyWatcher:
             paths.extend(self._armer.unwatched)
         if translator.overflowed:
             translator.overflowed = False
+            self.overflows += 1
             paths = [ROOT]
         return list(dict.fromkeys(paths))
 

@@ -274,6 +274,7 @@ class FakeWatcher:
     """Hints come from `tell`; an exception among them is raised."""
 
     def __init__(self):
+        self.overflows = 0
         self.hinted = asyncio.Queue()
         self.closed = False
         self.sentences = []
