@@ -118,8 +118,10 @@ class DirtySet:
         return debt.attempts
 
     def block(self, key: Key, until: float) -> None:
-        """Leave a path alone until a time."""
-        self._queues.block(key, self._debts[key], until)
+        """Leave a path alone until a time, unless it was forgotten by an overflow meanwhile."""
+        debt = self._debts.get(key)
+        if debt is not None:
+            self._queues.block(key, debt, until)
 
     def lost(self) -> None:
         """The connection is gone: what was sent and not acknowledged waits again."""

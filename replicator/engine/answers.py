@@ -24,6 +24,7 @@ SOON = 0.2
 """Seconds until a path is tried again when the reason is a race that is about to be over."""
 
 RACES = (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
+"""Reasons that are soon over by themselves, at first."""
 
 
 class Listener(Protocol):

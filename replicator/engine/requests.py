@@ -19,6 +19,9 @@ from replicator.ports import Address
 PROGRESS = 0.2
 """Seconds between two progress lines to a person who waits."""
 
+COMPARED = (State.QUEUED, State.BOOTSTRAPPING)
+"""States of a frontend that is being compared, or about to be."""
+
 
 class Requests:
     """What can be asked of a service that runs.
@@ -70,7 +73,10 @@ class Requests:
         )
 
     async def resume(self) -> list[dict[str, Any]]:
-        """Confirm all deletions that wait, and sources that are in doubt; return a row for each tree and frontend with such."""
+        """Confirm all deletions that wait, and sources that are in doubt; return a row for each tree and frontend with such.
+
+        Who is about to find the same, or is finding it, is meant too.
+        """
         rows = []
         for plot in list(self._commons.plots.values()):
             reason = plot.intake.halted or plot.intake.deletions.paused
@@ -78,10 +84,10 @@ class Requests:
                 rows.append({"what": printable(plot.intake.tree.root), "reason": reason})
                 await plot.intake.resume()
         doubted = bool(rows)
+        asking = [replica for replica in self._service.fleet if replica.excess]
+        rows += [{"what": replica.address.host, "reason": replica.excess} for replica in asking]
         for replica in self._service.fleet:
-            if replica.excess:
-                rows.append({"what": replica.address.host, "reason": replica.excess})
-            if replica.excess or doubted:
+            if doubted or replica in asking or (asking and replica.state in COMPARED):
                 replica.confirm()
         return rows
 

@@ -124,8 +124,8 @@ def test_a_lost_catalog_and_a_wrong_source_delete_nothing_that_the_frontends_hav
     shutil.rmtree(tmp_path / "state")
     remove(tmp_path / "source", keep=10)
     with Backend(tmp_path) as backend:
-        wait_for(lambda: backend.row("one")["excess"], backend.status)
-        assert "290 of 300 paths there" in backend.row("one")["last_error"]
+        wait_for(lambda: all(backend.row(host)["excess"] for host in backend.hosts), backend.status)
+        assert "290 of 30" in backend.row("one")["last_error"]
         wait_for_upload(backend, "later.txt")
         assert pictures(backend) >= MANY - 100
         backend.ask(command="resume")
