@@ -25,7 +25,7 @@ DOUBTFUL = ("halted", "paused")
 def status(context: click.Context, config: str, *, as_json: bool, watch: bool) -> None:
     """Show every frontend's state, dirty count, lag, queue position, progress and last error.
 
-    Exits 0 when all is well, 3 when a frontend has an error or a tree is halted or paused, 1 when no daemon runs.
+    Exits 0 when all is well, 3 when a frontend cannot be served or a tree is halted or paused, 1 when no daemon runs.
     """
     settings = load_config(config)
     answer = _ask(settings)
@@ -55,9 +55,10 @@ def _ask(config: Config) -> dict[str, Any]:
 
 
 def _fails(answer: dict[str, Any]) -> bool:
-    """Return True if a person should look: by the error, because a frontend that is tried again is `connecting` for a while."""
-    frontends = any(row["last_error"] for row in answer["frontends"])
-    return frontends or any(row["state"] in DOUBTFUL for row in answer["trees"])
+    """Return True if a person should look. A frontend that is tried again is `connecting` for a while, with its error."""
+    frontends = any(row["last_error"] and row["state"] != "live" for row in answer["frontends"])
+    doubtful = [*answer["frontends"], *answer["trees"]]
+    return frontends or any(row["state"] in DOUBTFUL for row in doubtful)
 
 
 def _tables(answer: dict[str, Any]) -> Table:

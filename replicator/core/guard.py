@@ -21,6 +21,10 @@ CALM = 2.0
 HOLD = 10.0
 """Seconds that a deletion is held back at most, unless it is one too many: where files come and go all day, they shall go."""
 
+MANY = 10_000
+"""Deletions held back that are too much already while the go goes on. Fewer have time until it is over: a directory that is renamed
+again and again is met under neither name for a moment."""
+
 _CALM = "Nothing is deleted on the frontends, and replication goes on by itself when the source is back."
 
 
@@ -104,8 +108,12 @@ class DeleteGuard(Generic[T]):
         self._held.extend(gone)
         return ()
 
-    def judge(self, left: int) -> bool:
+    def judge(self, left: int, *, over: bool = True) -> bool:
         """Return False, and pause, if too much is lost beside what is `left` in the tree now.
+
+        Args:
+            left: paths in the tree.
+            over: False while the go goes on: what was lost may come back.
 
         What came meanwhile counts: a tree that was renamed, or copied and removed, has lost nothing.
         """
@@ -113,7 +121,8 @@ class DeleteGuard(Generic[T]):
             self.before = left + self._gone
         self.lost = self.before - left
         self._look_at = self._gone + max(FREE, self.before // 20)
-        if self.lost > self._free and self.lost > self.share * self.before:
+        too_much = self.lost > self._free and self.lost > self.share * self.before
+        if too_much and (over or len(self._held) >= MANY):
             self.paused = True
             self._held.clear()
         return not self.paused

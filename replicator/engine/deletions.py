@@ -50,7 +50,7 @@ class Deletions:
             return gone
         passed = self._guard.admit(gone, now)
         if self._guard.asks:
-            self._judge()
+            self._judge(over=False)
         return list(passed)
 
     def is_ripe(self, now: float) -> bool:
@@ -60,7 +60,7 @@ class Deletions:
     def release(self) -> list[bytes]:
         """Return what was held back and is still gone, if that is not too much; blocks."""
         if self._guard.holding:
-            self._judge()
+            self._judge(over=True)
         held = self._guard.release()
         back = self._tree.catalog.get(held)
         return [path for path in held if path not in back]
@@ -75,8 +75,8 @@ class Deletions:
         self.paused = ""
         self._guard.confirm(now)
 
-    def _judge(self) -> None:
-        if self._guard.judge(self._tree.catalog.counts()[0]):
+    def _judge(self, *, over: bool) -> None:
+        if self._guard.judge(self._tree.catalog.counts()[0], over=over):
             return
         self.paused = (
             f"{self._guard.lost} of {self._guard.before} paths were removed in one go, so no more deletions are sent."

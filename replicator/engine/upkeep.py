@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Container, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 
 import structlog
 
@@ -78,7 +79,9 @@ def _confirm(tree: Tree, unfirm: Sequence[Record]) -> None:
     firm = []
     current = tree.catalog.get([record.path for record in unfirm])
     for record in unfirm:
-        seen = tree.source.look(record.path)
+        seen = None
+        with suppress(OSError):  # its directory cannot be read any more: it stays in doubt
+            seen = tree.source.look(record.path)
         if current.get(record.path) == record and seen is not None and seen.stamp == record.stamp:
             firm.append(record._replace(firm=True))
     tree.catalog.apply(firm, (), {})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.core.guard import CALM, FREE, HOLD, DeleteGuard, doubt
+from replicator.core.guard import CALM, FREE, HOLD, MANY, DeleteGuard, doubt
 
 
 def test_a_source_that_lost_everything_is_in_doubt():
@@ -113,6 +113,19 @@ class TestDeleteGuard:
                 passed += len(guard.release())
         assert not guard.paused
         assert passed >= 20_000 - HOLD * 100 - 1
+
+    def test_what_comes_back_before_the_go_is_over_was_never_lost(self):
+        guard = DeleteGuard(0.5)
+        guard.admit(range(101), 100.0)
+        assert guard.judge(0, over=False)
+        assert guard.judge(101)
+        assert not guard.paused
+
+    def test_very_much_is_too_much_while_the_go_goes_on(self):
+        guard = DeleteGuard(0.5)
+        guard.admit(range(MANY), 100.0)
+        assert not guard.judge(0, over=False)
+        assert guard.paused
 
     def test_a_share_of_one_is_no_guard(self):
         guard = DeleteGuard(1.0)

@@ -48,6 +48,8 @@ def test_without_delete_nothing_is_told_whatever_a_person_says():
 def test_too_much_pauses_over_restarts_until_a_person_confirms(emptied):
     deletions = Deletions(emptied)
     assert deletions.admit(MANY, 100.0) == []
+    assert not deletions.paused, "they may come back"
+    assert deletions.release() == []
     assert "200 of 200 paths" in deletions.paused
     assert not deletions.allowed
 

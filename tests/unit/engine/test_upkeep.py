@@ -78,3 +78,20 @@ def test_what_is_being_read_ahead_is_no_trouble(kept):
     kept.source.unreadable[b"huge"] = "is being read"
     kept.look(b"huge", ahead={b"huge"})
     assert kept.upkeep.troubles() == []
+
+
+async def test_a_stamp_that_cannot_be_looked_at_any_more_stays_in_doubt(kept, monkeypatch):
+    kept.source.firm = False
+    for path in (b"same", b"locked"):
+        kept.source.write(path, b"content")
+    kept.look(b"same", b"locked")
+    look = kept.source.look
+
+    def denied(path):
+        if path == b"locked":
+            raise PermissionError
+        return look(path)
+
+    monkeypatch.setattr(kept.source, "look", denied)
+    await kept.upkeep.confirm()
+    assert (kept.is_firm(b"same"), kept.is_firm(b"locked")) == (True, False)
