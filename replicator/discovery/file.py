@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from replicator.config import parse_address
+from replicator.config.texts import SHOWN
 from replicator.errors import ConfigError, DiscoveryError
 from replicator.ports import Address, Look, Sighting
 
 MAX_SIZE = 1 << 20
 """Bytes: ten thousand frontends. Whatever is larger is another file."""
-
-
-SHOWN = 100
-"""Characters of what is wrong, in an error text."""
 
 
 class FileProvider:
