@@ -85,7 +85,8 @@ class Comparisons:
         for tree, plot in list(self._commons.plots.items()):
             if tree not in self._opened:
                 await self._open(link, plot)
-            troubles += await self._reconcile(link, tree, ROOT)
+            with self._doubts.comparing(Key(tree, ROOT)):
+                troubles += await self._reconcile(link, tree, ROOT)
         while self._dirty.bulk_open:
             await self._wait_for_progress()
         self.progress.ended = _now()
@@ -128,10 +129,9 @@ class Comparisons:
         confirmed = tree in self._confirmed
         if confirmed:
             territory = replace(territory, delete_guard=1.0)
-        with self._doubts.comparing(Key(tree, below)):
-            outcome = await reconcile(
-                link, territory, below, self._commons.pool, partial(self._found, tree)
-            )
+        outcome = await reconcile(
+            link, territory, below, self._commons.pool, partial(self._found, tree)
+        )
         if outcome.excess:
             self._troubles.exceeds(tree, outcome.excess)
         elif below == ROOT:
