@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from replicator.engine.contents import Contents
 from replicator.engine.findings import Findings, Update
 from replicator.engine.known import is_unlisted, same, siblings
-from replicator.model import DIRECTORY, FILE, ROOT, key
+from replicator.model import DIRECTORY, FILE, ROOT, ancestors, key
 from replicator.ports import Catalog, Record, Seen, Source
 
 CHUNK_PATHS = 64
@@ -50,6 +50,7 @@ class Examiner:
         for start in range(0, len(ordered), CHUNK_PATHS):
             chunk = ordered[start : start + CHUNK_PATHS]
             records = self.catalog.get(chunk)
+            chunk = self.unmet_above(path for path in chunk if path not in records) + chunk
             findings, size = Findings(), 0
             for path in chunk:
                 size += self.look(path, records.get(path), findings, force=force)
@@ -57,6 +58,18 @@ class Examiner:
                     yield self.store(findings)
                     findings, size = Findings(), 0
             yield self.store(findings)
+
+    def unmet_above(self, paths: Iterable[bytes]) -> list[bytes]:
+        """Return the directories above paths that are not known, outermost first.
+
+        Their own looks may still rest, and a frontend has no place for what comes before its directory.
+        """
+        given = list(paths)
+        above = sorted(
+            {each for path in given for each in ancestors(path)}.difference(given), key=key
+        )
+        records = self.catalog.get(above) if above else {}
+        return [path for path in above if path not in records]
 
     def look(
         self, path: bytes, record: Record | None, findings: Findings, *, force: bool = False

@@ -135,6 +135,8 @@ class Worker:
         to rename.
         """
         source, target = work.path, work.target
+        if above := await self._in_thread(partial(self._examiner.unmet_above, [target])):
+            await self._tell(self._examiner.examine(above))
         if self.deletions.allowed and await self._in_thread(
             partial(can_relabel, self._tree.catalog, source, target)
         ):

@@ -34,8 +34,8 @@ class World:
         records = [record._replace(firm=True) for record in self.catalog.scan(None, None, 10_000)]
         self.catalog.apply(records, (), {})
 
-    def survey(self):
-        return self.gather(survey(self.examiner, b""))
+    def survey(self, below=b""):
+        return self.gather(survey(self.examiner, below))
 
     def examine(self, *paths):
         return self.gather(self.examiner.examine(paths))

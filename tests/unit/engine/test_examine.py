@@ -46,6 +46,16 @@ def test_a_directory_that_turns_into_something_else_loses_its_children(world, to
     assert set(updates) == {b"d"}
 
 
+def test_what_is_new_is_told_with_the_unknown_directories_above_it_before_it(world):
+    world.settle()
+    world.write("d/e/f")
+    updates, _, _ = world.examine(b"d/e/f")
+
+    assert list(updates) == [b"d", b"d/e", b"d/e/f"]
+    world.write("d/g/h")
+    assert list(world.survey(b"d/g")[0]) == [b"d/g", b"d/g/h"]
+
+
 def test_nothing_is_told_gone_while_the_root_is_in_doubt(world):
     world.write("a")
     world.settle()

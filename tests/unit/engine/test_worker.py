@@ -107,6 +107,15 @@ async def test_a_rename_of_what_is_unknown_is_a_look(working):
     assert working.told() == []
 
 
+async def test_a_rename_below_a_directory_that_is_not_known_yet_is_told_after_it(working):
+    working.source.mkdir(b"new")
+    await working.move(b"d", b"new/d")
+
+    made, move = working.told()
+    assert (type(made), made.path) == (MakeDirectory, b"new")
+    assert (type(move), move.target) == (Move, b"new/d")
+
+
 async def test_without_delete_a_rename_leaves_the_old_name(pool):
     working = Working(pool, delete=False)
     working.source.write(b"a", b"content")
