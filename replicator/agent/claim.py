@@ -30,8 +30,12 @@ class Claim:
             Fenced: a newer one has changed it already.
             Refused: ROOT_GONE; see `look`.
         """
-        self._fence.check()
+        self.take_over()
         self._look_at_place()
+
+    def take_over(self) -> None:
+        """From now on no older agent may change the tree. Raises Fenced."""
+        self._fence.check()
 
     def look(self) -> None:
         """Check, but take over from nobody.

@@ -27,9 +27,13 @@ class ListingJob:
 
     It sends at most `credit` frames; the backend grants more as it reads, so that the agent never blocks on a full
     channel with changes waiting behind it.
+
+    Raises:
+        Fenced: a newer agent has taken over.
     """
 
     def __init__(self, store: Store, request: ListTree) -> None:
+        store.claim.take_over()  # what an older agent changed after the listing, nobody would find
         self.job = request.job
         self.store = store
         self.credit = request.credit

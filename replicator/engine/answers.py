@@ -13,6 +13,7 @@ from replicator.core.debts import Due, Key, Owed
 from replicator.core.dirty import DirtySet
 from replicator.core.pace import Backoff
 from replicator.engine.link import Flight
+from replicator.engine.moves import Moves
 from replicator.errors import ChannelLost
 from replicator.model import ancestors, parent
 from replicator.wire import changes
@@ -45,26 +46,29 @@ class Answers:
 
     Args:
         dirty: what it is owed.
+        moves: the renames that are under way to it.
         retry: delays for refused paths.
         listener: is told what follows.
     """
 
-    def __init__(self, dirty: DirtySet, retry: Backoff, listener: Listener) -> None:
+    def __init__(self, dirty: DirtySet, moves: Moves, retry: Backoff, listener: Listener) -> None:
         self._dirty = dirty
+        self._moves = moves
         self._retry = retry
         self._listener = listener
         self._root_gone = asyncio.Event()
 
     def take(self, flight: Flight, reason: str, detail: str) -> None:
         """An answer came; see `engine.link.Answered`."""
-        key = flight.part.key
+        ends = self._moves.answered(flight.part) if flight.part.target else ()
         if not reason:
-            self.clean(key, flight.generation)
+            self.clean(flight.part.key, flight.generation)
         elif reason == changes.ROOT_GONE:
             self._root_gone.set()
-        elif flight.part.target:  # a move: the old name is still there
-            self._dirty.mark(key, Owed.CONTENT, _now(), urgent=True)
-            self._listener.in_doubt(Key(key.tree, flight.part.target))
+        elif ends:  # a rename: the old name may still be there, and the new one not
+            self._dirty.put_back(flight.part.key, flight.generation)
+            for end in ends:
+                self._listener.in_doubt(end)
         else:
             self._refused(flight, reason, detail)
 

@@ -21,6 +21,7 @@ from replicator.engine import answers
 from replicator.engine.answers import SOON, Answers
 from replicator.engine.batching import is_cut
 from replicator.engine.link import Flight, Link
+from replicator.engine.moves import Moves
 from replicator.engine.parcel import Parcel
 from replicator.engine.prepared import Prepared, prepare
 from replicator.engine.streaming import Streaming
@@ -61,7 +62,8 @@ class Courier:
         self._supply = supply
         self._pool = pool
         self._throttle = listener.throttle
-        self._answers = Answers(dirty, retry, listener)
+        self._moves = Moves()
+        self._answers = Answers(dirty, self._moves, retry, listener)
         self._streaming = Streaming(dirty, supply, pool, listener.throttle)
         self._lane: deque[tuple[Parcel, list[int]]] = deque()
         self._lane_bytes = 0
@@ -97,6 +99,7 @@ class Courier:
         (part,) = parcel.parts
         now = _now()
         self._dirty.rename(part.key.tree, part.key.path, part.target, now)
+        self._moves.sent(part)
         self._lane.append((parcel, [self._dirty.mark_sent(part.key, now)]))
         self._lane_bytes += parcel.size
         self.wake()

@@ -4,8 +4,10 @@ import os
 import pytest
 
 from replicator.agent.fence import Fence, Fenced, Fences
+from replicator.agent.listing import ListingJob
 from replicator.agent.transfer import Transfer
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
+from replicator.wire.messages import ListTree
 from tests.support.stores import store_at
 
 NEW, OLD = b"new", b"old"
@@ -79,6 +81,19 @@ def test_who_only_looks_takes_over_from_nobody(agent):
     newer = agent()
     newer.claim.look()
     write(old, OLD)
+
+
+def test_who_lists_takes_over_because_nothing_may_change_behind_the_listing(agent, tmp_path):
+    old = agent()
+    write(old, OLD)
+    newer = agent()
+    job = ListingJob(newer, ListTree(1, 1, b"", False, 1))
+    with pytest.raises(Fenced):
+        write(old, NEW)
+    assert [line.path for line in job.step().lines] == [b"f"]
+    agent().claim.take_over()
+    with pytest.raises(Fenced):
+        ListingJob(newer, ListTree(2, 1, b"", False, 1))
 
 
 def test_agents_of_different_backends_do_not_fence_each_other(agent):

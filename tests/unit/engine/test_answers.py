@@ -139,4 +139,16 @@ async def test_a_refused_move_puts_both_names_right(route):
         route.refuse(move.number, "vanished")
         assert isinstance(await route.times_sent(b"a", 2), Delete)
 
-    assert route.listener.doubts == [b"b"]
+    assert route.listener.doubts == [b"a", b"b"]
+
+
+async def test_a_refused_move_is_put_right_where_its_ends_are_now(route):
+    async with route.open():
+        route.courier.post_move(single(moved(1, b"f", b"d/f")))
+        route.courier.post_move(single(moved(1, b"d", b"e")))
+        move = await route.times_sent(b"f", 1)
+        await route.times_sent(b"d", 1)
+        route.refuse(move.number, "vanished")
+        await eventually(lambda: route.listener.doubts, "the answer")
+
+    assert route.listener.doubts == [b"f", b"e/f"]

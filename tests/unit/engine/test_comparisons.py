@@ -6,9 +6,9 @@ import pytest
 
 from replicator.engine import doubts
 from replicator.engine.parcel import moved, single
-from replicator.model import FILE, Entry, Listed
-from replicator.wire.changes import SetAttributes
-from replicator.wire.messages import Listing, ListTree, More
+from replicator.model import FILE, Entry, Listed, is_below, rebase
+from replicator.wire.changes import Move, SetAttributes
+from replicator.wire.messages import Batch, Listing, ListTree, More
 from tests.support.frontends import at
 from tests.support.waiting import eventually
 
@@ -70,6 +70,29 @@ async def test_what_is_renamed_past_a_comparison_is_compared_under_its_new_name(
     await eventually(lambda: stage.replica.converged, "nothing more to do")
     assert [request.below for request in stage.now.of(ListTree)][-1] == b"a"
     assert stage.now.changes(b"a/here") == []
+
+
+async def test_what_a_refused_rename_should_have_brought_arrives_whatever_was_renamed_since(stage):
+    """Found by the soak: the answer came when the target's directory had another name already."""
+    stage.source.mkdir(b"d")
+    stage.write(b"f", b"content")
+    await stage.live()
+    stage.now.refusals[b"f"] = ("vanished", "its directory is not there")
+    stage.now.mute.add(Batch)
+    for source, target in ((b"f", b"d/f"), (b"d", b"e")):
+        for path in [p for p in stage.source.nodes if p == source or is_below(p, source)]:
+            stage.source.nodes[rebase(path, source, target)] = stage.source.nodes.pop(path)
+        stage.catalog.move(source, target)
+        stage.replica.offer(single(moved(1, source, target)))
+    await eventually(lambda: stage.now.changes(b"d"), "both renames to be sent")
+    stage.now.mute.clear()
+    for message in [m for m in stage.now.of(Batch) if isinstance(m.changes[0], Move)]:
+        stage.now._answer(message)
+
+    await eventually(lambda: b"e/f" in stage.disk, "the file under its newest name")
+    stage.now.refusals.clear()
+    await eventually(lambda: stage.replica.converged, "nothing more to do")
+    assert stage.disk.keys() == {b"e", b"e/f"}
 
 
 async def test_a_doubt_is_settled_below_that_directory_and_many_doubts_everywhere(
