@@ -90,7 +90,7 @@ class Contents:
             findings.large.append((seen.path, force))
             _known_to_exist(seen, record, "is being read", findings)
             return 0
-        if record is not None:
+        if record is not None and record.stamp.inode != seen.stamp.inode:
             findings.siblings += siblings(self._catalog, seen.path, record.stamp.inode)
         base = self._base(seen.path, record)
         if early is None:
@@ -101,6 +101,18 @@ class Contents:
                 findings.siblings.append(seen.path)  # it has changed since; it rests first
         return self._note(seen, record, snapshot, findings)
 
+    def _left_behind(self, seen: Seen, snapshot: Snapshot) -> list[bytes]:
+        """Return the other names of a file for which this version is new.
+
+        The rest must not be looked at again: two names whose stamps are never believed, because their time lies ahead, would
+        ask for each other for ever.
+        """
+        names = siblings(self._catalog, seen.path, seen.stamp.inode)
+        records = self._catalog.get(names) if names else {}
+        version = snapshot.entry, snapshot.stamp
+        known = {name: (record.entry, record.stamp) for name, record in records.items()}
+        return [name for name in names if known.get(name) != version]
+
     def _base(self, path: bytes, record: Record | None) -> bytes | None:
         known = record is not None and record.entry.digest
         return self._catalog.signature(path) if known else None
@@ -110,7 +122,7 @@ class Contents:
     ) -> int:
         if snapshot.verdict is Verdict.READ:
             if seen.links > 1:
-                findings.siblings += siblings(self._catalog, seen.path, seen.stamp.inode)
+                findings.siblings += self._left_behind(seen, snapshot)
             return _took(seen.path, snapshot, record, findings)
         if snapshot.verdict is Verdict.FAILED:
             entry = seen.entry._replace(digest=b"")

@@ -120,7 +120,7 @@ async def reconcile(
                 limit = TIMES * (await loop.run_in_executor(pool, territory.catalog.counts))[0]
                 order.end_beyond(limit)
             problems += [
-                f"{path!r} cannot be listed: {reason}"
+                f"{printable(path)}: cannot be listed: {reason}"
                 for path, reason in listing.unlisted[: PROBLEMS - len(problems)]
             ]
             pages = merge.pages(list(listing.lines), end=listing.end)

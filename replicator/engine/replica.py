@@ -132,8 +132,9 @@ class Replica:
 
     @property
     def last_error(self) -> str:
-        """Why it is not up to date, or holds more than it should; empty when all is well."""
-        return self.excess if self.converged else self._troubles.error or self.excess
+        """Why it is not up to date, or may hold something else than it should; empty when all is well."""
+        lasting = self._troubles.lasting
+        return lasting if self.converged else self._troubles.error or lasting
 
     @property
     def ready(self) -> bool | None:

@@ -29,6 +29,12 @@ class Troubles:
         self._failure = ""
         self._told: dict[Key, str] = {}
         self._excess: dict[int, str] = {}
+        self._unlisted: list[str] = []
+
+    @property
+    def lasting(self) -> str:
+        """What is wrong although nothing is owed: more is there than should be, or nobody knows what; empty if nothing is."""
+        return self.excess or next(iter(self._unlisted), "")
 
     @property
     def excess(self) -> str:
@@ -54,9 +60,11 @@ class Troubles:
             self.error = ""
 
     def unlisted(self, problems: list[str]) -> None:
-        """The frontend cannot list some directories."""
+        """A comparison of everything has ended; these directories could not be listed there."""
         for problem in problems:
-            log.warning("cannot be listed", host=self._host, reason=problem)
+            if problem not in self._unlisted:
+                log.warning("cannot be listed", host=self._host, reason=problem)
+        self._unlisted = problems
 
     def exceeds(self, tree: int, excess: str) -> None:
         """What only the frontend has stays there, because it is so much."""

@@ -42,6 +42,7 @@ class FakeAgent(FakeChannel):
         disk: what the frontend holds: path to entry.
         mute: kinds of messages that it does not answer.
         refusals: path to (reason, detail) with which changes of it are refused.
+        unlisted: directories that it says it cannot list.
         problem: why its target cannot be used.
         closing: while it is not set, closing waits.
     """
@@ -51,6 +52,7 @@ class FakeAgent(FakeChannel):
         self.disk = disk
         self.mute = set()
         self.refusals = {}
+        self.unlisted = []
         self.problem = ""
         self.closing = asyncio.Event()
         self.closing.set()
@@ -88,7 +90,7 @@ class FakeAgent(FakeChannel):
         if not request.digest:
             entries = [entry._replace(digest=b"") for entry in entries]
         lines = tuple(Listed(*line, 0, 0) for line in zip(paths, entries, strict=True))
-        self.say(messages.Listing(request.job, lines, (), True))
+        self.say(messages.Listing(request.job, lines, tuple(self.unlisted), True))
 
     def _apply(self, changes):
         done, refused = [], []

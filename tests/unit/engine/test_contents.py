@@ -10,6 +10,7 @@ from replicator.engine.contents import Early
 from replicator.ports import Snapshot, Verdict
 
 OLD = 10**18
+AHEAD = 4 * OLD
 
 
 def test_a_new_file_is_told_with_its_content(world):
@@ -79,6 +80,26 @@ def test_the_other_names_of_a_changed_file_are_named(world):
     _, _, found = world.examine(b"a")
 
     assert {name for one in found for name in one.siblings} == {b"b"}
+
+
+def test_names_of_one_file_whose_time_lies_ahead_come_to_rest(world):
+    """Found by the soak: they were read again every eight seconds, together, before either stamp could be confirmed."""
+    path = world.write("a")
+    os.utime(path, ns=(AHEAD, AHEAD))
+    for name in ("b", "c"):
+        os.link(path, world.root / name)
+    world.survey()
+    path.write_bytes(b"changed")
+    os.utime(path, ns=(AHEAD, AHEAD))
+    asked, again = [], [b"a"]
+    while again and len(asked) < 5:
+        asked.append(again)
+        again = sorted({name for one in world.examine(*again)[2] for name in one.siblings})
+
+    assert asked == [[b"a"], [b"b", b"c"], [b"b", b"c"]]
+    records = world.catalog.scan(None, None, 9)
+    assert len({record.entry.digest for record in records}) == 1
+    assert not any(record.firm for record in records)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from replicator.core.debts import Key
 from replicator.core.lifecycle import State
 from replicator.engine import troubles as module
 from replicator.engine.troubles import Troubles
+from replicator.model import Unlisted
 from tests.support.stage import NEVER
 from tests.support.waiting import eventually
 
@@ -36,6 +37,23 @@ async def test_after_a_comparison_the_last_error_still_names_the_refused_path(st
     await stage.live()
 
     assert stage.replica.last_error == "f: EACCES"
+
+
+async def test_a_directory_that_cannot_be_listed_is_its_last_error_until_it_can(stage):
+    unlisted = [Unlisted(b"d", "Permission denied")]
+    stage.prepare = lambda agent: agent.unlisted.extend(unlisted)
+    with capture_logs() as logged:
+        await stage.live()
+        assert stage.replica.converged
+        assert stage.replica.last_error == "d: cannot be listed: Permission denied"
+        stage.replica.reconcile_soon()
+        await eventually(lambda: stage.replica.reconciled == 2, "another comparison")
+    assert [line["event"] for line in logged].count("cannot be listed") == 1
+
+    stage.now.unlisted.clear()
+    stage.replica.reconcile_soon()
+    await eventually(lambda: stage.replica.reconciled == 3, "one that can")
+    assert stage.replica.last_error == ""
 
 
 def test_each_trouble_is_logged_once_until_it_is_over(monkeypatch):
