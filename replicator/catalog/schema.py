@@ -41,6 +41,12 @@ SCAN = (
 )
 BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
 SHARING = "SELECT key FROM entries WHERE tree = ? AND stamp_inode = ? ORDER BY key"
+SHARING_BELOW = (
+    "SELECT DISTINCT other.key FROM entries AS inside JOIN entries AS other"
+    " ON other.tree = inside.tree AND other.stamp_inode = inside.stamp_inode"
+    " WHERE inside.tree = ? AND inside.key > ? AND inside.key < ? AND inside.kind = ? AND inside.stamp_inode != -1"
+    " AND NOT (other.key > ? AND other.key < ?) ORDER BY other.key"
+)
 COUNTS = "SELECT count(*), total(size) FROM entries WHERE tree = ?"
 NOTE = "SELECT value FROM meta WHERE name = ?"
 PUT_NOTE = "INSERT OR REPLACE INTO meta VALUES (?, ?)"

@@ -82,6 +82,13 @@ class SqliteCatalog:
             rows = db.execute(schema.SHARING, (self._tree, schema.number_of(inode)))
             return [schema.path_of(row[0]) for row in rows]
 
+    def sharing_below(self, directory: bytes) -> list[bytes]:
+        """Return the recorded paths that are not below `directory` of inodes that are, in key order."""
+        inside = key(directory), schema.end_of(key(directory))
+        with self._database.reading() as db:
+            rows = db.execute(schema.SHARING_BELOW, (self._tree, *inside, FILE, *inside))
+            return [schema.path_of(row[0]) for row in rows]
+
     def apply(
         self,
         records: Sequence[Record],

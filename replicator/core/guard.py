@@ -7,7 +7,7 @@ go waits for a person: an accident is over in seconds, and a backup takes hours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -82,9 +82,9 @@ class DeleteGuard(Generic[T]):
         return bool(self._held)
 
     @property
-    def held(self) -> int:
-        """How many are held back."""
-        return len(self._held)
+    def held(self) -> Sequence[T]:
+        """What is held back, in its order."""
+        return self._held
 
     @property
     def asks(self) -> bool:
@@ -142,6 +142,10 @@ class DeleteGuard(Generic[T]):
         if few:
             self.calm()
         return held
+
+    def replace(self, change: Callable[[T], T]) -> None:
+        """Something happened to what is held: hold what `change` makes of it instead."""
+        self._held = [change(one) for one in self._held]
 
     def calm(self) -> None:
         """Begin another go."""

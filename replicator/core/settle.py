@@ -183,11 +183,16 @@ class Settle:
         else:
             self._moves.append(move)
 
-    def _collapse(self, now: float) -> None:
+    def clear(self) -> None:
+        """Forget everything: all of the tree will be looked at."""
         self._looks = Agenda(self._cooldown)
+        self._walks = Agenda(self._cooldown)
         self._moves = []
         self._moved_at = math.inf
         self._out = []
+
+    def _collapse(self, now: float) -> None:
+        self.clear()
         self._walk(ROOT, now)
 
     def _hand_out(self, path: bytes, slot: Slot, now: float) -> Work:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from replicator.core.debts import Key, Owed
+from replicator.core.guard import CALM, HOLD
 from replicator.core.plan import Difference
 from replicator.engine.commons import Commons, Plot
 from replicator.engine.dispatch import Dispatch
@@ -21,6 +22,9 @@ from replicator.model import DIRECTORY, ROOT
 
 HIGH_WATER = 4096
 """Dirty bulk paths at which a comparison pauses: a second's work, and little memory."""
+
+DECISION, DECISION_POLL = HOLD + 2 * CALM, 0.1
+"""Seconds for which a comparison waits while deletions are held back, and between two looks: longer than they are, at a time."""
 
 
 class Comparisons:
@@ -101,13 +105,14 @@ class Comparisons:
                     await self._settle(link, key)
 
     async def _settle(self, link: Link, key: Key) -> None:
-        if key.path and key not in self._dirty:
+        owed = key in self._dirty  # then a file may be in doubt because a directory is in its place
+        if key.path and not owed:
             self._dispatch.owe([key], Owed.ADOPT)
         catalog = self._opened[key.tree].catalog
         known = await asyncio.get_running_loop().run_in_executor(
             self._commons.pool, catalog.get, [key.path]
         )
-        if key.path not in known or known[key.path].entry.kind == DIRECTORY:
+        if owed or key.path not in known or known[key.path].entry.kind == DIRECTORY:
             await self._reconcile(link, key.tree, key.path)
 
     def arrived(self, key: Key) -> None:
@@ -129,9 +134,12 @@ class Comparisons:
         confirmed = tree in self._confirmed
         if confirmed:
             territory = replace(territory, delete_guard=1.0)
+        sweeps = await self._decided(territory)
         outcome = await reconcile(
             link, territory, below, self._commons.pool, partial(self._found, tree)
         )
+        if not sweeps and territory.may_delete():
+            self._doubts.directory(Key(tree, below))
         if outcome.excess:
             self._troubles.exceeds(tree, outcome.excess)
         elif below == ROOT:
@@ -139,6 +147,13 @@ class Comparisons:
         if confirmed and below == ROOT:  # what is confirmed meanwhile is meant for the next one
             self._confirmed.discard(tree)
         return outcome.problems
+
+    async def _decided(self, territory: Territory) -> bool:
+        """Wait, but not for ever, until it is clear whether what only the frontend has shall go; return True if it shall."""
+        until = _now() + DECISION
+        while territory.may_delete() and not territory.delete() and _now() < until:  # noqa: ASYNC110  # threads decide
+            await asyncio.sleep(DECISION_POLL)
+        return territory.delete()
 
     async def _found(self, tree: int, differences: list[Difference]) -> None:
         """Make dirty what a comparison found; wait while that is much."""

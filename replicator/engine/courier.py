@@ -83,7 +83,8 @@ class Courier:
         keys = [part.key for part in parcel.parts]
         usable = bool(parcel.frames) and self._lane_bytes + parcel.size <= LANE_BYTES
         if usable and parcel.builds_on:
-            usable = builds and all(self._dirty.holds(key) for key in keys)
+            held = self._dirty.is_clean if parcel.proven else self._dirty.holds
+            usable = builds and all(map(held, keys))
         if usable:
             generations = [self._dirty.mark_sent(key, now) for key in keys]
             self._lane.append((parcel, generations))
@@ -114,6 +115,12 @@ class Courier:
         """An answer came; see `engine.link.Answered`."""
         self._answers.take(flight, reason, detail)
         self.wake()
+
+    def close(self) -> None:
+        """Drop what was not sent. What refers to a lost connection is freed late, and this may be 20 MB."""
+        self._lane.clear()
+        self._prepared.clear()
+        self._large.clear()
 
     async def run(self, link: Link) -> None:
         """Send until the link is lost.

@@ -9,7 +9,7 @@ import structlog
 
 from replicator.core.guard import DeleteGuard
 from replicator.engine.tree import Tree
-from replicator.model import printable
+from replicator.model import is_below, printable, rebase
 
 log = structlog.get_logger()
 
@@ -38,20 +38,39 @@ class Deletions:
         return self._tree.delete and not self.paused
 
     @property
+    def held(self) -> int:
+        """How many wait until it is known how many there are."""
+        return len(self._guard.held)
+
+    @property
     def sweeps(self) -> bool:
         """True if what a comparison finds on a frontend alone shall go there: not while it is unclear how much that will be."""
         return self.allowed and not self._guard.holding
 
+    def renamed(self, source: bytes, target: bytes) -> None:
+        """A rename is told: the frontends have what is held under its new name from now on."""
+
+        def follow(path: bytes) -> bytes:
+            inside = path == source or is_below(path, source)
+            return rebase(path, source, target) if inside else path
+
+        self._guard.replace(follow)
+
     def admit(self, gone: list[bytes], now: float) -> list[bytes]:
-        """Return what may be told at once of what is gone from the source and the catalog; blocks."""
+        """Return what may be told at once of what is gone from the source and the catalog.
+
+        It asks nobody, so that it cannot fail: what is not told now, nobody would find again. Call `judge` afterwards.
+        """
         if not self._tree.delete:
             return []
         if self.believed:
             return gone
-        passed = self._guard.admit(gone, now)
+        return list(self._guard.admit(gone, now))
+
+    def judge(self) -> None:
+        """Pause if what is held back is too much already; blocks."""
         if self._guard.asks:
             self._judge(over=False)
-        return list(passed)
 
     def is_ripe(self, now: float) -> bool:
         """Return True when it is time to `release` what is held back."""
@@ -61,9 +80,10 @@ class Deletions:
         """Return what was held back and is still gone, if that is not too much; blocks."""
         if self._guard.holding:
             self._judge(over=True)
-        held = self._guard.release()
-        back = self._tree.catalog.get(held)
-        return [path for path in held if path not in back]
+        back = self._tree.catalog.get(
+            self._guard.held
+        )  # this may fail, and then they are still held
+        return [path for path in self._guard.release() if path not in back]
 
     def forget_pause(self) -> None:
         """Pause no more after the next start; blocks."""

@@ -100,6 +100,7 @@ class Examiner:
         self._missed.discard(path)
         if record is not None and record.entry.kind == DIRECTORY and seen.entry.kind != DIRECTORY:
             findings.gone.extend(reversed(self.catalog.below(path)))
+            findings.siblings += self.catalog.sharing_below(path)
         if seen.entry.kind == FILE:
             return self.contents.look(
                 seen, record, early, findings, force=force, defers=self.defers
@@ -113,10 +114,12 @@ class Examiner:
         Raises:
             SourceError: the root is in doubt, and with it what is gone; nothing was stored.
         """
-        if findings.gone:
-            self.source.check_root()  # a vanished root makes everything look deleted
-            findings.gone = list(dict.fromkeys(findings.gone))
         records = [update.record for update in findings.updates] + findings.records
+        if findings.gone or findings.forgotten:
+            self.source.check_root()  # a vanished root makes everything look deleted
+            back = {path for r in records for path in (r.path, *ancestors(r.path))}
+            findings.gone = [path for path in dict.fromkeys(findings.gone) if path not in back]
+            findings.forgotten = [path for path in findings.forgotten if path not in back]
         self.catalog.apply(records, findings.gone + findings.forgotten, findings.signatures)
         return findings
 
@@ -127,6 +130,7 @@ class Examiner:
     def _vanished(self, path: bytes, record: Record | None, findings: Findings) -> None:
         if record is None:  # a rename may have put something below it before it was met itself
             findings.gone.extend(reversed(self.catalog.below(path)))
+            findings.siblings += self.catalog.sharing_below(path)
             return
         if record.entry.kind == FILE:
             findings.siblings += siblings(self.catalog, path, record.stamp.inode)
@@ -137,6 +141,8 @@ class Examiner:
             findings.siblings.append(path)
             return
         self._missed.discard(path)
+        if below:
+            findings.siblings += self.catalog.sharing_below(path)
         excluded = self.source.excluded(path, record.entry.kind)
         lost = findings.forgotten if excluded else findings.gone
         lost.extend(reversed(below))

@@ -61,8 +61,8 @@ class Intake:
 
     @property
     def pending(self) -> int:
-        """How many hints are not followed up to the end yet."""
-        return len(self.tree.settle) + self._worker.pending
+        """How many hints are not followed up to the end yet, and how many deletions are not told."""
+        return len(self.tree.settle) + self._worker.pending + self.deletions.held
 
     async def resume(self) -> None:
         """A person says that what was removed was meant to be, and that the source, if it is there, is right as it is."""
@@ -118,6 +118,7 @@ class Intake:
 
     async def _watch(self) -> None:
         self._watcher = self.tree.make_watcher()
+        self.tree.settle.clear()  # a rename of before the survey is none of what the survey finds
         try:
             await self._watcher.start()
             async with asyncio.TaskGroup() as tasks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from replicator.core.debts import Key
@@ -68,7 +68,8 @@ class Parcel:
     Attributes:
         frames: encoded; empty when the content is too large to be kept, and each frontend streams it by itself.
         parts: the changes in them.
-        builds_on: True if the frontend must hold the previous version.
+        builds_on: True if the frontend must hold the previous version, or have it under way.
+        proven: True if the frontend must have confirmed it: nothing in the change would tell another one apart.
         saved: bytes that a delta spares each frontend.
     """
 
@@ -76,6 +77,7 @@ class Parcel:
     parts: tuple[Part, ...]
     builds_on: bool = False
     saved: int = 0
+    proven: bool = False
 
     @property
     def size(self) -> int:
@@ -153,16 +155,15 @@ def room_for(name: bytes) -> int:
     return 6 * len(name) + 200
 
 
-def _batch(
-    changes: Sequence[Change], contents: Sequence[bytes], *, builds_on: bool = False
-) -> Parcel:
+def _batch(changes: Sequence[Change], contents: Sequence[bytes]) -> Parcel:
     frame = frames.encode(Batch(tuple(changes)).header(), contents)
-    return Parcel((frame,), tuple(map(part_of, changes)), builds_on)
+    return Parcel((frame,), tuple(map(part_of, changes)))
 
 
 def single(change: Change) -> Parcel:
     """Return a parcel of one change without content, which builds on the previous version."""
-    return _batch([change], [], builds_on=True)
+    proven = isinstance(change, SetAttributes) and not change.digest
+    return replace(_batch([change], []), builds_on=True, proven=proven)
 
 
 def file_parcel(put: PutFile, ops: Sequence[Op], *, delta: bool) -> Parcel:

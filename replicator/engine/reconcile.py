@@ -57,7 +57,8 @@ class Territory:
         excluded: says whether a path (with its kind) is none of ours.
         owner: (uid, gid) that the frontend's files shall have; -1 where it does not matter.
         bits: the mode bits that are replicated.
-        delete: says whether what only the frontend has shall go.
+        delete: says whether what only the frontend has shall go, now.
+        may_delete: says whether it shall once it is clear how much is deleted here.
         delete_guard: the share of the tree beyond which it shall not, until a person confirms it.
     """
 
@@ -67,6 +68,7 @@ class Territory:
     owner: tuple[int, int]
     bits: int
     delete: Callable[[], bool]
+    may_delete: Callable[[], bool]
     delete_guard: float = 1.0
 
     def comparison(self, *, digests: bool) -> Comparison:
@@ -130,7 +132,7 @@ async def reconcile(
                     break
                 if page:
                     await found(_admitted(page, guard))
-                if guard.held > HELD:
+                if len(guard.held) > HELD:
                     await judge()
     if guard.holding:
         await judge()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from replicator.engine.examine import Examiner
-from replicator.model import DIRECTORY, MAX_DEPTH, MAX_PATH
+from replicator.engine.known import siblings
+from replicator.model import DIRECTORY, FILE, MAX_DEPTH, MAX_PATH
 from replicator.ports import Catalog
 
 
@@ -20,10 +23,21 @@ def can_relabel(catalog: Catalog, source: bytes, target: bytes) -> bool:
     )
 
 
-def relabel(examiner: Examiner, source: bytes, target: bytes) -> list[bytes]:
-    """Know `source`, and all below it, as `target`; return what stood in the way there, children before parents.
+class Replaced(NamedTuple):
+    """What a rename has replaced.
 
-    A directory cannot be renamed over something, nor something over a directory: what was there goes first.
+    Attributes:
+        in_the_way: what must go before it, children before parents: a directory cannot be renamed over something, nor
+            something over a directory.
+        siblings: other names of a file that it has replaced, which may have changed under that name.
+    """
+
+    in_the_way: list[bytes]
+    siblings: list[bytes]
+
+
+def relabel(examiner: Examiner, source: bytes, target: bytes) -> Replaced:
+    """Know `source`, and all below it, as `target`; return what it has replaced there.
 
     Raises:
         SourceError: the root is in doubt; nothing was done.
@@ -33,8 +47,11 @@ def relabel(examiner: Examiner, source: bytes, target: bytes) -> list[bytes]:
     records = catalog.get([source, target])
     over = records.get(target)
     in_the_way: list[bytes] = []
+    others: list[bytes] = []
+    if over is not None and over.entry.kind == FILE:
+        others = siblings(catalog, target, over.stamp.inode)
     if over is not None and DIRECTORY in (over.entry.kind, records[source].entry.kind):
         in_the_way = [*reversed(catalog.below(target)), target]
     catalog.move(source, target)
     examiner.found(source)
-    return in_the_way
+    return Replaced(in_the_way, others)

@@ -74,6 +74,7 @@ class Service:
             owner=(-1, -1),
             bits=bits,
             delete=lambda: deletions.sweeps,
+            may_delete=lambda: deletions.allowed,
             delete_guard=tree.delete_guard,
         )
         self._shelves[tree.number] = Shelf(

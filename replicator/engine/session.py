@@ -76,6 +76,8 @@ class Session:
             # A bug of ours: it must not reach the other frontends, nor stay unseen.
             log.exception("internal error", host=host, exc_info=group)
             reason = f"internal error: {_first(group)!r}"
+        finally:
+            self._courier.close()
         return reason
 
     async def _work(

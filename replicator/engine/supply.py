@@ -37,6 +37,10 @@ CACHE_BYTES = 64 << 20
 """Frames that are kept for other replicas: at 100 MB/s for each, two that are half a second apart still meet."""
 
 
+PART_BYTES = 1500
+"""What a file in a kept frame costs beside its bytes: its name, thrice, and some ten small objects. Tiny files are mostly that."""
+
+
 class Ready(NamedTuple):
     """A path's change with its content, ready to be framed."""
 
@@ -111,7 +115,7 @@ class Supply:
         self._shelves = shelves
         self._lock = threading.Lock()
         self._frames: FrameCache[bytes] = FrameCache(CACHE_BYTES, len)
-        self._parcels: FrameCache[Parcel] = FrameCache(CACHE_BYTES, lambda parcel: parcel.size)
+        self._parcels: FrameCache[Parcel] = FrameCache(CACHE_BYTES, _weight)
         self._numbers: OrderedDict[tuple[object, ...], int] = OrderedDict()
 
     def collect(self, dues: Sequence[Due]) -> Supplies:
@@ -163,7 +167,8 @@ class Supply:
                 supplies.ready.append(Ready(due, change, content))
             return
         for group in groups((due.key.path, rec.entry.size, (due, rec)) for due, rec in small):
-            key = tuple((due.key, record.stamp) for due, record in group)
+            # The digest too: a stamp that is not firm yet may be that of two versions.
+            key = tuple((due.key, record.stamp, record.entry.digest) for due, record in group)
             parcel = self._parcels.get(key, partial(self._make_parcel, shelf, group, supplies))
             if parcel is not None:
                 supplies.groups.append(Group(parcel, tuple(due for due, _ in group)))
@@ -209,7 +214,7 @@ class Supply:
 
     def number_of(self, large: Large) -> int:
         """Return the change number of a version of a large file: the same for all frontends."""
-        key = (large.due.key, large.record.stamp)
+        key = (large.due.key, large.record.stamp, large.record.entry.digest)
         with self._lock:
             number = self._numbers.setdefault(key, 0) or next_number()
             self._numbers[key] = number
@@ -228,6 +233,10 @@ class Supply:
             shelf.look_again(path)
             return None
         return data_frame(number, [Literal(piece)])
+
+
+def _weight(parcel: Parcel) -> int:
+    return parcel.size + PART_BYTES * len(parcel.parts)
 
 
 def _is_readable(due: Due, record: Record) -> bool:

@@ -150,11 +150,14 @@ class Worker:
         renaming = self._tree.catalog.renaming
         await self._in_thread(renaming.acquire)
         try:
-            in_the_way = await self._in_thread(partial(relabel, self._examiner, source, target))
-            for parcel in frame_move(self._tree.number, source, target, in_the_way):
+            replaced = await self._in_thread(partial(relabel, self._examiner, source, target))
+            for parcel in frame_move(self._tree.number, source, target, replaced.in_the_way):
                 self._publish(parcel)
+            self.deletions.renamed(source, target)
         finally:
             renaming.release()
+        for path in replaced.siblings:
+            self._hint(Hinted.CHANGED, path)
 
     async def _read_ahead(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
         await self._in_thread(partial(self._examiner.contents.read_ahead, path, force=force))
@@ -180,6 +183,8 @@ class Worker:
         self.upkeep.note(chunk, self.ahead)
         for parcel in parcels:
             self._publish(parcel)
+        if chunk.gone:
+            await self._in_thread(self.deletions.judge)
         return True
 
     def _next_framed(self, findings: Iterator[Findings]) -> tuple[Findings, list[Parcel]] | None:

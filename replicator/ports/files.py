@@ -55,6 +55,9 @@ class Catalog(Protocol):
     def sharing(self, inode: int) -> list[bytes]:
         """Return the recorded paths of an inode, in key order: a file with several names has several."""
 
+    def sharing_below(self, directory: bytes) -> list[bytes]:
+        """Return the recorded paths that are not below `directory` of inodes that are, in key order."""
+
     def apply(
         self,
         records: Sequence[Record],

@@ -104,6 +104,24 @@ def test_every_field_comes_back(catalog):
     assert catalog.scan(None, None, 10) == sorted(records, key=lambda r: key(r.path))
 
 
+def test_names_of_one_file_are_found_also_for_all_that_lies_below_a_directory(catalog):
+    def named(path, inode, kind=FILE):
+        return Record(path, Entry(kind, 0o644, 1, 10), Stamp(1, 10, 11, inode))
+
+    huge = 2**64 - 1
+    catalog.apply(
+        [
+            named(b"d", 1, DIRECTORY), named(b"d/f", 2), named(b"d/e/g", 2), named(b"d/h", huge), named(b"d/unread", -1),
+            named(b"d!", 2), named(b"a/f", 2), named(b"twin", huge), named(b"other", 3), named(b"unread", -1),
+        ],
+        [],
+        {},
+    )  # fmt: skip
+    assert catalog.sharing(2) == [b"a/f", b"d/e/g", b"d/f", b"d!"]
+    assert catalog.sharing_below(b"d") == [b"a/f", b"d!", b"twin"]
+    assert catalog.sharing_below(b"") == catalog.sharing_below(b"a/f") == []
+
+
 def test_it_outlives_a_restart(world):
     catalog = world.tree()
     catalog.apply([file(b"a")], [], {b"a": b"packed"})

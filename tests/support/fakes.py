@@ -226,6 +226,10 @@ class FakeCatalog:
     def sharing(self, inode):
         return sorted((p for p, r in self.records.items() if r.stamp.inode == inode), key=key)
 
+    def sharing_below(self, directory):
+        inodes = {self.records[p].stamp.inode for p in self.below(directory)} - {-1}
+        return [p for inode in inodes for p in self.sharing(inode) if not is_below(p, directory)]
+
     def apply(self, records, gone, signatures):
         self.applied += 1
         for path in gone:

@@ -153,7 +153,15 @@ class Backdrop:
         self.plot = Plot(
             SimpleNamespace(surveyed=surveyed),
             messages.OpenTree(1, b"/site"),
-            Territory(1, self.catalog, lambda _path, _kind: False, (-1, -1), 0o7777, lambda: True),
+            Territory(
+                1,
+                self.catalog,
+                lambda _path, _kind: False,
+                (-1, -1),
+                0o7777,
+                lambda: True,
+                lambda: True,
+            ),
         )
         self.commons = Commons(
             connector=self.connector,

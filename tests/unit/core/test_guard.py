@@ -99,7 +99,7 @@ class TestDeleteGuard:
             if guard.is_ripe(now):
                 assert guard.judge(left)
                 passed += len(guard.release())
-        assert passed + guard.held == 3000
+        assert passed + len(guard.held) == 3000
 
     def test_where_files_come_and_go_all_day_they_go(self):
         guard, now, passed = DeleteGuard(0.5), 100.0, 0

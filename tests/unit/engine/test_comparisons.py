@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.engine import doubts
+from replicator.engine import comparisons, doubts
 from replicator.engine.parcel import moved, single
 from replicator.model import FILE, Entry, Listed, is_below, rebase
 from replicator.wire.changes import Move, SetAttributes
@@ -123,6 +123,32 @@ async def test_a_file_in_doubt_is_compared_by_digest_and_not_listed(stage):
     await eventually(lambda: stage.replica.converged and stage.now.changes(b"f"), "the file")
     assert [request.below for request in stage.now.of(ListTree)] == [b""]
     assert type(stage.now.changes(b"f")[-1]) is SetAttributes
+
+
+async def test_a_file_that_is_refused_for_a_directory_in_its_place_has_that_listed(stage):
+    await stage.live()
+    stage.now.refusals[b"f"] = ("not_empty", "holds one")
+    stage.disk[b"f/x"] = Entry(FILE, 0o644, 1, 1)
+    stage.replica.offer(stage.write(b"f", b"content"))
+    await eventually(lambda: b"f/x" not in stage.disk, "what is in the way to go")
+    stage.now.refusals.clear()
+    await eventually(lambda: stage.replica.converged, "the file")
+
+
+async def test_a_comparison_waits_until_it_is_clear_what_shall_go_and_is_repeated_if_it_never_is(
+    stage, monkeypatch
+):
+    monkeypatch.setattr(comparisons, "DECISION", 0.2)
+    sweeps = False
+    stage.plot = replace(stage.plot, territory=replace(stage.plot.territory, delete=lambda: sweeps))
+    stage.commons.plots[1] = stage.plot
+    stage.disks["a"] = {b"extra": Entry(FILE, 0o644, 1, 1)}
+    await stage.live()
+    assert not stage.replica.converged
+    assert b"extra" in stage.disk
+    sweeps = True
+    await eventually(lambda: b"extra" not in stage.disk, "what is surplus to go")
+    await eventually(lambda: stage.replica.converged, "nothing more to do")
 
 
 async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from replicator.core.debts import Key
-from replicator.engine.parcel import gone, moved, single
-from replicator.wire.changes import Delete, Move, PutFile
+from replicator.engine.parcel import adopt, gone, moved, single
+from replicator.wire.changes import Delete, Move, PutFile, SetAttributes
 from replicator.wire.messages import BeginFile, Data
 from tests.support.route import BIG
 from tests.support.waiting import eventually
@@ -66,6 +66,17 @@ async def test_a_delta_goes_only_to_who_holds_the_version_before(route):
         route.mark(b"f")
         route.dirty.lost()  # it waits again
         assert not route.courier.post(route.delta(b"f", 9), builds=True)
+
+
+async def test_attributes_alone_go_only_to_who_has_confirmed_the_version(route):
+    """They would pass for another version of the same size and time, if the one under way is refused."""
+    route.write(b"f", b"content")
+    entry = route.catalog.records[b"f"].entry
+    async with route.open():
+        attributes = single(adopt(1, b"f", entry, content=False))
+        assert route.courier.post(attributes, builds=True)
+        assert isinstance(await route.times_sent(b"f", 1), SetAttributes)
+        assert not route.courier.post(attributes, builds=True)
 
 
 async def test_what_was_dirty_below_the_old_name_goes_out_under_the_new_one_after_the_move(route):

@@ -6,6 +6,7 @@ from replicator.core.guard import FREE, HOLD
 from replicator.core.settle import Settle
 from replicator.engine.deletions import Deletions
 from replicator.engine.tree import Tree
+from replicator.errors import SourceError
 from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher, Node
 
 MANY = [b"%d" % number for number in range(2 * FREE)]
@@ -78,6 +79,34 @@ def test_what_is_held_back_is_told_later_but_for_what_has_come_back():
     some.catalog.put(MANY[0], Node("file").entry)
     assert deletions.release() == MANY[1:]
     assert deletions.sweeps
+
+
+def test_what_is_held_back_goes_by_its_new_name_after_a_rename():
+    deletions = Deletions(tree(guard=0.9))
+    for number in range(10 * FREE):
+        deletions._tree.catalog.put(b"left-%d" % number, Node("file").entry)
+    gone = [b"d/" + path for path in MANY]
+    assert deletions.admit(gone, 100.0) == []
+    deletions.renamed(b"d", b"e")
+    deletions.renamed(b"e/1", b"f")
+
+    assert deletions.held == len(MANY)
+    assert deletions.release() == [b"f" if path == b"1" else b"e/" + path for path in MANY]
+
+
+def test_what_is_held_back_stays_so_if_the_catalog_fails(emptied, monkeypatch):
+    deletions = Deletions(emptied)
+    deletions.admit(MANY, 100.0)
+
+    def fail(_):
+        raise SourceError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(emptied.catalog, "get", fail)
+        patched.setattr(emptied.catalog, "counts", lambda: (10**6, 0))
+        with pytest.raises(SourceError):
+            deletions.release()
+        assert deletions.held == len(MANY)
 
 
 def test_a_source_that_a_person_believes_loses_what_it_lost(emptied):

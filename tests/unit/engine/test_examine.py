@@ -46,6 +46,39 @@ def test_a_directory_that_turns_into_something_else_loses_its_children(world, to
     assert set(updates) == {b"d"}
 
 
+@pytest.mark.parametrize("to", ["nothing", "file"])
+def test_the_other_names_of_files_that_go_with_their_directory_are_looked_at_again(world, to):
+    path = world.write("d/f")
+    os.link(path, world.root / "twin")
+    os.link(world.write("d/g"), world.root / "d/g2")
+    world.settle()
+    path.write_bytes(b"written under the name that goes")
+    shutil.rmtree(world.root / "d")
+    if to == "file":
+        world.write("d")
+    _, _, found = world.examine(b"d")
+
+    assert {name for one in found for name in one.siblings} == {b"twin"}
+
+
+def test_what_is_there_again_before_its_look_is_not_told_gone_in_the_same_breath(world):
+    world.write("d/f")
+    world.settle()
+    shutil.rmtree(world.root / "d")
+    look = world.source.look
+
+    def back_after_the_first(path):
+        seen = look(path)
+        world.write("d/f")
+        return seen
+
+    world.source.look = back_after_the_first
+    updates, gone, _ = world.examine(b"d", b"d/f")
+
+    assert (list(updates), gone) == ([b"d/f"], [])
+    assert world.catalog.get([b"d", b"d/f"]).keys() == {b"d", b"d/f"}
+
+
 def test_what_is_new_is_told_with_the_unknown_directories_above_it_before_it(world):
     world.settle()
     world.write("d/e/f")

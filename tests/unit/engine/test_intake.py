@@ -10,6 +10,7 @@ from replicator.engine import intake
 from replicator.engine.intake import Intake
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
+from replicator.model import Hint, Hinted
 from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
 from tests.support.waiting import eventually
 
@@ -85,6 +86,26 @@ async def test_a_source_in_doubt_halts_and_is_surveyed_when_it_is_back(watched):
     await watched.watching()
     await eventually(lambda: set(watched.told) == {b"known", b"new"}, lambda: watched.told)
     assert len(watched.watchers) > 1
+
+
+async def test_a_rename_of_before_a_halt_is_none_of_what_the_survey_finds(watched):
+    """Else the new `a` would be taken for the one that was renamed, and what is in it be looked for under `b`."""
+    for path in (b"a", b"b"):
+        watched.source.mkdir(path)
+    watched.watchers[0].tell(b"a")
+    watched.watchers[0].tell(b"b")
+    await eventually(lambda: not watched.intake.pending, "both to be known")
+    watched.source.doubt = "away"
+    watched.source.remove(b"known")
+    watched.watchers[0].tell(b"known")
+    await watched.halted()
+    watched.source.write(b"a/new", b"content")
+    watched.intake.tree.settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
+    watched.source.doubt = ""
+    await watched.watching()
+    await eventually(lambda: not watched.intake.pending, "nothing to be left")
+
+    assert b"a/new" in watched.catalog.records
 
 
 async def test_a_watcher_that_fails_is_replaced(watched):

@@ -1,5 +1,6 @@
 """Renames: what is known goes along."""
 
+import os
 import shutil
 
 from replicator.engine.renames import can_relabel, relabel
@@ -14,9 +15,19 @@ def test_a_rename_relabels_what_is_known_and_names_what_is_in_the_way(world):
     shutil.rmtree(world.root / "e")
     (world.root / "d").rename(world.root / "e")
 
-    assert relabel(world.examiner, b"d", b"e") == [b"e/old", b"e"]
+    assert relabel(world.examiner, b"d", b"e") == ([b"e/old", b"e"], [])
     assert [record.path for record in world.catalog.scan(None, None, 9)] == [b"e", b"e/f"]
     assert world.examine(b"e", b"e/f")[:2] == ({}, [])
+
+
+def test_the_other_names_of_a_file_that_is_replaced_are_named(world):
+    """They may have changed under the name that is gone, before anybody looked."""
+    os.link(world.write("old"), world.root / "twin")
+    path = world.write("new")
+    world.settle()
+    path.rename(world.root / "old")
+
+    assert relabel(world.examiner, b"new", b"old") == ([], [b"twin"])
 
 
 def test_what_is_unknown_or_would_be_no_path_is_not_relabelled():

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,17 @@ def test_small_files_are_read_and_framed_once_for_all_who_want_them_in_the_same_
     world.source.reads.clear()
     newer = [group.parcel for group in world.collect(*names).groups]
     assert sum(one != other for one, other in zip(first, newer, strict=True)) == 1
+
+
+def test_two_versions_under_one_stamp_are_two_frames(world):
+    """Two writes within a tick of the clock: the stamp alone does not tell them apart."""
+    world.source.firm = False
+    for content in (b"aaaa", b"bbbb"):
+        world.source.write(b"f", content)
+        world.source.nodes[b"f"] = replace(world.source.nodes[b"f"], time=1, changed=1, inode=1)
+        world.survey()
+        (group,) = world.collect(b"f").groups
+        assert group.parcel.frames[0].endswith(content)
 
 
 def test_who_is_owed_a_path_more_wants_most_of_the_same_frames(world):
