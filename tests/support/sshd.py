@@ -315,7 +315,8 @@ class Sshd:
         pids = [self._process.pid, *self.sessions()]
         try:
             for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
+                with contextlib.suppress(ProcessLookupError):  # a session may end at any time
+                    os.kill(pid, signal.SIGSTOP)
             yield
         finally:
             for pid in pids:
