@@ -84,9 +84,9 @@ class SqliteCatalog:
 
     def sharing_below(self, directory: bytes) -> list[bytes]:
         """Return the recorded paths that are not below `directory` of inodes that are, in key order."""
-        inside = key(directory), schema.end_of(key(directory))
+        low, high = key(directory), schema.end_of(key(directory))
         with self._database.reading() as db:
-            rows = db.execute(schema.SHARING_BELOW, (self._tree, *inside, FILE, *inside))
+            rows = db.execute(schema.SHARING_BELOW, (self._tree, low, high, FILE))
             return [schema.path_of(row[0]) for row in rows]
 
     def apply(

@@ -7,10 +7,10 @@ go waits for a person: an accident is over in seconds, and a backup takes hours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 FREE = 100
 """Deletions of one go that are always believed: people do that by hand."""
@@ -70,7 +70,7 @@ class DeleteGuard(Generic[T]):
         self.lost = 0
         self.before = 0
         self._trusted = False
-        self._held: list[T] = []
+        self._held: dict[T, None] = {}
         self._gone = 0
         self._passed_at = 0
         self._look_at = 0
@@ -82,9 +82,9 @@ class DeleteGuard(Generic[T]):
         return bool(self._held)
 
     @property
-    def held(self) -> Sequence[T]:
+    def held(self) -> Collection[T]:
         """What is held back, in its order."""
-        return self._held
+        return self._held.keys()
 
     @property
     def asks(self) -> bool:
@@ -105,7 +105,7 @@ class DeleteGuard(Generic[T]):
             return gone
         if not self.holding:
             self._since = now
-        self._held.extend(gone)
+        self._held.update(dict.fromkeys(gone))
         return ()
 
     def judge(self, left: int, *, over: bool = True) -> bool:
@@ -136,7 +136,7 @@ class DeleteGuard(Generic[T]):
 
     def release(self) -> list[T]:
         """Return what was held, in its order; it passes."""
-        held, self._held = self._held, []
+        held, self._held = list(self._held), {}
         few = self._gone - self._passed_at <= FREE  # a trickle is no go, however long it takes
         self._passed_at = self._gone
         if few:
@@ -145,7 +145,7 @@ class DeleteGuard(Generic[T]):
 
     def replace(self, change: Callable[[T], T]) -> None:
         """Something happened to what is held: hold what `change` makes of it instead."""
-        self._held = [change(one) for one in self._held]
+        self._held = {change(one): None for one in self._held}
 
     def calm(self) -> None:
         """Begin another go."""

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 
 from replicator.core.debts import Key, Owed
-from replicator.core.guard import CALM, HOLD
 from replicator.core.plan import Difference
 from replicator.engine.commons import Commons, Plot
 from replicator.engine.dispatch import Dispatch
@@ -22,9 +21,6 @@ from replicator.model import DIRECTORY, ROOT
 
 HIGH_WATER = 4096
 """Dirty bulk paths at which a comparison pauses: a second's work, and little memory."""
-
-DECISION, DECISION_POLL = HOLD + 2 * CALM, 0.1
-"""Seconds for which a comparison waits while deletions are held back, and between two looks: longer than they are, at a time."""
 
 
 class Comparisons:
@@ -134,12 +130,9 @@ class Comparisons:
         confirmed = tree in self._confirmed
         if confirmed:
             territory = replace(territory, delete_guard=1.0)
-        sweeps = await self._decided(territory)
         outcome = await reconcile(
             link, territory, below, self._commons.pool, partial(self._found, tree)
         )
-        if not sweeps and territory.may_delete():
-            self._doubts.directory(Key(tree, below))
         if outcome.excess:
             self._troubles.exceeds(tree, outcome.excess)
         elif below == ROOT:
@@ -147,13 +140,6 @@ class Comparisons:
         if confirmed and below == ROOT:  # what is confirmed meanwhile is meant for the next one
             self._confirmed.discard(tree)
         return outcome.problems
-
-    async def _decided(self, territory: Territory) -> bool:
-        """Wait, but not for ever, until it is clear whether what only the frontend has shall go; return True if it shall."""
-        until = _now() + DECISION
-        while territory.may_delete() and not territory.delete() and _now() < until:  # noqa: ASYNC110  # threads decide
-            await asyncio.sleep(DECISION_POLL)
-        return territory.delete()
 
     async def _found(self, tree: int, differences: list[Difference]) -> None:
         """Make dirty what a comparison found; wait while that is much."""

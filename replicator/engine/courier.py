@@ -90,8 +90,10 @@ class Courier:
             self._lane.append((parcel, generations))
             self._lane_bytes += parcel.size
         else:
+            # Of attributes alone the content is perhaps under way: then the frontend compares digests.
+            owed = Owed.ADOPT if parcel.proven else Owed.CONTENT
             for key in keys:
-                self._dirty.mark(key, Owed.CONTENT, now, urgent=True)
+                self._dirty.mark(key, owed, now, urgent=True)
         self.wake()
         return usable
 

@@ -42,10 +42,9 @@ class Deletions:
         """How many wait until it is known how many there are."""
         return len(self._guard.held)
 
-    @property
-    def sweeps(self) -> bool:
-        """True if what a comparison finds on a frontend alone shall go there: not while it is unclear how much that will be."""
-        return self.allowed and not self._guard.holding
+    def holds(self, path: bytes) -> bool:
+        """Return True for what is gone and held back: no comparison must tell it before it is clear how much that will be."""
+        return path in self._guard.held
 
     def renamed(self, source: bytes, target: bytes) -> None:
         """A rename is told: the frontends have what is held under its new name from now on."""
@@ -81,7 +80,7 @@ class Deletions:
         if self._guard.holding:
             self._judge(over=True)
         back = self._tree.catalog.get(
-            self._guard.held
+            list(self._guard.held)
         )  # this may fail, and then they are still held
         return [path for path in self._guard.release() if path not in back]
 

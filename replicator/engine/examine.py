@@ -99,8 +99,7 @@ class Examiner:
             return 0
         self._missed.discard(path)
         if record is not None and record.entry.kind == DIRECTORY and seen.entry.kind != DIRECTORY:
-            findings.gone.extend(reversed(self.catalog.below(path)))
-            findings.siblings += self.catalog.sharing_below(path)
+            self._lose_below(path, self.catalog.below(path), findings)
         if seen.entry.kind == FILE:
             return self.contents.look(
                 seen, record, early, findings, force=force, defers=self.defers
@@ -129,8 +128,7 @@ class Examiner:
 
     def _vanished(self, path: bytes, record: Record | None, findings: Findings) -> None:
         if record is None:  # a rename may have put something below it before it was met itself
-            findings.gone.extend(reversed(self.catalog.below(path)))
-            findings.siblings += self.catalog.sharing_below(path)
+            self._lose_below(path, self.catalog.below(path), findings)
             return
         if record.entry.kind == FILE:
             findings.siblings += siblings(self.catalog, path, record.stamp.inode)
@@ -141,12 +139,17 @@ class Examiner:
             findings.siblings.append(path)
             return
         self._missed.discard(path)
+        if self.source.excluded(path, record.entry.kind):
+            findings.forgotten += [*reversed(below), path]
+            return
+        self._lose_below(path, below, findings)
+        findings.gone.append(path)
+
+    def _lose_below(self, directory: bytes, below: list[bytes], findings: Findings) -> None:
+        """What is below a directory is gone; the other names of its files may have changed under those."""
         if below:
-            findings.siblings += self.catalog.sharing_below(path)
-        excluded = self.source.excluded(path, record.entry.kind)
-        lost = findings.forgotten if excluded else findings.gone
-        lost.extend(reversed(below))
-        lost.append(path)
+            findings.gone.extend(reversed(below))
+            findings.siblings += self.catalog.sharing_below(directory)
 
 
 def _look_at_name(seen: Seen, record: Record | None, findings: Findings) -> None:

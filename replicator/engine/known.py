@@ -38,7 +38,8 @@ def is_unlisted(record: Record) -> bool:
 
 def siblings(catalog: Catalog, path: bytes, inode: int) -> list[bytes]:
     """Return the other names of a file, which may have changed under this one, before it went or was replaced."""
-    return [name for name in catalog.sharing(inode) if name != path]
+    known = inode >= 0  # of what could not be read it is not
+    return [name for name in catalog.sharing(inode) if name != path] if known else []
 
 
 class Ahead:

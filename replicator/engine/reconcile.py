@@ -57,8 +57,8 @@ class Territory:
         excluded: says whether a path (with its kind) is none of ours.
         owner: (uid, gid) that the frontend's files shall have; -1 where it does not matter.
         bits: the mode bits that are replicated.
-        delete: says whether what only the frontend has shall go, now.
-        may_delete: says whether it shall once it is clear how much is deleted here.
+        delete: says whether what only the frontend has shall go.
+        held: says whether a path that is gone is held back until it is clear how many are; it is told then.
         delete_guard: the share of the tree beyond which it shall not, until a person confirms it.
     """
 
@@ -68,7 +68,7 @@ class Territory:
     owner: tuple[int, int]
     bits: int
     delete: Callable[[], bool]
-    may_delete: Callable[[], bool]
+    held: Callable[[bytes], bool]
     delete_guard: float = 1.0
 
     def comparison(self, *, digests: bool) -> Comparison:
@@ -131,7 +131,7 @@ async def reconcile(
                 if page is None:
                     break
                 if page:
-                    await found(_admitted(page, guard))
+                    await found(_admitted(page, territory, guard))
                 if len(guard.held) > HELD:
                     await judge()
     if guard.holding:
@@ -149,12 +149,15 @@ def _guard(territory: Territory) -> DeleteGuard[Difference]:
     return DeleteGuard(territory.delete_guard, free=0 if empty else FREE)
 
 
-def _admitted(page: list[Difference], guard: DeleteGuard[Difference]) -> list[Difference]:
-    """Return the differences of a page but for the surplus that is held back."""
+def _admitted(
+    page: list[Difference], territory: Territory, guard: DeleteGuard[Difference]
+) -> list[Difference]:
+    """Return the differences of a page but for the surplus that is held back, here or for everybody."""
     surplus = [one for one in page if one.surplus]
     if not surplus:
         return page
-    return [*(one for one in page if not one.surplus), *guard.admit(surplus)]
+    missing = [one for one in page if not one.surplus]
+    return [*missing, *guard.admit([one for one in surplus if not territory.held(one.path)])]
 
 
 def _excess(guard: DeleteGuard[Difference]) -> str:

@@ -29,7 +29,7 @@ class Replaced(NamedTuple):
     Attributes:
         in_the_way: what must go before it, children before parents: a directory cannot be renamed over something, nor
             something over a directory.
-        siblings: other names of a file that it has replaced, which may have changed under that name.
+        siblings: other names of files that it has replaced, which may have changed under those.
     """
 
     in_the_way: list[bytes]
@@ -50,6 +50,8 @@ def relabel(examiner: Examiner, source: bytes, target: bytes) -> Replaced:
     others: list[bytes] = []
     if over is not None and over.entry.kind == FILE:
         others = siblings(catalog, target, over.stamp.inode)
+    elif over is not None and over.entry.kind == DIRECTORY:
+        others = catalog.sharing_below(target)
     if over is not None and DIRECTORY in (over.entry.kind, records[source].entry.kind):
         in_the_way = [*reversed(catalog.below(target)), target]
     catalog.move(source, target)

@@ -73,8 +73,8 @@ class Service:
             excluded=excluded,
             owner=(-1, -1),
             bits=bits,
-            delete=lambda: deletions.sweeps,
-            may_delete=lambda: deletions.allowed,
+            delete=lambda: deletions.allowed,
+            held=deletions.holds,
             delete_guard=tree.delete_guard,
         )
         self._shelves[tree.number] = Shelf(

@@ -29,6 +29,9 @@ from replicator.model import ROOT, Hint, Hinted
 
 T = TypeVar("T")
 
+MANY = 5000
+"""Paths to be looked at again, 10 us each, beyond which the tree is walked instead: the loop does nothing else meanwhile."""
+
 
 class Worker:
     """Works on one tree.
@@ -156,8 +159,7 @@ class Worker:
             self.deletions.renamed(source, target)
         finally:
             renaming.release()
-        for path in replaced.siblings:
-            self._hint(Hinted.CHANGED, path)
+        self._look_again(replaced.siblings)
 
     async def _read_ahead(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
         await self._in_thread(partial(self._examiner.contents.read_ahead, path, force=force))
@@ -176,8 +178,7 @@ class Worker:
             self._tree.settle.busy(path, self._loop.time())
         for path, force in chunk.large:
             self.ahead.want(path, force=force)
-        for path in chunk.siblings:
-            self._hint(Hinted.CHANGED, path)
+        self._look_again(chunk.siblings)
         for path in chunk.unlisted:
             self._hint(Hinted.SUBTREE, path)
         self.upkeep.note(chunk, self.ahead)
@@ -203,6 +204,13 @@ class Worker:
 
     def _framed(self, found: Findings) -> list[Parcel]:
         return list(frame(self._tree.number, found)) if self.surveyed.is_set() else []
+
+    def _look_again(self, paths: list[bytes]) -> None:
+        if len(paths) > MANY:
+            self._hint(Hinted.SUBTREE, ROOT)
+            return
+        for path in paths:
+            self._hint(Hinted.CHANGED, path)
 
     def _hint(self, kind: Hinted, path: bytes) -> None:
         self._tree.settle.hint(Hint(kind, path), self._loop.time())

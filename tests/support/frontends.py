@@ -160,7 +160,7 @@ class Backdrop:
                 (-1, -1),
                 0o7777,
                 lambda: True,
-                lambda: True,
+                lambda _path: False,
             ),
         )
         self.commons = Commons(

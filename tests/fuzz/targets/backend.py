@@ -85,7 +85,13 @@ async def _backend(link):
     flights = [Flight(Part(number, Key(1, b"a")), 1, bulk=True) for number in NUMBERS]
     await link.send([b"x" * 100], flights)
     territory = compare.Territory(
-        1, catalog(), lambda _path, _kind: False, (-1, -1), 0o7777, lambda: True, lambda: True
+        1,
+        catalog(),
+        lambda _path, _kind: False,
+        (-1, -1),
+        0o7777,
+        lambda: True,
+        lambda _path: False,
     )
     for below in (ROOT, b"a"):
         outcome = await compare.reconcile(link, territory, below, Inline(), _found, digests=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.engine import comparisons, doubts
+from replicator.engine import doubts
 from replicator.engine.parcel import moved, single
 from replicator.model import FILE, Entry, Listed, is_below, rebase
 from replicator.wire.changes import Move, SetAttributes
@@ -135,20 +135,15 @@ async def test_a_file_that_is_refused_for_a_directory_in_its_place_has_that_list
     await eventually(lambda: stage.replica.converged, "the file")
 
 
-async def test_a_comparison_waits_until_it_is_clear_what_shall_go_and_is_repeated_if_it_never_is(
-    stage, monkeypatch
-):
-    monkeypatch.setattr(comparisons, "DECISION", 0.2)
-    sweeps = False
-    stage.plot = replace(stage.plot, territory=replace(stage.plot.territory, delete=lambda: sweeps))
-    stage.commons.plots[1] = stage.plot
-    stage.disks["a"] = {b"extra": Entry(FILE, 0o644, 1, 1)}
+async def test_what_is_held_back_is_left_to_whoever_holds_it(stage):
+    """It is told when it is clear how much goes; a comparison must neither tell it earlier, nor wait for it."""
+    territory = replace(stage.plot.territory, held=lambda path: path == b"held")
+    stage.commons.plots[1] = replace(stage.plot, territory=territory)
+    stage.disks["a"] = {path: Entry(FILE, 0o644, 1, 1) for path in (b"extra", b"held")}
     await stage.live()
-    assert not stage.replica.converged
-    assert b"extra" in stage.disk
-    sweeps = True
-    await eventually(lambda: b"extra" not in stage.disk, "what is surplus to go")
-    await eventually(lambda: stage.replica.converged, "nothing more to do")
+
+    assert stage.disk.keys() == {b"held"}
+    assert stage.replica.converged
 
 
 async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):

@@ -77,6 +77,8 @@ async def test_attributes_alone_go_only_to_who_has_confirmed_the_version(route):
         assert route.courier.post(attributes, builds=True)
         assert isinstance(await route.times_sent(b"f", 1), SetAttributes)
         assert not route.courier.post(attributes, builds=True)
+        again = await route.times_sent(b"f", 2)
+        assert (type(again), again.digest) == (SetAttributes, entry.digest)
 
 
 async def test_what_was_dirty_below_the_old_name_goes_out_under_the_new_one_after_the_move(route):

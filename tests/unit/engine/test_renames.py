@@ -23,11 +23,16 @@ def test_a_rename_relabels_what_is_known_and_names_what_is_in_the_way(world):
 def test_the_other_names_of_a_file_that_is_replaced_are_named(world):
     """They may have changed under the name that is gone, before anybody looked."""
     os.link(world.write("old"), world.root / "twin")
+    os.link(world.write("d/f"), world.root / "other")
     path = world.write("new")
+    (world.root / "e").mkdir()
     world.settle()
     path.rename(world.root / "old")
+    shutil.rmtree(world.root / "d")
+    (world.root / "e").rename(world.root / "d")
 
     assert relabel(world.examiner, b"new", b"old") == ([], [b"twin"])
+    assert relabel(world.examiner, b"e", b"d") == ([b"d/f", b"d"], [b"other"])
 
 
 def test_what_is_unknown_or_would_be_no_path_is_not_relabelled():

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 
+from replicator.core import guard
 from replicator.core.settle import Settle, Work, WorkKind
 from replicator.engine.tree import Tree
 from replicator.engine.worker import Worker, uninterrupted
@@ -64,6 +65,14 @@ async def working(pool):
     return made
 
 
+@pytest.fixture
+async def guarded(pool):
+    made = Working(pool, delete_guard=0.5)
+    made.source.mkdir(b"d")
+    await made.worker.survey()
+    return made
+
+
 async def test_nothing_is_told_before_all_has_been_met(pool):
     working = Working(pool)
     working.source.write(b"a", b"content")
@@ -114,6 +123,34 @@ async def test_a_rename_below_a_directory_that_is_not_known_yet_is_told_after_it
     made, move = working.told()
     assert (type(made), made.path) == (MakeDirectory, b"new")
     assert (type(move), move.target) == (Move, b"new/d")
+
+
+async def test_a_rename_takes_along_what_is_held_back_and_names_the_twins_of_what_it_replaces(
+    guarded,
+):
+    working = guarded
+    working.worker.deletions._guard.admit([b"d/gone-%d" % number for number in range(200)], 1e9)
+    working.source.write(b"e", b"content")
+    working.source.nodes[b"twin"] = working.source.nodes[b"e"]
+    await working.look(b"e", b"twin")
+    del working.source.nodes[b"e"]
+    await working.move(b"d", b"e")
+
+    assert working.worker.deletions.holds(b"e/gone-7")
+    assert working.settle.is_pending(b"twin")
+
+
+async def test_too_much_is_noticed_while_it_goes_on(guarded, monkeypatch):
+    working = guarded
+    monkeypatch.setattr(guard, "MANY", 100)
+    for number in range(600):
+        working.source.write(b"d/%d" % number, b"content")
+    await working.worker.survey()
+    for number in range(600):
+        working.source.remove(b"d/%d" % number)
+    await working.look(*(b"d/%d" % number for number in range(600)))
+
+    assert "were removed in one go" in working.worker.deletions.paused
 
 
 async def test_without_delete_a_rename_leaves_the_old_name(pool):
