@@ -171,6 +171,12 @@ def rebase(path: bytes, source: bytes, target: bytes) -> bytes:
     return target + path[len(source) :]
 
 
+def renamed(path: bytes, source: bytes, target: bytes) -> bytes:
+    """Return where `path` is after `source` was renamed to `target`: where it was, unless it lies at or below `source`."""
+    inside = path == source or is_below(path, source)
+    return rebase(path, source, target) if inside else path
+
+
 def is_temporary(name: bytes) -> bool:
     """Return True for the name of one of our temporaries; such names are never listed nor replicated."""
     return name.startswith(TEMPORARY_PREFIX) and name.endswith(TEMPORARY_SUFFIX)

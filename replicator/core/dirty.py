@@ -66,10 +66,6 @@ class DirtySet:
         debt = self._debts.get(key)
         return debt is None or debt.state is State.SENT
 
-    def is_clean(self, key: Key) -> bool:
-        """Return True if the frontend has confirmed the current version."""
-        return key not in self._debts
-
     def is_current(self, key: Key, generation: int) -> bool:
         """Return True if the path was not marked again since `generation`."""
         debt = self._debts.get(key)

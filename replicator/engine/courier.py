@@ -83,8 +83,9 @@ class Courier:
         keys = [part.key for part in parcel.parts]
         usable = bool(parcel.frames) and self._lane_bytes + parcel.size <= LANE_BYTES
         if usable and parcel.builds_on:
-            held = self._dirty.is_clean if parcel.proven else self._dirty.holds
-            usable = builds and all(map(held, keys))
+            usable = builds and all(
+                key not in self._dirty if parcel.proven else self._dirty.holds(key) for key in keys
+            )
         if usable:
             generations = [self._dirty.mark_sent(key, now) for key in keys]
             self._lane.append((parcel, generations))

@@ -9,7 +9,7 @@ import structlog
 
 from replicator.core.guard import DeleteGuard
 from replicator.engine.tree import Tree
-from replicator.model import is_below, printable, rebase
+from replicator.model import printable, renamed
 
 log = structlog.get_logger()
 
@@ -48,17 +48,12 @@ class Deletions:
 
     def renamed(self, source: bytes, target: bytes) -> None:
         """A rename is told: the frontends have what is held under its new name from now on."""
-
-        def follow(path: bytes) -> bytes:
-            inside = path == source or is_below(path, source)
-            return rebase(path, source, target) if inside else path
-
-        self._guard.replace(follow)
+        self._guard.replace(lambda path: renamed(path, source, target))
 
     def admit(self, gone: list[bytes], now: float) -> list[bytes]:
         """Return what may be told at once of what is gone from the source and the catalog.
 
-        It asks nobody, so that it cannot fail: what is not told now, nobody would find again. Call `judge` afterwards.
+        It asks nobody, so that it cannot fail: what is not told now, nobody would find again. See `asks` afterwards.
         """
         if not self._tree.delete:
             return []
@@ -66,10 +61,14 @@ class Deletions:
             return gone
         return list(self._guard.admit(gone, now))
 
+    @property
+    def asks(self) -> bool:
+        """True when `judge` should be called."""
+        return self._guard.asks
+
     def judge(self) -> None:
         """Pause if what is held back is too much already; blocks."""
-        if self._guard.asks:
-            self._judge(over=False)
+        self._judge(over=False)
 
     def is_ripe(self, now: float) -> bool:
         """Return True when it is time to `release` what is held back."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from replicator.core.debts import Key
 from replicator.engine.parcel import Part
-from replicator.model import ROOT, is_below, rebase
+from replicator.model import ROOT, renamed
 
 REMEMBERED = 256
 """Renames whose ends are followed; of more, in a flood of them, it is only known that they are somewhere in the tree."""
@@ -41,8 +41,6 @@ class Moves:
 
 
 def _followed(key: Key, move: Part) -> Key:
-    tree, path = key
-    source = move.key.path
-    if tree != move.key.tree or not (path == source or is_below(path, source)):
+    if key.tree != move.key.tree:
         return key
-    return Key(tree, rebase(path, source, move.target))
+    return Key(key.tree, renamed(key.path, move.key.path, move.target))

@@ -184,7 +184,7 @@ class Worker:
         self.upkeep.note(chunk, self.ahead)
         for parcel in parcels:
             self._publish(parcel)
-        if chunk.gone:
+        if self.deletions.asks:
             await self._in_thread(self.deletions.judge)
         return True
 
