@@ -22,6 +22,8 @@ class Claim:
         self._fd = root_fd
         self._place = place
         self._fence = fence
+        status = os.fstat(root_fd)
+        self._root = status.st_dev, status.st_ino
 
     def check(self) -> None:
         """Return if this agent may change its tree now; from the first time on, no older one may.
@@ -67,5 +69,5 @@ class Claim:
             raise Refused(changes.ROOT_GONE, "the target root was moved or removed") from None
         except OSError:  # a way that we may not search any more: what we hold is all we know
             return
-        if there is not None and not os.path.samestat(there, os.fstat(self._fd)):
+        if there is not None and (there.st_dev, there.st_ino) != self._root:
             raise Refused(changes.ROOT_GONE, "the target root is another directory now")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,8 +23,8 @@ class Sha256:
         self._hash = hashlib.sha256()
         self._behind: Optional[Future[Any]] = None
 
-    def update(self, piece: bytes) -> None:
-        """Add the next bytes, which must not change any more."""
+    def update(self, piece: Union[bytes, memoryview]) -> None:
+        """Add the next bytes, which must not change until the next but one are added."""
         self._wait()
         helper = _helper() if len(piece) >= WORTHWHILE else None
         if helper is None:

@@ -35,7 +35,13 @@ class Owner(NamedTuple):
 
 
 class Temporary(NamedTuple):
-    """A temporary file in its target's directory."""
+    """A temporary file in its target's directory.
+
+    Attributes:
+        fd: open for writing.
+        at: descriptor of the directory; it belongs to whoever asked for the temporary.
+        name: in that directory.
+    """
 
     fd: int
     at: int
@@ -81,7 +87,7 @@ class Store:
         """
         if hashlib.sha256(content).digest() != change.digest:
             raise Refused(changes.DIGEST_MISMATCH)
-        temporary = self.begin(change.path)
+        temporary = self.begin(change.path, self.directories.changing(parent(change.path)))
         try:
             write_all(temporary.fd, content)
             self.publish(change, temporary)
@@ -89,17 +95,12 @@ class Store:
             self.discard(temporary)
             raise
 
-    def begin(self, path: bytes) -> Temporary:
-        """Open a temporary file beside `path`; it ends in `publish` or `discard`."""
-        at = os.dup(self.directories.changing(parent(path)))
-        try:
-            name = self._temporary_name()
-            fd = self.directories.widened(
-                at, parent(path), lambda: os.open(name, _CREATE, 0o600, dir_fd=at)
-            )
-        except BaseException:
-            os.close(at)
-            raise
+    def begin(self, path: bytes, at: int) -> Temporary:
+        """Open a temporary file beside `path`, in its directory `at`; it ends in `publish` or `discard`."""
+        name = self._temporary_name()
+        fd = self.directories.widened(
+            at, parent(path), lambda: os.open(name, _CREATE, 0o600, dir_fd=at)
+        )
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return Temporary(fd, at, name)
 
@@ -112,14 +113,12 @@ class Store:
         os.utime(fd, ns=(change.mtime_ns, change.mtime_ns))
         self._take_name(at, name, change.path)
         os.close(fd)
-        os.close(at)
 
     def discard(self, temporary: Temporary) -> None:
         """Remove a temporary that will not be published."""
         with suppress(OSError):
             os.unlink(temporary.name, dir_fd=temporary.at)
         os.close(temporary.fd)
-        os.close(temporary.at)
 
     def make_directory(self, change: MakeDirectory) -> None:
         """Make the path a directory with these attributes; a file or symlink in its place goes."""
@@ -218,7 +217,7 @@ class Store:
 
     def _take_name(self, at: int, temporary: bytes, path: bytes) -> None:
         name = _leaf(path)
-        self.claim.check()
+        self.claim.take_over()  # once more: a newer agent may have come while the content was written
         try:
             os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
         except IsADirectoryError:

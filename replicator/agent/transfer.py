@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import Optional
 
 from replicator.agent.descriptors import keeping_time, write_all
@@ -10,6 +11,7 @@ from replicator.agent.hashing import Sha256
 from replicator.agent.refusals import Refused
 from replicator.agent.store import Store
 from replicator.delta import ops, patch
+from replicator.model import parent
 from replicator.wire import changes
 from replicator.wire.changes import PutFile
 
@@ -32,16 +34,18 @@ class Transfer:
         self._digest = Sha256()
         self._written = 0
         self._base: Optional[int] = None
-        if delta:
-            try:
-                self._base = store.tree.open_file(change.path)
-            except OSError as error:
-                raise Refused(changes.BASE_MISMATCH, error.strerror or "") from error
-        try:
-            self._temporary = store.begin(change.path)
-        except BaseException:
-            self._close_base()
-            raise
+        self._buffers: list[memoryview] = []
+        with ExitStack() as held:
+            if delta:
+                try:
+                    self._base = store.tree.open_file(change.path)
+                except OSError as error:
+                    raise Refused(changes.BASE_MISMATCH, error.strerror or "") from error
+                held.callback(os.close, self._base)
+            at = os.dup(store.directories.changing(parent(change.path)))
+            held.callback(os.close, at)
+            self._temporary = store.begin(change.path, at)
+            self._held = held.pop_all()
 
     def feed(self, pairs: list[list[int]], payload: bytes) -> None:
         """Write what the next instructions say.
@@ -50,11 +54,10 @@ class Transfer:
             DeltaError: they do not hold together, copy from outside the base, or exceed the announced size.
             OSError: the disk refused.
         """
-        base = self._base
         for piece in patch.replay(
             ops.decode(pairs, payload),
-            lambda offset, length: b"" if base is None else os.pread(base, length, offset),
-            base_size=0 if base is None else os.fstat(base).st_size,
+            self._read_base,
+            base_size=0 if self._base is None else os.fstat(self._base).st_size,
             max_size=self.change.size - self._written,
         ):
             self._digest.update(piece)
@@ -71,17 +74,26 @@ class Transfer:
         if self._written != self.change.size or self._digest.digest() != self.change.digest:
             delta = self._base is not None
             raise Refused(changes.BASE_MISMATCH if delta else changes.DIGEST_MISMATCH)
+        self._store.claim.check()  # it began long ago
         with keeping_time(self._temporary.at):
             self._store.publish(self.change, self._temporary)
-        self._close_base()
+        self._held.close()
 
     def abort(self) -> None:
         """Discard what has arrived."""
         with keeping_time(self._temporary.at):
             self._store.discard(self._temporary)
-        self._close_base()
+        self._held.close()
 
-    def _close_base(self) -> None:
-        if self._base is not None:
-            os.close(self._base)
-            self._base = None
+    def _read_base(self, offset: int, length: int) -> memoryview:
+        """Return bytes of the base, good until the next but one are asked for: the piece before may still be hashed.
+
+        Into memory of its own, each piece would cost a fault for every page: 60 ms instead of 15 for 256 MiB.
+        """
+        if self._base is None:
+            return memoryview(b"")
+        if not self._buffers:
+            self._buffers = [memoryview(bytearray(patch.MAX_PIECE)) for _ in range(2)]
+        self._buffers.reverse()
+        into = self._buffers[0][:length]
+        return into[: os.preadv(self._base, [into], offset)]

@@ -9,18 +9,20 @@ This file is streamed to the frontends: standard library only, Python 3.9.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Callable
+from typing import Callable, Union
 
 from replicator.delta.ops import Copy, Op
 from replicator.errors import DeltaError
+
+Piece = Union[bytes, memoryview]
 
 MAX_PIECE = 1 << 20
 """Bytes read from the base at once: a copy may span the file, memory may not."""
 
 
 def replay(
-    ops: Iterable[Op], read: Callable[[int, int], bytes], *, base_size: int, max_size: int
-) -> Iterator[bytes]:
+    ops: Iterable[Op], read: Callable[[int, int], Piece], *, base_size: int, max_size: int
+) -> Iterator[Piece]:
     """Yield the content that the instructions describe, in pieces of at most MAX_PIECE or one literal.
 
     Args:
@@ -44,7 +46,7 @@ def replay(
             yield op.data
 
 
-def _copied(op: Copy, read: Callable[[int, int], bytes], base_size: int) -> Iterator[bytes]:
+def _copied(op: Copy, read: Callable[[int, int], Piece], base_size: int) -> Iterator[Piece]:
     at, end = op.offset, op.offset + op.length
     if not 0 <= at < end <= base_size:
         raise DeltaError(f"a copy of bytes {at} to {end} from a base of {base_size}")

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from replicator.agent import store as stores
 from replicator.agent.fence import Fence, Fenced, Fences
 from replicator.agent.listing import ListingJob
 from replicator.agent.transfer import Transfer
@@ -72,6 +73,24 @@ def test_whoever_was_replaced_in_the_middle_of_a_file_does_not_publish_it(agent,
     with pytest.raises(Fenced):
         transfer.finish()
     transfer.abort()
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [NEW]
+
+
+def test_whoever_was_replaced_while_it_wrote_a_small_file_does_not_publish_it(
+    agent, tmp_path, monkeypatch
+):
+    old = agent()
+    write(old, OLD)
+    newer = agent()
+
+    def meanwhile(fd, data):
+        monkeypatch.undo()
+        write(newer, NEW)
+        os.write(fd, data)
+
+    monkeypatch.setattr(stores, "write_all", meanwhile)
+    with pytest.raises(Fenced):
+        write(old, OLD)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [NEW]
 
 

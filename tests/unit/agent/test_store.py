@@ -11,6 +11,7 @@ import pytest
 from replicator.agent.descriptors import sweep
 from replicator.agent.refusals import Refused
 from replicator.agent.store import Owner
+from replicator.agent.transfer import Transfer
 from replicator.files.walk import walk
 from replicator.wire import changes
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
@@ -101,7 +102,7 @@ def test_what_is_made_belongs_to_whom_it_was_ordered_for(root):
 def test_nobody_else_can_read_a_file_before_it_has_its_name(store, root):
     old = os.umask(0)
     try:
-        temporary = store.begin(b"f")
+        temporary = store.begin(b"f", store.tree.root_fd)
     finally:
         os.umask(old)
     (path,) = root.iterdir()
@@ -118,7 +119,7 @@ def test_nobody_else_can_read_a_file_before_it_has_its_name(store, root):
         lambda s: s.make_symlink(MakeSymlink(1, 1, b"a/l", TIME, b"x")),
         lambda s: s.move(Move(1, 1, b"a/x", b"there")),
         lambda s: s.move(Move(1, 1, b"there", b"a/x")),
-        lambda s: s.begin(b"a/b/f"),
+        lambda s: Transfer(s, PutFile(1, 1, b"a/b/f", 0o644, 1, TIME, bytes(32)), delta=False),
     ],
 )
 def test_a_directory_that_nobody_asked_for_is_not_made(store, root, act):
@@ -233,7 +234,7 @@ def test_a_stale_temporary_is_swept_and_one_in_use_is_not(store, root):
     stale = root / ".replicator-dead-1.tmp"
     stale.write_text("left behind")
     (root / ".replicator-dead-2.tmp").symlink_to("nowhere")
-    used = store.begin(b"f")
+    used = store.begin(b"f", store.tree.root_fd)
     before = root.stat().st_mtime_ns
     listed = list(walk(store.tree, b"", temporary=sweep))
 

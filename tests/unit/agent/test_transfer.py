@@ -5,8 +5,11 @@ import os
 
 import pytest
 
+from replicator.agent import transfer as transfers
+from replicator.agent.hashing import Sha256
 from replicator.agent.refusals import Refused
 from replicator.agent.transfer import Transfer
+from replicator.delta.patch import MAX_PIECE
 from replicator.errors import DeltaError
 from replicator.wire import changes
 from replicator.wire.changes import PutFile
@@ -48,6 +51,46 @@ def test_a_delta_turns_the_old_version_into_the_new_one(store, root):
     assert (root / "f").read_bytes() == NEW
     assert (root / "f").stat().st_mtime_ns == TIME
     assert os.listdir(root) == ["f"]
+
+
+def test_a_piece_of_the_base_may_be_hashed_until_the_next_one_is_given_over(
+    store, root, monkeypatch
+):
+    class Late(Sha256):
+        """As late as the thread may be."""
+
+        waiting = b""
+
+        def update(self, piece):
+            super().update(bytes(self.waiting))
+            self.waiting = piece
+
+        def digest(self):
+            self.update(b"")
+            return super().digest()
+
+    monkeypatch.setattr(transfers, "Sha256", Late)
+    base = b"".join(bytes([n]) * MAX_PIECE for n in range(5))
+    (root / "f").write_bytes(base)
+    transfer = Transfer(store, put(base + b"end"), delta=True)
+    transfer.feed([[0, len(base)], [-1, 3]], b"end")
+    transfer.finish()
+    assert (root / "f").read_bytes() == base + b"end"
+
+
+def test_a_root_that_was_moved_away_meanwhile_gets_nothing_more(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    root.mkdir()
+    store = store_at(root, place=os.fsencode(root))
+    transfer = Transfer(store, put(), delta=False)
+    transfer.feed([[-1, len(NEW)]], NEW)
+    root.rename(elsewhere)
+    with pytest.raises(Refused) as caught:
+        transfer.finish()
+    transfer.abort()
+    store.tree.close()
+    assert caught.value.reason == changes.ROOT_GONE
+    assert os.listdir(elsewhere) == []
 
 
 def test_a_base_that_is_another_one_is_a_base_mismatch_and_the_old_version_stays(store, root):
