@@ -42,11 +42,15 @@ class State(enum.Enum):
     BLOCKED = 3
 
 
+_WAITING, _SENT = State.WAITING, State.SENT  # a member is looked up in its class at each use
+
+
 class Debt:
     """What one path is owed.
 
     Args:
         since: the time at which the path became dirty.
+        above: the directory that it is directly inside of.
 
     Attributes:
         generation: of the last marking.
@@ -58,10 +62,13 @@ class Debt:
         withheld: the backend cannot read the path.
     """
 
-    __slots__ = ("attempts", "generation", "owed", "reason", "since", "state", "urgent", "withheld")
+    __slots__ = (
+        "above", "attempts", "generation", "owed", "reason", "since", "state", "urgent", "withheld"
+    )  # fmt: skip
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, since: float, above: Key) -> None:
         self.since = since
+        self.above = above
         self.generation = 0
         self.owed = Owed.ATTRIBUTES
         self.urgent = False
@@ -73,4 +80,4 @@ class Debt:
     @property
     def is_open_bulk(self) -> bool:
         """True for bulk that is neither acknowledged nor blocked."""
-        return not self.urgent and self.state in (State.WAITING, State.SENT)
+        return not self.urgent and (self.state is _WAITING or self.state is _SENT)

@@ -134,9 +134,9 @@ class DirtySet:
         debt = self._debts.pop(key, None)
         if debt is not None:
             self._queues.turn(key, debt, State.CLEAN)
-            self._inside[_above(key)] -= 1
-            if not self._inside[_above(key)]:
-                del self._inside[_above(key)]
+            self._inside[debt.above] -= 1
+            if not self._inside[debt.above]:
+                del self._inside[debt.above]
 
     def clear(self) -> None:
         """Forget everything; what is under way will be acknowledged to nobody."""
@@ -195,13 +195,10 @@ class DirtySet:
             if len(self._debts) >= self._limit:
                 self.clear()
                 self.overflowed = True
-            debt = self._debts[key] = Debt(now)
-            self._inside[_above(key)] = self._inside.get(_above(key), 0) + 1
+            above = Key(key.tree, parent(key.path))
+            debt = self._debts[key] = Debt(now, above)
+            self._inside[above] = self._inside.get(above, 0) + 1
         self._generations += 1
         debt.generation = self._generations
         debt.withheld = False
         return debt
-
-
-def _above(key: Key) -> Key:
-    return Key(key.tree, parent(key.path))

@@ -14,7 +14,7 @@ def queues():
 
 
 def waiting(queues, key, generation, *, urgent=False):
-    debt = Debt(0.0)
+    debt = Debt(0.0, Key(1, b""))
     debt.generation = generation
     debt.owed = Owed.CONTENT
     queues.turn(key, debt, State.WAITING, urgent=urgent)
