@@ -24,7 +24,7 @@ class Sha256:
         self._behind: Optional[Future[Any]] = None
 
     def update(self, piece: Union[bytes, memoryview]) -> None:
-        """Add the next bytes, which must not change until the next but one are added."""
+        """Add the next bytes, which must not change until the next call has returned."""
         self._wait()
         helper = _helper() if len(piece) >= WORTHWHILE else None
         if helper is None:

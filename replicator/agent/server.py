@@ -153,6 +153,11 @@ class Server:
         if old is not None:
             if self._job is not None and self._job.store is old:
                 self._job = None  # its root's descriptor may soon be another directory
+            for number, transfer in self._transfers.items():
+                if transfer is not None and transfer.store is old:
+                    self._transfers[number] = None
+                    transfer.abort()
+                    self._refuse(number, Refused(changes.FAILED, "its tree was opened anew"))
             old.tree.close()
         self._stores[request.tree] = store
         self._send(messages.Opened(request.tree, *store.owner))

@@ -96,7 +96,7 @@ class Store:
             raise
 
     def begin(self, path: bytes, at: int) -> Temporary:
-        """Open a temporary file beside `path`, in its directory `at`; it ends in `publish` or `discard`."""
+        """Open a temporary file beside `path`, in its directory `at`; it ends in `publish` or `discard`, and `at` after it."""
         name = self._temporary_name()
         fd = self.directories.widened(
             at, parent(path), lambda: os.open(name, _CREATE, 0o600, dir_fd=at)
@@ -105,7 +105,10 @@ class Store:
         return Temporary(fd, at, name)
 
     def publish(self, change: PutFile, temporary: Temporary) -> None:
-        """Give a complete temporary its attributes and its name, and release it."""
+        """Give a complete temporary its attributes and its name, and release it.
+
+        Whoever calls has asked the claim, a moment ago, whether the root is in its place.
+        """
         fd, at, name = temporary
         if self.owner.uid >= 0 or self.owner.gid >= 0:
             os.fchown(fd, *self.owner)

@@ -26,7 +26,7 @@ class DirtySet:
         self._limit = limit
         self._debts: dict[Key, Debt] = {}
         self._queues = Queues()
-        self._inside: dict[Key, int] = {}
+        self._inside: dict[Key, tuple[Key, int]] = {}
         self._generations = 0
         self.overflowed = False
 
@@ -134,9 +134,11 @@ class DirtySet:
         debt = self._debts.pop(key, None)
         if debt is not None:
             self._queues.turn(key, debt, State.CLEAN)
-            self._inside[debt.above] -= 1
-            if not self._inside[debt.above]:
-                del self._inside[debt.above]
+            above, count = self._inside[debt.above]
+            if count > 1:
+                self._inside[above] = above, count - 1
+            else:
+                del self._inside[above]
 
     def clear(self) -> None:
         """Forget everything; what is under way will be acknowledged to nobody."""
@@ -196,8 +198,9 @@ class DirtySet:
                 self.clear()
                 self.overflowed = True
             above = Key(key.tree, parent(key.path))
+            above, count = self._inside.get(above, (above, 0))  # one object for all in a directory
             debt = self._debts[key] = Debt(now, above)
-            self._inside[above] = self._inside.get(above, 0) + 1
+            self._inside[above] = above, count + 1
         self._generations += 1
         debt.generation = self._generations
         debt.withheld = False

@@ -25,6 +25,8 @@ def replay(
 ) -> Iterator[Piece]:
     """Yield the content that the instructions describe, in pieces of at most MAX_PIECE or one literal.
 
+    Each is good for as long as what `read` has returned.
+
     Args:
         ops: the instructions.
         read: `read(offset, length)` returns bytes of the base; fewer than asked for, or none, at its end.

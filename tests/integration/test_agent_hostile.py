@@ -49,6 +49,15 @@ def test_a_root_that_is_none_is_refused(agent, target):
     assert agent.open(b"/site").error == ""
 
 
+def test_a_file_whose_tree_is_opened_anew_meanwhile_is_refused(agent, world):
+    agent.open()
+    agent.say(BeginFile(put(b"f"), delta=False))
+    agent.open(b"/other")
+    agent.say(Data(1, [[-1, len(HELLO)]], True, False), HELLO)
+    assert agent.answers(1) == {1: changes.FAILED}
+    assert list((world / "root/site").iterdir()) == list((world / "root/other").iterdir()) == []
+
+
 def test_a_target_is_looked_for_inside_the_root(agent, world):
     assert agent.open(b"/srv/site").error == ""
     assert (world / "root/srv/site").is_dir()

@@ -51,3 +51,21 @@ def test_two_digests_share_a_thread_and_nothing_else():
         two.update(b"2" * (1 << 20))
     assert one.digest() == hashlib.sha256(b"1" * (3 << 20)).digest()
     assert two.digest() == hashlib.sha256(b"2" * (3 << 20)).digest()
+
+
+def test_a_piece_may_be_changed_once_the_next_call_has_returned():
+    ours, piece = hashing.Sha256(), bytearray(b"1" * (1 << 20))
+    helper, go, returned = hashing._helper(), threading.Event(), threading.Event()
+    helper.submit(go.wait)
+
+    def update():
+        ours.update(memoryview(piece))
+        ours.update(b"2")
+        returned.set()
+
+    other = threading.Thread(target=update)
+    other.start()
+    assert not returned.wait(0.05)  # it cannot be, however long we wait
+    go.set()
+    other.join()
+    assert ours.digest() == hashlib.sha256(bytes(piece) + b"2").digest()

@@ -218,6 +218,16 @@ def test_walk_absorbs_walks_below_and_rests(settle):
     assert settle.ready(0.5) == [Work(WALK, b"d")]
 
 
+def test_what_is_cleared_is_neither_looked_at_walked_nor_renamed(settle):
+    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
+    settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
+    settle.clear()
+    assert settle.deadline() is None
+    assert settle.ready(100.0) == []
+    assert len(settle) == 0
+
+
 def test_too_many_paths_become_one_walk_of_the_tree():
     settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
     for number in range(11):

@@ -1,6 +1,7 @@
 """The courier: nothing stale is sent, nothing is forgotten, and live changes wait for nobody."""
 
 import asyncio
+import weakref
 
 import pytest
 
@@ -119,6 +120,22 @@ async def test_a_large_file_that_is_gone_before_its_first_frame_is_sent_is_not_b
     assert [type(change) for change in route.sent(b"gone/big")] == [Delete]
     (other,) = route.sent(b"other")
     assert {data.number for data in route.channel.of(Data)} == {other.number}
+
+
+async def test_a_closed_courier_holds_on_to_nothing_that_it_had_queued(route):
+    for path in (b"live", b"bulk"):
+        route.write(path, path)
+    async with route.open():
+        route.fill_window()
+        route.mark(b"bulk")
+        await route.prepared(1)
+    parcel = route.whole(b"live")
+    route.courier.post(parcel, builds=False)
+    held = [weakref.ref(parcel), weakref.ref(route.courier._prepared[0])]
+    del parcel
+    assert all(ref() is not None for ref in held)
+    route.courier.close()
+    assert [ref() for ref in held] == [None, None]
 
 
 async def test_a_shared_frame_is_not_under_way_twice(route):

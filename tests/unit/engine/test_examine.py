@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from replicator.catalog.sqlite import CatalogStore
+from replicator.engine.findings import Findings
 from replicator.errors import SourceError
 from tests.support.world import World
 
@@ -114,6 +115,29 @@ def test_what_is_excluded_from_now_on_is_forgotten_and_not_told_gone(world, tmp_
         again.close()
         world.source._fd = os.open(world.root, os.O_RDONLY)
         world.store = CatalogStore.open(tmp_path / "catalog.sqlite")
+
+
+def test_a_directory_with_something_in_it_is_not_forgotten_in_the_same_breath(world):
+    world.write("cache/a")
+    world.settle()
+    record = world.catalog.get([b"cache/a"])[b"cache/a"]
+    findings = Findings(records=[record], forgotten=[b"cache"])
+    world.examiner.store(findings)
+
+    assert findings.forgotten == []
+    assert world.catalog.get([b"cache", b"cache/a"]).keys() == {b"cache", b"cache/a"}
+
+
+def test_what_lay_below_a_directory_that_was_never_met_is_gone_and_its_other_names_looked_at(world):
+    path = world.write("d/f")
+    os.link(path, world.root / "twin")
+    world.settle()
+    world.catalog.apply([], [b"d"], {})
+    shutil.rmtree(world.root / "d")
+    _, gone, found = world.examine(b"d")
+
+    assert gone == [b"d/f"]
+    assert {name for one in found for name in one.siblings} == {b"twin"}
 
 
 def test_a_directory_that_somebody_will_look_for_again_is_missed_once_before_it_is_gone(world):

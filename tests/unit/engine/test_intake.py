@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from replicator.core import guard
+from replicator.core.guard import FREE
 from replicator.core.settle import Settle
 from replicator.engine import intake
 from replicator.engine.intake import Intake
@@ -27,7 +29,9 @@ class Watched:
         self.source, self.catalog = FakeSource(), FakeCatalog()
         self.watchers, self.told = [], []
         settle = Settle(cooldown=0.01, max_wait=1.0)
-        tree = Tree(1, b"/source", self.source, self.catalog, self._watch, settle, delete=True)
+        tree = Tree(
+            1, b"/source", self.source, self.catalog, self._watch, settle, delete=True, delete_guard=0.5
+        )  # fmt: skip
         self.intake = Intake(tree, pool, self._publish)
 
     def _watch(self):
@@ -106,6 +110,26 @@ async def test_a_rename_of_before_a_halt_is_none_of_what_the_survey_finds(watche
     await eventually(lambda: not watched.intake.pending, "nothing to be left")
 
     assert b"a/new" in watched.catalog.records
+
+
+async def test_deletions_that_are_held_back_are_pending(watched, monkeypatch):
+    monkeypatch.setattr(guard, "CALM", 3600.0)
+    monkeypatch.setattr(guard, "HOLD", 3600.0)
+    names = [b"%d" % number for number in range(2 * FREE)]
+    for name in names:
+        watched.source.write(name, name)
+        watched.watchers[0].tell(name)
+    await eventually(lambda: len(watched.told) == len(names), lambda: watched.told)
+    await eventually(lambda: not watched.intake.pending, "all to be known")
+    for name in names:
+        watched.source.remove(name)
+        watched.watchers[0].tell(name)
+    ours = watched.intake
+    await eventually(
+        lambda: ours.deletions.held and not len(ours.tree.settle) and not ours._worker.pending,
+        "deletions to be held, and nothing else to be left",
+    )
+    assert ours.pending == ours.deletions.held > 0
 
 
 async def test_a_watcher_that_fails_is_replaced(watched):

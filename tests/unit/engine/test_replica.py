@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from replicator.core.lifecycle import State
 from replicator.core.pace import TokenBucket
+from replicator.engine.courier import Courier
 from replicator.wire.messages import Batch, Hello, ListTree
 from tests.support.frontends import at
 from tests.support.stage import NEVER
@@ -59,6 +60,18 @@ async def test_an_agent_that_hangs_while_it_is_compared_is_given_up(stage):
     )
 
     assert "no answer for 0.1 seconds" in stage.replica.last_error
+
+
+async def test_the_end_of_a_connection_closes_its_courier(stage, monkeypatch):
+    closed, close = [], Courier.close
+    monkeypatch.setattr(Courier, "close", lambda courier: (closed.append(1), close(courier)))
+    stage.retry(NEVER)
+    await stage.live()
+    assert not closed
+    stage.now.refusals[b"f"] = ("root_gone", "")
+    stage.replica.offer(stage.write(b"f", b"content"))
+    await stage.turned(stage.replica, State.RETRYING)
+    assert closed
 
 
 async def test_a_target_that_is_gone_is_a_failure_with_that_reason(stage):

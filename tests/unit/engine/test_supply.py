@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from replicator.core.debts import Due, Key, Owed
+from replicator.engine import supply
 from replicator.engine.examine import Examiner
 from replicator.engine.parcel import CHUNK, INLINE_LIMIT
 from replicator.engine.supply import Shelf, Supply
@@ -87,6 +88,30 @@ def test_two_versions_under_one_stamp_are_two_frames(world):
         world.survey()
         (group,) = world.collect(b"f").groups
         assert group.parcel.frames[0].endswith(content)
+
+
+def test_two_versions_of_a_large_file_under_one_stamp_have_two_numbers(world):
+    world.source.firm = False
+    numbers = set()
+    for content in (world.big, world.big[::-1]):
+        world.source.write(b"big", content)
+        world.source.nodes[b"big"] = replace(world.source.nodes[b"big"], time=1, changed=1, inode=1)
+        world.survey()
+        numbers.add(world.supply.number_of(world.large()))
+    assert len(numbers) == 2
+
+
+def test_tiny_files_in_kept_frames_count_by_their_number(world, monkeypatch):
+    """A file of five bytes takes a thousand and more in memory."""
+    monkeypatch.setattr(supply, "CACHE_BYTES", 10_000)
+    world.supply = Supply(world.shelves)
+    names = [b"d/%03d" % number for number in range(30)]
+    for name in names:
+        world.source.write(name, name)
+    world.survey()
+    world.collect(*names)
+    world.collect(*names)
+    assert len(world.source.reads) > len(names)
 
 
 def test_who_is_owed_a_path_more_wants_most_of_the_same_frames(world):
