@@ -98,7 +98,9 @@ class Examiner:
             self._vanished(path, record, findings)
             return 0
         self._missed.discard(path)
-        if record is not None and record.entry.kind == DIRECTORY and seen.entry.kind != DIRECTORY:
+        if seen.entry.kind != DIRECTORY and (record is not None or self.defers):
+            # Also if it was none before: what flips may be a symlink at its own look, and a directory at the next one, of a
+            # file below it. 8 us; the first survey can do without, it meets every record.
             self._lose_below(path, self.catalog.below(path), findings)
         if seen.entry.kind == FILE:
             return self.contents.look(
@@ -127,12 +129,12 @@ class Examiner:
         self._missed.discard(path)
 
     def _vanished(self, path: bytes, record: Record | None, findings: Findings) -> None:
+        below = self.catalog.below(path)
         if record is None:  # a rename may have put something below it before it was met itself
-            self._lose_below(path, self.catalog.below(path), findings)
+            self._lose_below(path, below, findings)
             return
         if record.entry.kind == FILE:
             findings.siblings += siblings(self.catalog, path, record.stamp.inode)
-        below = self.catalog.below(path) if record.entry.kind == DIRECTORY else []
         if below and self.defers and path not in self._missed:
             # Perhaps renamed once more, and we have yet to read of it: its content shall go along, not go.
             self._missed.add(path)

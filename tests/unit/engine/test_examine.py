@@ -47,6 +47,39 @@ def test_a_directory_that_turns_into_something_else_loses_its_children(world, to
     assert set(updates) == {b"d"}
 
 
+@pytest.mark.parametrize("was", ["symlink", "file", "nothing"])
+@pytest.mark.parametrize("to", ["symlink", "file", "nothing"])
+def test_what_was_met_below_a_directory_of_a_moment_is_gone_with_it(world, was, to):
+    """A name flips: at its own look it is no directory, at that of a file below it is one, and then it is none again."""
+    at = world.root / "d"
+
+    def become(kind):
+        shutil.rmtree(at) if at.is_dir() and not at.is_symlink() else at.unlink(missing_ok=True)
+        at.symlink_to("elsewhere") if kind == "symlink" else kind == "file" and world.write("d")
+
+    become(was)
+    world.settle()
+    world.examiner.defers = True
+    look = world.source.look
+
+    def flips_after_the_first(path):
+        seen = look(path)
+        become("nothing")
+        world.write("d/f")
+        return seen
+
+    world.source.look = flips_after_the_first
+    world.examine(b"d", b"d/f")
+    assert b"d/f" in world.catalog.get([b"d/f"])  # or this would show nothing
+    world.source.look = look
+    become(to)
+    gone = world.examine(b"d")[1] + world.examine(b"d")[1]  # what is missed is looked for twice
+
+    assert [path for path in gone if path != b"d"] == [b"d/f"]
+    assert world.catalog.below(b"d") == []
+    assert (b"d" in world.catalog.get([b"d"])) is (to != "nothing")
+
+
 @pytest.mark.parametrize("to", ["nothing", "file"])
 def test_the_other_names_of_files_that_go_with_their_directory_are_looked_at_again(world, to):
     path = world.write("d/f")
