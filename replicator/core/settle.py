@@ -118,19 +118,14 @@ class Settle:
     def ready(self, now: float) -> list[Work]:
         """Return what is to be done now, in a safe order; it counts as done from now on.
 
-        Renames come first, in the order in which they happened, each after the looks at directories above its target,
-        which may be new; then the other looks, then walks.
+        Renames come first, in the order in which they happened; then looks, for a rename leaves under a name what was known
+        under another one; then walks.
         """
         self._believe_read()
-        looks = {path: self._hand_out(path, slot, now) for path, slot in self._looks.take(now)}
-        self._out = list(looks)
-        work: list[Work] = []
-        for move in self._moves:
-            work.extend(looks.pop(above) for above in _above(move.target) if above in looks)
-            work.append(move)
-        self._moves = []
-        self._moved_at = math.inf
-        work.extend(looks.values())
+        work, self._moves, self._moved_at = self._moves, [], math.inf
+        looks = [self._hand_out(path, slot, now) for path, slot in self._looks.take(now)]
+        self._out = [look.path for look in looks]
+        work += looks
         for path, slot in self._walks.take(now):
             self._spend(slot, now)
             work.append(Work(WorkKind.WALK, path))

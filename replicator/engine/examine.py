@@ -50,9 +50,11 @@ class Examiner:
         for start in range(0, len(ordered), CHUNK_PATHS):
             chunk = ordered[start : start + CHUNK_PATHS]
             records = self.catalog.get(chunk)
-            chunk = self.unmet_above(path for path in chunk if path not in records) + chunk
+            unmet = self.unmet_above(path for path in chunk if path not in records)
+            unmet = [path for path in unmet if path not in records]  # the others are in the chunk
+            records |= self.catalog.get(unmet) if unmet else {}
             findings, size = Findings(), 0
-            for path in chunk:
+            for path in unmet + chunk:
                 size += self.look(path, records.get(path), findings, force=force)
                 if size > CHUNK_BYTES:
                     yield self.store(findings)
@@ -60,7 +62,7 @@ class Examiner:
             yield self.store(findings)
 
     def unmet_above(self, paths: Iterable[bytes]) -> list[bytes]:
-        """Return the directories above paths that are not known, outermost first.
+        """Return what lies above paths and is not known as a directory, outermost first.
 
         Their own looks may still rest, and a frontend has no place for what comes before its directory.
         """
@@ -69,7 +71,7 @@ class Examiner:
             {each for path in given for each in ancestors(path)}.difference(given), key=key
         )
         records = self.catalog.get(above) if above else {}
-        return [path for path in above if path not in records]
+        return [p for p in above if p not in records or records[p].entry.kind != DIRECTORY]
 
     def look(
         self, path: bytes, record: Record | None, findings: Findings, *, force: bool = False

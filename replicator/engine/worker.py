@@ -122,7 +122,7 @@ class Worker:
         """
         if self.deletions.is_ripe(self._loop.time()):
             await self._release()
-        await self.upkeep.confirm()
+        self._look_again(await self.upkeep.confirm())
         if again := self.upkeep.retries(self._loop.time()):
             await self._tell(self._examiner.examine(again))
 

@@ -24,11 +24,12 @@ steps = st.lists(st.one_of(plain, plain, subtree, moves, busy, st.floats(0.0, 3.
 
 
 class Model:
-    """What must still be looked at: by path, and by subtree."""
+    """What must still be looked at: by path, and by subtree; and what renames that were handed out have left unsure."""
 
     def __init__(self):
         self.owed: set[bytes] = set()
         self.walks: set[bytes] = set()
+        self.unsure: set[bytes] = set()
 
     def hint(self, hint: Hint) -> None:
         if hint.kind is Hinted.MOVED:
@@ -51,6 +52,12 @@ class Model:
     def done(self, work) -> None:
         if work.kind is WorkKind.EXAMINE:
             self.owed.discard(work.path)
+            self.unsure.discard(work.path)
+        elif (
+            work.kind is WorkKind.MOVE
+        ):  # what is known of its target from now on may be out of date
+            move = Hint(Hinted.MOVED, work.path, work.target)
+            self.unsure = self._renamed(self.unsure, move) | {work.target}
         elif work.kind is WorkKind.WALK:
             covered = {w for w in self.walks if w == work.path or is_below(w, work.path)}
             self.walks -= covered
@@ -59,6 +66,7 @@ class Model:
 @settings(max_examples=300, deadline=None)
 @given(steps)
 @example([Hint(Hinted.SUBTREE, b"a"), Hint(Hinted.MOVED, b"a/x", b"b")])
+@example([Hint(Hinted.MOVED, b"c", b"a/x"), Hint(Hinted.MOVED, b"b", b"a")])
 def test_nothing_is_lost(script):
     settle = Settle(cooldown=0.5, max_wait=4.0)
     model = Model()
@@ -90,6 +98,7 @@ def test_nothing_is_lost(script):
         assert rounds < 1000
     assert model.owed == set()
     assert model.walks == set()
+    assert model.unsure == set()
     assert [(w.path, w.target) for w in moved] == [(h.path, h.target) for h in told]
     settle.ready(now + 1000.0)
     assert not settle._looks._children

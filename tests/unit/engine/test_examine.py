@@ -8,6 +8,7 @@ import pytest
 from replicator.catalog.sqlite import CatalogStore
 from replicator.engine.findings import Findings
 from replicator.errors import SourceError
+from replicator.model import DIRECTORY, FILE, SYMLINK
 from tests.support.world import World
 
 
@@ -121,6 +122,21 @@ def test_what_is_new_is_told_with_the_unknown_directories_above_it_before_it(wor
     assert list(updates) == [b"d", b"d/e", b"d/e/f"]
     world.write("d/g/h")
     assert list(world.survey(b"d/g")[0]) == [b"d/g", b"d/g/h"]
+
+
+@pytest.mark.parametrize("asked", [[b"d/f"], [b"d", b"d/f"]])
+def test_what_is_known_above_a_new_path_as_no_directory_is_looked_at_before_it_once(world, asked):
+    (world.root / "d").symlink_to("elsewhere")
+    world.settle()
+    (world.root / "d").unlink()
+    world.write("d/f")
+    updates, _, found = world.examine(*asked)
+
+    assert [(u.record.path, u.record.entry.kind) for one in found for u in one.updates] == [
+        (b"d", DIRECTORY),
+        (b"d/f", FILE),
+    ]
+    assert updates[b"d"].before.entry.kind == SYMLINK
 
 
 def test_nothing_is_told_gone_while_the_root_is_in_doubt(world):

@@ -47,12 +47,12 @@ async def test_a_fresh_stamp_is_believed_if_it_stays_as_it_was(kept):
     kept.source.touch(b"touched")
     kept.source.remove(b"gone")
     kept.settle.hint(Hint(Hinted.CHANGED, b"pending"), 1.0)
-    await kept.upkeep.confirm()
+    assert await kept.upkeep.confirm() == [b"gone", b"touched"], "nobody has hinted at these"
     firm = {path for path in kept.catalog.records if kept.is_firm(path)}
     assert firm == {b"same"}
 
     applied = kept.catalog.applied
-    await kept.upkeep.confirm()
+    assert await kept.upkeep.confirm() == []
     assert kept.catalog.applied == applied, "once is enough"
 
 

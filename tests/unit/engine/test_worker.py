@@ -116,7 +116,13 @@ async def test_a_rename_of_what_is_unknown_is_a_look(working):
     assert working.told() == []
 
 
-async def test_a_rename_below_a_directory_that_is_not_known_yet_is_told_after_it(working):
+@pytest.mark.parametrize("known", [None, "file"])
+async def test_a_rename_below_what_is_not_known_as_a_directory_yet_is_told_after_it(working, known):
+    if known:
+        working.source.write(b"new", b"content")
+        await working.look(b"new")
+        working.told()
+        del working.source.nodes[b"new"]
     working.source.mkdir(b"new")
     await working.move(b"d", b"new/d")
 
@@ -160,6 +166,17 @@ async def test_without_delete_a_rename_leaves_the_old_name(pool):
     await working.move(b"a", b"b")
     assert working.told() == []
     assert b"a" not in working.catalog.records
+
+
+async def test_what_changed_without_a_hint_before_its_stamp_was_believed_is_looked_at_again(
+    working,
+):
+    working.source.firm = False
+    working.source.write(b"e", b"content")
+    await working.look(b"e")
+    working.source.touch(b"e")
+    await working.worker.keep_up()
+    assert working.settle.is_pending(b"e")
 
 
 async def test_what_is_being_written_is_looked_at_again(working):
