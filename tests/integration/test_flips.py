@@ -8,6 +8,8 @@ import random
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.backend import Backend
 from tests.support.flips import PAUSES
 from tests.support.uploader import PROJECT, temporaries
@@ -16,6 +18,7 @@ TURNS = int(os.environ.get("REPLICATOR_FLIP_TURNS", "8"))
 SEED = int(os.environ.get("REPLICATOR_FLIP_SEED", "0")) or random.randrange(1 << 30)
 
 
+@pytest.mark.timeout(60 + 25 * TURNS)
 def test_a_few_names_that_flip_in_bursts_end_equal(tmp_path):
     rng = random.Random(SEED)
     stage = tmp_path / "stage"
