@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
+from tests.support import PROJECT
 from tests.support.backend import Backend
 from tests.support.flips import PAUSES
-from tests.support.uploader import PROJECT, temporaries
+from tests.support.uploader import temporaries
 
 TURNS = int(os.environ.get("REPLICATOR_FLIP_TURNS", "8"))
 SEED = int(os.environ.get("REPLICATOR_FLIP_SEED", "0")) or random.randrange(1 << 30)

@@ -16,11 +16,11 @@ from replicator.core.dirty import LIMIT
 from replicator.demo.trees import difference
 from replicator.engine.parcel import Parcel, Part
 from replicator.transport.local import LocalConnector
+from tests.support import PROJECT
 from tests.support.backend import Backend, LocalFleet
 from tests.support.daemon import FOREVER
 from tests.support.faults import Cable, Line, RemoteSshd
 from tests.support.reader import publish
-from tests.support.unprivileged import PROJECT
 from tests.support.waiting import wait_for
 
 ADDRESSES = ("127.0.3.2", "127.0.3.3")

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from replicator.model import is_temporary
+from tests.support import PROJECT
 from tests.support.daemon import FOREVER, one_line
 from tests.support.sshd import needs_namespaces
 from tests.support.tools import find, missing
 from tests.support.unprivileged import NOBODY, run_unprivileged
 from tests.support.waiting import wait_for
 
-PROJECT = Path(__file__).parents[2]
 UNIT = PROJECT / "deploy/replicator.service"
 GIB = 1 << 30
 LARGE = 2 * GIB if os.environ.get("CI") else GIB // 2

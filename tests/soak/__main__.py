@@ -7,6 +7,7 @@ everything must be equal, with nothing left over. Prints a line for each round a
 import argparse
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from replicator.model import TEMPORARY_PREFIX
 from tests.soak.faults import Faults
 from tests.soak.meter import growth, look
+from tests.support import PROJECT
 from tests.support.daemon import Backend, Fleet
 from tests.support.reader import Reader, publish
 from tests.support.waiting import wait_for
@@ -58,6 +60,9 @@ class Soak:
         self._number = 0
         self._publish()
         self.workload = Workload(self.backend.source, seed)
+        self._flipping = self.backend.source / "flips", directory / "stage"
+        for each in self._flipping:
+            each.mkdir()
         self._busy, self._work, self._end = threading.Lock(), threading.Event(), threading.Event()
         self.faults = Faults(self.backend, self._busy, seed, spare=spare)
         self._random = random.Random(seed)
@@ -127,11 +132,20 @@ class Soak:
 
     def _trouble(self, seconds):
         if not seconds:
-            self.faults.all()
+            self._flip_during(self.faults.all)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self.faults.one()
+            self._flip_during(self.faults.one)
             time.sleep(self._random.uniform(0, 2))
+
+    def _flip_during(self, trouble):
+        """Let a burst of names change what they stand for meanwhile."""
+        how = map(str, (self._random.randrange(1 << 30), 400, 0.002))
+        command = [sys.executable, "-m", "tests.support.flips", *self._flipping, *how]
+        with subprocess.Popen(command, cwd=PROJECT) as flips:
+            trouble()
+        if flips.returncode:
+            self._found.append("the flips ended badly")
 
     def _rest(self, number, say):
         """Let everything come to rest; it must be equal then."""

@@ -13,12 +13,12 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support import PROJECT
 from tests.support.sshd import Sshd, free_port
 from tests.support.tools import find, missing
 
 _numbers = itertools.count(1)
 PORT = 2222
-PROJECT = Path(__file__).parents[2]
 
 
 class Cable:

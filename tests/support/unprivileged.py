@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.support import PROJECT
 
 NOBODY = 65534
-PROJECT = Path(__file__).parents[2]
 # Dropped after the imports: the interpreter itself may lie where nobody else can read.
 DROP = f"import os\nif os.geteuid() == 0:\n    os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
 

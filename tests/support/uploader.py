@@ -9,10 +9,10 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support import PROJECT
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
-PROJECT = Path(__file__).parents[2]
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 

@@ -3,11 +3,11 @@
 import ast
 import re
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+from tests.support import PROJECT
+
 TEXT = (PROJECT / "docs/guarantees.md").read_text()
 REFERENCE = re.compile(r"`(tests/[\w/.-]+?\.py)(?:::([\w:]+))?`")
 ROWS = [

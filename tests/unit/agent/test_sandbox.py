@@ -12,11 +12,11 @@ import pytest
 
 from replicator.agent import sandbox
 from replicator.wire.messages import BeginFile, Data, ListTree, Opened, OpenTree
+from tests.support import PROJECT
 from tests.support.pinned import Agent, put
 from tests.support.sshd import find_python
 from tests.support.tools import missing
 
-PROJECT = Path(__file__).parents[3]
 BEGIN = """
 import json, os, resource, socket, subprocess, sys
 from replicator.agent import sandbox
