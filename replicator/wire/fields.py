@@ -128,11 +128,17 @@ def array(value: Any, limit: int = 1 << 20) -> list[Any]:
     return value
 
 
+def array_of(length: int, values: Any) -> list[Any]:
+    """Check an array that has so many fields, whatever they are."""
+    if type(values) is not list or len(values) != length:
+        raise ProtocolError(f"expected an array of {length} fields")
+    return values
+
+
 def row(checks: Sequence[Check], values: Any) -> list[Any]:
     """Check an array field by field."""
-    if type(values) is not list or len(values) != len(checks):
-        raise ProtocolError(f"expected an array of {len(checks)} fields")
-    return [check(value) for check, value in zip(checks, values)]  # no strict= on Python 3.9
+    # no strict= on Python 3.9
+    return [check(value) for check, value in zip(checks, array_of(len(checks), values))]
 
 
 number = integer(0, MAX_NUMBER)

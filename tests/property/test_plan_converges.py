@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.core.debts import Owed
-from replicator.core.plan import Comparison, Held
-from replicator.model import FILE, Listed, key
+from replicator.core.plan import Comparison
+from replicator.model import FILE, Listed, Stamp, key
+from replicator.ports import Record
 from tests.support import strategies as own
 
 trees = st.dictionaries(own.paths, own.entries, max_size=12)
@@ -18,15 +19,16 @@ def test_plan_applied_to_the_listing_gives_the_catalog(frontend, catalog, stretc
     lines = sorted(
         (Listed(p, e, 0, 0) for p, e in frontend.items()), key=lambda line: key(line.path)
     )
-    held = sorted((Held(p, e) for p, e in catalog.items()), key=lambda h: key(h.path))
+    stamp = Stamp(0, 0, 0, 0)
+    known = sorted((Record(p, e, stamp) for p, e in catalog.items()), key=lambda r: key(r.path))
     comparison = Comparison(excluded=lambda path, kind: False)
 
     result = dict(frontend)
-    while lines or held:
+    while lines or known:
         some, lines = lines[:stretch], lines[stretch:]
         edge = key(some[-1].path) if lines else None
-        here = [h for h in held if edge is None or key(h.path) <= edge]
-        held = held[len(here) :]
+        here = [r for r in known if edge is None or key(r.path) <= edge]
+        known = known[len(here) :]
         for path, owed, *_ in comparison.differences(some, here):
             if path not in catalog:
                 del result[path]

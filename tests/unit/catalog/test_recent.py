@@ -32,7 +32,21 @@ def test_what_was_read_before_a_write_is_not_kept_after_it():
     assert recent.find([b"a"]) == ({}, 1)
 
 
-def test_it_is_bounded():
-    recent = Recent(limit=3)
-    recent.keep([record(b"%d" % n) for n in range(5)], 0)
-    assert list(recent.find([b"%d" % n for n in range(5)])[0]) == [b"2", b"3", b"4"]
+def test_it_is_bounded_and_the_last_half_is_there():
+    recent, paths = Recent(limit=6), [b"%d" % n for n in range(20)]
+    for number, path in enumerate(paths):
+        recent.keep([record(path)], 0)
+        found = list(recent.find(paths)[0])
+        assert len(found) <= 6
+        assert found[-3:] == paths[: number + 1][-3:]
+
+
+def test_what_is_written_is_forgotten_however_old_it_is():
+    recent = Recent(limit=4)
+    recent.keep([record(b"a"), record(b"b")], 0)
+    recent.keep([record(b"a", size=2)], 0)
+    assert recent.find([b"a"])[0] == {b"a": record(b"a", size=2)}
+    recent.written([b"a"])
+    assert recent.find([b"a", b"b"])[0] == {b"b": record(b"b")}
+    recent.all_written()
+    assert recent.find([b"a", b"b"])[0] == {}

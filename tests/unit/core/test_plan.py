@@ -1,8 +1,9 @@
 """Comparison and order."""
 
 from replicator.core.debts import Owed
-from replicator.core.plan import Comparison, Held, safe_order
-from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Listed
+from replicator.core.plan import Comparison, safe_order
+from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Listed, Stamp
+from replicator.ports import Record
 from replicator.wire.changes import Delete, MakeDirectory, PutFile
 
 FILE_A = Entry(FILE, 0o644, 5, 1000, b"", b"d" * 32)
@@ -11,10 +12,14 @@ DIR = Entry(DIRECTORY, 0o755, 0, 1000)
 
 def compare(there, here, excluded=lambda path, kind: False, **more):
     lines = [Listed(path, entry, 33, 33) for path, entry in there]
-    held = [item if isinstance(item, Held) else Held(*item) for item in here]
+    known = [item if isinstance(item, Record) else record(*item) for item in here]
     return [
-        (d.path, d.owed) for d in Comparison(excluded=excluded, **more).differences(lines, held)
+        (d.path, d.owed) for d in Comparison(excluded=excluded, **more).differences(lines, known)
     ]
+
+
+def record(path, entry, **more):
+    return Record(path, entry, Stamp(entry.size, 0, 0, 0), **more)
 
 
 def test_equal_sides_differ_nowhere():
@@ -29,7 +34,7 @@ def test_a_missing_path_and_a_surplus_path():
 
 
 def test_what_size_and_time_do_not_tell_is_sent_unless_contents_are_compared():
-    stealthy = Held(b"a", FILE_A, stealthy=True)
+    stealthy = record(b"a", FILE_A, stealthy=True)
     assert compare([(b"a", FILE_A)], [stealthy]) == [(b"a", Owed.CONTENT)]
     assert compare([(b"a", FILE_A)], [stealthy], digests=True) == []
 
@@ -65,7 +70,7 @@ def test_surplus_paths_stay_when_they_are_excluded_or_deletion_is_off():
 def test_nothing_is_surplus_below_a_directory_that_the_backend_could_not_list():
     there = [(b"d", DIR), (b"d/x", FILE_A), (b"e", FILE_A)]
 
-    assert compare(there, [Held(b"d", DIR, unknown_below=True)]) == [(b"e", Owed.CONTENT)]
+    assert compare(there, [record(b"d", DIR, problem="cannot be listed")]) == [(b"e", Owed.CONTENT)]
 
 
 def test_digests_are_compared_on_demand():

@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.plan import Comparison, Held
+from replicator.core.plan import Comparison
 from replicator.engine import reconcile
 from replicator.engine.reconcile import Merge
 from replicator.model import Listed, Stamp, is_below, key
@@ -45,8 +45,7 @@ def test_pages_change_nothing(frontend, catalog, page, frame, below):
     lines = sorted(
         (Listed(p, e, 0, 0) for p, e in frontend.items()), key=lambda line: key(line.path)
     )
-    held = [Held(r.path, r.entry) for r in Catalog(catalog).records]
-    everything = list(comparison().differences(lines, held))
+    everything = list(comparison().differences(lines, Catalog(catalog).records))
 
     old, reconcile.PAGE = reconcile.PAGE, page
     try:
