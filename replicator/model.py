@@ -121,7 +121,8 @@ def check_path(path: bytes) -> bytes:
         PathRefused: if it is empty, absolute, too long, nested too deep, holds a NUL, or has a `.`, `..` or empty part.
     """
     if len(path) > MAX_PATH or not _PLAIN.fullmatch(path):
-        raise PathRefused(f"not a path below the root: {printable(path[:200])}")
+        fault = "nested too deep" if path.count(b"/") >= MAX_DEPTH else "not a path below the root"
+        raise PathRefused(f"{fault}: {printable(path[:200])}")
     return path
 
 

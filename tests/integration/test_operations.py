@@ -461,6 +461,11 @@ def test_ten_thousand_refusals_are_a_few_lines_and_status_tells_them(make, fleet
     needs_namespaces()
     small = fleet.add("small", "127.0.2.8", tmpfs={fleet.root: "1m"})
     backend = make([small])
+    backend.tables["retry"] = {
+        "first": 1.0,
+        "cap": 10.0,
+    }  # or ten thousand are tried again all the time
+    backend.configure()
     count = 10_000
     for number in range(count):
         (backend.source / f"{number:05}").write_bytes(b"x" * 200)  # a page of its own each
