@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import structlog
 
+from replicator.engine.groups import leaves
 from replicator.engine.parcel import Parcel
 from replicator.engine.tree import Tree
 from replicator.engine.worker import Worker
@@ -132,8 +133,11 @@ class Intake:
                 finally:
                     pump.cancel()
                     ahead.cancel()
-        except* SourceError as group:
-            raise SourceError(str(group.exceptions[0])) from group
+        except ExceptionGroup as group:
+            causes = leaves(group)
+            if not all(isinstance(cause, SourceError) for cause in causes):
+                raise
+            raise SourceError(str(causes[0])) from group
         finally:
             self._watcher.close()
 

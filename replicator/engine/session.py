@@ -12,6 +12,7 @@ from replicator.engine.commons import Commons
 from replicator.engine.comparisons import Comparisons
 from replicator.engine.courier import Courier, Listener
 from replicator.engine.dispatch import Dispatch
+from replicator.engine.groups import leaves
 from replicator.engine.link import Link
 from replicator.engine.readiness import Readiness
 from replicator.errors import ReplicatorError
@@ -65,20 +66,13 @@ class Session:
         Returns:
             What failed, in one sentence.
         """
-        reason = "the connection ended"
         try:
             await self._work(greet, follow)
-        except* ReplicatorError as group:
-            reason = str(_first(group))
-        except* TimeoutError:
-            reason = "the agent did not answer in time"
-        except* Exception as group:
-            # A bug of ours: it must not reach the other frontends, nor stay unseen.
-            log.exception("internal error", host=host, exc_info=group)
-            reason = f"internal error: {_first(group)!r}"
+        except Exception as error:  # noqa: BLE001  # a bug must not reach the other frontends
+            return _reason(host, error)
         finally:
             self._courier.close()
-        return reason
+        return "the connection ended"
 
     async def _work(
         self,
@@ -99,9 +93,13 @@ class Session:
             tasks.create_task(follow(link))
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first plain exception in a group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _reason(host: str, error: Exception) -> str:
+    """Say in one sentence why a session ended; an exception that is no trouble of the frontend is logged."""
+    causes = leaves(error)
+    for cause in causes:
+        if not isinstance(cause, ReplicatorError | TimeoutError):
+            log.error("internal error", host=host, exc_info=error)
+            return f"internal error: {cause!r}"
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return "the agent did not answer in time"
+    return str(causes[0])

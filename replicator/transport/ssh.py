@@ -260,11 +260,17 @@ class SSHChannel:
 
 
 async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
+    """Close a connection, and abort it if the peer does not answer within CLOSE_TIMEOUT seconds.
+
+    This runs while its task is being cancelled, where `asyncio.timeout` of Python 3.11.2 raises
+    CancelledError instead of TimeoutError: `asyncio.wait` has a time limit that works there.
+    """
     connection.close()
+    closed = asyncio.ensure_future(connection.wait_closed())
     try:
-        async with asyncio.timeout(CLOSE_TIMEOUT):
-            await connection.wait_closed()
-    except (TimeoutError, OSError, asyncssh.Error):
-        connection.abort()
+        await asyncio.wait([closed], timeout=CLOSE_TIMEOUT)
+    finally:
+        if not closed.done() or closed.exception():
+            connection.abort()
         with suppress(OSError, asyncssh.Error):
-            await connection.wait_closed()
+            await closed

@@ -1,0 +1,13 @@
+"""What a TaskGroup raises is read down to its plain exceptions."""
+
+from replicator.engine.groups import leaves
+
+
+def test_the_exceptions_of_nested_groups_are_found_in_their_order():
+    one, two, three = OSError("one"), ValueError("two"), KeyError("three")
+    assert leaves(ExceptionGroup("", [ExceptionGroup("", [one, two]), three])) == [one, two, three]
+
+
+def test_an_exception_outside_a_group_is_itself():
+    error = OSError("alone")
+    assert leaves(error) == [error]
