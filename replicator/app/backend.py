@@ -42,9 +42,6 @@ log = structlog.get_logger()
 BULK_THREADS = 3
 """Threads that read for frontends which are filled or lag; more only fight for the interpreter."""
 
-LIVE_THREADS = 2
-"""Threads that look at what has just changed: one for each of two trees at the same moment."""
-
 
 class App:
     """One backend: the service, the answers to what people ask of it, and what it was built from.
@@ -61,7 +58,6 @@ class App:
         self.config = config
         self._ssh = connector
         self._pool = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
-        self._live = ThreadPoolExecutor(LIVE_THREADS, thread_name_prefix="live")
         self._store = CatalogStore.open(Path(config.state.directory) / "catalog.sqlite")
         if self._store.rebuilt:
             log.warning("the catalog was damaged and is made anew", reason=self._store.rebuilt)
@@ -78,7 +74,6 @@ class App:
             plots={},
             supply=Supply(self._shelves),
             pool=self._pool,
-            live=self._live,
             gate=Gate(config.bootstrap.concurrency),
             bucket=TokenBucket(config.bootstrap.bytes_per_second),
             retry=Backoff(config.retry.first, config.retry.cap, random.random),
@@ -137,6 +132,7 @@ class App:
             settle=Settle(cooldown=settle.cooldown, max_wait=settle.max_wait),
             delete=settings.delete,
             delete_guard=settings.delete_guard,
+            max_file_size=settings.most_bytes,
         )
         target = os.fsencode(settings.target or settings.source)
         return tree, source, OpenTree(number, target, settings.owner, settings.setid)
@@ -197,7 +193,7 @@ class App:
             source.stop()
         for aws in filter(None, [self._aws, self._console_aws]):
             aws.close()
-        self._live.shutdown(wait=True)
+        self.service.close()
         self._pool.shutdown(wait=True)
         for source in self._sources.values():
             source.close()

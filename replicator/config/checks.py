@@ -7,7 +7,7 @@ import os
 import re
 
 from replicator.config.settings import Config, DiscoverySettings, TreeSettings
-from replicator.config.texts import parse_address
+from replicator.config.texts import parse_address, parse_size
 from replicator.errors import ConfigError, PathRefused
 from replicator.model import MAX_TREES, TEMPORARY_PREFIX, check_path
 
@@ -22,6 +22,9 @@ def check(config: Config) -> None:
     """
     _check_state(config.state.directory)
     _check_trees(config.tree, config.state.directory)
+    for index, tree in enumerate(config.tree):
+        if tree.max_file_size:
+            parse_size(f"tree[{index}].max_file_size", tree.max_file_size)
     _check_discovery(config.discovery)
     _check_numbers(config)
     if config.ssh.host_keys == "console" and config.discovery.provider not in _AWS:

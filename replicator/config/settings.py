@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import msgspec
 
-from replicator.config.texts import parse_rate
+from replicator.config.texts import parse_rate, parse_size
 
 
 class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -23,6 +24,9 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     delete_guard: float = 0.5
     """If more than this share of a tree's files (and more than 100) is removed in one go, deletions wait for
     `replicator resume`; 1: never."""
+    max_file_size: str = ""
+    """Larger files, such as above `20GiB`, are neither read nor sent; frontends keep what they have of them, and `status`
+    names them. Default: no limit."""
     owner: str = ""
     """`user:group` that files get on the frontends, names or numbers there; default: whoever the agent runs as."""
     setid: bool = False
@@ -32,6 +36,13 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     does not. For the load balancer's health check: without it no visitor comes."""
     ready_max_lag: float = 60.0
     """A frontend that is owed something for longer than this is not ready."""
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest file that is replicated, as a number."""
+        if not self.max_file_size:
+            return sys.maxsize
+        return parse_size("tree.max_file_size", self.max_file_size)
 
 
 class DiscoverySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -7,8 +7,13 @@ import re
 
 from replicator.errors import ConfigError
 
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
-_RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmg]i?)?b?(?:/s)?\s*", re.IGNORECASE | re.ASCII)
+_UNITS = {"": 1} | {
+    unit + suffix: base**power
+    for suffix, base in (("", 1000), ("i", 1024))
+    for power, unit in enumerate("kmgt", 1)
+}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE | re.ASCII)
+_RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?(?:/s)?\s*", re.IGNORECASE | re.ASCII)
 _ADDRESS = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?"
     r"(?:\[(?P<v6>[0-9A-Fa-f.%]*:[0-9A-Fa-f:.%]*)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*)|(?P<bare6>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*))"
@@ -25,10 +30,23 @@ def parse_rate(where: str, text: str) -> float:
     Raises:
         ConfigError: if it is no positive rate.
     """
-    match = _RATE.fullmatch(text)
+    return _bytes_of(where, text, _RATE, "a rate such as '40MiB/s'")
+
+
+def parse_size(where: str, text: str) -> int:
+    """Return bytes for a text such as `20GiB`.
+
+    Raises:
+        ConfigError: if it is no positive size.
+    """
+    return int(_bytes_of(where, text, _SIZE, "a size such as '20GiB'")) or 1
+
+
+def _bytes_of(where: str, text: str, form: re.Pattern[str], expected: str) -> float:
+    match = form.fullmatch(text)
     value = float(match[1]) * _UNITS[(match[2] or "").lower()] if match else 0.0
     if not 0 < value < math.inf:
-        raise ConfigError(where, f"expected a rate such as '40MiB/s', got {text[:SHOWN]!r}")
+        raise ConfigError(where, f"expected {expected}, got {text[:SHOWN]!r}")
     return value
 
 

@@ -27,13 +27,12 @@ class Plot:
 
 @dataclass
 class Commons:
-    """What all replicas share. Bulk reading has its own threads (`pool`), so that a live change (`live`) never queues behind it."""
+    """What all replicas share. `pool` is for bulk reading; looks at what changes have threads of their own, tree by tree."""
 
     connector: Connector
     plots: dict[int, Plot]
     supply: Supply
     pool: Executor
-    live: Executor
     gate: Gate
     bucket: TokenBucket
     retry: Backoff

@@ -5,17 +5,21 @@ Runs in a worker thread.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import NamedTuple
 
 from replicator.delta.ops import Literal
-from replicator.engine.findings import Findings, Update
+from replicator.engine.findings import Findings, LargeFile, Update
 from replicator.engine.known import same, siblings
 from replicator.model import Entry, Stamp
 from replicator.ports import Catalog, Record, Seen, Snapshot, Source, Verdict
 
 LARGE = 64 << 20
 """Bytes: reading more takes longer than everybody else should wait, so it is done beside them."""
+
+HUGE = 4 << 30
+"""Bytes: reading more takes longer than the first survey of a tree should wait for one file (10 s at 400 MB/s)."""
 
 _NO_STAMP = Stamp(-1, -1, -1, -1)
 
@@ -44,11 +48,13 @@ class Contents:
     Args:
         source: the files.
         catalog: what was known of them.
+        max_size: bytes; larger files are not read.
     """
 
-    def __init__(self, source: Source, catalog: Catalog) -> None:
+    def __init__(self, source: Source, catalog: Catalog, max_size: int = sys.maxsize) -> None:
         self._source = source
         self._catalog = catalog
+        self._max_size = max_size
         self._early: dict[bytes, Early] = {}
 
     def read_ahead(self, path: bytes, *, force: bool) -> None:
@@ -72,7 +78,7 @@ class Contents:
         findings: Findings,
         *,
         force: bool,
-        defers: bool,
+        longest: int,
     ) -> int:
         """Read a file if its record may be wrong; return the bytes of content that were kept.
 
@@ -82,12 +88,16 @@ class Contents:
             early: what was read of it ahead.
             findings: to which is added what comes of it.
             force: take a consistent snapshot even if a writer has it open.
-            defers: leave a large one that was not read ahead.
+            longest: bytes; a larger file that was not read ahead is left for `Findings.large`.
         """
+        if seen.entry.size > self._max_size:
+            problem = f"larger than tree.max_file_size ({self._max_size} bytes)"
+            _failed(seen, record, problem, findings)
+            return 0
         if record is not None and same(record, seen):
             return 0
-        if defers and early is None and seen.entry.size > LARGE:
-            findings.large.append((seen.path, force))
+        if early is None and seen.entry.size > longest:
+            findings.large.append(LargeFile(seen.path, force, seen.entry.size))
             _known_to_exist(seen, record, "is being read", findings)
             return 0
         if record is not None and record.stamp.inode != seen.stamp.inode:
@@ -125,13 +135,20 @@ class Contents:
                 findings.siblings += self._left_behind(seen, snapshot)
             return _took(seen.path, snapshot, record, findings)
         if snapshot.verdict is Verdict.FAILED:
-            entry = seen.entry._replace(digest=b"")
-            failed = Record(seen.path, entry, _NO_STAMP, problem=snapshot.problem)
-            findings.updates.append(Update(failed, record))
+            _failed(seen, record, snapshot.problem, findings)
         else:
             findings.unsettled.append(seen.path)
             _known_to_exist(seen, record, "is being written", findings)
         return 0
+
+
+def _failed(seen: Seen, record: Record | None, problem: str, findings: Findings) -> None:
+    """Record that a file cannot be sent, and why; if that is known already, nothing has changed."""
+    failed = Record(seen.path, seen.entry._replace(digest=b""), _NO_STAMP, problem=problem)
+    if failed == record:
+        findings.unread.append(failed)
+    else:
+        findings.updates.append(Update(failed, record))
 
 
 def _known_to_exist(seen: Seen, record: Record | None, why: str, findings: Findings) -> None:

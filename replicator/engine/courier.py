@@ -180,8 +180,10 @@ class Courier:
             room = len(self._prepared) < PREPARED
             dues = self._dirty.take(_now(), TAKE, is_cut) if room else []
             if not dues:
+                # Without room a retry that is due must wait for the sender, which sets the event.
+                until = self._dirty.next_retry() if room else None
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(self._dirty.next_retry()):
+                    async with asyncio.timeout_at(until):
                         await self._to_prepare.wait()
                 continue
             supplies, framed = await loop.run_in_executor(self._pool, prepare, self._supply, dues)

@@ -6,9 +6,10 @@ daemon that dies in between finds the difference again when it reconciles.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 
-from replicator.engine.contents import Contents
+from replicator.engine.contents import HUGE, LARGE, Contents
 from replicator.engine.findings import Findings, Update
 from replicator.engine.known import is_unlisted, same, siblings
 from replicator.model import DIRECTORY, FILE, ROOT, ancestors, key
@@ -25,19 +26,23 @@ class Examiner:
     Args:
         source: the files.
         catalog: what was known of them.
+        max_file_size: bytes; larger files are recorded as not readable.
 
     Attributes:
-        source, catalog: as given.
+        source, catalog, max_file_size: as given.
         contents: reads the files.
         defers: whoever calls looks again: at large files, which are read ahead (`Findings.large`) so that no look takes
             long, and at directories that are missed for the first time.
+        longest: bytes; a larger file is left for `Findings.large`.
     """
 
-    def __init__(self, source: Source, catalog: Catalog) -> None:
+    def __init__(self, source: Source, catalog: Catalog, max_file_size: int = sys.maxsize) -> None:
         self.source = source
         self.catalog = catalog
-        self.contents = Contents(source, catalog)
+        self.max_file_size = max_file_size
+        self.contents = Contents(source, catalog, max_file_size)
         self.defers = False
+        self.longest = sys.maxsize
         self._missed: set[bytes] = set()
 
     def examine(self, paths: Iterable[bytes], *, force: bool = False) -> Iterator[Findings]:
@@ -106,7 +111,7 @@ class Examiner:
             self._lose_below(path, self.catalog.below(path), findings)
         if seen.entry.kind == FILE:
             return self.contents.look(
-                seen, record, early, findings, force=force, defers=self.defers
+                seen, record, early, findings, force=force, longest=self.longest
             )
         _look_at_name(seen, record, findings)
         return 0
@@ -123,8 +128,19 @@ class Examiner:
             back = {path for r in records for path in (r.path, *ancestors(r.path))}
             findings.gone = [path for path in dict.fromkeys(findings.gone) if path not in back]
             findings.forgotten = [path for path in findings.forgotten if path not in back]
-        self.catalog.apply(records, findings.gone + findings.forgotten, findings.signatures)
+        lost = findings.gone + findings.forgotten
+        if records or lost:
+            self.catalog.apply(records, lost, findings.signatures)
         return findings
+
+    def defer_huge(self) -> None:
+        """From now on leave huge files for `Findings.large`: the survey of a tree must not wait for one."""
+        self.longest = HUGE
+
+    def defer(self) -> None:
+        """From now on leave large files for `Findings.large`, and what is missed for the first time for a later look."""
+        self.longest = LARGE
+        self.defers = True
 
     def found(self, path: bytes) -> None:
         """Miss a directory no more: it is known where it went."""
@@ -171,3 +187,5 @@ def _in_doubt(record: Record | None, reason: str, findings: Findings) -> None:
     """The kernel does not say what is there: what the frontends have stays, and the reason is shown."""
     if record is not None and record.problem != reason:
         findings.updates.append(Update(record._replace(problem=reason), record))
+    elif record is not None:
+        findings.unread.append(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from replicator.delta.ops import Op
 from replicator.model import FILE
@@ -37,6 +38,14 @@ class Update:
         )
 
 
+class LargeFile(NamedTuple):
+    """A file that takes long to read."""
+
+    path: bytes
+    force: bool
+    size: int
+
+
 @dataclass
 class Findings:
     """What one call found, in the order in which it must be told.
@@ -53,6 +62,7 @@ class Findings:
             tells only the one that was used.
         unfirm: records to be confirmed once the clock has moved on.
         unlisted: directories that could not be listed; to be walked, if that is over.
+        unread: records of paths that cannot be read, as was known before: to be tried again, and to be told to nobody.
     """
 
     updates: list[Update] = field(default_factory=list)
@@ -61,7 +71,8 @@ class Findings:
     gone: list[bytes] = field(default_factory=list)
     forgotten: list[bytes] = field(default_factory=list)
     unsettled: list[bytes] = field(default_factory=list)
-    large: list[tuple[bytes, bool]] = field(default_factory=list)
+    large: list[LargeFile] = field(default_factory=list)
     siblings: list[bytes] = field(default_factory=list)
     unfirm: list[Record] = field(default_factory=list)
     unlisted: list[bytes] = field(default_factory=list)
+    unread: list[Record] = field(default_factory=list)

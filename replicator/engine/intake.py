@@ -38,6 +38,7 @@ class Intake:
         tree: the tree.
         pool: where blocking work runs.
         publish: called on the loop with every framed change, in order.
+        large: where large files are read; default: `pool`.
 
     Attributes:
         tree: as given.
@@ -47,12 +48,18 @@ class Intake:
         overflows: how often the kernel has lost events.
     """
 
-    def __init__(self, tree: Tree, pool: Executor, publish: Callable[[Parcel], None]) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        pool: Executor,
+        publish: Callable[[Parcel], None],
+        large: Executor | None = None,
+    ) -> None:
         self.tree = tree
         self.halted = ""
         self.overflows = 0
         self._wake = asyncio.Event()
-        self._worker = Worker(tree, pool, publish, self._wake.set)
+        self._worker = Worker(tree, pool, publish, self._wake.set, large)
         self.surveyed = self._worker.surveyed
         self.deletions = self._worker.deletions
         self._pool = pool
@@ -126,6 +133,7 @@ class Intake:
                 pump = tasks.create_task(self._pump(self._watcher))
                 ahead = tasks.create_task(self._worker.ahead.run())
                 try:
+                    self._worker.defer_huge()
                     await self.survey_once()
                     self._worker.defer()
                     self._go_on()

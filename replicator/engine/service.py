@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import structlog
 
+from replicator.engine.ahead import LANES
 from replicator.engine.commons import Commons, Plot
 from replicator.engine.fleet import Fleet
 from replicator.engine.intake import Intake
@@ -35,6 +37,27 @@ DRAIN = 8.0
 """Seconds that a stop waits for what is owed to connected frontends; systemd would kill us after 90, people sooner."""
 
 
+class TreeThreads:
+    """The threads that read one tree: a tree that is being scanned, or holds huge files, takes none from the others.
+
+    Args:
+        number: the tree's.
+
+    Attributes:
+        live: for looks, one at a time, and for what a person asks meanwhile.
+        large: for large files, so that no look waits for one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.live = ThreadPoolExecutor(2, thread_name_prefix=f"live-{number}")
+        self.large = ThreadPoolExecutor(LANES, thread_name_prefix=f"large-{number}")
+
+    def close(self) -> None:
+        """End the threads once they have done what they are doing."""
+        self.live.shutdown(wait=True)
+        self.large.shutdown(wait=True)
+
+
 class Service:
     """The whole engine.
 
@@ -47,6 +70,7 @@ class Service:
         self.fleet = Fleet(commons)
         self._commons = commons
         self._shelves = shelves
+        self._threads: dict[int, TreeThreads] = {}
         self._intakes: dict[int, asyncio.Task[None]] = {}
         self._membership: Membership | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -63,7 +87,9 @@ class Service:
         watch: bool = True,
     ) -> Intake:
         """Begin to replicate a tree; with `watch` off, the caller surveys it."""
-        intake = Intake(tree, self._commons.live, self.fleet.publish)
+        threads = TreeThreads(tree.number)
+        intake = Intake(tree, threads.live, self.fleet.publish, threads.large)
+        self._threads[tree.number] = threads
         deletions = intake.deletions
         bits = 0o7777 if target.setid else 0o1777
         excluded = partial(_excluded, tree.source.excluded, ready)
@@ -101,11 +127,14 @@ class Service:
 
     async def remove_tree(self, number: int) -> None:
         """Stop replicating a tree; frontends keep what they have."""
-        del self._commons.plots[number], self._shelves[number]
+        plot = self._commons.plots.pop(number)
+        del self._shelves[number]
         task = self._intakes.pop(number)
         task.cancel()
+        plot.intake.tree.source.stop()  # or the task would wait for a huge file to be read
         with suppress(asyncio.CancelledError):
             await task
+        self._threads.pop(number).close()
 
     def set_membership(self, membership: Membership, launching: Launching | None = None) -> None:
         """Follow other providers from now on."""
@@ -164,7 +193,14 @@ class Service:
             tasks = [fleet, stop, *self._intakes.values(), *filter(None, [self._asking])]
             for task in tasks:
                 task.cancel()
+            for plot in self._commons.plots.values():
+                plot.intake.tree.source.stop()  # what is being read ends here, or a task would wait for it
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Wait for the threads of all trees, and end them."""
+        for threads in self._threads.values():
+            threads.close()
 
     def _check_eternal(self, done: set[asyncio.Task[Any]]) -> None:
         """A task that must not end has ended: say which, at once."""

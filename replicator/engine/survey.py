@@ -45,7 +45,8 @@ def survey(examiner: Examiner, below: bytes, *, believed: bool = False) -> Itera
         if record is not None and is_unlisted(record) and seen.entry.kind == DIRECTORY:
             listed.append(seen.path)
             record = record._replace(problem="")
-        if record is None or not same(record, seen):
+        too_large = seen.entry.size > examiner.max_file_size  # the limit may be new
+        if record is None or too_large or not same(record, seen):
             differing.append(seen.path)
         if len(differing) >= CHUNK_PATHS:
             yield from examiner.examine(differing)
@@ -87,8 +88,11 @@ def _unlisted(examiner: Examiner, found: Unlisted) -> Findings:
     findings.unlisted.clear()
     latest = next((update.record for update in findings.updates), record)
     lost = findings.gone or findings.forgotten
-    if latest and latest.entry.kind == DIRECTORY and not lost and latest.problem != found.reason:
-        findings.updates = [Update(latest._replace(problem=found.reason), record)]
+    if latest and latest.entry.kind == DIRECTORY and not lost:
+        if latest.problem == found.reason:
+            findings.unread.append(latest)
+        else:
+            findings.updates = [Update(latest._replace(problem=found.reason), record)]
     return examiner.store(findings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ class Tree:
         settle: decides when to look.
         delete: tell frontends what is gone.
         delete_guard: the share of the tree beyond which deletions in one go wait for a person.
+        max_file_size: bytes; larger files are not read, and stay on the frontends as they are.
     """
 
     number: int
@@ -32,3 +34,4 @@ class Tree:
     settle: Settle
     delete: bool
     delete_guard: float = 1.0
+    max_file_size: int = sys.maxsize

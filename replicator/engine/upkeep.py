@@ -48,11 +48,17 @@ class Upkeep:
             if path in found.unsettled or path in ahead:
                 continue
             if problem:
-                self._troubled.add(path)
-                log.warning("unreadable", path=printable(path), reason=problem)
+                self._failed(update.record)
             else:
                 self._troubled.discard(path)
+        for record in found.unread:
+            if record.path not in self._troubled:  # known from before a restart
+                self._failed(record)
         self._troubled.difference_update(found.gone)
+
+    def _failed(self, record: Record) -> None:
+        self._troubled.add(record.path)
+        log.warning("unreadable", path=printable(record.path), reason=record.problem)
 
     def troubles(self) -> list[bytes]:
         """Return paths whose content cannot be read at present; a hundred at most."""

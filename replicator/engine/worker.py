@@ -41,6 +41,7 @@ class Worker:
         pool: where blocking work runs.
         publish: called on the loop with every framed change, in order.
         wake: called when a large file has been read, and `look_at_read` has something to do.
+        large: where large files are read; default: `pool`.
 
     Attributes:
         surveyed: set once all of the source has been met. Until then nothing is told: nobody has been compared yet, and
@@ -56,6 +57,7 @@ class Worker:
         pool: Executor,
         publish: Callable[[Parcel], None],
         wake: Callable[[], None],
+        large: Executor | None = None,
     ) -> None:
         self.surveyed = asyncio.Event()
         self.deletions = Deletions(tree)
@@ -63,8 +65,9 @@ class Worker:
         self.upkeep = Upkeep(tree, pool)
         self._tree = tree
         self._pool = pool
+        self._large = large or pool
         self._publish = publish
-        self._examiner = Examiner(tree.source, tree.catalog)
+        self._examiner = Examiner(tree.source, tree.catalog, tree.max_file_size)
         self._in_hand = 0
         self._loop = asyncio.get_running_loop()
 
@@ -73,9 +76,13 @@ class Worker:
         """How much that was begun, or waits to be read, is not told yet."""
         return self._in_hand + len(self.ahead)
 
+    def defer_huge(self) -> None:
+        """Do not let the survey wait for huge files: `look_at_read` is called for them."""
+        self._examiner.defer_huge()
+
     def defer(self) -> None:
-        """From now on leave to later looks what takes long or is missed for the first time; see `Examiner.defers`."""
-        self._examiner.defers = True
+        """From now on leave to later looks what takes long or is missed for the first time."""
+        self._examiner.defer()
 
     async def survey(self) -> None:
         """Look at the whole tree.
@@ -162,7 +169,8 @@ class Worker:
         self._look_again(replaced.siblings)
 
     async def _read_ahead(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
-        await self._in_thread(partial(self._examiner.contents.read_ahead, path, force=force))
+        read = partial(self._examiner.contents.read_ahead, path, force=force)
+        await self._loop.run_in_executor(self._large, read)
 
     async def _tell(self, findings: Iterator[Findings]) -> None:
         """Take findings from the worker thread, chunk by chunk, and publish them."""
@@ -176,8 +184,8 @@ class Worker:
         chunk, parcels = found
         for path in chunk.unsettled:
             self._tree.settle.busy(path, self._loop.time())
-        for path, force in chunk.large:
-            self.ahead.want(path, force=force)
+        for file in chunk.large:
+            self.ahead.want(file)
         self._look_again(chunk.siblings)
         for path in chunk.unlisted:
             self._hint(Hinted.SUBTREE, path)

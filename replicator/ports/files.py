@@ -164,6 +164,9 @@ class Source(Protocol):
             SourceError: there is still none.
         """
 
+    def stop(self) -> None:
+        """End what is being read, a walk or a file, with SourceError; called from any thread."""
+
     def excluded(self, path: bytes, kind: str) -> bool:
         """Return True if the operator wants a path neither sent nor deleted."""
 

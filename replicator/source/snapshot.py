@@ -32,6 +32,9 @@ CHUNK = 1 << 20
 MEMORY_LIMIT = 4 << 20
 """Bytes of content that a snapshot carries; four workers hold at most 32 MiB of whole contents and deltas."""
 
+LOOK_EVERY = 64 * CHUNK
+"""Bytes after which a file that is being read is looked at: it may have been removed."""
+
 SMALL = 64 << 10
 """Smaller files are sent whole: a signature would cost more than it spares."""
 
@@ -122,6 +125,8 @@ class Reader:
             sink.feed(chunk)
             if self.stopped():
                 raise SourceError("The tree is not read any more.")
+            if at % LOOK_EVERY == 0 and os.fstat(self.fd).st_nlink == 0:
+                break  # it was removed: no need to read a huge file to its end
         self.bytes_read += at
         return at
 

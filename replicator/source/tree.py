@@ -96,7 +96,7 @@ class SourceTree:
         os.close(former)
 
     def stop(self) -> None:
-        """End what is being read; nothing is read any more."""
+        """End what is being read; nothing is walked or read as a whole any more."""
         self._stopped.set()
 
     def close(self) -> None:
@@ -172,6 +172,8 @@ class SourceTree:
             return
         with self._files() as files:
             for met in walk(files, below, prune=self._filter.excluded, special=self._special):
+                if self._stopped.is_set():
+                    raise SourceError("The tree is not read any more.")
                 if isinstance(met, Unlisted):
                     yield met
                 else:

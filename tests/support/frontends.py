@@ -168,7 +168,6 @@ class Backdrop:
             plots={1: self.plot},
             supply=supply,
             pool=pool,
-            live=pool,
             gate=Gate(places),
             bucket=TokenBucket(None),
             retry=Backoff(0.01, 0.02, lambda: 1.0),

@@ -1,10 +1,12 @@
-"""Reading ahead: one after the other, not too far, and each is looked at once."""
+"""Reading ahead: the smallest first, not too far, no large file behind a huge one, and each is looked at once."""
 
 import asyncio
 
 import pytest
 
 from replicator.engine.ahead import MOST_AHEAD, ReadAhead
+from replicator.engine.contents import HUGE
+from replicator.engine.findings import LargeFile
 from replicator.errors import SourceError
 from tests.support.waiting import eventually
 
@@ -14,13 +16,18 @@ class Reading:
 
     def __init__(self):
         self.begun, self.looked, self.awake = [], [], 0
-        self.go = asyncio.Event()
+        self.go, self.go_on_with_huge = asyncio.Event(), asyncio.Event()
         self.ahead = ReadAhead(self._read, self._wake)
         self.task = asyncio.get_running_loop().create_task(self.ahead.run())
 
     async def _read(self, path, force):
         self.begun.append((path, force))
+        if path.startswith(b"huge"):
+            await self.go_on_with_huge.wait()
         await self.go.wait()
+
+    def want(self, path, *, force=False, size=100):
+        self.ahead.want(LargeFile(path, force, size))
 
     def _wake(self):
         self.awake += 1
@@ -42,7 +49,7 @@ async def reading():
 
 
 async def test_nothing_is_looked_at_before_it_has_been_read(reading):
-    reading.ahead.want(b"a", force=True)
+    reading.want(b"a", force=True)
     await eventually(lambda: reading.begun == [(b"a", True)], "a reading")
     await reading.look()
     assert reading.looked == []
@@ -60,7 +67,7 @@ async def test_only_so_many_wait_for_their_look_and_the_next_are_read_then(readi
     reading.go.set()
     paths = [b"%d" % number for number in range(MOST_AHEAD + 2)]
     for path in paths:
-        reading.ahead.want(path, force=False)
+        reading.want(path, force=False)
     await eventually(lambda: reading.awake == MOST_AHEAD, "the first")
     await asyncio.sleep(0.01)
     assert len(reading.begun) == MOST_AHEAD
@@ -77,11 +84,47 @@ async def test_after_a_look_that_failed_the_next_is_read(reading):
         raise SourceError("in doubt")
 
     reading.go.set()
-    reading.ahead.want(b"a", force=False)
+    reading.want(b"a", force=False)
     await eventually(lambda: reading.awake == 1, "a reading")
     with pytest.raises(SourceError):
         await reading.ahead.look(fail)
-    reading.ahead.want(b"b", force=False)
+    reading.want(b"b", force=False)
     await eventually(lambda: reading.awake == 2, "another")
     await reading.look()
     assert reading.looked == [b"b"]
+
+
+async def test_a_huge_file_delays_no_large_one(reading):
+    reading.go.set()
+    for number in range(3):
+        reading.want(b"huge %d" % number, size=HUGE + 1)
+    await eventually(lambda: reading.begun, "a huge one")
+    reading.want(b"large")
+    await eventually(lambda: reading.awake == 1, "the large one")
+    await reading.look()
+    assert reading.looked == [b"large"]
+    assert len(reading.ahead) == 3
+
+
+async def test_the_smallest_is_read_first(reading):
+    reading.want(b"first", size=900)
+    await eventually(lambda: reading.begun, "a reading")
+    for size in (800, 200, 500):
+        reading.want(b"%d" % size, size=size)
+    reading.go.set()
+    await eventually(lambda: reading.awake == MOST_AHEAD, "the first ones")
+    await reading.look()
+    await eventually(lambda: reading.awake == 4, "the others")
+    assert [path for path, _ in reading.begun] == [b"first", b"200", b"500", b"800"]
+
+
+async def test_a_file_that_grew_from_large_to_huge_is_read_once(reading):
+    reading.want(b"one")
+    await eventually(lambda: reading.begun, "a reading")
+    reading.want(b"grows")
+    reading.want(b"grows", size=HUGE + 1)
+    reading.go.set()
+    await eventually(lambda: reading.awake == 2, "both")
+    await reading.look()
+    assert sorted(reading.looked) == [b"grows", b"one"]
+    assert len(reading.ahead) == 0

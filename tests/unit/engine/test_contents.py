@@ -5,8 +5,9 @@ import os
 import pytest
 
 from replicator.delta.ops import Copy
-from replicator.engine import contents
+from replicator.engine import examine
 from replicator.engine.contents import Early
+from replicator.engine.examine import Examiner
 from replicator.ports import Snapshot, Verdict
 
 OLD = 10**18
@@ -103,16 +104,16 @@ def test_names_of_one_file_whose_time_lies_ahead_come_to_rest(world):
 
 
 @pytest.fixture
-def huge(world, monkeypatch):
+def huge(world):
     """A file that counts as large, in a world where somebody reads such files ahead."""
-    monkeypatch.setattr(contents, "LARGE", 100)
-    world.examiner.defers = True
+    world.examiner.defer()
+    world.examiner.longest = 100
     return world.write("huge", b"x" * 101)
 
 
 def test_a_large_file_is_left_until_it_was_read_ahead(world, huge):
     updates, _, found = world.examine(b"huge")
-    assert found[0].large == [(b"huge", False)]
+    assert [file.path for file in found[0].large] == [b"huge"]
     assert updates[b"huge"].record.problem == "is being read"
     assert world.source.bytes_read == 0
 
@@ -138,7 +139,8 @@ def test_what_was_read_ahead_of_a_file_that_went_is_not_taken_for_the_next_of_it
     world.examine(b"huge")
     world.write("huge", b"z" * 103)
 
-    assert world.examine(b"huge")[2][0].large == [(b"huge", False)]
+    (found,) = world.examine(b"huge")[2]
+    assert found.large == [(b"huge", False, 103)]
 
 
 def test_a_delta_is_no_good_against_another_version_than_was_read(world):
@@ -147,3 +149,41 @@ def test_a_delta_is_no_good_against_another_version_than_was_read(world):
 
     assert early.against(b"one") is snapshot
     assert early.against(b"two") == Snapshot(verdict=Verdict.READ)
+
+
+@pytest.fixture
+def limited(world):
+    """A world in which no file of more than 100 bytes is replicated."""
+    world.examiner = Examiner(world.source, world.catalog, 100)
+    return world
+
+
+def test_a_file_above_the_limit_is_not_read_and_is_told_once(limited):
+    limited.write("huge", b"x" * 101)
+    updates, _, _ = limited.examine(b"huge")
+    assert "larger than tree.max_file_size" in updates[b"huge"].record.problem
+    assert limited.source.bytes_read == 0
+
+    updates, _, found = limited.examine(b"huge")
+    assert not updates
+    assert [record.path for record in found[0].unread] == [b"huge"]
+
+    limited.write("huge", b"x" * 100)
+    assert limited.examine(b"huge")[0][b"huge"].record.problem == ""
+
+
+def test_a_limit_that_is_lowered_holds_for_what_is_known(world):
+    world.write("huge", b"x" * 101)
+    world.settle()
+    world.examiner = Examiner(world.source, world.catalog, 100)
+    assert "larger than" in world.survey()[0][b"huge"].record.problem
+
+
+def test_a_huge_file_is_left_by_the_first_survey_and_a_large_one_is_not(world, monkeypatch):
+    monkeypatch.setattr(examine, "HUGE", 100)
+    world.examiner.defer_huge()
+    world.write("huge", b"x" * 101)
+    world.write("large", b"x" * 100)
+    updates, _, found = world.survey()
+    assert [file.path for one in found for file in one.large] == [b"huge"]
+    assert updates[b"large"].record.problem == ""

@@ -5,7 +5,8 @@ import weakref
 
 import pytest
 
-from replicator.core.debts import Key
+from replicator.core.debts import Key, Owed
+from replicator.engine.courier import PREPARED
 from replicator.engine.parcel import adopt, gone, moved, single
 from replicator.wire.changes import Delete, Move, PutFile, SetAttributes
 from replicator.wire.messages import BeginFile, Data
@@ -165,3 +166,39 @@ async def test_a_frame_that_waits_for_the_answer_to_its_twin_does_not_turn_in_ci
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await eventually(lambda: route.listener.frames > 20, "a busy loop")
+
+
+async def test_a_refused_path_that_is_due_does_not_turn_in_circles_while_there_is_no_room(route):
+    paths = [b"f%d" % number for number in range(PREPARED + 4)]
+    for path in paths:
+        route.write(path, b"x" * 200_000)
+    async with route.open():
+        route.fill_window()
+        refused = Key(1, b"refused")
+        now = asyncio.get_running_loop().time()
+        route.dirty.mark(refused, Owed.CONTENT, now, urgent=False)
+        (due,) = route.dirty.take(now, 1)
+        route.dirty.refused(due.key, due.generation, Owed.CONTENT, "denied")
+        route.mark(*paths)
+        await route.prepared(PREPARED)
+        route.dirty.block(refused, now)
+
+        asked = []
+        next_retry = route.dirty.next_retry
+        route.dirty.next_retry = lambda: asked.append(1) or next_retry()
+        route.courier.wake()
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert len(asked) < 10
+
+        route.make_room()
+        answered = set()
+
+        def is_tried_again():
+            numbers = {change.number for change in route.sent()} - answered
+            if numbers:
+                answered.update(numbers)
+                route.accept(*numbers)
+            return refused not in route.dirty
+
+        await eventually(is_tried_again, "the refused path to be tried again")

@@ -1,5 +1,6 @@
 """Upkeep: stamps are believed once the clock has moved on, and what cannot be read is tried again."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,8 +19,9 @@ class Kept:
     def __init__(self, pool):
         self.source, self.catalog = FakeSource(), FakeCatalog()
         settle = Settle(cooldown=0.1, max_wait=1.0)
+        self.pool = pool
         tree = Tree(1, b"/source", self.source, self.catalog, FakeWatcher, settle, delete=True)
-        self.settle = settle
+        self.settle, self.tree = settle, tree
         self.examiner = Examiner(self.source, self.catalog)
         self.upkeep = Upkeep(tree, pool)
 
@@ -95,3 +97,21 @@ async def test_a_stamp_that_cannot_be_looked_at_any_more_stays_in_doubt(kept, mo
     monkeypatch.setattr(kept.source, "look", denied)
     await kept.upkeep.confirm()
     assert (kept.is_firm(b"same"), kept.is_firm(b"locked")) == (True, False)
+
+
+async def test_what_could_not_be_read_before_a_restart_is_tried_again(kept):
+    kept.source.write(b"file", b"content")
+    kept.source.unreadable[b"file"] = "Permission denied"
+    kept.source.write(b"denied", b"content")
+    kept.look(b"denied")
+    kept.source.denied[b"denied"] = errno.EIO
+    kept.look(b"file", b"denied")
+
+    kept.upkeep = Upkeep(kept.tree, kept.pool)  # as after a restart
+    kept.look(b"file", b"denied")
+    assert kept.upkeep.troubles() == [b"denied", b"file"]
+    assert sorted(kept.upkeep.retries(100.0)) == [b"denied", b"file"]
+
+    del kept.source.unreadable[b"file"], kept.source.denied[b"denied"]
+    kept.look(b"file", b"denied")
+    assert kept.upkeep.troubles() == []

@@ -1,6 +1,7 @@
 """The worker: what it finds is told once, after the first survey, in order."""
 
 import asyncio
+import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -260,3 +261,19 @@ async def test_the_failure_of_what_was_cancelled_is_nobodys_business():
         await task
     with pytest.raises(SourceError):
         await uninterrupted(fail())
+
+
+async def test_what_still_cannot_be_read_is_told_to_nobody(working):
+    working.source.write(b"f", b"content")
+    working.source.unreadable[b"f"] = "Permission denied"
+    working.source.denied[b"d/f"] = errno.EIO
+    await working.look(b"f", b"d/f")
+    assert len(working.parcels) == 2
+    working.parcels.clear()
+    before = working.catalog.applied
+    await working.look(b"f", b"d/f")
+    assert (working.parcels, working.catalog.applied) == ([], before)
+
+    working.source.unreadable[b"f"] = "Input/output error"
+    await working.look(b"f")
+    assert len(working.parcels) == 1
