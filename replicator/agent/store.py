@@ -12,7 +12,8 @@ import hashlib
 import os
 import stat
 from contextlib import suppress
-from typing import NamedTuple
+from functools import partial
+from typing import Callable, NamedTuple
 
 from replicator.agent.claim import Claim
 from replicator.agent.descriptors import digest_of, handle, write_all
@@ -110,8 +111,7 @@ class Store:
         Whoever calls has asked the claim, a moment ago, whether the root is in its place.
         """
         fd, at, name = temporary
-        if self.owner.uid >= 0 or self.owner.gid >= 0:
-            os.fchown(fd, *self.owner)
+        self._give(partial(os.fchown, fd))
         os.fchmod(fd, change.mode & self._bits)  # after fchown, which clears setid bits
         os.utime(fd, ns=(change.mtime_ns, change.mtime_ns))
         self._take_name(at, name, change.path)
@@ -134,8 +134,7 @@ class Store:
                 os.unlink(name, dir_fd=at)
                 os.mkdir(name, 0o700, dir_fd=at)
         made = handle(self.directories.reach(change.path))
-        if self.owner.uid >= 0 or self.owner.gid >= 0:
-            os.chown(made, *self.owner)
+        self._give(partial(os.chown, made))
         os.chmod(made, change.mode & self._bits)
         self.directories.ordered(change.path, change.mtime_ns)
 
@@ -145,8 +144,7 @@ class Store:
         at, name = self.directories.changing(above), self._temporary_name()
         self.directories.widened(at, above, lambda: os.symlink(change.link, name, dir_fd=at))
         try:
-            if self.owner.uid >= 0 or self.owner.gid >= 0:
-                os.chown(name, *self.owner, dir_fd=at, follow_symlinks=False)
+            self._give(partial(os.chown, name, dir_fd=at, follow_symlinks=False))
             times = (change.mtime_ns, change.mtime_ns)
             os.utime(name, ns=times, dir_fd=at, follow_symlinks=False)
             self._take_name(at, name, change.path)
@@ -170,8 +168,7 @@ class Store:
             if not change.digest and status.st_mtime_ns != change.old_mtime_ns:
                 raise Refused(changes.BASE_MISMATCH, "another time")
             self.claim.check()
-            if self.owner.uid >= 0 or self.owner.gid >= 0:
-                os.fchown(fd, *self.owner)
+            self._give(partial(os.fchown, fd))
             os.fchmod(fd, change.mode & self._bits)
             os.utime(fd, ns=(change.mtime_ns, change.mtime_ns))
         finally:
@@ -217,6 +214,21 @@ class Store:
     def settle(self) -> None:
         """Leave the directories as the backend wants them; see Directories."""
         self.directories.settle()
+
+    def _give(self, chown: Callable[[int, int], None]) -> None:
+        """Make the owner own something.
+
+        Raises:
+            Refused: DENIED; this agent's user may not do that.
+        """
+        if self.owner.uid < 0 and self.owner.gid < 0:
+            return
+        try:
+            chown(*self.owner)
+        except PermissionError as error:
+            uid, gid = self.owner
+            detail = f"cannot be given to {uid}:{gid}: {error.strerror}"
+            raise Refused(changes.DENIED, detail) from error
 
     def _take_name(self, at: int, temporary: bytes, path: bytes) -> None:
         name = _leaf(path)

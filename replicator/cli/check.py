@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +11,7 @@ import click
 from replicator.cli.common import ask_daemon, config_option, load_config, run
 
 if TYPE_CHECKING:
-    from replicator.checkup import Finding
+    from replicator.checkup.finding import Finding
 
 _MARKS = {"ok": click.style("ok   ", fg="green"), "warn": click.style("warn ", fg="yellow")}
 _FAIL = click.style("FAIL ", fg="red")
@@ -17,12 +19,14 @@ _FAIL = click.style("FAIL ", fg="red")
 
 @click.command()
 @config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def check(context: click.Context, config: str) -> None:
-    """Look at config, sources, inotify limits, state directory, and SSH and agent of every frontend.
+def check(context: click.Context, config: str, *, as_json: bool) -> None:
+    """Look at config, sources, inotify limits, state directory, and SSH, agent and targets of every frontend.
 
-    Asks a running daemon, too. Changes nothing but to make a target directory that is missing. Says for each finding what is wrong, why it matters, and the command that fixes it. Exits 0 when all
-    is well, 1 when the backend cannot work, 3 when only some frontends fail.
+    Asks a running daemon, too. Changes nothing but to make a target directory that is missing, and to put a small file into each
+    target and remove it. Says for each finding what is wrong, why it matters, and the command that fixes it. Exits 0 when all is
+    well, 1 when the backend cannot work, 3 when only some frontends fail.
     """
     from replicator.checkup import daemon_findings, examine
 
@@ -30,9 +34,13 @@ def check(context: click.Context, config: str) -> None:
     findings = run(examine(settings))
     for status in ask_daemon(settings, {"command": "status"}) or ():
         findings += daemon_findings(status)
-    for finding in findings:
-        _print(finding)
     failed = [finding for finding in findings if finding.level == "fail"]
+    if as_json:
+        rows = [dataclasses.asdict(finding) for finding in findings]
+        click.echo(json.dumps({"ok": not failed, "findings": rows}, indent=2))
+    else:
+        for finding in findings:
+            _print(finding)
     if not failed:
         context.exit(0)
     context.exit(3 if all(finding.frontend for finding in failed) else 1)

@@ -14,31 +14,48 @@ from rich.table import Table
 from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon, size_text
 from replicator.config import Config
 
-DOUBTFUL = ("halted", "paused")
-
 
 @click.command()
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--watch", is_flag=True, help="Show it again every second, until interrupted.")
+@click.option(
+    "--max-lag",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Accept what is owed for so long.",
+)
+@click.option(
+    "--max-dirty", type=click.IntRange(min=0), metavar="N", help="Accept so many owed paths."
+)
 @click.pass_context
-def status(context: click.Context, config: str, *, as_json: bool, watch: bool) -> None:
+def status(
+    context: click.Context,
+    config: str,
+    *,
+    as_json: bool,
+    watch: bool,
+    max_lag: float | None,
+    max_dirty: int | None,
+) -> None:
     """Show every frontend's state, dirty count, lag, queue position, progress and last error.
 
-    Exits 0 when all is well, 3 when a frontend cannot be served or a tree is halted or paused, 1 when no daemon runs.
+    Exits 0 when every frontend is known to hold what the source holds, 3 when anything is refused, owed, unreadable, unknown,
+    held back or not connected, 1 when no daemon runs. --max-lag and --max-dirty accept some owed paths.
     """
     settings = load_config(config)
-    answer = _ask(settings)
+    request = {"command": "status", "max_lag": max_lag, "max_dirty": max_dirty}
+    answer = _ask(settings, request)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     elif watch:
         with Live(_tables(answer), console=_console(), refresh_per_second=4) as live:
             while True:
                 time.sleep(1)
-                live.update(_tables(_ask(settings)))
+                live.update(_tables(_ask(settings, request)))
     else:
         _console().print(_tables(answer))
-    context.exit(3 if _fails(answer) else 0)
+    context.exit(0 if answer["ok"] else 3)
 
 
 def _console() -> Console:
@@ -46,19 +63,12 @@ def _console() -> Console:
     return Console(markup=False, emoji=False)
 
 
-def _ask(config: Config) -> dict[str, Any]:
-    lines = ask_daemon(config, {"command": "status"})
+def _ask(config: Config, request: dict[str, Any]) -> dict[str, Any]:
+    lines = ask_daemon(config, request)
     answer = next(lines, None) if lines is not None else None
     if answer is None:
         raise no_daemon(config)
     return answer
-
-
-def _fails(answer: dict[str, Any]) -> bool:
-    """Return True if a person should look. A frontend that is tried again is `connecting` for a while, with its error."""
-    frontends = any(row["last_error"] and row["state"] != "live" for row in answer["frontends"])
-    doubtful = [*answer["frontends"], *answer["trees"]]
-    return frontends or any(row["state"] in DOUBTFUL for row in doubtful)
 
 
 def _tables(answer: dict[str, Any]) -> Table:
@@ -91,8 +101,8 @@ def _tables(answer: dict[str, Any]) -> Table:
         frontends.add_row(
             f"{row['host']}:{row['port']}" if row["port"] else row["host"],
             row["state"],
-            str(row["dirty"]),
-            f"{row['lag_seconds']:.1f} s",
+            _known(row["dirty"]),
+            _known(row["lag_seconds"], ".1f", " s"),
             str(row["queue_position"] or ""),
             str(row["files_sent"]),
             size_text(row["bytes_sent"]),
@@ -108,6 +118,10 @@ def _tables(answer: dict[str, Any]) -> Table:
     if discovery.row_count:
         outer.add_row(discovery)
     return outer
+
+
+def _known(number: float | None, form: str = "", unit: str = "") -> str:
+    return "?" if number is None else f"{number:{form}}{unit}"
 
 
 def _progress_text(progress: dict[str, Any]) -> str:

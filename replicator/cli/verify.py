@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import click
@@ -16,39 +17,54 @@ from replicator.ports import Address
 @click.argument("host", required=False)
 @config_option
 @click.option("--repair", is_flag=True, help="Send again what differs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def verify(context: click.Context, host: str | None, config: str, *, repair: bool) -> None:
+def verify(
+    context: click.Context, host: str | None, config: str, *, repair: bool, as_json: bool
+) -> None:
     """Read every file of every frontend (or of HOST) and compare its SHA-256 with the backend's.
 
-    Exits 0 when all are equal (or repaired), 1 when all differ or failed, 3 when some do.
+    What is refused, or owed for more than some seconds, counts as different. Exits 0 when all are equal (or repaired), 1 when all
+    differ or failed, 3 when some do.
     """
     settings = load_config(config)
     request = {"command": "verify", "repair": repair, **(request_for(host) if host else {})}
     answer = ask_daemon(settings, request, patience=None)
-    reports = answer if answer is not None else run(_alone(settings, request))
-    bad = total = 0
-    for report in reports:
-        total += 1
-        bad += _show(report)
-    if not total:
+    reports = []
+    for report in answer if answer is not None else run(_alone(settings, request)):
+        reports.append(report)
+        if not as_json:
+            _show(report)
+    bad = sum(not _is_right(report) for report in reports)
+    if as_json:
+        click.echo(json.dumps({"ok": not bad, "frontends": reports}, indent=2))
+    elif not reports:
         click.echo("there are no frontends")
-    context.exit(0 if not bad else 1 if bad == total else 3)
+    context.exit(0 if not bad else 1 if bad == len(reports) else 3)
 
 
-def _show(report: dict[str, Any]) -> bool:
-    """Print one frontend's report; return True if it is not as it should be."""
-    host = report["host"]
+def _is_right(report: dict[str, Any]) -> bool:
+    """Return True if the frontend holds what the backend holds, or is sent what it lacked."""
+    if report["error"] or report["owed"]:
+        return False
+    return report["repaired"] or not report["differing"]
+
+
+def _show(report: dict[str, Any]) -> None:
+    """Print one frontend's report."""
+    host, owed = report["host"], report["owed"]
     if report["error"]:
         click.echo(report["error"], err=True)
-        return True
-    if not report["differing"]:
+    elif not report["differing"]:
         click.echo(f"{host}: equal")
-        return False
-    done = "sent again" if report["repaired"] else "differ; --repair sends them again"
-    click.echo(f"{host}: {report['differing']} paths {done}")
+    if owed:
+        click.echo(f"{host}: {owed} paths are owed or refused; they are sent by themselves")
+    if others := report["differing"] - owed:
+        done = "sent again" if report["repaired"] else "differ; --repair sends them again"
+        click.echo(f"{host}: {others} paths {done}")
+    reasons = {one["path"]: f": {one['reason']}" for one in report["reasons"]}
     for path in report["paths"]:
-        click.echo(f"  {path}")
-    return not report["repaired"]
+        click.echo(f"  {path}{reasons.get(path, '')}")
 
 
 async def _alone(config: Config, request: dict[str, Any]) -> list[dict[str, Any]]:

@@ -186,6 +186,18 @@ class DirtySet:
         """Return True if the frontend has refused something that the backend could send."""
         return any(debt.reason and not debt.withheld for debt in self._debts.values())
 
+    def troubled(self) -> bool:
+        """Return True if anything was refused, or cannot be read on the backend."""
+        return any(debt.reason for debt in self._debts.values())
+
+    def late(self, now: float, after: float) -> list[tuple[Key, str]]:
+        """Return the paths that are owed for `after` seconds or were refused, each with its reason (perhaps empty)."""
+        return [
+            (key, debt.reason)
+            for key, debt in self._debts.items()
+            if debt.reason or now - debt.since >= after
+        ]
+
     def problems(self, limit: int) -> list[tuple[Key, str]]:
         """Return at most `limit` blocked paths with their reasons."""
         found = self._queues.blocked(4 * limit)

@@ -6,6 +6,7 @@
     any -> gone                                          discovery does not name it any more
 
 `halted` is not a state of a frontend but of a tree (its source is in doubt); `status` shows it in the frontend's place.
+So is `degraded`, which it shows for a live frontend that refuses something, cannot be given something, or holds what it should not.
 """
 
 from __future__ import annotations

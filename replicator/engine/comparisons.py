@@ -153,7 +153,7 @@ class Comparisons:
                 self.progress.expect(key, size)
             if self._dirty.overflowed:
                 # What was marked is forgotten: only another comparison finds it.
-                self._dirty.overflowed = False
+                self._dirty.overflowed = self._dispatch.counted = False
                 raise AgentFailed(
                     "it refuses so many paths that they cannot be kept in mind; the last reason:"
                     f" {self._troubles.error or 'none was told'}"

@@ -23,11 +23,13 @@ class Deletions:
     Attributes:
         paused: why deletions wait for a person; empty if they do not.
         believed: a person has said that the source, which was in doubt, is right as it is: whatever is gone is told.
+        unsent: how many deletions the pause has kept from the frontends; None: unknown, because they were found before this start.
     """
 
     def __init__(self, tree: Tree) -> None:
         self.paused = tree.catalog.paused()
         self.believed = False
+        self.unsent: int | None = None if self.paused else 0
         self._tree = tree
         self._guard: DeleteGuard[bytes] = DeleteGuard(tree.delete_guard)
         self._guard.paused = bool(self.paused)
@@ -59,6 +61,8 @@ class Deletions:
             return []
         if self.believed:
             return gone
+        if self.paused and self.unsent is not None:
+            self.unsent += len(gone)
         return list(self._guard.admit(gone, now))
 
     @property
@@ -91,11 +95,14 @@ class Deletions:
         """A person says that what was removed was meant to be; with `believe`, that the source is right as it is."""
         self.believed = believe
         self.paused = ""
+        self.unsent = 0
         self._guard.confirm(now)
 
     def _judge(self, *, over: bool) -> None:
+        held = len(self._guard.held)
         if self._guard.judge(self._tree.catalog.counts()[0], over=over):
             return
+        self.unsent = held
         self.paused = (
             f"{self._guard.lost} of {self._guard.before} paths were removed in one go, so no more deletions are sent."
             " If that was meant: `replicator resume`. If not: put the files back, then `replicator resume`."

@@ -28,11 +28,13 @@ class Dispatch:
     Attributes:
         dirty: the same.
         bytes_saved: bytes that deltas have spared.
+        counted: True while `dirty` holds all that the frontend lacks: from the first comparison on, until it overflows.
     """
 
     def __init__(self, host: str, dirty: DirtySet, doubts: Doubts) -> None:
         self.dirty = dirty
         self.bytes_saved = 0
+        self.counted = False
         self._host = host
         self._doubts = doubts
         self._courier: Courier | None = None
@@ -45,7 +47,7 @@ class Dispatch:
 
     def compared(self) -> None:
         """What the frontend holds is known, so that a parcel may build on it."""
-        self._known = True
+        self._known = self.counted = True
 
     def lost(self) -> None:
         """The connection is gone, and with it what was under way."""
@@ -106,7 +108,7 @@ class Dispatch:
     def _mind_overflow(self) -> None:
         if self.dirty.overflowed:
             log.warning("too much is dirty; comparing everything instead", host=self._host)
-            self.dirty.overflowed = False
+            self.dirty.overflowed = self.counted = False
             self._doubts.everything()
 
 

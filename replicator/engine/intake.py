@@ -72,6 +72,20 @@ class Intake:
         """How many hints are not followed up to the end yet, and how many deletions are not told."""
         return len(self.tree.settle) + self._worker.pending + self.deletions.held
 
+    @property
+    def doubt(self) -> str:
+        """Why the source may hold something else than what is known or told of it; empty if it does not."""
+        unread = (
+            "" if self.surveyed.is_set() else f"{printable(self.tree.root)} is still being scanned"
+        )
+        return self.halted or self.deletions.paused or unread
+
+    @property
+    def overdue(self) -> float:
+        """How many seconds ago the next look should have been made; 0 if none is late."""
+        due = self.tree.settle.deadline()
+        return max(0.0, self._loop.time() - due) if due is not None else 0.0
+
     async def resume(self) -> None:
         """A person says that what was removed was meant to be, and that the source, if it is there, is right as it is."""
         await self._loop.run_in_executor(self._pool, self.deletions.forget_pause)

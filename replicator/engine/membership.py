@@ -123,6 +123,7 @@ class Membership:
                 "members": len(watch.roster.members),
                 "looks": watch.asked,
                 "failures": watch.failures,
+                "answered": watch.roster.answered,
                 "error": watch.error,
                 "doubt": watch.roster.doubt,
                 "notes": list(watch.notes),

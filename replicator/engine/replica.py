@@ -123,6 +123,21 @@ class Replica:
         return self.state is State.LIVE and not (self.dirty or self._doubts)
 
     @property
+    def known(self) -> bool:
+        """True if it is known what this frontend lacks, so that `dirty` can be counted."""
+        return self._dispatch.counted
+
+    @property
+    def degraded(self) -> bool:
+        """True if it is live and refuses something, cannot be given something, or holds what it should not."""
+        return self.state is State.LIVE and (self.dirty.troubled() or bool(self._troubles.lasting))
+
+    @property
+    def unlisted(self) -> list[str]:
+        """Sentences about directories that this frontend could not list in its last comparison."""
+        return self._troubles.not_listed
+
+    @property
     def caught_up(self) -> bool:
         """True if it is live, and lacks only what changed in the last few seconds: where uploads never pause, it always does."""
         since = self.dirty.lagging()
@@ -168,6 +183,13 @@ class Replica:
         reason = self.last_error or "it is not connected yet"
         return reason if self.address.host in reason else f"{self.address.host}: {reason}"
 
+    @property
+    def doubt(self) -> str:
+        """Why the source of some tree is not known, or not followed, at present; empty if it is."""
+        return next(
+            (doubt for plot in self._commons.plots.values() if (doubt := plot.intake.doubt)), ""
+        )
+
     def offer(self, parcel: Parcel) -> None:
         """Take a live change: send it, or owe it."""
         self._dispatch.offer(parcel)
@@ -180,8 +202,15 @@ class Replica:
         """Give a set to which every path is added that is owed now, or changes meanwhile."""
         return self._dispatch.noting_changes()
 
-    def reconcile_soon(self, *, front: bool = False) -> None:
-        """Compare everything again; `front`: before everybody else."""
+    def reconcile_soon(self, *, front: bool = False, unknown: bool = False) -> None:
+        """Compare everything again.
+
+        Args:
+            front: before everybody else.
+            unknown: until that is done it is not known what the frontend lacks: a tree was added.
+        """
+        if unknown:
+            self._dispatch.counted = False
         self._front = self._front or front
         if front:
             self._commons.gate.to_front(self)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from replicator.core.lifecycle import State
 from replicator.engine.commons import Commons
+from replicator.engine.health import NOTHING, Tolerance
 from replicator.engine.replica import Replica
 from replicator.engine.service import Service
 from replicator.engine.status import describe, describe_frontend
@@ -34,6 +36,7 @@ class Requests:
     def __init__(self, service: Service, commons: Commons) -> None:
         self._service = service
         self._commons = commons
+        self._began = asyncio.get_running_loop().time()
 
     async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Answer a request of the control socket, in one or more lines.
@@ -43,7 +46,7 @@ class Requests:
         """
         command = request.get("command")
         if command == "status":
-            yield await self.status()
+            yield await self.status(_tolerance(request))
         elif command == "bootstrap":
             async for line in self.bootstrap(_address(request)):
                 yield line
@@ -57,8 +60,12 @@ class Requests:
         else:
             raise ControlError(f"unknown command {command!r}")
 
-    async def status(self) -> dict[str, Any]:
-        """Return what `status --json` prints."""
+    async def status(self, tolerance: Tolerance = NOTHING) -> dict[str, Any]:
+        """Return what `status --json` prints.
+
+        Args:
+            tolerance: what may be owed although `ok` is true.
+        """
         loop = asyncio.get_running_loop()
         trees = []
         for plot in list(self._commons.plots.values()):
@@ -68,6 +75,8 @@ class Requests:
             self._service.fleet,
             trees,
             self._service.describe_launch,
+            tolerance,
+            uptime_seconds=round(loop.time() - self._began, 3),
             bootstrapping=self._commons.gate.inside,
             discovery=self._service.describe_discovery(),
         )
@@ -139,6 +148,14 @@ class Requests:
             return await verify(replica, self._commons.pool, repair=repair)
         except ReplicatorError as error:
             return Report(replica.address.host, error=str(error))
+
+
+def _tolerance(request: dict[str, Any]) -> Tolerance:
+    lag, dirty = request.get("max_lag"), request.get("max_dirty")
+    good_lag = lag is None or (type(lag) in (int, float) and 0 <= lag < math.inf)
+    if not good_lag or type(dirty) not in (int, type(None)):
+        raise ControlError("max_lag must be a number of seconds, and max_dirty a number of paths")
+    return Tolerance(lag, dirty)
 
 
 def _address(request: dict[str, Any]) -> Address:

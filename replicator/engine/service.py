@@ -113,7 +113,7 @@ class Service:
             )
             self._intakes[tree.number] = task
         for replica in self.fleet:
-            replica.reconcile_soon()
+            replica.reconcile_soon(unknown=True)
         return intake
 
     async def survey_all(self) -> None:

@@ -6,12 +6,17 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from replicator import __version__
 from replicator.core.lifecycle import State
+from replicator.engine.health import Tolerance, is_well
 from replicator.engine.intake import Intake
 from replicator.engine.progress import Progress
 from replicator.engine.replica import Replica
 from replicator.model import printable
 from replicator.ports import Decision
+
+DEGRADED = "degraded"
+"""What a live frontend is called that refuses something, cannot be given something, or holds what it should not."""
 
 
 def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> dict[str, Any]:
@@ -23,21 +28,19 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         launch: what is being done to put it into service; empty if nobody waits for that.
     """
     now = asyncio.get_running_loop().time()
-    oldest = replica.dirty.oldest()
-    state = State.HALTED if halted and replica.state is State.LIVE else replica.state
     return {
         "host": replica.address.host,
         "port": replica.address.port,
         "user": replica.address.user,
-        "state": state.value,
+        "state": _state(replica, halted=halted),
         "source": replica.sighting.source,
         "instance_id": replica.sighting.identity,
         "discovery_state": replica.sighting.state,
         "draining": replica.sighting.decision is Decision.DRAIN,
         "launch": launch,
         "ready": replica.ready,
-        "dirty": len(replica.dirty),
-        "lag_seconds": round(now - oldest, 3) if oldest is not None else 0.0,
+        "dirty": len(replica.dirty) if replica.known else None,
+        "lag_seconds": _lag(replica, now),
         "queue_position": replica.queue_position,
         "files_sent": replica.files_sent,
         "bytes_sent": replica.bytes_sent,
@@ -48,11 +51,30 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "progress": describe_progress(replica.progress, now),
         "last_error": replica.last_error,
         "excess": replica.excess,
+        "unlisted": replica.unlisted,
         "problems": [
             {"path": printable(key.path), "reason": reason}
             for key, reason in replica.dirty.problems(10)
         ],
     }
+
+
+def _state(replica: Replica, *, halted: bool) -> str:
+    """Return a frontend's state; of a live one, what keeps that from meaning that it holds everything."""
+    state = replica.state
+    if state is State.LIVE and halted:
+        state = State.HALTED
+    if state is State.LIVE and replica.degraded:
+        return DEGRADED
+    return str(state.value)
+
+
+def _lag(replica: Replica, now: float) -> float | None:
+    """Return for how many seconds the oldest path has been owed; None while it is unknown what is owed."""
+    oldest = replica.dirty.oldest()
+    if not replica.known:
+        return None
+    return round(now - oldest, 3) if oldest is not None else 0.0
 
 
 def describe_progress(progress: Progress, now: float) -> dict[str, Any]:
@@ -74,6 +96,7 @@ def describe_progress(progress: Progress, now: float) -> dict[str, Any]:
 def describe_tree(intake: Intake, counts: tuple[int, int]) -> dict[str, Any]:
     """Return one tree's row; `counts` is (entries, bytes) of its catalog."""
     tree = intake.tree
+    held = intake.deletions.held + (intake.deletions.unsent or 0)
     states = (
         (intake.halted, "halted"),
         (intake.deletions.paused, "paused"),
@@ -88,7 +111,9 @@ def describe_tree(intake: Intake, counts: tuple[int, int]) -> dict[str, Any]:
         "bytes_read": tree.source.bytes_read,
         "files_hashed": tree.source.files_hashed,
         "overflows": intake.overflows,
-        "pending": intake.pending,
+        "pending": intake.pending + (intake.deletions.unsent or 0),
+        "lag_seconds": round(intake.overdue, 3),
+        "held_deletions": None if intake.deletions.unsent is None else held,
         "problems": intake.problems(),
         "unreadable": [printable(path) for path in intake.troubles()],
     }
@@ -98,12 +123,14 @@ def describe(
     replicas: Iterable[Replica],
     trees: Iterable[tuple[Intake, tuple[int, int]]],
     launch: Callable[[str], str],
+    tolerance: Tolerance,
     **more: Any,  # noqa: ANN401  # JSON values
 ) -> dict[str, Any]:
-    """Return the whole status."""
+    """Return the whole status; `ok` says whether all is well within the tolerance, see `engine.health`."""
     trees = list(trees)
     halted = any(intake.halted for intake, _ in trees)
-    return {
+    status = {
+        "version": __version__,
         "frontends": [
             describe_frontend(replica, halted=halted, launch=launch(replica.sighting.identity))
             for replica in replicas
@@ -111,3 +138,4 @@ def describe(
         "trees": [describe_tree(intake, counts) for intake, counts in trees],
         **more,
     }
+    return {"ok": is_well(status, tolerance), **status}

@@ -41,6 +41,11 @@ class Troubles:
         """Why what only this frontend has stays there; empty if nothing does."""
         return next(iter(self._excess.values()), "")
 
+    @property
+    def not_listed(self) -> list[str]:
+        """Sentences about directories that could not be listed in the last comparison of everything."""
+        return list(self._unlisted)
+
     def failed(self, reason: str, attempt: int) -> None:
         """A connection has ended, or was never made; the same reason is logged once until a comparison succeeds."""
         if reason != self._failure:

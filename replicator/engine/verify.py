@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 from replicator.core.debts import Key
 from replicator.core.plan import Difference
 from replicator.engine.reconcile import reconcile
-from replicator.engine.replica import Replica
+from replicator.engine.replica import RECENT, Replica
 from replicator.errors import ControlError
 from replicator.model import ROOT, printable
 
 SHOWN = 100
 """Paths that a report names; the count is complete."""
 
+PAUSE = 0.2
+"""Seconds between two looks at what is still on its way."""
 
 MOST = 200_000
 """Paths that are remembered, to be repaired: 40 MB. Of more, only the number is told."""
@@ -23,11 +26,23 @@ MOST = 200_000
 
 @dataclass
 class Report:
-    """What a verification found on one frontend."""
+    """What a verification found on one frontend.
+
+    Attributes:
+        host: the frontend.
+        differing: paths that are not there as they are in the source, those that are owed or refused included.
+        paths: the first of them.
+        owed: how many of them are owed for longer than a change takes, or refused: sending them again is under way already.
+        reasons: the first of these, each with `path` and `reason`.
+        repaired: the others are sent again.
+        error: why nothing, or not everything, could be compared.
+    """
 
     host: str
     differing: int = 0
     paths: list[str] = field(default_factory=list)
+    owed: int = 0
+    reasons: list[dict[str, str]] = field(default_factory=list)
     repaired: bool = False
     error: str = ""
 
@@ -37,7 +52,10 @@ class Report:
 
 
 async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
-    """Compare one frontend; what is on its way to it at this moment does not count as different.
+    """Compare one frontend.
+
+    A change that is on its way, or was confirmed meanwhile, does not count as different. What has been owed for longer than a
+    change takes counts, and so does what the frontend refuses or the backend cannot read.
 
     Raises:
         ControlError: it is not connected.
@@ -46,7 +64,7 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
     if link is None:
         raise ControlError(replica.complaint)
     report = Report(replica.address.host, repaired=repair)
-
+    report.error = replica.doubt
     for tree, territory in replica.territories():
         keys: list[Key] = []
 
@@ -61,12 +79,36 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
         # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
         with replica.noting_changes() as changed:
             outcome = await reconcile(link, terms, ROOT, pool, found, digests=True)
-        report.error = report.error or outcome.excess
-        keys = [key for key in keys if key not in changed]
-        report.differing += len(keys)
-        report.paths += [printable(key.path) for key in keys[: SHOWN - len(report.paths)]]
+        report.error = report.error or outcome.excess or next(iter(outcome.problems), "")
+        late = await _late(replica, tree)
+        keys = [key for key in keys if key not in changed and key not in late]
+        _add(report, keys, late)
         if repair:
             replica.repair(keys)
             if report.differing > MOST:
                 report.error = report.error or f"{report.host}: only {MOST} are repaired: again"
     return report
+
+
+def _add(report: Report, keys: list[Key], late: dict[Key, str]) -> None:
+    """Add the differing paths of a tree, and those that are owed or refused."""
+    report.differing += len(keys) + len(late)
+    report.owed += len(late)
+    room = SHOWN - len(report.paths)
+    report.paths += [printable(key.path) for key in (*late, *keys)][:room]
+    told = list(late.items())[: SHOWN - len(report.reasons)]
+    report.reasons += [
+        {"path": printable(key.path), "reason": reason or "it is owed"} for key, reason in told
+    ]
+
+
+async def _late(replica: Replica, tree: int) -> dict[Key, str]:
+    """Return what a frontend is owed of a tree and is not merely on its way, with the reason; waits until that is known."""
+    deadline = asyncio.get_running_loop().time() + RECENT
+    while True:
+        now = asyncio.get_running_loop().time()
+        late = {key: why for key, why in replica.dirty.late(now, RECENT) if key.tree == tree}
+        owed = sum(key.tree == tree for key in replica.dirty)
+        if now >= deadline or owed <= len(late):
+            return late
+        await asyncio.sleep(PAUSE)

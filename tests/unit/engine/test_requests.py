@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from replicator import __version__
 from replicator.engine.requests import Requests, _address
 from replicator.engine.service import Service
 from replicator.errors import ControlError
@@ -49,7 +50,15 @@ async def ask():
 
 async def test_each_question_has_its_answer(ask):
     (status,) = await ask(command="status")
-    assert status == {"frontends": [], "trees": [], "bootstrapping": 0, "discovery": []}
+    assert status.pop("uptime_seconds") >= 0
+    assert status == {
+        "ok": True,
+        "version": __version__,
+        "frontends": [],
+        "trees": [],
+        "bootstrapping": 0,
+        "discovery": [],
+    }
     assert await ask(command="resume") == []
     assert await ask(command="verify") == []
 

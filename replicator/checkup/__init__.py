@@ -7,40 +7,30 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from replicator import app, census
+from replicator.checkup.finding import Finding
+from replicator.checkup.frontends import examine_frontend
 from replicator.config import Config, TreeSettings
 from replicator.core.filters import Filter
 from replicator.discovery.aws.client import Aws
-from replicator.engine.link import Link
-from replicator.errors import ReplicatorError, SourceError, TransportError
+from replicator.errors import SourceError
 from replicator.model import DIRECTORY, ROOT, Unlisted, printable
 from replicator.ports import Sighting
 from replicator.source.tree import SourceTree
 from replicator.transport.ssh import SSHConnector
-from replicator.wire.messages import OpenTree
 
 PARALLEL = 10
 """Frontends that are tried at a time."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of a check-up; `level` is `ok`, `warn` or `fail`, `frontend` says that it is about a frontend alone."""
-
-    level: str
-    subject: str
-    what: str
-    why: str = ""
-    fix: str = ""
-    frontend: bool = False
-
-
 async def examine(config: Config) -> list[Finding]:
-    """Return what was found, in the order in which a person would fix it. Nothing is changed but that a missing target is made."""
+    """Return what was found, in the order in which a person would fix it.
+
+    Nothing is changed but that a missing target is made, and that a small file is put into each target and removed.
+    """
     findings = list(_examine_identity(config))
     findings += _examine_state(Path(config.state.directory))
     directories = 0
@@ -53,9 +43,9 @@ async def examine(config: Config) -> list[Finding]:
     connector = SSHConnector(config.ssh, app.host_key_policy(config, aws))
     places = asyncio.Semaphore(PARALLEL)
 
-    async def one(sighting: Sighting) -> Finding:
+    async def one(sighting: Sighting) -> list[Finding]:
         async with places:
-            return await _examine_frontend(connector, sighting, config)
+            return await examine_frontend(connector, sighting, config)
 
     answers = await census.ask_all(config)
     findings += [finding for answer in answers for finding in _examine_answer(answer)]
@@ -66,7 +56,8 @@ async def examine(config: Config) -> list[Finding]:
                 "warn", "discovery", "there are no frontends", "nothing will be sent to anybody"
             )
         )
-    findings += await asyncio.gather(*map(one, sightings))
+    for found in await asyncio.gather(*map(one, sightings)):
+        findings += found
     return findings
 
 
@@ -89,6 +80,10 @@ def daemon_findings(status: dict[str, Any]) -> Iterator[Finding]:
         if row["excess"]:
             why = "it serves what the backend has not"
             yield Finding("fail", f"frontend {row['host']}", row["excess"], why, frontend=True)
+        elif row["state"] == "degraded":
+            what = f"{row['dirty']} paths are owed or refused: {row['last_error']}"
+            why = "it serves something else than the backend holds"
+            yield Finding("fail", f"frontend {row['host']}", what, why, frontend=True)
 
 
 def _examine_answer(answer: census.Answer) -> Iterator[Finding]:
@@ -206,35 +201,3 @@ def _examine_watches(directories: int) -> Iterator[Finding]:
             )
         else:
             yield Finding("ok", f"fs.inotify.{name}", str(limit))
-
-
-async def _examine_frontend(connector: SSHConnector, sighting: Sighting, config: Config) -> Finding:
-    subject = f"frontend {sighting.address}"
-    try:
-        channel = await connector.connect(sighting.address, sighting.identity)
-    except TransportError as error:
-        return Finding(
-            "fail",
-            subject,
-            str(error),
-            "it gets no files; it is tried again by itself",
-            frontend=True,
-        )
-    link = Link(channel, lambda *_: None, lambda: None)
-    receiver = asyncio.get_running_loop().create_task(link.receive())
-    try:
-        async with asyncio.timeout(config.ssh.connect_timeout):
-            await link.greet()
-            for number, tree in enumerate(config.tree, 1):
-                target = os.fsencode(tree.target or tree.source)
-                await link.open_tree(OpenTree(number, target, tree.owner, tree.setid))
-    except (ReplicatorError, TimeoutError) as error:
-        return Finding(
-            "fail", subject, str(error) or "no answer in time", "it gets no files", frontend=True
-        )
-    else:
-        return Finding("ok", subject, link.about, frontend=True)
-    finally:
-        receiver.cancel()
-        await asyncio.gather(receiver, return_exceptions=True)
-        await channel.close()

@@ -1,0 +1,121 @@
+"""Try each frontend as the daemon would use it: log in, start the agent, open each target, and put a file into it."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+
+from replicator.checkup.finding import Finding
+from replicator.config import Config, TreeSettings
+from replicator.engine.link import Link
+from replicator.engine.parcel import gone, next_number
+from replicator.errors import ReplicatorError, TransportError
+from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
+from replicator.ports import Sighting
+from replicator.transport.ssh import SSHConnector
+from replicator.wire.changes import PutFile
+from replicator.wire.messages import OpenTree
+
+CONTENT = b"Written by `replicator check`, and removed again.\n"
+
+AGENT = "/opt/replicator/bin/replicator agent --root"
+"""How docs/operations.md installs the agent on a frontend."""
+
+
+async def examine_frontend(
+    connector: SSHConnector, sighting: Sighting, config: Config
+) -> list[Finding]:
+    """Return what is found on one frontend."""
+    subject = f"frontend {sighting.address}"
+    try:
+        channel = await connector.connect(sighting.address, sighting.identity)
+    except TransportError as error:
+        why = "it gets no files; it is tried again by itself"
+        return [Finding("fail", subject, str(error), why, frontend=True)]
+    link = Link(channel, lambda *_: None, lambda: None)
+    receiver = asyncio.get_running_loop().create_task(link.receive())
+    try:
+        async with asyncio.timeout(config.ssh.connect_timeout):
+            await link.greet()
+            refused = await _try_trees(link, config)
+    except (ReplicatorError, TimeoutError) as error:
+        told = str(error) or "no answer in time"
+        return [Finding("fail", subject, told, "it gets no files", frontend=True)]
+    else:
+        user = sighting.address.user or config.ssh.user or getpass.getuser()
+        found = [one for trial in refused for one in trial.findings(subject, user)]
+        return found or [Finding("ok", subject, link.about, frontend=True)]
+    finally:
+        receiver.cancel()
+        await asyncio.gather(receiver, return_exceptions=True)
+        await channel.close()
+
+
+async def _try_trees(link: Link, config: Config) -> list[Trial]:
+    trials = [Trial(link, number, tree) for number, tree in enumerate(config.tree, 1)]
+    for trial in trials:
+        await trial.run()
+    return trials
+
+
+class Trial:
+    """Puts a file into one target, gives it to its owner, renames it, and removes it: all that replicating a file takes.
+
+    Args:
+        link: to the frontend.
+        number: what the tree is called on the wire.
+        settings: of the tree.
+    """
+
+    def __init__(self, link: Link, number: int, settings: TreeSettings) -> None:
+        self._link = link
+        self._number = number
+        self._target = settings.target or settings.source
+        self._owner = settings.owner
+        self._setid = settings.setid
+        self._denied = ""
+        self._refused = ""
+
+    async def run(self) -> None:
+        """Try it, and find out what is refused.
+
+        Raises:
+            ReplicatorError: the target cannot be opened, or the connection was lost.
+        """
+        self._refused = await self._put(self._owner)
+        if self._refused and self._owner and not await self._put(""):
+            self._denied, self._refused = self._refused, ""
+
+    def findings(self, subject: str, user: str) -> Iterator[Finding]:
+        """Yield what was refused, and what to do about it."""
+        target = self._target
+        pinned = (
+            f'let {user} run the agent as root, pinned to this directory: restrict,command="sudo -n {AGENT} {target}" in its'
+            f" authorized_keys, and `{user} ALL=(root) NOPASSWD: {AGENT} {target}` in /etc/sudoers.d/replicator there"
+        )
+        if self._denied:
+            yield Finding(
+                "fail", subject, f"files in {target} cannot be given to {self._owner}: {self._denied}",
+                "every file is refused", f'owner = "{user}:GROUP", with {user} a member of GROUP there; or {pinned}', frontend=True,
+            )  # fmt: skip
+        if self._refused:
+            yield Finding(
+                "fail", subject, f"{target} cannot be written: {self._refused}",
+                "every file is refused", f"chown {user} {target} there; or {pinned}", frontend=True,
+            )  # fmt: skip
+
+    async def _put(self, owner: str) -> str:
+        """Put and remove a file; return why that was refused, or nothing."""
+        name = TEMPORARY_PREFIX + b"check-%d" % os.getpid() + TEMPORARY_SUFFIX
+        await self._link.open_tree(
+            OpenTree(self._number, os.fsencode(self._target), owner, self._setid)
+        )
+        now, digest = time.time_ns(), hashlib.sha256(CONTENT).digest()
+        put = PutFile(next_number(), self._number, name, 0o600, len(CONTENT), now, digest)
+        refused = await self._link.ask(put, CONTENT)
+        removed = await self._link.ask(gone(self._number, name))
+        return refused or removed

@@ -1,0 +1,65 @@
+"""Health: whatever is refused, owed, unreadable, unknown, held back or not connected is not well."""
+
+import pytest
+
+from replicator.engine.health import NOTHING, Tolerance, is_well
+
+FRONTEND = {"state": "live", "dirty": 0, "lag_seconds": 0.0, "excess": "", "unlisted": []}
+TREE = {"state": "watching", "problems": [], "unreadable": [], "pending": 0, "lag_seconds": 0.0}
+PROVIDER = {"error": "", "answered": True}
+
+
+def status(frontend=None, tree=None, provider=None):
+    """Two of everything, of which the second is as the test wants it."""
+    return {
+        "frontends": [FRONTEND, FRONTEND | (frontend or {})],
+        "trees": [TREE, TREE | (tree or {})],
+        "discovery": [PROVIDER, PROVIDER | (provider or {})],
+    }
+
+
+def test_all_is_well_when_everything_is_known_and_nothing_is_owed():
+    assert is_well(status(), NOTHING)
+    assert is_well({"frontends": [], "trees": [TREE], "discovery": [PROVIDER]}, NOTHING)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"frontend": {"state": state}}
+        for state in ("connecting", "queued", "bootstrapping", "retrying", "halted")
+    ]
+    + [
+        {"frontend": {"dirty": None, "lag_seconds": None}},
+        {"frontend": {"excess": "60 of 80 paths there are not on the backend"}},
+        {"frontend": {"state": "degraded", "unlisted": ["d: cannot be listed"]}},
+        {"tree": {"state": "scanning"}},
+        {"tree": {"state": "halted"}},
+        {"tree": {"state": "paused", "pending": 5}},
+        {"tree": {"problems": ["10 directories are not watched"]}},
+        {"provider": {"error": "no answer"}},
+        {"provider": {"answered": False}},
+    ],
+)
+def test_what_is_unknown_or_held_back_is_never_well(wrong):
+    assert not is_well(status(**wrong), NOTHING)
+    assert not is_well(status(**wrong), Tolerance(3600.0, 1_000_000))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "tolerance", "well"),
+    [
+        ({"frontend": {"state": "degraded", "dirty": 2, "lag_seconds": 9.0}}, NOTHING, False),
+        ({"frontend": {"dirty": 2, "lag_seconds": 9.0}}, Tolerance(max_lag=10.0), True),
+        ({"frontend": {"dirty": 2, "lag_seconds": 11.0}}, Tolerance(max_lag=10.0), False),
+        ({"frontend": {"dirty": 2, "lag_seconds": 9.0}}, Tolerance(max_dirty=2), True),
+        ({"frontend": {"dirty": 3, "lag_seconds": 9.0}}, Tolerance(max_dirty=2), False),
+        ({"frontend": {"dirty": 2, "lag_seconds": 11.0}}, Tolerance(10.0, 2), False),
+        ({"tree": {"pending": 1, "lag_seconds": 0.0}}, NOTHING, False),
+        ({"tree": {"pending": 1, "lag_seconds": 0.0}}, Tolerance(max_lag=10.0), True),
+        ({"tree": {"unreadable": ["x"]}}, Tolerance(max_lag=10.0), False),
+        ({"tree": {"unreadable": ["x"]}}, Tolerance(max_dirty=1), True),
+    ],
+)
+def test_what_is_owed_is_well_only_within_the_tolerance(wrong, tolerance, well):
+    assert is_well(status(**wrong), tolerance) is well
