@@ -80,7 +80,7 @@ def daemon_findings(status: dict[str, Any]) -> Iterator[Finding]:
         if row["excess"]:
             why = "it serves what the backend has not"
             yield Finding("fail", f"frontend {row['host']}", row["excess"], why, frontend=True)
-        elif row["state"] == "degraded":
+        elif row.get("state") == "degraded":
             what = f"{row['dirty']} paths are owed or refused: {row['last_error']}"
             why = "it serves something else than the backend holds"
             yield Finding("fail", f"frontend {row['host']}", what, why, frontend=True)
