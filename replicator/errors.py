@@ -15,6 +15,7 @@
 
   * ProtocolError: the peer said something that the wire format does not allow.
   * DeltaError: a signature or a delta does not hold together.
+  * NotAllowed: the frontend's own policy does not allow what the backend asks for.
   * PathRefused: a path that is not a plain relative path below a tree's root.
   * ControlError: the daemon's control socket gave no useful answer.
 
@@ -120,6 +121,10 @@ class ProtocolError(ReplicatorError):
 
 class DeltaError(ReplicatorError):
     """Raised when a signature or a delta is malformed, out of range or inconsistent."""
+
+
+class NotAllowed(ReplicatorError):
+    """Raised on a frontend when its own policy does not allow what the backend asks for."""
 
 
 class PathRefused(ReplicatorError):

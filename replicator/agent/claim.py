@@ -47,6 +47,7 @@ class Claim:
             Refused: ROOT_GONE; what we write would be seen by nobody, or not be where it was ordered.
         """
         self.yield_to_newer()
+        self._fence.check_lock()
         self._look_at_place()
 
     def yield_to_newer(self) -> None:

@@ -1,7 +1,8 @@
 """Starts the agent on standard input and output.
 
 Streamed, `serve` is called by the loader that came over the same channel. Pinned, `main` is a forced command of sshd with
-`--root DIR`; the backend streams code all the same, not knowing the difference, and it is read and dropped.
+`--root DIR` and what the backend may ask for; the backend streams code all the same, not knowing the difference, and it is read
+and dropped.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-from replicator.agent import roots, sandbox
-from replicator.agent.fence import Fenced
+from replicator.agent import pin, roots, sandbox
+from replicator.agent.fence import Fenced, open_locks
+from replicator.agent.policy import Policy
 from replicator.agent.server import Server
-from replicator.errors import ProtocolError
+from replicator.errors import NotAllowed, ProtocolError, ReplicatorError
 from replicator.wire.frames import MARKER
+
+if TYPE_CHECKING:
+    import argparse
 
 MAX_CODE = 1 << 20
 """Bytes of streamed code that are skipped in pinned mode: thirty times what there is."""
@@ -25,40 +30,106 @@ def main(arguments: list[str]) -> int:
     """Serve one backend in pinned mode; return the exit status.
 
     Args:
-        arguments: `--root DIR`.
+        arguments: of `replicator agent`.
+
+    Raises:
+        SystemExit: for `--help`, and with status 2 for wrong usage.
     """
-    if len(arguments) != 2 or arguments[0] != "--root":
-        sys.stderr.write("usage: replicator agent --root DIR\n")
-        return 2
-    if not os.path.isdir(arguments[1]):
-        sys.stderr.write(f"replicator agent: --root {arguments[1]}: no such directory\n")
-        return 1
+    asked = _parser().parse_args(arguments)
+    jail = os.path.abspath(os.fsencode(asked.root))
+    try:
+        os.close(roots.open_root(jail))
+        owner = roots.owner_of(asked.owner)
+        if refusal := pin.refusal(jail, owner.uid):
+            raise NotAllowed(refusal)
+    except (OSError, LookupError, ReplicatorError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such directory" if missing else getattr(error, "strerror", None) or error
+        return _complain(f"--root {asked.root}: {reason}")
+    places = [os.path.normpath(os.path.join(jail, os.fsencode(tree))) for tree in asked.tree]
+    trees = frozenset(roots.inside_of(jail, place) for place in places)
     try:
         _skip_code(0)
     except ProtocolError as error:
-        sys.stderr.write(f"replicator agent: {error}\n")
-        return 1
-    return serve(arguments[1])
+        return _complain(str(error))
+    policy = Policy(owner, asked.allow_setid, trees or None)
+    return serve(os.fsdecode(jail), policy)
 
 
-def serve(jail: Optional[str]) -> int:
+def _parser() -> argparse.ArgumentParser:
+    import argparse  # a streamed agent spares the 4 ms
+
+    parser = argparse.ArgumentParser(
+        prog="replicator agent",
+        allow_abbrev=False,
+        description="Receive files on standard input, as a forced command of sshd. What is not allowed here is refused,"
+        " whatever the backend asks for.",
+        epilog="In authorized_keys, for example: "
+        'restrict,from="10.0.0.5",command="/opt/replicator/bin/replicator agent --root /var/www/shop/upload" ssh-ed25519 AAAA...',
+    )
+    parser.add_argument(
+        "--root",
+        required=True,
+        metavar="DIR",
+        help="Nothing outside this directory is touched. A target that lies inside it is used as it is; any other is taken"
+        " relative to it, as in a chroot. It must not hold the account's home.",
+    )
+    parser.add_argument(
+        "--owner",
+        default="",
+        metavar="USER:GROUP",
+        help="Who owns what is written; default: the account itself. Another owner is refused.",
+    )
+    parser.add_argument(
+        "--allow-setid",
+        action="store_true",
+        help="Keep setuid and setgid bits if the backend sends them (tree.setid).",
+    )
+    parser.add_argument(
+        "--tree",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="The only directories that may be targets; default: any below the root.",
+    )
+    return parser
+
+
+def _complain(what: str) -> int:
+    sys.stderr.write(f"replicator agent: {what}\n")
+    return 1
+
+
+def serve(jail: Optional[str], policy: Optional[Policy] = None) -> int:
     """Serve one backend; return the exit status.
 
     Args:
         jail: directory that nothing may leave; None when the backend says where its trees are.
+        policy: what the backend may ask for; None: anything.
     """
     os.umask(0o077)
     # Whatever a library prints must not end up in the protocol.
     source, sink = os.dup(0), os.dup(1)
     os.dup2(2, 1)
-    root = None if jail is None else os.fsencode(jail)
+    root = None if jail is None else os.path.abspath(os.fsencode(jail))
     session = os.urandom(8).hex().encode()
     if jail is not None:
         roots.remember_names()
+    locks = open_locks()
     confinement = sandbox.restrict(jail)
     try:
         os.write(sink, MARKER)
-        Server(source, sink, session=session, jail=root, confinement=confinement).run()
+        server = Server(
+            source,
+            sink,
+            session=session,
+            jail=root,
+            policy=policy,
+            locks=locks,
+            confinement=confinement,
+        )
+        server.run()
     except (ProtocolError, Fenced) as error:
         with suppress(OSError):  # of an agent that was replaced, nobody may listen any more
             sys.stderr.write(f"replicator agent: {error}\n")

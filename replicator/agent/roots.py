@@ -10,9 +10,11 @@ from typing import Callable, Optional
 
 from replicator.agent.claim import Claim
 from replicator.agent.fence import Fences
+from replicator.agent.policy import Policy
 from replicator.agent.store import Owner, Store
 from replicator.errors import PathRefused
 from replicator.files.confined import Confined
+from replicator.files.way import open_way
 from replicator.model import check_path, parent
 from replicator.wire.messages import OpenTree
 
@@ -22,28 +24,45 @@ MAX_ID = (1 << 32) - 2
 _known: dict[tuple[str, str], int] = {}
 
 
-def open_tree(request: OpenTree, *, session: bytes, jail: Optional[bytes], fences: Fences) -> Store:
+def open_tree(
+    request: OpenTree,
+    *,
+    session: bytes,
+    jail: Optional[bytes],
+    fences: Fences,
+    policy: Optional[Policy] = None,
+) -> Store:
     """Return the store for a tree; its root is made if its parent exists.
 
     With a jail, a root that already lies inside it stays as it is; any other is taken relative to it, as in a chroot,
-    with its parents made as needed. Either way, no symlink is followed below the jail.
+    with its parents made as needed, and no symlink is followed below the jail. On the way to a jail, or to a root without one,
+    symlinks are followed where only root and the agent's own user could have made them.
+
+    Args:
+        request: what the backend asks for.
+        session: a name for this agent, unique on the host.
+        jail: absolute path of the directory that no root may leave.
+        fences: of this agent.
+        policy: what the backend may ask for; None: anything.
 
     Raises:
-        PathRefused: the root is no absolute path, or is the file system's root.
+        PathRefused: the root is no absolute path, or is the file system's root, or a symlink is in the way.
+        NotAllowed: the policy does not admit it.
         OSError: it cannot be opened or made.
         LookupError: the owner is unknown here.
     """
     if not request.root.startswith(b"/") or b"\0" in request.root:
         raise PathRefused("the target is no absolute path")
-    root = os.path.normpath(request.root).lstrip(b"/")
-    check_path(root)
-    place = b"/" + root
+    place = os.path.normpath(b"/" + request.root.lstrip(b"/"))
+    check_path(place[1:])
+    inside = b"" if jail is None else inside_of(jail, place)
+    owner = owner_of(request.owner)
+    if policy is not None:
+        owner = policy.admit(inside, owner, setid=request.setid)
     if jail is not None:
-        jail = os.path.realpath(jail)
-        place = jail.rstrip(b"/") + b"/" + _inside(jail, place)
-    tree = _open_free(place) if jail is None else _open_jailed(jail, _inside(jail, place))
+        place = os.path.join(jail, inside)
+    tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
     try:
-        owner = _owner(request.owner)
         claim = Claim(tree.root_fd, fences.of(tree.root_fd), place)
         return Store(tree, owner, setid=request.setid, session=session, claim=claim)
     except BaseException:
@@ -51,19 +70,31 @@ def open_tree(request: OpenTree, *, session: bytes, jail: Optional[bytes], fence
         raise
 
 
+def inside_of(jail: bytes, place: bytes) -> bytes:
+    """Return an absolute path relative to the jail: one that lies in it as it is, any other as in a chroot."""
+    for outer in (jail, os.path.realpath(jail)):
+        if (place + b"/").startswith(outer.rstrip(b"/") + b"/"):
+            return place[len(outer) :].strip(b"/")
+    return place.strip(b"/")
+
+
+def open_root(place: bytes) -> int:
+    """Open a root, or the jail of roots; see `files.way`. Root and the agent's own user are trusted, and nobody else."""
+    return open_way(place, {os.geteuid()}, unread=True).fd
+
+
 def _open_free(root: bytes) -> Confined:
-    _mkdir(root, None)
-    return Confined.open(root, unread=True)
-
-
-def _inside(jail: bytes, root: bytes) -> bytes:
-    """Return a root as a path relative to the jail, in which it lies already or is put."""
-    inside = root[len(jail) :] if (root + b"/").startswith(jail.rstrip(b"/") + b"/") else root
-    return inside.strip(b"/")
+    above, name = os.path.split(root)
+    parent_fd = open_root(above)
+    try:
+        _mkdir(name, parent_fd)
+    finally:
+        os.close(parent_fd)
+    return Confined(open_root(root), unread=True)
 
 
 def _open_jailed(jail: bytes, path: bytes) -> Confined:
-    outer = Confined.open(jail, unread=True)
+    outer = Confined(open_root(jail), unread=True)
     try:
         _make(outer, path)
         return Confined(os.dup(outer.directory(path)), unread=True)
@@ -78,7 +109,7 @@ def _make(tree: Confined, path: bytes) -> None:
         _mkdir(path.rpartition(b"/")[2], tree.directory(parent(path)))
 
 
-def _mkdir(name: bytes, at: Optional[int]) -> None:
+def _mkdir(name: bytes, at: int) -> None:
     """Make a directory that everybody may read, unless it is there: its mode is no change that a backend sends."""
     before = os.umask(0o022)  # ours is for temporaries
     try:
@@ -108,8 +139,8 @@ def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_ID
 
 
-def _owner(text: str) -> Owner:
-    """Return the ids of `user:group`; a name that does not exist is an error, never root."""
+def owner_of(text: str) -> Owner:
+    """Return the ids of `user:group`; a name that does not exist is a LookupError, never root."""
     user, _, group = text.partition(":")
     return Owner(
         _number("user", user, lambda name: pwd.getpwnam(name).pw_uid),

@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional
 from replicator.agent.descriptors import write_all
 from replicator.agent.fence import Fences
 from replicator.agent.listing import ListingJob
+from replicator.agent.policy import Policy
 from replicator.agent.refusals import Refused, refusal_of
 from replicator.agent.roots import open_tree
 from replicator.agent.store import Store
@@ -50,6 +51,8 @@ class Server:
         sink: descriptor that ours go to.
         session: a name for this agent, unique on the host.
         jail: with it, every tree lies inside this directory, whatever the backend asks for (pinned mode).
+        policy: what the backend may ask for; None: anything.
+        locks: descriptor from `fence.open_locks`; -1: agents do not fence each other.
         confinement: what this process has given up, for `hello`.
     """
 
@@ -60,18 +63,22 @@ class Server:
         *,
         session: bytes,
         jail: Optional[bytes] = None,
+        policy: Optional[Policy] = None,
+        locks: int = -1,
         confinement: str = "",
     ) -> None:
         self._source = source
         self._sink = sink
         self._session = session
         self._jail = jail
+        self._policy = policy
+        self._locks = locks
         self._confinement = confinement
         self._decoder = frames.Decoder()
         self._stores: dict[int, Store] = {}
         self._transfers: dict[int, Optional[Transfer]] = {}
         self._job: Optional[ListingJob] = None
-        self._fences = Fences()
+        self._fences = Fences(b"", self._locks)
         self._arrived = select.poll()  # select() takes no descriptor above 1,023
         self._arrived.register(source, select.POLLIN)
         self._said_at = time.monotonic()
@@ -139,11 +146,18 @@ class Server:
     def _on_hello(self, hello: Hello, _: bytes) -> None:
         if hello.version != messages.VERSION:
             raise ProtocolError(f"wire version {hello.version} is not {messages.VERSION}")
-        self._fences = Fences(hello.about.encode("utf-8", "surrogatepass"))
+        self._fences = Fences(hello.about.encode("utf-8", "surrogatepass"), self._locks)
 
     def _on_open(self, request: OpenTree, _: bytes) -> None:
+        self._look()  # within a connection, a place does not come to mean another directory
         try:
-            store = open_tree(request, session=self._session, jail=self._jail, fences=self._fences)
+            store = open_tree(
+                request,
+                session=self._session,
+                jail=self._jail,
+                fences=self._fences,
+                policy=self._policy,
+            )
         except (OSError, ReplicatorError, LookupError) as error:
             self._send(
                 messages.Opened(request.tree, -1, -1, str(error)[:500] or type(error).__name__)

@@ -7,16 +7,9 @@ import click
 from replicator.agent import main
 
 
-@click.command()
-@click.option(
-    "--root", required=True, type=click.Path(), help="Nothing outside this directory is touched."
-)
+@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def agent(context: click.Context, root: str) -> None:
-    """Receive files on standard input, as a forced command in authorized_keys.
-
-    For example: restrict,command="/opt/replicator/bin/replicator agent --root /var/www" ssh-ed25519 AAAA... backend
-
-    A target that lies inside the root is used as it is; any other is taken relative to the root, as in a chroot.
-    """
-    context.exit(main.main(["--root", root]))
+def agent(context: click.Context, arguments: tuple[str, ...]) -> None:
+    """Receive files on standard input, as a forced command in authorized_keys."""
+    context.exit(main.main(list(arguments)))

@@ -12,7 +12,7 @@ from replicator.wire import frames, messages
 from replicator.wire.changes import PutFile
 from replicator.wire.messages import Hello, OpenTree
 
-AGENT = "import sys\nfrom replicator.agent import main, sandbox\n{prelude}\nsys.exit(main.main(['--root', sys.argv[1]]))"
+AGENT = "import sys\nfrom replicator.agent import main, sandbox\n{prelude}\nsys.exit(main.main(['--root', *sys.argv[1:]]))"
 OPEN = "sandbox.restrict = lambda jail: 'open'"
 """A prelude that leaves the sandbox out: what is held then is held by the agent's own walk."""
 HELLO = b"hello"
@@ -29,15 +29,16 @@ class Agent:
         root: what it is pinned to.
         python: its interpreter.
         prelude: code that runs before the agent does.
+        arguments: more of `replicator agent`.
 
     Attributes:
         about: what it said of itself.
     """
 
-    def __init__(self, root, python=sys.executable, prelude=""):
+    def __init__(self, root, python=sys.executable, prelude="", arguments=()):
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            [python, "-c", AGENT.format(prelude=prelude), str(root)],
+            [python, "-c", AGENT.format(prelude=prelude), str(root), *arguments],
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
@@ -103,8 +104,8 @@ class Agent:
                 found.update({number: reason for number, reason, _ in said.refused})
         return found
 
-    def open(self, root=b"/site", tree=1):
-        self.say(OpenTree(tree, root))
+    def open(self, root=b"/site", tree=1, **asked):
+        self.say(OpenTree(tree, root, **asked))
         return self.hear()
 
     def memory(self):

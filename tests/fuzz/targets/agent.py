@@ -139,7 +139,8 @@ def _serve(data, jail):
     for store in server._stores.values():
         store.tree.close()
     for fence in [fence for each in fences for fence in each._made.values()]:
-        os.close(fence._fd)
+        if fence._fd >= 0:
+            os.close(fence._fd)
     script.close()
     with open(sink, "rb") as file:
         file.seek(0)

@@ -1,10 +1,13 @@
+import fcntl
 import hashlib
 import os
+import struct
 
 import pytest
 
+from replicator.agent import fence as fences
 from replicator.agent import store as stores
-from replicator.agent.fence import Fence, Fenced, Fences
+from replicator.agent.fence import Fence, Fenced, Fences, open_locks
 from replicator.agent.listing import ListingJob
 from replicator.agent.transfer import Transfer
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
@@ -12,6 +15,7 @@ from replicator.wire.messages import ListTree
 from tests.support.stores import store_at
 
 NEW, OLD = b"new", b"old"
+F_OFD_SETLK = 37
 
 
 @pytest.fixture
@@ -130,12 +134,63 @@ def test_who_has_ended_fences_nobody(agent):
     write(older, OLD)
 
 
-def test_a_root_that_cannot_be_locked_is_served_all_the_same(tmp_path):
+def test_where_nothing_can_be_locked_a_tree_is_served_all_the_same(tmp_path):
     fd = os.open(tmp_path, os.O_PATH)
     try:
         Fence(fd, b"backend").check()
     finally:
         os.close(fd)
+    Fence(-1, b"backend").check()
+
+
+def test_a_lock_that_a_stranger_puts_on_the_target_means_nothing(tmp_path):
+    """Everybody can open it; only the agent's user can open the file that agents are locked on."""
+    target = os.open(tmp_path, os.O_RDONLY)
+    fcntl.fcntl(target, F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_RDLCK, 0, 0, 0, 0))
+    fcntl.flock(target, fcntl.LOCK_EX)
+    root, locks = os.open(tmp_path, os.O_RDONLY), open_locks()
+    status = os.fstat(locks)
+    assert (status.st_uid, status.st_mode & 0o777) == (os.geteuid(), 0o600)
+    fence = Fences(b"backend", locks).of(root)
+    fence.check()
+    for fd in (target, root, locks, fence._fd):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o620])
+def test_a_file_that_others_can_open_is_not_locked(tmp_path, monkeypatch, mode):
+    real = os.open
+
+    def here(path, flags, *more, **how):
+        return real(tmp_path / "locks", flags, *more, **how)
+
+    (tmp_path / "locks").touch()
+    (tmp_path / "locks").chmod(mode)
+    monkeypatch.setattr(fences.os, "open", here)
+    assert open_locks() == -1
+
+
+def test_more_agents_than_can_be_alive_end_instead_of_counting_for_ever(monkeypatch):
+    monkeypatch.setattr(fences, "MAX_ALIVE", 3)
+    made = []
+    for _ in range(3):
+        made.append(Fence(open_locks(), b"crowd"))
+        made[-1].check()
+    with pytest.raises(Fenced, match="too many"):
+        Fence(open_locks(), b"crowd")
+    for fence in made:
+        os.close(fence._fd)
+
+
+def test_an_agent_that_newer_ones_cannot_see_ends(tmp_path):
+    locks = os.open(tmp_path / "locks", os.O_RDWR | os.O_CREAT, 0o600)
+    fence = Fence(locks, b"backend")
+    fence.check()
+    fence.check_lock()
+    (tmp_path / "locks").unlink()
+    with pytest.raises(Fenced, match="was removed"):
+        fence.check_lock()
+    os.close(locks)
 
 
 def test_an_agent_that_opens_a_root_twice_is_not_replaced_by_itself(tmp_path):

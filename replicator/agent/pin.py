@@ -1,0 +1,75 @@
+"""Refuse to pin a key to a directory from which the pin could be undone.
+
+A backend that writes authorized_keys, or a file that runs at a login, is not pinned at all. So a root must neither hold nor lie
+in a place where sshd, a shell or Python look for such files: the home of the account (Debian's www-data lives in /var/www), its
+hidden directories, some directories below /etc, and this program itself. Directories are compared by identity as well, because
+one may be mounted in two places.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from contextlib import suppress
+from typing import Iterator
+
+_STARTS = ("/etc/ssh", "/etc/profile", "/etc/profile.d", "/etc/environment", "/etc/pam.d", "/etc/security", "/etc/zsh", "/etc/fish")  # fmt: skip
+"""Read at logins, for every account."""
+
+
+def refusal(root: bytes, owner: int = -1) -> str:
+    """Return why a key must not be pinned to a directory, as a clause about it; empty if it may be.
+
+    Args:
+        root: the directory; it exists.
+        owner: user id of what is written there; -1: the agent's own.
+    """
+    real = os.path.realpath(root)
+    for home, name in _homes({os.geteuid(), owner}):
+        if _holds(real, home):
+            return (
+                f"holds the home directory of {name}, with .ssh/authorized_keys and the shell's start files:"
+                " use a directory below it, such as /var/www/shop/upload"
+            )
+        if _hidden(real, os.path.realpath(home)):
+            return f"lies in a hidden directory of the home of {name}, where programs look for what they start"
+    code = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for place in (*_STARTS, code, sys.prefix):
+        if _holds(real, os.fsencode(place)):
+            return f"holds {place}: what is written there can replace what runs at a login"
+    for place in (*_STARTS, code):
+        if _holds(os.fsencode(os.path.realpath(place)), real):
+            return f"lies in {place}: what is written there can replace what runs at a login"
+    return ""
+
+
+def _homes(users: set[int]) -> Iterator[tuple[bytes, str]]:
+    """Yield (home directory, name) of accounts; of all accounts if one of them is root, who may write to every home."""
+    with suppress(OSError):
+        for user in pwd.getpwall():
+            if (user.pw_uid in users or 0 in users) and user.pw_dir.strip("/"):
+                yield os.fsencode(user.pw_dir), user.pw_name
+    home = os.environ.get("HOME", "")
+    if home.strip("/") and os.path.isabs(home):
+        yield os.fsencode(home), "this account"
+
+
+def _holds(outer: bytes, inner: bytes) -> bool:
+    """Return True if a directory is `inner`, or lies above it."""
+    with suppress(OSError):
+        wanted = os.stat(outer)
+        place = os.path.realpath(inner)
+        while True:
+            with suppress(OSError):
+                if os.path.samestat(os.stat(place), wanted):
+                    return True
+            if place == b"/":
+                return False
+            place = os.path.dirname(place)
+    return False
+
+
+def _hidden(root: bytes, home: bytes) -> bool:
+    """Return True if a root lies in a hidden directory of a home."""
+    return root.startswith(home.rstrip(b"/") + b"/.")

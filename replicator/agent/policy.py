@@ -1,0 +1,48 @@
+"""What a frontend allows its backend. It is fixed where the agent is started; what comes over the wire only asks."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple, Optional
+
+from replicator.agent.store import Owner
+from replicator.errors import NotAllowed
+
+
+class Policy(NamedTuple):
+    """What a pinned agent may be asked for.
+
+    Attributes:
+        owner: who owns what is written; -1: the agent's own user, and a group of his.
+        setid: whether setuid and setgid bits may be kept.
+        trees: the only directories that may be targets, relative to the root; None: any below the root.
+    """
+
+    owner: Owner = Owner()
+    setid: bool = False
+    trees: Optional[frozenset[bytes]] = None
+
+    def admit(self, target: bytes, asked: Owner, *, setid: bool) -> Owner:
+        """Return the owner of what is written to a target.
+
+        Args:
+            target: relative to the root.
+            asked: the owner that the backend asks for; -1: none.
+            setid: whether it asks for setuid and setgid bits.
+
+        Raises:
+            NotAllowed: says which option of `replicator agent` would allow it.
+        """
+        if self.trees is not None and target not in self.trees:
+            raise NotAllowed("this agent serves other directories (--tree)")
+        if setid and not self.setid:
+            raise NotAllowed("setuid and setgid bits are not allowed here (--allow-setid)")
+        users = {self.owner.uid} if self.owner.uid >= 0 else {os.geteuid()}
+        groups = {self.owner.gid} if self.owner.gid >= 0 else {os.getegid(), *os.getgroups()}
+        if asked.uid not in users | {-1} or asked.gid not in groups | {-1}:
+            raise NotAllowed(
+                f"files of {asked.uid}:{asked.gid} are not allowed here (--owner, or leave out tree.owner)"
+            )
+        uid = self.owner.uid if self.owner.uid >= 0 else asked.uid
+        gid = self.owner.gid if self.owner.gid >= 0 else asked.gid
+        return Owner(uid, gid)

@@ -1,0 +1,136 @@
+"""A target is a directory, not a name: somebody who owns its parent on a frontend must not lead a privileged agent elsewhere."""
+
+import os
+
+import pytest
+
+from replicator.transport.local import LocalConnector
+from replicator.wire.changes import ROOT_GONE
+from replicator.wire.messages import Batch
+from tests.support.backend import Backend, LocalFleet
+from tests.support.pinned import HELLO, Agent, make_outside, picture, put
+from tests.support.tools import missing
+from tests.support.waiting import wait_for
+
+STRANGER = 12345
+
+
+class StreamedFleet(LocalFleet):
+    """Agents that are bound to no directory, as streamed ones are. They all see the same world, and serve the same target."""
+
+    async def connect(self, address, identity=""):
+        channel = await LocalConnector().connect(address)
+        self.channels[address.host] = channel
+        return channel
+
+
+@pytest.fixture
+def world(tmp_path):
+    """The parent of a target, and a directory that its owner has no right to write to."""
+    (tmp_path / "www").mkdir()
+    make_outside(tmp_path / "secret")
+    return tmp_path
+
+
+def backend(directory, **tree):
+    site = directory / "www/site"
+    made = Backend(directory, ["one"], StreamedFleet(directory), tree={"target": str(site), **tree})
+    made.site = lambda _host: site
+    return made
+
+
+def belongs_to_a_stranger(path):
+    if os.geteuid() != 0:
+        missing("root, who can give a directory to somebody else")
+    os.chown(path, STRANGER, STRANGER)
+
+
+def test_who_owns_the_parent_of_a_target_cannot_lead_the_agent_elsewhere(world):
+    belongs_to_a_stranger(world / "www")
+    site = world / "www/site"
+    before = picture(world / "secret")
+    with backend(world, owner=f"{STRANGER}:{STRANGER}") as running:
+        (running.source / "first").write_text("first")
+        running.wait_until_equal()
+        site.rename(world / "www/aside")
+        site.symlink_to(world / "secret")
+        (running.source / "second").write_text("second")
+        wait_for(
+            lambda: "is not followed" in running.row("one")["last_error"],
+            lambda: running.row("one"),
+        )
+        said = running.row("one")["last_error"]
+        assert f"{world}/www belongs to user {STRANGER}" in said
+        assert f"chown root {world}/www" in said
+        assert picture(world / "secret") == before
+        site.unlink()
+        (world / "www/aside").rename(site)
+        running.wait_until_equal()
+    assert picture(world / "secret") == before
+
+
+def test_a_symlink_that_only_root_can_switch_is_followed_to_where_it_points_now(world):
+    for release in "12":
+        (world / "www" / release).mkdir()
+    site = world / "www/site"
+    site.symlink_to("1")
+    with backend(world) as running:
+        (running.source / "file").write_text("content")
+        running.wait_until_equal()
+        (world / "www/new").symlink_to("2")
+        os.replace(world / "www/new", site)
+        (running.source / "another").write_text("content")
+        running.wait_until_equal()
+    assert {path.name for path in (world / "www/2").iterdir()} == {"file", "another"}
+    assert [path.name for path in (world / "www/1").iterdir()] == ["file"]
+
+
+def test_a_pinned_root_that_is_swapped_takes_nothing_more_and_is_not_followed(world):
+    belongs_to_a_stranger(world / "www")
+    root = world / "www/root"
+    root.mkdir()
+    before = picture(world / "secret")
+    with Agent(root) as agent:
+        assert agent.open().error == ""
+        root.rename(world / "www/aside")
+        root.symlink_to(world / "secret")
+        agent.say(Batch((put(b"f"),)), HELLO)
+        assert agent.answers(1) == {1: ROOT_GONE}
+        agent.say(Batch((put(b"f", 2),)), HELLO)
+        assert agent.answers(2) == {2: ROOT_GONE}
+    with pytest.raises(AssertionError, match="is not followed"):
+        Agent(root)
+    assert picture(world / "secret") == before
+
+
+def test_another_directory_in_the_place_of_a_target_ends_the_connection_when_it_is_opened_anew(
+    world,
+):
+    (world / "www/site").mkdir()
+    with Agent(world / "www") as agent:
+        assert agent.open().error == ""
+        (world / "www/site").rename(world / "www/aside")
+        (world / "www/site").mkdir()
+        assert agent.open() is None
+        assert "another directory" in agent.end()[1]
+
+
+def test_a_pinned_root_behind_a_symlink_that_root_switches_is_the_new_directory_for_the_next_agent(
+    world,
+):
+    for release in "12":
+        (world / "www" / release).mkdir()
+    root = world / "www/current"
+    root.symlink_to("1")
+    with Agent(root) as agent:
+        assert agent.open(os.fsencode(root / "site")).error == ""
+        root.unlink()
+        root.symlink_to("2")
+        agent.say(Batch((put(b"f"),)), HELLO)
+        assert agent.answers(1) == {1: ROOT_GONE}
+    with Agent(root) as agent:
+        assert agent.open(os.fsencode(world / "www/2/site")).error == ""
+        agent.say(Batch((put(b"f"),)), HELLO)
+        assert agent.answers(1) == {1: ""}
+    assert (world / "www/2/site/f").read_bytes() == HELLO
+    assert list((world / "www/1/site").iterdir()) == []
