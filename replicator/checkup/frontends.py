@@ -93,9 +93,10 @@ class Trial:
     def findings(self, subject: str, user: str) -> Iterator[Finding]:
         """Yield what was refused, and what to do about it."""
         target = self._target
+        command = f"{AGENT} {target}" + (f" --owner {self._owner}" if self._owner else "")
         pinned = (
-            f'let {user} run the agent as root, pinned to this directory: restrict,command="sudo -n {AGENT} {target}" in its'
-            f" authorized_keys, and `{user} ALL=(root) NOPASSWD: {AGENT} {target}` in /etc/sudoers.d/replicator there"
+            f'let {user} run the agent as root, pinned to this directory: restrict,command="sudo -n {command}" in its'
+            f" authorized_keys, and `{user} ALL=(root) NOPASSWD: {command}` in /etc/sudoers.d/replicator there"
         )
         if self._denied:
             yield Finding(
