@@ -90,12 +90,18 @@ class App:
     async def set_trees(self, config: Config, *, watch: bool = True) -> None:
         """Replicate the trees of a configuration, and no others; those that are replicated already are not touched.
 
+        Args:
+            config: the settings.
+            watch: follow the sources. A source that is missing halts its tree until it is there.
+
         Raises:
-            ConfigError: a source is missing or no directory; nothing was changed.
+            ConfigError: a source is missing or no directory, and nobody watches; nothing was changed.
         """
         known = set(self._numbers.values())
         missing = [(i, tree) for i, tree in enumerate(config.tree) if tree not in known]
-        made = [self._make_tree(i, tree, config.settle) for i, tree in missing]
+        made = [
+            self._make_tree(i, tree, config.settle, must_exist=not watch) for i, tree in missing
+        ]
         for number in [n for n, tree in self._numbers.items() if tree not in config.tree]:
             await self.service.remove_tree(number)
             del self._numbers[number]
@@ -111,13 +117,15 @@ class App:
             )
 
     def _make_tree(
-        self, index: int, settings: TreeSettings, settle: SettleSettings
+        self, index: int, settings: TreeSettings, settle: SettleSettings, *, must_exist: bool
     ) -> tuple[Tree, SourceTree, OpenTree]:
         number = next(number for number in self._free if number not in self._numbers)
         root = os.fsencode(settings.source)
         excluded = Filter((*settings.exclude, *_literal(settings.ready_file)))
         try:
-            source = SourceTree(root, filter=excluded, multiplier=self._store.multiplier)
+            source = SourceTree(
+                root, filter=excluded, multiplier=self._store.multiplier, must_exist=must_exist
+            )
         except SourceError as error:
             raise ConfigError(f"tree[{index}].source", str(error)) from error
         source.on_special = lambda path: log.warning("special file left out", path=printable(path))

@@ -140,6 +140,11 @@ class DirtySet:
             else:
                 del self._inside[above]
 
+    def forget(self, lost: Callable[[int], bool]) -> None:
+        """Drop all paths of the trees for whose number `lost` returns True."""
+        for key in [key for key in self._debts if lost(key.tree)]:
+            self.drop(key)
+
     def clear(self) -> None:
         """Forget everything; what is under way will be acknowledged to nobody."""
         self._debts.clear()

@@ -24,6 +24,11 @@ class Plot:
     territory: Territory
     ready: ReadyFile | None = None
 
+    @property
+    def comparable(self) -> bool:
+        """True if frontends may be compared with this tree: all of the source has been met, and it is not in doubt."""
+        return self.intake.surveyed.is_set() and not self.intake.halted
+
 
 @dataclass
 class Commons:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
+from typing import Any, TypeVar
 
 from replicator.core.debts import Key, Owed
 from replicator.core.plan import Difference
-from replicator.engine.commons import Commons, Plot
+from replicator.engine.commons import Commons
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.doubts import Doubts
 from replicator.engine.link import Link
 from replicator.engine.progress import Progress
 from replicator.engine.reconcile import Territory, reconcile
+from replicator.engine.refused import Refused
 from replicator.engine.troubles import Troubles
 from replicator.errors import AgentFailed
 from replicator.model import DIRECTORY, ROOT
+
+T = TypeVar("T")
 
 HIGH_WATER = 4096
 """Dirty bulk paths at which a comparison pauses: a second's work, and little memory."""
@@ -31,10 +35,11 @@ class Comparisons:
         dispatch: sends what differs.
         doubts: what is to be compared.
         troubles: is told what kept the frontend from being made equal.
-        missing: called when something is missing there.
+        missing: called with a tree's number when something of it is missing there.
 
     Attributes:
         progress: how far the last comparison of everything has got.
+        opened: what is compared on this connection: the trees whose target the agent has opened.
     """
 
     def __init__(
@@ -43,7 +48,7 @@ class Comparisons:
         dispatch: Dispatch,
         doubts: Doubts,
         troubles: Troubles,
-        missing: Callable[[], None],
+        missing: Callable[[int], None],
     ) -> None:
         self.progress = Progress()
         self._commons = commons
@@ -52,59 +57,123 @@ class Comparisons:
         self._doubts = doubts
         self._troubles = troubles
         self._missing = missing
-        self._opened: dict[int, Territory] = {}
+        self.opened: dict[int, Territory] = {}
+        self._refused = Refused(commons)
+        self._running: dict[asyncio.Task[Any], int] = {}
         self._confirmed: set[int] = set()
         self._progressed = asyncio.Event()
 
     def territories(self) -> list[tuple[int, Territory]]:
         """Return what is compared on this frontend, tree by tree."""
-        return list(self._opened.items())
+        return list(self.opened.items())
+
+    def due(self) -> list[int]:
+        """Return the trees that shall be compared and can be: the source is known, and the target is not to be tried later."""
+        plots = self._commons.plots.items()
+        return [
+            tree
+            for tree, plot in plots
+            if plot.comparable and not self._doubts.is_settled(tree) and self._refused.may_try(tree)
+        ]
+
+    def unsettled(self) -> list[int]:
+        """Return the trees that shall be compared, whether that is possible now or not."""
+        return [tree for tree in self._commons.plots if not self._doubts.is_settled(tree)]
+
+    async def open_due(self, link: Link) -> bool:
+        """Open the trees that are due and are not open yet; return True if any tree is due then."""
+        for tree in self.due():
+            if tree not in self.opened:
+                self._refuse({tree: await self._open(link, tree)})
+        return any(tree in self.opened for tree in self.due())
+
+    async def due_changed(self) -> None:
+        """Wait until `due` may return something else."""
+        await self._doubts.changed(self._refused.next_try())
+
+    def forget(self, tree: int) -> None:
+        """A tree was removed: end its comparisons, and drop what is known of it."""
+        self.opened.pop(tree, None)
+        self._refused.forget(tree)
+        self._confirmed.discard(tree)
+        self._doubts.forget(tree)
+        self._troubles.forget(tree)
+        for task in [task for task, number in self._running.items() if number == tree]:
+            task.cancel()
+        self._progressed.set()
 
     def confirm(self) -> None:
         """A person says that what only this frontend has shall go, at the next comparison."""
         self._confirmed = set(self._commons.plots)
 
+    def refused_because(self, tree: int) -> str:
+        """Return why a tree's target cannot be used; empty if it can."""
+        return self._refused.reasons.get(tree, "")
+
+    def hurry(self) -> None:
+        """A person asks: try targets that could not be used without a further pause."""
+        self._refused.hurry()
+
     async def open(self, link: Link) -> None:
-        """Tell a new connection's agent where the trees go.
+        """Tell a new connection's agent where the trees go. A target that cannot be used is tried again later.
 
         Raises:
-            AgentFailed: a target cannot be used.
+            AgentFailed: no target can be used.
         """
-        self._opened.clear()
-        for plot in list(self._commons.plots.values()):
-            await self._open(link, plot)
+        self.opened.clear()
+        self._refused.clear()
+        self._doubts.unsettled()
+        reasons = {tree: await self._open(link, tree) for tree in list(self._commons.plots)}
+        if any(reasons.values()) and not self.opened:
+            raise AgentFailed(next(filter(None, reasons.values())))
+        self._refuse(reasons)
 
-    async def everything(self, link: Link) -> None:
-        """Compare all trees, and wait until what differs was sent, or refused.
+    async def everything(self, link: Link) -> list[int]:
+        """Compare all trees that are due, and wait until what differs was sent, or refused.
+
+        Returns:
+            The trees that were compared.
 
         Raises:
             ReplicatorError: it cannot be compared.
         """
         self.progress = Progress(started=_now())
-        troubles: list[str] = []
-        for tree, plot in list(self._commons.plots.items()):
-            if tree not in self._opened:
-                await self._open(link, plot)
-            with self._doubts.comparing(Key(tree, ROOT)):
-                troubles += await self._reconcile(link, tree, ROOT)
+        due = [tree for tree in self.due() if tree in self.opened]
+        if not self._commons.compare:
+            for tree in due:
+                self._doubts.settling(tree)
+            return due
+        compared = [tree for tree in due if await self._compare(link, tree)]
         while self._dirty.bulk_open:
             await self._wait_for_progress()
         self.progress.ended = _now()
-        self._troubles.unlisted(troubles)
+        return [tree for tree in compared if tree in self.opened]
+
+    async def _compare(self, link: Link, tree: int) -> bool:
+        """Compare a whole tree; return False if it was removed meanwhile."""
+        if tree not in self.opened:
+            return False
+        self._doubts.settling(tree)
+        with self._doubts.comparing(Key(tree, ROOT)):
+            problems = await self._while_it_lasts(tree, self._reconcile(link, tree, ROOT))
+        if problems is None:
+            return False
+        self._troubles.unlisted(tree, problems)
+        return True
 
     async def settle_doubts(self, link: Link) -> None:
         """Compare single directories until the connection ends; outside the gate, because it is little."""
         while True:
             key = await self._doubts.next_directory()
-            if key.tree in self._opened:
+            if key.tree in self.opened:
                 with self._doubts.comparing(key):
-                    await self._settle(link, key)
+                    await self._while_it_lasts(key.tree, self._settle(link, key))
 
     async def _settle(self, link: Link, key: Key) -> None:
         owed = key in self._dirty  # then a file may be in doubt because a directory is in its place
         if key.path and not owed:
             self._dispatch.owe([key], Owed.ADOPT)
-        catalog = self._opened[key.tree].catalog
+        catalog = self.opened[key.tree].catalog
         known = await asyncio.get_running_loop().run_in_executor(
             self._commons.pool, catalog.get, [key.path]
         )
@@ -120,13 +189,46 @@ class Comparisons:
         """A path was refused: it is not waited for."""
         self._progressed.set()
 
-    async def _open(self, link: Link, plot: Plot) -> None:
-        opened = await link.open_tree(plot.open)
-        self._opened[plot.open.tree] = replace(plot.territory, owner=(opened.uid, opened.gid))
+    async def _open(self, link: Link, tree: int) -> str:
+        """Open a tree, unless it is removed meanwhile; return why its target cannot be used, or nothing."""
+        plot = self._commons.plots.get(tree)
+        if plot is None:
+            return ""
+        try:
+            opened = await link.open_tree(plot.open)
+        except AgentFailed as error:
+            return str(error)
+        if self._commons.plots.get(tree) is plot:
+            self._refused.forget(tree)
+            self._troubles.unopened(tree, "")
+            self.opened[tree] = replace(plot.territory, owner=(opened.uid, opened.gid))
+            self._dispatch.opened(tree)
+        return ""
+
+    def _refuse(self, reasons: dict[int, str]) -> None:
+        """Try targets that cannot be used again after a pause."""
+        for tree, reason in reasons.items():
+            if reason and tree in self._commons.plots:
+                self._refused.failed(tree, reason)
+                self._troubles.unopened(tree, reason)
+
+    async def _while_it_lasts(self, tree: int, work: Coroutine[Any, Any, T]) -> T | None:
+        """Await `work` on a tree; return None if the tree is removed meanwhile."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running[task] = tree
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+        finally:
+            del self._running[task]
+        return None if task.cancelled() else task.result()
 
     async def _reconcile(self, link: Link, tree: int, below: bytes) -> list[str]:
         """Compare a directory, make dirty what differs, and return what could not be listed."""
-        territory = self._opened[tree]
+        territory = self.opened[tree]
         confirmed = tree in self._confirmed
         if confirmed:
             territory = replace(territory, delete_guard=1.0)
@@ -145,7 +247,7 @@ class Comparisons:
         """Make dirty what a comparison found; wait while that is much."""
         now = _now()
         if any(difference.owed > Owed.ATTRIBUTES for difference in differences):
-            self._missing()
+            self._missing(tree)
         for path, owed, size, _ in differences:
             key = Key(tree, path)
             if key not in self._dirty:
@@ -153,7 +255,8 @@ class Comparisons:
                 self.progress.expect(key, size)
             if self._dirty.overflowed:
                 # What was marked is forgotten: only another comparison finds it.
-                self._dirty.overflowed = self._dispatch.counted = False
+                self._dirty.overflowed = False
+                self._dispatch.counted.clear()
                 raise AgentFailed(
                     "it refuses so many paths that they cannot be kept in mind; the last reason:"
                     f" {self._troubles.error or 'none was told'}"

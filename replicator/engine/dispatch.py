@@ -28,31 +28,47 @@ class Dispatch:
     Attributes:
         dirty: the same.
         bytes_saved: bytes that deltas have spared.
-        counted: True while `dirty` holds all that the frontend lacks: from the first comparison on, until it overflows.
+        counted: the trees of which `dirty` holds all that the frontend lacks: from the first comparison on, until it overflows.
     """
 
     def __init__(self, host: str, dirty: DirtySet, doubts: Doubts) -> None:
         self.dirty = dirty
         self.bytes_saved = 0
-        self.counted = False
+        self.counted: set[int] = set()
         self._host = host
         self._doubts = doubts
         self._courier: Courier | None = None
-        self._known = False
+        self._opened: set[int] = set()
+        self._known: set[int] = set()
         self._noted: list[set[Key]] = []
 
     def connected(self, courier: Courier) -> None:
-        """There is a courier from now on."""
+        """There is a courier from now on. It carries nothing of a tree that is not opened."""
+        self.dirty.forget(lambda tree: tree not in self._opened)
+        self.counted &= self._opened
         self._courier = courier
 
-    def compared(self) -> None:
-        """What the frontend holds is known, so that a parcel may build on it."""
-        self._known = self.counted = True
+    def opened(self, tree: int) -> None:
+        """The agent has opened a tree on this connection. What changed before is found by the comparison that follows."""
+        self._opened.add(tree)
+
+    def compared(self, tree: int) -> None:
+        """What the frontend holds of a tree is known, so that a parcel may build on it."""
+        self._known.add(tree)
+        self.counted.add(tree)
+
+    def forget(self, tree: int) -> None:
+        """A tree was removed: nothing of it is owed, and nothing is sent any more."""
+        self._opened.discard(tree)
+        self._known.discard(tree)
+        self.counted.discard(tree)
+        self.dirty.forget(lambda number: number == tree)
 
     def lost(self) -> None:
         """The connection is gone, and with it what was under way."""
         self._courier = None
-        self._known = False
+        self._opened.clear()
+        self._known.clear()
         self.dirty.lost()
 
     def offer(self, parcel: Parcel) -> None:
@@ -61,10 +77,12 @@ class Dispatch:
             noted.update(part.key for part in parcel.parts)
         if self._courier is None:
             self._remember(parcel)
-        elif parcel.parts and parcel.parts[0].target:
+        elif not parcel.parts or parcel.parts[0].key.tree not in self._opened:
+            return
+        elif parcel.parts[0].target:
             self._courier.post_move(parcel)
             self._moved(parcel.parts[0])
-        elif self._courier.post(parcel, builds=self._known):
+        elif self._courier.post(parcel, builds=parcel.parts[0].key.tree in self._known):
             self.bytes_saved += parcel.saved
         self._mind_overflow()
 
@@ -93,7 +111,7 @@ class Dispatch:
 
     def _moved(self, part: Part) -> None:
         """What was renamed before it was compared, perhaps to where a comparison has been already, is compared where it is now."""
-        if not self._known or self._doubts.touch(part.key):
+        if part.key.tree not in self._known or self._doubts.touch(part.key):
             self._doubts.directory(Key(part.key.tree, part.target))
 
     def _remember(self, parcel: Parcel) -> None:
@@ -108,7 +126,8 @@ class Dispatch:
     def _mind_overflow(self) -> None:
         if self.dirty.overflowed:
             log.warning("too much is dirty; comparing everything instead", host=self._host)
-            self.dirty.overflowed = self.counted = False
+            self.dirty.overflowed = False
+            self.counted.clear()
             self._doubts.everything()
 
 

@@ -19,8 +19,10 @@ class Doubts:
     def __init__(self) -> None:
         self._directories: dict[Key, None] = {}
         self._comparing: list[Key] = []
+        self._requests = 0
+        self._settled: dict[int, int] = {}
         self._added = asyncio.Event()
-        self._wanted = asyncio.Event()
+        self._news = asyncio.Event()
         self._poked = asyncio.Event()
 
     def __bool__(self) -> bool:
@@ -43,8 +45,29 @@ class Doubts:
             self.everything()
 
     def everything(self) -> None:
-        """All that the frontend holds is in doubt, or a person wants it to be compared."""
-        self._wanted.set()
+        """Request a comparison of all trees: all that the frontend holds is in doubt, or a person wants it."""
+        self._requests += 1
+        self.tell()
+
+    def everything_of(self, tree: int) -> None:
+        """Request a comparison of one tree."""
+        self._settled.pop(tree, None)
+        self.tell()
+
+    def unsettled(self) -> None:
+        """Request a comparison of all trees without telling anybody: the connection is new."""
+        self._settled.clear()
+
+    def forget(self, tree: int) -> None:
+        """Drop all doubts about a tree that was removed."""
+        for key in [key for key in self._directories if key.tree == tree]:
+            del self._directories[key]
+        self._settled.pop(tree, None)
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake `changed` and `poked`: a comparison was requested, or a tree was added, removed or can be compared now."""
+        self._news.set()
         self._poked.set()
 
     async def next_directory(self) -> Key:
@@ -65,16 +88,23 @@ class Doubts:
         finally:
             self._comparing.remove(directory)
 
-    def settling(self) -> None:
-        """A comparison of everything begins, and answers whoever has wanted one until now."""
-        self._wanted.clear()
+    def settling(self, tree: int) -> None:
+        """A comparison of a whole tree begins. It satisfies every request made before now."""
+        self._settled[tree] = self._requests
 
-    async def of_everything(self) -> None:
-        """Wait until everything shall be compared."""
-        await self._wanted.wait()
+    def is_settled(self, tree: int) -> bool:
+        """Return True if a comparison of the whole tree has begun since the last request."""
+        return self._settled.get(tree) == self._requests
+
+    async def changed(self, within: float | None) -> None:
+        """Wait for a call of `tell` since the last return, but no longer than `within` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._news.wait()
+        self._news.clear()
 
     async def poked(self, within: float) -> None:
-        """Wait until somebody wants everything to be compared from now on, but no longer than `within` seconds."""
+        """Wait until `tell` is called from now on, but no longer than `within` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 self._poked.clear()

@@ -43,6 +43,11 @@ class Fleet:
         for replica in self._replicas.values():
             replica.offer(parcel)
 
+    def trees_changed(self) -> None:
+        """Tell everybody that a tree was added, or can be compared now."""
+        for replica in self._replicas.values():
+            replica.trees_changed()
+
     def set_roster(self, sightings: Iterable[Sighting], *, drop: bool = True) -> None:
         """Make the fleet what discovery says, but for those that a person added by hand and that are still being filled.
 

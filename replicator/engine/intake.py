@@ -39,6 +39,7 @@ class Intake:
         pool: where blocking work runs.
         publish: called on the loop with every framed change, in order.
         large: where large files are read; default: `pool`.
+        comparable: called when frontends may be compared with the tree, at first or again.
 
     Attributes:
         tree: as given.
@@ -54,6 +55,7 @@ class Intake:
         pool: Executor,
         publish: Callable[[Parcel], None],
         large: Executor | None = None,
+        comparable: Callable[[], None] = lambda: None,
     ) -> None:
         self.tree = tree
         self.halted = ""
@@ -63,6 +65,7 @@ class Intake:
         self.surveyed = self._worker.surveyed
         self.deletions = self._worker.deletions
         self._pool = pool
+        self._comparable = comparable
         self._pause = ROOT_POLL
         self._watcher: Watcher | None = None
         self._loop = asyncio.get_running_loop()
@@ -167,6 +170,7 @@ class Intake:
         if self.halted:
             log.info("resumed", tree=printable(self.tree.root))
         self.halted = ""
+        self._comparable()
 
     async def _pump(self, watcher: Watcher) -> None:
         seen = 0

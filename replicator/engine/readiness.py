@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 
 import structlog
@@ -25,62 +26,82 @@ class Readiness:
         link: to the frontend.
         commons: the trees, and what they want.
         dirty: what the frontend is owed.
+        opened: the trees that the agent has opened, kept up to date by the caller.
         machine: who it is; see engine.ready.
     """
 
-    def __init__(self, link: Link, commons: Commons, dirty: DirtySet, machine: str) -> None:
+    def __init__(
+        self,
+        link: Link,
+        commons: Commons,
+        dirty: DirtySet,
+        opened: Collection[int],
+        machine: str,
+    ) -> None:
         self._link = link
         self._commons = commons
         self._dirty = dirty
+        self._opened = opened
         self._machine = machine
         self._there: set[int] = set()
-        self._filled = False
-        self._wrong = False
+        self._filled: set[int] = set()
+        self._wrong: set[int] = set()
         self._trouble = ""
         self._news = asyncio.Event()
 
     @property
     def ready(self) -> bool | None:
         """Whether the files are there; None if there shall be none."""
-        markers = self._markers()
-        return self._there >= set(markers) if markers else None
+        wanted = {tree for tree, plot in self._commons.plots.items() if plot.ready}
+        return self._there >= wanted if wanted else None
 
     async def begin(self, now: float) -> None:
         """Before anything else happens: what is there stays only if it is ours, and not too old."""
         markers = self._markers()
         self._there = {tree for tree, marker in markers.items() if await marker.is_there()}
-        if not (self.ready and self._in_time(now)):
-            await self._remove(markers)
+        for tree, marker in markers.items():
+            if not (tree in self._there and self._in_time(now)):
+                await self._remove(tree, marker)
 
-    def filled(self) -> None:
-        """A comparison of everything has ended, and what was different has been sent."""
-        self._filled = True
-        self._wrong = False
+    def filled(self, tree: int) -> None:
+        """A comparison of a whole tree has ended, and what was different has been sent."""
+        self._filled.add(tree)
+        self._wrong.discard(tree)
         self._news.set()
 
-    def incomplete(self) -> None:
-        """A comparison of everything has found that something is missing."""
-        self._wrong = True
+    def incomplete(self, tree: int) -> None:
+        """A comparison of a whole tree has found that something is missing."""
+        self._wrong.add(tree)
         self._news.set()
+
+    def forget(self, tree: int) -> None:
+        """A tree was removed: the frontend keeps its files, the ready file among them."""
+        for known in (self._there, self._filled, self._wrong):
+            known.discard(tree)
 
     async def keep(self) -> None:
         """Write and remove until cancelled."""
         while True:
             self._news.clear()
-            markers = self._markers()
-            if self._wanted(asyncio.get_running_loop().time()):
-                await self._write({t: m for t, m in markers.items() if t not in self._there})
-            else:
-                await self._remove({t: m for t, m in markers.items() if t in self._there})
+            in_time = self._in_time(asyncio.get_running_loop().time())
+            for tree, marker in self._markers().items():
+                wanted = in_time and self._wanted(tree)
+                if wanted and tree not in self._there:
+                    await self._write(tree, marker)
+                elif not wanted and tree in self._there:
+                    await self._remove(tree, marker)
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
                     await self._news.wait()
 
-    def _wanted(self, now: float) -> bool:
-        if self._wrong or not self._in_time(now):
+    def _wanted(self, tree: int) -> bool:
+        """Return True if a tree's ready file may be there. It speaks for the trees without a ready file as well."""
+        silent = {number for number, plot in self._commons.plots.items() if not plot.ready}
+        needed = {tree, *silent}
+        if needed & self._wrong:
             return False
         # Who is out of service comes back only when nothing is refused that could be sent.
-        return bool(self.ready) or (self._filled and not self._dirty.refusals())
+        return tree in self._there or (needed <= self._filled and not self._dirty.refusals())
 
     def _in_time(self, now: float) -> bool:
         since = self._dirty.lagging()
@@ -91,21 +112,19 @@ class Readiness:
         return {
             tree: Marker(self._link, tree, plot.territory.catalog, plot.ready.path, self._machine)
             for tree, plot in self._commons.plots.items()
-            if plot.ready
+            if plot.ready and tree in self._opened
         }
 
-    async def _write(self, markers: dict[int, Marker]) -> None:
-        for tree, marker in markers.items():
-            reason = await marker.write(self._commons.pool)
-            if not reason:
-                self._there.add(tree)
-            self._tell(reason, "ready")
+    async def _write(self, tree: int, marker: Marker) -> None:
+        reason = await marker.write(self._commons.pool)
+        if not reason and tree in self._opened:
+            self._there.add(tree)
+        self._tell(reason, "ready")
 
-    async def _remove(self, markers: dict[int, Marker]) -> None:
-        for tree, marker in markers.items():
-            reason = await marker.remove()
-            self._there.discard(tree)
-            self._tell(reason, "not ready")
+    async def _remove(self, tree: int, marker: Marker) -> None:
+        reason = await marker.remove()
+        self._there.discard(tree)
+        self._tell(reason, "not ready")
 
     def _tell(self, trouble: str, what: str) -> None:
         if trouble and trouble != self._trouble:

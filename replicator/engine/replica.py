@@ -120,12 +120,31 @@ class Replica:
     @property
     def converged(self) -> bool:
         """True if it is live, owed nothing, and nothing of it is in doubt."""
-        return self.state is State.LIVE and not (self.dirty or self._doubts)
+        return self.settled and not (self.dirty or self._doubts)
+
+    @property
+    def settled(self) -> bool:
+        """True if it is live, and has been compared with every tree since that was requested last."""
+        return self.state is State.LIVE and not self.unsettled
+
+    @property
+    def unsettled(self) -> list[int]:
+        """The trees that it has yet to be compared with."""
+        return self._comparisons.unsettled()
+
+    def refused(self, tree: int) -> str:
+        """Return why its agent cannot use a tree's target; empty if it can."""
+        return self._comparisons.refused_because(tree)
+
+    @property
+    def waits_for_source(self) -> bool:
+        """True if it is connected, and no tree that it has yet to be compared with can be compared."""
+        return self.state in (State.QUEUED, State.LIVE) and not self._comparisons.due()
 
     @property
     def known(self) -> bool:
         """True if it is known what this frontend lacks, so that `dirty` can be counted."""
-        return self._dispatch.counted
+        return self._commons.plots.keys() <= self._dispatch.counted
 
     @property
     def degraded(self) -> bool:
@@ -143,7 +162,7 @@ class Replica:
         since = self.dirty.lagging()
         recent = since is None or _now() - since < RECENT
         unsure = self._doubts or self.dirty.refusals()
-        return self.state is State.LIVE and recent and not unsure
+        return self.settled and recent and not unsure
 
     @property
     def last_error(self) -> str:
@@ -202,19 +221,24 @@ class Replica:
         """Give a set to which every path is added that is owed now, or changes meanwhile."""
         return self._dispatch.noting_changes()
 
-    def reconcile_soon(self, *, front: bool = False, unknown: bool = False) -> None:
-        """Compare everything again.
-
-        Args:
-            front: before everybody else.
-            unknown: until that is done it is not known what the frontend lacks: a tree was added.
-        """
-        if unknown:
-            self._dispatch.counted = False
+    def reconcile_soon(self, *, front: bool = False) -> None:
+        """Compare everything again; `front`: before everybody else."""
         self._front = self._front or front
         if front:
+            self._comparisons.hurry()
             self._commons.gate.to_front(self)
         self._doubts.everything()
+
+    def trees_changed(self) -> None:
+        """A tree was added, or can be compared now: look at once whether there is something to compare."""
+        self._doubts.tell()
+
+    def forget(self, tree: int) -> None:
+        """A tree was removed: end all work on it. The frontend keeps its files."""
+        self._dispatch.forget(tree)
+        self._comparisons.forget(tree)
+        if self._readiness is not None:
+            self._readiness.forget(tree)
 
     def confirm(self) -> None:
         """A person says that what only this frontend has shall go."""
@@ -264,41 +288,45 @@ class Replica:
         self.about = link.about
         await self._comparisons.open(link)
         machine = self.sighting.identity or self.address.host
-        self._readiness = Readiness(link, self._commons, self.dirty, machine)
+        opened = self._comparisons.opened
+        self._readiness = Readiness(link, self._commons, self.dirty, opened, machine)
         return self._readiness
 
     async def _follow(self, link: Link) -> None:
-        """Wait at the gate, be compared, and from then on only when it is asked for."""
+        """Wait at the gate and be compared, tree by tree as their sources are known, and from then on only when it is asked for."""
         self.link = link
+        self._turn(State.QUEUED)
         while True:
+            if not await self._comparisons.open_due(link):
+                if self._comparisons.opened and not self.unsettled:
+                    self._turn(State.LIVE)
+                await self._comparisons.due_changed()
+                continue
             self._turn(State.QUEUED)
-            for plot in list(self._commons.plots.values()):
-                await plot.intake.surveyed.wait()
+            compared = []
             async with self._commons.gate.place(self, self._rank()):
                 self._front = False
-                self._doubts.settling()
                 self._turn(State.BOOTSTRAPPING)
-                if self._commons.compare:
-                    await self._comparisons.everything(link)
+                compared = await self._comparisons.everything(link)
             self.attempts = 0
             self.reconciled += 1
-            self._dispatch.compared()
             self._troubles.compared()
             self._streak.succeeded(_now())
             self._turn(State.LIVE)
-            if self._readiness is not None:
-                self._readiness.filled()
-            await self._doubts.of_everything()
+            for tree in compared:
+                self._dispatch.compared(tree)
+                if self._readiness is not None:
+                    self._readiness.filled(tree)
 
     def _rank(self) -> Rank:
         if self._front:
             return Rank.ASKED_FOR
         return Rank.LEAVING if self.sighting.decision is Decision.DRAIN else Rank.USUAL
 
-    def _incomplete(self) -> None:
-        """A comparison has found that something is missing there."""
+    def _incomplete(self, tree: int) -> None:
+        """A comparison has found that something of a tree is missing there."""
         if self.state is State.BOOTSTRAPPING and self._readiness is not None:
-            self._readiness.incomplete()
+            self._readiness.incomplete(tree)
 
     def done(self, key: Key) -> None:
         """See engine.answers.Listener."""

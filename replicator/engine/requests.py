@@ -110,11 +110,12 @@ class Requests:
         added = replica is None
         if replica is None:
             replica = self._service.add_frontend(address)
-        before = replica.reconciled
         failures = replica.failures
         replica.reconcile_soon(front=True)
         try:
-            while replica.reconciled == before or replica.state is not State.LIVE:
+            while not replica.settled:
+                if replica.waits_for_source and (reason := self._halted(replica)):
+                    raise ControlError(f"{address.host}: {reason}")
                 if replica.state is State.RETRYING and replica.failures > failures:
                     raise ControlError(replica.complaint)
                 if replica.state is State.GONE:
@@ -125,6 +126,14 @@ class Requests:
         finally:
             if added and self._service.fleet.find(address) is replica:
                 self._service.fleet.remove(replica.address)
+
+    def _halted(self, replica: Replica) -> str:
+        """Return why none of the trees that a frontend has yet to be compared with can be compared soon; empty if one can."""
+        reasons = [
+            self._commons.plots[tree].intake.halted or replica.refused(tree)
+            for tree in replica.unsettled
+        ]
+        return reasons[0] if reasons and all(reasons) else ""
 
     async def verify(
         self, address: Address | None, *, repair: bool

@@ -88,7 +88,9 @@ class Service:
     ) -> Intake:
         """Begin to replicate a tree; with `watch` off, the caller surveys it."""
         threads = TreeThreads(tree.number)
-        intake = Intake(tree, threads.live, self.fleet.publish, threads.large)
+        intake = Intake(
+            tree, threads.live, self.fleet.publish, threads.large, self.fleet.trees_changed
+        )
         self._threads[tree.number] = threads
         deletions = intake.deletions
         bits = 0o7777 if target.setid else 0o1777
@@ -112,8 +114,7 @@ class Service:
                 intake.run(), name=f"intake {tree.number}"
             )
             self._intakes[tree.number] = task
-        for replica in self.fleet:
-            replica.reconcile_soon(unknown=True)
+        self.fleet.trees_changed()
         return intake
 
     async def survey_all(self) -> None:
@@ -129,6 +130,8 @@ class Service:
         """Stop replicating a tree; frontends keep what they have."""
         plot = self._commons.plots.pop(number)
         del self._shelves[number]
+        for replica in self.fleet:
+            replica.forget(number)
         task = self._intakes.pop(number)
         task.cancel()
         plot.intake.tree.source.stop()  # or the task would wait for a huge file to be read

@@ -62,7 +62,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
 def _state(replica: Replica, *, halted: bool) -> str:
     """Return a frontend's state; of a live one, what keeps that from meaning that it holds everything."""
     state = replica.state
-    if state is State.LIVE and halted:
+    if halted and replica.waits_for_source:
         state = State.HALTED
     if state is State.LIVE and replica.degraded:
         return DEGRADED

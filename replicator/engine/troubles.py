@@ -29,12 +29,17 @@ class Troubles:
         self._failure = ""
         self._told: dict[Key, str] = {}
         self._excess: dict[int, str] = {}
-        self._unlisted: list[str] = []
+        self._unlisted: dict[int, list[str]] = {}
+        self._unopened: dict[int, str] = {}
 
     @property
     def lasting(self) -> str:
-        """What is wrong although nothing is owed: more is there than should be, or nobody knows what; empty if nothing is."""
-        return self.excess or next(iter(self._unlisted), "")
+        """What is wrong although nothing is owed: a tree cannot be there, more is there than should be, or nobody knows what."""
+        return (
+            next(iter(self._unopened.values()), "")
+            or self.excess
+            or next(iter(self.not_listed), "")
+        )
 
     @property
     def excess(self) -> str:
@@ -44,7 +49,7 @@ class Troubles:
     @property
     def not_listed(self) -> list[str]:
         """Sentences about directories that could not be listed in the last comparison of everything."""
-        return list(self._unlisted)
+        return [problem for problems in self._unlisted.values() for problem in problems]
 
     def failed(self, reason: str, attempt: int) -> None:
         """A connection has ended, or was never made; the same reason is logged once until a comparison succeeds."""
@@ -64,12 +69,28 @@ class Troubles:
         if self._told.pop(key, None) and not self._told:
             self.error = ""
 
-    def unlisted(self, problems: list[str]) -> None:
-        """A comparison of everything has ended; these directories could not be listed there."""
+    def unlisted(self, tree: int, problems: list[str]) -> None:
+        """A comparison of a whole tree has ended; these directories could not be listed there."""
         for problem in problems:
-            if problem not in self._unlisted:
+            if problem not in self._unlisted.get(tree, ()):
                 log.warning("cannot be listed", host=self._host, reason=problem)
-        self._unlisted = problems
+        self._unlisted[tree] = problems
+
+    def unopened(self, tree: int, reason: str) -> None:
+        """The agent cannot use a tree's target; the same reason is logged once. Empty: it can."""
+        if reason and reason != self._unopened.get(tree):
+            log.warning("target not usable", host=self._host, reason=reason)
+        if reason:
+            self._unopened[tree] = reason
+        else:
+            self._unopened.pop(tree, None)
+
+    def forget(self, tree: int) -> None:
+        """Drop the troubles of a tree that was removed."""
+        for known in (self._excess, self._unlisted, self._unopened):
+            known.pop(tree, None)
+        for key in [key for key in self._told if key.tree == tree]:
+            self.over(key)
 
     def exceeds(self, tree: int, excess: str) -> None:
         """What only the frontend has stays there, because it is so much."""

@@ -44,6 +44,7 @@ class SourceTree:
         root: absolute path of the directory; symlinks on the way to it are followed.
         filter: what the operator wants left alone.
         multiplier: the catalog's, for signatures.
+        must_exist: raise if there is no root now; else it is in doubt until `reopen` finds it.
 
     Attributes:
         bytes_read: of all contents, since the start.
@@ -54,7 +55,14 @@ class SourceTree:
         SourceError: there is no such directory, or it cannot be read.
     """
 
-    def __init__(self, root: bytes, *, filter: Filter, multiplier: int) -> None:  # noqa: A002  # what it is
+    def __init__(
+        self,
+        root: bytes,
+        *,
+        filter: Filter,  # noqa: A002  # what it is
+        multiplier: int,
+        must_exist: bool = True,
+    ) -> None:
         self.bytes_read = 0
         self.files_hashed = 0
         self.on_special: Callable[[bytes], None] = lambda _: None
@@ -64,7 +72,12 @@ class SourceTree:
         self._specials: set[bytes] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._fd = self._open_root()
+        self._fd = -1
+        try:
+            self._fd = self._open_root()
+        except SourceError:
+            if must_exist:
+                raise
 
     def check_root(self) -> tuple[int, int]:
         """Return (device, inode) of the root; see `ports.Source`."""
@@ -93,7 +106,8 @@ class SourceTree:
         opened = self._open_root()
         with self._lock:
             former, self._fd = self._fd, opened
-        os.close(former)
+        if former >= 0:
+            os.close(former)
 
     def stop(self) -> None:
         """End what is being read; nothing is walked or read as a whole any more."""
@@ -102,8 +116,9 @@ class SourceTree:
     def close(self) -> None:
         """Release the root; no call is allowed afterwards."""
         with self._lock:
-            os.close(self._fd)
-            self._fd = -1
+            former, self._fd = self._fd, -1
+        if former >= 0:
+            os.close(former)
 
     def excluded(self, path: bytes, kind: str) -> bool:
         """Return True if the operator wants a path neither sent nor deleted."""
@@ -204,6 +219,8 @@ class SourceTree:
     def _files(self) -> Iterator[Confined]:
         """The tree, through a descriptor of this call alone."""
         with self._lock:
+            if self._fd < 0:
+                raise SourceError(f"The source {printable(self._root)} is not open.")
             files = Confined(os.dup(self._fd))
         try:
             yield files

@@ -151,7 +151,7 @@ class Backdrop:
         surveyed = asyncio.Event()
         surveyed.set()
         self.plot = Plot(
-            SimpleNamespace(surveyed=surveyed),
+            SimpleNamespace(surveyed=surveyed, halted=""),
             messages.OpenTree(1, b"/site"),
             Territory(
                 1,

@@ -55,17 +55,31 @@ async def test_very_many_directories_are_everything(monkeypatch):
         doubts.directory(Key(1, b"%d" % number))
 
     assert not doubts
-    async with asyncio.timeout(5):
-        await doubts.of_everything()
+    doubts.settling(2)
+    for number in range(4):
+        doubts.directory(Key(1, b"%d" % number))
+    assert not doubts.is_settled(2)
 
 
-async def test_a_comparison_answers_whoever_has_wanted_one_before_it_began():
+async def test_a_comparison_of_a_tree_satisfies_the_requests_made_before_it_began():
     doubts = Doubts()
     doubts.everything()
-    doubts.settling()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await doubts.of_everything()
+    doubts.settling(1)
+    assert doubts.is_settled(1)
+    assert not doubts.is_settled(2)
+    doubts.everything()
+    assert not doubts.is_settled(1)
+
+
+async def test_no_change_is_missed_between_two_waits():
+    doubts = Doubts()
+    doubts.tell()
+    await doubts.changed(3600.0)
+    waiting = asyncio.ensure_future(doubts.changed(3600.0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    doubts.everything()
+    await waiting
 
 
 async def test_a_pause_ends_when_somebody_asks_from_now_on():

@@ -1,0 +1,217 @@
+"""Two trees and two frontends, one of them in trouble: the others are served as if it were not there."""
+
+import asyncio
+import os
+import shutil
+import threading
+
+import pytest
+
+from replicator.core.lifecycle import State
+from replicator.engine.replica import Replica
+from replicator.errors import ControlError
+from replicator.source.tree import SourceTree
+from tests.support.trees import Trees
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def trees(tmp_path):
+    trees = Trees(tmp_path)
+    trees.make("a", "b")
+    yield trees
+    if trees.app is not None:
+        await trees.stop()
+
+
+def live(trees, *hosts):
+    found = [trees.replica(host) for host in hosts]
+    return all(replica is not None and replica.state is State.LIVE for replica in found)
+
+
+def ready(trees, *hosts):
+    return live(trees, *hosts) and all(trees.replica(host).ready for host in hosts)
+
+
+def intake(trees, name):
+    plots = trees.app._commons.plots.values()
+    return next(p.intake for p in plots if p.intake.tree.root == os.fsencode(trees.source(name)))
+
+
+@pytest.mark.parametrize("trouble", ["missing", "empty", "no directory"])
+async def test_a_tree_in_doubt_at_the_start_delays_no_other_and_is_served_when_it_is_back(
+    trees, trouble
+):
+    await trees.start(trees.config("a", "b", hosts=["one"]))
+    await trees.arrived("a", "b", hosts=["one"])
+    await trees.stop()
+
+    trees.source("b").rename(trees.directory / "aside")
+    if trouble == "empty":
+        trees.source("b").mkdir()
+    elif trouble == "no directory":
+        trees.source("b").write_text("a file")
+    await trees.start(trees.config("a", "b"))
+    await trees.arrived("a")
+    trees.source("a").joinpath("live").write_text("new")
+    await trees.arrived("a")
+    await eventually(lambda: intake(trees, "b").halted, "the halt")
+    assert trees.copy("one", "b") == {"f0": "b", "f1": "b", "f2": "b"}
+    assert trees.copy("two", "b") == {}
+    await eventually(lambda: live(trees, "one", "two"), "both to be live")
+    status = await trees.status()
+    assert {row["state"] for row in status["frontends"]} == {"halted"}
+    assert [row["state"] for row in status["trees"]] == ["watching", "halted"]
+
+    if trouble == "empty":
+        trees.source("b").rmdir()
+    elif trouble == "no directory":
+        trees.source("b").unlink()
+    (trees.directory / "aside").rename(trees.source("b"))
+    trees.source("b").joinpath("f3").write_text("back")
+    await trees.arrived("a", "b")
+    await eventually(lambda: all(r.converged for r in trees.app.service.fleet), "calm")
+
+
+async def test_a_tree_that_is_being_scanned_delays_no_other_nor_does_taking_it_out(
+    trees, scan_of_b
+):
+    await trees.start(trees.config("a", "b"))
+    await trees.arrived("a")
+    await eventually(lambda: live(trees, "one", "two"), "both to be live")
+    trees.source("a").joinpath("live").write_text("new")
+    await trees.arrived("a")
+    assert not trees.copy("one", "b")
+    assert not trees.replica("one").converged  # it lacks a whole tree
+
+    reloading = asyncio.get_running_loop().create_task(trees.app.reload(trees.config("a")))
+    await eventually(lambda: len(trees.app._commons.plots) == 1, "the tree to be taken out")
+    await eventually(lambda: trees.replica("one").converged, "nothing to wait for")
+    scan_of_b.set()
+    await reloading
+
+
+async def test_a_tree_whose_scan_ends_is_compared_then(trees, scan_of_b):
+    await trees.start(trees.config("a", "b"))
+    await trees.arrived("a")
+    scan_of_b.set()
+    await trees.arrived("a", "b")
+
+
+@pytest.fixture
+def scan_of_b(monkeypatch):
+    """Hold the walk of the second source until this is set."""
+    walk, may_go = SourceTree.walk, threading.Event()
+
+    def held(source, below, *more, **options):
+        if source._root.endswith(b"/b"):
+            may_go.wait(60)
+        return walk(source, below, *more, **options)
+
+    monkeypatch.setattr(SourceTree, "walk", held)
+    yield may_go
+    may_go.set()
+
+
+async def test_a_tree_that_is_taken_out_while_it_halts_leaves_nobody_waiting(trees):
+    shutil.rmtree(trees.source("b"))
+    await trees.start(trees.config("b"))
+    await eventually(lambda: intake(trees, "b").halted, "the halt")
+    await trees.app.reload(trees.config("a"))
+    await trees.arrived("a")
+    await eventually(lambda: live(trees, "one", "two"), "both to be live")
+    assert {row["state"] for row in (await trees.status())["frontends"]} == {"live"}
+
+
+async def test_bootstrap_ends_with_the_reason_when_a_tree_halts(trees):
+    shutil.rmtree(trees.source("b"))
+    await trees.start(trees.config("a", "b"))
+    with pytest.raises(ControlError, match="one: The source"):
+        await trees.ask(command="bootstrap", host="one")
+    assert trees.copy("one", "a") == trees.wanted("a")
+
+
+async def test_a_target_that_cannot_be_used_delays_no_other_tree_and_is_tried_again(trees):
+    trees.fleet.root("one").mkdir()
+    (trees.fleet.root("one") / "b").write_text("in the way")
+    await trees.start(trees.config("a", "b"))
+    await trees.arrived("a")
+    await trees.arrived("b", hosts=["two"])
+    await eventually(lambda: live(trees, "one", "two"), "both to be live")
+    assert "cannot be used" in trees.replica("one").last_error
+    assert not trees.replica("one").converged
+    trees.source("a").joinpath("live").write_text("new")
+    trees.source("b").joinpath("live").write_text("new")
+    await trees.arrived("a")
+
+    (trees.fleet.root("one") / "b").unlink()
+    await trees.arrived("a", "b")
+    await eventually(lambda: trees.replica("one").converged, "calm")
+    assert trees.replica("one").logins == 1
+
+
+async def test_files_that_arrive_in_a_tree_while_it_is_added_disconnect_nobody(trees):
+    await trees.start(trees.config("a"))
+    await trees.arrived("a")
+    for name in ("b", "c", "d"):
+        trees.make(name, files=200)
+        writing = asyncio.get_running_loop().create_task(_write(trees.source(name)))
+        await trees.app.reload(trees.config("a", name))
+        await writing
+        await trees.arrived("a", name)
+    assert [replica.logins for replica in trees.app.service.fleet] == [1, 1]
+
+
+async def _write(directory):
+    for number in range(200):
+        directory.joinpath(f"live{number}").write_text("new")
+        await asyncio.sleep(0.002)
+
+
+async def test_nothing_of_a_tree_goes_to_a_connection_that_has_not_opened_it(trees, monkeypatch):
+    """The gate is closed, so that the second tree stays unopened while files arrive in it and the ready file is due."""
+    await trees.start(trees.config({"name": "a", "ready_file": "ready"}))
+    await eventually(lambda: ready(trees, "one", "two"), "the ready files")
+    monkeypatch.setattr(Replica, "trees_changed", lambda _self: None)
+    await trees.app.reload(
+        trees.config({"name": "a", "ready_file": "ready"}, {"name": "b", "ready_file": "ready"})
+    )
+    await eventually(intake(trees, "b").surveyed.is_set, "the survey")
+    trees.source("b").joinpath("live").write_text("new")
+    trees.source("a").joinpath("live").write_text("new")
+    await eventually(lambda: "live" in trees.copy("one", "a"), "the other tree's change")
+    await eventually(lambda: not intake(trees, "b").pending, "the change to be told")
+    assert [replica.logins for replica in trees.app.service.fleet] == [1, 1]
+    assert not trees.copy("one", "b")
+    assert not [key for key in trees.replica("one").dirty if key.tree == 2]
+
+    monkeypatch.undo()
+    trees.app.service.fleet.trees_changed()
+    await eventually(lambda: "live" in trees.copy("one", "b"), "the second tree")
+    await eventually(lambda: ready(trees, "one", "two"), "both ready files")
+
+
+async def test_verify_compares_with_the_trees_that_are_replicated_now(trees):
+    await trees.start(trees.config({"name": "a", "exclude": ["f0"]}))
+    await eventually(lambda: live(trees, "one", "two"), "both to be live")
+    await trees.app.reload(trees.config("a"))
+    await trees.arrived("a")
+    trees.source("a").joinpath("f1").write_text("newer")
+    await trees.arrived("a")
+    assert [row["differing"] for row in await trees.ask(command="verify")] == [0, 0]
+
+    (trees.fleet.root("one") / "a" / "f0").write_text("x")
+    repaired = await trees.ask(command="verify", repair=True)
+    assert [row["differing"] for row in repaired] == [1, 0]
+    await trees.arrived("a")
+
+
+async def test_a_tree_that_is_taken_out_while_it_is_compared_gives_the_place_back(trees):
+    trees.make("b", files=3000)
+    await trees.start(trees.config("a", "b", bootstrap={"bandwidth": "1KiB/s"}))
+    await eventually(lambda: trees.copy("one", "b"), "the filling to begin")
+    await trees.app.reload(trees.config("a"))
+    await trees.arrived("a")
+    await eventually(lambda: live(trees, "one", "two"), "both to be live")
+    assert trees.app._commons.gate.inside == 0
+    assert not any(len(replica.dirty) for replica in trees.app.service.fleet)

@@ -1,0 +1,103 @@
+"""A backend with several trees on the test's own loop, with agents in child processes for frontends."""
+
+import asyncio
+
+from replicator.app import App
+from replicator.config import parse
+from tests.support.backend import LocalFleet
+from tests.support.waiting import eventually
+
+
+class Trees:
+    """An App whose trees and frontends a test changes while it runs.
+
+    Attributes:
+        app: the backend.
+        fleet: the connector; each host has a directory of its own as its world.
+    """
+
+    def __init__(self, directory, hosts=("one", "two"), connector=None):
+        self.directory = directory
+        self.hosts = list(hosts)
+        self.fleet = connector or LocalFleet(directory)
+        self.app = None
+        self._running = None
+        (directory / "state").mkdir(mode=0o700, exist_ok=True)
+
+    def config(self, *trees, hosts=None, **settings):
+        """Return the settings that replicate these trees: names, or dicts with a name."""
+        rows = [{"name": tree} if isinstance(tree, str) else dict(tree) for tree in trees]
+        raw = {
+            "tree": [
+                {"source": str(self.source(name)), "target": f"/{name}", **row}
+                for row in rows
+                for name in [row.pop("name")]
+            ],
+            "discovery": {"frontends": self.hosts if hosts is None else hosts},
+            "state": {"directory": str(self.directory / "state")},
+            "settle": {"cooldown": 0.02, "max_wait": 0.5},
+            "retry": {"first": 0.05, "cap": 0.5},
+            **settings,
+        }
+        return parse(raw, base=self.directory)
+
+    def source(self, name):
+        return self.directory / name
+
+    def make(self, *names, files=3):
+        """Make sources that hold some files."""
+        for name in names:
+            self.source(name).mkdir(exist_ok=True)
+            for number in range(files):
+                self.source(name).joinpath(f"f{number}").write_text(name)
+
+    async def start(self, config):
+        self.app = App(config, connector=self.fleet)
+        await self.app.set_trees(config)
+        self.app.set_discovery(config)
+        self._running = asyncio.get_running_loop().create_task(self.app.service.run())
+
+    async def stop(self):
+        """Stop it; raise what it failed with."""
+        self.app.service.stop()
+        try:
+            await self._running
+        finally:
+            self.app.close()
+
+    def ended(self):
+        """True if the service has ended, which it must not by itself."""
+        return self._running.done()
+
+    def copy(self, host, name):
+        """What a host holds of a tree: name to content; empty without a target."""
+        root = self.fleet.root(host) / name
+        files = (path for path in root.rglob("*") if path.is_file()) if root.is_dir() else ()
+        return {str(path.relative_to(root)): path.read_text() for path in files}
+
+    def wanted(self, name):
+        root = self.source(name)
+        return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file()}
+
+    async def arrived(self, *names, hosts=None):
+        """Wait until hosts hold the same as the sources of these trees."""
+        hosts = self.hosts if hosts is None else hosts
+
+        def equal():
+            assert not self.ended(), self._running
+            return all(self.copy(h, n) == self.wanted(n) for h in hosts for n in names)
+
+        await eventually(equal, lambda: {h: {n: self.copy(h, n) for n in names} for h in hosts})
+
+    async def status(self):
+        return await self.app.requests.status()
+
+    async def state(self, host):
+        return next(r["state"] for r in (await self.status())["frontends"] if r["host"] == host)
+
+    def replica(self, host):
+        return next((r for r in self.app.service.fleet if r.address.host == host), None)
+
+    async def ask(self, **request):
+        """Return all lines of the answer to a request of the control socket."""
+        return [line async for line in self.app.requests.handle(request)]
