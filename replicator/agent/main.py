@@ -12,10 +12,10 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Optional
 
-from replicator.agent import pin, roots, sandbox
+from replicator.agent import boot, pin, roots, sandbox
 from replicator.agent.fence import Fenced, open_locks
-from replicator.agent.policy import Policy
-from replicator.agent.server import Server
+from replicator.agent.policy import Policy, may_give_away
+from replicator.agent.server import Host, Server
 from replicator.errors import NotAllowed, ProtocolError, ReplicatorError
 from replicator.wire.frames import MARKER
 
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
         _skip_code(0)
     except ProtocolError as error:
         return _complain(str(error))
-    policy = Policy(owner, asked.allow_setid, trees or None)
+    policy = Policy(owner, asked.allow_setid, trees or None, not may_give_away())
     return serve(os.fsdecode(jail), policy)
 
 
@@ -116,19 +116,11 @@ def serve(jail: Optional[str], policy: Optional[Policy] = None) -> int:
     session = os.urandom(8).hex().encode()
     if jail is not None:
         roots.remember_names()
-    locks = open_locks()
-    confinement = sandbox.restrict(jail)
+    locks, here = open_locks(), boot.current()
+    host = Host(locks, here, sandbox.restrict(jail))
     try:
         os.write(sink, MARKER)
-        server = Server(
-            source,
-            sink,
-            session=session,
-            jail=root,
-            policy=policy,
-            locks=locks,
-            confinement=confinement,
-        )
+        server = Server(source, sink, session=session, jail=root, policy=policy, host=host)
         server.run()
     except (ProtocolError, Fenced) as error:
         with suppress(OSError):  # of an agent that was replaced, nobody may listen any more

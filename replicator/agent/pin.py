@@ -51,8 +51,9 @@ def _homes(users: set[int]) -> Iterator[tuple[bytes, str]]:
             if (user.pw_uid in users or 0 in users) and user.pw_dir.strip("/"):
                 yield os.fsencode(user.pw_dir), user.pw_name
     home = os.environ.get("HOME", "")
-    if home.strip("/") and os.path.isabs(home):
-        yield os.fsencode(home), "this account"
+    with suppress(OSError):
+        if home.strip("/") and os.path.isabs(home) and os.stat(home).st_uid == os.geteuid():
+            yield os.fsencode(home), "this account"
 
 
 def _holds(outer: bytes, inner: bytes) -> bool:

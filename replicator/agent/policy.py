@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import NamedTuple, Optional
 
 from replicator.agent.store import Owner
 from replicator.errors import NotAllowed
+
+_CAP_CHOWN = 1 << 0
+
+
+def may_give_away() -> bool:
+    """Return True if this process can give files to anybody: as root, or by the capability."""
+    with suppress(OSError, ValueError, IndexError), open("/proc/self/status", "rb") as file:
+        effective = file.read().partition(b"CapEff:")[2].split()[0]
+        return bool(int(effective, 16) & _CAP_CHOWN)
+    return True
 
 
 class Policy(NamedTuple):
@@ -16,11 +27,13 @@ class Policy(NamedTuple):
         owner: who owns what is written; -1: the agent's own user, and a group of his.
         setid: whether setuid and setgid bits may be kept.
         trees: the only directories that may be targets, relative to the root; None: any below the root.
+        kernel_decides: the account may not give files away, so that the kernel refuses an owner that it is asked for.
     """
 
     owner: Owner = Owner()
     setid: bool = False
     trees: Optional[frozenset[bytes]] = None
+    kernel_decides: bool = False
 
     def admit(self, target: bytes, asked: Owner, *, setid: bool) -> Owner:
         """Return the owner of what is written to a target.
@@ -37,6 +50,8 @@ class Policy(NamedTuple):
             raise NotAllowed("this agent serves other directories (--tree)")
         if setid and not self.setid:
             raise NotAllowed("setuid and setgid bits are not allowed here (--allow-setid)")
+        if self.kernel_decides and self.owner == Owner():
+            return asked
         users = {self.owner.uid} if self.owner.uid >= 0 else {os.geteuid()}
         groups = {self.owner.gid} if self.owner.gid >= 0 else {os.getegid(), *os.getgroups()}
         if asked.uid not in users | {-1} or asked.gid not in groups | {-1}:

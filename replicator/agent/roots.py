@@ -64,7 +64,14 @@ def open_tree(
     tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
     try:
         claim = Claim(tree.root_fd, fences.of(tree.root_fd), place)
-        return Store(tree, owner, setid=request.setid, session=session, claim=claim)
+        return Store(
+            tree,
+            owner,
+            setid=request.setid,
+            session=session,
+            claim=claim,
+            durable=request.durable,
+        )
     except BaseException:
         tree.close()
         raise

@@ -12,9 +12,11 @@ import platform
 import select
 import time
 from functools import partial
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
+from replicator.agent import boot
 from replicator.agent.descriptors import write_all
+from replicator.agent.durable import sync
 from replicator.agent.fence import Fences
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
@@ -43,6 +45,23 @@ MAX_TRANSFERS = 16
 """Files begun and not ended at a time: the backend sends one or two; a peer that begins more is refused."""
 
 
+class Host(NamedTuple):
+    """What an agent has found out of its machine before it gave up its rights.
+
+    Attributes:
+        locks: descriptor from `fence.open_locks`; -1: agents do not fence each other.
+        boot: which boot this is; empty if that is not known.
+        confinement: what this process has given up, for `hello`.
+    """
+
+    locks: int = -1
+    boot: str = ""
+    confinement: str = ""
+
+
+NOWHERE = Host()
+
+
 class Server:
     """Serves one backend over two descriptors.
 
@@ -52,8 +71,7 @@ class Server:
         session: a name for this agent, unique on the host.
         jail: with it, every tree lies inside this directory, whatever the backend asks for (pinned mode).
         policy: what the backend may ask for; None: anything.
-        locks: descriptor from `fence.open_locks`; -1: agents do not fence each other.
-        confinement: what this process has given up, for `hello`.
+        host: what is known of the machine.
     """
 
     def __init__(
@@ -64,16 +82,15 @@ class Server:
         session: bytes,
         jail: Optional[bytes] = None,
         policy: Optional[Policy] = None,
-        locks: int = -1,
-        confinement: str = "",
+        host: Host = NOWHERE,
     ) -> None:
         self._source = source
         self._sink = sink
         self._session = session
         self._jail = jail
         self._policy = policy
-        self._locks = locks
-        self._confinement = confinement
+        self._locks, self._boot, self._confinement = host
+        self._unsynced: dict[int, Store] = {}
         self._decoder = frames.Decoder()
         self._stores: dict[int, Store] = {}
         self._transfers: dict[int, Optional[Transfer]] = {}
@@ -104,7 +121,8 @@ class Server:
         about = f"python {platform.python_version()} on {platform.node()}, pid {os.getpid()}"
         if self._confinement:
             about += f"; {self._confinement}"
-        self._send(Hello(messages.VERSION, messages.FEATURES, about))
+        features = tuple(name for name in messages.FEATURES if name != "boot" or self._boot)
+        self._send(Hello(messages.VERSION, features, about, self._boot))
         try:
             while True:
                 self._work_on_listing()
@@ -132,7 +150,20 @@ class Server:
         if self._done or self._refused or frame.payload:
             for store in self._stores.values():
                 store.settle()
+            self._sync()
             self._send_acks()
+
+    def _sync(self) -> None:
+        """Have what the last frame changed in durable trees on disk; what is not, is refused."""
+        devices = {os.fstat(s.tree.root_fd).st_dev: s for s in self._unsynced.values()}
+        self._unsynced.clear()
+        try:
+            for store in devices.values():
+                sync(store.tree.root_fd)
+        except OSError as error:
+            done, self._done = self._done, []
+            for number in done:
+                self._refuse(number, error)
 
     def _send_acks(self) -> None:
         """Answer what the last frame held, in as many frames as that takes."""
@@ -174,6 +205,8 @@ class Server:
                     self._refuse(number, Refused(changes.FAILED, "its tree was opened anew"))
             old.tree.close()
         self._stores[request.tree] = store
+        if request.ready and self._boot:
+            boot.remove_of_another(store.tree, request.ready, self._boot)
         self._send(messages.Opened(request.tree, *store.owner))
 
     def _on_batch(self, batch: Batch, payload: bytes) -> None:
@@ -208,7 +241,12 @@ class Server:
         except (Refused, OSError, ReplicatorError) as error:
             self._refuse(change.number, error)
         else:
-            self._done.append(change.number)
+            self._finished(change.number, change.tree)
+
+    def _finished(self, number: int, tree: int) -> None:
+        self._done.append(number)
+        if self._store(tree).durable:
+            self._unsynced[tree] = self._store(tree)
 
     def _refuse(self, number: int, error: Exception) -> None:
         refusal = refusal_of(error)
@@ -250,7 +288,7 @@ class Server:
             if not data.end:
                 return transfer
             transfer.finish()
-            self._done.append(data.number)
+            self._finished(data.number, transfer.change.tree)
         except (Refused, OSError, ReplicatorError) as error:
             transfer.abort()
             self._refuse(data.number, error)

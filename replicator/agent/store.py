@@ -58,6 +58,7 @@ class Store:
         setid: keep setuid and setgid bits.
         session: a name for this agent, unique on the host, for the names of temporaries.
         claim: whether this agent may change the tree now.
+        durable: changes are answered when they are on disk.
 
     Attributes:
         directories: those in which names change.
@@ -71,8 +72,10 @@ class Store:
         setid: bool,
         session: bytes,
         claim: Claim,
+        durable: bool = False,
     ) -> None:
         self.tree = tree
+        self.durable = durable
         self.claim = claim
         self.directories = Directories(tree, claim)
         self.owner = owner

@@ -142,8 +142,10 @@ class App:
             delete_guard=settings.delete_guard,
             max_file_size=settings.most_bytes,
         )
-        target = os.fsencode(settings.target or settings.source)
-        return tree, source, OpenTree(number, target, settings.owner, settings.setid)
+        place = os.fsencode(settings.target or settings.source)
+        durable, ready = settings.durable == "batch", os.fsencode(settings.ready_file)
+        target = OpenTree(number, place, settings.owner, settings.setid, durable, ready)
+        return tree, source, target
 
     def set_frontends(self, addresses: list[Address]) -> None:
         """Follow a fixed list of frontends."""

@@ -77,8 +77,10 @@ class Trial:
         self._target = settings.target or settings.source
         self._owner = settings.owner
         self._setid = settings.setid
+        self._durable = settings.durable == "batch"
         self._denied = ""
         self._refused = ""
+        self._lacking = ""
 
     async def run(self) -> None:
         """Try it, and find out what is refused.
@@ -86,6 +88,7 @@ class Trial:
         Raises:
             ReplicatorError: the target cannot be opened, or the connection was lost.
         """
+        self._lacking = self._link.lacks(self._request(self._owner))
         self._refused = await self._put(self._owner)
         if self._refused and self._owner and not await self._put(""):
             self._denied, self._refused = self._refused, ""
@@ -94,10 +97,13 @@ class Trial:
         """Yield what was refused, and what to do about it."""
         target = self._target
         command = f"{AGENT} {target}" + (f" --owner {self._owner}" if self._owner else "")
+        in_sudoers = command.replace(":", "\\:")
         pinned = (
             f'let {user} run the agent as root, pinned to this directory: restrict,command="sudo -n {command}" in its'
-            f" authorized_keys, and `{user} ALL=(root) NOPASSWD: {command}` in /etc/sudoers.d/replicator there"
+            f" authorized_keys, and `{user} ALL=(root) NOPASSWD: {in_sudoers}` in /etc/sudoers.d/replicator there"
         )
+        if self._lacking:
+            yield Finding("warn", subject, self._lacking, "it is served without", frontend=True)
         if self._denied:
             yield Finding(
                 "fail", subject, f"files in {target} cannot be given to {self._owner}: {self._denied}",
@@ -109,12 +115,14 @@ class Trial:
                 "every file is refused", f"chown {user} {target} there; or {pinned}", frontend=True,
             )  # fmt: skip
 
+    def _request(self, owner: str) -> OpenTree:
+        place = os.fsencode(self._target)
+        return OpenTree(self._number, place, owner, self._setid, self._durable)
+
     async def _put(self, owner: str) -> str:
         """Put and remove a file; return why that was refused, or nothing."""
         name = TEMPORARY_PREFIX + b"check-%d" % os.getpid() + TEMPORARY_SUFFIX
-        await self._link.open_tree(
-            OpenTree(self._number, os.fsencode(self._target), owner, self._setid)
-        )
+        await self._link.open_tree(self._request(owner))
         now, digest = time.time_ns(), hashlib.sha256(CONTENT).digest()
         put = PutFile(next_number(), self._number, name, 0o600, len(CONTENT), now, digest)
         refused = await self._link.ask(put, CONTENT)

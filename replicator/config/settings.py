@@ -31,6 +31,9 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """`user:group` that files get on the frontends, names or numbers there; default: whoever the agent runs as."""
     setid: bool = False
     """Carry setuid and setgid bits. Off: an upload must never become a program that runs as somebody else."""
+    durable: Literal["none", "batch"] = "none"
+    """`batch`: a frontend answers for a batch of changes when they are on its disk (one syncfs for each batch), so that what
+    counts as delivered survives a power cut there. `none`: after one, the next comparison finds what is missing."""
     ready_file: str = ""
     """Path below the target, such as `.replicator/ready`: written on a frontend when it holds everything, removed while it
     does not. For the load balancer's health check: without it no visitor comes."""

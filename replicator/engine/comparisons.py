@@ -201,6 +201,7 @@ class Comparisons:
         if self._commons.plots.get(tree) is plot:
             self._refused.forget(tree)
             self._troubles.unopened(tree, "")
+            self._troubles.lacks(tree, link.lacks(plot.open))
             self.opened[tree] = replace(plot.territory, owner=(opened.uid, opened.gid))
             self._dispatch.opened(tree)
         return ""

@@ -7,6 +7,7 @@ whoever sent the change. An agent that owes answers and makes no progress is giv
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
@@ -29,6 +30,10 @@ EMPTY_ACKS = 20
 """Acknowledgements in a row that say nothing new. An agent has a reason for a few."""
 
 
+_BOOT = re.compile(r"[0-9a-f-]{1,64}")
+"""A boot id, as of /proc/sys/kernel/random/boot_id."""
+
+
 class Flight(NamedTuple):
     """A change that was sent under a generation of its path, and is not answered yet."""
 
@@ -48,10 +53,19 @@ class Link:
         channel: connected; the agent has said its marker.
         answered: told of every answer, on the loop.
         moved: told when there may be more room.
+
+    Attributes:
+        about: what the agent says of itself.
+        features: what both sides can do; see `wire.messages.FEATURES`.
+        boot: which boot of its machine the agent runs in; empty if it does not say.
+        bytes_sent: since the connection began.
+        window: how much bulk may be under way.
     """
 
     def __init__(self, channel: Channel, answered: Answered, moved: Callable[[], None]) -> None:
         self.about = ""
+        self.features: frozenset[str] = frozenset()
+        self.boot = ""
         self.bytes_sent = 0
         self.window = Window()
         self._channel = channel
@@ -104,12 +118,21 @@ class Link:
         """
         await self._say(Hello(messages.VERSION, messages.FEATURES, about))
         hello: Hello = await self._hello
-        if hello.version != messages.VERSION or not set(messages.FEATURES) <= set(hello.features):
+        lacking = set(messages.REQUIRED) - set(hello.features)
+        if hello.version != messages.VERSION or lacking:
             raise ProtocolError(
                 f"the agent speaks version {hello.version} {sorted(hello.features)}, we speak {messages.VERSION}"
                 f" {sorted(messages.FEATURES)}: install the same release of replicator on both sides"
             )
         self.about = hello.about
+        self.boot = hello.boot if _BOOT.fullmatch(hello.boot) else ""
+        self.features = frozenset(messages.FEATURES) & set(hello.features)
+
+    def lacks(self, request: OpenTree) -> str:
+        """Return what of a request an agent of an earlier release does not do, as a sentence; empty if nothing."""
+        if request.durable and "durable" not in self.features:
+            return "its agent is of an earlier release and does not wait for the disk (tree.durable): install this release there"
+        return ""
 
     async def open_tree(self, request: OpenTree) -> Opened:
         """Tell the agent where a tree's files go.

@@ -1,8 +1,8 @@
 """The ready file: there while a frontend holds everything, so that a load balancer's health check can tell.
 
-What it says names the machine. A frontend whose file names it was filled by us before: it stays in service while it is
-compared after a restart or a short cut, as long as nothing is found wrong. Any other file (a machine image was made from a
-running frontend, say) proves nothing, and goes before anything else happens.
+What it says names the machine and its boot. A frontend whose file names both was filled by us before: it stays in service while
+it is compared after a restart or a short cut, as long as nothing is found wrong. Any other file (a machine image was made from a
+running frontend, say, or its power was cut) proves nothing, and goes before anything else happens.
 """
 
 from __future__ import annotations
@@ -48,16 +48,22 @@ class Marker:
         self._tree = tree
         self._catalog = catalog
         self._path = path
-        self._content = f"replicator: {machine} holds everything\n".encode()
-        self._digest = hashlib.sha256(self._content).digest()
+        self._unbooted = f"replicator: {machine} holds everything\n".encode()
+        boot = f"boot: {link.boot}\n" if link.boot else ""
+        self._content = self._unbooted + boot.encode()
 
     async def is_there(self) -> bool:
-        """Return True if the file is there and names this machine."""
-        size, now = len(self._content), time.time_ns()
-        probe = SetAttributes(
-            next_number(), self._tree, self._path, FILE_MODE, size, now, 0, self._digest
+        """Return True if the file is there, names this machine, and was written in this boot of it.
+
+        One that a release wrote which did not name the boot is written anew; the agent has removed those of other boots.
+        """
+        if await self._holds(self._content):
+            return True
+        return (
+            self._content != self._unbooted
+            and await self._holds(self._unbooted)
+            and not await self._put()
         )
-        return not await self._link.ask(probe)
 
     async def write(self, pool: Executor) -> str:
         """Make it; return why that failed, or nothing."""
@@ -68,10 +74,21 @@ class Marker:
             made = MakeDirectory(next_number(), self._tree, path, DIRECTORY_MODE, time.time_ns())
             if reason := await self._link.ask(made):
                 return reason
-        size, now = len(self._content), time.time_ns()
-        put = PutFile(next_number(), self._tree, self._path, FILE_MODE, size, now, self._digest)
-        return await self._link.ask(put, self._content)
+        return await self._put()
 
     async def remove(self) -> str:
         """Remove it; return why that failed, or nothing."""
         return await self._link.ask(gone(self._tree, self._path))
+
+    async def _holds(self, content: bytes) -> bool:
+        digest, now = hashlib.sha256(content).digest(), time.time_ns()
+        probe = SetAttributes(
+            next_number(), self._tree, self._path, FILE_MODE, len(content), now, 0, digest
+        )
+        return not await self._link.ask(probe)
+
+    async def _put(self) -> str:
+        content, now = self._content, time.time_ns()
+        digest = hashlib.sha256(content).digest()
+        put = PutFile(next_number(), self._tree, self._path, FILE_MODE, len(content), now, digest)
+        return await self._link.ask(put, content)

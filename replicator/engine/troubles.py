@@ -31,6 +31,7 @@ class Troubles:
         self._excess: dict[int, str] = {}
         self._unlisted: dict[int, list[str]] = {}
         self._unopened: dict[int, str] = {}
+        self._lacking: dict[int, str] = {}
 
     @property
     def lasting(self) -> str:
@@ -39,6 +40,7 @@ class Troubles:
             next(iter(self._unopened.values()), "")
             or self.excess
             or next(iter(self.not_listed), "")
+            or next(iter(self._lacking.values()), "")
         )
 
     @property
@@ -68,6 +70,14 @@ class Troubles:
         """A path is replicated."""
         if self._told.pop(key, None) and not self._told:
             self.error = ""
+
+    def lacks(self, tree: int, what: str) -> None:
+        """The agent cannot do what the settings of a tree ask for; empty: it can."""
+        if what and what != self._lacking.get(tree):
+            log.warning("the agent is too old", host=self._host, reason=what)
+        self._lacking.pop(tree, None)
+        if what:
+            self._lacking[tree] = what
 
     def unlisted(self, tree: int, problems: list[str]) -> None:
         """A comparison of a whole tree has ended; these directories could not be listed there."""

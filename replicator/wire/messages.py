@@ -16,9 +16,16 @@ from replicator.wire.fields import text_of
 
 VERSION = 1
 
-FEATURES = ("delta", "digest", "move")
-"""What this side can do; the two use what both name, so that an old pinned agent meets a new backend."""
+REQUIRED = ("delta", "digest", "move")
+"""What every release can do: the two sides cannot work together without."""
 
+FEATURES = (*REQUIRED, "boot", "durable")
+"""What this side can do. Neighbouring releases work together: a message or field that is not in the first release has a name
+here, and is used only if both sides name it; each has a fallback for a peer that does not.
+
+* `boot`: the agent's hello says which boot of its machine it runs in, and `open` names the ready file.
+* `durable`: `open` may ask that a change is answered when it is on disk.
+"""
 
 MAX_FEATURES = 64
 
@@ -32,34 +39,47 @@ class Hello(NamedTuple):
     version: int
     features: tuple[str, ...]
     about: str = ""
+    boot: str = ""
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
-        return {
+        header = {
             "t": "hello",
             "version": self.version,
             "features": list(self.features),
             "about": self.about,
         }
+        return {**header, "boot": self.boot} if self.boot else header
 
 
 class OpenTree(NamedTuple):
-    """From now on `tree` means the directory `root`; `owner` is `user:group`, or empty."""
+    """From now on `tree` means the directory `root`; `owner` is `user:group`, or empty.
+
+    `durable`: changes are answered when they are on disk. `ready`: path of the ready file below the root, or empty; one that was
+    written in another boot of the machine is removed.
+    """
 
     tree: int
     root: bytes
     owner: str = ""
     setid: bool = False
+    durable: bool = False
+    ready: bytes = b""
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
-        return {
+        header: dict[str, Any] = {
             "t": "open",
             "tree": self.tree,
             "root": text_of(self.root),
             "owner": self.owner,
             "setid": self.setid,
         }
+        if self.durable:
+            header["durable"] = True
+        if self.ready:
+            header["ready"] = text_of(self.ready)
+        return header
 
 
 class Opened(NamedTuple):
@@ -225,7 +245,8 @@ def _reason(value: Any) -> str:
 
 def _hello(h: dict[str, Any]) -> Hello:
     names: Sequence[str] = [_FEATURE(name) for name in fields.array(h["features"], MAX_FEATURES)]
-    return Hello(fields.number(h["version"]), tuple(names), _WORDS(h["about"]))
+    boot = _SHORT(h.get("boot", ""))  # not for people, and checked where it is used
+    return Hello(fields.number(h["version"]), tuple(names), _WORDS(h["about"]), boot)
 
 
 def _begin(h: dict[str, Any]) -> BeginFile:
@@ -238,7 +259,12 @@ def _begin(h: dict[str, Any]) -> BeginFile:
 _DECODERS: dict[str, Any] = {
     "hello": _hello,
     "open": lambda h: OpenTree(
-        fields.tree(h["tree"]), fields.link(h["root"]), _SHORT(h["owner"]), fields.flag(h["setid"])
+        fields.tree(h["tree"]),
+        fields.link(h["root"]),
+        _SHORT(h["owner"]),
+        fields.flag(h["setid"]),
+        fields.flag(h.get("durable", False)),
+        fields.raw(h.get("ready", "")),
     ),
     "opened": lambda h: Opened(
         fields.tree(h["tree"]),

@@ -1,12 +1,14 @@
 """Small file systems of their own (tmpfs), to be filled, made read-only and taken away; only root can mount them."""
 
+import fcntl
 import os
+import struct
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
 from replicator.model import is_temporary
-from tests.support.tools import missing
+from tests.support.tools import find, missing
 
 
 class Disk:
@@ -62,3 +64,58 @@ def _run(*command: str, check: bool = True) -> int:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, (command, done.stderr)
     return done.returncode
+
+
+EXT4_IOC_SHUTDOWN = 0x8004587D
+"""_IOR('X', 125, __u32), of fs/ext4/ext4.h."""
+
+NOLOGFLUSH = 2
+"""Nothing that is not in the journal yet gets there: as when the power is cut."""
+
+
+class Volume:
+    """An ext4 file system in a file, on a loop device, mounted at a directory."""
+
+    def __init__(self, image: Path, where: Path) -> None:
+        self.where = where
+        self._image = image
+        self.mount()
+
+    def mount(self) -> None:
+        """Mount it; its journal is replayed. A mount finds no dirty pages of the one before."""
+        _run("mount", "-o", "loop,commit=300", str(self._image), str(self.where))
+
+    def cut_power(self) -> None:
+        """Stop all writing at once: what is not on the disk now never gets there."""
+        fd = os.open(self.where, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
+        finally:
+            os.close(fd)
+
+    def boot(self) -> None:
+        """Mount what is on the disk; nobody may hold anything of it."""
+        _run("umount", str(self.where))
+        self.mount()
+
+
+@contextmanager
+def volume(directory: Path, size="64M"):
+    """Yield a Volume; skips the test (fails it in CI) where the kernel has no loop device, or no ext4, for us."""
+    make = find("mkfs.ext4") or missing("mkfs.ext4 (apt-get install e2fsprogs)")
+    if os.geteuid() != 0:
+        missing("root, who can mount a file system")
+    image, where = directory / "image", directory / "volume"
+    where.mkdir()
+    _run("truncate", "-s", size, str(image))
+    _run(make, "-q", "-F", str(image))
+    probe = ("mount", "-o", "loop", str(image), str(where))
+    if _run(*probe, check=False):
+        missing("the right to mount ext4 from a loop device")
+    _run("umount", str(where))
+    made = Volume(image, where)
+    try:
+        yield made
+    finally:
+        while os.path.ismount(where):
+            _run("umount", "-l", str(where))

@@ -57,6 +57,8 @@ def test_another_name_for_the_home_is_the_home(home, tmp_path):
 def test_the_home_that_the_environment_names_counts(home, tmp_path, monkeypatch):
     assert refusal(tmp_path / "other") == ""
     monkeypatch.setenv("HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(pin.os, "geteuid", os.getuid)
+    monkeypatch.setattr(pin.pwd, "getpwall", list)
     assert "home directory of this account" in refusal(tmp_path / "other")
 
 

@@ -23,6 +23,14 @@ def test_without_options_files_belong_to_the_account_and_keep_no_setid_bits():
         Policy().admit(b"site", NONE, setid=True)
 
 
+def test_of_an_account_that_cannot_give_files_away_the_kernel_refuses_what_it_is_asked():
+    assert Policy(kernel_decides=True).admit(b"site", OTHER, setid=False) == OTHER
+    with pytest.raises(NotAllowed):
+        Policy(Owner(1, 1), kernel_decides=True).admit(b"site", OTHER, setid=False)
+    with pytest.raises(NotAllowed):
+        Policy(kernel_decides=True).admit(b"site", OTHER, setid=True)
+
+
 def test_the_owner_that_is_fixed_is_given_and_no_other():
     policy = Policy(OTHER, setid=True)
     for asked in (NONE, OTHER, Owner(4711, -1)):

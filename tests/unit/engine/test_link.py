@@ -35,10 +35,23 @@ async def test_an_agent_of_another_release_is_refused_with_advice(ends, hello):
             await ends.link.greet()
 
 
-async def test_an_agent_that_can_do_more_is_welcome(ends):
+async def test_an_agent_that_can_do_more_or_less_is_welcome_and_what_both_can_is_used(ends):
     async with receiving(ends):
-        ends.channel.say(HELLO._replace(features=(*messages.FEATURES, "telepathy")))
+        features = (*messages.REQUIRED, "boot", "telepathy")
+        ends.channel.say(HELLO._replace(features=features, boot="12ab-34"))
         await ends.link.greet()
+    assert ends.link.features == {*messages.REQUIRED, "boot"}
+    assert ends.link.boot == "12ab-34"
+    assert "tree.durable" in ends.link.lacks(OpenTree(1, b"/site", durable=True))
+    assert ends.link.lacks(OpenTree(1, b"/site")) == ""
+
+
+@pytest.mark.parametrize("boot", ["x\nboot: y", "", "A", "a" * 65])
+async def test_a_boot_that_is_none_is_not_believed(ends, boot):
+    async with receiving(ends):
+        ends.channel.say(HELLO._replace(boot=boot))
+        await ends.link.greet()
+    assert ends.link.boot == ""
 
 
 async def test_a_tree_is_opened_or_the_reason_is_told(ends):
