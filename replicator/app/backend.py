@@ -7,8 +7,11 @@ import itertools
 import os
 import random
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -41,6 +44,15 @@ log = structlog.get_logger()
 
 BULK_THREADS = 3
 """Threads that read for frontends which are filled or lag; more only fight for the interpreter."""
+
+
+class Made(NamedTuple):
+    """A tree that was made from its settings, and is not replicated yet."""
+
+    settings: TreeSettings
+    tree: Tree
+    source: SourceTree
+    target: OpenTree
 
 
 class App:
@@ -97,28 +109,44 @@ class App:
         Raises:
             ConfigError: a source is missing or no directory, and nobody watches; nothing was changed.
         """
+        self._follow_trees(config, self._make_trees(config, watch=watch), watch=watch)
+
+    def _make_trees(self, config: Config, *, watch: bool) -> list[Made]:
+        """Make the trees of a configuration that are not replicated yet.
+
+        Raises:
+            ConfigError: one cannot be made; none is left open then.
+        """
         known = set(self._numbers.values())
-        missing = [(i, tree) for i, tree in enumerate(config.tree) if tree not in known]
-        made = [
-            self._make_tree(i, tree, config.settle, must_exist=not watch) for i, tree in missing
-        ]
+        made: list[Made] = []
+        try:
+            for index, settings in enumerate(config.tree):
+                if settings not in known:
+                    made.append(
+                        self._make_tree(index, settings, config.settle, must_exist=not watch)
+                    )
+        except BaseException:
+            _close(made)
+            raise
+        return made
+
+    def _follow_trees(self, config: Config, made: list[Made], *, watch: bool) -> None:
+        """Take out the trees that a configuration does not name, and add what was made. Nothing here can fail or wait."""
         for number in [n for n, tree in self._numbers.items() if tree not in config.tree]:
-            await self.service.remove_tree(number)
             del self._numbers[number]
-            source = self._sources.pop(number)
-            source.stop()
-            self._pool.submit(source.close)
-        for (_, settings), (tree, source, target) in zip(missing, made, strict=True):
-            self._numbers[tree.number] = settings
-            self._sources[tree.number] = source
-            ready = ReadyFile(os.fsencode(settings.ready_file), settings.ready_max_lag)
+            ending = self.service.remove_tree(number)
+            ending.add_done_callback(partial(_close_source, self._sources.pop(number)))
+        for one in made:
+            self._numbers[one.tree.number] = one.settings
+            self._sources[one.tree.number] = one.source
+            ready = ReadyFile(os.fsencode(one.settings.ready_file), one.settings.ready_max_lag)
             self.service.add_tree(
-                tree, target, ready=ready if settings.ready_file else None, watch=watch
+                one.tree, one.target, ready=ready if one.settings.ready_file else None, watch=watch
             )
 
     def _make_tree(
         self, index: int, settings: TreeSettings, settle: SettleSettings, *, must_exist: bool
-    ) -> tuple[Tree, SourceTree, OpenTree]:
+    ) -> Made:
         number = next(number for number in self._free if number not in self._numbers)
         root = os.fsencode(settings.source)
         excluded = Filter((*settings.exclude, *_literal(settings.ready_file)))
@@ -145,7 +173,7 @@ class App:
         place = os.fsencode(settings.target or settings.source)
         durable, ready = settings.durable == "batch", os.fsencode(settings.ready_file)
         target = OpenTree(number, place, settings.owner, settings.setid, durable, ready)
-        return tree, source, target
+        return Made(settings, tree, source, target)
 
     def set_frontends(self, addresses: list[Address]) -> None:
         """Follow a fixed list of frontends."""
@@ -156,28 +184,30 @@ class App:
         """Follow the providers that a configuration names; if these are followed already, nothing changes."""
         if config.discovery == self._discovering:
             return
-        if self._aws is not None:
-            self._aws.close()
-        self._aws = self._make_aws(config)
+        aws, former = self._make_aws(config), self._aws
         memory = RosterFile(Path(config.state.directory) / "roster.json")
-        membership = Membership(
-            providers_of(config, self._aws), self.service.join, random.random, memory
-        )
-        launching = launching_of(
-            config, self._aws, self.service.fleet, self._pool, self._commons.retry
-        )
+        membership = Membership(providers_of(config, aws), self.service.join, random.random, memory)
+        launching = launching_of(config, aws, self.service.fleet, self._pool, self._commons.retry)
         self.service.set_membership(membership, launching)
-        self._discovering = config.discovery
+        self._aws, self._discovering = aws, config.discovery
+        if former is not None:
+            former.close()
 
     def _make_aws(self, config: Config) -> Aws:
         return Aws(region=config.discovery.region, endpoint_url=config.discovery.endpoint_url)
 
     def _make_connector(self, config: Config) -> Connector:
-        self._console_aws = self._make_aws(config)
-        return SSHConnector(config.ssh, host_key_policy(config, self._console_aws))
+        aws, former = self._make_aws(config), self._console_aws
+        connector = SSHConnector(config.ssh, host_key_policy(config, aws))
+        self._console_aws = aws
+        if former is not None:
+            former.close()
+        return connector
 
     async def reload(self, config: Config) -> None:
         """Change what runs to another configuration, touching only what differs.
+
+        It waits for nothing, so that of two calls the first is done before the second begins, and the last one counts.
 
         Raises:
             ConfigError: the new one cannot be used; the old one goes on.
@@ -186,15 +216,20 @@ class App:
             raise ConfigError(
                 "state.directory", "cannot be changed while the daemon runs: restart it"
             )
-        await self.set_trees(config)
-        if config.ssh != self.config.ssh and self._ssh is None:
-            self._commons.connector = self._make_connector(config)
-            self._commons.connect_timeout = config.ssh.connect_timeout
-            self._commons.op_timeout = config.ssh.op_timeout
+        made = self._make_trees(config, watch=True)
+        try:
+            if config.ssh != self.config.ssh and self._ssh is None:
+                self._commons.connector = self._make_connector(config)
+            self.set_discovery(config)
+        except BaseException:
+            _close(made)
+            raise
+        self._follow_trees(config, made, watch=True)
+        self._commons.connect_timeout = config.ssh.connect_timeout
+        self._commons.op_timeout = config.ssh.op_timeout
         self._commons.gate.resize(config.bootstrap.concurrency)
         self._commons.bucket.rate = config.bootstrap.bytes_per_second
         self._commons.retry = Backoff(config.retry.first, config.retry.cap, random.random)
-        self.set_discovery(config)
         self.config = config
 
     def close(self) -> None:
@@ -208,6 +243,16 @@ class App:
         for source in self._sources.values():
             source.close()
         self._store.close()
+
+
+def _close(made: Iterable[Made]) -> None:
+    for one in made:
+        one.source.close()
+
+
+def _close_source(source: SourceTree, _ending: asyncio.Task[None]) -> None:
+    """Close the source of a tree that was taken out: nothing reads it any more."""
+    source.close()
 
 
 def _literal(path: str) -> list[str]:

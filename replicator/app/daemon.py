@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,6 +18,8 @@ from replicator.app.backend import App
 from replicator.config import Config
 from replicator.control import server as control
 from replicator.control import socket_path
+from replicator.core.pace import Backoff
+from replicator.engine.owner import keep_running
 from replicator.errors import ConfigError, ReplicatorError, StateLocked
 from replicator.ports import Connector
 from replicator.telemetry.systemd import Notifier
@@ -95,12 +99,12 @@ async def serve(
         try:
             await app.set_trees(config)
             app.set_discovery(config)
-            tasks: set[asyncio.Task[None]] = set()
+            reloads: set[asyncio.Task[None]] = set()
 
             def reload() -> None:
                 task = loop.create_task(_reload(app, load, notifier))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+                reloads.add(task)
+                task.add_done_callback(reloads.discard)
 
             def stop() -> None:
                 notifier.stopping()
@@ -112,7 +116,14 @@ async def serve(
             async with control.serve(socket_path(config.state.directory), app.requests.handle):
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
                 notifier.ready(app.service.summary())
-                heartbeat = loop.create_task(notifier.keep(app.service.summary))
+                heartbeat = loop.create_task(
+                    keep_running(
+                        partial(notifier.keep, app.service.summary),
+                        "heartbeat",
+                        failed=lambda _reason: None,
+                        pauses=Backoff(1.0, 10.0, random.random),
+                    )
+                )
                 try:
                     await app.service.run()
                 finally:
@@ -123,12 +134,15 @@ async def serve(
 
 
 async def _reload(app: App, load: Callable[[], Config], notifier: Notifier) -> None:
+    """Load the configuration and follow it; nothing here waits, so that reloads come one after the other."""
     notifier.reloading()
     try:
         await app.reload(load())
         log.info("reloaded")
     except ReplicatorError as error:
         log.error("not reloaded", reason=str(error))  # noqa: TRY400  # no bug of ours
+    except Exception as error:
+        log.exception("not reloaded", reason=f"internal error: {error!r}")
     finally:
         notifier.ready(app.service.summary())
 

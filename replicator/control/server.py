@@ -10,7 +10,11 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from replicator.errors import ReplicatorError
+
+log = structlog.get_logger()
 
 Handler = Callable[[dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
 
@@ -69,6 +73,11 @@ async def _answer(
                 await _say(writer, line)
     except ReplicatorError as error:
         await _say(writer, {"error": str(error)})
+    except ConnectionError:
+        raise
+    except Exception as error:
+        log.exception("request failed", command=request.get("command"))
+        await _say(writer, {"error": f"internal error: {error!r}"})
 
 
 async def _say(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:

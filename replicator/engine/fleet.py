@@ -13,7 +13,6 @@ import structlog
 from replicator.engine.commons import Commons
 from replicator.engine.parcel import Parcel
 from replicator.engine.replica import Replica
-from replicator.errors import ReplicatorError
 from replicator.ports import Address, Sighting
 
 log = structlog.get_logger()
@@ -95,11 +94,7 @@ class Fleet:
         return next((replica for replica in self if address.means(replica.address)), None)
 
     async def run(self) -> None:
-        """Reap replicas until cancelled, then end them all.
-
-        Raises:
-            ReplicatorError: a replica ended by itself, which is a bug of ours.
-        """
+        """Reap replicas until cancelled, then end them all. One that has ended by itself is replaced by a new one."""
         try:
             while True:
                 await asyncio.sleep(1)
@@ -107,10 +102,15 @@ class Fleet:
                     if task.done():
                         del self._tasks[address]
                         if not task.cancelled():
-                            raise ReplicatorError(
-                                f"the task of {address} ended by itself"
-                            ) from task.exception()
+                            self._replace(address, task.exception())
         finally:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), *self._leaving, return_exceptions=True)
+
+    def _replace(self, address: Address, error: BaseException | None) -> None:
+        """Begin anew with a frontend whose task has ended by itself, which is a bug."""
+        log.error("internal error", host=address.host, exc_info=error)
+        replica = self._replicas.get(address)
+        if replica is not None:
+            self.add(replica.sighting)

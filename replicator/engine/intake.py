@@ -111,6 +111,11 @@ class Intake:
         """
         self._loop.call_soon_threadsafe(self._hint, [Hint(Hinted.CHANGED, path)])
 
+    def failed(self, reason: str) -> None:
+        """`run` has failed with what is no doubt about the source: the tree halts until it runs again."""
+        self.halted = reason
+        self.deletions.believed = False
+
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:

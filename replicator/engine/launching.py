@@ -16,8 +16,8 @@ import structlog
 
 from replicator.core.pace import Backoff
 from replicator.engine.fleet import Fleet
+from replicator.engine.owner import sentence
 from replicator.engine.verify import verify
-from replicator.errors import DiscoveryError, ReplicatorError
 from replicator.ports import Launch, LaunchControl, Sighting
 
 log = structlog.get_logger()
@@ -38,6 +38,13 @@ class Attendance:
     state: str = "waiting until it is filled"
     error: str = ""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    def fails(self, what: str, error: Exception) -> None:
+        """Note that something has failed, whatever the type of its error, and log it; a bug with its traceback, once."""
+        reason, is_bug = sentence(error)
+        told = error if is_bug and reason != self.error else None
+        self.error = reason
+        log.warning(what, instance=self.launch.instance, reason=reason, exc_info=told)
 
 
 class Launching:
@@ -127,9 +134,9 @@ class Launching:
             attendance.state = "being verified"
             try:
                 report = await verify(replica, self._pool, repair=True)
-            except ReplicatorError as error:
+            except Exception as error:  # noqa: BLE001  # of any type: the next attempt may succeed
                 attempts += 1
-                attendance.error = str(error)
+                attendance.fails("launch not verified", error)
                 await asyncio.sleep(self._retry.delay(attempts))
                 continue
             if not report.differing and not report.error:
@@ -142,9 +149,8 @@ class Launching:
         while True:
             try:
                 await self._control.heartbeat(attendance.launch)
-            except DiscoveryError as error:
-                attendance.error = str(error)
-                log.warning("no heartbeat", instance=attendance.launch.instance, reason=str(error))
+            except Exception as error:  # noqa: BLE001
+                attendance.fails("no heartbeat", error)
             await asyncio.sleep(attendance.launch.timeout / HEARTBEATS)
 
     async def _complete(self, attendance: Attendance, *, ready: bool) -> None:
@@ -153,10 +159,9 @@ class Launching:
         while True:
             try:
                 await self._control.complete(attendance.launch, ready=ready)
-            except DiscoveryError as error:
+            except Exception as error:  # noqa: BLE001
                 attempts += 1
-                attendance.error = str(error)
-                log.warning("launch not completed", instance=attendance.launch.instance, reason=str(error))  # fmt: skip
+                attendance.fails("launch not completed", error)
                 await asyncio.sleep(self._retry.delay(attempts))
             else:
                 attendance.error = ""

@@ -97,6 +97,12 @@ class Membership:
             jittered = provider.interval * (0.9 + 0.2 * self.chance())
             await asyncio.sleep(backoff.delay(watch.failures) if watch.failures else jittered)
 
+    def failed(self, reason: str) -> None:
+        """`run` has failed: nobody is asked until it runs again."""
+        for watch in self.watches:
+            watch.failures += 1
+            watch.error = reason
+
     def _failed(self, watch: Watch, error: str) -> None:
         watch.failures += 1
         if error != watch.error:

@@ -24,13 +24,13 @@ from replicator.engine.dispatch import Dispatch
 from replicator.engine.doubts import Doubts
 from replicator.engine.gate import Rank
 from replicator.engine.link import Link
+from replicator.engine.owner import sentence
 from replicator.engine.parcel import Parcel
 from replicator.engine.progress import Progress
 from replicator.engine.readiness import Readiness
 from replicator.engine.reconcile import Territory
 from replicator.engine.session import Session
 from replicator.engine.troubles import Troubles
-from replicator.errors import ReplicatorError
 from replicator.ports import Address, Decision, Sighting
 
 log = structlog.get_logger()
@@ -250,7 +250,7 @@ class Replica:
         try:
             while True:
                 # In a task of its own, because a TaskGroup of Python 3.11 loses a cancellation that meets an error.
-                reason = await asyncio.get_running_loop().create_task(self._connect())
+                reason = await asyncio.get_running_loop().create_task(self._attempt())
                 ours = asyncio.current_task()
                 if ours is not None and ours.cancelling():
                     raise asyncio.CancelledError
@@ -267,16 +267,28 @@ class Replica:
         self._troubles.failed(reason, self.attempts)
         self._turn(State.RETRYING)
 
-    async def _connect(self) -> str:
-        """Connect and work until something fails; return what."""
+    async def _attempt(self) -> str:
+        """Connect and work until something fails, whatever that is; return it as a sentence."""
         try:
-            channel = await self._commons.connector.connect(self.address, self.sighting.identity)
-        except ReplicatorError as error:
-            return str(error)
+            await self._connect()
+        except Exception as error:  # it must not reach the other frontends
+            reason, is_bug = sentence(error)
+            if is_bug and self._troubles.is_new(reason):
+                log.exception("internal error", host=self.address.host)
+            return reason
+        return "the connection ended"
+
+    async def _connect(self) -> None:
+        """Connect and work until something fails.
+
+        Raises:
+            Exception: that, perhaps in a group.
+        """
+        channel = await self._commons.connector.connect(self.address, self.sighting.identity)
         self.logins += 1
         session = Session(channel, self._commons, self._dispatch, self._comparisons, self)
         try:
-            return await session.run(self.address.host, self._greet, self._follow)
+            await session.run(self._greet, self._follow)
         finally:
             self._bytes_before += session.link.bytes_sent
             self.link = self._readiness = None

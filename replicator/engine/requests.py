@@ -7,16 +7,21 @@ import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import structlog
+
 from replicator.core.lifecycle import State
 from replicator.engine.commons import Commons
 from replicator.engine.health import NOTHING, Tolerance
+from replicator.engine.owner import sentence
 from replicator.engine.replica import Replica
 from replicator.engine.service import Service
 from replicator.engine.status import describe, describe_frontend
 from replicator.engine.verify import Report, verify
-from replicator.errors import ControlError, ReplicatorError
+from replicator.errors import ControlError
 from replicator.model import printable
 from replicator.ports import Address
+
+log = structlog.get_logger()
 
 PROGRESS = 0.2
 """Seconds between two progress lines to a person who waits."""
@@ -155,8 +160,11 @@ class Requests:
     async def _verify_one(self, replica: Replica, *, repair: bool) -> Report:
         try:
             return await verify(replica, self._commons.pool, repair=repair)
-        except ReplicatorError as error:
-            return Report(replica.address.host, error=str(error))
+        except Exception as error:
+            reason, is_bug = sentence(error)
+            if is_bug:
+                log.exception("verification failed", host=replica.address.host)
+            return Report(replica.address.host, error=reason)
 
 
 def _tolerance(request: dict[str, Any]) -> Tolerance:

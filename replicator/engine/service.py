@@ -6,6 +6,8 @@ Trees and frontends come and go while it runs; each change touches only what cha
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,19 +17,21 @@ from typing import Any
 
 import structlog
 
+from replicator.core.pace import Backoff
 from replicator.engine.ahead import LANES
 from replicator.engine.commons import Commons, Plot
 from replicator.engine.fleet import Fleet
 from replicator.engine.intake import Intake
 from replicator.engine.launching import Launching
 from replicator.engine.membership import Membership
+from replicator.engine.owner import keep_running
 from replicator.engine.ready import ReadyFile
 from replicator.engine.reconcile import Territory
 from replicator.engine.replica import Replica
 from replicator.engine.supply import Shelf
 from replicator.engine.tree import Tree
 from replicator.errors import ReplicatorError
-from replicator.model import DIRECTORY, is_below
+from replicator.model import DIRECTORY, is_below, printable
 from replicator.ports import Address, Sighting
 from replicator.wire.messages import OpenTree
 
@@ -52,6 +56,23 @@ class TreeThreads:
         self.live = ThreadPoolExecutor(2, thread_name_prefix=f"live-{number}")
         self.large = ThreadPoolExecutor(LANES, thread_name_prefix=f"large-{number}")
 
+    async def ended(self) -> None:
+        """Let the threads end, and wait until they have done what they are doing."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def tell() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def wait() -> None:
+            self.close()
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(tell)
+
+        threading.Thread(target=wait, name="end-of-tree", daemon=True).start()
+        await done
+
     def close(self) -> None:
         """End the threads once they have done what they are doing."""
         self.live.shutdown(wait=True)
@@ -75,6 +96,8 @@ class Service:
         self._membership: Membership | None = None
         self._asking: asyncio.Task[None] | None = None
         self._launching: Launching | None = None
+        self._ending: dict[bytes, asyncio.Task[None]] = {}
+        self._pauses = Backoff(1.0, 60.0, random.random)
         self._stop = asyncio.Event()
         self._failure = ""
 
@@ -110,10 +133,9 @@ class Service:
         )
         self._commons.plots[tree.number] = Plot(intake, target, territory, ready)
         if watch:
-            task = asyncio.get_running_loop().create_task(
-                intake.run(), name=f"intake {tree.number}"
+            self._intakes[tree.number] = asyncio.get_running_loop().create_task(
+                self._follow(intake, self._ending.get(tree.root)), name=f"intake {tree.number}"
             )
-            self._intakes[tree.number] = task
         self.fleet.trees_changed()
         return intake
 
@@ -126,8 +148,13 @@ class Service:
         for plot in self._commons.plots.values():
             await plot.intake.survey_once()
 
-    async def remove_tree(self, number: int) -> None:
-        """Stop replicating a tree; frontends keep what they have."""
+    def remove_tree(self, number: int) -> asyncio.Task[None]:
+        """Stop replicating a tree; frontends keep what they have.
+
+        Returns:
+            A task that ends when nothing reads the source any more, so that it may be closed. A tree with the same source that
+            is added meanwhile waits for it; nobody else does, because a read may last for as long as a volume hangs.
+        """
         plot = self._commons.plots.pop(number)
         del self._shelves[number]
         for replica in self.fleet:
@@ -135,9 +162,34 @@ class Service:
         task = self._intakes.pop(number)
         task.cancel()
         plot.intake.tree.source.stop()  # or the task would wait for a huge file to be read
-        with suppress(asyncio.CancelledError):
-            await task
-        self._threads.pop(number).close()
+        root = plot.intake.tree.root
+        ending = asyncio.get_running_loop().create_task(
+            self._end(number, task, self._ending.get(root)), name=f"end of tree {number}"
+        )
+        self._ending[root] = ending
+        ending.add_done_callback(partial(self._ended, root))
+        return ending
+
+    async def _end(
+        self, number: int, task: asyncio.Task[None], former: asyncio.Task[None] | None
+    ) -> None:
+        """Wait for all that reads a removed tree, and for a former one with the same source."""
+        await asyncio.wait([task, *filter(None, [former])])
+        await self._threads[number].ended()
+        while self._commons.supply.is_reading(number):  # noqa: ASYNC110  # a thread would have to wake the loop each time
+            await asyncio.sleep(0.05)
+        del self._threads[number]
+
+    def _ended(self, root: bytes, ending: asyncio.Task[None]) -> None:
+        if self._ending.get(root) is ending:
+            del self._ending[root]
+
+    async def _follow(self, intake: Intake, former: asyncio.Task[None] | None) -> None:
+        """Watch a tree until cancelled. A failure of any type halts the tree, which is then watched anew."""
+        if former is not None:
+            await asyncio.wait([former])
+        name = f"tree {printable(intake.tree.root)}"
+        await keep_running(intake.run, name, intake.failed, self._pauses)
 
     def set_membership(self, membership: Membership, launching: Launching | None = None) -> None:
         """Follow other providers from now on."""
@@ -146,7 +198,10 @@ class Service:
         if self._launching is not None:
             self._launching.close()
         self._membership, self._launching = membership, launching
-        self._asking = asyncio.get_running_loop().create_task(membership.run(), name="discovery")
+        self._asking = asyncio.get_running_loop().create_task(
+            keep_running(membership.run, "discovery", membership.failed, self._pauses),
+            name="discovery",
+        )
 
     def join(self, sightings: list[Sighting], drop: bool) -> None:  # noqa: FBT001  # a callback
         """Make the fleet what the providers say; see engine.membership."""
@@ -175,17 +230,11 @@ class Service:
         """Run until `stop`.
 
         Raises:
-            ReplicatorError: `fail` was called, or some part ended by itself, which is a bug of ours.
+            ReplicatorError: `fail` was called.
         """
         fleet = asyncio.get_running_loop().create_task(self.fleet.run())
-        stop = asyncio.get_running_loop().create_task(self._stop.wait())
         try:
-            while not stop.done():
-                eternal = [fleet, *self._intakes.values(), *filter(None, [self._asking])]
-                done, _ = await asyncio.wait(
-                    [stop, *eternal], timeout=1.0, return_when=asyncio.FIRST_COMPLETED
-                )
-                self._check_eternal(done - {stop})
+            await self._stop.wait()
             if self._failure:
                 raise ReplicatorError(self._failure)
             log.info("draining", frontends=len(self.fleet))
@@ -193,7 +242,8 @@ class Service:
         finally:
             if self._launching is not None:
                 self._launching.close()
-            tasks = [fleet, stop, *self._intakes.values(), *filter(None, [self._asking])]
+            tasks = [fleet, *self._intakes.values(), *self._ending.values()]
+            tasks += filter(None, [self._asking])
             for task in tasks:
                 task.cancel()
             for plot in self._commons.plots.values():
@@ -204,12 +254,6 @@ class Service:
         """Wait for the threads of all trees, and end them."""
         for threads in self._threads.values():
             threads.close()
-
-    def _check_eternal(self, done: set[asyncio.Task[Any]]) -> None:
-        """A task that must not end has ended: say which, at once."""
-        for task in done:
-            if not task.cancelled():
-                raise ReplicatorError(f"{task.get_name()} ended by itself") from task.exception()
 
     async def drain(self, within: float | None) -> None:
         """Wait, at most so many seconds, until connected frontends have what can be sent to them."""

@@ -12,10 +12,8 @@ from replicator.engine.commons import Commons
 from replicator.engine.comparisons import Comparisons
 from replicator.engine.courier import Courier, Listener
 from replicator.engine.dispatch import Dispatch
-from replicator.engine.groups import leaves
 from replicator.engine.link import Link
 from replicator.engine.readiness import Readiness
-from replicator.errors import ReplicatorError
 from replicator.ports import Channel
 
 log = structlog.get_logger()
@@ -52,27 +50,22 @@ class Session:
 
     async def run(
         self,
-        host: str,
         greet: Callable[[Link], Awaitable[Readiness]],
         follow: Callable[[Link], Coroutine[Any, Any, None]],
-    ) -> str:
+    ) -> None:
         """Work until something fails.
 
         Args:
-            host: what the log calls the frontend.
             greet: makes the agent ready for work, and returns what keeps the ready files.
             follow: decides when everything is compared.
 
-        Returns:
-            What failed, in one sentence.
+        Raises:
+            Exception: what failed, perhaps in a group.
         """
         try:
             await self._work(greet, follow)
-        except Exception as error:  # noqa: BLE001  # a bug must not reach the other frontends
-            return _reason(host, error)
         finally:
             self._courier.close()
-        return "the connection ended"
 
     async def _work(
         self,
@@ -91,15 +84,3 @@ class Session:
             tasks.create_task(self._courier.run(link))
             tasks.create_task(self._comparisons.settle_doubts(link))
             tasks.create_task(follow(link))
-
-
-def _reason(host: str, error: Exception) -> str:
-    """Say in one sentence why a session ended; an exception that is no trouble of the frontend is logged."""
-    causes = leaves(error)
-    for cause in causes:
-        if not isinstance(cause, ReplicatorError | TimeoutError):
-            log.error("internal error", host=host, exc_info=error)
-            return f"internal error: {cause!r}"
-    if any(isinstance(cause, TimeoutError) for cause in causes):
-        return "the agent did not answer in time"
-    return str(causes[0])

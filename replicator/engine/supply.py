@@ -8,8 +8,9 @@ bytes, read and framed once, and a frontend that lags behind reads them again fr
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -117,27 +118,50 @@ class Supply:
         self._frames: FrameCache[bytes] = FrameCache(CACHE_BYTES, len)
         self._parcels: FrameCache[Parcel] = FrameCache(CACHE_BYTES, _weight)
         self._numbers: OrderedDict[tuple[object, ...], int] = OrderedDict()
+        self._readers: Counter[int] = Counter()
 
     def collect(self, dues: Sequence[Due]) -> Supplies:
         """Look up and read what is due; blocks."""
         supplies = Supplies()
         for tree in {due.key.tree for due in dues}:
-            shelf = self._shelves.get(tree)
             of_tree = [due for due in dues if due.key.tree == tree]
-            if shelf is None:
-                supplies.settled.extend(of_tree)
-                continue
-            with shelf.catalog.renaming:
-                records = shelf.catalog.get([due.key.path for due in of_tree])
-            small: list[tuple[Due, Record]] = []
-            for due in of_tree:
-                record = records.get(due.key.path)
-                if record is not None and record.entry.kind == FILE and _is_readable(due, record):
-                    small.append((due, record))
+            with self._reading(tree) as shelf:
+                if shelf is None:
+                    supplies.settled.extend(of_tree)
                 else:
-                    self._supply(shelf, due, record, supplies)
-            self._supply_contents(shelf, small, supplies)
+                    self._collect(shelf, of_tree, supplies)
         return supplies
+
+    def is_reading(self, tree: int) -> bool:
+        """Return True while some thread reads a tree, also one that was removed meanwhile."""
+        with self._lock:
+            return tree in self._readers
+
+    @contextmanager
+    def _reading(self, tree: int) -> Iterator[Shelf | None]:
+        """Yield where a tree's supplies come from; the source is not closed before this ends. None: the tree was removed."""
+        with self._lock:
+            self._readers[tree] += 1
+        try:
+            yield self._shelves.get(tree)
+        finally:
+            with self._lock:
+                self._readers[tree] -= 1
+                if not self._readers[tree]:
+                    del self._readers[tree]
+
+    def _collect(self, shelf: Shelf, of_tree: Sequence[Due], supplies: Supplies) -> None:
+        """Look up and read what is due of one tree."""
+        with shelf.catalog.renaming:
+            records = shelf.catalog.get([due.key.path for due in of_tree])
+        small: list[tuple[Due, Record]] = []
+        for due in of_tree:
+            record = records.get(due.key.path)
+            if record is not None and record.entry.kind == FILE and _is_readable(due, record):
+                small.append((due, record))
+            else:
+                self._supply(shelf, due, record, supplies)
+        self._supply_contents(shelf, small, supplies)
 
     def _supply(self, shelf: Shelf, due: Due, record: Record | None, supplies: Supplies) -> None:
         """Supply whatever needs no content read here."""
@@ -225,13 +249,13 @@ class Supply:
     def _make_frame(self, large: Large, number: int, offset: int) -> bytes | None:
         tree, path = large.due.key
         length = min(CHUNK, large.record.entry.size - offset)
-        shelf = self._shelves.get(tree)
-        if shelf is None:
-            return None
-        piece = shelf.source.read(path, large.record.stamp, offset, length)
-        if piece is None:
-            shelf.look_again(path)
-            return None
+        with self._reading(tree) as shelf:
+            if shelf is None:
+                return None
+            piece = shelf.source.read(path, large.record.stamp, offset, length)
+            if piece is None:
+                shelf.look_again(path)
+                return None
         return data_frame(number, [Literal(piece)])
 
 

@@ -59,6 +59,10 @@ class Troubles:
             log.warning("frontend failed", host=self._host, reason=reason, attempt=attempt)
         self.error = self._failure = reason
 
+    def is_new(self, reason: str) -> bool:
+        """Return True unless the last connection has failed for the same reason."""
+        return reason != self._failure
+
     def refused(self, key: Key, reason: str) -> None:
         """A path is not replicated; the same trouble with the same path is logged once until it is over."""
         self.error = text = f"{printable(key.path)}: {reason}"

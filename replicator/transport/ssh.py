@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 from contextlib import suppress
 from typing import Any
 
 import asyncssh
 
 from replicator.config import SSHSettings
-from replicator.errors import ChannelLost
+from replicator.errors import ChannelLost, LoginRefused
 from replicator.ports import Address
 from replicator.transport import stream
 from replicator.transport.bundle import COMMAND, agent_code
@@ -57,7 +58,7 @@ class SSHConnector:
     async def connect(self, address: Address, identity: str = "") -> SSHChannel:
         """Connect, log in and start the agent; see `ports.Connector`."""
         settings = self._settings
-        user = address.user or settings.user or getpass.getuser()
+        user = address.user or settings.user or _own_name()
         port = address.port or settings.port
         place = f"{address.host}:{port}" if port != 22 else address.host
         with translated(place, user=user, identity=settings.identity):
@@ -274,3 +275,17 @@ async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
             connection.abort()
         with suppress(OSError, asyncssh.Error):
             await closed
+
+
+def _own_name() -> str:
+    """Return the name of the user that runs this process.
+
+    Raises:
+        LoginRefused: it has none, as in a container that runs under a number.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise LoginRefused(
+            f"user {os.getuid()}, who runs this process, has no name: set ssh.user"
+        ) from error

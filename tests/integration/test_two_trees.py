@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
+from replicator.app import App
 from replicator.core.lifecycle import State
 from replicator.engine.replica import Replica
-from replicator.errors import ControlError
+from replicator.errors import ConfigError, ControlError
 from replicator.source.tree import SourceTree
 from tests.support.trees import Trees
 from tests.support.waiting import eventually
@@ -215,3 +216,86 @@ async def test_a_tree_that_is_taken_out_while_it_is_compared_gives_the_place_bac
     await eventually(lambda: live(trees, "one", "two"), "both to be live")
     assert trees.app._commons.gate.inside == 0
     assert not any(len(replica.dirty) for replica in trees.app.service.fleet)
+
+
+@pytest.mark.parametrize("pause", [0, 0.001, 0.01, 0.05, 0.3, 1.0])
+async def test_of_many_reloads_the_last_one_counts_however_fast_they_come(trees, pause):
+    trees.make("c", "d", files=30)
+    await trees.start(trees.config("a"))
+    await trees.arrived("a")
+    rounds = [["b"], ["a", "b"], ["c"], ["a", "c", "d"], ["d"], ["a", "b", "c"], ["b", "d"], ["a"]]
+    rounds = rounds if pause > 0.1 else 5 * rounds
+    writing = asyncio.get_running_loop().create_task(_write(trees.source("a")))
+    for names in [*rounds, ["b", "d"]]:
+        changed = {"name": names[0], "exclude": [f"no{len(names)}"]}
+        last = trees.config(changed, *names[1:])
+        reloads = [trees.app.reload(trees.config(*names)), trees.app.reload(last)]
+        await asyncio.gather(*reloads)
+        await asyncio.sleep(pause)
+    await writing
+    await trees.arrived("b", "d")
+    assert {row["source"][-2:] for row in (await trees.status())["trees"]} == {"/b", "/d"}
+    await eventually(lambda: all(r.converged for r in trees.app.service.fleet), "calm")
+    await eventually(lambda: not trees.app.service._ending, "the former trees to end")
+    assert len(trees.app.service._threads) == 2
+    for name in "bd":
+        trees.source(name).joinpath("last").write_text("new")
+    await trees.arrived("b", "d")
+    assert {r.logins for r in trees.app.service.fleet} == {1}
+
+
+async def test_a_reload_does_not_wait_for_a_source_that_hangs(trees, scan_of_b):
+    await trees.start(trees.config("a", "b"))
+    await trees.arrived("a")
+    for names in (["a"], ["a", "b"], ["a"], ["a", "b"]):
+        async with asyncio.timeout(1):
+            await trees.app.reload(trees.config(*names))
+    trees.source("a").joinpath("live").write_text("new")
+    await trees.arrived("a")
+    assert not trees.copy("one", "b")
+    scan_of_b.set()
+    await trees.arrived("a", "b")
+
+
+async def test_a_reload_that_fails_changes_nothing(trees, monkeypatch):
+    await trees.start(trees.config("a"))
+    await trees.arrived("a")
+    wrong = trees.config("b", state={"directory": str(trees.directory / "other")})
+    with pytest.raises(ConfigError):
+        await trees.app.reload(wrong)
+
+    def fail(_app, _config):
+        raise ConfigError("discovery", "cannot be used")
+
+    monkeypatch.setattr(App, "set_discovery", fail)
+    with pytest.raises(ConfigError):
+        await trees.app.reload(trees.config("b"))
+    monkeypatch.undo()
+    assert [row["source"][-2:] for row in (await trees.status())["trees"]] == ["/a"]
+    trees.source("a").joinpath("live").write_text("new")
+    await trees.arrived("a")
+
+
+async def test_the_source_of_a_removed_tree_is_closed_when_nothing_reads_it_any_more(
+    trees, monkeypatch
+):
+    read, may_go, reading = SourceTree.read_whole, threading.Event(), threading.Event()
+
+    def held(source, wanted):
+        reading.set()
+        may_go.wait(30)
+        assert source._fd >= 0
+        return read(source, wanted)
+
+    monkeypatch.setattr(SourceTree, "read_whole", held)
+    await trees.start(trees.config("b"))
+    source = intake(trees, "b").tree.source
+    await eventually(reading.is_set, "a reader")
+    await trees.app.reload(trees.config("a"))
+    await eventually(lambda: 1 not in trees.app.service._intakes, "the end of the intake")
+    await asyncio.sleep(0.1)
+    assert source._fd >= 0
+    may_go.set()
+    await eventually(lambda: source._fd < 0, "the source to be closed")
+    await trees.arrived("a")
+    assert {r.logins for r in trees.app.service.fleet} == {1}

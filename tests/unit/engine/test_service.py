@@ -5,10 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from replicator.core.lifecycle import State
+from replicator.core.pace import Backoff
 from replicator.core.settle import Settle
 from replicator.engine.service import Service
 from replicator.engine.tree import Tree
 from replicator.errors import ReplicatorError
+from replicator.ports import Address
 from replicator.wire.messages import OpenTree
 from tests.support.fakes import FakeWatcher
 from tests.support.frontends import Backdrop
@@ -35,9 +38,16 @@ class Provider:
 
     def __init__(self):
         self.end = asyncio.Event()
+        self.runs = 0
+        self.reason = ""
 
     async def run(self):
+        self.runs += 1
         await self.end.wait()
+        raise KeyError("a bug of ours")
+
+    def failed(self, reason):
+        self.reason = reason
 
     def describe(self):
         return [{"provider": "test"}]
@@ -65,13 +75,62 @@ async def test_what_nothing_but_a_new_start_helps_ends_it(served):
         await served.service.run()
 
 
-async def test_a_part_that_ends_by_itself_ends_all(served):
+async def test_a_part_that_fails_is_begun_anew_and_ends_nothing_else(served):
+    served.service._pauses = Backoff(0.01, 0.02, lambda: 1.0)
+    served.add_tree()
     provider = Provider()
     served.service.set_membership(provider)
     assert served.service.describe_discovery() == [{"provider": "test"}]
+    running = asyncio.get_running_loop().create_task(served.service.run())
     provider.end.set()
-    with pytest.raises(ReplicatorError, match="discovery ended by itself"):
-        await served.service.run()
+    await eventually(lambda: provider.runs > 2, "discovery to be begun anew")
+    assert provider.reason == "internal error: KeyError('a bug of ours')"
+    assert not running.done()
+    served.service.stop()
+    await running
+
+
+async def test_a_tree_that_fails_with_a_foreign_exception_halts_and_goes_on_when_it_is_over(served):
+    served.service._pauses = Backoff(0.01, 0.02, lambda: 1.0)
+    look = served.source.look
+    served.source.write(b"f", b"content")
+
+    def fail(_path):
+        raise ZeroDivisionError("a bug of ours")
+
+    served.source.look = fail
+    intake = served.add_tree()
+    running = asyncio.get_running_loop().create_task(served.service.run())
+    await eventually(lambda: intake.halted, "the halt")
+    assert intake.halted == "internal error: ZeroDivisionError('a bug of ours')"
+    assert not running.done()
+    served.source.look = look
+    await eventually(lambda: not intake.halted and intake.surveyed.is_set(), "the survey")
+    served.service.stop()
+    await running
+
+
+async def test_a_frontend_whose_connector_fails_with_a_foreign_exception_concerns_nobody_else(
+    served,
+):
+    served.add_tree()
+    connect = served.connector.make
+
+    def make(host):
+        if host == "bad":
+            raise KeyError("getpwuid(): uid not found: 4711")
+        return connect(host)
+
+    served.connector.make = make
+    running = asyncio.get_running_loop().create_task(served.service.run())
+    good, bad = (served.service.add_frontend(Address(host)) for host in ("good", "bad"))
+    await served.turned(good, State.LIVE)
+    await eventually(lambda: bad.failures > 2, "three attempts")
+    assert "uid not found: 4711" in bad.last_error
+    assert good.converged
+    assert not running.done()
+    served.service.stop()
+    await running
 
 
 async def test_a_tree_that_is_paused_sweeps_no_frontend_and_is_told_of(served):
