@@ -149,6 +149,23 @@ def join(directory: bytes, name: bytes) -> bytes:
     return directory + b"/" + name if directory else name
 
 
+def stays_inside(path: bytes, link: bytes) -> bool:
+    """Return True if a symlink at `path` cannot lead out of the tree, as long as no other symlink in it does.
+
+    A `..` after a name counts as leading out: the name may be a symlink to a directory further up.
+    """
+    if link.startswith(b"/"):
+        return False
+    parts = [part for part in link.split(b"/") if part not in (b"", b".")]
+    climbed = next((i for i, part in enumerate(parts) if part != b".."), len(parts))
+    return climbed <= path.count(b"/") and b".." not in parts[climbed:]
+
+
+def admits(policy: str, path: bytes, link: bytes) -> bool:
+    """Return True if a policy (`all`, `inside` the tree, or `none`) admits a symlink at `path` that leads to `link`."""
+    return policy == "all" or (policy == "inside" and stays_inside(path, link))
+
+
 def too_deep(directory: bytes) -> bool:
     """Return True if what a directory holds may be too deep or too long to be a path: then it is not entered."""
     return directory.count(b"/") + 1 >= MAX_DEPTH or len(directory) >= MAX_PATH - MAX_NAME

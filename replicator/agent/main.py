@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
         _skip_code(0)
     except ProtocolError as error:
         return _complain(str(error))
-    policy = Policy(owner, asked.allow_setid, trees or None, not may_give_away())
+    policy = Policy(owner, asked.allow_setid, trees or None, asked.symlinks, not may_give_away())
     return serve(os.fsdecode(jail), policy)
 
 
@@ -92,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="DIR",
         help="The only directories that may be targets; default: any below the root.",
+    )
+    parser.add_argument(
+        "--symlinks",
+        choices=("all", "inside", "none"),
+        default="all",
+        help="Which symlinks may be made: all, relative ones that cannot lead out of their tree, or none.",
     )
     return parser
 

@@ -27,12 +27,14 @@ class Policy(NamedTuple):
         owner: who owns what is written; -1: the agent's own user, and a group of his.
         setid: whether setuid and setgid bits may be kept.
         trees: the only directories that may be targets, relative to the root; None: any below the root.
+        symlinks: which symlinks may be made; see `model.admits`.
         kernel_decides: the account may not give files away, so that the kernel refuses an owner that it is asked for.
     """
 
     owner: Owner = Owner()
     setid: bool = False
     trees: Optional[frozenset[bytes]] = None
+    symlinks: str = "all"
     kernel_decides: bool = False
 
     def admit(self, target: bytes, asked: Owner, *, setid: bool) -> Owner:

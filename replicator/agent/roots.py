@@ -71,6 +71,7 @@ def open_tree(
             session=session,
             claim=claim,
             durable=request.durable,
+            symlinks="all" if policy is None else policy.symlinks,
         )
     except BaseException:
         tree.close()

@@ -20,7 +20,7 @@ from replicator.agent.descriptors import digest_of, handle, write_all
 from replicator.agent.directories import Directories
 from replicator.agent.refusals import Refused
 from replicator.files.confined import Confined
-from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, parent
+from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, admits, parent
 from replicator.wire import changes
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
 
@@ -59,6 +59,7 @@ class Store:
         session: a name for this agent, unique on the host, for the names of temporaries.
         claim: whether this agent may change the tree now.
         durable: changes are answered when they are on disk.
+        symlinks: which symlinks may be made; see `model.admits`.
 
     Attributes:
         directories: those in which names change.
@@ -73,9 +74,11 @@ class Store:
         session: bytes,
         claim: Claim,
         durable: bool = False,
+        symlinks: str = "all",
     ) -> None:
         self.tree = tree
         self.durable = durable
+        self._symlinks = symlinks
         self.claim = claim
         self.directories = Directories(tree, claim)
         self.owner = owner
@@ -142,7 +145,13 @@ class Store:
         self.directories.ordered(change.path, change.mtime_ns)
 
     def make_symlink(self, change: MakeSymlink) -> None:
-        """Make the path a symlink."""
+        """Make the path a symlink.
+
+        Raises:
+            Refused, OSError: the path is as it was.
+        """
+        if not admits(self._symlinks, change.path, change.link):
+            raise Refused(changes.PATH_REFUSED, "such a symlink is not allowed here (--symlinks)")
         above = parent(change.path)
         at, name = self.directories.changing(above), self._temporary_name()
         self.directories.widened(at, above, lambda: os.symlink(change.link, name, dir_fd=at))
@@ -202,8 +211,11 @@ class Store:
         """Rename a path, whatever it is, with all below it.
 
         Raises:
+            Refused: what it holds may be a symlink that leads out of the tree from there.
             Refused, OSError: VANISHED when it is not there, NOT_EMPTY or the like when the target is in the way.
         """
+        if self._symlinks == "inside" and change.target.count(b"/") < change.path.count(b"/"):
+            raise Refused(changes.PATH_REFUSED, "symlinks may not be moved up (--symlinks)")
         from_fd = os.dup(self.directories.changing(parent(change.path)))
         try:
             to_fd = self.directories.changing(parent(change.target))

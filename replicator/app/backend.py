@@ -152,11 +152,23 @@ class App:
         excluded = Filter((*settings.exclude, *_literal(settings.ready_file)))
         try:
             source = SourceTree(
-                root, filter=excluded, multiplier=self._store.multiplier, must_exist=must_exist
+                root,
+                filter=excluded,
+                multiplier=self._store.multiplier,
+                symlinks=settings.symlinks,
+                must_exist=must_exist,
             )
         except SourceError as error:
             raise ConfigError(f"tree[{index}].source", str(error)) from error
         source.on_special = lambda path: log.warning("special file left out", path=printable(path))
+        source.on_symlink = lambda path: log.warning(
+            "symlink left out",
+            path=printable(path),
+            reason=f"tree.symlinks is {settings.symlinks!r}",
+            frontends="it is removed"
+            if settings.delete
+            else "what is there stays: tree.delete is off",
+        )
         tree = Tree(
             number=number,
             root=root,
@@ -168,6 +180,7 @@ class App:
             settle=Settle(cooldown=settle.cooldown, max_wait=settle.max_wait),
             delete=settings.delete,
             delete_guard=settings.delete_guard,
+            symlinks=settings.symlinks,
             max_file_size=settings.most_bytes,
         )
         place = os.fsencode(settings.target or settings.source)

@@ -150,7 +150,10 @@ def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
     subject = f"tree {settings.source}"
     try:
         source = SourceTree(
-            os.fsencode(settings.source), filter=Filter(settings.exclude), multiplier=1
+            os.fsencode(settings.source),
+            filter=Filter(settings.exclude),
+            multiplier=1,
+            symlinks=settings.symlinks,
         )
     except SourceError as error:
         return [Finding("fail", subject, str(error), "its files are not replicated")], 0

@@ -31,6 +31,9 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """`user:group` that files get on the frontends, names or numbers there; default: whoever the agent runs as."""
     setid: bool = False
     """Carry setuid and setgid bits. Off: an upload must never become a program that runs as somebody else."""
+    symlinks: Literal["all", "inside", "none"] = "all"
+    """Which symlinks are replicated: all, as they are; only relative ones that cannot lead out of the tree; or none. The others are
+    left out, told in the log, and removed from the frontends."""
     durable: Literal["none", "batch"] = "none"
     """`batch`: a frontend answers for a batch of changes when they are on its disk (one syncfs for each batch), so that what
     counts as delivered survives a power cut there. `none`: after one, the next comparison finds what is missing."""

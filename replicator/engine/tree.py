@@ -23,6 +23,7 @@ class Tree:
         settle: decides when to look.
         delete: tell frontends what is gone.
         delete_guard: the share of the tree beyond which deletions in one go wait for a person.
+        symlinks: which symlinks the source has for us; see `model.admits`.
         max_file_size: bytes; larger files are not read, and stay on the frontends as they are.
     """
 
@@ -34,4 +35,5 @@ class Tree:
     settle: Settle
     delete: bool
     delete_guard: float = 1.0
+    symlinks: str = "all"
     max_file_size: int = sys.maxsize

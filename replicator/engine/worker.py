@@ -20,6 +20,7 @@ from replicator.engine.deletions import Deletions
 from replicator.engine.examine import Examiner
 from replicator.engine.findings import Findings
 from replicator.engine.framing import frame, frame_move
+from replicator.engine.links import may_move
 from replicator.engine.parcel import Parcel
 from replicator.engine.renames import can_relabel, relabel
 from replicator.engine.survey import survey
@@ -147,8 +148,11 @@ class Worker:
         source, target = work.path, work.target
         if above := await self._in_thread(partial(self._examiner.unmet_above, [target])):
             await self._tell(self._examiner.examine(above))
-        if self.deletions.allowed and await self._in_thread(
-            partial(can_relabel, self._tree.catalog, source, target)
+        catalog, symlinks = self._tree.catalog, self._tree.symlinks
+        if (
+            self.deletions.allowed
+            and await self._in_thread(partial(can_relabel, catalog, source, target))
+            and await self._in_thread(partial(may_move, catalog, symlinks, source, target))
         ):
             await uninterrupted(self._relabel(source, target))
             # renameat2(RENAME_EXCHANGE) is told as two renames, and leaves something under both names.

@@ -19,10 +19,12 @@ from replicator.files.confined import Confined
 from replicator.files.walk import entry_of, walk
 from replicator.model import (
     FILE,
+    SYMLINK,
     TEMPORARY_PREFIX,
     Entry,
     Stamp,
     Unlisted,
+    admits,
     check_path,
     is_temporary,
     printable,
@@ -31,7 +33,7 @@ from replicator.ports import Seen, Snapshot, Verdict
 from replicator.source.snapshot import Reader, base_of, stamp_of
 
 MAX_SPECIALS = 1000
-"""Special files that are remembered, each to be told once; more are not told."""
+"""Special files and symlinks that are left out and remembered, each to be told once; more are not told."""
 
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 """Nothing is there, or the way there leads over something that is no directory."""
@@ -44,12 +46,14 @@ class SourceTree:
         root: absolute path of the directory; symlinks on the way to it are followed.
         filter: what the operator wants left alone.
         multiplier: the catalog's, for signatures.
+        symlinks: which symlinks there are for whoever asks; see `model.admits`.
         must_exist: raise if there is no root now; else it is in doubt until `reopen` finds it.
 
     Attributes:
         bytes_read: of all contents, since the start.
         files_hashed: versions read whole, since the start.
         on_special: called once with the path of each fifo, socket and device that was met and left out.
+        on_symlink: called once with the path of each symlink that was met and left out.
 
     Raises:
         SourceError: there is no such directory, or it cannot be read.
@@ -61,13 +65,16 @@ class SourceTree:
         *,
         filter: Filter,  # noqa: A002  # what it is
         multiplier: int,
+        symlinks: str = "all",
         must_exist: bool = True,
     ) -> None:
         self.bytes_read = 0
         self.files_hashed = 0
         self.on_special: Callable[[bytes], None] = lambda _: None
         self._root = root
+        self.on_symlink: Callable[[bytes], None] = lambda _: None
         self._filter = filter
+        self._symlinks = symlinks
         self._multiplier = multiplier
         self._specials: set[bytes] = set()
         self._lock = threading.Lock()
@@ -137,7 +144,7 @@ class SourceTree:
         if entry is None:
             self._special(path)
             return None
-        if self._filter.excluded(path, entry.kind):
+        if self._filter.excluded(path, entry.kind) or self._leaves_out(path, entry):
             return None
         return Seen(path, entry, stamp_of(status), status.st_nlink)
 
@@ -191,7 +198,7 @@ class SourceTree:
                     raise SourceError("The tree is not read any more.")
                 if isinstance(met, Unlisted):
                     yield met
-                else:
+                elif not self._leaves_out(met.path, met.entry):
                     yield Seen(met.path, met.entry, stamp_of(met.status), met.status.st_nlink)
 
     def _open_root(self) -> int:
@@ -255,14 +262,25 @@ class SourceTree:
             self.bytes_read += size
             self.files_hashed += files
 
+    def _leaves_out(self, path: bytes, entry: Entry) -> bool:
+        """Return True for a symlink that is not replicated, and tell it."""
+        if entry.kind != SYMLINK or admits(self._symlinks, path, entry.link):
+            return False
+        if self._is_news(path):
+            self.on_symlink(path)
+        return True
+
     def _special(self, path: bytes) -> None:
-        if self._filter.excluded(path, FILE):
-            return
+        if not self._filter.excluded(path, FILE) and self._is_news(path):
+            self.on_special(path)
+
+    def _is_news(self, path: bytes) -> bool:
+        """Return True for the first time that a path is left out."""
         with self._lock:
             if path in self._specials or len(self._specials) >= MAX_SPECIALS:
-                return
+                return False
             self._specials.add(path)
-        self.on_special(path)
+        return True
 
 
 def _read_one(files: Confined, path: bytes, stamp: Stamp) -> bytes | None:
