@@ -2,17 +2,34 @@
 # Both make their own virtual environment; PYTHON chooses the interpreter (3.11 or later).
 
 PYTHON ?= python3
-VENV   := .venv
+VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint build fuzz soak clean
+# What is installed: a group of pyproject.toml, in the versions that the tests ran with (or in any, with CONSTRAINTS=/dev/null).
+GROUP       ?= dev
+CONSTRAINTS ?= constraints.txt
+
+# Tests that take minutes, and the rest, most of which starts real daemons and SSH servers.
+QUICK := tests/unit tests/contract tests/property
+REST  := tests $(QUICK:%=--ignore=%)
+
+.PHONY: demo test test-all quick smoke lint build constraints fuzz soak clean
 
 demo: $(READY)
 	$(BIN)/replicator demo
 
-test: lint build
-	$(BIN)/python -m pytest
+test: lint build quick
+
+test-all: test
+	$(BIN)/python -m pytest $(REST)
+
+quick: $(READY)
+	$(BIN)/python -m pytest $(QUICK)
+
+# Enough to tell whether another interpreter does.
+smoke: $(READY)
+	$(BIN)/python -m pytest tests/unit tests/contract tests/integration/test_serve_openssh.py
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -33,11 +50,19 @@ fuzz: $(READY)
 soak: $(READY)
 	$(BIN)/python -m tests.soak --minutes 10
 
-$(READY): pyproject.toml
+# The newest versions that pyproject.toml allows, as constraints.txt: run `make test-all` with them before they are committed.
+constraints:
+	$(PYTHON) -m venv --clear $(VENV)/newest
+	$(VENV)/newest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)/newest/bin/python -m pip install --quiet --editable '.[aws]' --group dev
+	(sed '/^#/!d' constraints.txt; $(VENV)/newest/bin/python -m pip freeze --exclude-editable) >$(VENV)/constraints.txt
+	mv $(VENV)/constraints.txt constraints.txt
+
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("replicator needs Python 3.11 or later; set PYTHON=") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[aws]' --group $(GROUP) --constraint $(CONSTRAINTS)
 	touch $@
 
 clean:

@@ -10,9 +10,9 @@ RUN apt-get update \
  && mkdir -p /var/www/upload
 ENV PATH=/opt/replicator/bin:${PATH}
 WORKDIR /srv/replicator
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY replicator replicator
-RUN pip install --no-cache-dir .
+RUN pip install --no-cache-dir --constraint constraints.txt .
 COPY bench bench
 COPY bench/docker/replicator.toml /etc/replicator/
 COPY bench/docker/backend-entry.sh /usr/local/bin/

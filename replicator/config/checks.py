@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import re
+import sys
 
 from replicator.config.settings import Config, DiscoverySettings, TreeSettings
 from replicator.config.texts import parse_address, parse_size
@@ -134,6 +136,12 @@ def _check_discovery(settings: DiscoverySettings) -> None:
         raise ConfigError(
             f"discovery.{needed[0]}",
             f"provider = {settings.provider!r} needs {' or '.join(needed)}",
+        )
+    if settings.provider in _AWS and importlib.util.find_spec("boto3") is None:
+        raise ConfigError(
+            "discovery.provider",
+            f"{settings.provider!r} needs boto3, which is not installed: install replicator with its extra `aws`,"
+            f" or run `{sys.executable} -m pip install boto3`",
         )
 
 

@@ -159,3 +159,17 @@ def test_a_ready_file_is_a_plain_path_below_the_target(tmp_path, path):
     with pytest.raises(ConfigError) as caught:
         parse(raw, base=tmp_path)
     assert caught.value.where == "tree[0].ready_file"
+
+
+@pytest.mark.parametrize(
+    "provider", ['"alb"\ntarget_groups = "web"', '"autoscaling"\nauto_scaling_groups = "web"']
+)
+def test_a_provider_that_needs_boto3_is_refused_without_it(write, monkeypatch, provider):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"discovery\.provider: .* needs boto3, .* extra `aws`"):
+        load(write(f"{TREE}[discovery]\nprovider = {provider}\n"))
+
+
+def test_other_providers_need_no_boto3(write, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    load(write(f'{TREE}[discovery]\nprovider = "dns"\nname = "web"\n'))
