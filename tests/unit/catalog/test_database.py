@@ -99,7 +99,9 @@ def test_a_broken_page_is_found_at_the_start(path):
     assert "broken-1" in store.rebuilt
     assert store.tree(b"/a").counts() == (0, 0)
     store.close()
-    assert CatalogStore.open(path).rebuilt == ""
+    store = CatalogStore.open(path)
+    assert store.rebuilt == ""
+    store.close()
 
 
 CHANGES = [
@@ -132,7 +134,9 @@ def test_a_row_that_was_changed_is_found_when_it_is_read(path, change, read):
     assert "broken-1" in store.rebuilt
     assert store.tree(b"/a").counts() == (0, 0)
     store.close()
-    assert CatalogStore.open(path).rebuilt == ""
+    store = CatalogStore.open(path)
+    assert store.rebuilt == ""
+    store.close()
 
 
 def test_what_cannot_be_opened_is_said_and_left_alone(tmp_path):

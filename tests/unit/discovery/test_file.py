@@ -65,7 +65,7 @@ async def test_who_is_excluded_is_left_out(path):
         (b"[7]", "entry 1"),
         (b"\xff\xfe", "decode"),
         (b"#" * (MAX_SIZE + 1), "larger"),
-        (b"[" * 9000, "recursion"),
+        (b"[" * 9000, "recursion|Expecting value"),  # Python 3.13's parser goes that deep
         (b'[{"address": "a", "identity": "x\\ny"}]', "printed"),
         (b'[{"address": "a", "state": "\\ud800"}]', "printed"),
     ],
