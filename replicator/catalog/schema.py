@@ -43,10 +43,10 @@ BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY
 SHARING = "SELECT key FROM entries WHERE tree = ? AND stamp_inode = ? ORDER BY key"
 # By the inodes below, and not the other way round: joined, SQLite walks the whole tree once for each of them (800 s for 100,000).
 SHARING_BELOW = (
-    "SELECT key FROM entries INDEXED BY entries_by_inode WHERE tree = ?1 AND stamp_inode IN"
+    "SELECT key FROM entries INDEXED BY entries_by_inode WHERE tree = :tree AND stamp_inode IN"
     " (SELECT stamp_inode FROM entries"
-    " WHERE tree = ?1 AND key > ?2 AND key < ?3 AND kind = ?4 AND stamp_inode != -1)"
-    " AND NOT (key > ?2 AND key < ?3) ORDER BY key"
+    " WHERE tree = :tree AND key > :low AND key < :high AND kind = :kind AND stamp_inode != -1)"
+    " AND NOT (key > :low AND key < :high) ORDER BY key"
 )
 COUNTS = "SELECT count(*), total(size) FROM entries WHERE tree = ?"
 NOTE = "SELECT value FROM meta WHERE name = ?"

@@ -85,8 +85,9 @@ class SqliteCatalog:
     def sharing_below(self, directory: bytes) -> list[bytes]:
         """Return the recorded paths that are not below `directory` of inodes that are, in key order."""
         low, high = key(directory), schema.end_of(key(directory))
+        values = {"tree": self._tree, "low": low, "high": high, "kind": FILE}
         with self._database.reading() as db:
-            rows = db.execute(schema.SHARING_BELOW, (self._tree, low, high, FILE))
+            rows = db.execute(schema.SHARING_BELOW, values)
             return [schema.path_of(row[0]) for row in rows]
 
     def apply(
