@@ -10,7 +10,7 @@ from replicator.agent.descriptors import sweep
 from replicator.agent.store import Store
 from replicator.errors import PathRefused
 from replicator.files.walk import walk
-from replicator.model import FILE, Listed, Unlisted
+from replicator.model import FILE, Listed, Unlisted, is_below, key
 from replicator.wire.messages import Listing, ListTree
 
 LINES = 500
@@ -51,7 +51,15 @@ def _produce(store: Store, request: ListTree) -> Iterator[Optional[Listing]]:
     lines: list[Listed] = []
     unlisted: list[Unlisted] = []
     room = _ROOM
-    for met in walk(store.tree, request.below, temporary=sweep):
+    after = key(request.after)
+
+    def is_listed(path: bytes, _kind: str) -> bool:
+        """Return True for what was listed before, with all that is below it."""
+        return key(path) < after and not is_below(request.after, path)
+
+    for met in walk(store.tree, request.below, prune=is_listed if after else None, temporary=sweep):
+        if after and key(met.path) <= after and not isinstance(met, Unlisted):
+            continue
         room -= _at_worst(met.path)
         if isinstance(met, Unlisted):
             unlisted.append(met)

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from replicator.core.pace import Window
-from replicator.engine.listings import Listings
+from replicator.engine.listings import CREDIT, Listings
 from replicator.engine.parcel import Part
 from replicator.engine.patience import Patience
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
@@ -21,7 +21,7 @@ from replicator.ports import Channel
 from replicator.wire import frames, messages
 from replicator.wire.changes import Change
 from replicator.wire.fields import text_of
-from replicator.wire.messages import Acks, Batch, Hello, Listing, Opened, OpenTree
+from replicator.wire.messages import Acks, Batch, Hello, Listing, ListTree, Opened, OpenTree
 
 SLICE = 64
 """Frames handled before everybody else has a turn: a flood of small ones must not hold up the other frontends."""
@@ -72,6 +72,7 @@ class Link:
         self._answered = answered
         self._moved = moved
         self._decoder = frames.Decoder()
+        self._closed = ""
         self._flights: dict[int, Flight] = {}
         self._opened: dict[int, asyncio.Future[Opened]] = {}
         self._asked: dict[int, asyncio.Future[str]] = {}
@@ -178,8 +179,21 @@ class Link:
         finally:
             self._asked.pop(change.number, None)
 
+    def close(self, reason: str) -> None:
+        """The connection has ended: whatever waits for it ends with ChannelLost."""
+        self._closed = reason
+        self._listings.close(reason)
+        for waiting in (self._hello, *self._opened.values(), *self._asked.values()):
+            waiting.cancel()
+
     def listing(
-        self, tree: int, below: bytes, *, digest: bool
+        self,
+        tree: int,
+        below: bytes,
+        *,
+        digest: bool,
+        after: bytes = b"",
+        gives_way: bool = False,
     ) -> AbstractAsyncContextManager[AsyncIterator[Listing]]:
         """List what the frontend holds below a directory; one listing at a time, others wait.
 
@@ -187,8 +201,15 @@ class Link:
             tree: its number.
             below: the directory.
             digest: the agent reads all files, and adds their digests.
+            after: only what comes after this path; an agent of an earlier release lists everything.
+            gives_way: end, without the listing's end, when somebody else wants a listing.
         """
-        return self._listings.listing(tree, below, digest=digest)
+        request = ListTree(0, tree, below, digest, CREDIT, self._can("after", after))
+        return self._listings.listing(request, gives_way=gives_way)
+
+    def _can(self, feature: str, value: bytes) -> bytes:
+        """Return a field's value for an agent that knows it, else nothing."""
+        return value if feature in self.features else b""
 
     async def watch_silence(self, limit: float) -> None:
         """End the connection when answers are due, and for `limit` seconds none has come.
@@ -261,6 +282,8 @@ class Link:
         await self._write(frames.encode(message.header()))
 
     async def _write(self, frame: bytes) -> None:
+        if self._closed:
+            raise ChannelLost(self._closed)
         self.bytes_sent += len(frame)
         await self._channel.write(frame)
 

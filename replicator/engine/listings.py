@@ -7,11 +7,12 @@ behind it.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from replicator.engine.patience import Patience
-from replicator.errors import ProtocolError
+from replicator.errors import ChannelLost, ProtocolError
 from replicator.wire.messages import Listing, ListTree, More
 
 CREDIT = 4
@@ -37,8 +38,11 @@ class Listings:
         self._say = say
         self._patience = patience
         self._one_at_a_time = asyncio.Lock()
+        self._wanted = 0
+        self._closed = ""
         self._job = 0
-        self._lines: asyncio.Queue[Listing] = asyncio.Queue(QUEUE)
+        self._lines: deque[Listing] = deque()
+        self._news = asyncio.Event()
         self._due = 0
         self._granted = 0
         self._reads_contents = False
@@ -55,20 +59,25 @@ class Listings:
 
     @asynccontextmanager
     async def listing(
-        self, tree: int, below: bytes, *, digest: bool
+        self, request: ListTree, *, gives_way: bool
     ) -> AsyncIterator[AsyncIterator[Listing]]:
-        """List what the frontend holds below a directory; see `engine.link.Link.listing`."""
-        async with self._one_at_a_time:
+        """List what the frontend holds below a directory; see `engine.link.Link.listing`.
+
+        Args:
+            request: what to ask for; the job's number is set here.
+            gives_way: end when somebody else wants a listing who does not give way.
+        """
+        async with self._turn(gives_way=gives_way):
+            self._check()
             self._job += 1
             job = self._job
-            while not self._lines.empty():
-                self._lines.get_nowait()
+            self._lines.clear()
             self._due = 0  # what came of an abandoned one may have made it less
             self._grant(CREDIT)
-            self._reads_contents = digest
-            await self._say(ListTree(job, tree, below, digest, CREDIT))
+            self._reads_contents = request.digest
+            await self._say(request._replace(job=job))
             try:
-                yield self._listed(job)
+                yield self._listed(job, gives_way=gives_way)
                 # Not after a failure: a channel that takes nothing would hold up whoever gives up.
                 await self._say(More(job, 0))
             finally:
@@ -88,20 +97,51 @@ class Listings:
         said = len(listing.lines) + len(listing.unlisted)
         if not said and not listing.end:
             raise ProtocolError("the agent lists nothing, without an end")
-        if self._lines.full():
+        if len(self._lines) >= QUEUE:
             raise ProtocolError("the agent lists more than it was asked for")
-        self._lines.put_nowait(listing)
+        self._lines.append(listing)
+        self._news.set()
         self._due = 0 if listing.end else self._due - 1
         self._patience.progressed_by(said / LINES_PER_SECOND)
 
-    async def _listed(self, job: int) -> AsyncIterator[Listing]:
+    def close(self, reason: str) -> None:
+        """The connection has ended: whoever waits for a listing ends with ChannelLost."""
+        self._closed = reason
+        self._news.set()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ChannelLost(self._closed)
+
+    @asynccontextmanager
+    async def _turn(self, *, gives_way: bool) -> AsyncIterator[None]:
+        """Hold the one listing. Who does not give way is waited for by nobody who does."""
+        self._wanted += not gives_way
+        self._news.set()
+        try:
+            await self._one_at_a_time.acquire()
+        finally:
+            self._wanted -= not gives_way
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
+
+    async def _listed(self, job: int, *, gives_way: bool) -> AsyncIterator[Listing]:
         while True:
-            listing = await self._lines.get()
+            while not self._lines:
+                self._check()
+                if gives_way and self._wanted:
+                    return
+                self._news.clear()
+                await self._news.wait()
+            listing = self._lines.popleft()
             yield listing
             if listing.end:
                 return
-            self._grant(1)
-            await self._say(More(job, 1))
+            if not (gives_way and self._wanted):
+                self._grant(1)
+                await self._say(More(job, 1))
 
     def _grant(self, credit: int) -> None:
         self._patience.asking()

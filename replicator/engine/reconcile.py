@@ -8,14 +8,15 @@ which lists only as much as it is asked for, is then free to receive.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from replicator.core.guard import FREE, DeleteGuard
 from replicator.core.plan import Comparison, Difference
 from replicator.engine.link import Link
-from replicator.errors import ProtocolError
+from replicator.errors import ControlError, ProtocolError
 from replicator.model import Listed, is_below, key, last_below, printable
 from replicator.ports import Catalog
 from replicator.wire.messages import Listing
@@ -29,6 +30,9 @@ HELD = 50_000
 LINES, TIMES = 10_000_000, 4
 """A listing may have so many lines, and so many times what the tree holds: caches that we do not replicate are listed too.
 An honest one of ten millions is compared in some minutes; one without an end keeps others from the gate no longer."""
+
+INTERRUPTIONS = 20
+"""Times in a row that a listing is interrupted without having listed anything, after which it is given up."""
 
 PROBLEMS = 100
 """Directories that cannot be listed, and are told; more are counted."""
@@ -116,27 +120,62 @@ async def reconcile(
         if guard.judge(left):
             await found(guard.release())
 
-    async with link.listing(territory.tree, below, digest=digests) as listings:
+    async def take(listing: Listing) -> None:
+        nonlocal limit
+        if order.check(listing) > limit:
+            limit = TIMES * (await loop.run_in_executor(pool, territory.catalog.counts))[0]
+            order.end_beyond(limit)
+        problems.extend(
+            f"{printable(path)}: cannot be listed: {reason}"
+            for path, reason in listing.unlisted[: PROBLEMS - len(problems)]
+        )
+        async for page in _pages(merge, listing, pool):
+            if page:
+                await found(_admitted(page, territory, guard))
+            if len(guard.held) > HELD:
+                await judge()
+
+    async with aclosing(_listed(link, territory.tree, order, digests=digests)) as listings:
         async for listing in listings:
-            if order.check(listing) > limit:
-                limit = TIMES * (await loop.run_in_executor(pool, territory.catalog.counts))[0]
-                order.end_beyond(limit)
-            problems += [
-                f"{printable(path)}: cannot be listed: {reason}"
-                for path, reason in listing.unlisted[: PROBLEMS - len(problems)]
-            ]
-            pages = merge.pages(list(listing.lines), end=listing.end)
-            while True:
-                page = await loop.run_in_executor(pool, next, pages, None)
-                if page is None:
-                    break
-                if page:
-                    await found(_admitted(page, territory, guard))
-                if len(guard.held) > HELD:
-                    await judge()
+            await take(listing)
     if guard.holding:
         await judge()
     return Outcome(problems, _excess(guard))
+
+
+async def _listed(
+    link: Link, tree: int, order: Order, *, digests: bool
+) -> AsyncGenerator[Listing, None]:
+    """Yield a listing. One with digests, which may last for hours, gives way to others, and goes on where it was.
+
+    Raises:
+        ControlError: it has got nowhere, again and again.
+    """
+    in_vain = 0
+    while in_vain <= INTERRUPTIONS:
+        after = order.last
+        order.count = 0
+        async with link.listing(
+            tree, order.below, digest=digests, after=after, gives_way=digests
+        ) as listings:
+            async for listing in listings:
+                yield listing if not after else order.without_known(listing)
+                if listing.end:
+                    return
+        in_vain = in_vain + 1 if order.last == after else 0
+    raise ControlError(
+        "verification was interrupted again and again by comparisons, which go first: try it later"
+    )
+
+
+async def _pages(merge: Merge, listing: Listing, pool: Executor) -> AsyncIterator[list[Difference]]:
+    """Yield what differs up to a listing's last line, read in worker threads."""
+    pages = merge.pages(list(listing.lines), end=listing.end)
+    while True:
+        page = await asyncio.get_running_loop().run_in_executor(pool, next, pages, None)
+        if page is None:
+            return
+        yield page
 
 
 def _guard(territory: Territory) -> DeleteGuard[Difference]:
@@ -178,13 +217,23 @@ class Order:
         below: the directory.
 
     Attributes:
-        count: lines, and directories that could not be listed.
+        below: as given.
+        last: the path of the last line.
+        count: lines, and directories that could not be listed, since a listing began.
     """
 
     def __init__(self, below: bytes) -> None:
+        self.below = below
+        self.last = b""
         self.count = 0
-        self._below = below
         self._last = b""
+
+    def without_known(self, listing: Listing) -> Listing:
+        """Return a listing without the lines that were checked before: an agent of an earlier release begins anew."""
+        self.count += len(listing.lines)
+        lines = tuple(line for line in listing.lines if key(line.path) > self._last)
+        self.count -= len(lines)
+        return listing._replace(lines=lines)
 
     def check(self, listing: Listing) -> int:
         """Take in the next lines; return how many there are.
@@ -194,11 +243,12 @@ class Order:
         """
         for line in listing.lines:
             place = key(line.path)
-            if place <= self._last or not is_below(line.path, self._below):
+            if place <= self._last or not is_below(line.path, self.below):
                 raise ProtocolError(
                     f"the agent's listing is out of order at {printable(line.path)}"
                 )
             self._last = place
+            self.last = line.path
         self.count += len(listing.lines) + len(listing.unlisted)
         return self.count
 

@@ -66,6 +66,7 @@ class Session:
             await self._work(greet, follow)
         finally:
             self._courier.close()
+            self.link.close("the connection was lost")
 
     async def _work(
         self,

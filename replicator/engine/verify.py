@@ -79,6 +79,8 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
         # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
         with replica.noting_changes() as changed:
             outcome = await reconcile(link, terms, ROOT, pool, found, digests=True)
+        if (tree, territory) not in replica.territories():  # it was taken out meanwhile
+            continue
         report.error = report.error or outcome.excess or next(iter(outcome.problems), "")
         late = await _late(replica, tree)
         keys = [key for key in keys if key not in changed and key not in late]

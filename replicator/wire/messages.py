@@ -19,10 +19,11 @@ VERSION = 1
 REQUIRED = ("delta", "digest", "move")
 """What every release can do: the two sides cannot work together without."""
 
-FEATURES = (*REQUIRED, "boot", "durable")
+FEATURES = (*REQUIRED, "after", "boot", "durable")
 """What this side can do. Neighbouring releases work together: a message or field that is not in the first release has a name
 here, and is used only if both sides name it; each has a fallback for a peer that does not.
 
+* `after`: `list` may ask for what comes after a path, so that an interrupted listing goes on where it was.
 * `boot`: the agent's hello says which boot of its machine it runs in, and `open` names the ready file.
 * `durable`: `open` may ask that a change is answered when it is on disk.
 """
@@ -145,17 +146,18 @@ class Data(NamedTuple):
 
 
 class ListTree(NamedTuple):
-    """List all below a directory in key order, `credit` frames at first, with digests if asked."""
+    """List all below a directory in key order, `credit` frames at first, with digests if asked; only what is `after` a path."""
 
     job: int
     tree: int
     below: bytes
     digest: bool
     credit: int
+    after: bytes = b""
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
-        return {
+        header: dict[str, Any] = {
             "t": "list",
             "job": self.job,
             "tree": self.tree,
@@ -163,6 +165,7 @@ class ListTree(NamedTuple):
             "digest": self.digest,
             "credit": self.credit,
         }
+        return {**header, "after": text_of(self.after)} if self.after else header
 
 
 class More(NamedTuple):
@@ -286,6 +289,7 @@ _DECODERS: dict[str, Any] = {
         fields.path_or_root(h["below"]),
         fields.flag(h["digest"]),
         fields.number(h["credit"]),
+        fields.path_or_root(h.get("after", "")),
     ),
     "more": lambda h: More(fields.number(h["job"]), fields.number(h["credit"])),
     "listing": lambda h: Listing(

@@ -151,7 +151,7 @@ class Backdrop:
         surveyed = asyncio.Event()
         surveyed.set()
         self.plot = Plot(
-            SimpleNamespace(surveyed=surveyed, halted=""),
+            SimpleNamespace(surveyed=surveyed, halted="", doubt=""),
             messages.OpenTree(1, b"/site"),
             Territory(
                 1,

@@ -88,3 +88,20 @@ def test_what_lies_below_a_directory_is_listed_alone(store, tmp_path):
 def test_a_directory_that_is_not_there_holds_nothing(store):
     (frame,) = steps(ListingJob(store, ListTree(1, 1, b"missing", False, 4)))
     assert (frame.lines, frame.unlisted, frame.end) == ((), (), True)
+
+
+def test_what_is_listed_after_a_path_is_the_rest_of_the_whole_listing(store, tmp_path):
+    for directory in ("a", "a/d", "b/c", "e"):
+        (tmp_path / directory).mkdir(parents=True)
+    for name in ("a/d/f", "a/g", "a.b", "b/c/f", "b/c/g", "d", "e/f"):
+        (tmp_path / name).write_text(name)
+
+    def listed(after):
+        request = ListTree(1, 1, b"", digest=True, credit=4, after=after)
+        return [line.path for line in lines(steps(ListingJob(store, request)))]
+
+    whole = listed(b"")
+    assert len(whole) == 12
+    for index, path in enumerate(whole):
+        assert listed(path) == whole[index + 1 :], path
+    assert listed(b"b/c/ff") == whole[whole.index(b"b/c/g") :]

@@ -43,6 +43,7 @@ any_message = st.one_of(
         own.paths | st.just(b""),
         st.booleans(),
         own.numbers,
+        own.paths | st.just(b""),
     ),
     st.builds(messages.More, own.numbers, own.numbers),
     st.builds(

@@ -1,0 +1,108 @@
+"""Verification: it holds nothing that others need, goes on where it was, and ends with its connection."""
+
+import asyncio
+
+import pytest
+
+from replicator.core.lifecycle import State
+from replicator.engine import reconcile
+from replicator.engine.verify import verify
+from replicator.errors import ChannelLost, ControlError
+from replicator.model import Listed
+from replicator.wire import messages
+from replicator.wire.messages import Listing, ListTree
+from tests.support.stage import NEVER
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def verifying(stage):
+    """A live frontend with four files, whose verification has begun; its agent says nothing of itself."""
+    for name in (b"a", b"b", b"c", b"d"):
+        stage.write(name, b"content")
+    await stage.live()
+    stage.now.mute.add(ListTree)
+    stage.task_of_verify = asyncio.ensure_future(
+        verify(stage.replica, stage.commons.pool, repair=False)
+    )
+    await eventually(lambda: stage.listings() == 2, "the verification")
+    yield stage
+    stage.task_of_verify.cancel()
+    await asyncio.wait([stage.task_of_verify])
+
+
+def say(stage, *names, end=False):
+    """Let the agent list files in answer to the last request."""
+    asked = stage.now.of(ListTree)[-1]
+    entries = stage.disk if asked.digest else {}
+    lines = tuple(Listed(name, entries[name], 0, 0) for name in names)
+    stage.now.say(Listing(asked.job, lines, (), end))
+
+
+async def test_it_ends_when_its_connection_is_lost(verifying):
+    verifying.retry(NEVER)
+    verifying.now.hang_up()
+    with pytest.raises(ChannelLost):
+        await asyncio.wait_for(verifying.task_of_verify, 10)
+
+
+async def test_it_ends_when_it_waits_for_the_listing_of_a_comparison_that_is_lost(verifying):
+    verifying.retry(NEVER)
+    verifying.replica.reconcile_soon()
+    await eventually(lambda: verifying.listings() == 3, "the comparison")
+    verifying.now.hang_up()
+    with pytest.raises(ChannelLost):
+        await asyncio.wait_for(verifying.task_of_verify, 10)
+    assert verifying.commons.gate.inside == 0
+
+
+@pytest.mark.parametrize("knows_after", [True, False], ids=["this release", "an earlier one"])
+async def test_a_comparison_does_not_wait_for_it_and_it_goes_on_where_it_was(
+    stage, monkeypatch, knows_after
+):
+    features = set(messages.FEATURES) - (set() if knows_after else {"after"})
+    monkeypatch.setattr(messages, "FEATURES", tuple(sorted(features)))
+    for name in (b"a", b"b", b"c", b"d"):
+        stage.write(name, b"content")
+    await stage.live()
+    stage.disk[b"d"] = stage.disk[b"d"]._replace(digest=b"x" * 32)
+    stage.now.mute.add(ListTree)
+    task = asyncio.ensure_future(verify(stage.replica, stage.commons.pool, repair=False))
+    await eventually(lambda: stage.listings() == 2, "the verification")
+    say(stage, b"a", b"b")
+    await eventually(lambda: len(stage.now.of(messages.More)) == 2, "its first half")
+
+    stage.now.mute.clear()
+    stage.replica.reconcile_soon()
+    await eventually(lambda: stage.replica.reconciled == 2, "the comparison")
+    stage.now.mute.add(ListTree)
+    await eventually(lambda: stage.listings() >= 4, "the verification to go on")
+    assert [request.after for request in stage.now.of(ListTree) if request.digest] == [
+        b"",
+        b"b" if knows_after else b"",
+    ]
+    if not task.done():
+        say(stage, *([b"c", b"d"] if knows_after else [b"a", b"b", b"c", b"d"]), end=True)
+    report = await asyncio.wait_for(task, 20)
+    assert (report.differing, report.paths) == (1, ["d"])
+
+
+async def test_it_gives_up_when_it_gets_nowhere(verifying, monkeypatch):
+    monkeypatch.setattr(reconcile, "INTERRUPTIONS", 2)
+    for _ in range(4):
+        if verifying.task_of_verify.done():
+            break
+        before = verifying.replica.reconciled
+        verifying.replica.reconcile_soon()
+        await eventually(
+            lambda: not verifying.now.of(ListTree)[-1].digest, "the comparison's request"
+        )
+        say(verifying, end=True)
+        await eventually(
+            lambda before=before: (
+                verifying.replica.reconciled > before and verifying.replica.state is State.LIVE
+            ),
+            "the comparison",
+        )
+    with pytest.raises(ControlError, match="again and again"):
+        await asyncio.wait_for(verifying.task_of_verify, 10)
