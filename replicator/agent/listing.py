@@ -10,7 +10,8 @@ from replicator.agent.descriptors import sweep
 from replicator.agent.store import Store
 from replicator.errors import PathRefused
 from replicator.files.walk import walk
-from replicator.model import FILE, Listed, Unlisted, is_below, key
+from replicator.model import FILE, MAX_NAME, Listed, Unlisted, check_path, is_below, key
+from replicator.wire.fields import MAX_FILE
 from replicator.wire.messages import Listing, ListTree
 
 LINES = 500
@@ -18,6 +19,9 @@ LINES = 500
 
 _ROOM = 512 << 10
 """Bytes that the names in a frame may take at worst, so that long ones do not make a frame that cannot be sent."""
+
+HOLLOW = 1 << 40
+"""Bytes: a TiB of holes is read in some minutes."""
 
 _HASH_STEP = 1 << 20
 
@@ -60,12 +64,16 @@ def _produce(store: Store, request: ListTree) -> Iterator[Optional[Listing]]:
     for met in walk(store.tree, request.below, prune=is_listed if after else None, temporary=sweep):
         if after and key(met.path) <= after and not isinstance(met, Unlisted):
             continue
+        if len(met.path) > MAX_NAME and not _is_path(met.path):
+            continue  # of a file system with longer names: none of ours, and the wire does not take it
         room -= _at_worst(met.path)
         if isinstance(met, Unlisted):
             unlisted.append(met)
         else:
             entry = met.entry
-            if request.digest and entry.kind == FILE:
+            if entry.size > MAX_FILE:  # a backend of the last release takes no larger size
+                entry = entry._replace(size=MAX_FILE)
+            if request.digest and entry.kind == FILE and not _is_hollow(met.status):
                 entry = entry._replace(digest=(yield from _digest(store, met.path)))
             room -= _at_worst(entry.link)
             lines.append(Listed(met.path, entry, met.status.st_uid, met.status.st_gid))
@@ -73,6 +81,19 @@ def _produce(store: Store, request: ListTree) -> Iterator[Optional[Listing]]:
             yield Listing(request.job, tuple(lines), tuple(unlisted), end=False)
             lines, unlisted, room = [], [], _ROOM
     yield Listing(request.job, tuple(lines), tuple(unlisted), end=True)
+
+
+def _is_path(path: bytes) -> bool:
+    try:
+        check_path(path)
+    except PathRefused:
+        return False
+    return True
+
+
+def _is_hollow(status: os.stat_result) -> bool:
+    """Return True for a file of more than a TiB that is mostly holes: to read 2 PiB of them takes weeks, its size says enough."""
+    return status.st_size > HOLLOW and status.st_blocks * 512 < status.st_size // 2
 
 
 def _at_worst(name: bytes) -> int:

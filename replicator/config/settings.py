@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Literal
 
 import msgspec
 
 from replicator.config.texts import parse_rate, parse_size
+
+LARGEST = 1 << 50
+"""Bytes: what the wire takes as a file's size; a sparse file in a source may be larger."""
 
 
 class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -47,8 +49,8 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def most_bytes(self) -> int:
         """The largest file that is replicated, as a number."""
         if not self.max_file_size:
-            return sys.maxsize
-        return parse_size("tree.max_file_size", self.max_file_size)
+            return LARGEST
+        return min(parse_size("tree.max_file_size", self.max_file_size), LARGEST)
 
 
 class DiscoverySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -145,5 +145,8 @@ number = integer(0, MAX_NUMBER)
 tree = integer(0, MAX_TREES)
 mode = integer(0, 0o7777)
 size = integer(0, MAX_FILE)
+any_size = integer(
+    0, (1 << 63) - 1
+)  # of a file that is not ours: a sparse one may be larger than MAX_FILE
 time_ns = integer(-(1 << 63) * 10**9, (1 << 63) * 10**9 - 1)  # seconds of 64 bits, as in a time_t
 owner_id = integer(-1, (1 << 32) - 1)

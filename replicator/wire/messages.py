@@ -226,15 +226,18 @@ def _listed_row(line: Listed) -> list[Any]:
 def _parse_listed(row: Any) -> Listed:
     """Check one of the many lines that a listing has: `fields.row` would take a third longer."""
     path, kind, mode, size, mtime_ns, link, digest, uid, gid = fields.array_of(9, row)
-    entry = Entry(
-        fields.kind(kind),
-        fields.mode(mode),
-        fields.size(size),
-        fields.time_ns(mtime_ns),
-        fields.raw(link),
-        fields.digest_or_none(digest),
-    )
-    return Listed(fields.path(path), entry, fields.owner_id(uid), fields.owner_id(gid))
+    try:
+        entry = Entry(
+            fields.kind(kind),
+            fields.mode(mode),
+            fields.any_size(size),
+            fields.time_ns(mtime_ns),
+            fields.raw(link),
+            fields.digest_or_none(digest),
+        )
+        return Listed(fields.path(path), entry, fields.owner_id(uid), fields.owner_id(gid))
+    except ProtocolError as error:
+        raise ProtocolError(f"{fields.sentence(1000)(path)}: {error}") from None
 
 
 _SHORT = fields.text(1000)

@@ -105,3 +105,19 @@ def test_what_is_listed_after_a_path_is_the_rest_of_the_whole_listing(store, tmp
     for index, path in enumerate(whole):
         assert listed(path) == whole[index + 1 :], path
     assert listed(b"b/c/ff") == whole[whole.index(b"b/c/g") :]
+
+
+def test_a_name_that_no_path_can_hold_is_passed_over(store, tmp_path, monkeypatch):
+    """As of a file system with longer names than ext4's: one line of it would end the connection, again and again."""
+    (tmp_path / "f").touch()
+    real = module.walk
+
+    def walk(*where, **how):
+        for met in real(*where, **how):
+            yield met._replace(path=b"x" * 256)
+            yield met
+            yield met._replace(path=b"y" * 300 + b"/z")
+
+    monkeypatch.setattr(module, "walk", walk)
+    job = ListingJob(store, ListTree(1, 1, b"", False, 1))
+    assert [line.path for line in job.step().lines] == [b"f"]

@@ -158,3 +158,21 @@ def test_an_unknown_reason_for_a_refusal_is_a_plain_failure():
     header = {"t": "acks", "done": [], "refused": [[1, "because", "detail"]], "taken": 0}
 
     assert messages.decode(header).refused == ((1, changes.FAILED, "detail"),)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{2: -1}, {2: 1 << 12}, {3: -1}, {3: 1 << 63}, {4: "x"}, {7: -5}, {1: "z"}]
+)
+def test_a_line_of_a_listing_that_is_none_is_told_with_its_path(wrong):
+    line = ["dir/file\n", "f", 0o644, 5, 0, "", "", 0, 0]
+    for field, value in wrong.items():
+        line[field] = value
+    header = {"t": "listing", "job": 1, "lines": [line], "unlisted": [], "end": True}
+    with pytest.raises(ProtocolError, match=r"dir/file\\n: "):
+        messages.decode(header)
+
+
+def test_a_file_of_any_size_is_listed():
+    line = ["f", "f", 0o644, (1 << 63) - 1, 0, "", "", 0, 0]
+    header = {"t": "listing", "job": 1, "lines": [line], "unlisted": [], "end": True}
+    assert messages.decode(header).lines[0].entry.size == (1 << 63) - 1
