@@ -42,6 +42,23 @@ class State(enum.Enum):
     BLOCKED = 3
 
 
+class Inside:
+    """What is owed in one directory.
+
+    Attributes:
+        key: the directory.
+        keys: what is owed directly inside it.
+        below: the directories directly inside it in or below which something is owed.
+    """
+
+    __slots__ = ("below", "key", "keys")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.keys: set[Key] = set()
+        self.below: set[Key] = set()
+
+
 _WAITING, _SENT = State.WAITING, State.SENT  # a member is looked up in its class at each use
 
 
@@ -50,7 +67,7 @@ class Debt:
 
     Args:
         since: the time at which the path became dirty.
-        above: the directory that it is directly inside of.
+        inside: the directory that it is directly inside of.
 
     Attributes:
         generation: of the last marking.
@@ -63,12 +80,12 @@ class Debt:
     """
 
     __slots__ = (
-        "above", "attempts", "generation", "owed", "reason", "since", "state", "urgent", "withheld"
+        "attempts", "generation", "inside", "owed", "reason", "since", "state", "urgent", "withheld"
     )  # fmt: skip
 
-    def __init__(self, since: float, above: Key) -> None:
+    def __init__(self, since: float, inside: Inside) -> None:
         self.since = since
-        self.above = above
+        self.inside = inside
         self.generation = 0
         self.owed = Owed.ATTRIBUTES
         self.urgent = False

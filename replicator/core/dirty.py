@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from replicator.core.debts import Debt, Due, Key, Owed, State
+from replicator.core.debts import Debt, Due, Inside, Key, Owed, State
 from replicator.core.queues import Queues
-from replicator.model import is_below, parent, rebase
+from replicator.model import parent, rebase
 
 LIMIT = 200_000
 """Paths owed to one frontend: about 80 MB at worst. A reconcile pauses long before (see engine.comparisons)."""
@@ -26,7 +26,7 @@ class DirtySet:
         self._limit = limit
         self._debts: dict[Key, Debt] = {}
         self._queues = Queues()
-        self._inside: dict[Key, tuple[Key, int]] = {}
+        self._inside: dict[Key, Inside] = {}
         self._generations = 0
         self.overflowed = False
 
@@ -134,11 +134,9 @@ class DirtySet:
         debt = self._debts.pop(key, None)
         if debt is not None:
             self._queues.turn(key, debt, State.CLEAN)
-            above, count = self._inside[debt.above]
-            if count > 1:
-                self._inside[above] = above, count - 1
-            else:
-                del self._inside[above]
+            debt.inside.keys.discard(key)
+            if not debt.inside.keys:
+                self._left(debt.inside)
 
     def forget(self, lost: Callable[[int], bool]) -> None:
         """Drop all paths of the trees for whose number `lost` returns True."""
@@ -154,14 +152,19 @@ class DirtySet:
 
     def holds_any_in(self, key: Key) -> bool:
         """Return True if something directly inside a directory is dirty. Quick: a frontend may ask for it with each answer."""
-        return key in self._inside
+        inside = self._inside.get(key)
+        return inside is not None and bool(inside.keys)
 
     def at_or_below(self, key: Key) -> list[Key]:
-        """Return the dirty paths at or below a path."""
-        tree, path = key
-        return [
-            k for k in self._debts if k.tree == tree and (k.path == path or is_below(k.path, path))
-        ]
+        """Return the dirty paths at or below a path, in the order of marking; costs nothing for what is dirty elsewhere."""
+        found = {key} if key in self._debts else set()
+        directories = [key]
+        while directories:
+            inside = self._inside.get(directories.pop())
+            if inside is not None:
+                found |= inside.keys
+                directories += inside.below
+        return sorted(found, key=lambda one: self._debts[one].generation)
 
     def rename(self, tree: int, source: bytes, target: bytes, now: float) -> None:
         """A rename was sent: what was dirty at or below `source` is dirty at or below `target`."""
@@ -214,11 +217,37 @@ class DirtySet:
             if len(self._debts) >= self._limit:
                 self.clear()
                 self.overflowed = True
-            above = Key(key.tree, parent(key.path))
-            above, count = self._inside.get(above, (above, 0))  # one object for all in a directory
-            debt = self._debts[key] = Debt(now, above)
-            self._inside[above] = above, count + 1
+            inside = self._enter_directory(Key(key.tree, parent(key.path)))
+            debt = self._debts[key] = Debt(now, inside)
+            inside.keys.add(key)
         self._generations += 1
         debt.generation = self._generations
         debt.withheld = False
         return debt
+
+    def _enter_directory(self, directory: Key) -> Inside:
+        """Return what is known to be owed in a directory; if nothing was, the directories above it learn of it."""
+        inside = self._inside.get(directory)
+        if inside is not None:
+            return inside
+        first = inside = self._inside[directory] = Inside(directory)
+        while inside.key.path:
+            above = Key(directory.tree, parent(inside.key.path))
+            known = self._inside.get(above)
+            if known is not None:
+                known.below.add(inside.key)
+                break
+            made = self._inside[above] = Inside(above)
+            made.below.add(inside.key)
+            inside = made
+        return first
+
+    def _left(self, inside: Inside | None) -> None:
+        """Nothing is owed directly inside a directory any more: forget it, and those above it that nothing is owed in."""
+        while inside is not None and not inside.keys and not inside.below:
+            del self._inside[inside.key]
+            if not inside.key.path:
+                return
+            above = self._inside[Key(inside.key.tree, parent(inside.key.path))]
+            above.below.discard(inside.key)
+            inside = above

@@ -1,11 +1,12 @@
 """The dirty set against a model: a dict of path to version, and what a frontend holds."""
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from replicator.core.debts import Key, Owed
 from replicator.core.dirty import DirtySet
+from replicator.model import is_below, parent
 
 keys = st.sampled_from([Key(1, name) for name in (b"a", b"b", b"d", b"d/x", b"d/y")])
 
@@ -78,3 +79,31 @@ class Convergence(RuleBasedStateMachine):
 
 Convergence.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestConvergence = Convergence.TestCase
+
+
+paths = st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=4).map(b"/".join)
+tree_keys = st.builds(Key, st.sampled_from([1, 2]), paths)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["mark", "drop", "rename"]), tree_keys, paths)))
+def test_what_is_owed_at_or_below_a_path_is_what_a_scan_of_all_finds(script):
+    dirty = DirtySet()
+    for what, key, target in script:
+        below = is_below(key.path, target) or is_below(target, key.path)
+        if what == "mark":
+            dirty.mark(key, Owed.CONTENT, 0.0, urgent=False)
+        elif what == "drop":
+            dirty.drop(key)
+        elif key.path != target and not below:
+            dirty.rename(key.tree, key.path, target, 0.0)
+        for tree, path in {key, Key(key.tree, target)}:
+            expected = {
+                k for k in dirty if k.tree == tree and (k.path == path or is_below(k.path, path))
+            }
+            assert set(dirty.at_or_below(Key(tree, path))) == expected
+            inside = any(k.tree == tree and parent(k.path) == path for k in dirty)
+            assert dirty.holds_any_in(Key(tree, path)) == inside
+    for key in list(dirty):
+        dirty.drop(key)
+    assert not dirty._inside

@@ -147,3 +147,22 @@ def test_what_a_frontend_refuses_is_a_refusal_until_it_is_taken(dirty):
     assert dirty.refusals()
     dirty.acknowledged(A, due.generation)
     assert not dirty.refusals()
+
+
+def test_a_rename_looks_at_nothing_that_is_owed_elsewhere(dirty):
+    class Unscanned(dict):
+        def __iter__(self):
+            raise AssertionError("everything that is owed was scanned")
+
+        items = keys = values = __iter__
+
+    for path in (b"elsewhere/x", b"old/x", b"old/deep/y", b"new/z"):
+        dirty.mark(Key(1, path), Owed.CONTENT, 0.0, urgent=False)
+    debts = dirty._debts
+    dirty._debts = Unscanned(debts)
+    dirty.rename(1, b"old", b"new", 1.0)
+    assert {key.path for key in dict.keys(dirty._debts)} == {
+        b"elsewhere/x",
+        b"new/x",
+        b"new/deep/y",
+    }
