@@ -205,4 +205,6 @@ def printable(path: bytes) -> str:
     A name with a newline or a terminal escape must not forge a log line (CWE-117).
     """
     text = path.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

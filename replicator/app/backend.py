@@ -42,6 +42,9 @@ from replicator.wire.messages import OpenTree
 
 log = structlog.get_logger()
 
+RESERVED = "/.replicator"
+"""What is ours on the frontends, whatever the source holds there: an upload of that name would be in the way of ready files."""
+
 BULK_THREADS = 3
 """Threads that read for frontends which are filled or lag; more only fight for the interpreter."""
 
@@ -149,7 +152,7 @@ class App:
     ) -> Made:
         number = next(number for number in self._free if number not in self._numbers)
         root = os.fsencode(settings.source)
-        excluded = Filter((*settings.exclude, *_literal(settings.ready_file)))
+        excluded = Filter((*settings.exclude, RESERVED, *_literal(settings.ready_file)))
         try:
             source = SourceTree(
                 root,

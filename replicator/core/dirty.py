@@ -9,7 +9,7 @@ The set is bounded; past its limit it empties itself and says `overflowed`: the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from replicator.core.debts import Debt, Due, Inside, Key, Owed, State
 from replicator.core.queues import Queues
@@ -66,6 +66,27 @@ class DirtySet:
         debt = self._debts.get(key)
         return debt is None or debt.state is State.SENT
 
+    def since(self, key: Key) -> float | None:
+        """Return since when a path is owed; None if it is not."""
+        debt = self._debts.get(key)
+        return debt.since if debt is not None else None
+
+    def is_urgent(self, key: Key) -> bool:
+        """Return True if a path is owed as a live change."""
+        debt = self._debts.get(key)
+        return debt is not None and debt.urgent
+
+    def any_refused(self, keys: Iterable[Key]) -> bool:
+        """Return True if one of these paths was refused."""
+        return any(key in self._debts and self._debts[key].reason for key in keys)
+
+    def is_on_its_way(self, key: Key) -> bool:
+        """Return True if a path was sent, or is sent before all that is marked from now on."""
+        debt = self._debts.get(key)
+        return debt is not None and (
+            debt.state is State.SENT or (debt.state is State.WAITING and debt.urgent)
+        )
+
     def is_current(self, key: Key, generation: int) -> bool:
         """Return True if the path was not marked again since `generation`."""
         debt = self._debts.get(key)
@@ -116,6 +137,12 @@ class DirtySet:
         debt.owed = owed
         debt.reason = reason
         return debt.attempts
+
+    def explain(self, key: Key, reason: str) -> None:
+        """Note why a path was refused, for people: a reason that ends by itself is not noted."""
+        debt = self._debts.get(key)
+        if debt is not None:
+            debt.reason = reason
 
     def block(self, key: Key, until: float) -> None:
         """Leave a path alone until a time, unless it was forgotten by an overflow meanwhile."""
@@ -186,9 +213,13 @@ class DirtySet:
         if debt is not None:
             debt.withheld = True
 
+    def lacking(self) -> Iterator[tuple[Key, Debt]]:
+        """Yield what the frontend lacks and the backend could send, the longest owed first; nothing may be marked meanwhile."""
+        return ((key, debt) for key, debt in self._debts.items() if not debt.withheld)
+
     def lagging(self) -> float | None:
         """Return since when the frontend lacks something that the backend could send; None if it lacks nothing."""
-        return next((debt.since for debt in self._debts.values() if not debt.withheld), None)
+        return next((debt.since for _, debt in self.lacking()), None)
 
     def refusals(self) -> bool:
         """Return True if the frontend has refused something that the backend could send."""

@@ -24,6 +24,9 @@ KEPT_AFTER = 4
 SOON = 0.2
 """Seconds until a path is tried again when the reason is a race that is about to be over."""
 
+PATIENCE = 30.0
+"""Seconds for which a path may be owed before a reason that ends by itself is told as a trouble: three times `settle.max_wait`."""
+
 RACES = (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
 """Reasons that are soon over by themselves, at first."""
 
@@ -32,7 +35,13 @@ class Listener(Protocol):
     """Who is told what became of what was sent."""
 
     def done(self, key: Key) -> None:
-        """A path has become clean."""
+        """A path has become clean: the frontend holds it."""
+
+    def removed(self, key: Key) -> None:
+        """A path has become clean: it was removed from the frontend."""
+
+    def delayed(self, key: Key, reason: str) -> None:
+        """A path is tried again soon, for a reason that ends by itself."""
 
     def troubled(self, key: Key, reason: str) -> None:
         """A path was refused, or cannot be read."""
@@ -62,7 +71,7 @@ class Answers:
         """An answer came; see `engine.link.Answered`."""
         ends = self._moves.answered(flight.part) if flight.part.target else ()
         if not reason:
-            self.clean(flight.part.key, flight.generation)
+            self.clean(flight.part.key, flight.generation, removed=flight.part.is_delete)
         elif reason == changes.ROOT_GONE:
             self._root_gone.set()
         elif ends:  # a rename: the old name may still be there, and the new one not
@@ -72,19 +81,32 @@ class Answers:
         else:
             self._refused(flight, reason, detail)
 
-    def clean(self, key: Key, generation: int) -> None:
+    def clean(self, key: Key, generation: int, *, removed: bool = False) -> None:
         """The frontend holds what was read of a path under a generation."""
-        if self._dirty.acknowledged(key, generation):
+        if not self._dirty.acknowledged(key, generation):
+            return
+        if removed:
+            self._listener.removed(key)
+        else:
             self._listener.done(key)
 
-    def stuck(self, due: Due, reason: str) -> None:
-        """A path cannot be read on the backend."""
-        attempts = self._dirty.refused(due.key, due.generation, due.owed, reason)
+    def stuck(self, due: Due, reason: str, *, passing: bool = False) -> None:
+        """A path cannot be read on the backend; `passing`: for a reason that ends by itself."""
+        passing = passing and self._is_recent(due.key)
+        told = "" if passing else reason
+        attempts = self._dirty.refused(due.key, due.generation, due.owed, told)
         if attempts is not None:
             delay = self._retry.delay(attempts)
             self._dirty.withhold(due.key)
             self._dirty.block(due.key, _now() + delay)
-            self._listener.troubled(due.key, reason)
+            self._tell(due.key, reason, passing=passing)
+
+    def _is_recent(self, key: Key) -> bool:
+        since = self._dirty.since(key)
+        return since is not None and _now() - since < PATIENCE
+
+    def _tell(self, key: Key, reason: str, *, passing: bool) -> None:
+        (self._listener.delayed if passing else self._listener.troubled)(key, reason)
 
     async def watch_root(self) -> None:
         """Wait until the frontend says that the target directory is gone.
@@ -97,29 +119,42 @@ class Answers:
 
     def _refused(self, flight: Flight, reason: str, detail: str) -> None:
         key = flight.part.key
-        attempts = self._dirty.refused(key, flight.generation, Owed.CONTENT, f"{reason}: {detail}")
+        early = reason == changes.VANISHED and self._renew_above(flight)
+        attempts = self._dirty.refused(key, flight.generation, Owed.CONTENT, "")
         if attempts is None:
             return
+        race = reason in RACES and (attempts == 1 or reason != changes.BASE_MISMATCH)
+        passing = race and self._is_recent(key)
+        if not passing:
+            self._dirty.explain(key, f"{reason}: {detail}")
         if reason == changes.PATH_REFUSED and attempts == 1:
             # Perhaps a directory above it is something else there.
             self._listener.in_doubt(Key(key.tree, parent(parent(key.path))))
-        if reason == changes.VANISHED:
-            self._renew_above(flight)
         if reason in (changes.BASE_MISMATCH, changes.VANISHED) and attempts == 1:
             self._dirty.mark(key, Owed.CONTENT, _now(), urgent=not flight.bulk)
         elif reason == changes.NOT_EMPTY:
             self._not_empty(flight, attempts, detail)
         else:
             delay = self._retry.delay(attempts)
-            soon = reason in RACES and attempts < 3
+            soon = passing and (early or attempts < 3)
             self._dirty.block(key, _now() + (min(SOON, delay) if soon else delay))
-            self._listener.troubled(key, detail or reason)
+            self._tell(key, detail or reason, passing=passing)
 
-    def _renew_above(self, flight: Flight) -> None:
-        """What a path is put into has vanished: let that be put right before it."""
+    def _renew_above(self, flight: Flight) -> bool:
+        """What a path is put into is not there: send that before it. Return True if it is on its way, and not refused itself.
+
+        What is on its way already is not marked again: behind many live changes it would be sent last.
+        """
         tree, path = flight.part.key
-        for above in reversed(list(ancestors(path))):
-            self._dirty.mark(Key(tree, above), Owed.CONTENT, _now(), urgent=not flight.bulk)
+        above = [Key(tree, one) for one in reversed(list(ancestors(path)))]
+        if self._dirty.any_refused(above):
+            return False
+        # A live change may have been read like bulk; what it needs must still go before it.
+        urgent = not flight.bulk or self._dirty.is_urgent(flight.part.key)
+        for key in above:
+            if not self._dirty.is_on_its_way(key):
+                self._dirty.mark(key, Owed.CONTENT, _now(), urgent=urgent)
+        return True
 
     def _not_empty(self, flight: Flight, attempts: int, detail: str) -> None:
         """A directory that is gone here, or is something else now, holds something there.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Protocol
 
+from replicator.core.debts import Key
+from replicator.core.dirty import DirtySet
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.engine.gate import Gate
 from replicator.engine.intake import Intake
@@ -30,6 +34,19 @@ class Plot:
         return self.intake.surveyed.is_set() and not self.intake.halted
 
 
+class Peer(Protocol):
+    """A frontend, as the others see it.
+
+    Attributes:
+        dirty: what it is owed.
+    """
+
+    dirty: DirtySet
+
+    def holds(self, key: Key) -> bool:
+        """Return True if it is connected, was compared, and is not owed a path."""
+
+
 @dataclass
 class Commons:
     """What all replicas share. `pool` is for bulk reading; looks at what changes have threads of their own, tree by tree."""
@@ -45,3 +62,5 @@ class Commons:
     op_timeout: float
     compare: bool = True
     """Off: a frontend that connects is taken as it is (verify without a daemon only looks)."""
+    peers: Callable[[], Iterable[Peer]] = tuple
+    """All frontends of the fleet."""

@@ -249,6 +249,7 @@ class Comparisons:
         now = _now()
         if any(difference.owed > Owed.ATTRIBUTES for difference in differences):
             self._missing(tree)
+        self._troubles.surplus([one.path for one in differences if one.surplus])
         for path, owed, size, _ in differences:
             key = Key(tree, path)
             if key not in self._dirty:

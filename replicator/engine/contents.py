@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from replicator.delta.ops import Literal
-from replicator.engine.findings import Findings, LargeFile, Update
+from replicator.engine.findings import BEING_READ, BEING_WRITTEN, Findings, LargeFile, Update
 from replicator.engine.known import same, siblings
 from replicator.model import Entry, Stamp
 from replicator.ports import Catalog, Record, Seen, Snapshot, Source, Verdict
@@ -98,7 +98,7 @@ class Contents:
             return 0
         if early is None and seen.entry.size > longest:
             findings.large.append(LargeFile(seen.path, force, seen.entry.size))
-            _known_to_exist(seen, record, "is being read", findings)
+            _known_to_exist(seen, record, BEING_READ, findings)
             return 0
         if record is not None and record.stamp.inode != seen.stamp.inode:
             findings.siblings += siblings(self._catalog, seen.path, record.stamp.inode)
@@ -138,7 +138,7 @@ class Contents:
             _failed(seen, record, snapshot.problem, findings)
         else:
             findings.unsettled.append(seen.path)
-            _known_to_exist(seen, record, "is being written", findings)
+            _known_to_exist(seen, record, BEING_WRITTEN, findings)
         return 0
 
 

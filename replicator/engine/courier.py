@@ -190,7 +190,7 @@ class Courier:
             for due in supplies.settled:
                 self._answers.clean(due.key, due.generation)
             for stuck in supplies.stuck:
-                self._answers.stuck(stuck.due, stuck.reason)
+                self._answers.stuck(stuck.due, stuck.reason, passing=stuck.passing)
             self._large.extend(supplies.large)
             for prepared in framed:
                 await self._throttle(len(prepared.frame))

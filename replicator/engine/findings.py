@@ -9,6 +9,11 @@ from replicator.delta.ops import Op
 from replicator.model import FILE
 from replicator.ports import Record
 
+BEING_READ = "is being read"
+BEING_WRITTEN = "is being written"
+PASSING = (BEING_READ, BEING_WRITTEN)
+"""Problems of a record that end by themselves."""
+
 
 @dataclass(frozen=True)
 class Update:

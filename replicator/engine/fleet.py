@@ -30,6 +30,7 @@ class Fleet:
         self._replicas: dict[Address, Replica] = {}
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        commons.peers = self.__iter__
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(list(self._replicas.values()))

@@ -12,6 +12,7 @@ from replicator.core.dirty import DirtySet
 from replicator.engine.commons import Commons
 from replicator.engine.link import Link
 from replicator.engine.ready import Marker
+from replicator.engine.shortage import Shortage
 
 log = structlog.get_logger()
 
@@ -40,7 +41,7 @@ class Readiness:
     ) -> None:
         self._link = link
         self._commons = commons
-        self._dirty = dirty
+        self._shortage = Shortage(dirty, commons)
         self._opened = opened
         self._machine = machine
         self._there: set[int] = set()
@@ -60,7 +61,7 @@ class Readiness:
         markers = self._markers()
         self._there = {tree for tree, marker in markers.items() if await marker.is_there()}
         for tree, marker in markers.items():
-            if not (tree in self._there and self._in_time(now)):
+            if not (tree in self._there and await self._in_time(now)):
                 await self._remove(tree, marker)
 
     def filled(self, tree: int) -> None:
@@ -83,7 +84,7 @@ class Readiness:
         """Write and remove until cancelled."""
         while True:
             self._news.clear()
-            in_time = self._in_time(asyncio.get_running_loop().time())
+            in_time = await self._in_time(asyncio.get_running_loop().time())
             for tree, marker in self._markers().items():
                 wanted = in_time and self._wanted(tree)
                 if wanted and tree not in self._there:
@@ -98,15 +99,15 @@ class Readiness:
         """Return True if a tree's ready file may be there. It speaks for the trees without a ready file as well."""
         silent = {number for number, plot in self._commons.plots.items() if not plot.ready}
         needed = {tree, *silent}
-        if needed & self._wrong:
-            return False
-        # Who is out of service comes back only when nothing is refused that could be sent.
-        return tree in self._there or (needed <= self._filled and not self._dirty.refusals())
+        if tree in self._there:
+            return not self._shortage.misses(needed & self._wrong)
+        # A frontend that is out of service comes back only when it refuses nothing that others take.
+        return needed <= self._filled - self._wrong and not self._shortage.refuses()
 
-    def _in_time(self, now: float) -> bool:
-        since = self._dirty.lagging()
+    async def _in_time(self, now: float) -> bool:
+        self._shortage.look(now)
         lags = [plot.ready.max_lag for plot in self._commons.plots.values() if plot.ready]
-        return since is None or not lags or now - since <= min(lags)
+        return not lags or not await self._shortage.lags(now, min(lags), self._commons.pool)
 
     def _markers(self) -> dict[int, Marker]:
         return {

@@ -52,7 +52,8 @@ class Replica:
         state: where it is in its life.
         link: the connection, while there is one.
         dirty: what it is owed.
-        files_sent: paths that it has confirmed.
+        files_sent: paths that it has confirmed to hold.
+        deletions_sent: paths that it has confirmed to have removed.
         logins: connections that were made.
         about: what its agent says of itself.
         reconciled: comparisons of everything that have succeeded.
@@ -66,6 +67,7 @@ class Replica:
         self.link: Link | None = None
         self.dirty = DirtySet()
         self.files_sent = 0
+        self.deletions_sent = 0
         self.logins = 0
         self.about = ""
         self.reconciled = 0
@@ -209,6 +211,12 @@ class Replica:
             (doubt for plot in self._commons.plots.values() if (doubt := plot.intake.doubt)), ""
         )
 
+    def holds(self, key: Key) -> bool:
+        """See engine.commons.Peer."""
+        return (
+            self.link is not None and key.tree in self._dispatch.counted and key not in self.dirty
+        )
+
     def offer(self, parcel: Parcel) -> None:
         """Take a live change: send it, or owe it."""
         self._dispatch.offer(parcel)
@@ -343,8 +351,22 @@ class Replica:
     def done(self, key: Key) -> None:
         """See engine.answers.Listener."""
         self.files_sent += 1
+        self._clean(key, "sent")
+
+    def removed(self, key: Key) -> None:
+        """See engine.answers.Listener."""
+        self.deletions_sent += 1
+        self._clean(key, "removed")
+
+    def _clean(self, key: Key, what: str) -> None:
+        self._troubles.sent(key, what)
         self._troubles.over(key)
         self._comparisons.arrived(key)
+
+    def delayed(self, key: Key, reason: str) -> None:
+        """See engine.answers.Listener."""
+        self._troubles.delayed(key, reason)
+        self._comparisons.refused()
 
     def troubled(self, key: Key, reason: str) -> None:
         """See engine.answers.Listener."""

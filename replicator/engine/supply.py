@@ -18,6 +18,7 @@ from typing import NamedTuple
 from replicator.core.debts import Due, Owed
 from replicator.delta.ops import Literal
 from replicator.engine.batching import groups
+from replicator.engine.findings import PASSING
 from replicator.engine.framecache import FrameCache
 from replicator.engine.parcel import (
     CHUNK,
@@ -69,10 +70,11 @@ class Large(NamedTuple):
 
 
 class Stuck(NamedTuple):
-    """A path that cannot be sent now, and why."""
+    """A path that cannot be sent now, and why; `passing` if that ends by itself."""
 
     due: Due
     reason: str
+    passing: bool = False
 
 
 @dataclass
@@ -174,7 +176,8 @@ class Supply:
         elif record.entry.kind != FILE:
             supplies.ready.append(Ready(due, change_for(tree, path, record.entry), b""))
         elif record.problem:
-            supplies.stuck.append(Stuck(due, f"on the backend: {record.problem}"))
+            passing = record.problem in PASSING
+            supplies.stuck.append(Stuck(due, f"on the backend: {record.problem}", passing))
         elif due.owed < Owed.CONTENT:
             change = adopt(tree, path, record.entry, content=due.owed is Owed.ADOPT)
             supplies.ready.append(Ready(due, change, b""))
@@ -222,7 +225,8 @@ class Supply:
         for one, content in zip(small, contents, strict=True):
             if content is None:
                 shelf.look_again(one[0].key.path)
-                supplies.stuck.append(Stuck(one[0], "on the backend: changed while it was read"))
+                reason = "on the backend: changed while it was read"
+                supplies.stuck.append(Stuck(one[0], reason, passing=True))
             else:
                 yield one, content
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 import structlog
 
 from replicator.core.debts import Key
@@ -27,6 +30,8 @@ class Troubles:
         self.error = ""
         self._host = host
         self._failure = ""
+        self._log = log.bind(host=host)
+        self._bind_at = 0.0
         self._told: dict[Key, str] = {}
         self._excess: dict[int, str] = {}
         self._unlisted: dict[int, list[str]] = {}
@@ -62,6 +67,25 @@ class Troubles:
     def is_new(self, reason: str) -> bool:
         """Return True unless the last connection has failed for the same reason."""
         return reason != self._failure
+
+    def sent(self, key: Key, what: str) -> None:
+        """The frontend has confirmed a path; logged at debug level."""
+        now = time.monotonic()
+        # Binding takes 4 us, which each small file would pay; a reload may change the level.
+        if now >= self._bind_at:
+            self._log, self._bind_at = log.bind(host=self._host), now + 1.0
+        if self._log.is_enabled_for(logging.DEBUG):
+            self._log.debug(what, path=printable(key.path))
+
+    def delayed(self, key: Key, reason: str) -> None:
+        """A path is tried again soon, for a reason that ends by itself."""
+        log.debug("tried again soon", host=self._host, path=printable(key.path), reason=reason)
+
+    def surplus(self, paths: list[bytes]) -> None:
+        """A comparison has found what the backend does not hold, and it is removed."""
+        if paths:
+            told = list(map(printable, paths))
+            log.info("deleted", host=self._host, paths=told, reason="not on the backend")
 
     def refused(self, key: Key, reason: str) -> None:
         """A path is not replicated; the same trouble with the same path is logged once until it is over."""

@@ -14,6 +14,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
+import structlog
+
 from replicator.core.settle import Work, WorkKind
 from replicator.engine.ahead import ReadAhead
 from replicator.engine.deletions import Deletions
@@ -26,7 +28,9 @@ from replicator.engine.renames import can_relabel, relabel
 from replicator.engine.survey import survey
 from replicator.engine.tree import Tree
 from replicator.engine.upkeep import Upkeep
-from replicator.model import ROOT, Hint, Hinted
+from replicator.model import ROOT, Hint, Hinted, printable
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -67,7 +71,7 @@ class Worker:
         self._tree = tree
         self._pool = pool
         self._large = large or pool
-        self._publish = publish
+        self._give = publish
         self._examiner = Examiner(tree.source, tree.catalog, tree.max_file_size)
         self._in_hand = 0
         self._loop = asyncio.get_running_loop()
@@ -226,6 +230,11 @@ class Worker:
 
     def _hint(self, kind: Hinted, path: bytes) -> None:
         self._tree.settle.hint(Hint(kind, path), self._loop.time())
+
+    def _publish(self, parcel: Parcel) -> None:
+        if gone := [printable(part.key.path) for part in parcel.parts if part.is_delete]:
+            log.info("deleted", tree=printable(self._tree.root), paths=gone)
+        self._give(parcel)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(self._pool, call)

@@ -11,6 +11,9 @@ from typing import Any
 
 import structlog
 
+UNLIMITED = ("deleted", "sent", "removed")
+"""Events of which each is logged: what was deleted must be found in the log, and who asks for `debug` wants every path."""
+
 LINES = 10
 """Lines that are alike, in each period."""
 
@@ -46,6 +49,8 @@ class Limiter:
         Raises:
             structlog.DropEvent: it has been said often enough.
         """
+        if event.get("event") in UNLIMITED:
+            return event
         kind = tuple(event.get(name) for name in ("event", "host", "machine", "state"))
         now = self._clock()
         since, count = self._seen.get(kind, (now, 0))

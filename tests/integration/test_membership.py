@@ -1,12 +1,15 @@
 """Frontends come and go while the backend runs, and nobody else notices; agents are real, in child processes."""
 
+import asyncio
 import json
 import os
+import time
 
 import pytest
 from msgspec.structs import replace as changed
 
 from replicator.demo.trees import difference
+from replicator.transport.local import LocalChannel
 from tests.support import aws as cloud
 from tests.support.aws import REGION, Recorded
 from tests.support.backend import Backend, LocalFleet
@@ -163,7 +166,7 @@ def test_a_reload_of_a_tree_costs_nobody_its_connection_however_often(tmp_path, 
 
 
 def with_ready(tmp_path, hosts=("one",), max_lag=60.0, **more):
-    tree = {"ready_file": READY, "ready_max_lag": max_lag}
+    tree = {"ready_file": READY, "ready_max_lag": max_lag, "exclude": ["kept"]}
     return Backend(tmp_path, hosts=hosts, tree=tree, **more)
 
 
@@ -252,6 +255,80 @@ def test_the_source_cannot_forge_the_ready_file_nor_remove_it(tmp_path):
         (backend.source / "next").write_text("next")
         wait_for((backend.site("one") / "next").exists, "the next file")
         assert ready(backend)
+
+
+def two_ready(tmp_path, max_lag, **more):
+    backend = with_ready(tmp_path, hosts=("one", "two"), max_lag=max_lag, **more)
+    wait_for(lambda: ready(backend, "one") and ready(backend, "two"), backend.status)
+    return backend
+
+
+def in_the_way(backend, host, name):
+    """Have a frontend refuse a file: a directory of its name holds what is excluded."""
+    (backend.site(host) / name).mkdir()
+    (backend.site(host) / name / "kept").write_text("excluded")
+
+
+def stays_ready(backend, seconds):
+    """Return True if both frontends keep their ready files for some seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if not (ready(backend, "one") and ready(backend, "two")):
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_a_file_in_the_place_of_our_directory_takes_nobody_out_of_service(tmp_path):
+    with two_ready(tmp_path, 0.2) as backend:
+        (backend.source / ".replicator").write_text("by www-data")
+        (backend.source / "next").write_text("next")
+        live(backend, "one", "two")
+        assert stays_ready(backend, 3)
+        assert (backend.site("two") / "next").read_text() == "next"
+        (backend.source / ".replicator").unlink()
+        (backend.source / ".replicator").symlink_to("next")
+        assert stays_ready(backend, 2)
+
+
+def test_what_all_frontends_refuse_takes_nobody_out_of_service_and_what_one_lacks_takes_it(
+    tmp_path,
+):
+    backend = two_ready(tmp_path, 0.2)
+    with backend:
+        for host in backend.hosts:
+            in_the_way(backend, host, "page")
+        (backend.source / "page").write_text("page")
+        wait_for(lambda: all(r["problems"] for r in rows(backend).values()), backend.status)
+        assert stays_ready(backend, 3)
+
+        in_the_way(backend, "one", "other")
+        (backend.source / "other").write_text("other")
+        wait_for(lambda: not ready(backend, "one"), backend.status)
+        assert ready(backend, "two")
+        (backend.site("one") / "other/kept").unlink()
+        wait_for(lambda: ready(backend, "one"), backend.status)  # though both refuse the page
+
+    # A restart finds on both that the page is missing.
+    with with_ready(tmp_path, hosts=("one", "two"), max_lag=0.2) as backend:
+        assert stays_ready(backend, 3)
+
+
+def test_a_large_upload_takes_nobody_out_of_service(tmp_path, monkeypatch):
+    """The one line is slower than the other, so that the file is there earlier."""
+    writes = LocalChannel.write
+
+    async def slow(channel, data):
+        first = channel is backend.connector.channels["one"]
+        await asyncio.sleep(len(data) / (8 << 20 if first else 5 << 20))
+        await writes(channel, data)
+
+    with two_ready(tmp_path, 0.2) as backend:
+        monkeypatch.setattr(LocalChannel, "write", slow)
+        (backend.source / "large").write_bytes(bytes(16 << 20))
+        wait_for(lambda: all(row["dirty"] for row in rows(backend).values()), backend.status)
+        while any(row["dirty"] for row in rows(backend).values()):
+            assert stays_ready(backend, 0.1)
 
 
 # Launches

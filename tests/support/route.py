@@ -31,11 +31,18 @@ class Listener:
     def __init__(self):
         self.clean = []
         self.troubles = []
+        self.delays = []
         self.doubts = []
         self.frames = 0
 
     def done(self, key):
         self.clean.append(key.path)
+
+    def removed(self, key):
+        self.clean.append(key.path)
+
+    def delayed(self, key, reason):
+        self.delays.append((key.path, reason))
 
     def troubled(self, key, reason):
         self.troubles.append((key.path, reason))

@@ -7,9 +7,9 @@ import pytest
 from replicator.core.debts import Key
 from replicator.engine import answers
 from replicator.engine.answers import KEPT_AFTER
+from replicator.engine.findings import BEING_WRITTEN
 from replicator.engine.parcel import moved, single
 from replicator.wire.changes import Delete
-from tests.support.route import NEVER
 from tests.support.waiting import eventually
 
 
@@ -67,16 +67,72 @@ async def test_a_base_mismatch_leads_to_the_whole_file_at_once(route):
         await eventually(lambda: route.listener.troubles, "the trouble")
 
 
-@pytest.mark.parametrize(("reason", "told"), [("digest_mismatch", 3), ("vanished", 2)])
-async def test_a_race_is_soon_over_but_three_are_none(route, reason, told):
+@pytest.mark.parametrize("reason", ["digest_mismatch", "vanished"])
+async def test_a_race_is_no_trouble_until_it_has_lasted(route, monkeypatch, reason):
     route.write(b"f", b"content")
     async with route.open():
         route.mark(b"f")
-        for times in (1, 2, 3):
+        for times in (1, 2):
             sent = await route.times_sent(b"f", times)
             route.refuse(sent.number, reason)
-        await eventually(lambda: len(route.listener.troubles) == told, "all refusals")
-        assert route.dirty.next_retry() - asyncio.get_running_loop().time() > NEVER / 2
+        sent = await route.times_sent(b"f", 3)
+        assert route.listener.troubles == []
+        assert not route.dirty.troubled()
+        monkeypatch.setattr(answers, "PATIENCE", 0.0)
+        route.refuse(sent.number, reason, "again")
+        await eventually(lambda: route.listener.troubles, "the trouble")
+        assert route.dirty.problems(9) == [(Key(1, b"f"), f"{reason}: again")]
+
+
+async def test_a_file_that_is_being_written_is_no_trouble_until_it_has_lasted(route, monkeypatch):
+    route.source.write(b"f", b"content")
+    route.catalog.put(b"f", route.source.nodes[b"f"].entry, problem=BEING_WRITTEN)
+    route.retry(0.05)
+    async with route.open():
+        route.mark(b"f")
+        await eventually(lambda: len(route.listener.delays) > 1, "two attempts")
+        assert route.listener.troubles == []
+        assert not route.dirty.troubled()
+        assert len(route.dirty) == 1
+        monkeypatch.setattr(answers, "PATIENCE", 0.0)
+        await eventually(lambda: route.listener.troubles, "the trouble")
+
+
+async def test_many_changes_in_a_directory_that_is_not_there_yet_wait_for_it_without_a_pause(route):
+    """The directory must not be marked again with each of them, or it would be sent last."""
+    route.source.mkdir(b"d")
+    names = [b"d/%03d" % number for number in range(300)]
+    for name in names:
+        route.write(name, b"content")
+    async with route.open():
+        for name in names:
+            route.mark(name)
+        for name in names:
+            sent = await route.times_sent(name, 1)
+            route.refuse(sent.number, "vanished", "its directory is not there")
+        await route.times_sent(names[-1], 2)
+    order = [change.path for change in route.sent()]
+    again = order[order.index(b"d") :]
+    assert set(names) <= set(again)
+    assert again.count(b"d") == 1
+    assert route.listener.troubles == []
+
+
+async def test_what_lacks_a_directory_that_is_refused_itself_is_a_trouble(route):
+    route.source.mkdir(b"d")
+    route.write(b"d/f", b"content")
+    async with route.open():
+        route.mark(b"d")
+        made = await route.times_sent(b"d", 1)
+        route.refuse(made.number, "denied", "Permission denied")
+        route.mark(b"d/f")
+        await eventually(lambda: route.listener.troubles, "the first trouble")
+        sent = await route.times_sent(b"d/f", 1)
+        route.refuse(sent.number, "vanished", "its directory is not there")
+        sent = await route.times_sent(b"d/f", 2)
+        route.refuse(sent.number, "vanished", "its directory is not there")
+        await eventually(lambda: not route.link.is_under_way(sent.number), "the answer")
+    assert [change.path for change in route.sent()].count(b"d") == 1
 
 
 async def test_what_lacks_its_directory_there_is_sent_again_after_all_directories_above_it(route):
@@ -92,7 +148,8 @@ async def test_what_lacks_its_directory_there_is_sent_again_after_all_directorie
     assert [change.path for change in route.sent()] == [b"a/b/f", b"a", b"a/b", b"a/b/f"]
 
 
-async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(route):
+async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(route, monkeypatch):
+    monkeypatch.setattr(answers, "PATIENCE", 0.0)
     route.write(b"f", b"content")
     route.source.write(b"f", b"changed, and not examined yet")
     route.retry(0.05)

@@ -1,0 +1,79 @@
+"""What the log says of an ordinary day: each deletion, no warning of what heals by itself, and each path at debug level."""
+
+import os
+import shutil
+import time
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from tests.support.backend import Backend
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture
+def lines():
+    with capture_logs() as said:
+        yield said
+    structlog.reset_defaults()
+
+
+def warnings(lines):
+    return [line for line in lines if line["log_level"] in ("warning", "error", "critical")]
+
+
+def deleted(lines, **named):
+    told = [line for line in lines if line["event"] == "deleted" and named.items() <= line.items()]
+    return sorted(path for line in told for path in line["paths"])
+
+
+def test_an_upload_that_takes_its_time_is_no_trouble(tmp_path, lines):
+    with Backend(tmp_path) as backend:
+        backend.wait_until_equal()
+        with (backend.source / "upload").open("wb") as file:
+            for _ in range(20):
+                file.write(os.urandom(50_000))
+                file.flush()
+                time.sleep(0.1)
+                rows = backend.status()["frontends"]
+                assert {row["state"] for row in rows} == {"live"}
+                assert [row["problems"] for row in rows] == [[], []]
+        backend.wait_until_equal()
+    assert warnings(lines) == []
+
+
+def test_live_changes_during_a_first_fill_are_no_trouble(tmp_path, lines):
+    for number in range(4000):
+        path = tmp_path / "source" / f"d{number % 40:02}" / "e" / str(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(2000))
+    with Backend(tmp_path, bootstrap={"bandwidth": "4MiB/s", "concurrency": 2}) as backend:
+        wait_for(lambda: {r["state"] for r in backend.status()["frontends"]} & {"bootstrapping"}, backend.status)  # fmt: skip
+        for number in range(400):
+            (backend.source / f"d{39 - number % 40:02}" / "e" / f"live-{number}").write_text("live")
+        backend.wait_until_equal(60)
+    assert warnings(lines) == []
+
+
+def test_each_deletion_is_in_the_log_and_none_counts_as_a_file_that_was_sent(tmp_path, lines):
+    (tmp_path / "source" / "d").mkdir(parents=True)
+    (tmp_path / "source" / "stays").write_text("stays")
+    for number in range(60):
+        (tmp_path / "source" / "d" / f"{number:02}").write_text("x")
+    with Backend(tmp_path) as backend:
+        backend.wait_until_equal()
+        before = backend.row("one")["files_sent"]
+        shutil.rmtree(backend.source / "d")
+        backend.wait_until_equal()
+        row = backend.row("one")
+        assert (row["files_sent"] - before, row["deletions_sent"]) == (0, 61)
+        names = sorted(["d", *(f"d/{number:02}" for number in range(60))])
+        assert deleted(lines, tree=str(backend.source)) == names
+        sent = [line for line in lines if line["event"] == "sent" and line["host"] == "two"]
+        assert {line["log_level"] for line in sent} == {"debug"}
+        assert {"d/00", "d/59"} <= {line["path"] for line in sent}
+        (backend.site("one") / "stray").write_text("not on the backend")
+        backend.connector.kill("one")
+        wait_for(lambda: not (backend.site("one") / "stray").exists(), backend.status)
+    assert deleted(lines, host="one") == ["stray"]
