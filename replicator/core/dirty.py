@@ -80,11 +80,11 @@ class DirtySet:
         """Return True if one of these paths was refused."""
         return any(key in self._debts and self._debts[key].reason for key in keys)
 
-    def is_on_its_way(self, key: Key) -> bool:
-        """Return True if a path was sent, or is sent before all that is marked from now on."""
+    def is_on_its_way(self, key: Key, *, urgent: bool) -> bool:
+        """Return True if a path was sent, or is sent before whatever is marked as `urgent` from now on."""
         debt = self._debts.get(key)
         return debt is not None and (
-            debt.state is State.SENT or (debt.state is State.WAITING and debt.urgent)
+            debt.state is State.SENT or (debt.state is State.WAITING and debt.urgent >= urgent)
         )
 
     def is_current(self, key: Key, generation: int) -> bool:

@@ -152,7 +152,7 @@ class Answers:
         # A live change may have been read like bulk; what it needs must still go before it.
         urgent = not flight.bulk or self._dirty.is_urgent(flight.part.key)
         for key in above:
-            if not self._dirty.is_on_its_way(key):
+            if not self._dirty.is_on_its_way(key, urgent=urgent):
                 self._dirty.mark(key, Owed.CONTENT, _now(), urgent=urgent)
         return True
 
