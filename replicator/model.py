@@ -112,6 +112,7 @@ class Hint(NamedTuple):
     kind: Hinted
     path: bytes
     target: bytes = b""  # of MOVED
+    is_directory: bool = False  # of MOVED: a directory was renamed
 
 
 def check_path(path: bytes) -> bytes:

@@ -234,6 +234,8 @@ class Server:
             store.delete(change)
         elif isinstance(change, changes.Move):
             store.move(change)
+        elif isinstance(change, changes.Link):
+            store.link(change)
 
     def _answer(self, change: Change, act: Callable[[], None]) -> None:
         try:

@@ -13,7 +13,7 @@ import os
 import stat
 from contextlib import suppress
 from functools import partial
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Union
 
 from replicator.agent.claim import Claim
 from replicator.agent.descriptors import digest_of, handle, write_all
@@ -22,10 +22,24 @@ from replicator.agent.refusals import Refused
 from replicator.files.confined import Confined
 from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, admits, parent
 from replicator.wire import changes
-from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
+from replicator.wire.changes import (
+    Delete,
+    Link,
+    MakeDirectory,
+    MakeSymlink,
+    Move,
+    PutFile,
+    SetAttributes,
+)
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN_BITS = 0o1777
+
+COPY = 1 << 20
+"""Bytes that are copied at once."""
+
+Content = Union[PutFile, SetAttributes, Link]
+"""A change that says which mode and time a file gets."""
 
 
 class Owner(NamedTuple):
@@ -111,15 +125,13 @@ class Store:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return Temporary(fd, at, name)
 
-    def publish(self, change: PutFile, temporary: Temporary) -> None:
+    def publish(self, change: Content, temporary: Temporary) -> None:
         """Give a complete temporary its attributes and its name, and release it.
 
         Whoever calls has asked the claim, a moment ago, whether the root is in its place.
         """
         fd, at, name = temporary
-        self._give(partial(os.fchown, fd))
-        os.fchmod(fd, change.mode & self._bits)  # after fchown, which clears setid bits
-        os.utime(fd, ns=(change.mtime_ns, change.mtime_ns))
+        self._set_attributes(fd, change)
         self._take_name(at, name, change.path)
         os.close(fd)
 
@@ -180,11 +192,40 @@ class Store:
             if not change.digest and status.st_mtime_ns != change.old_mtime_ns:
                 raise Refused(changes.BASE_MISMATCH, "another time")
             self.claim.check()
-            self._give(partial(os.fchown, fd))
-            os.fchmod(fd, change.mode & self._bits)
-            os.utime(fd, ns=(change.mtime_ns, change.mtime_ns))
+            if status.st_nlink > 1:  # its other names keep theirs
+                self._put_copy(change, fd)
+            else:
+                self._set_attributes(fd, change)
         finally:
             os.close(fd)
+
+    def link(self, change: Link) -> None:
+        """Make the path another name, or a copy, of a file that is here.
+
+        Raises:
+            Refused: BASE_MISMATCH: it is not the file that is meant, or cannot have another name. Or VANISHED.
+        """
+        if change.copy:
+            self._copy(change)
+            return
+        from_fd = os.dup(self.directories.reach(parent(change.source)))
+        try:
+            at, name = self.directories.changing(parent(change.path)), self._temporary_name()
+            try:
+                os.link(
+                    _leaf(change.source), name,
+                    src_dir_fd=from_fd, dst_dir_fd=at, follow_symlinks=False,
+                )  # fmt: skip
+            except OSError as error:
+                raise Refused(changes.BASE_MISMATCH, error.strerror or "") from error
+        finally:
+            os.close(from_fd)
+        try:
+            self._check(change, os.stat(name, dir_fd=at, follow_symlinks=False))
+            self._take_name(at, name, change.path)
+        finally:
+            with suppress(OSError):  # a rename onto another name of the same file does nothing
+                os.unlink(name, dir_fd=at)
 
     def delete(self, change: Delete) -> None:
         """Remove a file, a symlink or an empty directory; it is no error if nothing is there.
@@ -244,6 +285,41 @@ class Store:
             uid, gid = self.owner
             detail = f"cannot be given to {uid}:{gid}: {error.strerror}"
             raise Refused(changes.DENIED, detail) from error
+
+    def _set_attributes(self, fd: int, change: Content) -> None:
+        self._give(partial(os.fchown, fd))
+        os.fchmod(fd, change.mode & self._bits)  # after fchown, which clears setid bits
+        os.utime(fd, ns=(change.mtime_ns, change.mtime_ns))
+
+    def _check(self, change: Link, status: os.stat_result) -> None:
+        found = stat.S_IMODE(status.st_mode), status.st_size, status.st_mtime_ns
+        wanted = change.mode & self._bits, change.size, change.mtime_ns
+        if not stat.S_ISREG(status.st_mode) or found != wanted:
+            raise Refused(changes.BASE_MISMATCH, "another file")
+
+    def _copy(self, change: Link) -> None:
+        try:
+            fd = self.tree.open_file(change.source)
+        except OSError as error:
+            raise Refused(changes.BASE_MISMATCH, error.strerror or "") from error
+        try:
+            self._check(change, os.fstat(fd))
+            self._put_copy(change, fd)
+        finally:
+            os.close(fd)
+
+    def _put_copy(self, change: Union[Link, SetAttributes], fd: int) -> None:
+        """Make the path a file of its own, with the content of an open one."""
+        temporary = self.begin(change.path, self.directories.changing(parent(change.path)))
+        try:
+            offset = 0
+            while piece := os.pread(fd, COPY, offset):
+                write_all(temporary.fd, memoryview(piece))
+                offset += len(piece)
+            self.publish(change, temporary)
+        except BaseException:
+            self.discard(temporary)
+            raise
 
     def _take_name(self, at: int, temporary: bytes, path: bytes) -> None:
         name = _leaf(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from replicator.model import parent
 
@@ -124,14 +124,22 @@ class Agenda:
                 yield at
             stack.extend(self._children.get(at, ()))
 
-    def take(self, now: float) -> Iterator[tuple[bytes, Slot]]:
-        """Yield what is due, earliest first, and want it no more. The caller notes in the slot that it was handed out."""
+    def take(
+        self, now: float, held: Callable[[bytes], float] = lambda _: 0.0
+    ) -> Iterator[tuple[bytes, Slot]]:
+        """Yield what is due, earliest first, and want it no more. The caller notes in the slot that it was handed out.
+
+        Args:
+            now: the time.
+            held: returns until when a path must wait all the same; 0.0 if it need not.
+        """
         while self._dues and self._dues[0][0] <= now:
             queued, path = heapq.heappop(self._dues)
             slot = self._slots.get(path)
             if slot is None or slot.due is None or slot.queued != queued:
                 continue
             slot.queued = math.inf
+            slot.due = max(slot.due, held(path))
             if slot.due > now:  # it was put off after it had been queued
                 self._queue(path, slot)
                 continue

@@ -15,6 +15,7 @@ import math
 from typing import NamedTuple
 
 from replicator.core.agenda import Agenda, Slot
+from replicator.core.renames import Renames
 from replicator.model import ROOT, Hint, Hinted, parent, rebase
 
 LONGEST = 16
@@ -72,19 +73,27 @@ class Settle:
         self._limit = limit
         self._looks = Agenda(cooldown)
         self._walks = Agenda(cooldown)
-        self._moves: list[Work] = []
-        self._moved_at = math.inf
+        self._renames = Renames()
         self._out: list[bytes] = []
 
     def __len__(self) -> int:
-        return self._looks.pending + self._walks.pending + len(self._moves)
+        return self._looks.pending + self._walks.pending + len(self._renames)
 
     def is_pending(self, path: bytes) -> bool:
         """Return True if a look at this very path is still to come."""
         return self._looks.is_pending(path)
 
+    def concerns(self, path: bytes) -> bool:
+        """Return True if a look, a walk or a rename is still to come that may find something at a path."""
+        return (
+            self._looks.is_pending(path)
+            or any(self._walks.is_pending(each) for each in (path, *_above(path)))
+            or self._renames.concern(path)
+        )
+
     def hint(self, hint: Hint, now: float) -> None:
         """Take one hint."""
+        self._renames.returned(hint.path, now)
         if hint.kind is Hinted.WRITTEN:
             self._written(hint.path, now)
         elif hint.kind is Hinted.CONTENTS:
@@ -92,7 +101,7 @@ class Settle:
         elif hint.kind is Hinted.SUBTREE:
             self._walk(hint.path, now)
         elif hint.kind is Hinted.MOVED:
-            self._moved(hint.path, hint.target, now)
+            self._moved(hint, now)
         else:
             self._touch(self._looks, hint.path, now, now)
         if len(self) > self._limit:
@@ -119,21 +128,22 @@ class Settle:
         """Return what is to be done now, in a safe order; it counts as done from now on.
 
         Renames come first, in the order in which they happened; then looks, for a rename leaves under a name what was known
-        under another one; then walks.
+        under another one; then walks. What is at or below the new name of a directory waits for its rename.
         """
         self._believe_read()
-        work, self._moves, self._moved_at = self._moves, [], math.inf
-        looks = [self._hand_out(path, slot, now) for path, slot in self._looks.take(now)]
+        work = [Work(WorkKind.MOVE, *ends) for ends in self._renames.take(now)]
+        held = self._renames.holds
+        looks = [self._hand_out(path, slot, now) for path, slot in self._looks.take(now, held)]
         self._out = [look.path for look in looks]
         work += looks
-        for path, slot in self._walks.take(now):
+        for path, slot in self._walks.take(now, held):
             self._spend(slot, now)
             work.append(Work(WorkKind.WALK, path))
         return work
 
     def deadline(self) -> float | None:
         """Return when to call `ready` next, in seconds; None when there is nothing to wait for."""
-        dues = (self._moved_at, self._looks.next_due(), self._walks.next_due())
+        dues = (self._renames.next_due(), self._looks.next_due(), self._walks.next_due())
         earliest = min(due for due in dues if due is not None)
         return earliest if earliest < math.inf else None
 
@@ -160,30 +170,29 @@ class Settle:
                 self._walks.cancel(covered)
         self._touch(self._walks, path, now, now)
 
-    def _moved(self, source: bytes, target: bytes, now: float) -> None:
+    def _moved(self, hint: Hint, now: float) -> None:
+        source, target = hint.path, hint.target
         walk_is_owed = any(self._walks.is_pending(above) for above in _above(source))
         for agenda in (self._looks, self._walks):
             _rename(agenda, source, target)
         if walk_is_owed:  # the walk of the directory that it left will not meet it any more
             self._walk(target, now)
-        self._replay(Work(WorkKind.MOVE, source, target))
-        self._moved_at = min(self._moved_at, now)
-        self._touch(self._looks, target, now, now)
+        self._renames.add(source, target, now, is_directory=hint.is_directory)
+        for path in (source, target):  # something else may be called `source` now
+            self._touch(self._looks, path, now, now)
 
-    def _replay(self, move: Work) -> None:
-        """Add a rename; there, back and there again is the same as there, so a loop of renames costs two."""
-        back = Work(WorkKind.MOVE, move.target, move.path)
-        if self._moves[-2:] == [move, back]:
-            self._moves.pop()
-        else:
-            self._moves.append(move)
+    def gone(self, path: bytes) -> None:
+        """A path is believed gone: if it comes back, it is looked at without a rest."""
+        slot = self._looks.get(path)
+        if slot is not None:
+            slot.handed = -math.inf
+            slot.cooldown = self._cooldown
 
     def clear(self) -> None:
         """Forget everything: all of the tree will be looked at."""
         self._looks = Agenda(self._cooldown)
         self._walks = Agenda(self._cooldown)
-        self._moves = []
-        self._moved_at = math.inf
+        self._renames = Renames()
         self._out = []
 
     def _collapse(self, now: float) -> None:

@@ -21,7 +21,25 @@ LARGE = 64 << 20
 HUGE = 4 << 30
 """Bytes: reading more takes longer than the first survey of a tree should wait for one file (10 s at 400 MB/s)."""
 
-_NO_STAMP = Stamp(-1, -1, -1, -1)
+NO_STAMP = Stamp(-1, -1, -1, -1)
+
+
+MOST_TWINS = 8
+"""Names of an inode that are asked for its content: of a file with 600 names, each of 600 looks would ask for 599 records."""
+
+
+class Twin(NamedTuple):
+    """Another path with the same content.
+
+    Attributes:
+        record: of that path.
+        signature: of the content, packed.
+        fresh: the content was read in this call, so that nothing of it is stored yet.
+    """
+
+    record: Record
+    signature: bytes | None
+    fresh: bool
 
 
 class Early(NamedTuple):
@@ -56,6 +74,11 @@ class Contents:
         self._catalog = catalog
         self._max_size = max_size
         self._early: dict[bytes, Early] = {}
+        self._read: dict[int, tuple[Record, bytes | None]] = {}
+
+    def begin(self) -> None:
+        """Paths are looked at because of events before now: what is read from now on is current for all names of an inode."""
+        self._read.clear()
 
     def read_ahead(self, path: bytes, *, force: bool) -> None:
         """Read a large file for the next look at it; the one call that may run beside all others.
@@ -96,6 +119,9 @@ class Contents:
             return 0
         if record is not None and same(record, seen):
             return 0
+        if early is None and (twin := self._twin(seen, record)) is not None:
+            self._take_twin(seen, record, twin, findings)
+            return 0
         if early is None and seen.entry.size > longest:
             findings.large.append(LargeFile(seen.path, force, seen.entry.size))
             _known_to_exist(seen, record, BEING_READ, findings)
@@ -110,6 +136,37 @@ class Contents:
             if snapshot.stamp not in (seen.stamp, None):
                 findings.siblings.append(seen.path)  # it has changed since; it rests first
         return self._note(seen, record, snapshot, findings)
+
+    def _twin(self, seen: Seen, record: Record | None) -> Twin | None:
+        """Return another path that holds this very content: a name of the same inode whose stamp is the same."""
+        stamp = seen.stamp
+        if record is not None and record.stamp.inode == stamp.inode and seen.links == 1:
+            return None
+        read = self._read.get(stamp.inode)
+        if read is not None and read[0].stamp == stamp and read[0].path != seen.path:
+            return Twin(*read, fresh=True)
+        names = siblings(self._catalog, seen.path, stamp.inode)[:MOST_TWINS]
+        for known in (self._catalog.get(names) if names else {}).values():
+            if known.stamp == stamp and known.firm and known.entry.digest and not known.problem:
+                return Twin(known, self._catalog.signature(known.path), fresh=False)
+        return None
+
+    def _take_twin(self, seen: Seen, record: Record | None, twin: Twin, findings: Findings) -> None:
+        entry = seen.entry._replace(digest=twin.record.entry.digest)
+        stealthy = record is not None and is_stealthy(record, entry)
+        taken = twin.record._replace(path=seen.path, entry=entry, stealthy=stealthy)
+        if not taken.firm:
+            findings.unfirm.append(taken)
+        if record is not None and record.stamp.inode != seen.stamp.inode:
+            findings.siblings += siblings(self._catalog, seen.path, record.stamp.inode)
+        if record is not None and record.entry == taken.entry and not record.problem:
+            findings.records.append(taken)
+            return
+        apart = seen.links > 1  # names of one file here are files of their own there
+        usable = not twin.record.stealthy and not (apart and entry.size > LARGE)
+        path = twin.record.path if usable else b""
+        findings.updates.append(Update(taken, record, twin=path, fresh=twin.fresh, apart=apart))
+        findings.signatures[seen.path] = twin.signature
 
     def _left_behind(self, seen: Seen, snapshot: Snapshot) -> list[bytes]:
         """Return the other names of a file for which this version is new.
@@ -133,7 +190,11 @@ class Contents:
         if snapshot.verdict is Verdict.READ:
             if seen.links > 1:
                 findings.siblings += self._left_behind(seen, snapshot)
-            return _took(seen.path, snapshot, record, findings)
+            size = _took(seen.path, snapshot, record, findings)
+            if seen.links > 1 and snapshot.entry is not None and snapshot.stamp is not None:
+                read = Record(seen.path, snapshot.entry, snapshot.stamp, snapshot.firm)
+                self._read[snapshot.stamp.inode] = read, snapshot.signature
+            return size
         if snapshot.verdict is Verdict.FAILED:
             _failed(seen, record, snapshot.problem, findings)
         else:
@@ -144,7 +205,7 @@ class Contents:
 
 def _failed(seen: Seen, record: Record | None, problem: str, findings: Findings) -> None:
     """Record that a file cannot be sent, and why; if that is known already, nothing has changed."""
-    failed = Record(seen.path, seen.entry._replace(digest=b""), _NO_STAMP, problem=problem)
+    failed = Record(seen.path, seen.entry._replace(digest=b""), NO_STAMP, problem=problem)
     if failed == record:
         findings.unread.append(failed)
     else:
@@ -154,14 +215,14 @@ def _failed(seen: Seen, record: Record | None, problem: str, findings: Findings)
 def _known_to_exist(seen: Seen, record: Record | None, why: str, findings: Findings) -> None:
     """Record a new file before its content is known, so that no reconcile takes it for deleted."""
     if record is None:
-        placeholder = Record(seen.path, seen.entry, _NO_STAMP, problem=why)
+        placeholder = Record(seen.path, seen.entry, NO_STAMP, problem=why)
         findings.updates.append(Update(placeholder, None))
 
 
 def _took(path: bytes, snapshot: Snapshot, record: Record | None, findings: Findings) -> int:
     assert snapshot.entry is not None  # what READ means
     assert snapshot.stamp is not None
-    stealthy = record is not None and _is_stealthy(record, snapshot.entry)
+    stealthy = record is not None and is_stealthy(record, snapshot.entry)
     taken = Record(path, snapshot.entry, snapshot.stamp, snapshot.firm, stealthy=stealthy)
     if not snapshot.firm:
         findings.unfirm.append(taken)
@@ -173,7 +234,7 @@ def _took(path: bytes, snapshot: Snapshot, record: Record | None, findings: Find
     return sum(len(op.data) for op in snapshot.ops or () if isinstance(op, Literal))
 
 
-def _is_stealthy(record: Record, entry: Entry) -> bool:
+def is_stealthy(record: Record, entry: Entry) -> bool:
     """Return True if a content has changed, now or before, while size and mtime stayed as they are."""
     was = record.entry
     alike = was.kind == entry.kind and was.size == entry.size and was.mtime_ns == entry.mtime_ns

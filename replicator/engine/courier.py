@@ -22,7 +22,7 @@ from replicator.engine.answers import SOON, Answers
 from replicator.engine.batching import is_cut
 from replicator.engine.link import Flight, Link
 from replicator.engine.moves import Moves
-from replicator.engine.parcel import Parcel
+from replicator.engine.parcel import Parcel, Part
 from replicator.engine.prepared import Prepared, prepare
 from replicator.engine.streaming import Streaming
 from replicator.engine.supply import Large, Supply
@@ -53,6 +53,9 @@ class Courier:
         pool: where blocking reads run.
         retry: delays for refused paths.
         listener: is told what becomes of it.
+
+    Attributes:
+        links: the agent can give a file another name.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Courier:
         self._dirty = dirty
         self._supply = supply
         self._pool = pool
+        self.links = False
         self._throttle = listener.throttle
         self._moves = Moves()
         self._answers = Answers(dirty, self._moves, retry, listener)
@@ -83,9 +87,7 @@ class Courier:
         keys = [part.key for part in parcel.parts]
         usable = bool(parcel.frames) and self._lane_bytes + parcel.size <= LANE_BYTES
         if usable and parcel.builds_on:
-            usable = builds and all(
-                key not in self._dirty if parcel.proven else self._dirty.holds(key) for key in keys
-            )
+            usable = builds and all(self._fits(part, proven=parcel.proven) for part in parcel.parts)
         if usable:
             generations = [self._dirty.mark_sent(key, now) for key in keys]
             self._lane.append((parcel, generations))
@@ -97,6 +99,12 @@ class Courier:
                 self._dirty.mark(key, owed, now, urgent=True)
         self.wake()
         return usable
+
+    def _fits(self, part: Part, *, proven: bool) -> bool:
+        """Return True if the frontend can take a change that builds on what it holds."""
+        if part.twin and not self.links:
+            return False
+        return part.base not in self._dirty if proven else self._dirty.holds(part.base)
 
     def post_move(self, parcel: Parcel) -> None:
         """Queue a rename; what was dirty below the old name is dirty below the new one."""

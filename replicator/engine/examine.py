@@ -7,12 +7,12 @@ daemon that dies in between finds the difference again when it reconciles.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from replicator.engine.contents import HUGE, LARGE, Contents
 from replicator.engine.findings import Findings, Update
 from replicator.engine.known import is_unlisted, same, siblings
-from replicator.model import DIRECTORY, FILE, ROOT, ancestors, key
+from replicator.model import DIRECTORY, FILE, ROOT, ancestors, is_below, key
 from replicator.ports import Catalog, Record, Seen, Source
 
 CHUNK_PATHS = 64
@@ -31,8 +31,8 @@ class Examiner:
     Attributes:
         source, catalog, max_file_size: as given.
         contents: reads the files.
-        defers: whoever calls looks again: at large files, which are read ahead (`Findings.large`) so that no look takes
-            long, and at directories that are missed for the first time.
+        defers: the caller looks again: at large files, which are read ahead (`Findings.large`) so that no look takes long,
+            and at paths that are missing (`Findings.missing`), before it calls `remove`.
         longest: bytes; a larger file is left for `Findings.large`.
     """
 
@@ -43,7 +43,6 @@ class Examiner:
         self.contents = Contents(source, catalog, max_file_size)
         self.defers = False
         self.longest = sys.maxsize
-        self._missed: set[bytes] = set()
 
     def examine(self, paths: Iterable[bytes], *, force: bool = False) -> Iterator[Findings]:
         """Look at paths (and, where a directory is gone, below), chunk by chunk.
@@ -51,7 +50,9 @@ class Examiner:
         Raises:
             SourceError: the root is in doubt; nothing of the chunk was stored.
         """
+        self.contents.begin()
         ordered = sorted(set(paths), key=key)
+        missing = ROOT
         for start in range(0, len(ordered), CHUNK_PATHS):
             chunk = ordered[start : start + CHUNK_PATHS]
             records = self.catalog.get(chunk)
@@ -60,7 +61,11 @@ class Examiner:
             records |= self.catalog.get(unmet) if unmet else {}
             findings, size = Findings(), 0
             for path in unmet + chunk:
+                if missing and is_below(path, missing):
+                    continue  # missing with its directory, or walked when that is there again
                 size += self.look(path, records.get(path), findings, force=force)
+                if findings.missing:
+                    missing = findings.missing[-1]
                 if size > CHUNK_BYTES:
                     yield self.store(findings)
                     findings, size = Findings(), 0
@@ -104,7 +109,6 @@ class Examiner:
         if seen is None:
             self._vanished(path, record, findings)
             return 0
-        self._missed.discard(path)
         if seen.entry.kind != DIRECTORY and (record is not None or self.defers):
             # Also if it was none before: what flips may be a symlink at its own look, and a directory at the next one, of a
             # file below it. 8 us; the first survey can do without, it meets every record.
@@ -138,27 +142,35 @@ class Examiner:
         self.longest = HUGE
 
     def defer(self) -> None:
-        """From now on leave large files for `Findings.large`, and what is missed for the first time for a later look."""
+        """From now on leave large files for `Findings.large`, and what is missing for a later look."""
         self.longest = LARGE
         self.defers = True
 
-    def found(self, path: bytes) -> None:
-        """Miss a directory no more: it is known where it went."""
-        self._missed.discard(path)
+    def remove(self, paths: Sequence[bytes]) -> Findings:
+        """Forget paths that were found missing and are believed gone, with all below them; return what that is.
+
+        Raises:
+            SourceError: the root is in doubt; nothing was stored.
+        """
+        findings = Findings()
+        records = self.catalog.get(paths)
+        for path in paths:
+            self._remove(path, records.get(path), findings)
+        return self.store(findings)
 
     def _vanished(self, path: bytes, record: Record | None, findings: Findings) -> None:
+        if not self.defers:
+            self._remove(path, record, findings)
+        elif record is not None or self.catalog.below(path):
+            findings.missing.append(path)
+
+    def _remove(self, path: bytes, record: Record | None, findings: Findings) -> None:
         below = self.catalog.below(path)
         if record is None:  # a rename may have put something below it before it was met itself
             self._lose_below(path, below, findings)
             return
         if record.entry.kind == FILE:
             findings.siblings += siblings(self.catalog, path, record.stamp.inode)
-        if below and self.defers and path not in self._missed:
-            # Perhaps renamed once more, and we have yet to read of it: its content shall go along, not go.
-            self._missed.add(path)
-            findings.siblings.append(path)
-            return
-        self._missed.discard(path)
         if self.source.excluded(path, record.entry.kind):
             findings.forgotten += [*reversed(below), path]
             return

@@ -24,12 +24,18 @@ class Update:
         before: what the catalog said until now.
         ops: the content, as instructions (see ports.Snapshot); None if it is not carried here.
         is_delta: the instructions copy from the version before.
+        twin: another path that has the same content; empty if none is known.
+        fresh: the content of the twin was found in the same call, and is told before.
+        apart: both names stay, so that the frontend makes a copy; otherwise the twin is about to go, or to change.
     """
 
     record: Record
     before: Record | None
     ops: list[Op] | None = None
     is_delta: bool = False
+    twin: bytes = b""
+    fresh: bool = False
+    apart: bool = False
 
     @property
     def same_content(self) -> bool:
@@ -59,6 +65,7 @@ class Findings:
         updates: paths with a new version, parents before children.
         records: what to store without telling: nothing changed but the stamp.
         signatures: packed signatures of the new versions; None for a file too small for one.
+        missing: recorded paths with nothing there; they stay recorded until they are believed gone (`Examiner.remove`).
         gone: paths that are no more, children before parents.
         forgotten: paths that the operator excludes since they were recorded; frontends keep them.
         unsettled: files that are being written; to be looked at again.
@@ -73,6 +80,7 @@ class Findings:
     updates: list[Update] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     signatures: dict[bytes, bytes | None] = field(default_factory=dict)
+    missing: list[bytes] = field(default_factory=list)
     gone: list[bytes] = field(default_factory=list)
     forgotten: list[bytes] = field(default_factory=list)
     unsettled: list[bytes] = field(default_factory=list)

@@ -17,13 +17,15 @@ from replicator.engine.parcel import (
     change_for,
     file_parcel,
     gone,
+    link_to,
+    links,
     moved,
     next_number,
     put_file,
     single,
 )
 from replicator.model import FILE
-from replicator.wire.changes import Change
+from replicator.wire.changes import Change, Link, MakeDirectory
 
 
 def frame(tree: int, found: Findings) -> Iterator[Parcel]:
@@ -35,25 +37,39 @@ def frame(tree: int, found: Findings) -> Iterator[Parcel]:
     """
     plain: list[tuple[Change, bytes]] = []
     special: list[Parcel] = []
+    early: list[Link] = []
+    late: list[Link] = []
     for update in found.updates:
+        if update.twin:
+            record = update.record
+            link = link_to(tree, record.path, record.entry, update.twin, copy=update.apart)
+            (late if update.fresh else early).append(link)
+            continue
         framed = _frame_update(tree, update)
         if isinstance(framed, Parcel):
             special.append(framed)
         else:
             plain.append(framed)
+    if early:  # before what they are linked to changes, but not before their directories
+        directories = [one for one in plain if isinstance(one[0], MakeDirectory)]
+        plain = [one for one in plain if not isinstance(one[0], MakeDirectory)]
+        yield from _ordered(directories)
+        yield from links(early)
     plain.extend((gone(tree, path), b"") for path in found.gone)
-    contents = {change.number: content for change, content in plain}
-    ordered = safe_order([change for change, _ in plain])
-    yield from batches((change, contents[change.number]) for change in ordered)
+    yield from _ordered(plain)
     yield from special
+    yield from links(late)
 
 
-def frame_move(
-    tree: int, source: bytes, target: bytes, in_the_way: Sequence[bytes]
-) -> Iterator[Parcel]:
-    """Yield a rename, after the deletion of what stands in its way."""
-    yield from batches((gone(tree, path), b"") for path in in_the_way)
-    yield single(moved(tree, source, target))
+def _ordered(changes: Sequence[tuple[Change, bytes]]) -> Iterator[Parcel]:
+    contents = {change.number: content for change, content in changes}
+    ordered = safe_order([change for change, _ in changes])
+    return batches((change, contents[change.number]) for change in ordered)
+
+
+def frame_move(tree: int, source: bytes, target: bytes) -> Parcel:
+    """Return a rename of a directory to a name that is free."""
+    return single(moved(tree, source, target))
 
 
 def _frame_update(tree: int, update: Update) -> Parcel | tuple[Change, bytes]:

@@ -61,7 +61,7 @@ class Intake:
         self.halted = ""
         self.overflows = 0
         self._wake = asyncio.Event()
-        self._worker = Worker(tree, pool, publish, self._wake.set, large)
+        self._worker = Worker(tree, pool, publish, self._wake.set, large, self._is_drained)
         self.surveyed = self._worker.surveyed
         self.deletions = self._worker.deletions
         self._pool = pool
@@ -148,6 +148,7 @@ class Intake:
 
     async def _watch(self) -> None:
         self._watcher = self.tree.make_watcher()
+        self._worker.absences.clear()
         self.tree.settle.clear()  # a rename of before the survey is none of what the survey finds
         try:
             await self._watcher.start()
@@ -177,10 +178,16 @@ class Intake:
         self.halted = ""
         self._comparable()
 
+    def _is_drained(self, since: float) -> bool:
+        return self._watcher is not None and self._watcher.is_drained(since)
+
     async def _pump(self, watcher: Watcher) -> None:
         seen = 0
         while True:
-            self._hint(await watcher.hints())
+            hints = await watcher.hints()
+            for hint in hints:
+                self._worker.heard(hint)
+            self._hint(hints)
             if watcher.overflows > seen:
                 self.overflows += watcher.overflows - seen
                 seen = watcher.overflows
@@ -203,16 +210,15 @@ class Intake:
             if work:
                 await self._worker.do(work)
             await self._worker.look_at_read()
+            await self._worker.look_for_missing()
             if self._loop.time() >= upkeep:
                 await self._worker.keep_up()
                 upkeep = self._loop.time() + CONFIRM_AFTER
             if work:
                 continue
-            deadline = self.tree.settle.deadline()
+            dues = (upkeep, self.tree.settle.deadline(), self._worker.absences.next_due())
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(
-                    upkeep if deadline is None else min(deadline, upkeep)
-                ):
+                async with asyncio.timeout_at(min(due for due in dues if due is not None)):
                     await self._wake.wait()
 
     async def _until_root_is_back(self) -> None:

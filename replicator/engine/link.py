@@ -123,7 +123,7 @@ class Link:
         if hello.version != messages.VERSION or lacking:
             raise ProtocolError(
                 f"the agent speaks version {hello.version} {sorted(hello.features)}, we speak {messages.VERSION}"
-                f" {sorted(messages.FEATURES)}: install the same release of replicator on both sides"
+                f" {sorted(messages.REQUIRED)}: install the same release of replicator on both sides"
             )
         self.about = hello.about
         self.boot = hello.boot if _BOOT.fullmatch(hello.boot) else ""

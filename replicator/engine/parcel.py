@@ -20,6 +20,7 @@ from replicator.wire import frames
 from replicator.wire.changes import (
     Change,
     Delete,
+    Link,
     MakeDirectory,
     MakeSymlink,
     Move,
@@ -53,12 +54,19 @@ class Part(NamedTuple):
         key: the path.
         target: where a Move goes; empty for every other change.
         is_delete: the change removes the path.
+        twin: whose file the path becomes another name of; empty for every other change.
     """
 
     number: int
     key: Key
     target: bytes = b""
     is_delete: bool = False
+    twin: bytes = b""
+
+    @property
+    def base(self) -> Key:
+        """The path whose version the change builds on."""
+        return Key(self.key.tree, self.twin) if self.twin else self.key
 
 
 @dataclass(frozen=True)
@@ -120,10 +128,17 @@ def adopt(tree: int, path: bytes, entry: Entry, *, content: bool) -> SetAttribut
     )
 
 
+def link_to(tree: int, path: bytes, entry: Entry, twin: bytes, *, copy: bool) -> Link:
+    """Return the change that makes a path another name, or a copy, of a file there."""
+    return Link(next_number(), tree, path, entry.mode, entry.size, entry.mtime_ns, twin, copy)
+
+
 def part_of(change: Change) -> Part:
     """Return the part that a change makes in a parcel."""
     target = change.target if isinstance(change, Move) else b""
-    return Part(change.number, Key(change.tree, change.path), target, isinstance(change, Delete))
+    twin = change.source if isinstance(change, Link) else b""
+    key = Key(change.tree, change.path)
+    return Part(change.number, key, target, isinstance(change, Delete), twin)
 
 
 def batches(items: Iterable[tuple[Change, bytes]]) -> Iterator[Parcel]:
@@ -139,10 +154,22 @@ def batches(items: Iterable[tuple[Change, bytes]]) -> Iterator[Parcel]:
         contents.append(content)
         size += len(content)
         names += room_for(change.path)
-        if isinstance(change, (Move, MakeSymlink)):
-            names += room_for(change.target if isinstance(change, Move) else change.link)
+        if isinstance(change, (Move, MakeSymlink, Link)):
+            names += room_for(_other_name(change))
     if changes:
         yield _batch(changes, contents)
+
+
+def links(changes: Sequence[Link]) -> Iterator[Parcel]:
+    """Yield parcels of links, which build on what they are linked to."""
+    for parcel in batches((change, b"") for change in changes):
+        yield replace(parcel, builds_on=True)
+
+
+def _other_name(change: Move | MakeSymlink | Link) -> bytes:
+    if isinstance(change, Move):
+        return change.target
+    return change.link if isinstance(change, MakeSymlink) else change.source
 
 
 def is_full(count: int, payload: int, names: int) -> bool:

@@ -1,13 +1,20 @@
-"""A rename inside a tree is a relabelling of what the catalog knows. Runs in a worker thread."""
+"""Follows renames inside a tree: what the catalog knows of the old name, it knows of the new one. Runs in a worker thread."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from replicator.engine.contents import NO_STAMP, is_stealthy
 from replicator.engine.examine import Examiner
+from replicator.engine.findings import Findings, Update
 from replicator.engine.known import siblings
 from replicator.model import DIRECTORY, FILE, MAX_DEPTH, MAX_PATH
-from replicator.ports import Catalog
+from replicator.ports import Catalog, Record, Seen
+
+
+def is_known(catalog: Catalog, path: bytes) -> bool:
+    """Return True if something is recorded at a path."""
+    return path in catalog.get([path])
 
 
 def can_relabel(catalog: Catalog, source: bytes, target: bytes) -> bool:
@@ -23,37 +30,74 @@ def can_relabel(catalog: Catalog, source: bytes, target: bytes) -> bool:
     )
 
 
-class Replaced(NamedTuple):
-    """What a rename has replaced.
+class Followed(NamedTuple):
+    """What became of a rename.
 
     Attributes:
-        in_the_way: what must go before it, children before parents: a directory cannot be renamed over something, nor
-            something over a directory.
-        siblings: other names of files that it has replaced, which may have changed under those.
+        relabelled: the directory, and all below it, is known by its new name.
+        found: what is to be told of a file.
     """
 
-    in_the_way: list[bytes]
-    siblings: list[bytes]
+    relabelled: bool = False
+    found: Findings | None = None
 
 
-def relabel(examiner: Examiner, source: bytes, target: bytes) -> Replaced:
-    """Know `source`, and all below it, as `target`; return what it has replaced there.
+def follow(examiner: Examiner, source: bytes, target: bytes, *, may_relabel: bool) -> Followed:
+    """Know what was renamed by its new name, as far as that is certain; the looks that follow find the rest.
+
+    The old name of a file stays known, until it is believed gone: it may be there again. A directory is relabelled only if its old
+    name is missing and its new one was not known, so that no name that exists goes missing.
 
     Raises:
         SourceError: the root is in doubt; nothing was done.
     """
-    examiner.source.check_root()
     catalog = examiner.catalog
     records = catalog.get([source, target])
-    over = records.get(target)
-    in_the_way: list[bytes] = []
-    others: list[bytes] = []
-    if over is not None and over.entry.kind == FILE:
-        others = siblings(catalog, target, over.stamp.inode)
-    elif over is not None and over.entry.kind == DIRECTORY:
-        others = catalog.sharing_below(target)
-    if over is not None and DIRECTORY in (over.entry.kind, records[source].entry.kind):
-        in_the_way = [*reversed(catalog.below(target)), target]
+    origin, over = records.get(source), records.get(target)
+    seen = _look(examiner, target)
+    if origin is None or seen is None or not _is_it(origin, seen):
+        return Followed()
+    if origin.entry.kind == FILE:
+        return Followed(found=_link(examiner, origin, over, target))
+    if origin.entry.kind != DIRECTORY or not may_relabel or over is not None:
+        return Followed()
+    if _look(examiner, source) is not None or not can_relabel(catalog, source, target):
+        return Followed()
+    examiner.source.check_root()
     catalog.move(source, target)
-    examiner.found(source)
-    return Replaced(in_the_way, others)
+    return Followed(relabelled=True)
+
+
+def _look(examiner: Examiner, path: bytes) -> Seen | None:
+    try:
+        return examiner.source.look(path)
+    except OSError:
+        return None
+
+
+def _is_it(origin: Record, seen: Seen) -> bool:
+    """Return True if what was recorded is what was seen, as far as a rename leaves a stamp alone."""
+    was, now = origin.stamp, seen.stamp
+    alike = (was.inode, was.mtime_ns, was.size) == (now.inode, now.mtime_ns, now.size)
+    same_inode = was.inode == now.inode and origin.entry.kind == seen.entry.kind
+    return same_inode and (alike or origin.entry.kind == DIRECTORY)
+
+
+def _link(
+    examiner: Examiner, origin: Record, over: Record | None, target: bytes
+) -> Findings | None:
+    """Record a renamed file by its new name, beside its old one."""
+    if origin.problem or not origin.entry.digest:
+        return None
+    if over is not None and (over.entry.kind == DIRECTORY or over.entry == origin.entry):
+        return None
+    stealthy = over is not None and is_stealthy(over, origin.entry)
+    taken = origin._replace(path=target, firm=False, stealthy=stealthy)
+    twin = b"" if origin.stealthy else origin.path
+    # Under its old name the file is none that can be looked at: it must not be read again when that is believed gone.
+    left = origin._replace(stamp=NO_STAMP, firm=False)
+    found = Findings(updates=[Update(taken, over, twin=twin)], records=[left])
+    found.signatures[target] = examiner.catalog.signature(origin.path)
+    if over is not None and over.entry.kind == FILE:
+        found.siblings += siblings(examiner.catalog, target, over.stamp.inode)
+    return examiner.store(found)

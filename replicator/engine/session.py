@@ -80,6 +80,7 @@ class Session:
             async with asyncio.timeout(commons.connect_timeout):
                 readiness = await greet(link)
             await readiness.begin(asyncio.get_running_loop().time())
+            self._courier.links = "link" in link.features
             self._dispatch.connected(self._courier)
             tasks.create_task(readiness.keep())
             tasks.create_task(self._courier.run(link))

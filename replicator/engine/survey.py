@@ -61,7 +61,7 @@ def survey(examiner: Examiner, below: bytes, *, believed: bool = False) -> Itera
 
 
 def _is_missing(examiner: Examiner, directory: bytes) -> bool:
-    """Return True if what was walked is not there (any more), and is to be missed once before it is believed gone."""
+    """Return True if the directory that was walked is not there (any more), so that all below it is missing with it."""
     try:
         return examiner.defers and directory != ROOT and examiner.source.look(directory) is None
     except OSError:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from replicator.core.absences import Absences
 from replicator.core.settle import Work, WorkKind
 from replicator.engine.ahead import ReadAhead
 from replicator.engine.deletions import Deletions
@@ -24,7 +25,7 @@ from replicator.engine.findings import Findings
 from replicator.engine.framing import frame, frame_move
 from replicator.engine.links import may_move
 from replicator.engine.parcel import Parcel
-from replicator.engine.renames import can_relabel, relabel
+from replicator.engine.renames import follow, is_known
 from replicator.engine.survey import survey
 from replicator.engine.tree import Tree
 from replicator.engine.upkeep import Upkeep
@@ -37,6 +38,9 @@ T = TypeVar("T")
 MANY = 5000
 """Paths to be looked at again, 10 us each, beyond which the tree is walked instead: the loop does nothing else meanwhile."""
 
+DRAIN_TURNS, DRAIN_PAUSE = 25, 0.004
+"""How often, and after how many seconds, it is asked whether events wait: a batch of 1,000 takes 20 ms to be taken in."""
+
 
 class Worker:
     """Works on one tree.
@@ -47,6 +51,7 @@ class Worker:
         publish: called on the loop with every framed change, in order.
         wake: called when a large file has been read, and `look_at_read` has something to do.
         large: where large files are read; default: `pool`.
+        is_drained: says whether all events of before a time were taken as hints; see `ports.Watcher`.
 
     Attributes:
         surveyed: set once all of the source has been met. Until then nothing is told: nobody has been compared yet, and
@@ -54,6 +59,7 @@ class Worker:
         deletions: what of that which is gone may be told.
         ahead: large files that are read beside everything else.
         upkeep: what is left to be done a little later.
+        absences: what is missing, and not believed gone yet.
     """
 
     def __init__(
@@ -63,7 +69,10 @@ class Worker:
         publish: Callable[[Parcel], None],
         wake: Callable[[], None],
         large: Executor | None = None,
+        is_drained: Callable[[float], bool] = lambda _: True,
     ) -> None:
+        self.absences = Absences()
+        self._is_drained = is_drained
         self.surveyed = asyncio.Event()
         self.deletions = Deletions(tree)
         self.ahead = ReadAhead(self._read_ahead, wake)
@@ -79,7 +88,7 @@ class Worker:
     @property
     def pending(self) -> int:
         """How much that was begun, or waits to be read, is not told yet."""
-        return self._in_hand + len(self.ahead)
+        return self._in_hand + len(self.ahead) + len(self.absences)
 
     def defer_huge(self) -> None:
         """Do not let the survey wait for huge files: `look_at_read` is called for them."""
@@ -126,6 +135,26 @@ class Worker:
         """
         await self.ahead.look(lambda path: self.do([Work(WorkKind.EXAMINE, path)]))
 
+    def heard(self, hint: Hint) -> None:
+        """An event was about a path: what is missing there is missing anew."""
+        self.absences.heard(hint.path)
+        if hint.target:
+            self.absences.heard(hint.target)
+
+    async def look_for_missing(self) -> None:
+        """Look once more for what has been missing for a while, and remove what still is.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        if ripe := self.absences.take(self._loop.time()):
+            self._in_hand = len(ripe)
+            try:
+                await self._tell(self._examiner.examine(ripe))
+            finally:
+                self._in_hand = 0
+                self.absences.settled()
+
     async def keep_up(self) -> None:
         """Confirm stamps that were too fresh, look again at what could not be read, and judge what was held back.
 
@@ -143,38 +172,37 @@ class Worker:
         await self._tell(survey(self._examiner, work.path, believed=believed))
 
     async def _move(self, work: Work) -> None:
-        """A rename inside the tree: relabel what is known, and tell it as one change.
+        """A rename inside the tree: what is known goes along, if it is certain what was renamed; see `engine.renames`.
 
         The look at the target comes from `settle`, after all renames of the batch: in a -> b -> c a look at b in between
-        would find nothing, and lose what is known. With `delete` off the frontends keep the old name, so there is nothing
-        to rename.
+        would find nothing, and lose what is known. With `delete` off the frontends keep the old name, so a directory is sent anew.
         """
         source, target = work.path, work.target
+        if not await self._in_thread(partial(is_known, self._tree.catalog, source)):
+            return
         if above := await self._in_thread(partial(self._examiner.unmet_above, [target])):
             await self._tell(self._examiner.examine(above))
-        catalog, symlinks = self._tree.catalog, self._tree.symlinks
-        if (
-            self.deletions.allowed
-            and await self._in_thread(partial(can_relabel, catalog, source, target))
-            and await self._in_thread(partial(may_move, catalog, symlinks, source, target))
-        ):
-            await uninterrupted(self._relabel(source, target))
-            # renameat2(RENAME_EXCHANGE) is told as two renames, and leaves something under both names.
-            self._hint(Hinted.CHANGED, source)
-        else:
-            await self._tell(self._examiner.examine([source]))
+        await uninterrupted(self._follow(source, target))
 
-    async def _relabel(self, source: bytes, target: bytes) -> None:
+    async def _follow(self, source: bytes, target: bytes) -> None:
         renaming = self._tree.catalog.renaming
         await self._in_thread(renaming.acquire)
         try:
-            replaced = await self._in_thread(partial(relabel, self._examiner, source, target))
-            for parcel in frame_move(self._tree.number, source, target, replaced.in_the_way):
-                self._publish(parcel)
-            self.deletions.renamed(source, target)
+            may = self.deletions.allowed and await self._in_thread(
+                partial(may_move, self._tree.catalog, self._tree.symlinks, source, target)
+            )
+            followed = await self._in_thread(
+                partial(follow, self._examiner, source, target, may_relabel=may)
+            )
+            if followed.relabelled:
+                self._publish(frame_move(self._tree.number, source, target))
+                self.deletions.renamed(source, target)
         finally:
             renaming.release()
-        self._look_again(replaced.siblings)
+        if followed.found is not None:
+            self._look_again(followed.found.siblings)
+            for parcel in await self._in_thread(partial(self._framed, followed.found)):
+                self._publish(parcel)
 
     async def _read_ahead(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
         read = partial(self._examiner.contents.read_ahead, path, force=force)
@@ -200,16 +228,51 @@ class Worker:
         self.upkeep.note(chunk, self.ahead)
         for parcel in parcels:
             self._publish(parcel)
+        await self._miss(chunk.missing)
         if self.deletions.asks:
             await self._in_thread(self.deletions.judge)
         return True
 
+    async def _miss(self, missing: list[bytes]) -> None:
+        """Note what is missing; remove what has been for a while, unless an event tells that it was there meanwhile."""
+        looked_at = self._loop.time()
+        ripe = [path for path in missing if self.absences.note(path, looked_at)]
+        if not ripe:
+            return
+        drained = await self._drained(looked_at)
+        concerns = self._tree.settle.concerns
+        gone = [path for path in ripe if drained and not concerns(path)]
+        for path in set(ripe).difference(gone):
+            self.absences.heard(path)
+            self.absences.note(path, looked_at)
+        if gone:
+            found, parcels = await self._in_thread(lambda: self._removed(gone))
+            self._look_again(found.siblings)
+            self.upkeep.note(found, self.ahead)
+            for path in found.gone:
+                self._tree.settle.gone(path)
+            for parcel in parcels:
+                self._publish(parcel)
+
+    async def _drained(self, since: float) -> bool:
+        """Wait until all events of before a time have been taken as hints; return False if that takes long."""
+        for _ in range(DRAIN_TURNS):
+            if self._is_drained(since):
+                return True
+            await asyncio.sleep(DRAIN_PAUSE)
+        return False
+
     def _next_framed(self, findings: Iterator[Findings]) -> tuple[Findings, list[Parcel]] | None:
         found = next(findings, None)
-        if found is None:
-            return None
+        return None if found is None else (found, self._admitted(found))
+
+    def _removed(self, paths: list[bytes]) -> tuple[Findings, list[Parcel]]:
+        found = self._examiner.remove(paths)
+        return found, self._admitted(found)
+
+    def _admitted(self, found: Findings) -> list[Parcel]:
         gone = self.deletions.admit(found.gone, self._loop.time())
-        return found, self._framed(replace(found, gone=gone))
+        return self._framed(replace(found, gone=gone))
 
     async def _release(self) -> None:
         """Tell the deletions that were held back, if there are not too many."""

@@ -215,6 +215,9 @@ class Watcher(Protocol):
     async def hints(self) -> list[Hint]:
         """Wait for, and return, the next batch of hints."""
 
+    def is_drained(self, since: float) -> bool:
+        """Return True if all that the kernel had told at `since`, a time of the loop's clock, was returned by `hints`."""
+
     def problems(self) -> list[str]:
         """Return full sentences about what is not watched, for status and check."""
 

@@ -14,10 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import math
 import os
 import stat
+import termios
 import threading
+from array import array
 from collections.abc import Callable, Generator
 from itertools import islice
 from pathlib import Path
@@ -50,6 +53,9 @@ MASK = (
 READ_SIZE = 1 << 15
 """Bytes of events in a batch: about 1,000, translated in some 20 ms; for so long the loop does nothing else."""
 
+MAX_EVENT = 16 + 256
+"""Bytes of an event at most; a read that leaves so much room has emptied the queue."""
+
 INLINE = 200
 """Directories that are armed on the loop (20 us each) before a thread takes over."""
 
@@ -79,6 +85,8 @@ class InotifyWatcher:
         self._tree: Confined
         self._armer: Armer
         self._found: list[bytes] = []
+        self._translating = False
+        self._drained_at = -math.inf  # when the last read that left nothing in the queue began
         self.overflows = 0
         self._arming: asyncio.Future[None] | None = None
         self._lock = threading.Lock()
@@ -124,6 +132,16 @@ class InotifyWatcher:
                 return hints
             await self._readable()
 
+    def is_drained(self, since: float) -> bool:
+        """Return True if all that the kernel had told at `since`, a time of the loop's clock, was returned by `hints`."""
+        if self._inotify is None or self._translating or self._translator.halves:
+            return False
+        if self._drained_at >= since:
+            return True
+        waiting = array("i", [0])
+        fcntl.ioctl(self._inotify.fileno(), termios.FIONREAD, waiting)
+        return not waiting[0]
+
     def problems(self) -> list[str]:
         """Return full sentences about what is not watched."""
         problems = []
@@ -157,6 +175,7 @@ class InotifyWatcher:
 
     async def _batch(self) -> list[Hint]:
         await self._armed()
+        self._translating = True  # until it returns: if it is cancelled, nobody asks any more
         now = asyncio.get_running_loop().time()
         events = self._read()
         self._check_root(now)
@@ -174,14 +193,18 @@ class InotifyWatcher:
             self._translator.tell(Hint(Hinted.SUBTREE, path))
         self._found.clear()
         hints, self._translator.hints = self._translator.hints, []
+        self._translating = False
         return hints
 
     def _read(self) -> list[Event]:
         assert self._inotify is not None  # hints() comes between start() and close()
+        began = asyncio.get_running_loop().time()
         try:
             data = os.read(self._inotify.fileno(), READ_SIZE)
         except BlockingIOError:
-            return []
+            data = b""
+        if len(data) < READ_SIZE - MAX_EVENT:
+            self._drained_at = began
         return [Event(e.wd, e.mask, e.cookie, os.fsencode(e.name)) for e in parse_events(data)]
 
     def _checks(self, now: float) -> list[bytes]:

@@ -168,7 +168,7 @@ class Translator:
             source = self._visible(half.name, is_directory=is_directory)
             if target is not None and half.child is not None:
                 self._replace(half.child, name)
-            self._moved(source, target)
+            self._moved(source, target, is_directory=is_directory)
             if is_directory:  # renameat2(RENAME_EXCHANGE) leaves another directory there
                 self.checks[half.name] = None
         if is_directory:
@@ -178,9 +178,9 @@ class Translator:
         if wd in self._watched.detached:  # else it was removed, or found elsewhere, meanwhile
             self._watched.place(wd, *name)
 
-    def _moved(self, source: bytes | None, target: bytes | None) -> None:
+    def _moved(self, source: bytes | None, target: bytes | None, *, is_directory: bool) -> None:
         if source is not None and target is not None:
-            self.tell(Hint(Hinted.MOVED, source, target))
+            self.tell(Hint(Hinted.MOVED, source, target, is_directory))
             return
         for path in (source, target):  # of what moved in or out, one is None
             if path is not None:

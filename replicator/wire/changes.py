@@ -106,7 +106,23 @@ class Move(NamedTuple):
     target: bytes
 
 
-Change = Union[PutFile, MakeDirectory, MakeSymlink, SetAttributes, Delete, Move]
+class Link(NamedTuple):
+    """The path shall be another name, or a copy, of the file at `source`, which has this mode, size and time.
+
+    Needs the feature `link`.
+    """
+
+    number: int
+    tree: int
+    path: bytes
+    mode: int
+    size: int
+    mtime_ns: int
+    source: bytes
+    copy: bool
+
+
+Change = Union[PutFile, MakeDirectory, MakeSymlink, SetAttributes, Delete, Move, Link]
 
 _HEAD = (fields.number, fields.tree, fields.path)
 _KINDS: dict[str, tuple[Any, tuple[fields.Check, ...]]] = {
@@ -119,6 +135,10 @@ _KINDS: dict[str, tuple[Any, tuple[fields.Check, ...]]] = {
     ),
     "x": (Delete, _HEAD),
     "m": (Move, (*_HEAD, fields.path)),
+    "h": (
+        Link,
+        (*_HEAD, fields.mode, fields.size, fields.time_ns, fields.path, fields.flag),
+    ),
 }
 _TAGS = {cls: tag for tag, (cls, _) in _KINDS.items()}
 _HEX = frozenset(("digest",))

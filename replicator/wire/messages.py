@@ -19,13 +19,14 @@ VERSION = 1
 REQUIRED = ("delta", "digest", "move")
 """What every release can do: the two sides cannot work together without."""
 
-FEATURES = (*REQUIRED, "after", "boot", "durable")
+FEATURES = (*REQUIRED, "after", "boot", "durable", "link")
 """What this side can do. Neighbouring releases work together: a message or field that is not in the first release has a name
 here, and is used only if both sides name it; each has a fallback for a peer that does not.
 
 * `after`: `list` may ask for what comes after a path, so that an interrupted listing goes on where it was.
 * `boot`: the agent's hello says which boot of its machine it runs in, and `open` names the ready file.
 * `durable`: `open` may ask that a change is answered when it is on disk.
+* `link`: a file can be given another name (`h`). Without it, the content is sent.
 """
 
 MAX_FEATURES = 64

@@ -292,6 +292,9 @@ class FakeWatcher:
             raise hint
         return [hint]
 
+    def is_drained(self, since):
+        return self.hinted.empty()
+
     def tell(self, path, kind=Hinted.CHANGED, target=b""):
         self.hinted.put_nowait(Hint(kind, path, target))
 

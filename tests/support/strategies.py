@@ -62,4 +62,5 @@ any_change = st.one_of(
     ),
     st.builds(changes.Delete, numbers, trees, paths),
     st.builds(changes.Move, numbers, trees, paths, paths),
+    st.builds(changes.Link, numbers, trees, paths, modes, sizes, times, paths, st.booleans()),
 )

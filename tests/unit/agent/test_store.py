@@ -14,7 +14,15 @@ from replicator.agent.store import Owner
 from replicator.agent.transfer import Transfer
 from replicator.files.walk import walk
 from replicator.wire import changes
-from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
+from replicator.wire.changes import (
+    Delete,
+    Link,
+    MakeDirectory,
+    MakeSymlink,
+    Move,
+    PutFile,
+    SetAttributes,
+)
 from tests.support.stores import store_at
 
 TIME = 1_600_000_000_123_456_789
@@ -290,3 +298,56 @@ def test_directories_are_as_ordered_once_it_is_settled(store, root):
 
     assert (root / "e").stat().st_mtime_ns == TIME
     assert (root / "e/f").read_bytes() == b"hello"
+
+
+def test_a_link_gives_a_file_another_name_and_replaces_what_is_there(store, root):
+    put(store, b"f")
+    (root / "g").write_bytes(b"old")
+    for _ in range(2):  # the second time it is there already
+        store.link(Link(3, 1, b"g", 0o644, 5, TIME, b"f", False))
+        store.settle()
+
+    assert (root / "g").samefile(root / "f")
+    assert sorted(os.listdir(root)) == ["f", "g"]
+
+
+@pytest.mark.parametrize("what", ["missing", "another time", "another mode", "a directory"])
+def test_a_link_to_another_file_than_is_meant_is_refused_and_leaves_nothing(store, root, what):
+    if what == "a directory":
+        (root / "f").mkdir()
+    elif what != "missing":
+        put(store, b"f")
+    (root / "g").write_bytes(b"old")
+    mode, time = 0o600 if what == "another mode" else 0o644, TIME + (what == "another time")
+    with pytest.raises(Refused) as refused:
+        store.link(Link(2, 1, b"g", mode, 5, time, b"f", False))
+
+    assert refused.value.reason == changes.BASE_MISMATCH
+    assert (root / "g").read_bytes() == b"old"
+    assert temporaries(root) == []
+
+
+def test_a_copy_is_a_file_of_its_own(store, root):
+    put(store, b"f")
+    store.link(Link(2, 1, b"g", 0o644, 5, TIME, b"f", True))
+
+    assert (root / "g").read_bytes() == b"hello"
+    assert (root / "g").stat().st_mtime_ns == TIME
+    assert not (root / "g").samefile(root / "f")
+    with pytest.raises(Refused):
+        store.link(Link(3, 1, b"h", 0o644, 6, TIME, b"f", True))
+    with pytest.raises(Refused):
+        store.link(Link(4, 1, b"h", 0o644, 5, TIME, b"missing", True))
+    assert sorted(os.listdir(root)) == ["f", "g"]
+
+
+def test_attributes_of_one_name_leave_those_of_another_name_alone(store, root):
+    put(store, b"f")
+    store.link(Link(2, 1, b"g", 0o644, 5, TIME, b"f", False))
+    store.set_attributes(SetAttributes(3, 1, b"g", 0o600, 5, 1, TIME, b""))
+
+    one, other = (root / "f").stat(), (root / "g").stat()
+    assert (stat.S_IMODE(one.st_mode), one.st_mtime_ns) == (0o644, TIME)
+    assert (stat.S_IMODE(other.st_mode), other.st_mtime_ns) == (0o600, 1)
+    assert (root / "g").read_bytes() == b"hello"
+    assert temporaries(root) == []

@@ -74,7 +74,9 @@ def test_what_was_met_below_a_directory_of_a_moment_is_gone_with_it(world, was, 
     assert b"d/f" in world.catalog.get([b"d/f"])  # or this would show nothing
     world.source.look = look
     become(to)
-    gone = world.examine(b"d")[1] + world.examine(b"d")[1]  # what is missed is looked for twice
+    _, gone, found = world.examine(b"d")
+    missing = [path for one in found for path in one.missing]
+    gone += world.examiner.remove(missing).gone  # it was believed
 
     assert [path for path in gone if path != b"d"] == [b"d/f"]
     assert world.catalog.below(b"d") == []
@@ -189,15 +191,15 @@ def test_what_lay_below_a_directory_that_was_never_met_is_gone_and_its_other_nam
     assert {name for one in found for name in one.siblings} == {b"twin"}
 
 
-def test_a_directory_that_somebody_will_look_for_again_is_missed_once_before_it_is_gone(world):
+def test_what_is_missing_is_not_gone_before_the_caller_says_so(world):
     world.write("d/f")
     world.settle()
     shutil.rmtree(world.root / "d")
     world.examiner.defers = True
-    _, gone, found = world.examine(b"d")
+    _, gone, found = world.examine(b"d", b"d/f")
     assert gone == []
-    assert found[0].siblings == [b"d"]
+    assert [one.missing for one in found] == [[b"d"]], "what is below is missing with it"
+    assert world.catalog.get([b"d", b"d/f"]).keys() == {b"d", b"d/f"}
 
-    world.examiner.found(b"d")
-    assert world.examine(b"d")[1] == []
-    assert world.examine(b"d")[1] == [b"d/f", b"d"]
+    assert world.examiner.remove([b"d"]).gone == [b"d/f", b"d"]
+    assert world.catalog.counts()[0] == 0

@@ -4,11 +4,11 @@ from replicator.core.debts import Key
 from replicator.delta.ops import Copy, Literal, decode
 from replicator.engine import parcel
 from replicator.engine.findings import Findings, Update
-from replicator.engine.framing import frame, frame_move
+from replicator.engine.framing import frame
 from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Stamp
 from replicator.ports import Record
 from replicator.wire import frames, messages
-from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
+from replicator.wire.changes import Delete, Link, MakeDirectory, MakeSymlink, PutFile, SetAttributes
 from tests.support.fakes import digest
 
 STAMP = Stamp(0, 0, 0, 0)
@@ -184,8 +184,18 @@ def test_a_large_whole_file_is_told_by_itself_and_builds_on_nothing():
     assert not told.builds_on
 
 
-def test_what_stands_in_the_way_of_a_move_goes_first():
-    first, second = frame_move(1, b"a", b"b", [b"b/f", b"b"])
+def test_a_link_comes_after_its_directory_and_before_what_it_is_linked_to_changes():
+    entry = Entry(FILE, 0o644, 7, 1, digest=bytes(32))
+    stamp = Stamp(7, 1, 1, 1)
+    link = Update(Record(b"old/f", entry, stamp), None, twin=b"live/f")
+    made = Update(Record(b"old", Entry(DIRECTORY, 0o755, 0, 1), stamp), None)
+    change = Update(Record(b"live/f", entry, stamp), None, [Literal(b"content")])
+    late = Update(Record(b"new", entry, stamp), None, twin=b"live/f", fresh=True)
+    parcels = list(frame(1, Findings(updates=[change, late, link, made])))
 
-    assert [type(c) for c in changes_of([first])] == [Delete, Delete]
-    assert [type(c) for c in changes_of([second])] == [Move]
+    told = [(type(c), c.path) for c in changes_of(parcels)]
+    assert told == [
+        (MakeDirectory, b"old"), (Link, b"old/f"), (PutFile, b"live/f"), (Link, b"new")
+    ]  # fmt: skip
+    assert [p.builds_on for p in parcels] == [False, True, False, True]
+    assert parcels[1].parts[0].base == Key(1, b"live/f")

@@ -3,36 +3,87 @@
 import os
 import shutil
 
-from replicator.engine.renames import can_relabel, relabel
+import pytest
+
+from replicator.engine.renames import can_relabel, follow
 from replicator.model import FILE, MAX_DEPTH, MAX_PATH
 from tests.support.fakes import FakeCatalog, Node
 
 
-def test_a_rename_relabels_what_is_known_and_names_what_is_in_the_way(world):
+def test_a_directory_is_relabelled_once_its_old_name_is_missing(world):
     world.write("d/f")
-    world.write("e/old")
     world.settle()
-    shutil.rmtree(world.root / "e")
     (world.root / "d").rename(world.root / "e")
 
-    assert relabel(world.examiner, b"d", b"e") == ([b"e/old", b"e"], [])
+    assert follow(world.examiner, b"d", b"e", may_relabel=True).relabelled
     assert [record.path for record in world.catalog.scan(None, None, 9)] == [b"e", b"e/f"]
     assert world.examine(b"e", b"e/f")[:2] == ({}, [])
 
 
-def test_the_other_names_of_a_file_that_is_replaced_are_named(world):
-    """They may have changed under the name that is gone, before anybody looked."""
-    os.link(world.write("old"), world.root / "twin")
-    os.link(world.write("d/f"), world.root / "other")
-    path = world.write("new")
-    (world.root / "e").mkdir()
+@pytest.mark.parametrize("why", ["there again", "target known", "another directory", "deletions paused"])  # fmt: skip
+def test_a_directory_is_not_relabelled_if_a_name_that_exists_would_go_missing(world, why):
+    world.write("d/f")
+    if why == "target known":
+        world.write("e/old")
     world.settle()
-    path.rename(world.root / "old")
-    shutil.rmtree(world.root / "d")
-    (world.root / "e").rename(world.root / "d")
+    shutil.rmtree(world.root / "e", ignore_errors=True)
+    (world.root / "d").rename(world.root / "e")
+    if why == "there again":
+        world.write("d/f")
+    elif why == "another directory":
+        (world.root / "e").rename(world.root / "away")
+        world.write("e/other")
+    may = why != "deletions paused"
 
-    assert relabel(world.examiner, b"new", b"old") == ([], [b"twin"])
-    assert relabel(world.examiner, b"e", b"d") == ([b"d/f", b"d"], [b"other"])
+    assert follow(world.examiner, b"d", b"e", may_relabel=may) == (False, None)
+    assert b"d/f" in world.catalog.get([b"d/f"])
+
+
+def test_what_is_in_a_swapped_directory_is_found_by_its_inode_and_not_read(world):
+    world.write("live/f", b"old")
+    world.write("new/f", b"new")
+    world.settle()
+    (world.root / "live").rename(world.root / "old")
+    (world.root / "new").rename(world.root / "live")
+    world.examiner.defers = True
+    read = world.source.bytes_read
+    old, live = world.survey(b"old")[0], world.survey(b"live")[0]
+
+    assert (old[b"old/f"].twin, live[b"live/f"].twin) == (b"live/f", b"new/f")
+    assert world.source.bytes_read == read
+
+
+def test_a_file_is_known_by_both_names_until_the_old_one_is_believed_gone(world):
+    world.write("a", b"content")
+    os.link(world.write("b"), world.root / "twin")
+    world.settle()
+    (world.root / "a").rename(world.root / "b")
+    found = follow(world.examiner, b"a", b"b", may_relabel=False).found
+
+    (update,) = found.updates
+    assert (update.record.path, update.twin) == (b"b", b"a")
+    assert not update.record.firm, "it is read once more"
+    assert found.siblings == [b"twin"], "it may have changed under the name that is gone"
+    known = world.catalog.get([b"a", b"b"])
+    assert known[b"a"].entry == known[b"b"].entry
+
+
+@pytest.mark.parametrize("why", ["written meanwhile", "another file", "content unknown"])
+def test_a_file_is_not_taken_for_what_the_old_name_was_if_that_is_not_certain(world, why):
+    world.write("a", b"content")
+    world.settle()
+    (world.root / "a").rename(world.root / "b")
+    if why == "written meanwhile":
+        world.write("b", b"other content")
+    elif why == "another file":
+        (world.root / "b").unlink()
+        world.write("spare")
+        world.write("b", b"content")
+    else:
+        (record,) = world.catalog.get([b"a"]).values()
+        world.catalog.apply([record._replace(problem="no permission")], (), {})
+
+    assert follow(world.examiner, b"a", b"b", may_relabel=True) == (False, None)
 
 
 def test_what_is_unknown_or_would_be_no_path_is_not_relabelled():

@@ -5,6 +5,7 @@ import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,9 +14,10 @@ from replicator.core.settle import Settle, Work, WorkKind
 from replicator.engine.tree import Tree
 from replicator.engine.worker import Worker, uninterrupted
 from replicator.errors import SourceError
+from replicator.model import Hint, Hinted
 from replicator.ports import Verdict
 from replicator.wire import frames, messages
-from replicator.wire.changes import Delete, MakeDirectory, Move, PutFile
+from replicator.wire.changes import Delete, Link, MakeDirectory, Move, PutFile
 from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
 
 
@@ -42,6 +44,12 @@ class Working:
 
     async def look(self, *paths):
         await self.worker.do([Work(WorkKind.EXAMINE, path) for path in paths])
+
+    def later(self, monkeypatch):
+        """Let all grace periods be over."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + 10
+        monkeypatch.setattr(self.worker, "_loop", SimpleNamespace(time=lambda: at, run_in_executor=loop.run_in_executor))  # fmt: skip
 
     async def move(self, source, target):
         """Rename on the source, and have the worker follow."""
@@ -98,18 +106,54 @@ async def test_what_a_look_finds_is_told_parents_first_and_children_go_first(wor
     assert told.index((MakeDirectory, b"e")) < told.index((PutFile, b"e/g"))
 
 
-async def test_a_rename_is_told_as_one_change_after_what_was_in_its_way(working):
-    working.source.write(b"e", b"in the way")
-    await working.look(b"e")
-    working.told()
-    del working.source.nodes[b"e"]
+async def test_the_rename_of_a_directory_to_a_free_name_is_told_as_one_change(working):
     await working.move(b"d", b"e")
 
-    away, move = working.told()
-    assert (type(away), away.path) == (Delete, b"e")
+    (move,) = working.told()
     assert (type(move), move.path, move.target) == (Move, b"d", b"e")
     assert set(working.catalog.records) == {b"e", b"e/f"}
-    assert working.settle.is_pending(b"d"), "something else may be there now"
+
+
+async def test_the_rename_of_a_file_is_told_as_a_link_and_the_old_name_goes_after_its_grace(
+    working, monkeypatch
+):
+    working.worker.defer()
+    working.source.write(b"a", b"content")
+    await working.look(b"a")
+    working.told()
+    await working.move(b"a", b"b")
+    await working.look(b"a", b"b")
+    (link,) = working.told()
+    assert (type(link), link.path, link.source) == (Link, b"b", b"a")
+
+    await working.worker.look_for_missing()
+    assert working.told() == [], "its grace period is not over"
+    working.later(monkeypatch)
+    await working.worker.look_for_missing()
+    assert [(type(change), change.path) for change in working.told()] == [(Delete, b"a")]
+
+
+@pytest.mark.parametrize("why", ["events wait", "a rename waits", "an event came meanwhile"])
+async def test_what_is_missing_is_not_believed_gone_while_an_event_may_tell_otherwise(
+    working, monkeypatch, why
+):
+    working.worker.defer()
+    working.source.remove(b"d")
+    await working.look(b"d")
+    if why == "events wait":
+        monkeypatch.setattr(working.worker, "_is_drained", lambda _: False)
+    elif why == "a rename waits":
+        working.settle.hint(Hint(Hinted.MOVED, b"d", b"e", is_directory=True), 1e9)
+    else:
+        working.worker.heard(Hint(Hinted.CHANGED, b"d"))
+        await working.look(b"d")
+        assert working.worker.absences.take(asyncio.get_running_loop().time()) == []
+        return
+    working.later(monkeypatch)
+    await working.worker.look_for_missing()
+    assert working.told() == []
+    assert b"d/f" in working.catalog.records
+    assert working.worker.absences, "it is looked for again"
 
 
 async def test_a_rename_of_what_is_unknown_is_a_look(working):
@@ -132,19 +176,12 @@ async def test_a_rename_below_what_is_not_known_as_a_directory_yet_is_told_after
     assert (type(move), move.target) == (Move, b"new/d")
 
 
-async def test_a_rename_takes_along_what_is_held_back_and_names_the_twins_of_what_it_replaces(
-    guarded,
-):
+async def test_a_rename_takes_along_what_is_held_back(guarded):
     working = guarded
     working.worker.deletions._guard.admit([b"d/gone-%d" % number for number in range(200)], 1e9)
-    working.source.write(b"e", b"content")
-    working.source.nodes[b"twin"] = working.source.nodes[b"e"]
-    await working.look(b"e", b"twin")
-    del working.source.nodes[b"e"]
     await working.move(b"d", b"e")
 
     assert working.worker.deletions.holds(b"e/gone-7")
-    assert working.settle.is_pending(b"twin")
 
 
 async def test_too_much_is_noticed_while_it_goes_on(guarded, monkeypatch):
@@ -164,9 +201,13 @@ async def test_without_delete_a_rename_leaves_the_old_name(pool):
     working = Working(pool, delete=False)
     working.source.write(b"a", b"content")
     await working.worker.survey()
+    working.source.mkdir(b"d")
+    await working.worker.do([Work(WorkKind.WALK, b"")])
+    working.told()
     await working.move(b"a", b"b")
-    assert working.told() == []
-    assert b"a" not in working.catalog.records
+    await working.move(b"d", b"e")
+    await working.worker.do([Work(WorkKind.WALK, b"")])
+    assert [type(change) for change in working.told()] == [Link, MakeDirectory]
 
 
 async def test_what_changed_without_a_hint_before_its_stamp_was_believed_is_looked_at_again(

@@ -85,14 +85,16 @@ def test_rename_of_a_directory_changes_the_paths_of_later_events(translator):
         (ROOT, t.MOVED_TO | t.ISDIR, 7, b"z"),
         (AB, t.CLOSE_WRITE, 0, b"f"),
     )
-    assert hints[:2] == [Hint(MOVED, b"a", b"z"), Hint(CLOSED, b"z/b/f")]
+    assert hints[:2] == [Hint(MOVED, b"a", b"z", is_directory=True), Hint(CLOSED, b"z/b/f")]
     assert Name(ROOT, b"z") in translator.checks
 
 
 def test_halves_of_a_rename_meet_across_batches(translator, watched):
     assert told(translator, (ROOT, t.MOVED_FROM | t.ISDIR, 7, b"a")) == [Hint(CONTENTS, b"")]
     assert watched.path_of(AB) is None
-    assert told(translator, (ROOT, t.MOVED_TO | t.ISDIR, 7, b"z"))[0] == Hint(MOVED, b"a", b"z")
+    assert told(translator, (ROOT, t.MOVED_TO | t.ISDIR, 7, b"z"))[0] == Hint(
+        MOVED, b"a", b"z", is_directory=True
+    )
     assert watched.path_of(AB) == b"z/b"
 
 
@@ -125,7 +127,7 @@ def test_source_of_a_rename_is_named_as_it_is_called_when_it_is_told(translator)
         (ROOT, t.MOVED_TO | t.ISDIR, 8, b"z"),
         (ROOT, t.MOVED_TO, 7, b"y"),
     )
-    assert hints[:2] == [Hint(MOVED, b"a", b"z"), Hint(MOVED, b"z/x", b"y")]
+    assert hints[:2] == [Hint(MOVED, b"a", b"z", is_directory=True), Hint(MOVED, b"z/x", b"y")]
 
 
 def test_directory_that_became_excluded_stays_detached(translator, watched):
