@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import Iterator, Union
+from typing import Callable, Iterator, Union
 
 _READ_SIZE = 1 << 20
 
@@ -46,11 +46,12 @@ def write_all(fd: int, data: memoryview) -> None:
         data = data[os.write(fd, data) :]
 
 
-def digest_of(fd: int) -> bytes:
-    """Return the SHA-256 of a whole file."""
+def digest_of(fd: int, between: Callable[[], None]) -> bytes:
+    """Return the SHA-256 of a whole file; `between` is called before each piece, and may raise to end it."""
     digest = hashlib.sha256()
     offset = 0
     while True:
+        between()
         piece = os.pread(fd, _READ_SIZE, offset)
         if not piece:
             return digest.digest()

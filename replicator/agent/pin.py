@@ -14,8 +14,12 @@ import sys
 from contextlib import suppress
 from typing import Iterator
 
-_STARTS = ("/etc/ssh", "/etc/profile", "/etc/profile.d", "/etc/environment", "/etc/pam.d", "/etc/security", "/etc/zsh", "/etc/fish")  # fmt: skip
-"""Read at logins, for every account."""
+_STARTS = (
+    "/etc/ssh", "/etc/profile", "/etc/profile.d", "/etc/environment", "/etc/pam.d", "/etc/security", "/etc/zsh", "/etc/fish",
+    "/etc/sudoers.d", "/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/systemd", "/etc/init.d", "/etc/ld.so.conf.d",
+    "/usr/lib/systemd", "/var/spool/cron",
+)  # fmt: skip
+"""Read at logins, or by what starts programs for any account."""
 
 
 def refusal(root: bytes, owner: int = -1) -> str:
@@ -34,13 +38,16 @@ def refusal(root: bytes, owner: int = -1) -> str:
             )
         if _hidden(real, os.path.realpath(home)):
             return f"lies in a hidden directory of the home of {name}, where programs look for what they start"
+        for start in _linked(home):
+            if _holds(real, start) or _holds(start, real):
+                return f"holds what a symlink in the home of {name} leads to: {os.fsdecode(start)}"
     code = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for place in (*_STARTS, code, sys.prefix):
         if _holds(real, os.fsencode(place)):
-            return f"holds {place}: what is written there can replace what runs at a login"
+            return f"holds {place}: what is written there can run for every account"
     for place in (*_STARTS, code):
         if _holds(os.fsencode(os.path.realpath(place)), real):
-            return f"lies in {place}: what is written there can replace what runs at a login"
+            return f"lies in {place}: what is written there can run for every account"
     return ""
 
 
@@ -54,6 +61,17 @@ def _homes(users: set[int]) -> Iterator[tuple[bytes, str]]:
     with suppress(OSError):
         if home.strip("/") and os.path.isabs(home) and os.stat(home).st_uid == os.geteuid():
             yield os.fsencode(home), "this account"
+
+
+def _linked(home: bytes) -> list[bytes]:
+    """Return where the hidden names of a home lead that are symlinks, such as .ssh or .bashrc."""
+    with suppress(OSError), os.scandir(home) as names:
+        return [
+            os.path.realpath(one.path)
+            for one in names
+            if one.name.startswith(b".") and one.is_symlink()
+        ]
+    return []
 
 
 def _holds(outer: bytes, inner: bytes) -> bool:

@@ -194,6 +194,7 @@ class Server:
                 messages.Opened(request.tree, -1, -1, str(error)[:500] or type(error).__name__)
             )
             return
+        store.check_heard = self._check_heard
         old = self._stores.pop(request.tree, None)
         if old is not None:
             if self._job is not None and self._job.store is old:
@@ -318,6 +319,12 @@ class Server:
                 self._send(listing)
             elif time.monotonic() - self._said_at > SIGN_OF_LIFE:
                 self._send(Acks((), (), self._decoder.taken))
+
+    def _check_heard(self) -> None:
+        """Return if the backend is still there; what it sent before it hung up counts no more. Raises ConnectionError."""
+        for _, event in self._arrived.poll(0):
+            if event & (select.POLLHUP | select.POLLERR):
+                raise ConnectionError("the backend has hung up")
 
     def _look(self) -> None:
         """Return if what we hold is still ours, and still in its place; what is not ends the agent."""

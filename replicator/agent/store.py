@@ -76,6 +76,7 @@ class Store:
         symlinks: which symlinks may be made; see `model.admits`.
 
     Attributes:
+        check_heard: called while a large file is read; raises OSError if nobody waits for the answer any more.
         directories: those in which names change.
     """
 
@@ -93,6 +94,7 @@ class Store:
         self.tree = tree
         self.durable = durable
         self._symlinks = symlinks
+        self.check_heard: Callable[[], None] = lambda: None
         self.claim = claim
         self.directories = Directories(tree, claim)
         self.owner = owner
@@ -187,7 +189,7 @@ class Store:
             status = os.fstat(fd)
             if status.st_size != change.size:
                 raise Refused(changes.BASE_MISMATCH, "another size")
-            if change.digest and digest_of(fd) != change.digest:
+            if change.digest and digest_of(fd, self.check_heard) != change.digest:
                 raise Refused(changes.BASE_MISMATCH, "another content")
             if not change.digest and status.st_mtime_ns != change.old_mtime_ns:
                 raise Refused(changes.BASE_MISMATCH, "another time")

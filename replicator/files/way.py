@@ -81,7 +81,7 @@ class _Walker:
         name = self.names.pop()
         if name in (b"", b"."):
             return
-        found = os.open(name, _STEP, dir_fd=self.fd)
+        found = self._entry(name)
         try:
             status = os.fstat(found)
             self.doubt = self.doubt or self._doubt_of(status)
@@ -94,6 +94,13 @@ class _Walker:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         finally:
             os.close(found)
+
+    def _entry(self, name: bytes) -> int:
+        """Return a descriptor of what a name stands for. Only O_DIRECTORY has a volume mounted that is mounted on demand."""
+        try:
+            return os.open(name, _STEP | os.O_DIRECTORY, dir_fd=self.fd)
+        except NotADirectoryError:
+            return os.open(name, _STEP, dir_fd=self.fd)
 
     def _follow(self, name: bytes, link: bytes) -> None:
         if self.doubt:

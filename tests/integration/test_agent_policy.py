@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from replicator.wire import messages
+from replicator.wire.changes import SetAttributes
 from replicator.wire.messages import Batch, Hello, ListTree, Opened
-from tests.support.pinned import HELLO, Agent, put
+from tests.support.pinned import DIGEST, HELLO, Agent, put
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
@@ -119,7 +120,7 @@ def test_of_two_agents_of_one_backend_the_newer_may_write(root):
         assert new.end() == (0, "")
 
 
-@pytest.mark.parametrize("busy", ["idle", "listing", "transfer"])
+@pytest.mark.parametrize("busy", ["idle", "listing", "transfer", "hashing"])
 def test_an_agent_ends_when_its_input_ends(root, busy):
     for number in range(3000):
         (root / "site" / f"{number}").touch()
@@ -129,5 +130,9 @@ def test_an_agent_ends_when_its_input_ends(root, busy):
             agent.say(ListTree(1, 1, b"", digest=True, credit=1))
         if busy == "transfer":
             agent.say(messages.BeginFile(put(b"f", size=10), delta=False))
+        if busy == "hashing":  # a minute and more of it
+            (root / "site/large").touch()
+            os.truncate(root / "site/large", 200 << 30)
+            agent.say(Batch((SetAttributes(1, 1, b"large", 0o644, 200 << 30, 5, 0, DIGEST),)))
         agent.process.stdin.close()
         wait_for(lambda: agent.process.poll() is not None, "its end")

@@ -54,6 +54,17 @@ def test_another_name_for_the_home_is_the_home(home, tmp_path):
     assert "holds the home" in refusal(tmp_path / "real")
 
 
+def test_where_a_hidden_symlink_of_the_home_leads_is_refused(home, tmp_path):
+    (home / "dotfiles").mkdir()
+    (home / ".bashrc").symlink_to("dotfiles/bashrc")
+    (home / ".ssh").rmdir()
+    (home / ".ssh").symlink_to(tmp_path / "keys")
+    (tmp_path / "keys/deeper").mkdir(parents=True)
+    for path in (home / "dotfiles", tmp_path / "keys", tmp_path / "keys/deeper"):
+        assert "symlink in the home of www leads to" in refusal(path), path
+    assert refusal(home / "shop/upload") == ""
+
+
 def test_the_home_that_the_environment_names_counts(home, tmp_path, monkeypatch):
     assert refusal(tmp_path / "other") == ""
     monkeypatch.setenv("HOME", str(tmp_path / "other"))
@@ -73,4 +84,4 @@ def test_homes_of_others_count_for_whoever_can_write_there(home, tmp_path, monke
 def test_what_runs_at_every_login_is_refused_and_this_program(home):
     for path in ("/etc", "/etc/ssh", "/etc/profile.d", sys.prefix, Path(pin.__file__).parent):
         if Path(path).is_dir():
-            assert "what runs at a login" in refusal(path), path
+            assert "can run for every account" in refusal(path), path
