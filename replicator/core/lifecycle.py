@@ -2,6 +2,7 @@
 
     connecting -> queued -> bootstrapping -> live        the way up
     any of these -> retrying -> connecting               a failure, and the next attempt after a pause
+    bootstrapping -> queued -> live                      it was slow, and others went first
     live <-> queued                                      a reconcile was asked for, or the dirty set overflowed
     any -> gone                                          discovery does not name it any more
 
@@ -30,7 +31,7 @@ class State(enum.Enum):
 
 _MOVES = {
     State.CONNECTING: {State.QUEUED, State.RETRYING, State.GONE},
-    State.QUEUED: {State.BOOTSTRAPPING, State.RETRYING, State.GONE},
+    State.QUEUED: {State.BOOTSTRAPPING, State.LIVE, State.RETRYING, State.GONE},
     State.BOOTSTRAPPING: {State.LIVE, State.QUEUED, State.RETRYING, State.GONE},
     State.LIVE: {State.QUEUED, State.RETRYING, State.GONE},
     State.RETRYING: {State.CONNECTING, State.GONE},

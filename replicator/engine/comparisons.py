@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -128,8 +128,12 @@ class Comparisons:
             raise AgentFailed(next(filter(None, reasons.values())))
         self._refuse(reasons)
 
-    async def everything(self, link: Link) -> list[int]:
+    async def everything(self, link: Link, may_go_on: Callable[[], Awaitable[None]]) -> list[int]:
         """Compare all trees that are due, and wait until what differs was sent, or refused.
+
+        Args:
+            link: to the frontend.
+            may_go_on: awaited before more is made dirty.
 
         Returns:
             The trees that were compared.
@@ -143,19 +147,29 @@ class Comparisons:
             for tree in due:
                 self._doubts.settling(tree)
             return due
-        compared = [tree for tree in due if await self._compare(link, tree)]
+        compared = [tree for tree in due if await self._compare(link, tree, may_go_on)]
         while self._dirty.bulk_open:
             await self._wait_for_progress()
         self.progress.ended = _now()
         return [tree for tree in compared if tree in self.opened]
 
-    async def _compare(self, link: Link, tree: int) -> bool:
+    async def count_due(self) -> int:
+        """Return how many paths the trees hold that are due."""
+        loop = asyncio.get_running_loop()
+        catalogs = [self.opened[tree].catalog for tree in self.due() if tree in self.opened]
+        counted = [await loop.run_in_executor(self._commons.pool, one.counts) for one in catalogs]
+        return sum(entries for entries, _ in counted)
+
+    async def _compare(
+        self, link: Link, tree: int, may_go_on: Callable[[], Awaitable[None]]
+    ) -> bool:
         """Compare a whole tree; return False if it was removed meanwhile."""
         if tree not in self.opened:
             return False
         self._doubts.settling(tree)
         with self._doubts.comparing(Key(tree, ROOT)):
-            problems = await self._while_it_lasts(tree, self._reconcile(link, tree, ROOT))
+            work = self._reconcile(link, tree, ROOT, may_go_on)
+            problems = await self._while_it_lasts(tree, work)
         if problems is None:
             return False
         self._troubles.unlisted(tree, problems)
@@ -227,14 +241,20 @@ class Comparisons:
             del self._running[task]
         return None if task.cancelled() else task.result()
 
-    async def _reconcile(self, link: Link, tree: int, below: bytes) -> list[str]:
+    async def _reconcile(
+        self,
+        link: Link,
+        tree: int,
+        below: bytes,
+        may_go_on: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[str]:
         """Compare a directory, make dirty what differs, and return what could not be listed."""
         territory = self.opened[tree]
         confirmed = tree in self._confirmed
         if confirmed:
             territory = replace(territory, delete_guard=1.0)
         outcome = await reconcile(
-            link, territory, below, self._commons.pool, partial(self._found, tree)
+            link, territory, below, self._commons.pool, partial(self._found, tree, may_go_on)
         )
         if outcome.excess:
             self._troubles.exceeds(tree, outcome.excess)
@@ -244,8 +264,15 @@ class Comparisons:
             self._confirmed.discard(tree)
         return outcome.problems
 
-    async def _found(self, tree: int, differences: list[Difference]) -> None:
-        """Make dirty what a comparison found; wait while that is much."""
+    async def _found(
+        self,
+        tree: int,
+        may_go_on: Callable[[], Awaitable[None]] | None,
+        differences: list[Difference],
+    ) -> None:
+        """Make dirty what a comparison found; wait while that is much, or others go first."""
+        if may_go_on is not None:
+            await may_go_on()
         now = _now()
         if any(difference.owed > Owed.ATTRIBUTES for difference in differences):
             self._missing(tree)

@@ -18,6 +18,10 @@ from replicator.ports import Address, Sighting
 log = structlog.get_logger()
 
 
+MANUAL = "manual"
+"""Source of a frontend that a person has added."""
+
+
 class Fleet:
     """All replicas.
 
@@ -58,15 +62,25 @@ class Fleet:
         wanted = {sighting.address: sighting for sighting in sightings}
         for address, replica in list(self._replicas.items()):
             sighting = wanted.get(address)
-            unnamed = drop and sighting is None and replica.sighting.source != "manual"
+            unnamed = drop and sighting is None and replica.sighting.source != MANUAL
             if unnamed or (sighting is not None and replica.is_another(sighting)):
                 self.remove(address)
         for address, sighting in wanted.items():
             known = self._replicas.get(address)
-            if known is None:
+            same = self._asked_for(address) if known is None else None
+            if same is not None:
+                # The host that a person asked for, dialled as another user or at another port from now on.
+                self.remove(same.address)
+                self.add(sighting, front=True)
+            elif known is None:
                 self.add(sighting)
             else:
                 known.sighting = sighting
+
+    def _asked_for(self, address: Address) -> Replica | None:
+        """Return the replica that a person has added, and that an address names with a user or a port."""
+        manual = (replica for replica in self if replica.sighting.source == MANUAL)
+        return next((replica for replica in manual if replica.address.means(address)), None)
 
     def add(self, sighting: Sighting, *, front: bool = False) -> Replica:
         """Add one frontend; `front`: before everybody who waits to be filled."""

@@ -21,6 +21,39 @@ class Rank(enum.IntEnum):
     LEAVING = 2
 
 
+class Place:
+    """A place at the gate, or the wait for it.
+
+    Args:
+        gate: the gate.
+        owner: whose it is.
+
+    Attributes:
+        admitted: done while the place is held.
+    """
+
+    def __init__(self, gate: Gate, owner: object) -> None:
+        self.owner = owner
+        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gate = gate
+
+    @property
+    def is_held(self) -> bool:
+        """True while it is held."""
+        return self.admitted.done() and not self.admitted.cancelled()
+
+    async def wait(self) -> None:
+        """Wait until it is held."""
+        await self.admitted
+
+    def give_way(self) -> bool:
+        """Leave it to whoever waits, and wait again; return False if nobody does, and it stays held."""
+        if not self.is_held or not self._gate.is_wanted:
+            return False
+        self._gate.give_way(self)
+        return True
+
+
 class Gate:
     """Places for frontends that are being filled.
 
@@ -52,30 +85,47 @@ class Gate:
                 return index
         return None
 
+    @property
+    def is_wanted(self) -> bool:
+        """True if somebody waits for a place."""
+        return bool(self._queue)
+
     @asynccontextmanager
-    async def place(self, owner: object, rank: Rank = Rank.USUAL) -> AsyncIterator[None]:
+    async def place(self, owner: object, rank: Rank = Rank.USUAL) -> AsyncIterator[Place]:
         """Wait for a place, and hold it.
 
         Args:
             owner: whom `position` will be asked about.
             rank: who it goes before.
         """
-        waiting = asyncio.get_running_loop().create_future()
-        self._owners[waiting] = owner
-        self._enqueue(waiting, rank)
-        self._admit()
+        place = Place(self, owner)
+        self._wait(place, rank)
         try:
-            await waiting
-            yield
+            await place.wait()
+            yield place
         finally:
-            del self._owners[waiting], self._ranks[waiting]
-            if waiting in self._queue:
-                self._queue.remove(waiting)
-            elif (
-                not waiting.cancelled()
-            ):  # admitted, even if our task was cancelled in the same breath
-                self._inside -= 1
+            self._forget(place)
             self._admit()
+
+    def give_way(self, place: Place) -> None:
+        """Give a place to whoever waits for it, and wait again behind all of the same rank; who was asked for is usual then."""
+        rank = max(self._ranks[place.admitted], Rank.USUAL)
+        self._forget(place)
+        self._wait(place, rank)
+
+    def _wait(self, place: Place, rank: Rank) -> None:
+        place.admitted = asyncio.get_running_loop().create_future()
+        self._owners[place.admitted] = place.owner
+        self._enqueue(place.admitted, rank)
+        self._admit()
+
+    def _forget(self, place: Place) -> None:
+        waiting = place.admitted
+        del self._owners[waiting], self._ranks[waiting]
+        if waiting in self._queue:
+            self._queue.remove(waiting)
+        elif not waiting.cancelled():  # admitted, even if our task was cancelled in the same breath
+            self._inside -= 1
 
     def to_front(self, owner: object) -> None:
         """A person asks for a waiting owner now."""

@@ -179,6 +179,11 @@ class Link:
         finally:
             self._asked.pop(change.number, None)
 
+    @property
+    def lines_listed(self) -> int:
+        """Lines of listings that came since the connection began."""
+        return self._listings.lines
+
     def close(self, reason: str) -> None:
         """The connection has ended: whatever waits for it ends with ChannelLost."""
         self._closed = reason

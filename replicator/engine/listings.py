@@ -30,6 +30,9 @@ class Listings:
     Args:
         say: sends a message to the agent.
         patience: is told when the agent is asked, and when it has listed something.
+
+    Attributes:
+        lines: listed since the connection began.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Listings:
         self._one_at_a_time = asyncio.Lock()
         self._wanted = 0
         self._closed = ""
+        self.lines = 0
         self._job = 0
         self._lines: deque[Listing] = deque()
         self._news = asyncio.Event()
@@ -95,6 +99,7 @@ class Listings:
         if listing.job != self._job:  # of one that was abandoned
             return
         said = len(listing.lines) + len(listing.unlisted)
+        self.lines += said
         if not said and not listing.end:
             raise ProtocolError("the agent lists nothing, without an end")
         if len(self._lines) >= QUEUE:

@@ -102,7 +102,7 @@ async def reconcile(
         territory: the tree, and the terms.
         below: the directory; the root is the empty path.
         pool: where the catalog is read.
-        found: takes differences as they are found; may take its time.
+        found: takes differences as they are found, perhaps none; may take its time.
         digests: the agent reads everything, and contents are compared by SHA-256.
 
     Returns:
@@ -130,8 +130,7 @@ async def reconcile(
             for path, reason in listing.unlisted[: PROBLEMS - len(problems)]
         )
         async for page in _pages(merge, listing, pool):
-            if page:
-                await found(_admitted(page, territory, guard))
+            await found(_admitted(page, territory, guard))
             if len(guard.held) > HELD:
                 await judge()
 

@@ -22,7 +22,7 @@ from replicator.engine.commons import Commons
 from replicator.engine.comparisons import Comparisons
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.doubts import Doubts
-from replicator.engine.gate import Rank
+from replicator.engine.gate import Place, Rank
 from replicator.engine.link import Link
 from replicator.engine.owner import sentence
 from replicator.engine.parcel import Parcel
@@ -31,6 +31,7 @@ from replicator.engine.readiness import Readiness
 from replicator.engine.reconcile import Territory
 from replicator.engine.session import Session
 from replicator.engine.troubles import Troubles
+from replicator.engine.turn import Work, turn
 from replicator.ports import Address, Decision, Sighting
 
 log = structlog.get_logger()
@@ -59,6 +60,7 @@ class Replica:
         reconciled: comparisons of everything that have succeeded.
         attempts: failures since the last of these.
         failures: all of them.
+        asked_for: how many people wait for it to be filled.
     """
 
     def __init__(self, sighting: Sighting, commons: Commons, *, front: bool = False) -> None:
@@ -73,8 +75,10 @@ class Replica:
         self.reconciled = 0
         self.attempts = 0
         self.failures = 0
+        self.asked_for = 0
         self._commons = commons
         self._front = front
+        self._comparing = False
         self._bytes_before = 0
         self._streak = Streak()
         self._readiness: Readiness | None = None
@@ -170,7 +174,9 @@ class Replica:
     def last_error(self) -> str:
         """Why it is not up to date, or may hold something else than it should; empty when all is well."""
         lasting = self._troubles.lasting
-        return lasting if self.converged else self._troubles.error or lasting
+        return (
+            lasting if self.converged else self._troubles.error or self._troubles.is_slow or lasting
+        )
 
     @property
     def ready(self) -> bool | None:
@@ -324,10 +330,10 @@ class Replica:
                 continue
             self._turn(State.QUEUED)
             compared = []
-            async with self._commons.gate.place(self, self._rank()):
+            async with self._commons.gate.place(self, self._rank()) as place:
                 self._front = False
                 self._turn(State.BOOTSTRAPPING)
-                compared = await self._comparisons.everything(link)
+                compared = await self._be_compared(link, place)
             self.attempts = 0
             self.reconciled += 1
             self._troubles.compared()
@@ -338,6 +344,27 @@ class Replica:
                 if self._readiness is not None:
                     self._readiness.filled(tree)
 
+    async def _be_compared(self, link: Link, place: Place) -> list[int]:
+        """Be compared with all that is due, for as long as that should take at a time; return the trees that were compared."""
+
+        def work() -> Work:
+            progress = self._comparisons.progress
+            return Work(link.lines_listed, progress.files_done, progress.bytes_done)
+
+        self._comparing = True
+        try:
+            most = await self._comparisons.count_due()
+            async with turn(place, work, most, self._moved):
+                return await self._comparisons.everything(link, place.wait)
+        finally:
+            self._comparing = False
+
+    def _moved(self, slow: str) -> None:
+        """Its place at the gate was given to another, for a reason, or it holds one again."""
+        if slow:
+            self._troubles.slow(slow)
+        self._turn(State.QUEUED if slow else State.BOOTSTRAPPING)
+
     def _rank(self) -> Rank:
         if self._front:
             return Rank.ASKED_FOR
@@ -345,7 +372,7 @@ class Replica:
 
     def _incomplete(self, tree: int) -> None:
         """A comparison has found that something of a tree is missing there."""
-        if self.state is State.BOOTSTRAPPING and self._readiness is not None:
+        if self._comparing and self._readiness is not None:
             self._readiness.incomplete(tree)
 
     def done(self, key: Key) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from replicator.core.lifecycle import State
 from replicator.engine.commons import Commons
+from replicator.engine.fleet import MANUAL
 from replicator.engine.health import NOTHING, Tolerance
 from replicator.engine.owner import sentence
 from replicator.engine.replica import Replica
@@ -112,9 +113,9 @@ class Requests:
             ControlError: it cannot be reached, or something could not be sent.
         """
         replica = self._service.fleet.find(address)
-        added = replica is None
         if replica is None:
             replica = self._service.add_frontend(address)
+        replica.asked_for += 1
         failures = replica.failures
         replica.reconcile_soon(front=True)
         try:
@@ -124,13 +125,27 @@ class Requests:
                 if replica.state is State.RETRYING and replica.failures > failures:
                     raise ControlError(replica.complaint)
                 if replica.state is State.GONE:
+                    if (other := self._service.fleet.find(address)) is not None:
+                        replica = self._instead(replica, other)
+                        failures = replica.failures
+                        continue
                     raise ControlError(f"{address.host}: it left while it was filled")
                 yield describe_frontend(replica, halted=False)
                 await replica.changed(PROGRESS)
             yield describe_frontend(replica, halted=False) | {"finished": True}
         finally:
-            if added and self._service.fleet.find(address) is replica:
+            replica.asked_for -= 1
+            # Discovery may have named it meanwhile, or another person may have asked for it.
+            forgotten = replica.sighting.source == MANUAL and not replica.asked_for
+            if forgotten and self._service.fleet.find(replica.address) is replica:
                 self._service.fleet.remove(replica.address)
+
+    def _instead(self, replica: Replica, other: Replica) -> Replica:
+        """Follow another replica of the same host: discovery has named it with a user or a port."""
+        replica.asked_for -= 1
+        other.asked_for += 1
+        other.reconcile_soon(front=True)
+        return other
 
     def _halted(self, replica: Replica) -> str:
         """Return why none of the trees that a frontend has yet to be compared with can be compared soon; empty if one can."""

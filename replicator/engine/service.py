@@ -20,7 +20,7 @@ import structlog
 from replicator.core.pace import Backoff
 from replicator.engine.ahead import LANES
 from replicator.engine.commons import Commons, Plot
-from replicator.engine.fleet import Fleet
+from replicator.engine.fleet import MANUAL, Fleet
 from replicator.engine.intake import Intake
 from replicator.engine.launching import Launching
 from replicator.engine.membership import Membership
@@ -277,7 +277,7 @@ class Service:
 
     def add_frontend(self, address: Address) -> Replica:
         """Add a frontend by hand; it goes to the front of the queue."""
-        return self.fleet.add(Sighting(address, "manual"), front=True)
+        return self.fleet.add(Sighting(address, MANUAL), front=True)
 
 
 def _excluded(

@@ -24,6 +24,7 @@ class Troubles:
 
     Attributes:
         error: the last one that is not over; empty if there is none.
+        is_slow: why the comparison that goes on gave its place to others; empty if it did not.
     """
 
     def __init__(self, host: str) -> None:
@@ -32,6 +33,7 @@ class Troubles:
         self._failure = ""
         self._log = log.bind(host=host)
         self._bind_at = 0.0
+        self.is_slow = ""
         self._told: dict[Key, str] = {}
         self._excess: dict[int, str] = {}
         self._unlisted: dict[int, list[str]] = {}
@@ -63,6 +65,7 @@ class Troubles:
         if reason != self._failure:
             log.warning("frontend failed", host=self._host, reason=reason, attempt=attempt)
         self.error = self._failure = reason
+        self.is_slow = ""
 
     def is_new(self, reason: str) -> bool:
         """Return True unless the last connection has failed for the same reason."""
@@ -86,6 +89,12 @@ class Troubles:
         if paths:
             told = list(map(printable, paths))
             log.info("deleted", host=self._host, paths=told, reason="not on the backend")
+
+    def slow(self, reason: str) -> None:
+        """A comparison has given its place to others because it is slow; logged once, and told until the comparison ends."""
+        if not self.is_slow:
+            log.warning("comparison is slow", host=self._host, reason=reason)
+        self.is_slow = reason
 
     def refused(self, key: Key, reason: str) -> None:
         """A path is not replicated; the same trouble with the same path is logged once until it is over."""
@@ -141,5 +150,5 @@ class Troubles:
 
     def compared(self) -> None:
         """A comparison has succeeded: what is left are refused paths."""
-        self._failure = ""
+        self._failure = self.is_slow = ""
         self.error = next(iter(self._told.values()), "")

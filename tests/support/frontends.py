@@ -151,7 +151,13 @@ class Backdrop:
         surveyed = asyncio.Event()
         surveyed.set()
         self.plot = Plot(
-            SimpleNamespace(surveyed=surveyed, halted="", doubt=""),
+            SimpleNamespace(
+                surveyed=surveyed,
+                halted="",
+                doubt="",
+                pending=0,
+                tree=SimpleNamespace(source=self.source),
+            ),
             messages.OpenTree(1, b"/site"),
             Territory(
                 1,

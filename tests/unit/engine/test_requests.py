@@ -1,5 +1,6 @@
 """Requests: what the control socket may ask for."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,8 +9,9 @@ from replicator import __version__
 from replicator.engine.requests import Requests, _address
 from replicator.engine.service import Service
 from replicator.errors import ControlError
-from replicator.ports import Address
+from replicator.ports import Address, Sighting
 from tests.support.frontends import Backdrop
+from tests.support.waiting import eventually
 
 
 def test_a_request_names_a_frontend():
@@ -70,3 +72,57 @@ async def test_what_cannot_be_answered_is_said(ask):
         await ask(command="verify", host="elsewhere")
     with pytest.raises(ControlError, match="names no host"):
         await ask(command="bootstrap")
+
+
+class Asked(Backdrop):
+    """A service that fills nobody until the gate is opened, and people who ask it to."""
+
+    def __init__(self, pool):
+        super().__init__(pool, places=0)
+        self.write(b"f", b"content")
+        self.service = Service(self.commons, {})
+        self.requests = Requests(self.service, self.commons)
+        self.people = []
+
+    def bootstrap(self, host):
+        async def ask():
+            return [row async for row in self.requests.bootstrap(Address(host))]
+
+        self.people.append(asyncio.ensure_future(ask()))
+        return self.people[-1]
+
+    def hosts(self):
+        return [str(replica.address) for replica in self.service.fleet]
+
+
+@pytest.fixture
+async def asked():
+    with ThreadPoolExecutor(2) as pool:
+        asked = Asked(pool)
+        running = asyncio.ensure_future(asked.service.fleet.run())
+        yield asked
+        running.cancel()
+        await asyncio.wait([running, *asked.people])
+
+
+@pytest.mark.parametrize("named", [Address("web9"), Address("web9", "deploy", 2222)])
+async def test_a_host_that_discovery_names_while_it_is_filled_by_hand_stays(asked, named):
+    filled = asked.bootstrap("web9")
+    await eventually(asked.hosts, "the frontend")
+    asked.service.join([Sighting(named, "static")], drop=True)
+    assert asked.hosts() == [str(named)]
+    asked.commons.gate.resize(2)
+    assert (await filled)[-1]["finished"]
+    assert asked.hosts() == [str(named)]
+
+
+async def test_a_host_that_nobody_names_leaves_when_the_last_who_asked_for_it_has_it(asked):
+    first, second = asked.bootstrap("web9"), asked.bootstrap("web9")
+    await eventually(asked.hosts, "the frontend")
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await asyncio.wait([first])
+    assert asked.hosts() == ["web9"]
+    asked.commons.gate.resize(2)
+    assert (await second)[-1]["finished"]
+    assert asked.hosts() == []

@@ -1,0 +1,155 @@
+"""A place at the gate is held for as long as the work takes, and goes to others when its owner is slow."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from replicator.core.lifecycle import State
+from replicator.engine import turn as module
+from replicator.engine.fleet import Fleet
+from replicator.engine.gate import Gate, Place, Rank
+from replicator.engine.turn import Work, turn
+from replicator.model import Listed
+from replicator.wire.messages import Listing, ListTree, More
+from tests.support.frontends import Backdrop, sighting
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "GRACE", 0.1)
+    monkeypatch.setattr(module, "TICK", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("work", "most", "seconds"),
+    [
+        (Work(2000, 0, 0), 10_000, 10),
+        (Work(2000, 0, 0), 1000, 5),
+        (Work(2000, 0, 0), 0, 0),
+        (Work(0, 500, 0), 0, 10),
+        (Work(0, 0, 10 << 20), 0, 10),
+    ],
+)
+def test_the_work_there_is_to_do_takes_time_and_nothing_else_does(work, most, seconds):
+    assert work.seconds(Work(0, 0, 0), most) == seconds
+    assert work.seconds(work, most) == 0
+
+
+async def test_a_place_that_is_given_up_goes_to_the_next_and_comes_back():
+    gate = Gate(1)
+    async with gate.place("slow", Rank.ASKED_FOR) as slow:
+        assert not slow.give_way()  # nobody waits
+        other = Place(gate, "other")
+        waiting = asyncio.ensure_future(_visit(gate, other))
+        await asyncio.sleep(0)
+        assert slow.give_way()
+        assert (slow.is_held, gate.inside, gate.position("slow")) == (False, 1, 1)
+        assert not slow.give_way()
+        await waiting
+        await slow.wait()
+        assert slow.is_held
+    assert gate.inside == 0
+
+
+async def _visit(gate, place):
+    async with gate.place(place.owner):
+        await asyncio.sleep(0.01)
+
+
+async def test_a_place_that_is_given_up_and_never_held_again_is_not_lost():
+    gate = Gate(1)
+    async with gate.place("slow") as slow:
+        holder = asyncio.ensure_future(_stay(gate))
+        await asyncio.sleep(0)
+        assert slow.give_way()
+    assert (gate.inside, gate.is_wanted) == (1, False)
+    holder.cancel()
+    await asyncio.wait([holder])
+    assert gate.inside == 0
+
+
+async def _stay(gate):
+    async with gate.place("holder"):
+        await asyncio.Event().wait()
+
+
+async def test_who_makes_progress_keeps_its_place(quick):
+    gate, told, lines = Gate(1), [], 0
+
+    def work():
+        return Work(lines, 0, 0)
+
+    async with gate.place("busy") as busy, turn(busy, work, 10**9, told.append):
+        waiting = asyncio.ensure_future(_stay(gate))
+        for _ in range(40):
+            lines += 100
+            await asyncio.sleep(0.01)
+        assert busy.is_held
+        await eventually(lambda: not busy.is_held, "the place to be given up")
+        waiting.cancel()
+        await eventually(lambda: len(told) == 2, "the place to be held again")
+        assert busy.is_held
+    assert told[0].startswith("it is slow: ")
+    assert told[1] == ""
+
+
+async def test_two_that_list_slowly_do_not_keep_a_third_from_being_filled(quick):
+    with ThreadPoolExecutor(2) as pool:
+        backdrop = Backdrop(pool)
+        for number in range(50):
+            backdrop.write(b"%02d" % number, b"content")
+        slow = ("slow1", "slow2")
+        fleet = Fleet(backdrop.commons)
+
+        def prepare(agent):
+            if len(backdrop.agents.get("slow2", ())) == 0:
+                agent.mute.add(ListTree)
+
+        backdrop.prepare = prepare
+        running = asyncio.get_running_loop().create_task(fleet.run())
+        for host in slow:
+            fleet.add(sighting(host))
+        await eventually(
+            lambda: all(h in backdrop.agents and backdrop.agent(h).of(ListTree) for h in slow),
+            "both to hold the places",
+        )
+        backdrop.prepare = lambda _agent: None
+        honest = fleet.add(sighting("honest"))
+        dripping = asyncio.ensure_future(_drip(backdrop, slow))
+        await backdrop.turned(honest, State.LIVE)
+        rows = [fleet.find(sighting(host).address) for host in slow]
+        assert any("it is slow" in row.last_error for row in rows), [r.last_error for r in rows]
+        await dripping
+        for row in rows:
+            await backdrop.turned(row, State.LIVE)
+            assert row.converged
+            assert not row.last_error
+        assert backdrop.commons.gate.inside == 0
+        assert all(len(backdrop.agents[host]) == 1 for host in slow)
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def _drip(backdrop, hosts):
+    """List fifty paths, one by one; those that are not there are told as something else."""
+    entries = {path: record.entry for path, record in backdrop.catalog.records.items()}
+    for path in sorted(entries):
+        for host in hosts:
+            agent = backdrop.agent(host)
+            entry = entries[path]._replace(digest=b"")
+            agent.say(Listing(agent.of(ListTree)[0].job, (Listed(path, entry, 0, 0),), (), False))
+        await asyncio.sleep(0.02)
+        for host in hosts:
+            agent = backdrop.agent(host)
+            await eventually(lambda agent=agent: credit(agent), "credit")
+    for host in hosts:
+        agent = backdrop.agent(host)
+        agent.mute.clear()
+        agent.say(Listing(agent.of(ListTree)[0].job, (), (), True))
+
+
+def credit(agent):
+    said = agent.of(ListTree)[0].credit + sum(more.credit for more in agent.of(More))
+    return said > 0
