@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -102,9 +102,11 @@ class Comparisons:
             task.cancel()
         self._progressed.set()
 
-    def confirm(self) -> None:
-        """A person says that what only this frontend has shall go, at the next comparison."""
-        self._confirmed = set(self._commons.plots)
+    def confirm(self, trees: Collection[int]) -> None:
+        """A person says that what only this frontend has of some trees shall go, at the next comparison, which is requested."""
+        self._confirmed.update(trees)
+        for tree in trees:
+            self._doubts.everything_of(tree)
 
     def refused_because(self, tree: int) -> str:
         """Return why a tree's target cannot be used; empty if it can."""

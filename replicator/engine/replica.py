@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from collections.abc import Collection
 from contextlib import AbstractContextManager, suppress
 
 import structlog
@@ -188,6 +189,11 @@ class Replica:
         """Why what only this frontend has stays there; empty if nothing does."""
         return self._troubles.excess
 
+    @property
+    def exceeding(self) -> set[int]:
+        """The trees of which this frontend has more than may go without a question."""
+        return self._troubles.exceeding
+
     async def changed(self, within: float) -> None:
         """Wait until the state changes, but no longer than `within` seconds."""
         with suppress(TimeoutError):
@@ -254,10 +260,9 @@ class Replica:
         if self._readiness is not None:
             self._readiness.forget(tree)
 
-    def confirm(self) -> None:
-        """A person says that what only this frontend has shall go."""
-        self._comparisons.confirm()
-        self.reconcile_soon()
+    def confirm(self, trees: Collection[int]) -> None:
+        """A person says that what only this frontend has of some trees shall go."""
+        self._comparisons.confirm(trees)
 
     async def run(self) -> None:
         """Keep the frontend up to date until cancelled."""

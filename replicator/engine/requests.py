@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -42,6 +43,8 @@ class Requests:
     def __init__(self, service: Service, commons: Commons) -> None:
         self._service = service
         self._commons = commons
+        # Not the threads that read for frontends: these may all wait for a volume that hangs, which status must tell.
+        self._people = ThreadPoolExecutor(1, thread_name_prefix="people")
         self._began = asyncio.get_running_loop().time()
 
     async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
@@ -75,7 +78,7 @@ class Requests:
         loop = asyncio.get_running_loop()
         trees = []
         for plot in list(self._commons.plots.values()):
-            counts = await loop.run_in_executor(self._commons.pool, plot.intake.tree.catalog.counts)
+            counts = await loop.run_in_executor(self._people, plot.intake.tree.catalog.counts)
             trees.append((plot.intake, counts))
         return describe(
             self._service.fleet,
@@ -90,20 +93,23 @@ class Requests:
     async def resume(self) -> list[dict[str, Any]]:
         """Confirm all deletions that wait, and sources that are in doubt; return a row for each tree and frontend with such.
 
-        Who is about to find the same, or is finding it, is meant too.
+        Who is about to find the same of these trees, or is finding it, is meant too; the other trees are not.
         """
-        rows = []
-        for plot in list(self._commons.plots.values()):
+        rows, doubted = [], set()
+        for number, plot in list(self._commons.plots.items()):
             reason = plot.intake.halted or plot.intake.deletions.paused
             if reason:
+                doubted.add(number)
                 rows.append({"what": printable(plot.intake.tree.root), "reason": reason})
                 await plot.intake.resume()
-        doubted = bool(rows)
         asking = [replica for replica in self._service.fleet if replica.excess]
         rows += [{"what": replica.address.host, "reason": replica.excess} for replica in asking]
+        asked = set().union(*(replica.exceeding for replica in asking))
         for replica in self._service.fleet:
-            if doubted or replica in asking or (asking and replica.state in COMPARED):
-                replica.confirm()
+            meant = doubted | replica.exceeding
+            meant |= asked if replica.state in COMPARED else set()
+            if meant:
+                replica.confirm(meant & self._commons.plots.keys())
         return rows
 
     async def bootstrap(self, address: Address) -> AsyncGenerator[dict[str, Any], None]:

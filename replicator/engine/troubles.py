@@ -56,6 +56,11 @@ class Troubles:
         return next(iter(self._excess.values()), "")
 
     @property
+    def exceeding(self) -> set[int]:
+        """The trees of which more is there than may go without a question."""
+        return set(self._excess)
+
+    @property
     def not_listed(self) -> list[str]:
         """Sentences about directories that could not be listed in the last comparison of everything."""
         return [problem for problems in self._unlisted.values() for problem in problems]

@@ -299,3 +299,32 @@ async def test_the_source_of_a_removed_tree_is_closed_when_nothing_reads_it_any_
     await eventually(lambda: source._fd < 0, "the source to be closed")
     await trees.arrived("a")
     assert {r.logins for r in trees.app.service.fleet} == {1}
+
+
+async def test_who_resumes_one_tree_confirms_nothing_of_another(trees):
+    trees.make("b", files=1)
+    guarded = [{"name": name, "delete_guard": 0.5} for name in ("a", "b")]
+    await trees.start(trees.config(*guarded))
+    await trees.arrived("a", "b")
+    trees.source("a").rename(trees.directory / "aside")
+    await eventually(lambda: intake(trees, "a").halted, "the halt")
+
+    for number in range(300):
+        (trees.fleet.root("one") / "b" / f"extra{number}").write_text("of somebody")
+    (row,) = await trees.ask(command="resume")
+    assert row["what"].endswith("/a")
+    trees.replica("one").reconcile_soon()
+    await eventually(lambda: trees.replica("one").excess, "the question")
+    assert len(trees.copy("one", "b")) > 300
+    (trees.directory / "aside").rename(trees.source("a"))
+
+
+async def test_status_answers_while_all_that_reads_for_frontends_hangs(trees):
+    may_go = threading.Event()
+    trees.make("c", "d")
+    await trees.start(trees.config("a", "b", "c", "d"))
+    hung = [asyncio.get_running_loop().run_in_executor(trees.app._pool, may_go.wait) for _ in "123"]
+    async with asyncio.timeout(5):
+        assert len((await trees.status())["trees"]) == 4
+    may_go.set()
+    await asyncio.gather(*hung)
