@@ -238,7 +238,8 @@ def _parse_listed(row: Any) -> Listed:
         )
         return Listed(fields.path(path), entry, fields.owner_id(uid), fields.owner_id(gid))
     except ProtocolError as error:
-        raise ProtocolError(f"{fields.sentence(1000)(path)}: {error}") from None
+        where = path[:1000] if type(path) is str else "a line without a path"
+        raise ProtocolError(f"{fields.sentence(1000)(where)}: {error}") from None
 
 
 _SHORT = fields.text(1000)
