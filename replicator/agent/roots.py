@@ -70,7 +70,6 @@ def open_tree(
             setid=request.setid,
             session=session,
             claim=claim,
-            durable=request.durable,
             symlinks="all" if policy is None else policy.symlinks,
         )
     except BaseException:

@@ -90,7 +90,8 @@ class Server:
         self._jail = jail
         self._policy = policy
         self._locks, self._boot, self._confinement = host
-        self._unsynced: dict[int, Store] = {}
+        self._durable: set[int] = set()
+        self._unsynced: set[int] = set()
         self._decoder = frames.Decoder()
         self._stores: dict[int, Store] = {}
         self._transfers: dict[int, Optional[Transfer]] = {}
@@ -155,11 +156,13 @@ class Server:
 
     def _sync(self) -> None:
         """Have what the last frame changed in durable trees on disk; what is not, is refused."""
-        devices = {os.fstat(s.tree.root_fd).st_dev: s for s in self._unsynced.values()}
+        if not self._unsynced:
+            return
+        roots = [self._store(tree).tree.root_fd for tree in self._unsynced]
         self._unsynced.clear()
         try:
-            for store in devices.values():
-                sync(store.tree.root_fd)
+            for root in {os.fstat(root).st_dev: root for root in roots}.values():
+                sync(root)
         except OSError as error:
             done, self._done = self._done, []
             for number in done:
@@ -206,6 +209,7 @@ class Server:
                     self._refuse(number, Refused(changes.FAILED, "its tree was opened anew"))
             old.tree.close()
         self._stores[request.tree] = store
+        (self._durable.add if request.durable else self._durable.discard)(request.tree)
         if request.ready and self._boot:
             boot.remove_of_another(store.tree, request.ready, self._boot)
         self._send(messages.Opened(request.tree, *store.owner))
@@ -248,8 +252,8 @@ class Server:
 
     def _finished(self, number: int, tree: int) -> None:
         self._done.append(number)
-        if self._store(tree).durable:
-            self._unsynced[tree] = self._store(tree)
+        if tree in self._durable:
+            self._unsynced.add(tree)
 
     def _refuse(self, number: int, error: Exception) -> None:
         refusal = refusal_of(error)

@@ -72,7 +72,6 @@ class Store:
         setid: keep setuid and setgid bits.
         session: a name for this agent, unique on the host, for the names of temporaries.
         claim: whether this agent may change the tree now.
-        durable: changes are answered when they are on disk.
         symlinks: which symlinks may be made; see `model.admits`.
 
     Attributes:
@@ -88,11 +87,9 @@ class Store:
         setid: bool,
         session: bytes,
         claim: Claim,
-        durable: bool = False,
         symlinks: str = "all",
     ) -> None:
         self.tree = tree
-        self.durable = durable
         self._symlinks = symlinks
         self.check_heard: Callable[[], None] = lambda: None
         self.claim = claim
