@@ -13,13 +13,16 @@ from replicator.agent.fence import Fences
 from replicator.agent.policy import Policy
 from replicator.agent.store import Owner, Store
 from replicator.errors import PathRefused
+from replicator.files import kin
 from replicator.files.confined import Confined
 from replicator.files.way import open_way
 from replicator.model import check_path, parent
-from replicator.wire.messages import OpenTree
+from replicator.wire.messages import OpenTree, Origin
 
 MAX_ID = (1 << 32) - 2
 """One more would be -1 to the kernel, which leaves the owner as it is."""
+
+_WITHIN = ("is the source", "lies in the source")
 
 _known: dict[tuple[str, str], int] = {}
 
@@ -31,6 +34,7 @@ def open_tree(
     jail: Optional[bytes],
     fences: Fences,
     policy: Optional[Policy] = None,
+    boot: str = "",
 ) -> Store:
     """Return the store for a tree; its root is made if its parent exists.
 
@@ -44,9 +48,11 @@ def open_tree(
         jail: absolute path of the directory that no root may leave.
         fences: of this agent.
         policy: what the backend may ask for; None: anything.
+        boot: of this machine: with the backend's, it tells whether both run on the same one.
 
     Raises:
-        PathRefused: the root is no absolute path, or is the file system's root, or a symlink is in the way.
+        PathRefused: the root is no absolute path, or is the file system's root, or a symlink is in the way, or it shares files with
+            a source.
         NotAllowed: the policy does not admit it.
         OSError: it cannot be opened or made.
         LookupError: the owner is unknown here.
@@ -61,8 +67,12 @@ def open_tree(
         owner = policy.admit(inside, owner, setid=request.setid)
     if jail is not None:
         place = os.path.join(jail, inside)
+    origin = request.origin if boot and boot == request.origin.boot else Origin()
+    if origin.sources and _overlap(kin.chain_of(os.path.dirname(place)), origin) in _WITHIN:
+        raise _is_shared("lies in the source")  # and is not made there either
     tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
     try:
+        _check_apart(tree.root_fd, origin)
         claim = Claim(tree.root_fd, fences.of(tree.root_fd), place)
         return Store(
             tree,
@@ -75,6 +85,22 @@ def open_tree(
     except BaseException:
         tree.close()
         raise
+
+
+def _overlap(target: list[kin.Identity], origin: Origin) -> str:
+    return kin.overlap(target, origin.sources, origin.above)
+
+
+def _check_apart(root_fd: int, origin: Origin) -> None:
+    if origin.sources and (how := _overlap(kin.chain(root_fd), origin)):
+        raise _is_shared(how)
+
+
+def _is_shared(how: str) -> PathRefused:
+    return PathRefused(
+        f"it {how} on this very machine: this is the backend, or shares the directory with it."
+        " Take it out of the list of frontends (discovery.exclude), or give the tree another target"
+    )
 
 
 def inside_of(jail: bytes, place: bytes) -> bytes:

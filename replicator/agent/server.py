@@ -191,6 +191,7 @@ class Server:
                 jail=self._jail,
                 fences=self._fences,
                 policy=self._policy,
+                boot=self._boot,
             )
         except (OSError, ReplicatorError, LookupError) as error:
             self._send(

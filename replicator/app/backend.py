@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
+from replicator.app.origin import Origins
 from replicator.app.providers import host_key_policy, launching_of, providers_of
 from replicator.catalog.sqlite import CatalogStore
 from replicator.config import Config, SettleSettings, TreeSettings
@@ -84,6 +85,9 @@ class App:
         self._aws: Aws | None = None
         self._console_aws: Aws | None = None
         self._discovering: object = None
+        self._origins = Origins(
+            lambda: [os.fsencode(tree.source) for tree in self._numbers.values()]
+        )
         self._commons = Commons(
             connector=connector or self._make_connector(config),
             plots={},
@@ -95,6 +99,7 @@ class App:
             connect_timeout=config.ssh.connect_timeout,
             op_timeout=config.ssh.op_timeout,
             compare=compare,
+            origin=self._origins.now,
         )
         self.service = Service(self._commons, self._shelves)
         self.requests = Requests(self.service, self._commons)
@@ -255,6 +260,7 @@ class App:
         for aws in filter(None, [self._aws, self._console_aws]):
             aws.close()
         self.service.close()
+        self._origins.close()
         self._pool.shutdown(wait=True)
         for source in self._sources.values():
             source.close()

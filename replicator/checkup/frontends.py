@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from replicator.app.origin import origin_of
 from replicator.checkup.finding import Finding
 from replicator.config import Config, TreeSettings
 from replicator.engine.link import Link
@@ -18,7 +19,7 @@ from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from replicator.ports import Sighting
 from replicator.transport.ssh import SSHConnector
 from replicator.wire.changes import PutFile
-from replicator.wire.messages import OpenTree
+from replicator.wire.messages import OpenTree, Origin
 
 CONTENT = b"Written by `replicator check`, and removed again.\n"
 
@@ -56,7 +57,9 @@ async def examine_frontend(
 
 
 async def _try_trees(link: Link, config: Config) -> list[Trial]:
-    trials = [Trial(link, number, tree) for number, tree in enumerate(config.tree, 1)]
+    roots = [os.fsencode(tree.source) for tree in config.tree]
+    origin = await asyncio.to_thread(origin_of, roots)
+    trials = [Trial(link, number, tree, origin) for number, tree in enumerate(config.tree, 1)]
     for trial in trials:
         await trial.run()
     return trials
@@ -69,14 +72,16 @@ class Trial:
         link: to the frontend.
         number: what the tree is called on the wire.
         settings: of the tree.
+        origin: where the sources lie.
     """
 
-    def __init__(self, link: Link, number: int, settings: TreeSettings) -> None:
+    def __init__(self, link: Link, number: int, settings: TreeSettings, origin: Origin) -> None:
         self._link = link
         self._number = number
         self._target = settings.target or settings.source
         self._owner = settings.owner
         self._setid = settings.setid
+        self._origin = origin
         self._durable = settings.durable == "batch"
         self._denied = ""
         self._refused = ""
@@ -117,7 +122,7 @@ class Trial:
 
     def _request(self, owner: str) -> OpenTree:
         place = os.fsencode(self._target)
-        return OpenTree(self._number, place, owner, self._setid, self._durable)
+        return OpenTree(self._number, place, owner, self._setid, self._durable, origin=self._origin)
 
     async def _put(self, owner: str) -> str:
         """Put and remove a file; return why that was refused, or nothing."""

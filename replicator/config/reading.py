@@ -26,7 +26,7 @@ def load(path: str | os.PathLike[str]) -> Config:
     """
     file = Path(path)
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        raw = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a BOM
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(file), str(error)) from error
     return parse(raw, base=file.parent.resolve())

@@ -59,7 +59,7 @@ class FileProvider:
             content = file.read(MAX_SIZE + 1)
         if len(content) > MAX_SIZE:
             raise ValueError(f"larger than {MAX_SIZE} bytes")
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # some editors write a BOM
 
 
 def _parse(text: str) -> list[Sighting]:

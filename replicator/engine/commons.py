@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,7 @@ from replicator.engine.ready import ReadyFile
 from replicator.engine.reconcile import Territory
 from replicator.engine.supply import Supply
 from replicator.ports import Connector
-from replicator.wire.messages import OpenTree
+from replicator.wire.messages import OpenTree, Origin
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Peer(Protocol):
         """Return True if it is connected, was compared, and is not owed a path."""
 
 
+async def _nowhere() -> Origin:
+    return Origin()
+
+
 @dataclass
 class Commons:
     """What all replicas share. `pool` is for bulk reading; looks at what changes have threads of their own, tree by tree."""
@@ -64,3 +68,5 @@ class Commons:
     """Off: a frontend that connects is taken as it is (verify without a daemon only looks)."""
     peers: Callable[[], Iterable[Peer]] = tuple
     """All frontends of the fleet."""
+    origin: Callable[[], Awaitable[Origin]] = _nowhere
+    """Returns where the sources lie, for agents to refuse a target that shares files with one."""

@@ -211,7 +211,8 @@ class Comparisons:
         if plot is None:
             return ""
         try:
-            opened = await link.open_tree(plot.open)
+            request = plot.open._replace(origin=await self._commons.origin())
+            opened = await link.open_tree(request)
         except AgentFailed as error:
             return str(error)
         if self._commons.plots.get(tree) is plot:

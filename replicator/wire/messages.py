@@ -31,6 +31,9 @@ here, and is used only if both sides name it; each has a fallback for a peer tha
 
 MAX_FEATURES = 64
 
+MAX_IDENTITIES = 10_000
+"""Directories in a message."""
+
 MAX_LINES = 5000
 """Lines of a listing in one message; an agent sends 500. What a megabyte of the shortest would cost, all frontends would feel."""
 
@@ -54,11 +57,27 @@ class Hello(NamedTuple):
         return {**header, "boot": self.boot} if self.boot else header
 
 
+class Origin(NamedTuple):
+    """Where the sources are: `boot` of the backend's machine, the directories that are `sources`, and those `above` them.
+
+    Each is (device, inode): on the same kernel they tell whether a target shares files with a source.
+    """
+
+    boot: str = ""
+    sources: tuple[tuple[int, int], ...] = ()
+    above: tuple[tuple[int, int], ...] = ()
+
+    def value(self) -> list[Any]:
+        """Return it as JSON values."""
+        return [self.boot, *([list(one) for one in some] for some in self[1:])]
+
+
 class OpenTree(NamedTuple):
     """From now on `tree` means the directory `root`; `owner` is `user:group`, or empty.
 
     `durable`: changes are answered when they are on disk. `ready`: path of the ready file below the root, or empty; one that was
-    written in another boot of the machine is removed.
+    written in another boot of the machine is removed. `origin`: a root that shares files with a source is refused; agents of earlier
+    releases do not look at it.
     """
 
     tree: int
@@ -67,6 +86,7 @@ class OpenTree(NamedTuple):
     setid: bool = False
     durable: bool = False
     ready: bytes = b""
+    origin: Origin = Origin()
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
@@ -81,6 +101,8 @@ class OpenTree(NamedTuple):
             header["durable"] = True
         if self.ready:
             header["ready"] = text_of(self.ready)
+        if self.origin.boot:
+            header["origin"] = self.origin.value()
         return header
 
 
@@ -244,6 +266,7 @@ def _parse_listed(row: Any) -> Listed:
 
 _SHORT = fields.text(1000)
 _WORDS = fields.sentence(1000)
+_ID = fields.integer(0, (1 << 64) - 1)
 _FEATURE = fields.sentence(64)
 
 
@@ -264,6 +287,16 @@ def _begin(h: dict[str, Any]) -> BeginFile:
     return BeginFile(put, fields.flag(h["delta"]))
 
 
+def _origin(value: Any) -> Origin:
+    boot, sources, above = fields.array_of(3, value)
+    return Origin(_FEATURE(boot), _identities(sources), _identities(above))
+
+
+def _identities(value: Any) -> tuple[tuple[int, int], ...]:
+    pairs = (fields.row((_ID, _ID), one) for one in fields.array(value, MAX_IDENTITIES))
+    return tuple((device, inode) for device, inode in pairs)
+
+
 _DECODERS: dict[str, Any] = {
     "hello": _hello,
     "open": lambda h: OpenTree(
@@ -273,6 +306,7 @@ _DECODERS: dict[str, Any] = {
         fields.flag(h["setid"]),
         fields.flag(h.get("durable", False)),
         fields.raw(h.get("ready", "")),
+        _origin(h["origin"]) if "origin" in h else Origin(),
     ),
     "opened": lambda h: Opened(
         fields.tree(h["tree"]),

@@ -173,3 +173,9 @@ def test_a_provider_that_needs_boto3_is_refused_without_it(write, monkeypatch, p
 def test_other_providers_need_no_boto3(write, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     load(write(f'{TREE}[discovery]\nprovider = "dns"\nname = "web"\n'))
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    file = tmp_path / "replicator.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + f'[[tree]]\nsource = "{tmp_path}"\n'.encode())
+    assert load(file).tree[0].source == str(tmp_path)

@@ -1,0 +1,98 @@
+"""The backend among its own frontends: an agent refuses a target that shares files with a source of the same machine."""
+
+import subprocess
+import time
+
+import pytest
+
+from replicator.demo.trees import fingerprint
+from tests.support.daemon import FOREVER
+from tests.support.sshd import needs_namespaces
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture
+def two(fleet):
+    """This very machine, and another one as far as mounts go."""
+    needs_namespaces()
+    ours = fleet.add("ours", "127.0.0.5", tmpfs={"/mnt": "1m"})  # sees all directories as they are
+    other = fleet.add("other", "127.0.0.6")
+    return ours, other
+
+
+def refused(backend, server, words):
+    def told():
+        row = backend.row(server)
+        return row["state"] == "retrying" and words in row["last_error"]
+
+    wait_for(told, backend.status, FOREVER)
+    check = backend.run("check", seconds=60)
+    assert check.returncode == 3, check.stdout
+    assert words in check.stdout
+
+
+def mount(server, directory, place):
+    """Let the logins of a server see a directory at another place."""
+    inside = f"/proc/{server._process.pid}/ns/mnt"
+    command = ["nsenter", f"--mount={inside}", "mount", "--bind", str(directory), str(place)]
+    subprocess.run(command, check=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "words"),
+    [
+        ("source", "source", "is the source"),
+        ("source", "source/new", "lies in the source"),
+        ("source/inner", "source", "holds the source"),
+    ],
+)
+def test_a_target_that_shares_files_with_the_source_is_refused_and_another_machine_is_served(
+    make, two, tmp_path, source, target, words
+):
+    backend = make(two)
+    backend.source = backend.directory / source
+    backend.source.mkdir(exist_ok=True)
+    backend.tree = {"source": str(backend.source), "target": str(backend.directory / target)}
+    backend.fill(files=10)
+    backend.configure()
+    (tmp_path / "source").mkdir()
+    mount(two[1], tmp_path, backend.directory)  # there, all of this is another directory
+    before = fingerprint(backend.directory / "source")
+    backend.start()
+    refused(backend, two[0], words)
+    with (backend.source / "log").open("a") as log:
+        for number in range(30):
+            log.write(f"line {number}\n")
+            log.flush()
+            time.sleep(0.05)
+    wait_for(lambda: backend.row(two[1])["state"] == "live", backend.status, FOREVER)
+    wait_for(lambda: backend.row(two[1])["dirty"] == 0, backend.status, FOREVER)
+    assert (backend.source / "log").read_text().count("\n") == 30
+    after = fingerprint(backend.directory / "source")
+    assert {path for path in before if before[path] != after.get(path)} <= {"", ".", "inner"}
+    assert not (backend.source / "new").exists()
+    assert (tmp_path / target / "big.bin").stat().st_size == 3 << 20
+
+
+def test_another_directory_of_the_same_machine_is_a_good_target(make, two):
+    backend = make([two[0]])
+    backend.fill(files=10)
+    backend.target = backend.directory / "copy"
+    backend.configure()
+    backend.start()
+    wait_for(backend.quiet, backend.status, FOREVER)
+    assert fingerprint(backend.target).keys() >= fingerprint(backend.source).keys()
+
+
+def test_a_source_that_is_mounted_elsewhere_is_the_source(make, fleet, two):
+    backend = make([two[1]])
+    backend.fill(files=3)
+    server = fleet.add("mounted", "127.0.0.7", tmpfs={"/mnt": "1m"})
+    place = fleet.directory / "place"
+    place.mkdir()
+    mount(server, backend.source, place)
+    backend.servers = [server, two[1]]
+    backend.target = place
+    backend.configure()
+    backend.start()
+    refused(backend, server, "is the source")
