@@ -101,7 +101,7 @@ class OpenTree(NamedTuple):
             header["durable"] = True
         if self.ready:
             header["ready"] = text_of(self.ready)
-        if self.origin.boot:
+        if self.origin != Origin():
             header["origin"] = self.origin.value()
         return header
 
@@ -266,7 +266,7 @@ def _parse_listed(row: Any) -> Listed:
 
 _SHORT = fields.text(1000)
 _WORDS = fields.sentence(1000)
-_ID = fields.integer(0, (1 << 64) - 1)
+_ID = fields.integer(-(1 << 200), 1 << 200)  # compared with others, and nothing else
 _FEATURE = fields.sentence(64)
 
 
@@ -289,7 +289,7 @@ def _begin(h: dict[str, Any]) -> BeginFile:
 
 def _origin(value: Any) -> Origin:
     boot, sources, above = fields.array_of(3, value)
-    return Origin(_FEATURE(boot), _identities(sources), _identities(above))
+    return Origin(_SHORT(boot), _identities(sources), _identities(above))
 
 
 def _identities(value: Any) -> tuple[tuple[int, int], ...]:
