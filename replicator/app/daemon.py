@@ -116,14 +116,7 @@ async def serve(
             async with control.serve(socket_path(config.state.directory), app.requests.handle):
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
                 notifier.ready(app.service.summary())
-                heartbeat = loop.create_task(
-                    keep_running(
-                        partial(notifier.keep, app.service.summary),
-                        "heartbeat",
-                        failed=lambda _reason: None,
-                        pauses=Backoff(1.0, 10.0, random.random),
-                    )
-                )
+                heartbeat = loop.create_task(_heartbeat(app, notifier))
                 try:
                     await app.service.run()
                 finally:
@@ -131,6 +124,14 @@ async def serve(
             log.info("stopped")
         finally:
             app.close()
+
+
+async def _heartbeat(app: App, notifier: Notifier) -> None:
+    """Tell the service manager, if there is one, that all is well and what is done, until cancelled."""
+    if notifier.has_manager:
+        beat = partial(notifier.keep, app.service.summary)
+        pauses = Backoff(1.0, 10.0, random.random)
+        await keep_running(beat, "heartbeat", failed=lambda _reason: None, pauses=pauses)
 
 
 async def _reload(app: App, load: Callable[[], Config], notifier: Notifier) -> None:

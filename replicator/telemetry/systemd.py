@@ -33,6 +33,11 @@ class Notifier:
         self.watchdog = int(period) / 1e6 if ours and period.isdecimal() else 0.0
         self._text = ""
 
+    @property
+    def has_manager(self) -> bool:
+        """True if there is a service manager to tell."""
+        return bool(self._address)
+
     def ready(self, text: str) -> None:
         """It serves (again), and this is what it does."""
         self._text = text

@@ -103,6 +103,7 @@ async def test_without_a_service_manager_nothing_happens(place):
     notifier.reloading()
     notifier.stopping()
     said = []
+    assert notifier.has_manager == place.startswith(("/", "@"))
     task = asyncio.create_task(notifier.keep(lambda: said.append("x") or "x"))
     if place.startswith(("/", "@")):
         await eventually(lambda: len(said) > 3, "it to go on though nobody listens")
