@@ -1,6 +1,6 @@
 """The composition root: the one room that names concrete classes."""
 
-from replicator.app.backend import App
+from replicator.app.backend import App, trusted_users
 from replicator.app.daemon import alone, serve, state_lock
 from replicator.app.providers import frontends_of, host_key_policy, named_in, providers_of
 
@@ -13,4 +13,5 @@ __all__ = [
     "providers_of",
     "serve",
     "state_lock",
+    "trusted_users",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import pwd
 import random
 import re
 from collections.abc import Iterable
@@ -115,7 +116,7 @@ class App:
             watch: follow the sources. A source that is missing halts its tree until it is there.
 
         Raises:
-            ConfigError: a source is missing or no directory, and nobody watches; nothing was changed.
+            ConfigError: a user that a tree trusts is unknown, or a source is missing and nobody watches; nothing was changed.
         """
         self._follow_trees(config, self._make_trees(config, watch=watch), watch=watch)
 
@@ -164,6 +165,7 @@ class App:
                 filter=excluded,
                 multiplier=self._store.multiplier,
                 symlinks=settings.symlinks,
+                trusted=trusted_users(f"tree[{index}].trust", settings),
                 must_exist=must_exist,
             )
         except SourceError as error:
@@ -183,7 +185,7 @@ class App:
             source=source,
             catalog=self._store.tree(root),
             make_watcher=lambda: InotifyWatcher(
-                root, prune=excluded.excluded, rescan=settle.rescan
+                root, prune=excluded.excluded, rescan=settle.rescan, source=source
             ),
             settle=Settle(cooldown=settle.cooldown, max_wait=settle.max_wait),
             delete=settings.delete,
@@ -275,6 +277,24 @@ def _close(made: Iterable[Made]) -> None:
 def _close_source(source: SourceTree, _ending: asyncio.Task[None]) -> None:
     """Close the source of a tree that was taken out: nothing reads it any more."""
     source.close()
+
+
+def trusted_users(where: str, settings: TreeSettings) -> frozenset[int]:
+    """Return the numbers of the users that a tree trusts.
+
+    Raises:
+        ConfigError: one is unknown.
+    """
+    return frozenset(_user(f"{where}[{index}]", name) for index, name in enumerate(settings.trust))
+
+
+def _user(where: str, name: str) -> int:
+    if name.isascii() and name.isdigit():
+        return int(name)
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except (KeyError, ValueError, OSError):
+        raise ConfigError(where, f"there is no user {name!r} on this machine") from None
 
 
 def _literal(path: str) -> list[str]:

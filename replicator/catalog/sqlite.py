@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
@@ -156,14 +158,33 @@ class SqliteCatalog:
 
     def paused(self) -> str:
         """Return why deletions wait for a person; empty if they do not."""
-        with self._database.reading() as db:
-            row = db.execute(schema.NOTE, (f"paused {self._tree}",)).fetchone()
-        return row[0] if row else ""
+        return self._note("paused")
 
     def set_paused(self, reason: str) -> None:
         """Remember why deletions wait for a person; empty: they do not."""
+        self._put_note("paused", reason)
+
+    def mounts(self) -> dict[bytes, str]:
+        """Return which file systems were mounted below the root when it was last read: path to identity."""
+        try:
+            noted = json.loads(self._note("mounts") or "{}")
+            return {os.fsencode(path): str(identity) for path, identity in noted.items()}
+        except (ValueError, AttributeError):  # damage
+            return {}
+
+    def set_mounts(self, mounts: Mapping[bytes, str]) -> None:
+        """Remember which file systems are mounted below the root."""
+        noted = {os.fsdecode(path): identity for path, identity in mounts.items()}
+        self._put_note("mounts", json.dumps(noted, sort_keys=True))
+
+    def _note(self, name: str) -> str:
+        with self._database.reading() as db:
+            row = db.execute(schema.NOTE, (f"{name} {self._tree}",)).fetchone()
+        return row[0] if row else ""
+
+    def _put_note(self, name: str, text: str) -> None:
         with self._database.writing() as db:
-            db.execute(schema.PUT_NOTE, (f"paused {self._tree}", reason))
+            db.execute(schema.PUT_NOTE, (f"{name} {self._tree}", text))
 
     def _relabel(self, db: sqlite3.Connection, source: bytes, target: bytes) -> None:
         for relabel in schema.RELABEL:

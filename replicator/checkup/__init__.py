@@ -16,7 +16,7 @@ from replicator.checkup.frontends import examine_frontend
 from replicator.config import Config, TreeSettings
 from replicator.core.filters import Filter
 from replicator.discovery.aws.client import Aws
-from replicator.errors import SourceError
+from replicator.errors import ConfigError, SourceError
 from replicator.model import DIRECTORY, ROOT, Unlisted, printable
 from replicator.ports import Sighting
 from replicator.source.tree import SourceTree
@@ -154,8 +154,9 @@ def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
             filter=Filter(settings.exclude),
             multiplier=1,
             symlinks=settings.symlinks,
+            trusted=app.trusted_users(f"{subject}, trust", settings),
         )
-    except SourceError as error:
+    except (SourceError, ConfigError) as error:
         return [Finding("fail", subject, str(error), "its files are not replicated")], 0
     files = directories = size = 0
     unlisted: list[Unlisted] = []
@@ -173,6 +174,7 @@ def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
             f"{files} files, {directories} directories, {size / 1e6:.1f} MB -> {settings.target}",
         )
     ]
+    findings += _examine_way(subject, source.exposed)
     findings += [
         Finding(
             "warn", f"{subject}/{printable(path)}", reason, "what lies below is neither sent nor deleted",
@@ -181,6 +183,16 @@ def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
         for path, reason in unlisted[:10]
     ]  # fmt: skip
     return findings, directories + 1
+
+
+def _examine_way(subject: str, exposed: str) -> Iterator[Finding]:
+    if exposed:
+        what, _, fix = exposed.rpartition(": ")
+        yield Finding(
+            "warn", subject, what,
+            "no symlink is followed there, and another directory in the source's place is read only after `replicator resume`",
+            f"{fix}  (or name that user in tree.trust)",
+        )  # fmt: skip
 
 
 def _examine_watches(directories: int) -> Iterator[Finding]:

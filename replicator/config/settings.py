@@ -29,6 +29,10 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_file_size: str = ""
     """Larger files, such as above `20GiB`, are neither read nor sent; frontends keep what they have of them, and `status`
     names them. Default: no limit."""
+    trust: tuple[str, ...] = ()
+    """Users of the backend, names or numbers, who may replace directories and symlinks on the way to the source, beside root and
+    the daemon's user: such as `["deploy"]` where releases are switched by a symlink. If somebody else could do that, no symlink
+    is followed there, and another directory in the source's place is read only after `replicator resume`."""
     owner: str = ""
     """`user:group` that files get on the frontends, names or numbers there; default: whoever the agent runs as."""
     setid: bool = False

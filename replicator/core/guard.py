@@ -28,7 +28,7 @@ again and again is met under neither name for a moment."""
 _CALM = "Nothing is deleted on the frontends, and replication goes on by itself when the source is back."
 
 
-def doubt(*, known: int, met: int, vanished: int, replaced: bool) -> str:
+def doubt(*, known: int, met: int, vanished: int, replaced: bool, what: str = "The source") -> str:
     """Return why a full walk's result must not be believed; empty if it may.
 
     Args:
@@ -37,12 +37,13 @@ def doubt(*, known: int, met: int, vanished: int, replaced: bool) -> str:
         vanished: paths that were known and not met.
         replaced: the root is another directory (device, inode) than the one that the catalog describes. By itself that is
             no reason: device numbers change with a reboot, and a restored backup is a new directory.
+        what: what was walked: the source, or a volume in it.
     """
     if known and not met:
-        return f"The source is empty, but {known} paths were known: is its volume mounted? {_CALM}"
+        return f"{what} is empty, but {known} paths were known: is its volume mounted? {_CALM}"
     if replaced and 2 * vanished > known:
         return (
-            f"The source is another directory than before, and {vanished} of {known} known paths are not in it:"
+            f"{what} is another directory than before, and {vanished} of {known} known paths are not in it:"
             f" is the right volume mounted? {_CALM}"
         )
     return ""

@@ -8,7 +8,7 @@ deletion, until the root is back where it was; then it surveys the whole tree an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -67,6 +67,7 @@ class Intake:
         self._pool = pool
         self._comparable = comparable
         self._pause = ROOT_POLL
+        self._believe_mounts = False
         self._watcher: Watcher | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -81,7 +82,7 @@ class Intake:
         unread = (
             "" if self.surveyed.is_set() else f"{printable(self.tree.root)} is still being scanned"
         )
-        return self.halted or self.deletions.paused or unread
+        return self.asks or unread
 
     @property
     def overdue(self) -> float:
@@ -89,16 +90,23 @@ class Intake:
         due = self.tree.settle.deadline()
         return max(0.0, self._loop.time() - due) if due is not None else 0.0
 
+    @property
+    def asks(self) -> str:
+        """Why a person should look at this tree, and may call `resume`; empty if nothing waits for that."""
+        return self.halted or self.deletions.paused or " ".join(self._worker.judge.problems())
+
     async def resume(self) -> None:
         """A person says that what was removed was meant to be, and that the source, if it is there, is right as it is."""
         await self._loop.run_in_executor(self._pool, self.deletions.forget_pause)
         self.deletions.confirm(self._loop.time(), believe=bool(self.halted))
+        self._believe_mounts = bool(self._worker.judge.reasons)
         self._wake.set()
 
     def problems(self) -> list[str]:
         """Return full sentences about what keeps this tree from being replicated whole."""
         watching = self._watcher.problems() if self._watcher is not None else []
-        return [*filter(None, [self.halted, self.deletions.paused]), *watching]
+        mounts = self._worker.judge.problems()
+        return [*filter(None, [self.halted, self.deletions.paused]), *mounts, *watching]
 
     def troubles(self) -> list[bytes]:
         """Return paths whose content cannot be read at present."""
@@ -138,15 +146,20 @@ class Intake:
         Raises:
             SourceError: the source is in doubt.
         """
+        await self._paced(self._worker.admit)
+        await self._paced(self._worker.survey)
+
+    async def _paced(self, walk: Callable[[], Awaitable[None]]) -> None:
+        """Do what may walk the whole tree: if that shows a doubt, it is done again, but not all the time."""
         began = self._loop.time()
         try:
-            await self._worker.survey()
+            await walk()
         except SourceError:
-            # What is in doubt after a walk is walked again, but not all the time.
             self._pause = max(ROOT_POLL, min(10 * (self._loop.time() - began), ROOT_POLL_MAX))
             raise
 
     async def _watch(self) -> None:
+        await self._paced(self._worker.admit)
         self._watcher = self.tree.make_watcher()
         self._worker.absences.clear()
         self.tree.settle.clear()  # a rename of before the survey is none of what the survey finds
@@ -157,7 +170,7 @@ class Intake:
                 ahead = tasks.create_task(self._worker.ahead.run())
                 try:
                     self._worker.defer_huge()
-                    await self.survey_once()
+                    await self._paced(self._worker.survey)
                     self._worker.defer()
                     self._go_on()
                     await self._follow()
@@ -211,6 +224,9 @@ class Intake:
                 await self._worker.do(work)
             await self._worker.look_at_read()
             await self._worker.look_for_missing()
+            if self._believe_mounts:
+                self._believe_mounts = False
+                await self._worker.believe_mounts()
             if self._loop.time() >= upkeep:
                 await self._worker.keep_up()
                 upkeep = self._loop.time() + CONFIRM_AFTER

@@ -97,7 +97,7 @@ class Requests:
         """
         rows, doubted = [], set()
         for number, plot in list(self._commons.plots.items()):
-            reason = plot.intake.halted or plot.intake.deletions.paused
+            reason = plot.intake.asks
             if reason:
                 doubted.add(number)
                 rows.append({"what": printable(plot.intake.tree.root), "reason": reason})

@@ -159,7 +159,9 @@ class Supply:
         small: list[tuple[Due, Record]] = []
         for due in of_tree:
             record = records.get(due.key.path)
-            if record is not None and record.entry.kind == FILE and _is_readable(due, record):
+            if doubt := shelf.source.doubt(due.key.path):
+                supplies.stuck.append(Stuck(due, f"on the backend: {doubt}"))
+            elif record is not None and record.entry.kind == FILE and _is_readable(due, record):
                 small.append((due, record))
             else:
                 self._supply(shelf, due, record, supplies)

@@ -74,6 +74,7 @@ def _judge(examiner: Examiner, *, known: int, met: int, vanished: int, believed:
     replaced = examiner.catalog.root_identity() not in (None, identity)
     doubt = guard.doubt(known=known, met=met, vanished=vanished, replaced=replaced)
     if doubt and not believed:
+        examiner.source.set_doubt(doubt)
         raise SourceError(doubt)
     examiner.catalog.set_root_identity(identity)
 

@@ -23,12 +23,14 @@ from replicator.engine.deletions import Deletions
 from replicator.engine.examine import Examiner
 from replicator.engine.findings import Findings
 from replicator.engine.framing import frame, frame_move
+from replicator.engine.judge import Judge
 from replicator.engine.links import may_move
 from replicator.engine.parcel import Parcel
 from replicator.engine.renames import follow, is_known
 from replicator.engine.survey import survey
 from replicator.engine.tree import Tree
 from replicator.engine.upkeep import Upkeep
+from replicator.errors import SourceError
 from replicator.model import ROOT, Hint, Hinted, printable
 
 log = structlog.get_logger()
@@ -57,6 +59,7 @@ class Worker:
         surveyed: set once all of the source has been met. Until then nothing is told: nobody has been compared yet, and
             everybody will be, through the gate.
         deletions: what of that which is gone may be told.
+        judge: whether the root, and what is mounted below it, is what it was.
         ahead: large files that are read beside everything else.
         upkeep: what is left to be done a little later.
         absences: what is missing, and not believed gone yet.
@@ -75,6 +78,7 @@ class Worker:
         self._is_drained = is_drained
         self.surveyed = asyncio.Event()
         self.deletions = Deletions(tree)
+        self.judge = Judge(tree.root, tree.source, tree.catalog)
         self.ahead = ReadAhead(self._read_ahead, wake)
         self.upkeep = Upkeep(tree, pool)
         self._tree = tree
@@ -97,6 +101,14 @@ class Worker:
     def defer(self) -> None:
         """From now on leave to later looks what takes long or is missed for the first time."""
         self._examiner.defer()
+
+    async def admit(self) -> None:
+        """Open the root, and see that it is the one that the catalog describes: until then nothing of it is read.
+
+        Raises:
+            SourceError: it is missing, or in doubt.
+        """
+        await self._in_thread(partial(self.judge.admit, believed=self.deletions.believed))
 
     async def survey(self) -> None:
         """Look at the whole tree.
@@ -166,9 +178,27 @@ class Worker:
         self._look_again(await self.upkeep.confirm())
         if again := self.upkeep.retries(self._loop.time()):
             await self._tell(self._examiner.examine(again))
+        if self.judge.reasons:
+            await self._check_mounts()
+
+    async def believe_mounts(self) -> None:
+        """A person says that the volumes below the root are right as they are, and that those which are missing are gone.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        await self._in_thread(partial(self.judge.check_mounts, believed=True))
+        self.deletions.believed = True
+        await self.survey()
+
+    async def _check_mounts(self) -> None:
+        for path in await self._in_thread(self.judge.check_mounts):
+            self._hint(Hinted.CHANGED, path)
+            self._hint(Hinted.SUBTREE, path)
 
     async def _walk(self, work: Work) -> None:
         believed = self.deletions.believed
+        await self._check_mounts()
         await self._tell(survey(self._examiner, work.path, believed=believed))
 
     async def _move(self, work: Work) -> None:
@@ -197,6 +227,7 @@ class Worker:
             if followed.relabelled:
                 self._publish(frame_move(self._tree.number, source, target))
                 self.deletions.renamed(source, target)
+                await self._in_thread(partial(self.judge.renamed, source, target))
         finally:
             renaming.release()
         if followed.found is not None:
@@ -300,7 +331,18 @@ class Worker:
         self._give(parcel)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await self._loop.run_in_executor(self._pool, call)
+        """Run `call` in a worker thread.
+
+        Raises:
+            SourceError: the tree cannot be read at present, such as without descriptors (EMFILE).
+        """
+        try:
+            return await self._loop.run_in_executor(self._pool, call)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SourceError(
+                f"The source {printable(self._tree.root)} cannot be read: {reason}."
+            ) from error
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:

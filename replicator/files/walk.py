@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Callable, Iterator, NamedTuple, Optional, Union
+from typing import Callable, Iterator, Mapping, NamedTuple, Optional, Union
 
 from replicator.files.confined import Confined
 from replicator.model import (
@@ -57,6 +57,7 @@ def walk(
     prune: Optional[Callable[[bytes, str], bool]] = None,
     special: Optional[Callable[[bytes], None]] = None,
     temporary: Optional[Callable[[int, bytes], None]] = None,
+    closed: Optional[Mapping[bytes, str]] = None,
 ) -> Iterator[Union[Met, Unlisted]]:
     """Yield all that lies strictly below the directory `below`, in key order.
 
@@ -66,7 +67,9 @@ def walk(
         prune: called with (path, kind); True leaves the path, and all below it, out.
         special: called with the path of each special file.
         temporary: called with (descriptor of its directory, name) for each of our temporaries met.
+        closed: paths that must not be touched, with the reason; each is yielded as Unlisted.
     """
+    closed = closed or {}
     stack: list[_Level] = []
     if too_deep(below):
         yield Unlisted(below, TOO_DEEP)
@@ -88,7 +91,7 @@ def walk(
                 os.close(stack.pop().fd)
                 continue
             path = join(level.path, name)
-            met = _meet(level.fd, name, path, special)
+            met = _meet(level.fd, name, path, special, closed)
             if isinstance(met, Unlisted):
                 yield met
                 continue
@@ -126,9 +129,15 @@ def _names(fd: int, temporary: Optional[Callable[[int, bytes], None]]) -> Iterat
 
 
 def _meet(
-    fd: int, name: bytes, path: bytes, special: Optional[Callable[[bytes], None]]
+    fd: int,
+    name: bytes,
+    path: bytes,
+    special: Optional[Callable[[bytes], None]],
+    closed: Mapping[bytes, str],
 ) -> Union[Met, Unlisted, None]:
     """Return what is at a name; Unlisted when the kernel does not tell (another user's FUSE mount, a stale NFS one)."""
+    if closed and path in closed:
+        return Unlisted(path, closed[path])
     try:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         entry = entry_of(status, lambda: os.readlink(name, dir_fd=fd))

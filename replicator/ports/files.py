@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from replicator.delta.ops import Op
 from replicator.model import Entry, Hint, Stamp, Unlisted
+from replicator.mounttable import Mount
 
 
 class Record(NamedTuple):
@@ -93,6 +94,12 @@ class Catalog(Protocol):
     def set_paused(self, reason: str) -> None:
         """Remember why deletions wait for a person; empty: they do not."""
 
+    def mounts(self) -> dict[bytes, str]:
+        """Return which file systems were mounted below the root when it was last read: path to identity."""
+
+    def set_mounts(self, mounts: Mapping[bytes, str]) -> None:
+        """Remember which file systems are mounted below the root."""
+
 
 class Seen(NamedTuple):
     """A path as it stands in the source right now; the entry has no digest yet, `links` counts its names."""
@@ -145,10 +152,12 @@ class Source(Protocol):
     Attributes:
         bytes_read: of content, since it was opened.
         files_hashed: how often a file was read whole and hashed.
+        exposed: why a user who is not trusted could replace the root, as a clause with the remedy; empty if none could.
     """
 
     bytes_read: int
     files_hashed: int
+    exposed: str
 
     def check_root(self) -> tuple[int, int]:
         """Return (device, inode) of the root.
@@ -158,14 +167,41 @@ class Source(Protocol):
         """
 
     def reopen(self) -> None:
-        """Hold whatever directory the path names now, after it was in doubt.
+        """Hold whatever directory the path names now; if it is another one, it is in doubt until `set_doubt("")`.
 
         Raises:
-            SourceError: there is still none.
+            SourceError: there is none.
         """
 
     def stop(self) -> None:
         """End what is being read, a walk or a file, with SourceError; called from any thread."""
+
+    def set_doubt(self, reason: str) -> None:
+        """Say why the root is in doubt, so that nothing of it is read; empty: it was judged, and is believed."""
+
+    def doubt(self, path: bytes) -> str:
+        """Return why nothing at and below a path is read or believed gone at present; empty if it is."""
+
+    def duplicate_root(self) -> int:
+        """Return a descriptor of the root, which the caller closes.
+
+        Raises:
+            SourceError: there is no root.
+            OSError: too many files are open.
+        """
+
+    def mounts(self) -> dict[bytes, Mount]:
+        """Return what is mounted below the root and not excluded, by path.
+
+        Raises:
+            SourceError: there is no root.
+        """
+
+    def forget_mounts(self) -> None:
+        """Read the mount table again: a directory above a mount was renamed, which the kernel does not tell."""
+
+    def set_mounts(self, believed: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
+        """Say which mounts below the root are believed, and why others are not: nothing at and below those is read."""
 
     def excluded(self, path: bytes, kind: str) -> bool:
         """Return True if the operator wants a path neither sent nor deleted."""
@@ -192,8 +228,13 @@ class Source(Protocol):
     def read_whole(self, wanted: Sequence[tuple[bytes, Stamp]]) -> list[bytes | None]:
         """Return the content of small files, in order: for each path of the version with its stamp, as `read`."""
 
-    def walk(self, below: bytes) -> Iterator[Seen | Unlisted]:
-        """Yield all that lies strictly below the directory `below`, in key order (see `model.key`)."""
+    def walk(self, below: bytes, *, judging: bool = False) -> Iterator[Seen | Unlisted]:
+        """Yield all that lies strictly below the directory `below`, in key order (see `model.key`).
+
+        Args:
+            below: the directory.
+            judging: walk it although it is in doubt; what is in doubt below it is left out all the same.
+        """
 
 
 class Watcher(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -17,19 +17,25 @@ from replicator.core.filters import Filter
 from replicator.errors import PathRefused, SourceError
 from replicator.files.confined import Confined
 from replicator.files.walk import entry_of, walk
+from replicator.files.way import open_way
 from replicator.model import (
+    DIRECTORY,
     FILE,
+    ROOT,
     SYMLINK,
     TEMPORARY_PREFIX,
     Entry,
     Stamp,
     Unlisted,
     admits,
+    ancestors,
     check_path,
     is_temporary,
     printable,
 )
+from replicator.mounttable import Mount, MountTable
 from replicator.ports import Seen, Snapshot, Verdict
+from replicator.source.doubts import Doubts
 from replicator.source.snapshot import Reader, base_of, stamp_of
 
 MAX_SPECIALS = 1000
@@ -43,15 +49,17 @@ class SourceTree:
     """The files below one root; see `ports.Source`. Thread-safe.
 
     Args:
-        root: absolute path of the directory; symlinks on the way to it are followed.
+        root: absolute path of the directory; symlinks on the way to it are followed where only trusted users could have made them.
         filter: what the operator wants left alone.
         multiplier: the catalog's, for signatures.
         symlinks: which symlinks there are for whoever asks; see `model.admits`.
-        must_exist: raise if there is no root now; else it is in doubt until `reopen` finds it.
+        trusted: users, beside root and the user of this process, who may change the way to the root.
+        must_exist: open the root now, and raise if there is none; else it is in doubt until `reopen`.
 
     Attributes:
         bytes_read: of all contents, since the start.
         files_hashed: versions read whole, since the start.
+        exposed: why somebody else could replace the root, as a clause; empty if nobody could.
         on_special: called once with the path of each fifo, socket and device that was met and left out.
         on_symlink: called once with the path of each symlink that was met and left out.
 
@@ -66,64 +74,117 @@ class SourceTree:
         filter: Filter,  # noqa: A002  # what it is
         multiplier: int,
         symlinks: str = "all",
+        trusted: Collection[int] = (),
         must_exist: bool = True,
     ) -> None:
         self.bytes_read = 0
         self.files_hashed = 0
+        self.exposed = ""
         self.on_special: Callable[[bytes], None] = lambda _: None
         self._root = root
         self.on_symlink: Callable[[bytes], None] = lambda _: None
         self._filter = filter
         self._symlinks = symlinks
         self._multiplier = multiplier
+        self._trusted = frozenset((*trusted, os.geteuid()))
         self._specials: set[bytes] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._fd = -1
+        self._table = MountTable()
+        self._doubts = Doubts(self._mount_generation, self.mounts)
+        if not must_exist:
+            self.set_doubt(f"The source {printable(root)} is not open yet.")
+            return
         try:
-            self._fd = self._open_root()
+            self.reopen()
         except SourceError:
-            if must_exist:
-                raise
+            self._table.close()
+            raise
+        self.set_doubt("")
 
     def check_root(self) -> tuple[int, int]:
         """Return (device, inode) of the root; see `ports.Source`."""
         try:
-            named = os.stat(self._root)
-            with self._files() as files:
-                held = os.fstat(files.root_fd)
-        except OSError as error:
-            raise self._doubt(error) from error
-        if named.st_dev != held.st_dev:
-            raise SourceError(
-                f"The source {printable(self._root)} is on another device than before: is its volume mounted?"
-            )
-        if named.st_ino != held.st_ino:
-            raise SourceError(
-                f"The source {printable(self._root)} was replaced by another directory."
-            )
-        return held.st_dev, held.st_ino
+            return self._identity()
+        except SourceError as error:
+            self._doubts.set_root(str(error))
+            raise
 
     def reopen(self) -> None:
-        """Hold whatever directory the path names now.
+        """Hold whatever directory the path names now; if it is another one, it is in doubt until `set_doubt`.
 
         Raises:
             SourceError: there is none, or it cannot be read.
         """
-        opened = self._open_root()
+        try:
+            opened = self._open_root()
+        except SourceError as error:
+            self._doubts.set_root(str(error))
+            raise
         with self._lock:
+            if self._stopped.is_set():
+                os.close(opened)
+                raise SourceError(_closed(self._root))
             former, self._fd = self._fd, opened
+            if former < 0 or not os.path.sameopenfile(former, opened):
+                self._doubts.set_root(f"The source {printable(self._root)} is being judged.")
         if former >= 0:
             os.close(former)
+
+    def set_doubt(self, reason: str) -> None:
+        """Say why the root is in doubt, so that nothing is read; empty: it has been judged, and is believed."""
+        self._doubts.set_root(reason)
+
+    def doubt(self, path: bytes) -> str:
+        """Return why nothing at and below a path is read now; see `ports.Source`."""
+        return self._doubts.of(path)
+
+    def duplicate_root(self) -> int:
+        """Return a descriptor of the root, which the caller closes.
+
+        Raises:
+            SourceError: there is no root.
+            OSError: too many files are open.
+        """
+        with self._lock:
+            if self._fd < 0:
+                closed = self._stopped.is_set()
+                raise SourceError(_closed(self._root) if closed else self._doubts.of(ROOT))
+            return os.dup(self._fd)
+
+    def mounts(self) -> dict[bytes, Mount]:
+        """Return what is mounted below the root and not excluded; see `ports.Source`."""
+        fd = self.duplicate_root()
+        try:
+            real = os.readlink(b"/proc/self/fd/%d" % fd)
+            with self._lock:
+                if self._stopped.is_set():
+                    raise SourceError(_closed(self._root))
+                found = self._table.below(real)
+        finally:
+            os.close(fd)
+        return {path: mount for path, mount in found.items() if not self._is_left_out(path)}
+
+    def forget_mounts(self) -> None:
+        """Read the mount table again when it is next asked for; see `ports.Source`."""
+        with self._lock:
+            self._table.forget()
+
+    def set_mounts(self, believed: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
+        """Say which mounts are believed, and why others are not; see `ports.Source`."""
+        self._doubts.set_mounts(believed, reasons)
 
     def stop(self) -> None:
         """End what is being read; nothing is walked or read as a whole any more."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Release the root; no call is allowed afterwards."""
+        """Release the root; whoever reads afterwards is told that there is none."""
+        self._stopped.set()
         with self._lock:
             former, self._fd = self._fd, -1
+            self._table.close()
         if former >= 0:
             os.close(former)
 
@@ -135,12 +196,10 @@ class SourceTree:
         """Return what is at `path` now; see `ports.Source`."""
         if not _has_name(path):
             return None
-        try:
-            status, entry = self._stat(path)
-        except OSError as error:
-            if error.errno in _ABSENT:
-                return None
-            raise
+        found = self._stat(path)
+        if found is None:
+            return None
+        status, entry = found
         if entry is None:
             self._special(path)
             return None
@@ -172,7 +231,7 @@ class SourceTree:
                 same = stamp_of(os.fstat(fd)) == stamp
             finally:
                 os.close(fd)
-        except (OSError, PathRefused):
+        except (OSError, PathRefused, SourceError):
             return None
         self._count(len(content), files=0)
         return content if same and len(content) == length else None
@@ -183,17 +242,33 @@ class SourceTree:
         One descent serves all files of a directory, which halves the cost of a file of 20 KB. A directory that is moved
         away meanwhile does no harm: the stamp tells a file from another.
         """
-        with self._files() as files:
-            contents = [_read_one(files, path, stamp) for path, stamp in wanted]
+        try:
+            with self._files() as files:
+                contents = [
+                    None if self._doubts.of(path) else _read_one(files, path, stamp)
+                    for path, stamp in wanted
+                ]
+        except (OSError, SourceError):
+            return [None] * len(wanted)
         self._count(sum(len(content) for content in contents if content), files=0)
         return contents
 
-    def walk(self, below: bytes) -> Iterator[Seen | Unlisted]:
-        """Yield all that lies strictly below the directory `below`, in key order."""
+    def walk(self, below: bytes, *, judging: bool = False) -> Iterator[Seen | Unlisted]:
+        """Yield all that lies strictly below the directory `below`, in key order; see `ports.Source`."""
         if below and not _has_name(below):
             return
+        reason = "" if judging else self._doubts.of(below)
+        if reason:
+            yield Unlisted(below, reason)
+            return
         with self._files() as files:
-            for met in walk(files, below, prune=self._filter.excluded, special=self._special):
+            for met in walk(
+                files,
+                below,
+                prune=self._filter.excluded,
+                special=self._special,
+                closed=self._doubts.reasons,
+            ):
                 if self._stopped.is_set():
                     raise SourceError("The tree is not read any more.")
                 if isinstance(met, Unlisted):
@@ -202,20 +277,41 @@ class SourceTree:
                     yield Seen(met.path, met.entry, stamp_of(met.status), met.status.st_nlink)
 
     def _open_root(self) -> int:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         try:
-            fd = os.open(self._root, flags)
+            fd, self.exposed = open_way(self._root, self._trusted)
             try:
                 os.stat(b".", dir_fd=fd)  # may be read and yet not be entered
             except OSError:
                 os.close(fd)
                 raise
-        except OSError as error:
-            raise self._doubt(error) from error
+        except (OSError, PathRefused) as error:
+            raise self._unusable(error) from error
         return fd
 
-    def _doubt(self, error: OSError) -> SourceError:
+    def _identity(self) -> tuple[int, int]:
+        try:
+            fd, self.exposed = open_way(self._root, self._trusted)
+            try:
+                named = os.fstat(fd)
+            finally:
+                os.close(fd)
+            with self._files() as files:
+                held = os.fstat(files.root_fd)
+        except (OSError, PathRefused) as error:
+            raise self._unusable(error) from error
         name = printable(self._root)
+        if named.st_dev != held.st_dev:
+            raise SourceError(
+                f"The source {name} is on another device than before: is its volume mounted?"
+            )
+        if named.st_ino != held.st_ino:
+            raise SourceError(f"The source {name} was replaced by another directory.")
+        return held.st_dev, held.st_ino
+
+    def _unusable(self, error: OSError | PathRefused) -> SourceError:
+        name = printable(self._root)
+        if isinstance(error, PathRefused):
+            return SourceError(f"The source {name} is not read: {error}")
         if error.errno == errno.ENOENT:
             return SourceError(f"The source {name} is missing: is its volume mounted?")
         if error.errno == errno.ENOTDIR:
@@ -225,27 +321,44 @@ class SourceTree:
     @contextmanager
     def _files(self) -> Iterator[Confined]:
         """The tree, through a descriptor of this call alone."""
-        with self._lock:
-            if self._fd < 0:
-                raise SourceError(f"The source {printable(self._root)} is not open.")
-            files = Confined(os.dup(self._fd))
+        files = Confined(self.duplicate_root())
         try:
             yield files
         finally:
             files.close()
 
-    def _stat(self, path: bytes) -> tuple[os.stat_result, Entry | None]:
+    def _stat(self, path: bytes) -> tuple[os.stat_result, Entry | None] | None:
+        """Return what is at a path; None if nothing is.
+
+        Raises:
+            OSError: the kernel does not tell, or the path is in doubt.
+        """
+        if reason := self._doubts.of(path):
+            raise OSError(errno.ENODEV, reason)
         with self._files() as files:
             while True:
                 try:
                     status = files.lstat(path)
+                    self._doubts.vet(path)
                     return status, entry_of(status, partial(_readlink, files, path))
                 except OSError as error:
+                    if error.errno in _ABSENT:
+                        self._doubts.vet_absence(path, partial(_is_directory, files))
+                        return None
                     if error.errno != errno.EINVAL:  # a symlink was replaced before it was read
                         raise
 
+    def _mount_generation(self) -> int:
+        with self._lock:
+            return -1 if self._stopped.is_set() else self._table.generation()
+
+    def _is_left_out(self, path: bytes) -> bool:
+        return any(self._filter.excluded(at, DIRECTORY) for at in (path, *ancestors(path)))
+
     def _open(self, path: bytes) -> int:
         check_path(path)
+        if reason := self._doubts.of(path):
+            raise OSError(errno.ENODEV, reason)
         with self._files() as files:
             return files.open_file(path)
 
@@ -296,9 +409,23 @@ def _read_one(files: Confined, path: bytes, stamp: Stamp) -> bytes | None:
     return content if same and len(content) == stamp.size else None
 
 
+def _is_directory(files: Confined, path: bytes) -> bool:
+    try:
+        files.directory(path)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return False
+        raise
+    return True
+
+
 def _readlink(files: Confined, path: bytes) -> bytes:
     at, name = files.locate(path)
     return os.readlink(name, dir_fd=at)
+
+
+def _closed(root: bytes) -> str:
+    return f"The source {printable(root)} is not read any more."
 
 
 def _has_name(path: bytes) -> bool:

@@ -4,9 +4,11 @@
 which is bounded (fs.inotify.max_queued_events) and says when it overflowed: then the tree is armed anew and walked. Small
 repairs of the watches happen on the event loop, large ones in a thread, while nobody reads events.
 
-Two things the kernel does not tell: that a root which we hold open was removed (measured on Linux 6.18: rmdir sends
-nothing while a descriptor is open), so its identity is compared from time to time; and what happens in directories for
-which it grants no watch, so these are told to be walked from time to time.
+Three things inotify does not tell: that a root which we hold open was removed (measured on Linux 6.18: rmdir sends
+nothing while a descriptor is open), so its identity is compared from time to time; what happens in directories for
+which it grants no watch, so these are told to be walked from time to time; and what is mounted where (see `watch.mounts`).
+
+Looks at the root's path, and at file systems that may hang, happen in threads that nobody waits for at the end of the process.
 """
 
 from __future__ import annotations
@@ -23,15 +25,18 @@ import threading
 from array import array
 from collections.abc import Callable, Generator
 from itertools import islice
-from pathlib import Path
 
 from inotify_simple import INotify, flags, parse_events
 
 from replicator.errors import SourceError
 from replicator.files.confined import Confined
 from replicator.model import DIRECTORY, ROOT, Hint, Hinted, printable
+from replicator.mounttable import MountEvents
 from replicator.watch.arm import Armer
+from replicator.watch.mounts import TreeMounts
 from replicator.watch.problems import describe
+from replicator.watch.roots import NamedRoot, Root
+from replicator.watch.threads import in_daemon_thread
 from replicator.watch.translate import Event, Translator
 from replicator.watch.watchmap import WatchMap
 
@@ -66,19 +71,33 @@ ROOT_CHECK = 2.0
 """Seconds between two looks whether the root is still the directory that we watch: one stat."""
 
 
+PROBE_SOON = 0.1
+"""Seconds until a file system that may hang has had time to answer, after it was mounted."""
+
+
 class InotifyWatcher:
     """Implements ports.Watcher.
 
     Args:
-        root: the directory to watch; symlinks on the way to it are followed.
+        root: what the directory is called.
         prune: called with (path, kind); True for what is excluded: it gets no watch and is not told.
         rescan: seconds between two walks of what cannot be watched.
+        source: holds the directory that is to be watched, and checks whether it is still in its place; default: whatever the
+            path names when the watcher is started.
     """
 
-    def __init__(self, root: bytes, *, prune: Callable[[bytes, str], bool], rescan: float) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        *,
+        prune: Callable[[bytes, str], bool],
+        rescan: float,
+        source: Root | None = None,
+    ) -> None:
         self._root = root
         self._prune = prune
         self._rescan = rescan
+        self._source: Root = source or NamedRoot(root)
         self._watched = WatchMap()
         self._translator = Translator(self._watched, prune, self._is_complete)
         self._inotify: INotify | None = None
@@ -93,6 +112,13 @@ class InotifyWatcher:
         self._hold_until = math.inf
         self._rescan_at = math.inf
         self._root_check_at = math.inf
+        self._root_check: asyncio.Future[bool] | None = None
+        self._mounts: TreeMounts
+        self._mount_events: MountEvents | None = None
+        self._mounts_changed = False
+        self._back: list[bytes] = []
+        self._ready = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop
 
     async def start(self) -> None:
         """Arm the watches; all that changes from now on is told.
@@ -101,13 +127,16 @@ class InotifyWatcher:
             SourceError: if the root cannot be opened, or the kernel grants no inotify instance.
         """
         try:
-            tree = Confined.open(self._root)
+            tree = Confined(self._source.duplicate_root())
         except OSError as error:
             raise SourceError(
                 f"The source {printable(self._root)} cannot be watched: {error.strerror}."
             ) from error
         try:
             self._inotify = INotify(nonblocking=True)
+            self._loop = asyncio.get_running_loop()
+            self._mounts = TreeMounts(tree.root_fd, self._prune)
+            self._mount_events = MountEvents(self._on_mount)
         except OSError as error:
             tree.close()
             raise SourceError(
@@ -115,12 +144,12 @@ class InotifyWatcher:
                 " (sysctl -w fs.inotify.max_user_instances=1024) or the limit of open files."
             ) from error
         self._tree = tree
-        self._armer = Armer(tree, self._watched, self._prune, self.add_watch)
+        self._armer = Armer(tree, self._watched, self._is_unwatched, self.add_watch)
         self._arm_in_thread(self._steps([ROOT]))
         await self._armed()
         self._found.clear()  # whoever starts a watcher walks the tree anyway
         now = asyncio.get_running_loop().time()
-        self._root_check_at = now + ROOT_CHECK
+        self._root_check_at = now + (PROBE_SOON if self._mounts.may_block else ROOT_CHECK)
         self._rescan_at = now + self._rescan
 
     async def hints(self) -> list[Hint]:
@@ -153,14 +182,19 @@ class InotifyWatcher:
         if self._inotify is not None:
             unwatched = dict(self._armer.unwatched)
             problems.extend(describe(self._root, unwatched, len(self._watched), self._rescan))
+            problems.extend(self._mounts.problems(self._root))
         return problems
 
     def close(self) -> None:
         """Release the watches; a thread that is still arming stops at its next directory."""
+        if self._mount_events is not None:
+            self._mount_events.close()
+            self._mount_events = None
         with self._lock:
             if self._inotify is not None:
                 self._inotify.close()
                 self._inotify = None
+                self._mounts.close()
                 self._tree.close()
 
     def add_watch(self, directory: int) -> int:
@@ -194,7 +228,7 @@ class InotifyWatcher:
         self._found.clear()
         hints, self._translator.hints = self._translator.hints, []
         self._translating = False
-        return hints
+        return self._with_aliases(hints) if self._mounts.aliases else hints
 
     def _read(self) -> list[Event]:
         assert self._inotify is not None  # hints() comes between start() and close()
@@ -213,9 +247,13 @@ class InotifyWatcher:
         located = [self._watched.locate(*name) for name in translator.checks]
         paths = [p for p in located if p is not None and not self._prune(p, DIRECTORY)]
         translator.checks.clear()
+        paths.extend(self._check_mounts())
         if now >= self._rescan_at:
             self._rescan_at = now + self._rescan
             paths.extend(self._armer.unwatched)
+            for path in self._mounts.unheard:
+                translator.tell(Hint(Hinted.CHANGED, path))
+                translator.tell(Hint(Hinted.SUBTREE, path))
         if translator.overflowed:
             translator.overflowed = False
             self.overflows += 1
@@ -227,13 +265,15 @@ class InotifyWatcher:
             yield from self._armer.arm(path, self._found)
 
     async def _arm(self, paths: list[bytes]) -> None:
+        if not paths:
+            return
         steps = self._steps(paths)
-        if sum(1 for _ in islice(steps, INLINE)) == INLINE:
+        if self._mounts.may_block or sum(1 for _ in islice(steps, INLINE)) == INLINE:
             self._arm_in_thread(steps)
             await self._armed()
 
     def _arm_in_thread(self, steps: Generator[None, None, None]) -> None:
-        self._arming = asyncio.ensure_future(asyncio.to_thread(self._drain, steps))
+        self._arming = in_daemon_thread(lambda: self._drain(steps))
 
     def _drain(self, steps: Generator[None, None, None]) -> None:
         done = object()
@@ -264,6 +304,8 @@ class InotifyWatcher:
         A hard link is complete. So is a file whose inode changed after its content did: it was linked here, or its
         writer has set its times already.
         """
+        if self._mounts.is_remote(path):
+            return True  # nobody may wait for its file system here
         try:
             status = self._tree.lstat(path)
         except OSError:
@@ -275,29 +317,70 @@ class InotifyWatcher:
         )
 
     def _check_root(self, now: float) -> None:
+        """Begin a look at the root's path when it is time, and take the answer to the last one."""
+        if self._root_check is not None and self._root_check.done():
+            same, self._root_check = self._root_check.result(), None
+            self._translator.root_gone = not same
+            if not same:
+                self._translator.tell(Hint(Hinted.CHANGED, ROOT))
         if now < self._root_check_at:
             return
         self._root_check_at = now + ROOT_CHECK
+        self._back += self._mounts.probe()
+        if self._root_check is None:
+            self._root_check = in_daemon_thread(self._is_in_place)
+            self._root_check.add_done_callback(lambda _: self._ready.set())
+
+    def _is_in_place(self) -> bool:
         try:
-            same = os.path.samestat(Path(os.fsdecode(self._root)).stat(), self._tree.lstat(ROOT))
-        except OSError:
-            same = False
-        self._translator.root_gone = not same
-        if not same:
-            self._translator.tell(Hint(Hinted.CHANGED, ROOT))
+            self._source.check_root()
+        except (OSError, SourceError):
+            return False
+        return True
+
+    def _is_unwatched(self, path: bytes, kind: str) -> bool:
+        return self._mounts.is_skipped(path) or self._prune(path, kind)
+
+    def _on_mount(self) -> None:
+        """Something was mounted or unmounted somewhere; called from a thread."""
+        self._mounts_changed = True
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._ready.set)
+
+    def _check_mounts(self) -> list[bytes]:
+        """Return the paths at which other file systems are now, or answer again, and tell that all there is to be walked."""
+        paths = []
+        if self._mounts_changed:
+            self._mounts_changed = False
+            paths = self._mounts.refresh()
+            if self._mounts.may_block:
+                self._root_check_at = min(self._root_check_at, self._loop.time() + PROBE_SOON)
+        paths += self._back
+        self._back = []
+        for (
+            path
+        ) in paths:  # a walk judges what is mounted there, and has the mount point itself looked at
+            self._translator.tell(Hint(Hinted.SUBTREE, path))
+        return [path for path in paths if not self._mounts.is_skipped(path)]
+
+    def _with_aliases(self, hints: list[Hint]) -> list[Hint]:
+        if any(hint.kind is Hinted.MOVED for hint in hints):
+            self._mounts_changed = True  # what was renamed may be what a bind mount shows
+            self._ready.set()
+        return self._mounts.with_aliases(hints)
 
     async def _readable(self) -> None:
         """Wait until there are events, or something else is due. The reader is armed only here, so it cannot spin."""
         assert self._inotify is not None  # as in _read
         loop = asyncio.get_running_loop()
         until = min(self._hold_until, self._rescan_at, self._root_check_at)
-        ready = asyncio.Event()
         descriptor = self._inotify.fileno()
-        loop.add_reader(descriptor, ready.set)
+        loop.add_reader(descriptor, self._ready.set)
         try:
             async with asyncio.timeout_at(until):
-                await ready.wait()
+                await self._ready.wait()
         except TimeoutError:
             pass
         finally:
+            self._ready.clear()
             loop.remove_reader(descriptor)

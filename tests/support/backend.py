@@ -54,7 +54,7 @@ class Backend:
         self.connector = connector or LocalFleet(directory)
         tree = {"source": str(self.source), "target": "/site", **settings.pop("tree", {})}
         raw = {
-            "tree": [tree],
+            "tree": settings.pop("trees", [tree]),
             "discovery": settings.pop("discovery", {"frontends": self.hosts}),
             "state": {"directory": str(directory / "state")},
             "settle": {"cooldown": 0.05, "max_wait": 1.0},
@@ -141,6 +141,10 @@ class Backend:
                 ]
                 lines.append(f"  catalog  {list(record.values())}")
         return "\n".join([*lines, json.dumps(self.status(), indent=1)])
+
+    def explain_status(self):
+        """Return the status as text."""
+        return json.dumps(self.status(), indent=1)
 
     def stop(self):
         """Drain, and end the thread."""

@@ -1,6 +1,7 @@
 """In-memory twins of the ports, and an agent on a thread of this process."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import socket
@@ -20,6 +21,7 @@ from replicator.model import (
     Hinted,
     Stamp,
     Unlisted,
+    ancestors,
     is_below,
     key,
     rebase,
@@ -63,7 +65,9 @@ class FakeSource:
         unreadable: files that cannot be read, with the reason.
         denied: paths of which the kernel tells nothing, with the errno.
         verdicts: what a snapshot of a path ends with instead of READ, unless forced.
-        doubt: why the root is in doubt.
+        away: why there is no root.
+        mounted: the mounts below the root.
+        reasons: what is in doubt.
     """
 
     def __init__(self):
@@ -71,7 +75,10 @@ class FakeSource:
         self.clock = 1_600_000_000_000_000_000
         self.firm = True
         self.identity = (1, 2)
-        self.doubt = ""
+        self.away = ""
+        self.exposed = ""
+        self.mounted = {}
+        self.reasons = {}
         self.hashed = []
         self.bytes_read = self.files_hashed = 0
         self.reads = []
@@ -122,12 +129,33 @@ class FakeSource:
             del self.nodes[name]
 
     def check_root(self):
-        if self.doubt:
-            raise SourceError(self.doubt)
+        if self.away:
+            raise SourceError(self.away)
         return self.identity
 
     def reopen(self):
         self.check_root()
+        self.set_doubt("it is being judged")
+
+    def set_doubt(self, reason):
+        self.reasons.pop(b"", None)
+        if reason:
+            self.reasons[b""] = reason
+
+    def doubt(self, path):
+        return next(
+            (self.reasons[at] for at in (path, *ancestors(path), b"") if at in self.reasons), ""
+        )
+
+    def mounts(self):
+        return dict(self.mounted)
+
+    def forget_mounts(self):
+        pass
+
+    def set_mounts(self, believed, reasons):
+        root = {path: reason for path, reason in self.reasons.items() if not path}
+        self.reasons = {**reasons, **root}
 
     def close(self):
         pass
@@ -138,8 +166,13 @@ class FakeSource:
         return self.is_excluded(path, kind)
 
     def look(self, path):
+        if reason := self.doubt(path):
+            raise OSError(errno.ENODEV, reason)
         if path in self.denied:
             raise OSError(self.denied[path], os.strerror(self.denied[path]))
+        return self._seen(path)
+
+    def _seen(self, path):
         node = self.nodes.get(path)
         if node is None or self.is_excluded(path, node.kind):
             return None
@@ -180,14 +213,21 @@ class FakeSource:
     def read_whole(self, wanted):
         return [self.read(path, stamp, 0, stamp.size) for path, stamp in wanted]
 
-    def walk(self, below):
+    def walk(self, below, *, judging=False):
+        if not judging and (reason := self.doubt(below)):
+            yield Unlisted(below, reason)
+            return
         hidden = [below] if below in self.unlisted else []
         if hidden:
             yield Unlisted(below, self.unlisted[below])
         for path in sorted(self.nodes, key=key):
             if not is_below(path, below) or any(is_below(path, h) for h in hidden):
                 continue
-            seen = self.look(path)
+            if path in self.reasons:
+                hidden.append(path)
+                yield Unlisted(path, self.reasons[path])
+                continue
+            seen = self._seen(path)
             if seen is None:
                 hidden.append(path)
                 continue
@@ -205,6 +245,7 @@ class FakeCatalog:
         self.records = {}
         self.signatures = {}
         self.identity = None
+        self.noted = {}
         self.reason = ""
         self.applied = 0
 
@@ -267,6 +308,12 @@ class FakeCatalog:
 
     def set_paused(self, reason):
         self.reason = reason
+
+    def mounts(self):
+        return dict(self.noted)
+
+    def set_mounts(self, mounts):
+        self.noted = dict(mounts)
 
     def put(self, path, entry, stamp=None, problem=""):
         """Record something directly."""

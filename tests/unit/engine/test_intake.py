@@ -77,7 +77,7 @@ async def test_a_doubt_of_the_supplys_is_followed_up(watched):
 
 
 async def test_a_source_in_doubt_halts_and_is_surveyed_when_it_is_back(watched):
-    watched.source.doubt = "away"
+    watched.source.away = "away"
     watched.source.remove(b"known")
     watched.watchers[0].tell(b"known")
     await watched.halted()
@@ -86,7 +86,7 @@ async def test_a_source_in_doubt_halts_and_is_surveyed_when_it_is_back(watched):
 
     watched.source.write(b"known", b"content")
     watched.source.write(b"new", b"content")
-    watched.source.doubt = ""
+    watched.source.away = ""
     await watched.watching()
     await eventually(lambda: set(watched.told) == {b"known", b"new"}, lambda: watched.told)
     assert len(watched.watchers) > 1
@@ -99,13 +99,13 @@ async def test_a_rename_of_before_a_halt_is_none_of_what_the_survey_finds(watche
     watched.watchers[0].tell(b"a")
     watched.watchers[0].tell(b"b")
     await eventually(lambda: not watched.intake.pending, "both to be known")
-    watched.source.doubt = "away"
+    watched.source.away = "away"
     watched.source.remove(b"known")
     watched.watchers[0].tell(b"known")
     await watched.halted()
     watched.source.write(b"a/new", b"content")
     watched.intake.tree.settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
-    watched.source.doubt = ""
+    watched.source.away = ""
     await watched.watching()
     await eventually(lambda: not watched.intake.pending, "nothing to be left")
 

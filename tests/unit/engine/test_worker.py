@@ -231,7 +231,7 @@ async def test_what_is_being_written_is_looked_at_again(working):
 
 
 async def test_a_source_in_doubt_tells_nothing_and_leaves_nothing_in_hand(working):
-    working.source.doubt = "gone"
+    working.source.away = "gone"
     working.source.nodes.clear()
     with pytest.raises(SourceError):
         await working.look(b"d")

@@ -1,0 +1,212 @@
+"""What is mounted below the root of a watched tree.
+
+A file system that is mounted on a watched directory hides it, without any event of inotify: so the mount table is watched as
+well. inotify knows a directory by its inode, and tells one path for it; where a bind mount shows the same directory at two
+places, one of them is watched, and what is told of it is told of the other as well (an **alias**). A file system that does not
+answer is not touched until it does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from replicator.model import (
+    DIRECTORY,
+    ROOT,
+    Hint,
+    Hinted,
+    ancestors,
+    is_below,
+    join,
+    printable,
+    rebase,
+)
+from replicator.mounttable import Mount, MountTable, Prober
+
+
+class Region(NamedTuple):
+    """A part of a file system, and where the tree shows it."""
+
+    path: bytes
+    device: bytes
+    root: bytes
+
+
+class TreeMounts:
+    """The mounts below one root.
+
+    Args:
+        root_fd: a descriptor of the root; the caller's.
+        prune: called with (path, kind); True for what is excluded.
+
+    Attributes:
+        aliases: path to the other path at which the same directory or file is watched.
+        unheard: paths of mounts of which not every change is told by inotify.
+    """
+
+    def __init__(self, root_fd: int, prune: Callable[[bytes, str], bool]) -> None:
+        self.aliases: dict[bytes, bytes] = {}
+        self.unheard: list[bytes] = []
+        self._root_fd = root_fd
+        self._prune = prune
+        self._table = MountTable()
+        self._prober = Prober()
+        self._mounts: dict[bytes, Mount] = {}
+        self._remote: dict[bytes, Mount] = {}
+        self._silent: frozenset[bytes] = frozenset()
+        self.refresh()
+
+    def close(self) -> None:
+        """Release the table."""
+        self._table.close()
+
+    def refresh(self) -> list[bytes]:
+        """Read the table again; return the paths of which the watches may not be what they should be."""
+        self._table.forget()
+        real = os.readlink(b"/proc/self/fd/%d" % self._root_fd)
+        before, aliased = self._mounts, self.aliases
+        self._mounts = {
+            path: mount
+            for path, mount in self._table.below(real).items()
+            if not self._is_pruned(path)
+        }
+        base = self._table.holding(real)
+        remote = {path: mount for path, mount in self._mounts.items() if mount.may_hang}
+        if base is not None and base.may_hang:
+            remote[ROOT] = base
+        self._silent = (self._silent & remote.keys()) | (
+            remote.keys() - self._remote.keys() - {ROOT}
+        )
+        self._remote = remote
+        for mount in remote.values():
+            self._prober.ask(mount.point)
+        self.aliases = self._find_aliases(base, real)
+        files = [
+            path
+            for path, mount in self._mounts.items()
+            if path not in self.aliases and _is_file(mount)
+        ]
+        self.unheard = [*files, *(path for path in remote if path)]
+        changed = {path for path, _ in before.items() ^ self._mounts.items()}
+        return sorted(changed | {path for path, _ in aliased.items() ^ self.aliases.items()})
+
+    def probe(self) -> list[bytes]:
+        """Ask the file systems that may hang; return the paths of those that answer again."""
+        silent = {
+            path for path, mount in self._remote.items() if not self._prober.answered(mount.point)
+        }
+        back = sorted(self._silent - silent)
+        self._silent = frozenset(silent)
+        for mount in self._remote.values():
+            self._prober.ask(mount.point)
+        return back
+
+    @property
+    def may_block(self) -> bool:
+        """True if a look at the tree may take as long as another machine likes."""
+        return bool(self._remote)
+
+    def is_remote(self, path: bytes) -> bool:
+        """Return True if a look at a path may take as long as another machine likes."""
+        return ROOT in self._remote or any(at in self._remote for at in (path, *ancestors(path)))
+
+    def is_skipped(self, path: bytes) -> bool:
+        """Return True for a directory that gets no watch: its file system is silent, or it is watched at another path."""
+        return path in self._silent or path in self.aliases
+
+    def problems(self, root: bytes) -> Iterator[str]:
+        """Yield full sentences about file systems that do not answer."""
+        for path in sorted(self._silent):
+            mount = self._remote[path]
+            if not self._prober.answered(mount.point):
+                yield (
+                    f"The file system at {printable(path) or '.'} of {printable(root)} ({printable(mount.source)}) does not"
+                    " answer. What is in it is not followed until it does."
+                )
+
+    def with_aliases(self, hints: Iterable[Hint]) -> list[Hint]:
+        """Return hints, each followed by what it means for other paths of the same directory."""
+        told = []
+        for hint in hints:
+            told.append(hint)
+            for path, watched in self.aliases.items():
+                told.extend(_elsewhere(hint, watched, path))
+        return told
+
+    def _is_pruned(self, path: bytes) -> bool:
+        return any(self._prune(at, DIRECTORY) for at in (path, *ancestors(path)))
+
+    def _find_aliases(self, base: Mount | None, real: bytes) -> dict[bytes, bytes]:
+        if not self._mounts:
+            return {}
+        regions = [Region(path, m.device, m.root) for path, m in self._mounts.items()]
+        regions.sort(key=lambda region: (len(region.root), region.path))
+        if base is not None:
+            way = real[len(base.point.rstrip(b"/")) :].strip(b"/")
+            regions.insert(0, Region(ROOT, base.device, _joined(base.root, way)))
+        aliases: dict[bytes, bytes] = {}
+        for number, region in enumerate(regions):
+            for other in regions[:number]:
+                if other.path in aliases or other.device != region.device:
+                    continue
+                if (path := self._shown(region, other)) is not None:
+                    aliases[region.path] = path
+                    break
+                if (path := self._shown(other, region)) is not None:
+                    aliases[path] = other.path
+        return aliases
+
+    def _shown(self, inner: Region, outer: Region) -> bytes | None:
+        """Return where `outer` shows the content of `inner`; None if it does not."""
+        if inner.root == outer.root:
+            path = outer.path
+        elif inner.root.startswith(outer.root.rstrip(b"/") + b"/"):
+            path = join(outer.path, inner.root[len(outer.root.rstrip(b"/")) + 1 :])
+        else:
+            return None
+        covering = next((at for at in (path, *ancestors(path)) if at in self._mounts), ROOT)
+        if covering != outer.path or path == inner.path or self._is_pruned(path):
+            return None
+        return path
+
+
+def _elsewhere(hint: Hint, watched: bytes, path: bytes) -> Iterator[Hint]:
+    """Yield what a hint means for `path`, which is the same directory as `watched`."""
+    source = _there(hint.path, watched, path)
+    if hint.kind is not Hinted.MOVED:
+        if source is not None:
+            yield Hint(hint.kind, source)
+        elif hint.kind is Hinted.SUBTREE and is_below(watched, hint.path):
+            yield Hint(Hinted.SUBTREE, path)
+        return
+    target = _there(hint.target, watched, path)
+    if source is not None and target is not None:
+        yield Hint(Hinted.MOVED, source, target)
+        return
+    if source is not None:
+        yield Hint(Hinted.CHANGED, source)
+    if target is not None:
+        yield Hint(Hinted.CHANGED, target)
+        yield Hint(Hinted.SUBTREE, target)
+
+
+def _there(path: bytes, watched: bytes, alias: bytes) -> bytes | None:
+    if watched == ROOT:
+        return join(alias, path) if path else alias
+    return rebase(path, watched, alias) if path == watched or is_below(path, watched) else None
+
+
+def _joined(root: bytes, way: bytes) -> bytes:
+    return root.rstrip(b"/") + b"/" + way if way else root
+
+
+def _is_file(mount: Mount) -> bool:
+    """Return True if a single file is mounted: changes of it are told where it is, not where it is mounted."""
+    if mount.may_hang:
+        return False
+    try:
+        return not os.path.isdir(mount.point)
+    except OSError:
+        return False

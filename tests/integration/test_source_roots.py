@@ -1,0 +1,215 @@
+"""The source's root is an identity, not a name: who may change the way to it decides what is believed in its place."""
+
+import os
+import shutil
+
+import pytest
+
+from tests.support.backend import Backend
+from tests.support.tools import missing
+from tests.support.waiting import wait_for
+
+STRANGER = 12345
+SECRET = "for root alone"
+
+
+@pytest.fixture
+def parent(tmp_path):
+    """The directory that holds the source."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/upload").mkdir()
+    (tmp_path / "site/upload/picture").write_text("picture")
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def secret(tmp_path):
+    secret = tmp_path / "secret"
+    secret.mkdir(mode=0o700)
+    (secret / "picture").write_text(SECRET)
+    (secret / "key").write_text(SECRET)
+    return secret
+
+
+def belongs_to_a_stranger(directory):
+    if os.geteuid() != 0:
+        missing("root, who can give a directory to somebody else")
+    os.chown(directory, STRANGER, STRANGER)
+
+
+def backend(tmp_path, source, **tree):
+    return Backend(tmp_path, tree={"source": str(source), **tree})
+
+
+def row(running):
+    return running.status()["trees"][0]
+
+
+def halts(running, *words):
+    wait_for(
+        lambda: (
+            row(running)["state"] == "halted"
+            and all(w in " ".join(row(running)["problems"]) for w in words)
+        ),
+        running.explain_status,
+    )
+
+
+def sites(running):
+    return [
+        {path.name: path.read_text() for path in running.site(host).glob("*") if path.is_file()}
+        for host in running.hosts
+    ]
+
+
+def follows(running, source, name):
+    (source / name).write_text(name)
+    wait_for(lambda: all(site.get(name) == name for site in sites(running)), running.explain_status)
+
+
+def swap(parent, make):
+    """What a stranger does who owns the parent."""
+    (parent / "upload").rename(parent / "aside")
+    make(parent / "upload")
+
+
+@pytest.mark.parametrize("running_at_the_swap", [True, False])
+def test_a_symlink_that_a_stranger_made_is_never_followed(
+    tmp_path, parent, secret, running_at_the_swap
+):
+    belongs_to_a_stranger(parent)
+    with backend(tmp_path, parent / "upload") as running:
+        follows(running, parent / "upload", "before")
+        if running_at_the_swap:
+            swap(parent, lambda upload: upload.symlink_to(secret))
+            halts(running, "symlink", f"chown root {parent}")
+            is_refused(running)
+    if not running_at_the_swap:
+        swap(parent, lambda upload: upload.symlink_to(secret))
+        with backend(tmp_path, parent / "upload") as running:
+            halts(running, "symlink", f"chown root {parent}")
+            is_refused(running)
+
+
+def is_refused(running):
+    running.ask(command="resume")
+    halts(running, "symlink")
+    assert all(site == {"picture": "picture", "before": "before"} for site in sites(running))
+
+
+def test_another_directory_that_a_stranger_put_there_is_read_only_after_resume(
+    tmp_path, parent, secret
+):
+    """Its root-only files are what the stranger cannot read himself."""
+    belongs_to_a_stranger(parent)
+    with backend(tmp_path, parent / "upload") as running:
+        follows(running, parent / "upload", "before")
+        swap(parent, lambda upload: shutil.copytree(secret, upload))
+        halts(running, "another directory", "resume")
+        read = row(running)["bytes_read"]
+        wait_for(lambda: running.ask(command="status"), "an answer")
+        assert all("key" not in site for site in sites(running))
+        assert row(running)["bytes_read"] == read
+        running.ask(command="resume")
+        wait_for(
+            lambda: all(site.get("key") == SECRET for site in sites(running)),
+            running.explain_status,
+        )
+        wait_for(lambda: row(running)["state"] == "watching", running.explain_status)
+
+
+def test_the_same_directory_that_comes_back_goes_on_by_itself(tmp_path, parent, secret):
+    belongs_to_a_stranger(parent)
+    with backend(tmp_path, parent / "upload") as running:
+        follows(running, parent / "upload", "before")
+        swap(parent, lambda upload: upload.symlink_to(secret))
+        halts(running, "symlink")
+        (parent / "upload").unlink()
+        (parent / "aside").rename(parent / "upload")
+        follows(running, parent / "upload", "after")
+        assert all("key" not in site for site in sites(running))
+
+
+@pytest.mark.parametrize("trust", [(), (str(STRANGER),)])
+def test_a_symlink_that_only_trusted_users_can_switch_is_followed(tmp_path, trust):
+    """Capistrano and Deployer switch `current` to the next release."""
+    site = tmp_path / "site"
+    for release in ("1", "2"):
+        (site / release).mkdir(parents=True)
+        (site / release / "picture").write_text("picture")
+    (site / "current").symlink_to("1")
+    if trust:
+        belongs_to_a_stranger(site)
+        os.chown(site / "current", STRANGER, -1, follow_symlinks=False)
+    with backend(tmp_path, site / "current", trust=trust) as running:
+        follows(running, site / "1", "before")
+        (site / "2/before").write_text("in both")
+        (site / "2/new").write_text("new")
+        (site / "next").symlink_to("2")
+        (site / "next").rename(site / "current")
+        wait_for(
+            lambda: (
+                sites(running) == [{"picture": "picture", "before": "in both", "new": "new"}] * 2
+            ),
+            running.explain_status,
+        )
+        follows(running, site / "2", "after")
+
+
+def test_a_wrong_directory_is_not_read_before_it_is_judged(tmp_path, parent):
+    """It could be a wrongly mounted volume: nobody but root could have put it there, and it has next to nothing of before."""
+    for number in range(20):
+        (parent / f"upload/{number}").write_text("known")
+    with backend(tmp_path, parent / "upload") as running:
+        follows(running, parent / "upload", "before")
+        wrong = parent / "wrong"
+        wrong.mkdir()
+        for number in range(500):
+            (wrong / f"other {number}").write_text("of another tree")
+        swap(parent, wrong.rename)
+        halts(running, "is the right volume mounted")
+        known = set(sites(running)[0])
+        assert not any("other" in name for name in known)
+        assert row(running)["entries"] == len(known)
+        (parent / "upload").rename(wrong)
+        (parent / "aside").rename(parent / "upload")
+        follows(running, parent / "upload", "after")
+        assert not any("other" in name for site in sites(running) for name in site)
+
+
+def test_nothing_is_sent_while_the_root_is_in_doubt(tmp_path, parent):
+    """Also nothing that was found before, and no deletion: to a frontend that connects meanwhile, for example."""
+    running = backend(tmp_path, parent / "upload")
+    with running:
+        follows(running, parent / "upload", "before")
+        wait_for(running.quiet, running.explain_status)
+        running.connector.refused.add("two")
+        running.connector.kill("two")
+        wait_for(lambda: running.row("two")["state"] == "retrying", running.explain_status)
+        (parent / "upload/meanwhile").write_text("meanwhile")
+        (parent / "upload/picture").unlink()
+        wait_for(lambda: "picture" not in sites(running)[0], running.explain_status)
+        (parent / "upload").rename(parent / "aside")
+        halts(running, "is missing")
+        running.connector.refused.clear()
+        wait_for(lambda: running.row("two")["dirty"], running.explain_status)
+        assert sites(running)[1] == {"picture": "picture", "before": "before"}
+        (parent / "aside").rename(parent / "upload")
+        wait_for(lambda: sites(running)[1] == sites(running)[0], running.explain_status)
+
+
+def test_a_source_that_is_missing_at_the_start_halts_its_tree_and_no_other(tmp_path, parent):
+    trees = [
+        {"source": str(tmp_path / "source"), "target": "/first"},
+        {"source": str(parent / "none"), "target": "/site"},
+    ]
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_text("content")
+    with Backend(tmp_path, trees=trees) as running:
+        wait_for(
+            lambda: [tree["state"] for tree in running.status()["trees"]] == ["watching", "halted"],
+            running.explain_status,
+        )
+        (parent / "none").mkdir()
+        (parent / "none/late").write_text("late")
+        wait_for(lambda: all(site.get("late") for site in sites(running)), running.explain_status)
