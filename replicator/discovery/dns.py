@@ -23,6 +23,7 @@ class DnsProvider:
     """
 
     certain = False
+    retry_cap = 30.0
 
     def __init__(
         self, names: Sequence[Address], *, interval: float, exclude: Sequence[str] = ()

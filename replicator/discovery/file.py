@@ -28,6 +28,7 @@ class FileProvider:
     """
 
     certain = False
+    retry_cap = 0.0  # a file that was not understood may be right a second later, and reading it costs nothing
 
     def __init__(self, path: str, *, interval: float, exclude: Sequence[str] = ()) -> None:
         self.name = f"file {path}"

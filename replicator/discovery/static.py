@@ -17,6 +17,7 @@ class StaticProvider:
     name = "static"
     interval = 3600.0
     certain = True
+    retry_cap = 0.0
 
     def __init__(self, addresses: Iterable[Address]) -> None:
         self._look = Look(tuple(Sighting(address) for address in dict.fromkeys(addresses)))

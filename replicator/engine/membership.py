@@ -20,9 +20,6 @@ from replicator.ports import Address, Decision, Look, Provider, RosterMemory, Si
 
 log = structlog.get_logger()
 
-RETRY_CAP = 120.0
-"""Seconds: the longest pause after an error. An API that throttles asks for less, not for more."""
-
 
 @dataclass
 class Watch:
@@ -81,7 +78,9 @@ class Membership:
 
     async def _follow(self, watch: Watch) -> None:
         provider = watch.provider
-        backoff = Backoff(provider.interval, max(RETRY_CAP, provider.interval), self.chance)
+        backoff = Backoff(
+            provider.interval, max(provider.retry_cap, provider.interval), self.chance
+        )
         while True:
             watch.asked += 1
             try:

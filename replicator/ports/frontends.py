@@ -138,11 +138,13 @@ class Provider(Protocol):
     Attributes:
         name: unique among the providers of a daemon, and the same after a restart with the same settings.
         interval: seconds between two looks.
+        retry_cap: seconds: the longest pause between two looks that fail; never shorter than `interval`.
         certain: True if its word is a person's: taken at once, also when it says that there is nobody.
     """
 
     name: str
     interval: float
+    retry_cap: float
     certain: bool
 
     async def look(self) -> Look:

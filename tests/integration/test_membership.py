@@ -44,6 +44,10 @@ def rows(backend):
     return {row["host"]: row for row in backend.status()["frontends"]}
 
 
+def launch(backend):
+    return rows(backend).get("10.0.0.1", {"launch": ""})["launch"]
+
+
 def live(backend, *hosts):
     def all_live():
         found = rows(backend)
@@ -380,7 +384,7 @@ def test_a_launch_is_completed_only_after_everything_is_there_with_heartbeats_me
         with scaling(tmp_path, api, bootstrap={"bandwidth": "700KiB/s"}) as backend:
             wait_for(lambda: there, "completion")
             wait_for(
-                lambda: rows(backend)["10.0.0.1"]["launch"] == "verified: put into service",
+                lambda: launch(backend) == "verified: put into service",
                 "the launch to be told in status",
             )
             looks = api.asked["DescribeAutoScalingGroups"]
@@ -388,6 +392,44 @@ def test_a_launch_is_completed_only_after_everything_is_there_with_heartbeats_me
 
         assert there == [(expected, "CONTINUE")]  # once, although the group still says Pending:Wait
         assert api.asked["RecordLifecycleActionHeartbeat"] >= 3
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_launch_is_completed_again_while_the_group_still_waits_whatever_it_answers(tmp_path):
+    """Right after `Pending:Wait` appears, the API may not know the action yet."""
+    gone = cloud.error("ValidationError", "No active Lifecycle Action found with instance ID i-1")
+    with waiting() as api:
+        api.answers["CompleteLifecycleAction"] = gone
+        (tmp_path / "source").mkdir()
+        with scaling(tmp_path, api) as backend:
+            wait_for(lambda: "still in" in launch(backend), lambda: launch(backend))
+            api.answers["CompleteLifecycleAction"] = cloud.done("CompleteLifecycleAction")
+            wait_for(
+                lambda: launch(backend) == "verified: put into service",
+                lambda: launch(backend),
+            )
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_launch_whose_hook_is_replaced_is_completed_by_the_new_name(tmp_path):
+    gone = cloud.error("ValidationError", "No active Lifecycle Action found with instance ID i-1")
+    with waiting() as api:
+        completed = []
+
+        def complete(fields):
+            completed.append(fields["LifecycleHookName"])
+            return cloud.done("CompleteLifecycleAction") if completed[-1] == "fill-v2" else gone
+
+        api.answers["CompleteLifecycleAction"] = complete
+        (tmp_path / "source").mkdir()
+        with scaling(tmp_path, api) as backend:
+            wait_for(lambda: "fill" in completed, "an attempt by the old name")
+            api.answers["DescribeLifecycleHooks"] = cloud.hooks(("fill-v2", 60))
+            wait_for(lambda: "fill-v2" in completed, lambda: completed)
+            wait_for(
+                lambda: launch(backend) == "verified: put into service",
+                lambda: launch(backend),
+            )
 
 
 @pytest.mark.usefixtures("credentials")

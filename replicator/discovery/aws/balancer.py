@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from replicator.discovery.aws.client import Aws
+from replicator.discovery.aws.client import RETRY_CAP, Aws
 from replicator.discovery.aws.groups import Group, behind, named
 from replicator.discovery.aws.instances import Instance, by_address, by_identity
 from replicator.discovery.aws.ourselves import Ourselves
@@ -44,6 +44,7 @@ class BalancerProvider:
     """
 
     certain = False
+    retry_cap = RETRY_CAP
 
     def __init__(
         self,

@@ -22,6 +22,9 @@ READ_TIMEOUT = 15.0
 ATTEMPTS = 2
 """Tries of one call; between looks we wait by ourselves, longer than botocore would."""
 
+RETRY_CAP = 120.0
+"""Seconds: the longest pause between two looks that fail. An API that throttles asks for fewer calls."""
+
 _IAM_NAMES = {"elbv2": "elasticloadbalancing"}
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _CREDENTIALS = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from replicator.discovery.aws.client import Aws
+from replicator.discovery.aws.client import RETRY_CAP, Aws
 from replicator.discovery.aws.instances import Instance, by_identity
 from replicator.discovery.aws.ourselves import Ourselves
 from replicator.discovery.aws.policy import INSTANCE, LAUNCHING, of_lifecycle
@@ -34,6 +34,7 @@ class ScalingProvider:
     """
 
     certain = False
+    retry_cap = RETRY_CAP
 
     def __init__(
         self,
@@ -50,7 +51,8 @@ class ScalingProvider:
         self._groups = list(groups)
         self._hook = hook
         self._ourselves = ourselves
-        self._hooks: dict[str, tuple[str, float] | None] = {}
+        self._hooks: dict[str, dict[str, float]] = {}
+        self._asked: set[str] = set()
         self._notes: list[str] = []
 
     async def look(self) -> Look:
@@ -60,6 +62,7 @@ class ScalingProvider:
             DiscoveryError: the groups, or where their instances are, cannot be found out.
         """
         self._notes = await self._ourselves.notes()
+        self._asked = set()
         try:
             members = await self._members()
             instances = await by_identity(self._aws, members) if members else {}
@@ -119,26 +122,46 @@ class ScalingProvider:
 
     async def _launch_hook(self, group: str) -> tuple[str, float] | None:
         """Return name and heartbeat timeout of the hook that waits for us; None, and a note, if that is not clear."""
-        if group not in self._hooks:
-            try:
-                pages = await self._aws.call(
-                    "autoscaling", "describe_lifecycle_hooks", AutoScalingGroupName=group
-                )
-            except DiscoveryError as error:
-                self._notes.append(str(error))
-                return (self._hook, HEARTBEAT_DEFAULT) if self._hook else None
-            rows = [row for page in pages for row in page["LifecycleHooks"]]
-            hooks = {
+        try:
+            hooks = await self._launch_hooks(group)
+        except DiscoveryError as error:
+            self._notes.append(str(error))
+            return (self._hook, HEARTBEAT_DEFAULT) if self._hook else None
+        name = self._hook or (next(iter(hooks)) if len(hooks) == 1 else "")
+        if name in hooks:
+            return name, hooks[name]
+        self._notes.append(
+            f"{group}: which launch hook waits for us is not clear: name it in discovery.lifecycle_hook"
+        )
+        return None
+
+    async def _launch_hooks(self, group: str) -> dict[str, float]:
+        """Return the heartbeat timeouts of a group's launch hooks, by name.
+
+        They are asked for once in each look that meets a waiting instance: hooks are replaced, and their time limits
+        changed, while the daemon runs. If that fails, what was said last counts: a launch that is being attended goes on.
+
+        Raises:
+            DiscoveryError: they cannot be found out, and never could.
+        """
+        if group in self._asked:
+            return self._hooks[group]
+        try:
+            pages = await self._aws.call(
+                "autoscaling", "describe_lifecycle_hooks", AutoScalingGroupName=group
+            )
+        except DiscoveryError as error:
+            if group not in self._hooks:
+                raise
+            self._notes.append(str(error))
+        else:
+            self._hooks[group] = {
                 row["LifecycleHookName"]: float(row.get("HeartbeatTimeout", HEARTBEAT_DEFAULT))
-                for row in rows
+                for page in pages
+                for row in page["LifecycleHooks"]
                 if row.get("LifecycleTransition") == LAUNCH
             }
-            name = self._hook or (next(iter(hooks)) if len(hooks) == 1 else "")
-            self._hooks[group] = (name, hooks[name]) if name in hooks else None
-        if self._hooks[group] is None:
-            self._notes.append(
-                f"{group}: which launch hook waits for us is not clear: name it in discovery.lifecycle_hook"
-            )
+        self._asked.add(group)
         return self._hooks[group]
 
 
@@ -163,8 +186,11 @@ class ScalingLaunches:
     async def complete(self, launch: Launch, *, ready: bool) -> None:
         """Let the instance into service, or give it up; that it does not wait any more is no error.
 
+        "No active Lifecycle Action found" does not tell that: it is also answered while the action has not yet reached all
+        of the API, and when it belongs to another hook. The instance's state decides.
+
         Raises:
-            DiscoveryError: the group was not told.
+            DiscoveryError: the group was not told, or the instance waits all the same.
         """
         try:
             await self._aws.call(
@@ -176,6 +202,26 @@ class ScalingLaunches:
         except DiscoveryError as error:
             if "No active Lifecycle Action found" not in str(error):
                 raise
+            state = await self._state(launch)
+            if state in LAUNCHING:
+                raise DiscoveryError(f"{error}, but the instance is still in {state}") from error
+
+    async def _state(self, launch: Launch) -> str:
+        """Return the lifecycle state of a launch's instance; empty if it is not in the group any more."""
+        pages = await self._aws.call(
+            "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[launch.group]
+        )
+        try:
+            rows = [
+                row
+                for page in pages
+                for one in page["AutoScalingGroups"]
+                for row in one["Instances"]
+            ]
+            states = {row["InstanceId"]: str(row["LifecycleState"]) for row in rows}
+        except (LookupError, TypeError) as error:
+            raise DiscoveryError(f"autoscaling: malformed answer: {error!r}") from error
+        return states.get(launch.instance, "")
 
 
 def _names(launch: Launch) -> dict[str, str]:

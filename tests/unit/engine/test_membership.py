@@ -25,6 +25,7 @@ class Script:
 
     certain = False
     interval = 0.001
+    retry_cap = 120.0
 
     def __init__(self, *answers, name="script"):
         self.name = name
@@ -88,6 +89,13 @@ async def test_an_error_drops_nobody_and_the_provider_is_asked_again(failure):
     fleet, _ = await run(script, until=lambda fleet: "c" in fleet.hosts)
     assert all({"a", "b"} <= hosts for hosts in fleet.history)
     assert script.looks >= 12
+
+
+async def test_a_provider_whose_looks_cost_nothing_is_asked_at_its_interval_after_any_number_of_errors():
+    """With pauses that double, the last of these would be 32 s long."""
+    script = Script(*[DiscoveryError("line 2: half written")] * 16, look("a"))
+    script.retry_cap = 0.0
+    await run(script, until=lambda fleet: "a" in fleet.hosts)
 
 
 async def test_who_is_missing_in_two_answers_in_a_row_is_dropped():

@@ -119,10 +119,47 @@ async def test_heartbeats_and_completion_name_the_launch():
 
 async def test_completing_what_does_not_wait_any_more_is_no_error_and_any_other_failure_is():
     gone = cloud.error("ValidationError", "No active Lifecycle Action found with instance ID i-1")
-    with api(CompleteLifecycleAction=gone) as server:
+    with api(("i-1", "InService"), CompleteLifecycleAction=gone) as server:
         aws = Aws(region=REGION, endpoint_url=server.url)
+        await ScalingLaunches(aws).complete(LAUNCH, ready=True)
+        server.answers["DescribeAutoScalingGroups"] = cloud.scaling_group("shop")
         await ScalingLaunches(aws).complete(LAUNCH, ready=True)
         server.answers["CompleteLifecycleAction"] = cloud.error("AccessDenied", "no", 403)
         with pytest.raises(DiscoveryError, match="autoscaling:CompleteLifecycleAction is missing"):
             await ScalingLaunches(aws).complete(LAUNCH, ready=True)
         aws.close()
+
+
+@pytest.mark.parametrize("state", ["Pending:Wait", "Warmed:Pending:Wait"])
+async def test_no_action_for_an_instance_that_still_waits_is_an_error(state):
+    """State and action reach the API's answers one after the other: told too early, the group waits for its time limit."""
+    gone = cloud.error("ValidationError", "No active Lifecycle Action found with instance ID i-1")
+    with api(("i-2", "InService"), ("i-1", state), CompleteLifecycleAction=gone) as server:
+        aws = Aws(region=REGION, endpoint_url=server.url)
+        with pytest.raises(DiscoveryError, match=f"still in {state}"):
+            await ScalingLaunches(aws).complete(LAUNCH, ready=True)
+        server.answers["DescribeAutoScalingGroups"] = cloud.error("Throttling", "slow", 400)
+        with pytest.raises(DiscoveryError, match="Throttling"):
+            await ScalingLaunches(aws).complete(LAUNCH, ready=True)
+        aws.close()
+
+
+async def test_a_hook_that_is_replaced_or_gets_another_time_limit_is_known_at_the_next_look():
+    with api(("i-1", "Pending:Wait"), ("i-2", "Pending:Wait")) as server:
+        aws = Aws(region=REGION, endpoint_url=server.url)
+        provider = ScalingProvider(
+            aws, groups=("shop",), hook="", interval=1.0, ourselves=Ourselves(["nobody"])
+        )
+
+        async def launches():
+            return [s.launch for s in (await provider.look()).sightings]
+
+        assert await launches() == [Launch("shop", "fill", i, 300.0) for i in ("i-1", "i-2")]
+        server.answers["DescribeLifecycleHooks"] = cloud.hooks(("fill-v2", 60))
+        assert await launches() == [Launch("shop", "fill-v2", i, 60.0) for i in ("i-1", "i-2")]
+        # An error changes nothing: a launch that is attended would be begun anew.
+        server.answers["DescribeLifecycleHooks"] = cloud.error("Throttling", "slow", 400)
+        assert await launches() == [Launch("shop", "fill-v2", i, 60.0) for i in ("i-1", "i-2")]
+        aws.close()
+    asked = [action for action, _ in server.requests if action == "DescribeLifecycleHooks"]
+    assert len(asked) <= 4  # once a look for both; a throttled call is tried twice
