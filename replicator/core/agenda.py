@@ -22,18 +22,20 @@ class Slot:
         queued: the time of its live entry in the heap; infinite when there is none.
         since: when it was first seen being written, and not handed out whole since; None when it is not.
         tries: how often reading it failed in a row.
+        unclosed: it was written, and no event since says that it was closed.
         fresh: something happened to it since it was handed out.
         handed: when it was last handed out; minus infinity when that is long ago.
         cooldown: seconds from one handing out to the next.
     """
 
-    __slots__ = ("cooldown", "due", "fresh", "handed", "queued", "since", "tries")
+    __slots__ = ("cooldown", "due", "fresh", "handed", "queued", "since", "tries", "unclosed")
 
     def __init__(self, cooldown: float) -> None:
         self.due: float | None = None
         self.queued = math.inf
         self.since: float | None = None
         self.tries = 0
+        self.unclosed = False
         self.fresh = False
         self.handed = -math.inf
         self.cooldown = cooldown

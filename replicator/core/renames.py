@@ -42,6 +42,8 @@ class Renames:
         self._drop(source)
         self._drop(target)
         below = [p for p in self._waiting if is_below(p, source)] if is_directory else []
+        for path in [p for p in self._waiting if is_below(p, target)] if is_directory else []:
+            self._drop(path)  # what was there before went with the directory that has been replaced
         due = now + GRACE if is_directory else now
         if origin != target:
             self.returned(origin, now)  # another directory had this name, and left it before

@@ -1,7 +1,7 @@
 """When a hint is worth a look.
 
 The first change of a quiet path is looked at at once. A path that was just looked at rests for its cooldown, which doubles
-while it goes on changing; a file that is being written waits until it is closed, but not for ever; a directory whose names
+while it goes on changing; a file that is being written waits until nobody writes it, but not for ever; a directory whose names
 change is looked at a little later. A rename is handed out at once and takes what is pending with it, because hints are
 about names. Nothing is lost by waiting: whoever looks, looks at what is there then.
 
@@ -17,6 +17,9 @@ from typing import NamedTuple
 from replicator.core.agenda import Agenda, Slot
 from replicator.core.renames import Renames
 from replicator.model import ROOT, Hint, Hinted, parent, rebase
+
+UNCLOSED = 0.05
+"""Seconds after the last write of a file, without a close, at which it is asked whether anybody has it open for writing."""
 
 LONGEST = 16
 """How many times longer than at first a cooldown gets."""
@@ -38,12 +41,14 @@ class Work(NamedTuple):
         path: where.
         target: the new name, of MOVE.
         force: take a consistent snapshot even if the file is open for writing, of EXAMINE.
+        unclosed: no event says that the writer has closed the file, of EXAMINE: read it only if the kernel says that it has none.
     """
 
     kind: WorkKind
     path: bytes
     target: bytes = b""
     force: bool = False
+    unclosed: bool = False
 
 
 class Settle:
@@ -120,9 +125,12 @@ class Settle:
             slot.handed = -math.inf
         if slot.since is None:
             slot.since = now
-        delay = self._cooldown * 2 ** min(slot.tries, LONGEST)
+        delay = self._delay(slot)
         slot.tries += 1
         self._looks.want_by(path, min(now + delay, max(now, slot.since + self._max_wait)))
+
+    def _delay(self, slot: Slot) -> float:
+        return float(self._cooldown * 2 ** min(slot.tries, LONGEST))
 
     def ready(self, now: float) -> list[Work]:
         """Return what is to be done now, in a safe order; it counts as done from now on.
@@ -153,14 +161,22 @@ class Settle:
             slot.handed = -math.inf
             slot.cooldown = self._cooldown
         slot.fresh = True
+        slot.unclosed = False
         agenda.want_by(path, max(due, slot.rested))
 
     def _written(self, path: bytes, now: float) -> None:
-        """Hold the path back, even if it was wanted sooner: a look now would find it half written."""
+        """Hold the path back, even if it was wanted sooner: a look now would find it half written.
+
+        A look a little later asks for a writer: some files are complete without an event that says so (a link to an unnamed
+        file, truncate). While there is one, `busy` says when to look next.
+        """
         slot = self._looks.slot(path)
         if slot.since is None:
             slot.since = now
-        self._looks.want(path, max(slot.since + self._max_wait, slot.rested))
+        slot.unclosed = True
+        if slot.tries == 0 or slot.due is None:
+            due = now + UNCLOSED if slot.tries == 0 else now + self._delay(slot)
+            self._looks.want(path, max(min(due, slot.since + self._max_wait), slot.rested))
 
     def _walk(self, path: bytes, now: float) -> None:
         if any(self._walks.is_pending(above) for above in _above(path)):
@@ -204,7 +220,7 @@ class Settle:
         if force:
             slot.since = None
         self._spend(slot, now)
-        return Work(WorkKind.EXAMINE, path, force=force)
+        return Work(WorkKind.EXAMINE, path, force=force, unclosed=slot.unclosed)
 
     def _spend(self, slot: Slot, now: float) -> None:
         if slot.fresh and slot.handed > -math.inf:
@@ -219,6 +235,7 @@ class Settle:
             if slot is not None and slot.due is None:
                 slot.since = None
                 slot.tries = 0
+                slot.unclosed = False
 
 
 def _above(path: bytes) -> list[bytes]:
@@ -238,13 +255,14 @@ def _rename(agenda: Agenda, source: bytes, target: bytes) -> None:
     taken = []
     for path in list(agenda.below(source)):
         slot = agenda.slot(path)
-        taken.append((rebase(path, source, target), slot.due, slot.since, slot.tries, slot.fresh))
+        kept = (slot.since, slot.tries, slot.fresh, slot.unclosed)
+        taken.append((rebase(path, source, target), slot.due, kept))
         slot.since = None
         agenda.cancel(path)
     for path in list(agenda.below(target)):
         agenda.slot(path).since = None
         agenda.cancel(path)
-    for path, due, since, tries, fresh in taken:
+    for path, due, kept in taken:
         slot = agenda.slot(path)
-        slot.since, slot.tries, slot.fresh = since, tries, fresh
+        slot.since, slot.tries, slot.fresh, slot.unclosed = kept
         agenda.want(path, max(due or 0.0, slot.rested))

@@ -24,6 +24,8 @@ HUGE = 4 << 30
 NO_STAMP = Stamp(-1, -1, -1, -1)
 
 
+RESTLESS = "is written all the time, so that no consistent version can be read"
+
 MOST_TWINS = 8
 """Names of an inode that are asked for its content: of a file with 600 names, each of 600 looks would ask for 599 records."""
 
@@ -48,10 +50,12 @@ class Early(NamedTuple):
     Attributes:
         snapshot: what was read.
         base: the packed signature that its delta is against.
+        forced: it was to be read although a writer has it open.
     """
 
     snapshot: Snapshot
     base: bytes | None
+    forced: bool = False
 
     def against(self, base: bytes | None) -> Snapshot:
         """Return what was read; without its delta if the version below it was replaced meanwhile."""
@@ -87,7 +91,7 @@ class Contents:
             SourceError: the tree is not read any more.
         """
         base = self._base(path, self._catalog.get([path]).get(path))
-        self._early[path] = Early(self._source.snapshot(path, base, force=force), base)
+        self._early[path] = Early(self._source.snapshot(path, base, force=force), base, force)
 
     def take_early(self, path: bytes) -> Early | None:
         """Return what was read ahead, if it was: for this look, or for none."""
@@ -101,6 +105,7 @@ class Contents:
         findings: Findings,
         *,
         force: bool,
+        unclosed: bool,
         longest: int,
     ) -> int:
         """Read a file if its record may be wrong; return the bytes of content that were kept.
@@ -111,6 +116,7 @@ class Contents:
             early: what was read of it ahead.
             findings: to which is added what comes of it.
             force: take a consistent snapshot even if a writer has it open.
+            unclosed: no event says that a writer has closed it: what is open is no news then.
             longest: bytes; a larger file that was not read ahead is left for `Findings.large`.
         """
         if seen.entry.size > self._max_size:
@@ -123,6 +129,9 @@ class Contents:
             self._take_twin(seen, record, twin, findings)
             return 0
         if early is None and seen.entry.size > longest:
+            if unclosed and not force:
+                findings.unsettled.append(seen.path)
+                return 0
             findings.large.append(LargeFile(seen.path, force, seen.entry.size))
             _known_to_exist(seen, record, BEING_READ, findings)
             return 0
@@ -130,12 +139,16 @@ class Contents:
             findings.siblings += siblings(self._catalog, seen.path, record.stamp.inode)
         base = self._base(seen.path, record)
         if early is None:
-            snapshot = self._source.snapshot(seen.path, base, force=force)
+            snapshot = self._source.snapshot(seen.path, base, force=force, unclosed=unclosed)
         else:
             snapshot = early.against(base)
             if snapshot.stamp not in (seen.stamp, None):
                 findings.siblings.append(seen.path)  # it has changed since; it rests first
-        return self._note(seen, record, snapshot, findings)
+            force = early.forced
+        if snapshot.verdict is Verdict.BUSY and unclosed:
+            findings.unsettled.append(seen.path)
+            return 0
+        return self._note(seen, record, snapshot, findings, force=force)
 
     def _twin(self, seen: Seen, record: Record | None) -> Twin | None:
         """Return another path that holds this very content: a name of the same inode whose stamp is the same."""
@@ -185,7 +198,13 @@ class Contents:
         return self._catalog.signature(path) if known else None
 
     def _note(
-        self, seen: Seen, record: Record | None, snapshot: Snapshot, findings: Findings
+        self,
+        seen: Seen,
+        record: Record | None,
+        snapshot: Snapshot,
+        findings: Findings,
+        *,
+        force: bool,
     ) -> int:
         if snapshot.verdict is Verdict.READ:
             if seen.links > 1:
@@ -195,7 +214,9 @@ class Contents:
                 read = Record(seen.path, snapshot.entry, snapshot.stamp, snapshot.firm)
                 self._read[snapshot.stamp.inode] = read, snapshot.signature
             return size
-        if snapshot.verdict is Verdict.FAILED:
+        if snapshot.verdict is Verdict.TORN and force:
+            _failed(seen, record, RESTLESS, findings)
+        elif snapshot.verdict is Verdict.FAILED:
             _failed(seen, record, snapshot.problem, findings)
         else:
             findings.unsettled.append(seen.path)

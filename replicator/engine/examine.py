@@ -44,7 +44,9 @@ class Examiner:
         self.defers = False
         self.longest = sys.maxsize
 
-    def examine(self, paths: Iterable[bytes], *, force: bool = False) -> Iterator[Findings]:
+    def examine(
+        self, paths: Iterable[bytes], *, force: bool = False, unclosed: bool = False
+    ) -> Iterator[Findings]:
         """Look at paths (and, where a directory is gone, below), chunk by chunk.
 
         Raises:
@@ -63,7 +65,7 @@ class Examiner:
             for path in unmet + chunk:
                 if missing and is_below(path, missing):
                     continue  # missing with its directory, or walked when that is there again
-                size += self.look(path, records.get(path), findings, force=force)
+                size += self.look(path, records.get(path), findings, force=force, unclosed=unclosed)
                 if findings.missing:
                     missing = findings.missing[-1]
                 if size > CHUNK_BYTES:
@@ -84,7 +86,13 @@ class Examiner:
         return [p for p in above if p not in records or records[p].entry.kind != DIRECTORY]
 
     def look(
-        self, path: bytes, record: Record | None, findings: Findings, *, force: bool = False
+        self,
+        path: bytes,
+        record: Record | None,
+        findings: Findings,
+        *,
+        force: bool = False,
+        unclosed: bool = False,
     ) -> int:
         """Look at one path; return the bytes of content that were kept. What is found is not stored yet.
 
@@ -93,6 +101,7 @@ class Examiner:
             record: what the catalog says of it.
             findings: to which is added what is found.
             force: take a consistent snapshot of a file even if a writer has it open.
+            unclosed: no event says that a writer has closed it.
 
         Raises:
             SourceError: the root is in doubt.
@@ -115,7 +124,7 @@ class Examiner:
             self._lose_below(path, self.catalog.below(path), findings)
         if seen.entry.kind == FILE:
             return self.contents.look(
-                seen, record, early, findings, force=force, longest=self.longest
+                seen, record, early, findings, force=force, unclosed=unclosed, longest=self.longest
             )
         _look_at_name(seen, record, findings)
         return 0

@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import structlog
@@ -129,10 +130,11 @@ class Worker:
         """
         self._in_hand = len(work)
         try:
-            for (kind, force), some in groupby(work, key=lambda one: (one.kind, one.force)):
+            how = attrgetter("kind", "force", "unclosed")
+            for (kind, force, unclosed), some in groupby(work, key=how):
                 if kind is WorkKind.EXAMINE:
                     paths = [one.path for one in some]
-                    await self._tell(self._examiner.examine(paths, force=force))
+                    await self._tell(self._examiner.examine(paths, force=force, unclosed=unclosed))
                 else:
                     for one in some:
                         await (self._move(one) if kind is WorkKind.MOVE else self._walk(one))

@@ -213,13 +213,16 @@ class Source(Protocol):
             OSError: when the kernel does not tell (EACCES on a parent, EIO): the path is in doubt, not gone.
         """
 
-    def snapshot(self, path: bytes, base: bytes | None, *, force: bool = False) -> Snapshot:
+    def snapshot(
+        self, path: bytes, base: bytes | None, *, force: bool = False, unclosed: bool = False
+    ) -> Snapshot:
         """Read one version of a file in a single pass: digest, signature, and delta against `base`.
 
         Args:
             path: the file.
             base: packed signature of the version that the frontends hold, if there is one.
             force: take a consistent snapshot even if a writer has the file open.
+            unclosed: take none if the kernel does not tell whether a writer has it open.
         """
 
     def read(self, path: bytes, stamp: Stamp, offset: int, length: int) -> bytes | None:

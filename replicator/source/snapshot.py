@@ -69,21 +69,25 @@ class Reader:
     stopped: Callable[[], bool] = bool
     bytes_read: int = field(default=0, init=False)
 
-    def snapshot(self, *, force: bool) -> Snapshot:
+    def snapshot(self, *, force: bool, unclosed: bool = False) -> Snapshot:
         """Read one version.
+
+        Args:
+            force: even if somebody has the file open for writing.
+            unclosed: not if the kernel does not tell whether somebody has.
 
         Raises:
             OSError: the kernel refuses (EIO and the like).
             SourceError: it was stopped.
         """
-        if not force and has_writer(self.fd):
+        if not force and has_writer(self.fd, unknown=unclosed):
             return Snapshot(verdict=Verdict.BUSY)
         for _ in range(ATTEMPTS if force else 1):
             taken = self._attempt(force=force)
             if taken is None:
                 continue
             # Within one tick of the clock a stamp proves nothing: ask again for whoever came meanwhile.
-            if not force and not taken.firm and has_writer(self.fd):
+            if not force and not taken.firm and has_writer(self.fd, unknown=unclosed):
                 return Snapshot(verdict=Verdict.BUSY)
             return taken
         return Snapshot(verdict=Verdict.TORN)
@@ -203,8 +207,8 @@ def base_of(packed: bytes | None) -> Signature | None:
         return None
 
 
-def has_writer(fd: int) -> bool:
-    """Return True if any process has the file open for writing; False if not, or if the kernel does not tell.
+def has_writer(fd: int, *, unknown: bool = False) -> bool:
+    """Return True if any process has the file open for writing, False if not, and `unknown` if the kernel does not tell.
 
     A read lease is granted only while there is no writer. It is given back at once; a writer that opens the file in that
     microsecond waits for it. The kernel then sends a signal, SIGIO by default, which kills; SIGURG is ignored by default.
@@ -214,6 +218,6 @@ def has_writer(fd: int) -> bool:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
-        return error.errno == errno.EAGAIN
+        return error.errno == errno.EAGAIN or unknown
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False

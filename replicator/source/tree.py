@@ -207,13 +207,17 @@ class SourceTree:
             return None
         return Seen(path, entry, stamp_of(status), status.st_nlink)
 
-    def snapshot(self, path: bytes, base: bytes | None, *, force: bool = False) -> Snapshot:
+    def snapshot(
+        self, path: bytes, base: bytes | None, *, force: bool = False, unclosed: bool = False
+    ) -> Snapshot:
         """Read one version of a file in a single pass; see `ports.Source`."""
         try:
             fd = self._open(path)
             try:
                 return self._take(
-                    Reader(fd, self._multiplier, base_of(base), self._stopped.is_set), force=force
+                    Reader(fd, self._multiplier, base_of(base), self._stopped.is_set),
+                    force=force,
+                    unclosed=unclosed,
                 )
             finally:
                 os.close(fd)
@@ -362,9 +366,9 @@ class SourceTree:
         with self._files() as files:
             return files.open_file(path)
 
-    def _take(self, reader: Reader, *, force: bool) -> Snapshot:
+    def _take(self, reader: Reader, *, force: bool, unclosed: bool) -> Snapshot:
         try:
-            taken = reader.snapshot(force=force)
+            taken = reader.snapshot(force=force, unclosed=unclosed)
         finally:
             self._count(reader.bytes_read, files=0)
         self._count(0, files=taken.verdict is Verdict.READ)

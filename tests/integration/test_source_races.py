@@ -365,3 +365,45 @@ def test_open_for_writing_and_close_without_is_nothing(backend):
     upload(backend, "other")
     backend.wait_until_equal()
     assert all(changes == 1 for changes, _ in spent(backend, before))
+
+
+def linked(path):
+    """As git does: complete under another name, which goes."""
+    draft = path.with_name("draft")
+    draft.write_bytes(b"d")
+    os.link(draft, path)
+    draft.unlink()
+
+
+def truncated(path):
+    os.truncate(path, 1)
+
+
+@pytest.mark.parametrize("make", [linked, truncated])
+def test_what_is_complete_without_an_event_of_its_close_does_not_wait_for_one(tmp_path, make):
+    path = tmp_path / "source" / "file"
+    if make is truncated:
+        path.parent.mkdir()
+        path.write_bytes(b"12345")
+    with Backend(tmp_path, settle={"cooldown": 0.05, "max_wait": 3600.0}) as backend:
+        backend.wait_until_equal()
+        make(path)
+        backend.wait_until_equal()
+        assert (backend.site("one") / "file").stat().st_size == 1
+
+
+def test_a_file_that_never_stands_still_is_told_and_arrives_once_it_does(backend, monkeypatch):
+    from replicator.source.snapshot import Reader
+
+    monkeypatch.setattr(Reader, "_attempt", lambda *_, **__: None)
+    path = backend.source / "database"
+    path.write_bytes(b"never twice the same")
+    with path.open("r+b") as file:
+        file.write(b"open")
+        file.flush()
+        wait_for(lambda: backend.status()["trees"][0]["unreadable"] == ["database"], backend.status)
+        assert not backend.status()["ok"]
+    monkeypatch.undo()
+    path.write_bytes(b"at rest")
+    backend.wait_until_equal()
+    assert backend.status()["trees"][0]["unreadable"] == []

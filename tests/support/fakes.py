@@ -179,7 +179,7 @@ class FakeSource:
         links = sum(other.inode == node.inode for other in self.nodes.values())
         return Seen(path, node.entry, node.stamp, links)
 
-    def snapshot(self, path, base, *, force=False):
+    def snapshot(self, path, base, *, force=False, unclosed=False):
         self.hashed.append(path)
         node = self.nodes.get(path)
         if node is None or node.kind != FILE:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from replicator.core.renames import GRACE
-from replicator.core.settle import Settle, Work, WorkKind
+from replicator.core.settle import UNCLOSED, Settle, Work, WorkKind
 from replicator.model import Hint, Hinted
 
 EXAMINE, MOVE, WALK = WorkKind.EXAMINE, WorkKind.MOVE, WorkKind.WALK
@@ -89,11 +89,17 @@ def test_fifty_rewrites_within_a_second_are_looked_at_three_times_at_most(settle
     assert looks(done, b"f")[-1] >= last
 
 
-def test_written_is_held_until_closed(settle):
+def test_what_is_written_is_looked_at_when_it_is_closed_or_a_little_later_if_nobody_writes(settle):
     settle.hint(Hint(Hinted.WRITTEN, b"f"), 0.0)
-    assert settle.ready(5.0) == []
-    settle.hint(Hint(Hinted.CLOSED, b"f"), 6.0)
-    assert settle.ready(6.0) == [Work(EXAMINE, b"f")]
+    assert settle.ready(UNCLOSED / 2) == []
+    settle.hint(Hint(Hinted.WRITTEN, b"f"), UNCLOSED / 2)
+    assert settle.ready(UNCLOSED) == [], "the last write counts"
+    assert settle.ready(2 * UNCLOSED) == [Work(EXAMINE, b"f", unclosed=True)]
+    settle.busy(b"f", 2 * UNCLOSED)
+    settle.hint(Hint(Hinted.WRITTEN, b"f"), 0.2)
+    assert settle.ready(0.3) == [], "a write is no reason to ask sooner"
+    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.4)
+    assert settle.ready(0.4) == [Work(EXAMINE, b"f")]
 
 
 def test_a_file_that_stays_open_is_looked_at_by_force_every_max_wait(settle):
@@ -101,9 +107,11 @@ def test_a_file_that_stays_open_is_looked_at_by_force_every_max_wait(settle):
     for tenth in range(350):
         now = tenth / 10
         settle.hint(Hint(Hinted.WRITTEN, b"log"), now)
-        done += [(now, work) for work in settle.ready(now)]
-    assert [work for _, work in done] == [Work(EXAMINE, b"log", force=True)] * 3
-    assert [now for now, _ in done] == pytest.approx([10.0, 20.1, 30.2], abs=0.11)
+        done += run(settle, now, start=now, busy={b"log"})
+    assert all(work.unclosed for _, work in done)
+    forced = [now for now, work in done if work.force]
+    assert forced[:2] == pytest.approx([10.0, 20.0], abs=0.3)
+    assert len(done) < 25
 
 
 def test_busy_is_tried_again_with_growing_delay_and_by_force_at_last(settle):
@@ -223,7 +231,7 @@ def test_what_is_pending_follows_a_rename(settle):
     settle.hint(Hint(Hinted.WRITTEN, b"c/old"), 0.0)
     settle.hint(Hint(Hinted.MOVED, b"a", b"c"), 1.0)
     done = [work for _, work in run(settle, 20.0, start=1.0)]
-    assert Work(EXAMINE, b"c/b/f", force=True) in done
+    assert Work(EXAMINE, b"c/b/f", unclosed=True) in done
     assert Work(WALK, b"c/b") in done
     assert not [work for work in done if work.path in (b"c/old", b"a/b/f", b"a/b")]
 
