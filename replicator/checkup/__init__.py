@@ -198,21 +198,25 @@ def _examine_way(subject: str, exposed: str) -> Iterator[Finding]:
 def _examine_watches(directories: int) -> Iterator[Finding]:
     for name, needed, why in (
         (
-            "max_user_watches",
+            "fs/inotify/max_user_watches",
             directories * 2 + 1024,
             "directories beyond it are only looked at now and then",
         ),
-        ("max_queued_events", 16384, "when the queue overflows the whole tree is walked"),
-        ("max_user_instances", 16, "without an instance nothing can be watched"),
+        ("user/max_inotify_watches", directories * 2 + 1024, "it limits them in a container, too"),
+        (
+            "fs/inotify/max_queued_events",
+            16384,
+            "when the queue overflows the whole tree is walked",
+        ),
+        ("fs/inotify/max_user_instances", 16, "without an instance nothing can be watched"),
     ):
         try:
-            limit = int(Path("/proc/sys/fs/inotify", name).read_text())
+            limit = int(Path("/proc/sys", name).read_text())
         except (OSError, ValueError):
             continue
+        name = name.replace("/", ".")
         if limit < needed:
-            fix = f"echo fs.inotify.{name}={needed} > /etc/sysctl.d/60-replicator.conf && sysctl --system"
-            yield Finding(
-                "warn", f"fs.inotify.{name}", f"{limit}, and {needed} would be safe", why, fix
-            )
+            fix = f"echo {name}={needed} > /etc/sysctl.d/60-replicator.conf && sysctl --system"
+            yield Finding("warn", name, f"{limit}, and {needed} would be safe", why, fix)
         else:
-            yield Finding("ok", f"fs.inotify.{name}", str(limit))
+            yield Finding("ok", name, str(limit))

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from replicator.errors import ReplicatorError
+from replicator.errors import ControlError, ReplicatorError
 
 log = structlog.get_logger()
 
@@ -49,12 +49,18 @@ async def serve(path: Path, handler: Handler) -> AsyncIterator[None]:
         yield
     finally:
         server.close()
-        _remove(path)
+        with suppress(ControlError):
+            _remove(path)
 
 
 def _remove(path: Path) -> None:
-    with suppress(FileNotFoundError):
-        path.unlink()
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError) as error:
+        where = "a directory is in its place" if path.is_dir() else error.strerror
+        raise ControlError(
+            f"the control socket {path} cannot be made: {where}: remove it"
+        ) from error
 
 
 async def _answer(

@@ -11,6 +11,11 @@ from replicator.model import printable
 from replicator.watch.arm import Unwatched
 
 LIMIT_FILE = Path("/proc/sys/fs/inotify/max_user_watches")
+NAMESPACE_FILE = Path("/proc/sys/user/max_inotify_watches")
+"""The limit of a user namespace, such as a container's; whichever of the two is lower is reached first."""
+
+UNKNOWN = 1 << 62
+"""A limit that cannot be read: above any other."""
 
 NAMED = 5
 """Directories that are named one by one; the others are counted."""
@@ -44,19 +49,23 @@ def describe(
 
 def _limit_reached(root: bytes, without: int, watched: int, rescan: float) -> str:
     """Say how many watches are needed: all that the limit allows are taken, by us and by others of this user."""
-    limit = _limit()
-    needed = max(limit, watched) + without
+    limit, name = min(
+        (_limit(LIMIT_FILE), "fs.inotify.max_user_watches"),
+        (_limit(NAMESPACE_FILE), "user.max_inotify_watches"),
+    )
+    known = "" if limit == UNKNOWN else f"it is {limit}, and "
+    needed = (watched if limit == UNKNOWN else max(limit, watched)) + without
     return (
         f"{without} directories of {printable(root)} are not watched, and are walked every {rescan:g} s instead,"
-        f" because fs.inotify.max_user_watches is reached: it is {limit}, and at least {needed} are needed"
+        f" because {name} is reached: {known}at least {needed} are needed"
         f" (this tree has {watched + without} directories). Raise it with"
-        f" `sysctl -w fs.inotify.max_user_watches={needed}`, and for good with the line"
-        f" `fs.inotify.max_user_watches={needed}` in /etc/sysctl.d/90-replicator.conf."
+        f" `sysctl -w {name}={needed}`, and for good with the line"
+        f" `{name}={needed}` in /etc/sysctl.d/90-replicator.conf."
     )
 
 
-def _limit() -> int:
+def _limit(file: Path) -> int:
     try:
-        return int(LIMIT_FILE.read_text(encoding="ascii"))
+        return int(file.read_text(encoding="ascii"))
     except (OSError, ValueError):
-        return 0
+        return UNKNOWN

@@ -126,3 +126,10 @@ def test_a_daemon_that_goes_away_before_it_was_asked_is_an_error(tmp_path, monke
         pytest.raises(ControlError, match="went away"),
     ):
         list(client.ask(tmp_path / "control.sock", {}))
+
+
+async def test_a_directory_in_the_place_of_the_socket_is_one_sentence(tmp_path):
+    (tmp_path / "control.sock").mkdir()
+    with pytest.raises(ControlError, match="a directory is in its place: remove it"):
+        async with server.serve(tmp_path / "control.sock", None):
+            pass
