@@ -16,6 +16,18 @@ from replicator.wire import changes
 from replicator.wire.changes import PutFile
 
 
+def _check_room(at: int, size: int) -> None:
+    """Refuse a file that the file system has no room for, before its content is sent.
+
+    Raises:
+        Refused: NO_SPACE.
+    """
+    disk = os.fstatvfs(at)
+    free = (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize
+    if disk.f_blocks and size > free:
+        raise Refused(changes.NO_SPACE, f"No space left on device: {size} bytes, {free} are free")
+
+
 class Transfer:
     """One file on its way in.
 
@@ -48,6 +60,7 @@ class Transfer:
                 held.callback(os.close, self._base)
             at = os.dup(store.directories.changing(parent(change.path)))
             held.callback(os.close, at)
+            _check_room(at, change.size)
             self._temporary = store.begin(change.path, at)
             self._held = held.pop_all()
 

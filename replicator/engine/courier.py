@@ -124,6 +124,7 @@ class Courier:
 
     def answered(self, flight: Flight, reason: str, detail: str) -> None:
         """An answer came; see `engine.link.Answered`."""
+        self._streaming.answered(flight.part.number)
         self._answers.take(flight, reason, detail)
         self.wake()
 
@@ -166,6 +167,8 @@ class Courier:
     async def _send_prepared(self, link: Link, prepared: Prepared) -> None:
         current = all(self._dirty.is_current(due.key, due.generation) for due in prepared.dues)
         if prepared.stream == self._not_begun:
+            return
+        if prepared.is_content and not link.is_under_way(prepared.stream):
             return
         if current and any(link.is_under_way(f.part.number) for f in prepared.flights):
             # A frame that others share keeps its numbers: the same one cannot be under way twice.

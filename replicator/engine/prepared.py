@@ -22,6 +22,7 @@ class Prepared:
         dues: what it was read for; if any was marked again meanwhile, the frame is not sent.
         otherwise: what is sent then; empty: nothing, and the paths are read again.
         stream: the number of the file that the frame is a part of; if its beginning was not sent, no part is.
+        is_content: a part between beginning and end, which is not sent once the file was refused.
     """
 
     frame: bytes
@@ -29,6 +30,7 @@ class Prepared:
     dues: tuple[Due, ...] = ()
     otherwise: bytes = b""
     stream: int = 0
+    is_content: bool = False
 
 
 def prepare(supply: Supply, dues: Sequence[Due]) -> tuple[Supplies, list[Prepared]]:

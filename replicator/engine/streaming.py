@@ -40,6 +40,12 @@ class Streaming:
         self._pool = pool
         self._throttle = throttle
         self._numbers: OrderedDict[int, None] = OrderedDict()
+        self._streamed = 0
+
+    def answered(self, number: int) -> None:
+        """A change was answered: if it is the file that is being streamed, it was refused, and the rest is not read."""
+        if number == self._streamed:
+            self._streamed = 0
 
     async def stream(self, large: Large, put: Callable[[Prepared], Awaitable[None]]) -> None:
         """Prepare a file's frames. Whether it ends well is decided when the last one is sent.
@@ -55,10 +61,12 @@ class Streaming:
         flight = Flight(Part(number, large.due.key), large.due.generation, bulk=True)
         part = partial(Prepared, stream=number)
         cancel = data_frame(number, [], cancel=True)
+        self._streamed = number
         await put(part(begin_frame(change, delta=False), (flight,), (large.due,)))
         for offset in large.offsets():
             frame = None
-            if self._dirty.is_current(large.due.key, large.due.generation):
+            current = self._dirty.is_current(large.due.key, large.due.generation)
+            if current and self._streamed == number:
                 frame = await loop.run_in_executor(
                     self._pool, self._supply.frame, large, number, offset
                 )
@@ -66,7 +74,7 @@ class Streaming:
                 await put(part(cancel))
                 return
             await self._throttle(len(frame))
-            await put(part(frame))
+            await put(part(frame, is_content=True))
         end = data_frame(number, [], end=True)
         await put(part(end, (), (large.due,), otherwise=cancel))
 

@@ -160,3 +160,10 @@ def test_an_aborted_transfer_leaves_nothing_and_the_directorys_time(store, root)
     transfer.abort()
     assert is_untouched(root)
     assert root.stat().st_mtime_ns == TIME
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_refused_before_its_content(store, root):
+    with pytest.raises(Refused) as caught:
+        Transfer(store, put()._replace(size=1 << 60), delta=False)
+    assert caught.value.reason == changes.NO_SPACE
+    assert [path.name for path in root.iterdir()] == ["f"]

@@ -1,5 +1,6 @@
 """Large files: a version that is not the current one any more never ends."""
 
+from replicator.engine.parcel import CHUNK
 from replicator.wire.messages import Data
 from tests.support.route import BIG
 from tests.support.waiting import eventually
@@ -41,3 +42,19 @@ async def test_a_large_file_marked_again_before_its_end_never_ends_and_has_anoth
     first, second = route.sent(b"big")
     *_, last = route.channel.of(Data)
     assert last.number == second.number != first.number
+
+
+async def test_the_rest_of_a_large_file_that_was_refused_is_neither_read_nor_sent(route):
+    chunks = 40
+    route.write(b"big", b"x" * (CHUNK * chunks))
+    async with route.open():
+        route.mark(b"big")
+        refused = await route.times_sent(b"big", 1)
+        route.refuse(refused.number, "no_space", "No space left on device")
+        await eventually(lambda: any(data.cancel for data in route.channel.of(Data)), "a cancel")
+        route.make_room()
+        content = [payload for payload in route.channel.payloads if payload]
+        assert len(content) < chunks // 2
+        assert len(route.source.reads) < chunks // 2
+        assert not any(data.end for data in route.channel.of(Data))
+        assert len(route.sent(b"big")) == 1
