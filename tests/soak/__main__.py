@@ -1,7 +1,8 @@
 """`python -m tests.soak --minutes 10`: `replicator serve` and three real OpenSSH servers, under work and faults, watched all the time.
 
 In rounds: a seeded workload changes the tree, readers read on the frontends, faults happen; then all is let come to rest, and
-everything must be equal, with nothing left over. Prints a line for each round and a summary; exits 1 on any violation.
+everything must be equal, with nothing left over. A second tree is in trouble in every other round, also while the first must
+become equal. Prints a line for each round and a summary; exits 1 on any violation.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 from replicator.model import TEMPORARY_PREFIX
 from tests.soak.faults import Faults
 from tests.soak.meter import growth, look
+from tests.soak.second_tree import SecondTree
 from tests.support import PROJECT
 from tests.support.daemon import Backend, Fleet
 from tests.support.reader import Reader, publish
@@ -55,6 +57,13 @@ class Soak:
         self.backend = Backend(home, self._fleet, servers)
         self.backend.tree = {"delete_guard": 1}  # the workload removes whatever it likes
         self.backend.tables = {"log": {"level": "warning"}}
+        target = self._fleet.root / "second"
+        self.second = SecondTree(
+            home / "second",
+            [directory / f"world-f{n}" / target.name for n in range(len(ADDRESSES))],
+            seed,
+        )
+        self.backend.more_trees = [{"source": "second", "target": str(target), "delete_guard": 1}]
         self.backend.configure(connect_timeout=2.0, keepalive=1.0, op_timeout=2.0)
         (self.backend.source / "watched").mkdir()
         self._number = 0
@@ -111,10 +120,14 @@ class Soak:
             number = 0
             while number == 0 or time.monotonic() - begun < seconds:
                 number += 1
+                if number % 2 and each:
+                    self.second.trouble()
                 self._work.set()
                 self._trouble(each)
                 self._work.clear()
                 self._rest(number, say)
+                if self.second.troubled:
+                    self._found += self.second.mend()
             if self.backend.stop() != 0:
                 self._found.append("the daemon did not end well")
             self._found += growth(self.series)
@@ -150,8 +163,11 @@ class Soak:
     def _rest(self, number, say):
         """Let everything come to rest; it must be equal then."""
         begun = time.monotonic()
+        halted = {str(self.second.source)} if self.second.troubled else set()
         with self._busy:
-            self.backend.wait_until_equal(seconds=PATIENCE)
+            self.backend.wait_until_equal(seconds=PATIENCE, halted=halted)
+        if not halted and (found := self.second.differences()):
+            self._found.append(f"the second tree differs in round {number}: {found}")
         self.checks += 1
         try:
             wait_for(lambda: not self._left(), self._left, LINGERING, pause=0.2)
@@ -160,7 +176,7 @@ class Soak:
         held = look(self.backend.daemon.pid)
         self.series.append(held)
         say(
-            f"round {number}: equal after {time.monotonic() - begun:.1f} s; {self.workload.steps} operations,"
+            f"round {number}{' (second tree in trouble)' if halted else ''}: equal after {time.monotonic() - begun:.1f} s; {self.workload.steps} operations,"
             f" {sum(self.faults.counts.values())} faults, {self.reader.reads} reads, {len(self.violations)} violations;"
             f" daemon {held.rss} MiB, {held.descriptors} descriptors"
         )
@@ -189,7 +205,8 @@ def main() -> int:
         soak.run(chosen.minutes * 60, say=lambda text: print(text, flush=True))
     print(f"\nduration: {time.monotonic() - begun:.0f} s, {soak.checks} times equal")
     print(f"operations: {soak.workload.steps}; reads of watched files: {soak.reader.reads}")
-    for name, count in sorted(soak.faults.counts.items(), key=lambda item: -item[1]):
+    counts = soak.faults.counts | soak.second.counts
+    for name, count in sorted(counts.items(), key=lambda item: -item[1]):
         print(f"  {name}: {count}")
     print("daemon at rest, MiB:", *(held.rss for held in soak.series))
     print("daemon at rest, descriptors:", *(held.descriptors for held in soak.series))

@@ -64,6 +64,7 @@ class Backend:
 
     Attributes:
         tables, tree: settings beside those that `configure` writes: {table: {key: value}}, {key: value}.
+        more_trees: the settings of trees beside the first.
         env: more of the environment of whatever is run.
     """
 
@@ -79,6 +80,7 @@ class Backend:
         self.daemon = None
         self.tables = {}
         self.tree = {}
+        self.more_trees = []
         self.env = {}
         self.configure()
 
@@ -111,7 +113,10 @@ class Backend:
             "\n".join(
                 [head, *(f"{name} = {json.dumps(value)}" for name, value in values.items()), ""]
             )
-            for head, values in [("[[tree]]", tree), *((f"\n[{n}]", v) for n, v in tables.items())]
+            for head, values in [
+                *(("[[tree]]", each) for each in (tree, *self.more_trees)),
+                *((f"\n[{n}]", v) for n, v in tables.items()),
+            ]
         )
         self.config.write_text(text)
 
@@ -175,8 +180,12 @@ class Backend:
             if (found := difference(self.source, self.copy(server)))
         }
 
-    def quiet(self, servers=None):
-        """True when nothing is pending at the backend, nor owed to these servers."""
+    def quiet(self, servers=None, *, halted=()):
+        """True when nothing is pending at the backend, nor owed to these servers.
+
+        A tree whose source is in `halted` may be in any state; the frontends then need not be live.
+        """
+        fine = {"live", "halted", "degraded"} if halted else {"live"}
         status = self.status()
         if status is None:
             return False
@@ -184,13 +193,17 @@ class Backend:
         rows = [r for r in status["frontends"] if (r["host"], r["port"]) in wanted]
         return (
             len(rows) == len(wanted)
-            and all(row["state"] == "live" and not row["dirty"] for row in rows)
-            and all(t["state"] == "watching" and not t["pending"] for t in status["trees"])
+            and all(row["state"] in fine and row["dirty"] == 0 for row in rows)
+            and all(
+                t["state"] == "watching" and not t["pending"]
+                for t in status["trees"]
+                if t["source"] not in halted
+            )
         )
 
-    def wait_until_equal(self, servers=None, seconds=FOREVER):
+    def wait_until_equal(self, servers=None, seconds=FOREVER, *, halted=()):
         wait_for(
-            lambda: self.quiet(servers) and not self.differences(servers),
+            lambda: self.quiet(servers, halted=halted) and not self.differences(servers),
             lambda: self.explain(servers),
             seconds,
             pause=0.03,

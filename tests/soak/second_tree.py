@@ -1,0 +1,100 @@
+"""A second tree whose source is in trouble in every other round of a soak, beside the tree that must not notice."""
+
+import random
+from pathlib import Path
+
+from replicator.demo.trees import difference, fingerprint
+from tests.support.workload import Workload
+
+STEPS = 40
+"""Operations between two troubles."""
+
+HUGE = 2 << 40
+"""Bytes of a sparse file: its digest takes longer than a round."""
+
+
+class SecondTree:
+    """Works on a source of its own, and takes it away, replaces it, or puts a huge file in it.
+
+    Args:
+        source: the source directory; made here.
+        copies: where this process sees the frontends' copies.
+        seed: of the work and the choices.
+
+    Attributes:
+        troubled: True from `trouble` to `mend`.
+        counts: {kind of trouble: how often}.
+    """
+
+    def __init__(self, source: Path, copies: list[Path], seed: int) -> None:
+        self.source = source
+        self._copies = copies
+        self._random = random.Random(seed)
+        self._aside = source.with_name(f"{source.name}-aside")
+        self._kinds = [self._away, self._replaced, self._huge]
+        self._kept: dict[Path, set[str]] = {}
+        self._stray = ""
+        self.troubled = False
+        self.counts: dict[str, int] = {}
+        source.mkdir()
+        (source / "keeps").write_text("a tree that is never empty")
+        self._workload = Workload(source, seed)
+        self.work()
+
+    def work(self) -> None:
+        """Change the tree a little."""
+        for _ in range(STEPS):
+            self._workload.step()
+
+    def trouble(self) -> None:
+        """Begin a trouble, each kind in its turn."""
+        names = set(fingerprint(self.source))
+        self._kept = {copy: names & set(fingerprint(copy)) for copy in self._copies}
+        kind = self._kinds[sum(self.counts.values()) % len(self._kinds)]
+        name = f"second tree {kind.__name__.strip('_')}"
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self.troubled = True
+        kind()
+
+    def mend(self) -> list[str]:
+        """End the trouble; return what was wrong on the frontends while it lasted."""
+        wrong = []
+        for copy, kept in self._kept.items():
+            there = set(fingerprint(copy))
+            if missing := kept - there:
+                wrong.append(
+                    f"{copy}: deleted while the source was in trouble: {sorted(missing)[:5]}"
+                )
+            if self._stray and self._stray in there:
+                wrong.append(
+                    f"{copy}: holds a file of the directory that was in the source's place"
+                )
+        if self._aside.exists():
+            if self.source.exists():
+                (self.source / self._stray).unlink()
+                self.source.rmdir()
+            self._aside.rename(self.source)
+        (self.source / "huge").unlink(missing_ok=True)
+        self._stray = ""
+        self.troubled = False
+        self.work()
+        return wrong
+
+    def differences(self) -> dict[str, list[str]]:
+        """Return the paths at which each copy differs from the source."""
+        return {
+            str(copy): found for copy in self._copies if (found := difference(self.source, copy))
+        }
+
+    def _away(self):
+        self.source.rename(self._aside)
+
+    def _replaced(self):
+        self._away()
+        self.source.mkdir()
+        self._stray = f"stray-{self._random.randrange(10**6)}"
+        (self.source / self._stray).write_text("of another volume")
+
+    def _huge(self):
+        with (self.source / "huge").open("wb") as file:
+            file.truncate(HUGE)
