@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from replicator.model import TEMPORARY_PREFIX
@@ -148,7 +149,8 @@ class Soak:
             self._flip_during(self.faults.all)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._flip_during(self.faults.one)
+            # The catalog knows which directory the source was: without it, another one is believed.
+            self._flip_during(partial(self.faults.one, keep_catalog=self.second.troubled))
             time.sleep(self._random.uniform(0, 2))
 
     def _flip_during(self, trouble):

@@ -48,10 +48,10 @@ class Faults:
             for kind in (self.kill_daemon, self.restart_daemon, self.lose_catalog):
                 del self._kinds[kind]
 
-    def one(self) -> str:
-        """Do one of them, and return which."""
-        kind = self._random.choices(list(self._kinds), self._kinds.values())[0]
-        return self.do(kind)
+    def one(self, *, keep_catalog: bool = False) -> str:
+        """Do one of them, and return which; with `keep_catalog`, the catalog is left alone."""
+        kinds = {k: n for k, n in self._kinds.items() if not keep_catalog or k != self.lose_catalog}
+        return self.do(self._random.choices(list(kinds), kinds.values())[0])
 
     def all(self):
         """Do each once."""

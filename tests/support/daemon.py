@@ -184,10 +184,9 @@ class Backend:
         """True when nothing is pending at the backend, nor owed to these servers.
 
         A tree whose source is in `halted` may be in any state. Then the frontends need not be live, and
-        what they are owed may be unknown: a tree that was halted from the start is not compared.
+        may be owed paths: no row says of which tree.
         """
         fine = {"live", "halted", "degraded"} if halted else {"live"}
-        owed = {0, None} if halted else {0}
         status = self.status()
         if status is None:
             return False
@@ -195,7 +194,7 @@ class Backend:
         rows = [r for r in status["frontends"] if (r["host"], r["port"]) in wanted]
         return (
             len(rows) == len(wanted)
-            and all(row["state"] in fine and row["dirty"] in owed for row in rows)
+            and all(row["state"] in fine and (halted or row["dirty"] == 0) for row in rows)
             and all(
                 t["state"] == "watching" and not t["pending"]
                 for t in status["trees"]
