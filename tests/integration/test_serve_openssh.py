@@ -487,8 +487,6 @@ def test_no_frontends_is_fine(make, three):
         ('[[tree]]\nsource = "source"\ntarget = "/"\n', "tree[0].target"),
         ('[[tree]]\nsource = "source"\ntarget = "relative"\n', "tree[0].target"),
         ('[[tree]]\nsource = "source"\n[ssh]\nport = "22"\n', "ssh.port"),
-        ('[[tree]]\nsource = "nowhere"\n[state]\ndirectory = "state"\n', "tree[0].source"),
-        ('[[tree]]\nsource = "replicator.toml"\n[state]\ndirectory = "state"\n', "tree[0].source"),
         ('[[tree]]\nsource = "source"\n[discovery]\nfrontends = ["-oProxy=x"]\n', "frontends[0]"),
         ("", "tree"),
         ("not toml", "replicator.toml"),
