@@ -18,6 +18,7 @@ import structlog
 
 from replicator.app.origin import Origins
 from replicator.app.providers import host_key_policy, launching_of, providers_of
+from replicator.app.retired import Retired
 from replicator.catalog.sqlite import CatalogStore
 from replicator.config import Config, SettleSettings, TreeSettings
 from replicator.core.filters import Filter
@@ -86,9 +87,8 @@ class App:
         self._aws: Aws | None = None
         self._console_aws: Aws | None = None
         self._discovering: object = None
-        self._origins = Origins(
-            lambda: [os.fsencode(tree.source) for tree in self._numbers.values()]
-        )
+        self._origins = Origins(self._roots)
+        self.retired = Retired(self._store, self._roots)
         self._commons = Commons(
             connector=connector or self._make_connector(config),
             plots={},
@@ -119,6 +119,10 @@ class App:
             ConfigError: a user that a tree trusts is unknown, or a source is missing and nobody watches; nothing was changed.
         """
         self._follow_trees(config, self._make_trees(config, watch=watch), watch=watch)
+
+    def _roots(self) -> list[bytes]:
+        """Return the sources of the trees that are replicated."""
+        return [os.fsencode(tree.source) for tree in self._numbers.values()]
 
     def _make_trees(self, config: Config, *, watch: bool) -> list[Made]:
         """Make the trees of a configuration that are not replicated yet.
@@ -152,6 +156,7 @@ class App:
             self.service.add_tree(
                 one.tree, one.target, ready=ready if one.settings.ready_file else None, watch=watch
             )
+        self.retired.configured(self._roots())
 
     def _make_tree(
         self, index: int, settings: TreeSettings, settle: SettleSettings, *, must_exist: bool

@@ -116,11 +116,14 @@ async def serve(
             async with control.serve(socket_path(config.state.directory), app.requests.handle):
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
                 notifier.ready(app.service.summary())
-                heartbeat = loop.create_task(_heartbeat(app, notifier))
+                beside = [
+                    loop.create_task(one) for one in (_heartbeat(app, notifier), _retire(app))
+                ]
                 try:
                     await app.service.run()
                 finally:
-                    heartbeat.cancel()
+                    for task in beside:
+                        task.cancel()
             log.info("stopped")
         finally:
             app.close()
@@ -132,6 +135,14 @@ async def _heartbeat(app: App, notifier: Notifier) -> None:
         beat = partial(notifier.keep, app.service.summary)
         pauses = Backoff(1.0, 10.0, random.random)
         await keep_running(beat, "heartbeat", failed=lambda _reason: None, pauses=pauses)
+
+
+async def _retire(app: App) -> None:
+    """Forget what the catalog holds of trees that are no longer configured, until cancelled."""
+    pauses = Backoff(60.0, 3600.0, random.random)
+    await keep_running(
+        app.retired.run, "catalog of former trees", failed=lambda _reason: None, pauses=pauses
+    )
 
 
 async def _reload(app: App, load: Callable[[], Config], notifier: Notifier) -> None:

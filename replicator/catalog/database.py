@@ -11,6 +11,7 @@ owner is asked.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sqlite3
 import threading
@@ -29,6 +30,9 @@ PRAGMA busy_timeout = 5000;
 PRAGMA journal_size_limit = 67108864;
 PRAGMA cache_size = -8192;
 """
+KEPT = 3
+"""Damaged files that are kept beside, for a person to look at: each is as large as the catalog was, a gigabyte for a million files."""
+
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 
 
@@ -201,13 +205,24 @@ def _suspect(path: Path) -> Path:
 
 
 def _move_aside(path: Path) -> Path:
-    """Rename the file, and what belongs to it, to the first free `<name>.broken-N`."""
-    number = 1
-    while (target := path.with_name(f"{path.name}.broken-{number}")).exists():
-        number += 1
-    for suffix in ("", "-wal", "-shm"):
+    """Rename the file, and what belongs to it, to the next `<name>.broken-N`; only the last few of these stay."""
+    parts = ("", "-wal", "-shm")
+    kept = _moved_aside(path)
+    target = path.with_name(f"{path.name}.broken-{max(kept, default=0) + 1}")
+    for number in kept[: max(len(kept) - KEPT + 1, 0)]:
+        for suffix in parts:
+            with suppress(OSError):
+                path.with_name(f"{path.name}.broken-{number}{suffix}").unlink(missing_ok=True)
+    for suffix in parts:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(target.with_name(target.name + suffix))
     _suspect(path).unlink(missing_ok=True)
     return target
+
+
+def _moved_aside(path: Path) -> list[int]:
+    """Return the numbers of the files that were moved aside, the oldest first."""
+    form = re.compile(re.escape(path.name) + r"\.broken-([0-9]{1,9})")
+    found = (form.fullmatch(one.name) for one in path.parent.iterdir())
+    return sorted(int(match[1]) for match in found if match)

@@ -59,6 +59,29 @@ FORGET_SIGNATURE = "DELETE FROM signatures WHERE tree = ? AND key = ?"
 # Nothing sorts between a directory and what lies below it.
 _AT_OR_BELOW = "tree = ? AND key >= ? AND key < ?"
 CLEAR = [f"DELETE FROM {table} WHERE {_AT_OR_BELOW}" for table in ("entries", "signatures")]  # noqa: S608
+SOURCES = "SELECT source, id FROM trees"
+# Larger than every number that any row has: a number is never given to a second tree while rows of the first are left.
+NEW_NUMBER = (
+    "SELECT 1 + max((SELECT ifnull(max(id), 0) FROM trees),"
+    " (SELECT ifnull(max(tree), 0) FROM entries), (SELECT ifnull(max(tree), 0) FROM signatures))"
+)
+RENUMBER = "UPDATE trees SET id = ? WHERE id = ?"
+KEEP_SOME = (
+    "UPDATE entries SET tree = :new WHERE tree = :tree AND key IN"
+    " (SELECT key FROM entries WHERE tree = :tree ORDER BY key LIMIT :limit)"
+)
+BEYOND = "SELECT 1 FROM entries WHERE tree = ? LIMIT 1 OFFSET ?"
+RENAME_NOTE = "UPDATE OR REPLACE meta SET name = ? WHERE name = ?"
+# By the primary key from one tree to the next: `NOT IN` would read every row of a million.
+NEXT_TREE = {
+    table: f"SELECT min(tree) FROM {table} WHERE tree > ?"  # noqa: S608
+    for table in ("entries", "signatures")
+}
+DROP_SOME = {
+    table: f"DELETE FROM {table} WHERE tree = :tree AND key IN"  # noqa: S608
+    f" (SELECT key FROM {table} WHERE tree = :tree ORDER BY key LIMIT :limit)"
+    for table in ("entries", "signatures")
+}
 RELABEL = [
     f"UPDATE {table} SET key = CAST(? || substr(key, ?) AS BLOB) WHERE {_AT_OR_BELOW}"  # noqa: S608
     for table in ("entries", "signatures")

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from replicator.catalog import schema
@@ -14,6 +14,15 @@ from replicator.catalog.database import Database
 from replicator.catalog.recent import Recent
 from replicator.model import FILE, key
 from replicator.ports import Record
+
+NOTES = ("paused", "mounts")
+"""What is noted of a tree."""
+
+SLICE = 1000
+"""Rows that are deleted in one transaction: the daemon's other writes wait that long."""
+
+SAMPLE = 100
+"""Entries that stay of an abandoned tree."""
 
 
 class CatalogStore(Database):
@@ -30,6 +39,49 @@ class CatalogStore(Database):
             number = db.execute("SELECT id FROM trees WHERE source = ?", (source,)).fetchone()[0]
         # One object for each tree, however often it is asked for: it knows what was read last.
         return self._trees.setdefault(number, SqliteCatalog(self, number))
+
+    def abandon(self, source: bytes) -> None:
+        """Forget what is recorded of the tree whose root is `source`, in a moment; `clean` deletes the rows.
+
+        The tree gets a new number, so that nothing is deleted of what is recorded afterwards. What protects its frontends stays:
+        which directory its root was, what was mounted there, whether deletions wait for a person, and enough entries to halt
+        the tree if it comes back with an empty or a wrong source.
+        """
+        with self.writing() as db:
+            row = db.execute("SELECT id FROM trees WHERE source = ?", (source,)).fetchone()
+            if row is None:
+                return
+            (number,) = db.execute(schema.NEW_NUMBER).fetchone()
+            db.execute(schema.RENUMBER, (number, row[0]))
+            db.execute(schema.KEEP_SOME, {"new": number, "tree": row[0], "limit": SAMPLE})
+            for name in NOTES:
+                db.execute(schema.RENAME_NOTE, (f"{name} {number}", f"{name} {row[0]}"))
+        self._trees.pop(row[0], None)
+
+    def recorded(self) -> set[bytes]:
+        """Return the roots of the trees of which more is recorded than `abandon` keeps."""
+        with self.reading() as db:
+            trees = db.execute(schema.SOURCES).fetchall()
+            beyond = {n: db.execute(schema.BEYOND, (n, SAMPLE)).fetchone() for _, n in trees}
+            return {source for source, number in trees if beyond[number]}
+
+    def clean(self) -> bool:
+        """Delete some rows of abandoned trees; return True if there may be more. Blocks for some 10 ms."""
+        with self.writing() as db:
+            known = {number for _, number in db.execute(schema.SOURCES)}
+            for table, drop in schema.DROP_SOME.items():
+                for number in _trees_in(db, table):
+                    if number not in known:
+                        db.execute(drop, {"tree": number, "limit": SLICE})
+                        return True
+        return False
+
+
+def _trees_in(db: sqlite3.Connection, table: str) -> Iterator[int]:
+    """Yield the numbers of the trees that have rows in a table."""
+    number = -1
+    while (number := db.execute(schema.NEXT_TREE[table], (number,)).fetchone()[0]) is not None:
+        yield number
 
 
 class SqliteCatalog:

@@ -173,3 +173,11 @@ def test_connections_are_reused_and_closed(store):
     with pytest.raises(SourceError):
         catalog.apply([record(b"a")], [], {})
     store.close()
+
+
+def test_only_the_last_damaged_files_are_kept(path):
+    for number in range(1, 13):
+        path.write_bytes(b"this is no database at all %d" % number)
+        CatalogStore.open(path).close()
+    kept = {one.name for one in path.parent.iterdir() if "broken" in one.name}
+    assert kept == {f"catalog.sqlite.broken-{number}" for number in (10, 11, 12)}

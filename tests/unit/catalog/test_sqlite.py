@@ -57,3 +57,93 @@ def test_counts_are_counted_once_for_each_write(store, monkeypatch):
     assert catalog.counts() == (2, 7)
     catalog.apply([], [b"b"], {})
     assert catalog.counts() == (1, 2)
+
+
+@pytest.fixture
+def nothing_kept(monkeypatch):
+    monkeypatch.setattr("replicator.catalog.sqlite.SAMPLE", 0)
+
+
+def emptied(store):
+    while store.clean():
+        pass
+    return store
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_an_abandoned_tree_is_deleted_and_others_stay(store, monkeypatch):
+    monkeypatch.setattr("replicator.catalog.sqlite.SLICE", 7)
+    paths = [b"f%d" % number for number in range(30)]
+    for source in (b"/before", b"/gone", b"/after"):
+        store.tree(source).apply([record(p) for p in paths], [], dict.fromkeys(paths, b"packed"))
+    store.abandon(b"/gone")
+    assert emptied(store).recorded() == {b"/before", b"/after"}
+    for source in (b"/before", b"/after"):
+        assert store.tree(source).counts()[0] == 30
+        assert store.tree(source).signature(b"f7") == b"packed"
+    assert store._writer.execute("SELECT count(*) FROM signatures").fetchone() == (60,)
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_a_tree_that_comes_back_loses_nothing_to_the_deletion_of_what_it_was(store):
+    store.tree(b"/t").apply([record(b"old")], [], {b"old": b"packed"})
+    store.abandon(b"/t")
+    again = store.tree(b"/t")
+    again.apply([record(b"new")], [], {b"new": b"packed"})
+    emptied(store)
+    assert [r.path for r in again.scan(None, None, 9)] == [b"new"]
+    assert again.signature(b"new") == b"packed"
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_who_still_writes_to_an_abandoned_tree_harms_no_other(store):
+    late = store.tree(b"/t")
+    late.apply([record(b"old")], [], {})
+    store.abandon(b"/t")
+    emptied(store)
+    late.apply([record(b"late")], [], {})
+    again, other = store.tree(b"/t"), store.tree(b"/other")
+    assert not again.get([b"late"])
+    assert not other.get([b"late"])
+    emptied(store)
+    assert not late.scan(None, None, 9)
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_what_protects_the_frontends_outlives_an_abandoned_tree(store):
+    tree = store.tree(b"/t")
+    tree.apply([record(b"old")], [], {})
+    tree.set_root_identity((5, 1 << 63))
+    tree.set_paused("60 of 100 paths are gone")
+    tree.set_mounts({b"vol": "xfs"})
+    store.abandon(b"/t")
+    again = emptied(store).tree(b"/t")
+    assert again.counts() == (0, 0)
+    assert again.root_identity() == (5, 1 << 63)
+    assert again.paused() == "60 of 100 paths are gone"
+    assert again.mounts() == {b"vol": "xfs"}
+
+
+def test_an_unknown_tree_is_abandoned_without_a_trace(store):
+    store.abandon(b"/nowhere")
+    assert store.recorded() == set()
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_what_a_crash_left_of_an_abandoned_tree_is_deleted_by_the_next_daemon(store, path):
+    store.tree(b"/t").apply([record(b"old")], [], {})
+    store.abandon(b"/t")
+    store.close()
+    again = CatalogStore.open(path)
+    assert again.clean()
+    assert again._writer.execute("SELECT count(*) FROM entries").fetchone() == (0,)
+    again.close()
+
+
+def test_some_entries_of_an_abandoned_tree_stay_so_that_an_empty_source_is_noticed(store):
+    paths = [b"f%03d" % number for number in range(250)]
+    store.tree(b"/t").apply([record(p) for p in paths], [], {})
+    assert store.recorded() == {b"/t"}
+    store.abandon(b"/t")
+    assert emptied(store).recorded() == set()
+    assert [r.path for r in store.tree(b"/t").scan(None, None, 999)] == paths[:100]

@@ -1,0 +1,48 @@
+"""What the catalog holds of trees that are no longer configured is forgotten after a while, and not before."""
+
+import asyncio
+
+import pytest
+
+from replicator.app.retired import Retired
+from replicator.catalog.sqlite import CatalogStore
+from replicator.model import FILE, Entry, Stamp
+from replicator.ports import Record
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = CatalogStore.open(tmp_path / "catalog.sqlite")
+    for source in (b"/a", b"/b"):
+        entry = Entry(FILE, 0o644, 1, 10, b"", b"\1" * 32)
+        stamp = Stamp(1, 10, 11, 12)
+        opened.tree(source).apply([Record(b"f%d" % n, entry, stamp) for n in range(300)], [], {})
+    yield opened
+    opened.close()
+
+
+async def test_a_tree_that_is_no_longer_configured_is_forgotten_and_the_other_stays(store):
+    task = asyncio.create_task(Retired(store, lambda: [b"/a"], after=0.01).run())
+    try:
+        await eventually(lambda: store.tree(b"/b").counts()[0] == 100, "the tree to be forgotten")
+        await eventually(lambda: not store.clean(), "its rows to be deleted")
+        assert store.tree(b"/a").counts()[0] == 300
+        assert not task.done()
+    finally:
+        task.cancel()
+
+
+async def test_a_tree_that_was_configured_again_meanwhile_has_its_whole_time(store):
+    retired = Retired(store, lambda: [b"/a"], after=3600)
+    retired._look(store.recorded())
+    assert set(retired._since) == {b"/b"}
+    retired._since[b"/b"] -= 3599
+    retired.configured([b"/a", b"/b"])
+    retired._look(store.recorded())
+    retired._since[b"/b"] -= 3590
+    retired._look(store.recorded())
+    assert store.tree(b"/b").counts()[0] == 300
+    retired._since[b"/b"] -= 10
+    retired._look(store.recorded())
+    assert store.tree(b"/b").counts()[0] == 100
