@@ -26,10 +26,13 @@ from replicator.telemetry.systemd import Notifier
 
 log = structlog.get_logger()
 
+STATE_CHECK = 1.0
+"""Seconds between two looks whether the state directory is still there."""
+
 
 @contextmanager
-def state_lock(directory: Path) -> Iterator[None]:
-    """Own a state directory, made if missing, for as long as the context lasts.
+def state_lock(directory: Path) -> Iterator[int]:
+    """Own a state directory, made if missing, for as long as the context lasts; yield the locked file.
 
     Raises:
         StateLocked: another process owns it.
@@ -47,7 +50,7 @@ def state_lock(directory: Path) -> Iterator[None]:
         with suppress(OSError):  # a full disk: the lock holds without a name in it
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield
+        yield fd
     except BlockingIOError:
         owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
         raise StateLocked(
@@ -94,7 +97,7 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     notifier = Notifier(os.environ)
-    with state_lock(Path(config.state.directory)):
+    with state_lock(Path(config.state.directory)) as lock:
         app = App(config, connector=connector)
         try:
             await app.set_trees(config)
@@ -117,7 +120,8 @@ async def serve(
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
                 notifier.ready(app.service.summary())
                 beside = [
-                    loop.create_task(one) for one in (_heartbeat(app, notifier), _retire(app))
+                    loop.create_task(one)
+                    for one in (_heartbeat(app, notifier), _retire(app), _watch_state(app, lock))
                 ]
                 try:
                     await app.service.run()
@@ -135,6 +139,28 @@ async def _heartbeat(app: App, notifier: Notifier) -> None:
         beat = partial(notifier.keep, app.service.summary)
         pauses = Backoff(1.0, 10.0, random.random)
         await keep_running(beat, "heartbeat", failed=lambda _reason: None, pauses=pauses)
+
+
+async def _watch_state(app: App, lock: int) -> None:
+    """End the daemon when its state directory is removed or replaced: a second daemon would find no lock in a new one."""
+    directory, owned = Path(app.config.state.directory), os.fstat(lock)
+    while True:
+        if _is_lost(directory / "lock", owned):
+            break
+        await asyncio.sleep(STATE_CHECK)
+    app.service.fail(
+        f"The state directory {directory} was removed or replaced while the daemon ran."
+        " Restart the daemon: it makes a new one, and reads the sources once."
+    )
+
+
+def _is_lost(lock: Path, owned: os.stat_result) -> bool:
+    try:
+        return not os.path.samestat(lock.stat(follow_symlinks=False), owned)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # it cannot be told now
+        return False
 
 
 async def _retire(app: App) -> None:

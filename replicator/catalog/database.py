@@ -172,6 +172,8 @@ class Database:
             if _is_damage(error):
                 raise self._damaged(str(error)) from error
             raise SourceError(f"The catalog {self._path} cannot be used: {error}.") from error
+        except OSError as error:  # its directory was removed
+            raise SourceError(f"The catalog {self._path} cannot be used: {error}.") from error
 
     def _damaged(self, what: str) -> SourceError:
         with suppress(OSError):

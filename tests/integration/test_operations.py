@@ -346,6 +346,26 @@ def test_a_state_directory_of_somebody_else_is_refused(make):
     assert f"belongs to user {NOBODY}" in result.stderr
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_state_directory_that_is_removed_ends_the_daemon_with_one_sentence(make, two, replaced):
+    """In a new directory a second daemon would find no lock."""
+    backend = make(two[:1])
+    backend.fill(20)
+    backend.start()
+    backend.wait_until_equal()
+    shutil.rmtree(backend.state)
+    if replaced:
+        backend.state.mkdir(mode=0o700)
+    assert backend.daemon.wait(FOREVER) == 1
+    log = backend.log.read_text()
+    assert "was removed or replaced while the daemon ran" in log
+    assert "Traceback" not in log
+    backend.kill()
+    backend.start()
+    backend.wait_until_equal()
+    assert backend.stop() == 0
+
+
 def test_a_lock_that_is_a_link_is_not_followed(make, tmp_path):
     backend = make([])
     backend.state.mkdir(mode=0o700)
