@@ -37,7 +37,7 @@ from replicator.engine.supply import Shelf, Supply
 from replicator.engine.tree import Tree
 from replicator.errors import ConfigError, SourceError
 from replicator.model import MAX_TREES, printable
-from replicator.ports import Address, Connector
+from replicator.ports import Address, Connector, Sighting
 from replicator.source.tree import SourceTree
 from replicator.transport.ssh import SSHConnector
 from replicator.watch.inotify import InotifyWatcher
@@ -226,7 +226,11 @@ class App:
 
     def _make_connector(self, config: Config) -> Connector:
         aws, former = self._make_aws(config), self._console_aws
-        connector = SSHConnector(config.ssh, host_key_policy(config, aws))
+
+        def members() -> list[Sighting]:
+            return [replica.sighting for replica in self.service.fleet]
+
+        connector = SSHConnector(config.ssh, host_key_policy(config, aws, members))
         self._console_aws = aws
         if former is not None:
             former.close()

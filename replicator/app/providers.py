@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from replicator.discovery.file import FileProvider
 from replicator.discovery.static import StaticProvider
 from replicator.engine.fleet import Fleet
 from replicator.engine.launching import Launching
-from replicator.ports import Address, Provider
-from replicator.transport.trust import Pins, Policy
+from replicator.ports import Address, Provider, Sighting
+from replicator.transport.pins import Pins
+from replicator.transport.trust import Policy, machine_name
 
 INTERVALS = {"alb": 15.0, "autoscaling": 15.0, "dns": 5.0, "file": 1.0}
 """Seconds between two looks. AWS: 40 calls at once and 10 a second are allowed for a whole account and region."""
@@ -93,13 +94,28 @@ def launching_of(
     )
 
 
-def host_key_policy(config: Config, aws: Aws) -> Policy:
-    """Return which host keys are believed."""
+def host_key_policy(
+    config: Config, aws: Aws, members: Callable[[], Iterable[Sighting]] | None = None
+) -> Policy:
+    """Return which host keys are believed.
+
+    Args:
+        config: the settings.
+        aws: shows consoles.
+        members: returns the frontends of now, whose keys are never forgotten; None: nobody's key is.
+    """
     ssh = config.ssh
+
+    def machines() -> set[str]:
+        assert members is not None
+        return {
+            machine_name(s.address.host, s.address.port or ssh.port, s.identity) for s in members()
+        }
+
     return Policy(
         ssh.known_hosts,
         mode=ssh.host_keys,
-        pins=Pins(Path(config.state.directory) / "host_keys"),
+        pins=Pins(Path(config.state.directory) / "host_keys", machines if members else None),
         console=Ec2Console(aws),
         console_timeout=ssh.console_timeout,
     )

@@ -2,8 +2,8 @@
 
 asyncssh writes each packet (32 KB at most) by itself, and sends an empty MSG_IGNORE before each, against attacks on CBC ciphers
 (Bellare, Kohno, Namprempre, 2002), which the authenticated ciphers that we allow do not need (RFC 4253 makes the message
-optional). Filling ten frontends, half of the loop's time went there. It takes two attributes of a connection that are not
-documented; where a release of asyncssh lacks them, everything works as before, only slower.
+optional). Filling ten frontends, half of the loop's time went there. It takes attributes of a connection that are not
+documented; where a release of asyncssh lacks one of them, nothing is touched, and everything works as before, only slower.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ class Cork:
 
     Args:
         connection: an asyncssh connection, authenticated, with an authenticated cipher.
+
+    Attributes:
+        works: False if this release of asyncssh lacks something that is needed here.
     """
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401  # its undocumented side
@@ -29,8 +32,9 @@ class Cork:
         self._packets: list[bytes] = []
         self._size = 0
         self._due: asyncio.Handle | None = None
-        self._send_packet = getattr(connection, "send_packet", None)
-        if self._send_packet is not None and hasattr(connection, "_send"):
+        self.works = _has_all(connection)
+        if self.works:
+            self._send_packet = connection.send_packet
             connection.send_packet = self._without_ignore
             connection._send = self._collect  # noqa: SLF001
 
@@ -40,8 +44,10 @@ class Cork:
             self._due.cancel()
             self._due = None
         packets, self._packets, self._size = self._packets, [], 0
-        transport = getattr(self._connection, "_transport", None)
-        if packets and transport is not None and not transport.is_closing():
+        if not packets:
+            return
+        transport = self._connection._transport  # noqa: SLF001  # None once the connection is lost
+        if transport is not None and not transport.is_closing():
             transport.writelines(packets)
 
     def _collect(self, packet: bytes) -> None:
@@ -53,5 +59,13 @@ class Cork:
             self._due = asyncio.get_running_loop().call_soon(self.flush)
 
     def _without_ignore(self, kind: int, *args: bytes, **options: Any) -> None:  # noqa: ANN401  # as they come
-        if kind != MSG_IGNORE and self._send_packet is not None:
+        if kind != MSG_IGNORE:
             self._send_packet(kind, *args, **options)
+
+
+def _has_all(connection: Any) -> bool:  # noqa: ANN401  # its undocumented side
+    """Return True if a connection has all that a cork takes of it."""
+    transport = getattr(connection, "_transport", None)
+    needed = [getattr(connection, name, None) for name in ("send_packet", "_send")]
+    needed += [getattr(transport, name, None) for name in ("writelines", "is_closing")]
+    return all(map(callable, needed))

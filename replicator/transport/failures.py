@@ -102,7 +102,7 @@ def refused_key(
         reason: asyncssh's words.
     """
     name = host if port == 22 else f"[{host}]:{port}"
-    trusted, authorities, revoked, *_ = asyncssh.match_known_hosts(judge.known, host, "", port)
+    trusted, authorities, revoked = judge.matching(host, "", port)
     if "revoked" in reason:
         keys = " or ".join(k.get_fingerprint() for k in revoked)
         return HostKeyRefused(f"{name}: its host key {keys} is revoked in {file}")
@@ -119,8 +119,9 @@ def refused_key(
             f" are sure that it is a new machine: ssh-keygen -R '{name}' -f {file}, and add its new key"
         )
     hint = " or have its key signed by the authority there" if authorities else ""
+    left_out = f" ({judge.damaged} of it cannot be understood)" if judge.damaged else ""
     return HostKeyRefused(
-        f"{name}: its host key {key} is not in {file}: compare the fingerprint by another way, then"
+        f"{name}: its host key {key} is not in {file}{left_out}: compare the fingerprint by another way, then"
         f" ssh-keyscan -p {port} {host} >> {file}{hint}"
     )
 

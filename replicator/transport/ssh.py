@@ -19,7 +19,9 @@ from replicator.ports import Address
 from replicator.transport import stream
 from replicator.transport.bundle import COMMAND, agent_code
 from replicator.transport.cork import Cork
+from replicator.transport.dial import dial
 from replicator.transport.failures import refused_key, start_failure, translated
+from replicator.transport.line import Line
 from replicator.transport.trust import Judge, Policy
 
 CIPHERS = (
@@ -64,32 +66,35 @@ class SSHConnector:
         with translated(place, user=user, identity=settings.identity):
             async with asyncio.timeout(settings.connect_timeout):
                 judge = await self._policy.judge(address.host, port, identity)
-                connection = await self._dial(address.host, port, user, judge)
+                connection, line = await self._dial(address.host, port, user, judge)
                 try:
-                    return await self._start(connection, place)
+                    return await self._start(connection, line, place)
                 except BaseException:
                     await _hang_up(connection)
                     raise
 
     async def _dial(
         self, host: str, port: int, user: str, judge: Judge
-    ) -> asyncssh.SSHClientConnection:
+    ) -> tuple[asyncssh.SSHClientConnection, Line]:
         settings = self._settings
         observer = _Observer(judge)
         # With an identity of our own, no other key is tried: servers count attempts.
         keys: dict[str, Any] = (
             {"client_keys": [settings.identity], "agent_path": None} if settings.identity else {}
         )
+        line = Line(await dial(host, port))
         try:
-            return await asyncssh.connect(
+            connection = await asyncssh.connect(
                 host,
                 port,
+                tunnel=line,
                 username=user,
-                known_hosts=judge.known,
+                known_hosts=judge.matching,
                 client_factory=lambda: observer,
                 config=None,
                 encryption_algs=CIPHERS,
                 compression_algs=None,
+                login_timeout=settings.connect_timeout,
                 keepalive_interval=settings.keepalive,
                 keepalive_count_max=3,
                 preferred_auth=("publickey",),
@@ -99,19 +104,25 @@ class SSHConnector:
             raise refused_key(
                 host, port, judge, settings.known_hosts, key=observer.shown, reason=error.reason
             ) from error
+        finally:
+            line.close()
+        return connection, line
 
-    async def _start(self, connection: asyncssh.SSHClientConnection, place: str) -> SSHChannel:
-        session = _Session()
+    async def _start(
+        self, connection: asyncssh.SSHClientConnection, line: Line, place: str
+    ) -> SSHChannel:
+        session = _Session(line)
         await connection.create_session(
             lambda: session, COMMAND, encoding=None, window=WINDOW, max_pktsize=32 << 10
         )
-        channel = SSHChannel(connection, session)
+        channel = SSHChannel(connection, session, line)
         await channel.write(self._code)
         noise, rest = await stream.after_marker(channel.read, place)
         if rest is None:
             status = await session.exit_status()
             # Many a shell that lets nobody in says so on its standard output.
-            said = stream.said(bytes(session.errors)) or stream.said(noise) or session.lost
+            said = line.ended or stream.said(bytes(session.errors)) or stream.said(noise)
+            said = said or session.lost
             raise start_failure(place, status, said)
         session.push_back(rest)
         return channel
@@ -135,7 +146,8 @@ class _Observer(asyncssh.SSHClient):
 class _Session(asyncssh.SSHClientSession[bytes]):
     """Collects what the agent sends, within a bound, and says when it may be written to."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._arrived = bytearray()
         self._news = asyncio.Event()
@@ -156,6 +168,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
         chan.set_write_buffer_limits(high=WRITE_HIGH)
+        self._line.watch(chan)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype == asyncssh.EXTENDED_DATA_STDERR:
@@ -224,8 +237,11 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 class SSHChannel:
     """See `ports.Channel`."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, session: _Session) -> None:
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, session: _Session, line: Line
+    ) -> None:
         self._connection = connection
+        self._line = line
         self._session = session
         self._cork = Cork(connection)
 
@@ -243,6 +259,7 @@ class SSHChannel:
             self._cork.flush()
         except (OSError, asyncssh.Error) as error:
             raise ChannelLost(f"the connection is gone: {error}") from error
+        await self._line.sent(len(data))
         await session.writable()
         # Between the agent's end and the channel's, nothing makes a writer wait: it would queue without end.
         if session.ended:
@@ -253,7 +270,7 @@ class SSHChannel:
     def diagnosis(self) -> str:
         """Return what the agent printed on its error stream, or why the connection ended."""
         lost = self._session.lost
-        return stream.said(bytes(self._session.errors)) or lost
+        return self._line.ended or stream.said(bytes(self._session.errors)) or lost
 
     async def close(self) -> None:
         """End the session and the connection."""

@@ -415,7 +415,7 @@ def test_verify_believes_a_fake_digest_as_far_as_it_harms_the_liar_alone(tmp_pat
 MARKER = "printf '\\n\\000REPLICATOR\\000 agent ready\\n'"
 SHELLS = {
     "noise": ("exec yes noise", "prints more than 64 KiB"),
-    "errors": ("exec yes noise >&2", "no answer in time"),
+    "errors": ("exec yes noise >&2", "floods us|no answer in time"),
     "drips": ("while printf x; do sleep 0.3; done", "no answer in time"),
     "closes": ("head -c 3000 /dev/urandom; exit 3", "exit status 3"),
     "junk": (f"{MARKER}; exec yes", "frame too large"),

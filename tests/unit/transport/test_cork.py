@@ -88,10 +88,42 @@ async def test_nothing_is_written_to_a_connection_that_is_gone(connection, gone)
     assert transport.calls == []
 
 
+@pytest.mark.parametrize(
+    "lacks", ["send_packet", "_send", "_transport", "writelines", "is_closing"]
+)
+async def test_where_asyncssh_lacks_anything_that_is_needed_packets_go_out_as_they_are(lacks):
+    wire = []
+
+    class Socket:
+        pass
+
+    class Other:
+        pass
+
+    for name in {"writelines", "is_closing"} - {lacks}:
+        setattr(Socket, name, lambda *_: False)
+    for name in {"send_packet", "_send"} - {lacks}:
+        setattr(Other, name, lambda _, packet: wire.append(packet))
+    connection = Other()
+    if lacks != "_transport":
+        connection._transport = Socket()
+    cork = Cork(connection)
+    for name in {"send_packet", "_send"} - {lacks}:
+        getattr(connection, name)(name)
+    cork.flush()
+    await asyncio.sleep(0)
+    assert set(wire) == {"send_packet", "_send"} - {lacks}
+    assert not cork.works
+
+
 def test_a_connection_without_these_attributes_is_left_alone():
     Cork(object()).flush()
 
 
-def test_asyncssh_still_has_them():
-    assert hasattr(asyncssh.SSHClientConnection, "send_packet")
-    assert hasattr(asyncssh.SSHClientConnection, "_send")
+async def test_the_asyncssh_that_is_installed_has_all_that_is_needed():
+    options = await asyncssh.SSHClientConnectionOptions.construct(config=None)
+    connection = asyncssh.SSHClientConnection(asyncio.get_running_loop(), options)
+    connection._cancel_login_timer()
+    assert {"_transport", "_recv_pkthdr", "log_received_packet"} <= set(dir(connection))
+    connection._transport = Transport()
+    assert Cork(connection).works

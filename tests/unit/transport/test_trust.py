@@ -1,10 +1,13 @@
 """Host keys: known_hosts first, then the policy; what was believed once is remembered by machine."""
 
+from urllib.parse import quote
+
 import asyncssh
 import pytest
 
 from replicator.errors import DiscoveryError, HostKeyRefused
-from replicator.transport.trust import MAX_PINS, Pins, Policy
+from replicator.transport.pins import MAX_PINS, Pins
+from replicator.transport.trust import ASK_AGAIN, Policy
 
 ONE, TWO = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
 HOST, PORT = "10.0.0.1", 22
@@ -51,7 +54,7 @@ async def test_accept_new_believes_the_first_key_of_a_machine_and_then_no_other(
     assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
 
     again = await policy.judge("10.0.0.99", 2222, "i-1")  # at whatever address
-    trusted = asyncssh.match_known_hosts(again.known, "10.0.0.99", "", 2222)[0]
+    trusted = again.matching("10.0.0.99", "", 2222)[0]
     assert [public(key) for key in trusted] == [public(ONE)]
     assert not again.believes(TWO)
     assert "CHANGED" in str(again.refusal("10.0.0.99", TWO.get_fingerprint()))
@@ -106,9 +109,45 @@ async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins, monk
     with pytest.raises(HostKeyRefused):
         await policy.judge(HOST, PORT, "i-1")
     now[0] += 61
-    with pytest.raises(HostKeyRefused, match="showed no host key fingerprints in 60 s"):
-        await policy.judge(HOST, PORT, "i-1")
-    assert console.asked == 1  # past the limit the API is left alone
+    for _ in range(5):
+        with pytest.raises(HostKeyRefused, match="showed no host key fingerprints in 60 s"):
+            await policy.judge(HOST, PORT, "i-1")
+    assert console.asked == 1  # past the limit the API is asked rarely
+
+
+async def test_a_machine_whose_console_shows_its_key_late_is_believed_after_all(
+    known, pins, monkeypatch
+):
+    now = [1000.0]
+    monkeypatch.setattr("replicator.transport.trust.time.monotonic", lambda: now[0])
+    console = Console([], [ONE.get_fingerprint()])
+    policy = Policy(str(known), mode="console", pins=pins, console=console, console_timeout=60)
+    for _ in range(2):
+        with pytest.raises(HostKeyRefused):
+            await policy.judge(HOST, PORT, "i-1")
+        now[0] += 61
+    now[0] += ASK_AGAIN  # meanwhile the operator has had cloud-init print the fingerprints
+    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
+
+
+async def test_a_machine_that_is_made_anew_is_believed_once_its_line_is_removed(
+    known, pins, tmp_path, monkeypatch
+):
+    now = [1000.0]
+    monkeypatch.setattr("replicator.transport.trust.time.monotonic", lambda: now[0])
+    console = Console([ONE.get_fingerprint()], [TWO.get_fingerprint()])
+    policy = Policy(str(known), mode="console", pins=pins, console=console, console_timeout=60)
+    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
+    now[0] += 100_000
+    refusing = await policy.judge(HOST, PORT, "i-1")
+    assert not refusing.believes(TWO)
+    assert "remove its line from host_keys" in str(refusing.refusal(HOST, "x"))
+
+    file = tmp_path / "host_keys"
+    kept = [line for line in file.read_text().splitlines(True) if not line.startswith("i-1 ")]
+    file.write_text("".join(kept))
+    assert (await policy.judge(HOST, PORT, "i-1")).believes(TWO)
+    assert pins.keys("i-1") == [public(TWO)]
 
 
 async def test_console_needs_to_know_which_machine_it_is(known, pins):
@@ -138,13 +177,49 @@ async def test_pins_that_cannot_be_read_are_an_error_not_a_fresh_start(known, tm
         await policy.judge(HOST, PORT, "i-1")
 
 
-def test_pins_are_private_and_bounded(pins, tmp_path, monkeypatch):
-    monkeypatch.setattr("replicator.transport.trust.MAX_PINS", 3)
+def test_pins_are_private_and_bounded(tmp_path, monkeypatch):
+    pins = Pins(tmp_path / "host_keys", frozenset)
+    monkeypatch.setattr("replicator.transport.pins.MAX_PINS", 3)
     for number in range(5):
         pins.add(f"i-{number}", f"ssh-ed25519 key{number}")
     assert [pins.keys(f"i-{n}") for n in (0, 1, 2)] == [[], [], ["ssh-ed25519 key2"]]
     assert (tmp_path / "host_keys").stat().st_mode & 0o777 == 0o600
     assert MAX_PINS > 1000
+
+
+def test_a_member_is_never_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr("replicator.transport.pins.MAX_PINS", 3)
+    pins = Pins(tmp_path / "host_keys", lambda: {"i-0", "vm 7"})
+    for machine in ("i-0", "vm 7", *(f"i-{number}" for number in range(1, 9))):
+        pins.add(machine, f"ssh-ed25519 key-of-{quote(machine)}")
+    again = Pins(tmp_path / "host_keys")
+    assert again.keys("i-0") == ["ssh-ed25519 key-of-i-0"]
+    assert again.keys("vm 7") == ["ssh-ed25519 key-of-vm%207"]
+    assert again.keys("i-8") == ["ssh-ed25519 key-of-i-8"]
+    assert again.keys("i-7") == []
+
+
+@pytest.mark.parametrize("kept", [0, 1, 30, 0.5, -1, -2, -6, -7, -8])
+async def test_a_file_that_was_emptied_or_cut_off_is_an_error_and_no_fresh_start(
+    known, pins, tmp_path, kept
+):
+    for number in range(3):
+        pins.add(f"i-{number}", public(ONE))
+    file = tmp_path / "host_keys"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
+    policy = Policy(str(known), mode="accept-new", pins=pins)
+    for machine in ("i-1", "i-9"):
+        with pytest.raises(HostKeyRefused, match="host_keys is damaged"):
+            await policy.judge(HOST, PORT, machine)
+    file.write_bytes(whole)
+    assert pins.keys("i-1") == [public(ONE)]
+
+
+def test_a_file_of_a_release_before_is_understood(pins, tmp_path):
+    (tmp_path / "host_keys").write_text(f"i-1 {public(ONE)}\n")
+    pins.add("i-2", public(TWO))
+    assert (pins.keys("i-1"), pins.keys("i-2")) == ([public(ONE)], [public(TWO)])
 
 
 @pytest.mark.parametrize(
@@ -160,5 +235,7 @@ def test_a_machine_may_have_any_name(pins, machine):
 async def test_a_certificate_in_known_hosts_is_no_key(known, pins):
     certificate = ONE.generate_host_certificate(TWO, "id", principals=[HOST])
     known.write_text(f"{HOST} {certificate.export_certificate().decode()}\n")
-    with pytest.raises(HostKeyRefused, match="cannot be understood"):
-        await Policy(str(known), pins=pins).judge(HOST, PORT, "i-1")
+    policy = Policy(str(known), pins=pins)
+    judge = await policy.judge(HOST, PORT, "i-1")
+    assert judge.matching(HOST, "", PORT) == ([], [], [])
+    assert (judge.damaged, policy.damaged_lines()) == ("line 1", "line 1")

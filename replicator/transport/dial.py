@@ -1,0 +1,122 @@
+"""Open a TCP connection to whichever address of a host answers first.
+
+An SSH connection is set up only on a socket that is connected: a refused dial leaves no object of the SSH library behind.
+Addresses are tried as RFC 8305 ("happy eyeballs") describes: address families alternate, and the next address is tried when the
+one before has failed, or after a quarter of a second, while the attempts before it go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+STAGGER = 0.25
+"""Seconds after which the next address is tried as well (RFC 8305, section 5)."""
+
+Place = tuple[socket.AddressFamily, Any]
+"""An address family and the address in the form that `connect` takes."""
+
+
+async def dial(host: str, port: int) -> socket.socket:
+    """Return a connected, non-blocking socket.
+
+    Args:
+        host: a name or an IP address; an IPv6 address may have a zone (`fe80::1%eth0`).
+        port: TCP port.
+
+    Raises:
+        OSError: the name is unknown, or no address answers; the first address's error.
+    """
+    return await race(await _resolve(host, port))
+
+
+async def _resolve(host: str, port: int) -> list[Place]:
+    """Return the addresses of a host in the order in which they are tried."""
+    if "%" in host:
+        # Blocks no one, and unlike uvloop's own it keeps the zone.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    else:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    places = [(family, address) for family, _, _, _, address in found]
+    return alternating(list(dict.fromkeys(places)))
+
+
+def alternating(places: Sequence[Place]) -> list[Place]:
+    """Return places with their families taking turns, the first one's family first."""
+    families: dict[socket.AddressFamily, list[Place]] = {}
+    for place in places:
+        families.setdefault(place[0], []).append(place)
+    rounds = itertools.zip_longest(*families.values())
+    return [place for round_ in rounds for place in round_ if place is not None]
+
+
+async def race(places: Sequence[Place]) -> socket.socket:
+    """Connect to one of several places: the first that answers.
+
+    Raises:
+        OSError: none does; the first place's error.
+    """
+    waiting = list(places)
+    attempts: list[asyncio.Task[socket.socket]] = []
+    running: set[asyncio.Task[socket.socket]] = set()
+    winner: asyncio.Task[socket.socket] | None = None
+    try:
+        while waiting or running:
+            if waiting:
+                attempts.append(asyncio.create_task(_connected(*waiting.pop(0))))
+                running.add(attempts[-1])
+            timeout = STAGGER if waiting else None
+            done, running = await asyncio.wait(
+                running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            winner = next((task for task in done if task.exception() is None), None)
+            if winner is not None:
+                return winner.result()
+        return attempts[0].result()  # raises its error
+    finally:
+        await _give_up([task for task in attempts if task is not winner])
+
+
+async def _give_up(attempts: Sequence[asyncio.Task[socket.socket]]) -> None:
+    """End attempts, and close what was connected meanwhile."""
+    for task in attempts:
+        task.cancel()
+    for result in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(result, socket.socket):
+            result.close()
+
+
+async def _connected(family: socket.AddressFamily, address: Any) -> socket.socket:  # noqa: ANN401  # as the kernel takes it
+    """Connect to one address. Not by `loop.sock_connect`: uvloop's drops the zone of an IPv6 address."""
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        with suppress(BlockingIOError):
+            sock.connect(address)
+        await _writable(sock)
+        _raise_error(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(sock, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(sock)
+
+
+def _raise_error(sock: socket.socket) -> None:
+    """Raise the error with which an attempt to connect has ended, if it has."""
+    if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(error, os.strerror(error))  # of the class that belongs to the number
