@@ -13,6 +13,7 @@ from typing import Any
 from replicator import app, census
 from replicator.checkup.finding import Finding
 from replicator.checkup.frontends import examine_frontend
+from replicator.checkup.patterns import idle_patterns
 from replicator.config import Config, TreeSettings
 from replicator.core.filters import Filter
 from replicator.discovery.aws.client import Aws
@@ -175,6 +176,10 @@ def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
         )
     ]
     findings += _examine_way(subject, source.exposed)
+    findings += [
+        Finding("warn", subject, f"the pattern {pattern!r} has no effect: {reason}", "what it was to exclude is replicated, or the reverse")
+        for pattern, reason in idle_patterns(settings)
+    ]  # fmt: skip
     findings += [
         Finding(
             "warn", f"{subject}/{printable(path)}", reason, "what lies below is neither sent nor deleted",
