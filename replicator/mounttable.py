@@ -34,6 +34,8 @@ class Mount(NamedTuple):
         point: absolute path where it is mounted.
         kind: the file system's type.
         source: what the file system calls itself, such as a device or an export.
+        volume: the file system's own id (statvfs(3): f_fsid), as the kernel gives device and mount numbers to the next one that is
+            mounted; empty where asking could hang, and for a mount outside of the tree.
     """
 
     number: int
@@ -43,11 +45,12 @@ class Mount(NamedTuple):
     point: bytes
     kind: bytes
     source: bytes
+    volume: bytes = b""
 
     @property
     def identity(self) -> str:
         """Text that another volume in its place, or another part of this one, would not have."""
-        parts = (self.device, self.root, self.kind, self.source)
+        parts = (self.device, self.root, self.kind, self.source, self.volume)
         return " ".join(part.decode("utf-8", "backslashreplace") for part in parts)
 
     @property
@@ -89,7 +92,8 @@ class MountTable:
         if self._mounts is None:
             self._mounts = _read(self._fd)
         if self._below is None or self._below[0] != root:
-            self._below = root, below(self._mounts, root)
+            found = below(self._mounts, root)
+            self._below = root, {path: _with_volume(mount) for path, mount in found.items()}
         return dict(self._below[1])
 
     def holding(self, root: bytes) -> Mount | None:
@@ -149,6 +153,17 @@ class Visible:
                 if upper is None or upper is mount:
                     break
                 mount = upper
+        return mount
+
+
+def _with_volume(mount: Mount) -> Mount:
+    if (
+        mount.may_hang or mount.kind == b"autofs"
+    ):  # asking autofs mounts what it waits for, and may hang
+        return mount
+    try:
+        return mount._replace(volume=b"%x" % os.statvfs(mount.point).f_fsid)
+    except OSError:  # unmounted since, or it cannot be asked: its other names have to do
         return mount
 
 

@@ -70,10 +70,10 @@ class Doubts:
         there, expected = _nearest(table, path), _nearest(believed, path)
         if there != expected and there not in reasons:
             raise OSError(errno.ENODEV, NOT_MOUNTED if is_below(expected, there) else NOT_JUDGED)
-        if expected in table and table[expected].number != believed[expected].number:
+        if expected in table and _which(table[expected]) != _which(believed[expected]):
             raise OSError(errno.ENODEV, NOT_JUDGED)
-        if {at: table[at].number for at in table if at not in reasons} == {
-            at: mount.number for at, mount in believed.items()
+        if {at: _which(table[at]) for at in table if at not in reasons} == {
+            at: _which(mount) for at, mount in believed.items()
         }:
             self._vetted = generation
 
@@ -92,6 +92,11 @@ class Doubts:
             is_above = is_below(path, mount) and bool(mount)
             if mount == path or is_below(mount, path) or (is_above and not is_there(mount)):
                 raise OSError(errno.ENODEV, NOT_MOUNTED)
+
+
+def _which(mount: Mount) -> tuple[int, str]:
+    """Return what tells a mount from others; its path may change with a rename above it."""
+    return mount.number, mount.identity
 
 
 def _nearest(places: Mapping[bytes, object], path: bytes) -> bytes:

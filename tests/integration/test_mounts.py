@@ -183,6 +183,22 @@ def test_another_volume_in_the_place_of_one_is_not_believed(tmp_path, source, vo
         heals(backend)
 
 
+def test_another_volume_with_the_numbers_of_the_one_before_is_not_believed(tmp_path, source):
+    """The kernel gives the lowest free device and mount number, so usually the same, to what is mounted next."""
+    media = source / "media"
+    with Backend(tmp_path) as backend:
+        with disk(media):
+            fill(media)
+            backend.wait_until_equal()
+        with disk(media):
+            (media / "another").write_text("another")
+            wait_for(lambda: "is the right volume" in problems(backend), backend.explain)
+            for host in backend.hosts:
+                assert len(list((backend.site(host) / "media").iterdir())) == MANY
+            backend.ask(command="resume")  # it was meant to be changed
+            backend.wait_until_equal()
+
+
 def test_a_directory_that_is_mounted_twice_is_followed_at_both_places(tmp_path, source, volume):
     (source / "other").mkdir()
     (source / "loop").mkdir()
