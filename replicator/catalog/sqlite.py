@@ -13,7 +13,7 @@ from replicator.catalog import schema
 from replicator.catalog.database import Database
 from replicator.catalog.recent import Recent
 from replicator.model import FILE, key
-from replicator.ports import Record
+from replicator.ports import Identity, Record
 
 NOTES = ("paused", "mounts")
 """What is noted of a tree."""
@@ -192,21 +192,26 @@ class SqliteCatalog:
             self._counted = writes, (entries, int(size))
         return self._counted[1]
 
-    def root_identity(self) -> tuple[int, int] | None:
-        """Return (device, inode) of the source root that this catalog describes; None when it is new."""
+    def root_identity(self) -> Identity | None:
+        """Return which source root this catalog describes; None when it is new."""
         with self._database.reading() as db:
             row = db.execute(
                 "SELECT device, inode FROM trees WHERE id = ?", (self._tree,)
             ).fetchone()
-        return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
+        if row is None or row[0] is None:
+            return None
+        noted = self._note("filesystem")  # none: an earlier release wrote the catalog
+        return Identity(int(row[0]), int(row[1]), int(noted) if noted.isdecimal() else 0)
 
-    def set_root_identity(self, identity: tuple[int, int]) -> None:
+    def set_root_identity(self, identity: Identity) -> None:
         """Remember which directory this catalog describes."""
-        device, inode = map(schema.number_of, identity)
+        device, inode = map(schema.number_of, identity[:2])
         with self._database.writing() as db:
             db.execute(
                 "UPDATE trees SET device = ?, inode = ? WHERE id = ?", (device, inode, self._tree)
             )
+            note = f"filesystem {self._tree}", str(identity.filesystem)
+            db.execute(schema.PUT_NOTE, note)
 
     def paused(self) -> str:
         """Return why deletions wait for a person; empty if they do not."""

@@ -1,6 +1,6 @@
 """Judges whether a source is the one that the catalog describes, before anything of it is read and told.
 
-The root is known by device and inode, and each file system that is mounted below it by its identity (`Mount.identity`). A root
+The root is known by its `Identity`, and each file system that is mounted below it by its identity (`Mount.identity`). A root
 or a volume that is another one than before is walked without reading any file, and is believed if most of what the catalog
 knows is in it. Where a user who is not trusted could have replaced the root, another one is believed only after `resume`.
 A volume that is missing, or is not believed, keeps everything below its mount point as it is, on all frontends.
@@ -82,7 +82,7 @@ class Judge:
                 log.warning(
                     "others could replace the source", tree=printable(self._root), reason=self._told
                 )
-        replaced = self._catalog.root_identity() not in (None, identity) and not believed
+        replaced = identity.differs_from(self._catalog.root_identity()) and not believed
         if replaced and self._source.exposed:
             raise SourceError(
                 f"The source {printable(self._root)} is another directory than before, and is not read, because"

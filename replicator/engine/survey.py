@@ -71,7 +71,7 @@ def _is_missing(examiner: Examiner, directory: bytes) -> bool:
 def _judge(examiner: Examiner, *, known: int, met: int, vanished: int, believed: bool) -> None:
     """Refuse a full walk's result if the source is in doubt; else remember which directory it was."""
     identity = examiner.source.check_root()
-    replaced = examiner.catalog.root_identity() not in (None, identity)
+    replaced = identity.differs_from(examiner.catalog.root_identity())
     doubt = guard.doubt(known=known, met=met, vanished=vanished, replaced=replaced)
     if doubt and not believed:
         examiner.source.set_doubt(doubt)

@@ -6,6 +6,7 @@ implementations have one suite of tests (`tests/contract/`) that each of them pa
 
 from replicator.ports.files import (
     Catalog,
+    Identity,
     Record,
     Seen,
     Snapshot,
@@ -34,6 +35,7 @@ __all__ = [
     "Connector",
     "Console",
     "Decision",
+    "Identity",
     "Launch",
     "LaunchControl",
     "Look",

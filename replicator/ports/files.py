@@ -34,6 +34,28 @@ class Record(NamedTuple):
     stealthy: bool = False
 
 
+class Identity(NamedTuple):
+    """Which directory a source's root is.
+
+    Attributes:
+        device, inode: as stat(2) tells them. The device number of a volume may be another one after a reboot.
+        filesystem: f_fsid of statvfs(3), which ext4 and btrfs make from their UUID; 0 if the file system tells none.
+    """
+
+    device: int
+    inode: int
+    filesystem: int = 0
+
+    def differs_from(self, known: Identity | None) -> bool:
+        """Return True if this is another directory than the known one; False if none is known."""
+        if known is None:
+            return False
+        same_volume = self.device == known.device or (
+            self.filesystem != 0 and self.filesystem == known.filesystem
+        )
+        return self.inode != known.inode or not same_volume
+
+
 class Catalog(Protocol):
     """What one source tree holds now, kept across restarts. Thread-safe; one writer at a time.
 
@@ -82,10 +104,10 @@ class Catalog(Protocol):
     def counts(self) -> tuple[int, int]:
         """Return how many records there are, and the bytes of all files."""
 
-    def root_identity(self) -> tuple[int, int] | None:
-        """Return (device, inode) of the source root that this catalog describes; None when it is new."""
+    def root_identity(self) -> Identity | None:
+        """Return which source root this catalog describes; None when it is new."""
 
-    def set_root_identity(self, identity: tuple[int, int]) -> None:
+    def set_root_identity(self, identity: Identity) -> None:
         """Remember which directory this catalog describes."""
 
     def paused(self) -> str:
@@ -159,8 +181,8 @@ class Source(Protocol):
     files_hashed: int
     exposed: str
 
-    def check_root(self) -> tuple[int, int]:
-        """Return (device, inode) of the root.
+    def check_root(self) -> Identity:
+        """Return which directory the root is.
 
         Raises:
             SourceError: if the path no longer names the directory that was opened, or cannot be read.

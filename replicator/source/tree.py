@@ -34,7 +34,7 @@ from replicator.model import (
     printable,
 )
 from replicator.mounttable import Mount, MountTable
-from replicator.ports import Seen, Snapshot, Verdict
+from replicator.ports import Identity, Seen, Snapshot, Verdict
 from replicator.source.doubts import Doubts
 from replicator.source.snapshot import Reader, base_of, stamp_of
 
@@ -91,6 +91,7 @@ class SourceTree:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._fd = -1
+        self._filesystem = 0
         self._table = MountTable()
         self._doubts = Doubts(self._mount_generation, self.mounts)
         if not must_exist:
@@ -103,8 +104,8 @@ class SourceTree:
             raise
         self.set_doubt("")
 
-    def check_root(self) -> tuple[int, int]:
-        """Return (device, inode) of the root; see `ports.Source`."""
+    def check_root(self) -> Identity:
+        """Return which directory the root is; see `ports.Source`."""
         try:
             return self._identity()
         except SourceError as error:
@@ -118,7 +119,7 @@ class SourceTree:
             SourceError: there is none, or it cannot be read.
         """
         try:
-            opened = self._open_root()
+            opened, filesystem = self._open_root()
         except SourceError as error:
             self._doubts.set_root(str(error))
             raise
@@ -127,6 +128,7 @@ class SourceTree:
                 os.close(opened)
                 raise SourceError(_closed(self._root))
             former, self._fd = self._fd, opened
+            self._filesystem = filesystem
             if former < 0 or not os.path.sameopenfile(former, opened):
                 self._doubts.set_root(f"The source {printable(self._root)} is being judged.")
         if former >= 0:
@@ -280,19 +282,20 @@ class SourceTree:
                 elif not self._leaves_out(met.path, met.entry):
                     yield Seen(met.path, met.entry, stamp_of(met.status), met.status.st_nlink)
 
-    def _open_root(self) -> int:
+    def _open_root(self) -> tuple[int, int]:
+        """Return a descriptor of whatever directory the path names now, and what its file system is called."""
         try:
             fd, self.exposed = open_way(self._root, self._trusted)
             try:
                 os.stat(b".", dir_fd=fd)  # may be read and yet not be entered
+                return fd, os.fstatvfs(fd).f_fsid
             except OSError:
                 os.close(fd)
                 raise
         except (OSError, PathRefused) as error:
             raise self._unusable(error) from error
-        return fd
 
-    def _identity(self) -> tuple[int, int]:
+    def _identity(self) -> Identity:
         try:
             fd, self.exposed = open_way(self._root, self._trusted)
             try:
@@ -310,7 +313,7 @@ class SourceTree:
             )
         if named.st_ino != held.st_ino:
             raise SourceError(f"The source {name} was replaced by another directory.")
-        return held.st_dev, held.st_ino
+        return Identity(held.st_dev, held.st_ino, self._filesystem)
 
     def _unusable(self, error: OSError | PathRefused) -> SourceError:
         name = printable(self._root)

@@ -21,7 +21,7 @@ from replicator.model import (
     last_below,
     rebase,
 )
-from replicator.ports import Record
+from replicator.ports import Identity, Record
 from tests.support.strategies import paths
 
 
@@ -143,13 +143,13 @@ def test_names_below_a_directory_of_thousands_are_found_through_their_inodes(wor
 def test_it_outlives_a_restart(world):
     catalog = world.tree()
     catalog.apply([file(b"a")], [], {b"a": b"packed"})
-    catalog.set_root_identity((2**64 - 2, 7))
+    catalog.set_root_identity(Identity(2**64 - 2, 7, 2**64 - 1))
     catalog.set_paused("too many\nare gone")
     world.restart()
     catalog = world.tree()
     assert names(catalog.scan(None, None, 9)) == [b"a"]
     assert catalog.signature(b"a") == b"packed"
-    assert catalog.root_identity() == (2**64 - 2, 7)
+    assert catalog.root_identity() == Identity(2**64 - 2, 7, 2**64 - 1)
     assert catalog.paused() == "too many\nare gone"
     assert world.tree(b"/other").paused() == ""
     catalog.set_paused("")

@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import subprocess
+from contextlib import contextmanager
 
 import pytest
 
 from tests.support.backend import Backend
+from tests.support.disks import volume
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
@@ -213,3 +216,34 @@ def test_a_source_that_is_missing_at_the_start_halts_its_tree_and_no_other(tmp_p
         (parent / "none").mkdir()
         (parent / "none/late").write_text("late")
         wait_for(lambda: all(site.get("late") for site in sites(running)), running.explain_status)
+
+
+def test_a_volume_whose_device_number_is_another_one_after_a_reboot_is_the_same(tmp_path):
+    """NVMe disks are numbered in the order in which they answer; ext4 tells its UUID."""
+    with volume(tmp_path) as made:
+        parent = made.where / "site"
+        (parent / "upload").mkdir(parents=True)
+        belongs_to_a_stranger(parent)
+        with backend(tmp_path, parent / "upload") as running:
+            follows(running, parent / "upload", "before")
+            wait_for(running.quiet, running.explain_status)
+        before = made.where.stat().st_dev
+        subprocess.run(["umount", made.where], check=True)
+        with the_next_loop_device_in_use(tmp_path):
+            made.mount()
+        assert made.where.stat().st_dev != before
+        with backend(tmp_path, parent / "upload") as running:
+            follows(running, parent / "upload", "after")
+            assert row(running)["state"] == "watching"
+            assert row(running)["problems"] == []
+
+
+@contextmanager
+def the_next_loop_device_in_use(tmp_path):
+    (tmp_path / "other").write_bytes(bytes(1 << 20))
+    command = ["losetup", "--find", "--show", tmp_path / "other"]
+    device = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        yield
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)

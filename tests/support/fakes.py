@@ -26,7 +26,7 @@ from replicator.model import (
     key,
     rebase,
 )
-from replicator.ports import Record, Seen, Snapshot, Verdict
+from replicator.ports import Identity, Record, Seen, Snapshot, Verdict
 from replicator.wire import frames, messages
 
 
@@ -74,7 +74,7 @@ class FakeSource:
         self.nodes = {}
         self.clock = 1_600_000_000_000_000_000
         self.firm = True
-        self.identity = (1, 2)
+        self.identity = Identity(1, 2)
         self.away = ""
         self.exposed = ""
         self.mounted = {}

@@ -7,6 +7,7 @@ import pytest
 from replicator.engine.examine import Examiner
 from replicator.engine.survey import survey
 from replicator.errors import SourceError
+from replicator.ports import Identity
 from tests.support.fakes import FakeCatalog, FakeSource
 
 
@@ -90,18 +91,18 @@ def test_a_source_that_cannot_be_listed_is_in_doubt(walked):
 
 
 def test_another_source_is_believed_when_a_person_says_so(walked):
-    walked.source.identity = (7, 7)
+    walked.source.identity = Identity(7, 7)
     for path in (b"d", b"e"):
         walked.source.remove(path)
     walked.source.write(b"other", b"content")
     with pytest.raises(SourceError, match="another directory"):
         walked.walk()
-    assert walked.catalog.identity == (1, 2)
+    assert walked.catalog.identity == Identity(1, 2)
 
     walked.source.set_doubt("")  # as `resume` does, which has the root judged again
     walked.walk(believed=True)
     assert sorted(walked.gone) == [b"d", b"d/f", b"e"]
-    assert walked.catalog.identity == (7, 7)
+    assert walked.catalog.identity == Identity(7, 7)
 
 
 def test_a_directory_that_went_while_it_was_walked_is_missing_with_all_below(walked):
