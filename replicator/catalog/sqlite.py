@@ -15,7 +15,7 @@ from replicator.catalog.recent import Recent
 from replicator.model import FILE, key
 from replicator.ports import Identity, Record
 
-NOTES = ("paused", "mounts")
+NOTES = ("paused", "mounts", "filesystem")
 """What is noted of a tree."""
 
 SLICE = 1000

@@ -4,7 +4,7 @@ import pytest
 
 from replicator.catalog.sqlite import CatalogStore
 from replicator.model import FILE, Entry, Stamp
-from replicator.ports import Record
+from replicator.ports import Identity, Record
 
 
 def record(path, size=1):
@@ -113,13 +113,13 @@ def test_who_still_writes_to_an_abandoned_tree_harms_no_other(store):
 def test_what_protects_the_frontends_outlives_an_abandoned_tree(store):
     tree = store.tree(b"/t")
     tree.apply([record(b"old")], [], {})
-    tree.set_root_identity((5, 1 << 63))
+    tree.set_root_identity(Identity(5, 1 << 63, 7))
     tree.set_paused("60 of 100 paths are gone")
     tree.set_mounts({b"vol": "xfs"})
     store.abandon(b"/t")
     again = emptied(store).tree(b"/t")
     assert again.counts() == (0, 0)
-    assert again.root_identity() == (5, 1 << 63)
+    assert again.root_identity() == Identity(5, 1 << 63, 7)
     assert again.paused() == "60 of 100 paths are gone"
     assert again.mounts() == {b"vol": "xfs"}
 
