@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from replicator.catalog import schema
+from replicator.catalog import history, schema
 from replicator.errors import SourceError
 
 _PRAGMAS = """
@@ -160,6 +160,7 @@ class Database:
         (found,) = self._writer.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise _OtherSchema(" ".join(found.split()))
+        self._writer.execute(history.CREATE)
         return _multiplier(meta)
 
     @contextmanager

@@ -30,13 +30,13 @@ CREATE TABLE entries (
 CREATE INDEX entries_by_inode ON entries (tree, stamp_inode);
 CREATE TABLE signatures (tree INTEGER NOT NULL, key BLOB NOT NULL, packed BLOB NOT NULL, PRIMARY KEY (tree, key));
 """
-_COLUMNS = (
+COLUMNS = (
     "key, kind, mode, size, mtime, link, digest,"
     " stamp_size, stamp_mtime, stamp_ctime, stamp_inode, firm, problem, sum"
 )
-GET = f"SELECT {_COLUMNS} FROM entries WHERE tree = ? AND key = ?"  # noqa: S608  # constants only
+GET = f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key = ?"  # noqa: S608  # constants only
 SCAN = (
-    f"SELECT {_COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ?"  # noqa: S608
+    f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ?"  # noqa: S608
     " ORDER BY key LIMIT ?"
 )
 BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"

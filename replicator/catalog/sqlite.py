@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from replicator.catalog import schema
+from replicator.catalog import history, schema
 from replicator.catalog.database import Database
 from replicator.catalog.recent import Recent
 from replicator.model import FILE, key
@@ -158,8 +158,10 @@ class SqliteCatalog:
         stale += ((self._tree, key(path)) for path, packed in signatures.items() if packed is None)
         kept = [(self._tree, key(path), packed) for path, packed in signatures.items() if packed]
         with self._database.writing() as db:
+            history.note(db, self._tree, records, gone)
             db.executemany(schema.FORGET, lost)
-            db.executemany(schema.PUT, schema.rows_of(self._tree, records))
+            stored = history.marked(db, self._tree, records)
+            db.executemany(schema.PUT, schema.rows_of(self._tree, stored))
             db.executemany(schema.FORGET_SIGNATURE, lost + stale)
             db.executemany(schema.PUT_SIGNATURE, kept)
         self._recent.written([*gone, *(record.path for record in records)])
@@ -169,10 +171,14 @@ class SqliteCatalog:
         if source == target:
             return
         with self._database.writing() as db:
+            low, high = key(target), schema.end_of(key(target))
+            history.note_below(db, self._tree, key(source), schema.end_of(key(source)))
             self._relabel(db, key(source), schema.ASIDE)
+            history.note_below(db, self._tree, low, high)
             for clear in schema.CLEAR:
-                db.execute(clear, (self._tree, key(target), schema.end_of(key(target))))
+                db.execute(clear, (self._tree, low, high))
             self._relabel(db, schema.ASIDE, key(target))
+            history.mark_below(db, self._tree, low, high)
         self._recent.all_written()
 
     def signature(self, path: bytes) -> bytes | None:

@@ -1,0 +1,92 @@
+"""Earlier versions of paths: size, mtime and digest of what was removed, renamed or replaced.
+
+A frontend that was away may still hold an earlier version. If its size and mtime are those of the present one, a comparison by
+size and mtime finds no difference, so such a record is stored as `Record.stealthy`, and its content is compared.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from replicator.catalog import schema
+from replicator.model import FILE, key
+from replicator.ports import Record
+
+LIMIT = 100_000
+"""Versions that are kept, of all trees: about 15 MB. The oldest go first."""
+
+CREATE = """
+CREATE TABLE IF NOT EXISTS past (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, tree INTEGER NOT NULL, key BLOB NOT NULL, size INTEGER NOT NULL, mtime NOT NULL,
+  digest BLOB NOT NULL, UNIQUE (tree, key, size, mtime))
+"""
+# An empty digest says that there were several.
+_NOTE = (
+    "INSERT INTO past (tree, key, size, mtime, digest)"  # noqa: S608  # constants only
+    f" SELECT tree, key, size, mtime, digest FROM entries WHERE kind = '{FILE}' AND digest != x'' AND "
+)
+_ONCE = (
+    " ON CONFLICT DO UPDATE SET digest = CASE digest WHEN excluded.digest THEN digest ELSE x'' END"
+)
+NOTE_GONE = f"{_NOTE} tree = ? AND key = ?{_ONCE}"
+# Not what was written without setting its time: a log would replace all else, and its times never come again.
+NOTE_REPLACED = (
+    f"{_NOTE} tree = ? AND key = ? AND (kind, size, mtime) != (?, ?, ?)"
+    f" AND (stamp_ctime = -1 OR abs(stamp_ctime - mtime) > 1000000000){_ONCE}"
+)
+NOTE_BELOW = f"{_NOTE} tree = ? AND key >= ? AND key < ? LIMIT {LIMIT}{_ONCE}"
+FIND = "SELECT digest FROM past WHERE tree = ? AND key = ? AND size = ? AND mtime = ?"
+CLASHING = (
+    f"SELECT {schema.COLUMNS} FROM entries JOIN (SELECT tree, key, size, mtime, digest AS was FROM past)"  # noqa: S608
+    " USING (tree, key, size, mtime)"
+    f" WHERE tree = ? AND key >= ? AND key < ? AND kind = '{FILE}' AND digest NOT IN (x'', was)"
+)
+TRIM = f"DELETE FROM past WHERE id <= (SELECT max(id) FROM past) - {LIMIT}"  # noqa: S608
+
+
+def note(
+    db: sqlite3.Connection, tree: int, records: Sequence[Record], gone: Sequence[bytes]
+) -> None:
+    """Note what is about to be replaced and forgotten."""
+    db.executemany(NOTE_GONE, [(tree, key(path)) for path in gone])
+    replaced = (
+        (tree, key(path), entry.kind, entry.size, schema.number_of(entry.mtime_ns))
+        for path, entry, *_ in records
+    )
+    db.executemany(NOTE_REPLACED, replaced)
+    db.execute(TRIM)
+
+
+def marked(db: sqlite3.Connection, tree: int, records: Sequence[Record]) -> Iterable[Record]:
+    """Return the records, stealthy where another content had the same size and mtime."""
+    if db.execute("SELECT max(id) FROM past").fetchone()[0] is None:
+        return records
+    return [
+        record._replace(stealthy=True)
+        if not record.stealthy and _clashes(db, tree, record)
+        else record
+        for record in records
+    ]
+
+
+def note_below(db: sqlite3.Connection, tree: int, low: bytes, high: bytes) -> None:
+    """Note what is about to be forgotten or relabelled between two keys."""
+    db.execute(NOTE_BELOW, (tree, low, high))
+    db.execute(TRIM)
+
+
+def mark_below(db: sqlite3.Connection, tree: int, low: bytes, high: bytes) -> None:
+    """Mark what was relabelled, and is now between two keys."""
+    rows = db.execute(CLASHING, (tree, low, high)).fetchall()
+    records = [schema.record_of(row)._replace(stealthy=True) for row in rows]
+    db.executemany(schema.PUT, schema.rows_of(tree, records))
+
+
+def _clashes(db: sqlite3.Connection, tree: int, record: Record) -> bool:
+    path, entry, *_ = record
+    if entry.kind != FILE or not entry.digest:
+        return False
+    place = tree, key(path), entry.size, schema.number_of(entry.mtime_ns)
+    row = db.execute(FIND, place).fetchone()
+    return row is not None and bytes(row[0]) != entry.digest
