@@ -33,6 +33,7 @@ from replicator.engine.reconcile import Territory
 from replicator.engine.session import Session
 from replicator.engine.troubles import Troubles
 from replicator.engine.turn import Work, turn
+from replicator.model import printable
 from replicator.ports import Address, Decision, Sighting
 
 log = structlog.get_logger()
@@ -142,6 +143,18 @@ class Replica:
     def refused(self, tree: int) -> str:
         """Return why its agent cannot use a tree's target; empty if it can."""
         return self._comparisons.refused_because(tree)
+
+    @property
+    def unopened(self) -> str:
+        """Why some tree's target is not compared there; empty if the targets of all trees are."""
+        return next(
+            (
+                self.refused(tree) or f"the target of {printable(plot.open.root)} is not open yet"
+                for tree, plot in self._commons.plots.items()
+                if tree not in self._comparisons.opened
+            ),
+            "",
+        )
 
     @property
     def waits_for_source(self) -> bool:

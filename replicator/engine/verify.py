@@ -64,7 +64,7 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
     if link is None:
         raise ControlError(replica.complaint)
     report = Report(replica.address.host, repaired=repair)
-    report.error = replica.doubt
+    report.error = replica.doubt or replica.unopened
     for tree, territory in replica.territories():
         keys: list[Key] = []
 

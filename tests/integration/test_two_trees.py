@@ -141,6 +141,9 @@ async def test_a_target_that_cannot_be_used_delays_no_other_tree_and_is_tried_ag
     await eventually(lambda: live(trees, "one", "two"), "both to be live")
     assert "cannot be used" in trees.replica("one").last_error
     assert not trees.replica("one").converged
+    errors = {row["host"]: row["error"] for row in await trees.ask(command="verify")}
+    assert "cannot be used" in errors["one"]
+    assert errors["two"] == ""
     trees.source("a").joinpath("live").write_text("new")
     trees.source("b").joinpath("live").write_text("new")
     await trees.arrived("a")

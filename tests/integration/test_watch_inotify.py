@@ -190,8 +190,12 @@ async def test_rename_of_a_directory(ear, root):
     await ear.quiet(root)
     (root / "a").rename(root / "z")
     (root / "z" / "b" / "f").write_bytes(b"x")
-    await ear.heard(Hint(MOVED, b"a", b"z"), Hint(SUBTREE, b"z"), Hint(CLOSED, b"z/b/f"))
-    assert ear.hints.index(Hint(MOVED, b"a", b"z")) < ear.hints.index(Hint(SUBTREE, b"z"))
+    await ear.heard(
+        Hint(MOVED, b"a", b"z", is_directory=True), Hint(SUBTREE, b"z"), Hint(CLOSED, b"z/b/f")
+    )
+    assert ear.hints.index(Hint(MOVED, b"a", b"z", is_directory=True)) < ear.hints.index(
+        Hint(SUBTREE, b"z")
+    )
     assert watched_paths(ear.watcher) == {b"", b"z", b"z/b"}
 
 
@@ -200,8 +204,12 @@ async def test_rename_in_steps_keeps_its_order(ear, root):
     await ear.heard(Hint(SUBTREE, b"a"))
     (root / "a").rename(root / "b")
     (root / "b").rename(root / "c")
-    await ear.heard(Hint(MOVED, b"a", b"b"), Hint(MOVED, b"b", b"c"))
-    assert ear.hints.index(Hint(MOVED, b"a", b"b")) < ear.hints.index(Hint(MOVED, b"b", b"c"))
+    await ear.heard(
+        Hint(MOVED, b"a", b"b", is_directory=True), Hint(MOVED, b"b", b"c", is_directory=True)
+    )
+    assert ear.hints.index(Hint(MOVED, b"a", b"b", is_directory=True)) < ear.hints.index(
+        Hint(MOVED, b"b", b"c", is_directory=True)
+    )
     (root / "c" / "f").touch()
     await ear.heard(Hint(CLOSED, b"c/f"))
 
