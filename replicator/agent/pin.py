@@ -30,7 +30,7 @@ def refusal(root: bytes, owner: int = -1) -> str:
         owner: user id of what is written there; -1: the agent's own.
     """
     real = os.path.realpath(root)
-    for home, name in _homes({os.geteuid(), owner}):
+    for home, name, is_own in _homes({os.geteuid(), owner}):
         if _holds(real, home):
             return (
                 f"holds the home directory of {name}, with .ssh/authorized_keys and the shell's start files:"
@@ -38,7 +38,8 @@ def refusal(root: bytes, owner: int = -1) -> str:
             )
         if _hidden(real, os.path.realpath(home)):
             return f"lies in a hidden directory of the home of {name}, where programs look for what they start"
-        for start in _linked(home):
+        # What another account links its hidden names to concerns that account alone.
+        for start in _linked(home) if is_own else ():
             if _holds(real, start) or _holds(start, real):
                 return f"holds what a symlink in the home of {name} leads to: {os.fsdecode(start)}"
     code = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -51,16 +52,19 @@ def refusal(root: bytes, owner: int = -1) -> str:
     return ""
 
 
-def _homes(users: set[int]) -> Iterator[tuple[bytes, str]]:
-    """Yield (home directory, name) of accounts; of all accounts if one of them is root, who may write to every home."""
+def _homes(users: set[int]) -> Iterator[tuple[bytes, str, bool]]:
+    """Yield (home directory, name, whether it is one of these users) of accounts.
+
+    If one of them is root, who may write to every home, all accounts follow.
+    """
     with suppress(OSError):
         for user in pwd.getpwall():
             if (user.pw_uid in users or 0 in users) and user.pw_dir.strip("/"):
-                yield os.fsencode(user.pw_dir), user.pw_name
+                yield os.fsencode(user.pw_dir), user.pw_name, user.pw_uid in users
     home = os.environ.get("HOME", "")
     with suppress(OSError):
         if home.strip("/") and os.path.isabs(home) and os.stat(home).st_uid == os.geteuid():
-            yield os.fsencode(home), "this account"
+            yield os.fsencode(home), "this account", True
 
 
 def _linked(home: bytes) -> list[bytes]:

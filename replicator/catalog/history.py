@@ -26,9 +26,7 @@ _NOTE = (
     "INSERT INTO past (tree, key, size, mtime, digest)"  # noqa: S608  # constants only
     f" SELECT tree, key, size, mtime, digest FROM entries WHERE kind = '{FILE}' AND digest != x'' AND "
 )
-_ONCE = (
-    " ON CONFLICT DO UPDATE SET digest = CASE digest WHEN excluded.digest THEN digest ELSE x'' END"
-)
+_ONCE = " ON CONFLICT (tree, key, size, mtime) DO UPDATE SET digest = CASE digest WHEN excluded.digest THEN digest ELSE x'' END"
 NOTE_GONE = f"{_NOTE} tree = ? AND key = ?{_ONCE}"
 # Not what was written without setting its time: a log would replace all else, and its times never come again.
 NOTE_REPLACED = (

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from replicator.engine.contents import HUGE, LARGE, Contents
 from replicator.engine.findings import Findings, Update
 from replicator.engine.known import is_unlisted, same, siblings
+from replicator.errors import SourceError
 from replicator.model import DIRECTORY, FILE, ROOT, ancestors, is_below, key
 from replicator.ports import Catalog, Record, Seen, Source
 
@@ -108,12 +109,16 @@ class Examiner:
         """
         if path == ROOT:
             self.source.check_root()
+            if doubt := self.source.doubt(ROOT):  # of an earlier look: only a halt ends it
+                raise SourceError(doubt)
             return 0
         early = self.contents.take_early(path)
         try:
             seen = self.source.look(path)
         except OSError as error:
             _in_doubt(record, error.strerror or str(error), findings)
+            if record is None and not self.source.doubt(path):
+                findings.unsettled.append(path)  # nothing else remembers a name that is not known
             return 0
         if seen is None:
             self._vanished(path, record, findings)

@@ -68,7 +68,7 @@ class Findings:
         missing: recorded paths with nothing there; they stay recorded until they are believed gone (`Examiner.remove`).
         gone: paths that are no more, children before parents.
         forgotten: paths that the operator excludes since they were recorded; frontends keep them.
-        unsettled: files that are being written; to be looked at again.
+        unsettled: files that are being written, and new names that could not be looked at; to be looked at again.
         large: files to be read ahead, and looked at again then.
         siblings: paths to be looked at again, after a rest; such as other names of a file that changed, because the kernel
             tells only the one that was used.

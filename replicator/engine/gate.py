@@ -44,7 +44,7 @@ class Place:
 
     async def wait(self) -> None:
         """Wait until it is held."""
-        await self.admitted
+        await asyncio.shield(self.admitted)  # a waiter that is cancelled leaves the place as it is
 
     def give_way(self) -> bool:
         """Leave it to whoever waits, and wait again; return False if nobody does, and it stays held."""

@@ -89,7 +89,7 @@ class Judge:
                 f" {self._source.exposed}. If it is the right one: `replicator resume`."
             )
         self._believed = None
-        self.check_mounts(believed=believed)
+        self.check_mounts()  # a person confirms a missing volume only after it was named
         reason = self._doubt(ROOT, "The source") if replaced else ""
         if reason:
             raise SourceError(reason)

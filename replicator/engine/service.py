@@ -129,7 +129,11 @@ class Service:
             delete_guard=tree.delete_guard,
         )
         self._shelves[tree.number] = Shelf(
-            tree.source, tree.catalog, lambda: deletions.allowed, intake.look_again
+            tree.source,
+            tree.catalog,
+            lambda: deletions.allowed,
+            intake.look_again,
+            deletions.holds,
         )
         self._commons.plots[tree.number] = Plot(intake, target, territory, ready)
         if watch:

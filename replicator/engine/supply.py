@@ -96,6 +96,11 @@ class Supplies:
     settled: list[Due] = field(default_factory=list)
 
 
+HASHED = 4 << 30
+"""Bytes up to which a frontend is asked to hash what it has: at 150 MB/s that takes 29 s, in which the agent says nothing, and
+`ssh.op_timeout` is 60 s. What is larger is sent."""
+
+
 class Shelf(NamedTuple):
     """Where one tree's supplies come from."""
 
@@ -105,6 +110,8 @@ class Shelf(NamedTuple):
     """Whether what is gone here shall go on the frontends."""
     look_again: Callable[[bytes], None]
     """Told when a file is not what the catalog says."""
+    held: Callable[[bytes], bool] = lambda _path: False
+    """Whether a deletion is held back until it is known not to be one of too many."""
 
 
 class Supply:
@@ -171,7 +178,7 @@ class Supply:
         """Supply whatever needs no content read here."""
         tree, path = due.key
         if record is None:
-            if shelf.delete():
+            if shelf.delete() and not shelf.held(path):
                 supplies.ready.append(Ready(due, gone(tree, path), b""))
             else:
                 supplies.settled.append(due)
@@ -180,7 +187,7 @@ class Supply:
         elif record.problem:
             passing = record.problem in PASSING
             supplies.stuck.append(Stuck(due, f"on the backend: {record.problem}", passing))
-        elif due.owed < Owed.CONTENT:
+        elif due.owed < Owed.CONTENT and not _takes_long_to_hash(due, record):
             change = adopt(tree, path, record.entry, content=due.owed is Owed.ADOPT)
             supplies.ready.append(Ready(due, change, b""))
         else:
@@ -267,6 +274,10 @@ class Supply:
 
 def _weight(parcel: Parcel) -> int:
     return parcel.size + PART_BYTES * len(parcel.parts)
+
+
+def _takes_long_to_hash(due: Due, record: Record) -> bool:
+    return due.owed is Owed.ADOPT and record.entry.size > HASHED
 
 
 def _is_readable(due: Due, record: Record) -> bool:

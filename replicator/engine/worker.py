@@ -175,6 +175,8 @@ class Worker:
         Raises:
             SourceError: the source is in doubt.
         """
+        if doubt := self._tree.source.doubt(ROOT):
+            raise SourceError(doubt)
         if self.deletions.is_ripe(self._loop.time()):
             await self._release()
         self._look_again(await self.upkeep.confirm())

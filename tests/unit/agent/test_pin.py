@@ -81,6 +81,12 @@ def test_homes_of_others_count_for_whoever_can_write_there(home, tmp_path, monke
     assert "home directory of other" in refusal(tmp_path / "other")
 
 
+def test_a_hidden_symlink_of_another_account_blocks_nobody(home, tmp_path, monkeypatch):
+    (tmp_path / "other/.www").symlink_to("/")
+    monkeypatch.setattr(pin.os, "geteuid", lambda: 0)
+    assert refusal(home / "shop/upload") == ""
+
+
 def test_what_runs_at_every_login_is_refused_and_this_program(home):
     for path in ("/etc", "/etc/ssh", "/etc/profile.d", sys.prefix, Path(pin.__file__).parent):
         if Path(path).is_dir():

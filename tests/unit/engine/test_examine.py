@@ -1,5 +1,6 @@
 """The examiner over a real directory and a real catalog: what it tells, and what it never tells."""
 
+import errno
 import os
 import shutil
 
@@ -203,3 +204,23 @@ def test_what_is_missing_is_not_gone_before_the_caller_says_so(world):
 
     assert world.examiner.remove([b"d"]).gone == [b"d/f", b"d"]
     assert world.catalog.counts()[0] == 0
+
+
+def test_a_doubt_about_the_root_that_an_earlier_look_left_halts_the_tree(world):
+    world.write("a")
+    world.settle()
+    world.source.set_doubt("it was away for a moment")
+    with pytest.raises(SourceError, match="away for a moment"):
+        world.examine(b"")
+
+
+def test_a_new_name_that_cannot_be_looked_at_is_looked_at_again(world, monkeypatch):
+    world.write("new")
+
+    def fail(_path):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(world.source, "look", fail)
+    findings = Findings()
+    world.examiner.look(b"new", None, findings)
+    assert findings.unsettled == [b"new"]

@@ -119,3 +119,18 @@ def test_whatever_happens_the_places_add_up(steps):
         assert gate.inside == 0
 
     asyncio.run(play())
+
+
+async def test_a_waiter_that_is_cancelled_leaves_the_place_to_the_next_one():
+    gate, owner = Gate(1), object()
+    async with gate.place(owner, Rank.USUAL) as place:
+        other = Visitor(gate)
+        await breathe()
+        assert place.give_way()
+        waiter = asyncio.get_running_loop().create_task(place.wait())
+        await breathe()
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        other.leave.set()
+        await asyncio.wait_for(place.wait(), 10)
+    await asyncio.wait([other.task])

@@ -250,3 +250,19 @@ def test_what_is_being_renamed_is_not_looked_up_before_that_is_told(world):
             with pytest.raises(TimeoutError):
                 found.result(0.1)
         assert [type(ready.change) for ready in found.result(10).ready] == [Delete]
+
+
+def test_a_deletion_that_is_held_back_is_not_sent_to_those_who_are_owed_the_path(world):
+    held = [b"gone"]
+    world.shelves[1] = world.shelves[1]._replace(held=held.__contains__)
+    assert not world.collect(b"gone").ready
+    assert [due.key.path for due in world.collect(b"gone").settled] == [b"gone"]
+    held.clear()
+    assert isinstance(world.collect(b"gone").ready[0].change, Delete)
+
+
+def test_what_takes_a_frontend_too_long_to_hash_is_sent(world, monkeypatch):
+    assert isinstance(world.collect(b"big", owed=Owed.ADOPT).ready[0].change, SetAttributes)
+    monkeypatch.setattr(supply, "HASHED", len(world.big) - 1)
+    assert world.collect(b"big", owed=Owed.ADOPT).large
+    assert not world.collect(b"big", owed=Owed.ATTRIBUTES).large
