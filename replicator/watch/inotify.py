@@ -211,7 +211,7 @@ class InotifyWatcher:
         await self._armed()
         self._translating = True  # until it returns: if it is cancelled, nobody asks any more
         now = asyncio.get_running_loop().time()
-        events = self._read()
+        events = self._read(now)
         self._check_root(now)
         if events or now >= self._hold_until:
             lost = set(self._watched.detached)
@@ -230,15 +230,14 @@ class InotifyWatcher:
         self._translating = False
         return self._with_aliases(hints) if self._mounts.aliases else hints
 
-    def _read(self) -> list[Event]:
+    def _read(self, now: float) -> list[Event]:
         assert self._inotify is not None  # hints() comes between start() and close()
-        began = asyncio.get_running_loop().time()
         try:
             data = os.read(self._inotify.fileno(), READ_SIZE)
         except BlockingIOError:
             data = b""
         if len(data) < READ_SIZE - MAX_EVENT:
-            self._drained_at = began
+            self._drained_at = now
         return [Event(e.wd, e.mask, e.cookie, os.fsencode(e.name)) for e in parse_events(data)]
 
     def _checks(self, now: float) -> list[bytes]:

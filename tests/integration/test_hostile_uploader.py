@@ -148,8 +148,8 @@ def test_a_huge_file_is_read_beside_the_uploads_of_others(backend, monkeypatch):
     source = intake_of(backend).tree.source
     real, go = source.snapshot, threading.Event()
 
-    def slow(path, base, *, force=False):
-        return real(path, base, force=force) if path != b"huge" or go.wait(30) else None
+    def slow(path, base, **how):
+        return real(path, base, **how) if path != b"huge" or go.wait(30) else None
 
     monkeypatch.setattr(source, "snapshot", slow)
     for size in (LARGE + 1, LARGE + 2):  # new, and changed
@@ -169,8 +169,8 @@ def test_a_huge_file_that_is_renamed_or_removed_while_it_is_read(backend, monkey
     source = intake_of(backend).tree.source
     real, reading, go = source.snapshot, threading.Event(), threading.Event()
 
-    def slow(path, base, *, force=False):
-        taken = real(path, base, force=force)
+    def slow(path, base, **how):
+        taken = real(path, base, **how)
         if path.startswith(b"huge"):
             reading.set()
             go.wait(30)

@@ -103,7 +103,7 @@ def _through_the_kernel(batch):
             os.write(sink, struct.pack("iIII", wd, mask, cookie, size) + name.ljust(size, b"\0"))
         watcher = InotifyWatcher(b"/", prune=lambda _path, _kind: False, rescan=1.0)
         watcher._inotify = source_of(source)
-        return watcher._read() if batch else []
+        return watcher._read(0.0) if batch else []
     finally:
         os.close(source)
         os.close(sink)
