@@ -44,7 +44,7 @@ async def examine_frontend(
             await link.greet()
             refused = await _try_trees(link, config)
     except (ReplicatorError, TimeoutError) as error:
-        told = str(error) or "no answer in time"
+        told = _reason_of(receiver) or str(error) or "no answer in time"
         return [Finding("fail", subject, told, "it gets no files", frontend=True)]
     else:
         user = sighting.address.user or config.ssh.user or getpass.getuser()
@@ -54,6 +54,12 @@ async def examine_frontend(
         receiver.cancel()
         await asyncio.gather(receiver, return_exceptions=True)
         await channel.close()
+
+
+def _reason_of(receiver: asyncio.Task[None]) -> str:
+    """Return why the connection ended, such as the agent's own last words; empty if it did not."""
+    ended = receiver.done() and not receiver.cancelled()
+    return str(receiver.exception() or "") if ended else ""
 
 
 async def _try_trees(link: Link, config: Config) -> list[Trial]:

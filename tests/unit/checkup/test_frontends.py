@@ -1,0 +1,22 @@
+"""What `check` says of one frontend."""
+
+from types import SimpleNamespace
+
+from replicator.checkup.frontends import examine_frontend
+from replicator.ports import Address, Sighting
+from tests.support.fakes import FakeChannel
+
+
+class Connector:
+    """Connects to an agent that ends at once."""
+
+    async def connect(self, _address, _identity=""):
+        channel = FakeChannel()
+        channel.hang_up()
+        return channel
+
+
+async def test_the_last_words_of_an_agent_that_ends_are_told():
+    config = SimpleNamespace(ssh=SimpleNamespace(connect_timeout=0.1), tree=[])
+    (found,) = await examine_frontend(Connector(), Sighting(Address("web1")), config)
+    assert (found.level, found.what) == ("fail", "the agent has ended: last words")
