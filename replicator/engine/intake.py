@@ -134,10 +134,7 @@ class Intake:
                 if ours is not None and ours.cancelling():
                     # A TaskGroup of Python 3.11 loses a cancellation that meets an error.
                     raise asyncio.CancelledError from error
-                if str(error) != self.halted:
-                    log.error("halted", tree=printable(self.tree.root), reason=str(error))  # noqa: TRY400  # no bug of ours
-                self.halted = str(error)
-                self.deletions.believed = False
+                self._halt(str(error))
                 await self._until_root_is_back()
 
     async def survey_once(self) -> None:
@@ -184,6 +181,12 @@ class Intake:
             raise SourceError(str(causes[0])) from group
         finally:
             self._watcher.close()
+
+    def _halt(self, reason: str) -> None:
+        if reason != self.halted:
+            log.error("halted", tree=printable(self.tree.root), reason=reason)
+        self.halted = reason
+        self.deletions.believed = False  # what is in doubt cannot be right as it is
 
     def _go_on(self) -> None:
         if self.halted:
@@ -246,7 +249,7 @@ class Intake:
             self._pause = ROOT_POLL
             try:
                 await self._loop.run_in_executor(self._pool, self.tree.source.reopen)
-            except SourceError:
-                self.deletions.believed = False  # what is not there cannot be right as it is
+            except SourceError as error:
+                self._halt(str(error))  # the reason may be another one by now
                 continue
             return
