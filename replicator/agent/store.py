@@ -178,10 +178,7 @@ class Store:
 
     def set_attributes(self, change: SetAttributes) -> None:
         """Change mode, owner and time of a file that already has the right content."""
-        try:
-            fd = self.tree.open_file(change.path)
-        except OSError as error:
-            raise Refused(changes.BASE_MISMATCH, error.strerror or "") from error
+        fd = self._open_base(change.path)
         try:
             status = os.fstat(fd)
             if status.st_size != change.size:
@@ -285,6 +282,13 @@ class Store:
             detail = f"cannot be given to {uid}:{gid}: {error.strerror}"
             raise Refused(changes.DENIED, detail) from error
 
+    def _open_base(self, path: bytes) -> int:
+        """Open a file that a change takes for granted; the caller closes it."""
+        try:
+            return self.tree.open_file(path)
+        except OSError as error:
+            raise Refused(changes.BASE_MISMATCH, error.strerror or "") from error
+
     def _set_attributes(self, fd: int, change: Content) -> None:
         self._give(partial(os.fchown, fd))
         os.fchmod(fd, change.mode & self._bits)  # after fchown, which clears setid bits
@@ -297,10 +301,7 @@ class Store:
             raise Refused(changes.BASE_MISMATCH, "another file")
 
     def _copy(self, change: Link) -> None:
-        try:
-            fd = self.tree.open_file(change.source)
-        except OSError as error:
-            raise Refused(changes.BASE_MISMATCH, error.strerror or "") from error
+        fd = self._open_base(change.source)
         try:
             self._check(change, os.fstat(fd))
             self._put_copy(change, fd)

@@ -20,6 +20,7 @@ from replicator.engine.refused import Refused
 from replicator.engine.troubles import Troubles
 from replicator.errors import AgentFailed
 from replicator.model import DIRECTORY, ROOT
+from replicator.wire.messages import Origin
 
 T = TypeVar("T")
 
@@ -84,7 +85,8 @@ class Comparisons:
         """Open the trees that are due and are not open yet; return True if any tree is due then."""
         for tree in self.due():
             if tree not in self.opened:
-                self._refuse({tree: await self._open(link, tree)})
+                origin = await self._commons.origin()
+                self._refuse({tree: await self._open(link, tree, origin)})
         return any(tree in self.opened for tree in self.due())
 
     async def due_changed(self) -> None:
@@ -125,7 +127,8 @@ class Comparisons:
         self.opened.clear()
         self._refused.clear()
         self._doubts.unsettled()
-        reasons = {tree: await self._open(link, tree) for tree in list(self._commons.plots)}
+        origin = await self._commons.origin()  # once: a source that hangs costs seconds each time
+        reasons = {tree: await self._open(link, tree, origin) for tree in list(self._commons.plots)}
         if any(reasons.values()) and not self.opened:
             raise AgentFailed(next(filter(None, reasons.values())))
         self._refuse(reasons)
@@ -205,14 +208,13 @@ class Comparisons:
         """A path was refused: it is not waited for."""
         self._progressed.set()
 
-    async def _open(self, link: Link, tree: int) -> str:
+    async def _open(self, link: Link, tree: int, origin: Origin) -> str:
         """Open a tree, unless it is removed meanwhile; return why its target cannot be used, or nothing."""
         plot = self._commons.plots.get(tree)
         if plot is None:
             return ""
         try:
-            request = plot.open._replace(origin=await self._commons.origin())
-            opened = await link.open_tree(request)
+            opened = await link.open_tree(plot.open._replace(origin=origin))
         except AgentFailed as error:
             return str(error)
         if self._commons.plots.get(tree) is plot:

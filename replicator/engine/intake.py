@@ -120,9 +120,9 @@ class Intake:
         self._loop.call_soon_threadsafe(self._hint, [Hint(Hinted.CHANGED, path)])
 
     def failed(self, reason: str) -> None:
-        """`run` has failed with what is no doubt about the source: the tree halts until it runs again."""
+        """The tree halts until it runs again: its source is in doubt, or `run` has failed with something else."""
         self.halted = reason
-        self.deletions.believed = False
+        self.deletions.believed = False  # what is in doubt cannot be right as it is
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -185,8 +185,7 @@ class Intake:
     def _halt(self, reason: str) -> None:
         if reason != self.halted:
             log.error("halted", tree=printable(self.tree.root), reason=reason)
-        self.halted = reason
-        self.deletions.believed = False  # what is in doubt cannot be right as it is
+        self.failed(reason)
 
     def _go_on(self) -> None:
         if self.halted:

@@ -57,6 +57,13 @@ def backend(tmp_path):
         made.wait_until_equal()
 
 
+def arrive(backend):
+    """Let everything arrive on both frontends at once; what comes later is slow again."""
+    backend.connector.slow = False
+    backend.wait_until_equal()
+    backend.connector.slow = True
+
+
 def fill(directory, content):
     (directory / "sub").mkdir(parents=True)
     for number in range(20):
@@ -130,9 +137,7 @@ def test_what_is_replaced_by_two_renames(backend, kind, pause, known):
     else:
         fill(new, b"2")
     if known:
-        backend.connector.slow = False
-        backend.wait_until_equal()
-        backend.connector.slow = True
+        arrive(backend)
 
     def act():
         live.rename(old)
@@ -183,9 +188,7 @@ def test_a_directory_that_is_removed_and_unpacked_anew(backend):
 def test_a_log_that_is_rotated(backend):
     log, first, second = (backend.source / name for name in ("page", "page.1", "page.2"))
     first.write_bytes(b"older")
-    backend.connector.slow = False
-    backend.wait_until_equal()
-    backend.connector.slow = True
+    arrive(backend)
 
     def act():
         first.rename(second)
