@@ -1,6 +1,7 @@
 """A backend with several trees on the test's own loop, with agents in child processes for frontends."""
 
 import asyncio
+from contextlib import suppress
 
 from replicator.app import App
 from replicator.config import parse
@@ -71,9 +72,12 @@ class Trees:
 
     def copy(self, host, name):
         """What a host holds of a tree: name to content; empty without a target."""
-        root = self.fleet.root(host) / name
-        files = (path for path in root.rglob("*") if path.is_file()) if root.is_dir() else ()
-        return {str(path.relative_to(root)): path.read_text() for path in files}
+        root, found = self.fleet.root(host) / name, {}
+        for path in root.rglob("*") if root.is_dir() else ():
+            with suppress(FileNotFoundError):  # a temporary that was renamed meanwhile
+                if path.is_file():
+                    found[str(path.relative_to(root))] = path.read_text()
+        return found
 
     def wanted(self, name):
         root = self.source(name)
