@@ -15,7 +15,7 @@ from replicator.agent.store import Owner, Store
 from replicator.errors import PathRefused
 from replicator.files import kin
 from replicator.files.confined import Confined
-from replicator.files.way import open_way
+from replicator.files.way import open_way, remember_groups
 from replicator.model import check_path, parent
 from replicator.wire.messages import OpenTree, Origin
 
@@ -153,7 +153,8 @@ def _mkdir(name: bytes, at: int) -> None:
 
 
 def remember_names() -> None:
-    """Read who has which number, for an agent that soon cannot read /etc any more."""
+    """Read who has which number, and who is in which group, for an agent that soon cannot read /etc any more."""
+    remember_groups()
     for kind, file in (("user", "/etc/passwd"), ("group", "/etc/group")):
         with suppress(OSError), open(file, encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:

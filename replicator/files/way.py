@@ -13,6 +13,7 @@ import grp
 import os
 import pwd
 import stat
+from contextlib import suppress
 from typing import AbstractSet, NamedTuple
 
 from replicator.errors import PathRefused
@@ -23,6 +24,10 @@ MAX_LINKS = 40
 
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+_remembered: dict[int, frozenset[int]] = {}
+"""The members of groups, for a process that can no longer look them up; see `remember_groups`."""
 
 
 class Way(NamedTuple):
@@ -144,6 +149,16 @@ def _user(uid: int) -> str:
         return f"user {uid}"
 
 
+def remember_groups() -> None:
+    """Look up the members of this process's own groups, for a process that soon cannot read /etc any more.
+
+    Only these can be private groups of this user; what was looked up is used for as long as the process lives.
+    """
+    for gid in {0, os.getegid(), *os.getgroups()}:
+        with suppress(KeyError, OSError):
+            _remembered[gid] = _look_up_members(gid)
+
+
 def _is_private(fd: int, gid: int, trusted: AbstractSet[int]) -> bool:
     """Return True if only trusted users are members of a directory's group, as of the private groups of Debian and Red Hat.
 
@@ -157,8 +172,13 @@ def _is_private(fd: int, gid: int, trusted: AbstractSet[int]) -> bool:
     else:
         return False
     try:
-        members = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid}
-        members |= {pwd.getpwnam(name).pw_uid for name in grp.getgrgid(gid).gr_mem}
+        members = _remembered[gid] if gid in _remembered else _look_up_members(gid)
     except (KeyError, OSError):
         return False
     return bool(members) and members <= trusted
+
+
+def _look_up_members(gid: int) -> frozenset[int]:
+    """Return the users who have a group as their own or are named in it. Raises KeyError or OSError."""
+    members = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid}
+    return frozenset(members | {pwd.getpwnam(name).pw_uid for name in grp.getgrgid(gid).gr_mem})

@@ -171,6 +171,19 @@ def test_a_restricted_agent_on_the_oldest_python_hashes_in_its_thread_and_knows_
         assert agent.end() == (0, "")
 
 
+def test_a_restricted_agent_knows_its_private_group_on_the_way_to_its_root(jail, python):
+    """A 0775 directory of a private group with a `current` symlink, as Capistrano and Deployer leave it."""
+    if os.geteuid() != 0:
+        missing("root, whose group has no other members")
+    (jail / "1").mkdir()
+    (jail / "current").symlink_to("1")
+    jail.chmod(0o775)
+    with Agent(jail / "current", python=python) as agent:
+        assert "; no_new_privs, not dumpable, limits, landlock " in agent.about
+        assert agent.open() == Opened(1, -1, -1)
+    assert (jail / "1/site").is_dir()
+
+
 @pytest.mark.parametrize(
     ("version", "words"),
     [(1, "no landlock (version 1 forbids renames)"), (-1, "no landlock ({errno})")],
