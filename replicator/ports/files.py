@@ -199,7 +199,7 @@ class Source(Protocol):
         """End what is being read, a walk or a file, with SourceError; called from any thread."""
 
     def set_doubt(self, reason: str) -> None:
-        """Say why the root is in doubt, so that nothing of it is read; empty: it was judged, and is believed."""
+        """Say why the root is in doubt, so that nothing of it is read or held; empty: it was judged, and is believed."""
 
     def doubt(self, path: bytes) -> str:
         """Return why nothing at and below a path is read or believed gone at present; empty if it is."""

@@ -121,7 +121,7 @@ class SourceTree:
         try:
             opened, filesystem = self._open_root()
         except SourceError as error:
-            self._doubts.set_root(str(error))
+            self.set_doubt(str(error))
             raise
         with self._lock:
             if self._stopped.is_set():
@@ -135,8 +135,13 @@ class SourceTree:
             os.close(former)
 
     def set_doubt(self, reason: str) -> None:
-        """Say why the root is in doubt, so that nothing is read; empty: it has been judged, and is believed."""
+        """Say why the root is in doubt, so that nothing is read; empty: it has been judged, and is believed.
+
+        A root in doubt is released until `reopen`: a wrong volume in its place could not be unmounted while it is held.
+        """
         self._doubts.set_root(reason)
+        if reason:
+            self._release()
 
     def doubt(self, path: bytes) -> str:
         """Return why nothing at and below a path is read now; see `ports.Source`."""
@@ -185,10 +190,8 @@ class SourceTree:
         """Release the root; whoever reads afterwards is told that there is none."""
         self._stopped.set()
         with self._lock:
-            former, self._fd = self._fd, -1
             self._table.close()
-        if former >= 0:
-            os.close(former)
+        self._release()
 
     def excluded(self, path: bytes, kind: str) -> bool:
         """Return True if the operator wants a path neither sent nor deleted."""
@@ -281,6 +284,12 @@ class SourceTree:
                     yield met
                 elif not self._leaves_out(met.path, met.entry):
                     yield Seen(met.path, met.entry, stamp_of(met.status), met.status.st_nlink)
+
+    def _release(self) -> None:
+        with self._lock:
+            former, self._fd = self._fd, -1
+        if former >= 0:
+            os.close(former)
 
     def _open_root(self) -> tuple[int, int]:
         """Return a descriptor of whatever directory the path names now, and what its file system is called."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.backend import Backend
-from tests.support.disks import volume
+from tests.support.disks import disk, volume
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
@@ -178,6 +178,20 @@ def test_a_wrong_directory_is_not_read_before_it_is_judged(tmp_path, parent):
         (parent / "aside").rename(parent / "upload")
         follows(running, parent / "upload", "after")
         assert not any("other" in name for site in sites(running) for name in site)
+
+
+def test_a_wrong_volume_over_the_root_can_be_unmounted_and_the_tree_goes_on(tmp_path, parent):
+    """Not lazily: nothing of it is held once it is refused."""
+    for number in range(20):
+        (parent / f"upload/{number}").write_text("known")
+    with backend(tmp_path, parent / "upload") as running:
+        follows(running, parent / "upload", "before")
+        with disk(parent / "upload") as wrong:
+            (wrong.where / "other").write_text("of another tree")
+            halts(running, "is the right volume mounted")
+            wait_for(wrong.unmount, running.explain_status)
+        follows(running, parent / "upload", "after")
+        assert not any("other" in site for site in sites(running))
 
 
 def test_nothing_is_sent_while_the_root_is_in_doubt(tmp_path, parent):

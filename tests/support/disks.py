@@ -25,6 +25,10 @@ class Disk:
         """Take it away although it is in use, as `umount -l` and a lost volume do."""
         _run("umount", "-l", str(self.where))
 
+    def unmount(self) -> bool:
+        """Take it away; return False while it is in use."""
+        return not _run("umount", str(self.where), check=False)
+
     @property
     def free(self) -> int:
         """Bytes that are free."""

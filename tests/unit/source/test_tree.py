@@ -81,8 +81,6 @@ def test_a_missing_or_replaced_root_is_in_doubt_until_it_is_reopened(root, sourc
     root.rename(root.parent / "away")
     with pytest.raises(SourceError, match=r"is missing.*mounted"):
         source.check_root()
-    with pytest.raises(SourceError, match="is missing"):
-        source.reopen()
     root.mkdir()
     (root / "new").touch()
     with pytest.raises(SourceError, match="was replaced"):
@@ -96,6 +94,26 @@ def test_a_missing_or_replaced_root_is_in_doubt_until_it_is_reopened(root, sourc
     assert source.check_root() != former
     source.set_doubt("")
     assert source.look(b"new") is not None
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_root_in_doubt_is_not_held_until_it_is_reopened(root, source, missing):
+    before = len(os.listdir("/proc/self/fd"))
+    if missing:
+        root.rename(root.parent / "away")
+        with pytest.raises(SourceError, match="is missing"):
+            source.reopen()
+        (root.parent / "away").rename(root)
+    else:
+        source.set_doubt("It was refused.")
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    with pytest.raises(SourceError, match=r"missing|refused"):
+        source.duplicate_root()
+    assert [type(found) for found in source.walk(b"")] == [Unlisted]
+    source.reopen()
+    assert source.check_root().inode == root.stat().st_ino
+    source.set_doubt("")
+    assert list(source.walk(b"")) == []
 
 
 def test_another_device_in_the_roots_place_is_in_doubt(root, source):
