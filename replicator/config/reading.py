@@ -16,6 +16,7 @@ import msgspec
 from replicator.config.checks import check
 from replicator.config.settings import Config, TreeSettings
 from replicator.errors import ConfigError
+from replicator.presets import load as load_preset
 
 
 def load(path: str | os.PathLike[str]) -> Config:
@@ -66,7 +67,8 @@ def _absolute(config: Config, base: Path) -> Config:
             raise ConfigError(f"tree[{index}].source", "must not be empty")
         source = path(f"tree[{index}].source", settings.source)
         target = source if settings.target is None else settings.target
-        return replace(settings, source=source, target=target)
+        exclude = _preset_excludes(f"tree[{index}].preset", settings.preset) + settings.exclude
+        return replace(settings, source=source, target=target, exclude=exclude)
 
     replace = msgspec.structs.replace
     return replace(
@@ -80,3 +82,12 @@ def _absolute(config: Config, base: Path) -> Config:
         state=replace(config.state, directory=path("state.directory", config.state.directory)),
         discovery=replace(config.discovery, path=path("discovery.path", config.discovery.path)),
     )
+
+
+def _preset_excludes(where: str, name: str) -> tuple[str, ...]:
+    if not name:
+        return ()
+    try:
+        return load_preset(name).excludes
+    except ConfigError as error:
+        raise ConfigError(where, error.reason) from error

@@ -19,6 +19,9 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Directory on the backend."""
     target: str | None = None
     """Absolute directory on the frontends; default: the source path. Created when its parent exists."""
+    preset: str = ""
+    """Name of a CMS whose directory the source is, such as `wordpress`: what it must not replicate is excluded, before what
+    `exclude` says. `replicator preset list` names them."""
     exclude: tuple[str, ...] = ()
     """gitignore patterns, relative to the source. What they match is neither sent nor deleted."""
     delete: bool = True

@@ -1,0 +1,46 @@
+"""`replicator preset`: what is known of a CMS, and what is made from it."""
+
+from __future__ import annotations
+
+import click
+
+from replicator import presets
+
+
+@click.group()
+def preset() -> None:
+    """Show what is known of each CMS: requests for the backend, what not to replicate, settings."""
+
+
+@preset.command("list")
+def list_presets() -> None:
+    """Print the name of each preset, and whether its rows were tested."""
+    for name in presets.names():
+        one = presets.load(name)
+        rows = [*one.route, *one.exclude, *one.writable, *one.setting]
+        tested = sum(bool(row.tested) for row in rows)
+        click.echo(f"{name:<12} {one.title} {one.release}: {tested} of {len(rows)} rows tested")
+
+
+@preset.command()
+@click.argument("name")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(presets.FORMATS)),
+    default="text",
+    show_default=True,
+    help="toml: a [[tree]]; nginx: maps for router and frontends; cloudformation: parameters of deploy/aws/template.yaml.",
+)
+@click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="Set a parameter, such as admin=manager.")  # fmt: skip
+@click.option("--source", default="/var/www/html", show_default=True, help="Directory of the CMS on the backend.")  # fmt: skip
+def show(name: str, form: str, values: tuple[str, ...], source: str) -> None:
+    """Print one preset."""
+    given = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, got {text!r}", param_hint="--set")
+        given[key] = value
+    filled = presets.load(name).filled(given)
+    click.echo(presets.render(filled, form, name=name, source=source), nl=False)

@@ -1,0 +1,187 @@
+"""Read the file of one CMS, and check that each row says what it must."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from importlib.resources import files
+from typing import TypeVar
+
+import msgspec
+
+from replicator.errors import ConfigError
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_VALUE = re.compile(r"[A-Za-z0-9._/-]*")
+_SUFFIX = ".toml"
+
+T = TypeVar("T")
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every row says: why it is there, and how that is known."""
+
+    why: str
+    """The reason, for the person who decides whether to keep it."""
+    tested: str = ""
+    """The release with which it was seen to work; empty: it was only read."""
+    read: str = ""
+    """Address of the page that says so, of a row that was not tested."""
+
+    def __post_init__(self) -> None:
+        """Refuse a row without a reason, or without exactly one origin."""
+        if not self.why.strip():
+            raise ValueError("needs `why`")
+        if bool(self.tested) == bool(self.read):
+            raise ValueError("needs either `tested` or `read`")
+        if self.read and not self.read.startswith("https://"):
+            raise ValueError("`read` must be an https address")
+
+    @property
+    def origin(self) -> str:
+        """How the row is known, in words."""
+        return f"tested with {self.tested}" if self.tested else f"read: {self.read}"
+
+
+class Route(Row, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Requests that only the backend may answer: by exactly one of path, cookie, query.
+
+    `*` stands for any characters and `?` for one, as in the conditions of an Application Load Balancer.
+    """
+
+    path: str = ""
+    """Of the URL's path, case-sensitive."""
+    cookie: str = ""
+    """Of the Cookie header, not case-sensitive."""
+    query: str = ""
+    """`KEY=VALUE` in the query string, not case-sensitive."""
+    matches: tuple[str, ...] = ()
+    """Examples that go to the backend: a URL path, a Cookie header, or a query string."""
+
+    def __post_init__(self) -> None:
+        """Refuse a row that says nothing, or two things."""
+        super().__post_init__()
+        if sum(map(bool, (self.path, self.cookie, self.query))) != 1:
+            raise ValueError("needs exactly one of `path`, `cookie`, `query`")
+        if self.query and not all(self.query.partition("=")[::2]):
+            raise ValueError("`query` must be KEY=VALUE")
+
+    @property
+    def kind(self) -> str:
+        """Which of the three it is."""
+        return "path" if self.path else "cookie" if self.cookie else "query"
+
+    @property
+    def pattern(self) -> str:
+        """What is compared with the request."""
+        return self.path or self.cookie or self.query
+
+
+class Exclude(Row, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A pattern of `tree.exclude`."""
+
+    pattern: str
+    """gitignore pattern, relative to the directory of the CMS."""
+    matches: tuple[str, ...]
+    """Example paths that it excludes; a directory ends with `/`."""
+    keeps: tuple[str, ...]
+    """Example paths that are replicated all the same, such as the directory itself."""
+
+
+class Writable(Row, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A directory into which PHP must be able to write on the frontends."""
+
+    path: str
+    """Relative to the directory of the CMS."""
+
+
+class Setting(Row, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Lines of a configuration file."""
+
+    about: str
+    """`session`, `cache`, `opcache`, `proxy` (what the load balancer changes) or `frontend` (only there)."""
+    file: str
+    """The file that they belong into."""
+    text: str
+    """The lines. `CACHE_HOST` stands for the host of Redis."""
+
+
+class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All that is known of one CMS."""
+
+    title: str
+    """Its name, for people."""
+    release: str
+    """The release that the rows are about."""
+    parameters: dict[str, str] = {}
+    """What installations differ in, such as the name of the admin directory, with its default."""
+    route: tuple[Route, ...]
+    exclude: tuple[Exclude, ...]
+    writable: tuple[Writable, ...]
+    setting: tuple[Setting, ...]
+
+    @property
+    def excludes(self) -> tuple[str, ...]:
+        """The patterns, with defaults for parameters that are not filled: what `tree.preset` adds."""
+        return tuple(row.pattern for row in self.filled({}).exclude)
+
+    def filled(self, values: Mapping[str, str]) -> Preset:
+        """Return the preset with its parameters replaced.
+
+        Args:
+            values: by name; a parameter that is missing has its default.
+
+        Raises:
+            ConfigError: there is no such parameter, or the value cannot stand in a pattern.
+        """
+        for name, value in values.items():
+            if name not in self.parameters:
+                known = ", ".join(self.parameters) or "none"
+                raise ConfigError(name, f"{self.title} has no such parameter; known: {known}")
+            if not _VALUE.fullmatch(value):
+                raise ConfigError(name, f"may hold letters, digits and ._/- only, got {value!r}")
+        given = {**self.parameters, **values}
+
+        def put(text: str) -> str:
+            return _PARAMETER.sub(lambda match: given.get(match[1], match[0]), text)
+
+        def put_all(rows: Iterable[T], *fields: str) -> tuple[T, ...]:
+            return tuple(_replaced(row, fields, put) for row in rows)
+
+        return msgspec.structs.replace(
+            self,
+            parameters=given,
+            route=put_all(self.route, "path", "cookie", "query", "matches"),
+            exclude=put_all(self.exclude, "pattern", "matches", "keeps"),
+            writable=put_all(self.writable, "path"),
+        )
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all presets, sorted."""
+    found = (item.name for item in files(__package__).joinpath("cms").iterdir())
+    return tuple(sorted(n.removesuffix(_SUFFIX) for n in found if n.endswith(_SUFFIX)))
+
+
+def load(name: str) -> Preset:
+    """Read one preset.
+
+    Raises:
+        ConfigError: there is none of that name, or its file is wrong.
+    """
+    if name not in names():
+        raise ConfigError("preset", f"there is no preset {name!r}; known: {', '.join(names())}")
+    file = files(__package__).joinpath("cms", name + _SUFFIX)
+    try:
+        return msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), Preset)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ConfigError(f"preset {name}", str(error)) from error
+
+
+def _replaced(row: T, fields: Iterable[str], put: Callable[[str], str]) -> T:
+    changes = {}
+    for field in fields:
+        old = getattr(row, field)
+        changes[field] = put(old) if isinstance(old, str) else tuple(map(put, old))
+    return msgspec.structs.replace(row, **changes)  # type: ignore[type-var]
