@@ -7,7 +7,6 @@ import itertools
 import os
 import pwd
 import random
-import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -45,7 +44,7 @@ from replicator.wire.messages import OpenTree
 
 log = structlog.get_logger()
 
-RESERVED = "/.replicator"
+RESERVED = b".replicator"
 """What is ours on the frontends, whatever the source holds there: an upload of that name would be in the way of ready files."""
 
 BULK_THREADS = 3
@@ -163,7 +162,8 @@ class App:
     ) -> Made:
         number = next(number for number in self._free if number not in self._numbers)
         root = os.fsencode(settings.source)
-        excluded = Filter((*settings.exclude, RESERVED, *_literal(settings.ready_file)))
+        reserved = [RESERVED, *filter(None, [os.fsencode(settings.ready_file)])]
+        excluded = Filter(settings.exclude, reserved)
         try:
             source = SourceTree(
                 root,
@@ -304,8 +304,3 @@ def _user(where: str, name: str) -> int:
         return pwd.getpwnam(name).pw_uid
     except (KeyError, ValueError, OSError):
         raise ConfigError(where, f"there is no user {name!r} on this machine") from None
-
-
-def _literal(path: str) -> list[str]:
-    """Return the gitignore pattern that matches one path, and nothing else; none for an empty path."""
-    return ["/" + re.sub(r"([\\*?\[\]! #])", r"\\\1", path)] if path else []

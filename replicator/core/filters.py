@@ -9,7 +9,7 @@ because the directories above a path have already been judged.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
@@ -26,18 +26,23 @@ class Filter:
 
     Args:
         patterns: lines as in a .gitignore at the tree's root.
+        reserved: paths that are excluded whatever the patterns say.
 
     Raises:
         ConfigError: a pattern is malformed, and would silently match nothing.
     """
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, patterns: Sequence[str], reserved: Collection[bytes] = ()) -> None:
+        self._reserved = frozenset(reserved)
+        self._below_reserved = tuple(path + b"/" for path in reserved)
         rules = [rule for rule in map(_Rule.parse, patterns) if rule is not None]
         self._rules = rules[::-1]  # the last match decides
         self._directory = lru_cache(CACHED_DIRECTORIES)(self._match_directory)
 
     def excluded(self, path: bytes, kind: str) -> bool:
         """Return True if `path`, which is (or was) of this kind, is excluded, or lies below what is."""
+        if path in self._reserved or path.startswith(self._below_reserved):
+            return True
         if not self._rules or not path:
             return False
         end = path.find(b"/")

@@ -46,14 +46,25 @@ class Examiner:
         self.longest = sys.maxsize
 
     def examine(
-        self, paths: Iterable[bytes], *, force: bool = False, unclosed: bool = False
+        self,
+        paths: Iterable[bytes],
+        *,
+        force: bool = False,
+        unclosed: bool = False,
+        walked: bool = False,
     ) -> Iterator[Findings]:
         """Look at paths (and, where a directory is gone, below), chunk by chunk.
+
+        Args:
+            paths: where.
+            force: take a consistent snapshot of a file even if a writer has it open.
+            unclosed: no event says that a writer has closed it.
+            walked: the paths were met on a walk of the source.
 
         Raises:
             SourceError: the root is in doubt; nothing of the chunk was stored.
         """
-        self.contents.begin()
+        self.contents.begin(walked=walked)
         ordered = sorted(set(paths), key=key)
         missing = ROOT
         for start in range(0, len(ordered), CHUNK_PATHS):

@@ -49,10 +49,10 @@ def survey(examiner: Examiner, below: bytes, *, believed: bool = False) -> Itera
         if record is None or too_large or not same(record, seen):
             differing.append(seen.path)
         if len(differing) >= CHUNK_PATHS:
-            yield from examiner.examine(differing)
+            yield from examiner.examine(differing, walked=True)
             differing.clear()
     vanished.extend(known.rest())
-    yield from examiner.examine(differing)
+    yield from examiner.examine(differing, walked=True)
     yield _listed(examiner, listed)
     if below == ROOT:
         _judge(examiner, known=known.count, met=met, vanished=len(vanished), believed=believed)

@@ -110,7 +110,9 @@ class TreeMounts:
 
     def is_remote(self, path: bytes) -> bool:
         """Return True if a look at a path may take as long as another machine likes."""
-        return ROOT in self._remote or any(at in self._remote for at in (path, *ancestors(path)))
+        if not self._remote:
+            return False
+        return any(at in self._remote for at in (path, *ancestors(path), ROOT))
 
     def is_skipped(self, path: bytes) -> bool:
         """Return True for a directory that gets no watch: its file system is silent, or it is watched at another path."""
