@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.clock import virtual_time
 from tests.support.ends import Ends
 from tests.support.route import Route
 from tests.support.stage import Stage
@@ -11,13 +12,19 @@ from tests.support.world import World
 
 
 @pytest.fixture
-async def route():
+async def clock():
+    """For tests of how long something waits: see `tests.support.clock`."""
+    virtual_time()
+
+
+@pytest.fixture
+async def route(clock):
     with ThreadPoolExecutor(1) as pool:
         yield Route(pool)
 
 
 @pytest.fixture
-async def ends():
+async def ends(clock):
     return Ends()
 
 

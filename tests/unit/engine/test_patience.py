@@ -7,6 +7,8 @@ import pytest
 from replicator.engine.patience import Patience
 from replicator.errors import ChannelLost
 
+pytestmark = pytest.mark.usefixtures("clock")
+
 
 async def test_who_owes_something_and_makes_no_progress_is_given_up():
     with pytest.raises(ChannelLost, match=r"^no answer for 0\.05 seconds with 3 changes under way"):

@@ -75,6 +75,7 @@ async def _stay(gate):
         await asyncio.Event().wait()
 
 
+@pytest.mark.usefixtures("clock")
 async def test_who_makes_progress_keeps_its_place(quick):
     gate, told, lines = Gate(1), [], 0
 
