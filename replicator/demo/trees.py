@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
-from contextlib import suppress
 from pathlib import Path
+
+_CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+"""It went, or became something else, while we looked."""
 
 
 def fingerprint(root: Path) -> dict[str, tuple[object, ...]]:
@@ -15,8 +18,11 @@ def fingerprint(root: Path) -> dict[str, tuple[object, ...]]:
     for directory, directories, files in os.walk(root):
         for name in directories + files:
             path = Path(directory, name)
-            with suppress(FileNotFoundError):  # it went while we looked
+            try:
                 found[str(path.relative_to(root))] = _describe(path)
+            except OSError as error:
+                if error.errno not in _CHANGED:
+                    raise
     return found
 
 

@@ -6,9 +6,8 @@ import time
 import pytest
 
 from replicator.demo.trees import fingerprint
-from tests.support.daemon import FOREVER
 from tests.support.sshd import needs_namespaces
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def refused(backend, server, words):
         return row["state"] == "retrying" and words in row["last_error"]
 
     wait_for(told, backend.status, FOREVER)
-    check = backend.run("check", seconds=60)
+    check = backend.run("check")
     assert check.returncode == 3, check.stdout
     assert words in check.stdout
 

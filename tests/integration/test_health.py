@@ -5,15 +5,14 @@ import json
 import os
 import shlex
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import FOREVER, pinned
+from tests.support.daemon import pinned
 from tests.support.sshd import Sshd, needs_namespaces
 from tests.support.unprivileged import NOBODY
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 WWW = 33
 
@@ -48,7 +47,7 @@ def copy(backend, server):
 
 def answered(backend, *command, status):
     """Run a command that prints one JSON object; check its exit status."""
-    done = backend.run(*command, "--json", seconds=60)
+    done = backend.run(*command, "--json")
     assert done.returncode == status, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -135,7 +134,5 @@ def test_a_frontend_that_never_connected_is_unknown(make, two):
     root.stop()
     (backend.source / "missed").write_text("missed")
     wait_for(lambda: backend.row(root)["dirty"] == 1, backend.status, FOREVER)
-    began = time.monotonic()
     wait_for(lambda: backend.row(root)["lag_seconds"] > 0.5, backend.status, FOREVER)
-    assert time.monotonic() - began < FOREVER
     root.start()

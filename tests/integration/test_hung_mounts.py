@@ -10,9 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.daemon import FOREVER
 from tests.support.tools import missing
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 
 @contextmanager

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.backend import Backend, LocalFleet
-from tests.support.daemon import FOREVER
 from tests.support.reader import Reader, number_in, publish
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 from tests.support.workload import WATCHED, Workload
 
 ADDRESSES = ("127.0.2.2", "127.0.2.3")

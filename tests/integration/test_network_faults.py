@@ -18,10 +18,9 @@ from replicator.engine.parcel import Parcel, Part
 from replicator.transport.local import LocalConnector
 from tests.support import PROJECT
 from tests.support.backend import Backend, LocalFleet
-from tests.support.daemon import FOREVER
 from tests.support.faults import Cable, Line, RemoteSshd
 from tests.support.reader import publish
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 ADDRESSES = ("127.0.3.2", "127.0.3.3")
 MISSED = int(os.environ.get("REPLICATOR_MISSED", "500000"))

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from replicator.model import is_temporary
 from tests.support import PROJECT
-from tests.support.daemon import FOREVER, one_line
+from tests.support.daemon import one_line
+from tests.support.looking import temporaries_below
 from tests.support.sshd import needs_namespaces
 from tests.support.tools import find, missing
 from tests.support.unprivileged import NOBODY, run_unprivileged
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 UNIT = PROJECT / "deploy/replicator.service"
 GIB = 1 << 30
@@ -34,10 +34,6 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.fixture(scope="module")
 def two(fleet):
     return [fleet.add(f"operated-{i}", f"127.0.2.{i}") for i in (1, 2)]
-
-
-def temporaries(directory):
-    return [path for path in directory.rglob(".*") if is_temporary(os.fsencode(path.name))]
 
 
 # --- SIGTERM, SIGKILL, and a second daemon ---
@@ -65,12 +61,12 @@ def test_sigterm_in_the_middle_of_gigabytes(make, two):
         backend.configure()
         backend.start()
         wait_for(lambda: backend.row(two[0])["bytes_sent"] > 24 << 20, "the middle", 60)
-        assert temporaries(copy)
+        assert temporaries_below(copy)
         begun = time.monotonic()
         assert backend.stop() == 0
         assert time.monotonic() - begun < 10
         wait_for(lambda: not two[0].sessions(), lambda: f"{two[0].sessions()} to end", 5)
-        assert not temporaries(copy)
+        assert not temporaries_below(copy)
         assert (copy / "big.bin").read_bytes() == old
 
         del backend.tables["bootstrap"]
@@ -98,14 +94,14 @@ def test_a_crash_in_the_middle_leaves_nothing_that_a_web_server_would_show(make,
     backend.configure()
     backend.start()
     server = two[1]
-    wait_for(lambda: temporaries(copy), "a transfer to begin", FOREVER)
+    wait_for(lambda: temporaries_below(copy), "a transfer to begin", FOREVER)
     backend.daemon.send_signal(signal.SIGSTOP)
     # The frontend crashes: none of its processes has a moment to clean up after another.
     with server.frozen():
-        begun = temporaries(copy)
+        begun = temporaries_below(copy)
         server.cut()
     wait_for(lambda: not server.sessions(), lambda: f"{server.sessions()} to end", 5)
-    left = temporaries(copy)
+    left = temporaries_below(copy)
     assert left == begun != []
     assert all(path.name.startswith(".") for path in left), "no web server serves dot-files"
     assert {path.stat().st_dev for path in left} == {copy.stat().st_dev}
@@ -114,7 +110,7 @@ def test_a_crash_in_the_middle_leaves_nothing_that_a_web_server_would_show(make,
     backend.configure()
     backend.start()
     backend.wait_until_equal()
-    assert not temporaries(copy)
+    assert not temporaries_below(copy)
 
 
 def test_a_second_daemon_is_refused_until_the_first_is_killed(make, two):
@@ -327,7 +323,7 @@ def test_a_state_directory_that_others_can_write_is_refused(make, mode):
     backend = make([])
     backend.state.mkdir()
     backend.state.chmod(mode)
-    result = backend.run("serve", seconds=10)
+    result = backend.run("serve")
     assert result.returncode == 2
     assert one_line(result.stderr), result.stderr
     assert f"chmod 700 {backend.state}" in result.stderr
@@ -340,7 +336,7 @@ def test_a_state_directory_of_somebody_else_is_refused(make):
     backend = make([])
     backend.state.mkdir(mode=0o700)
     os.chown(backend.state, NOBODY, NOBODY)
-    result = backend.run("serve", seconds=10)
+    result = backend.run("serve")
     assert result.returncode == 2
     assert one_line(result.stderr), result.stderr
     assert f"belongs to user {NOBODY}" in result.stderr
@@ -372,7 +368,7 @@ def test_a_lock_that_is_a_link_is_not_followed(make, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (backend.state / "lock").symlink_to(victim)
-    result = backend.run("serve", seconds=10)
+    result = backend.run("serve")
     assert result.returncode == 2
     assert one_line(result.stderr), result.stderr
     assert victim.read_text() == "precious"
@@ -466,7 +462,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(make):
     backend.configure()
     backend.config.write_text(backend.config.read_text().replace("frontends = []\n", ""))
     for command in ("serve", "status"):
-        result = backend.run(command, seconds=10)
+        result = backend.run(command)
         assert result.returncode == 2
         assert one_line(result.stderr), result.stderr
         assert "discovery.endpoint_url" in result.stderr

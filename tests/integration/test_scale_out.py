@@ -21,6 +21,7 @@ from replicator.demo.trees import difference
 from replicator.errors import ControlError
 from tests.support import aws as cloud
 from tests.support.aws import REGION, Cloud, Recorded
+from tests.support.looking import below
 from tests.support.sshd import Keys, Sshd, free_port, needs_namespaces
 from tests.support.waiting import wait_for
 
@@ -232,11 +233,11 @@ def test_a_daemon_killed_in_the_middle_of_a_scale_out_resumes(site, api, group):
     site.start()
 
     def half():
-        return all(sum(1 for _ in site.copy(server).rglob("*.jpg")) > FILES // 3 for server in servers)  # fmt: skip
+        return all(len(below(site.copy(server), "*.jpg")) > FILES // 3 for server in servers)  # fmt: skip
 
     wait_for(half, site.status, 30)
     site.kill()
-    there = [sum(1 for _ in site.copy(server).rglob("*.jpg")) for server in servers]
+    there = [len(below(site.copy(server), "*.jpg")) for server in servers]
     site.configure(bootstrap={"concurrency": 2})
     site.start()
     site.wait_live(servers)

@@ -14,9 +14,9 @@ import inotify_simple
 import pytest
 
 from replicator.demo.trees import difference
-from tests.support.daemon import FOREVER, one_line, pinned
+from tests.support.daemon import one_line, pinned
 from tests.support.sshd import find_python, free_port, needs_namespaces
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 ROW_KEYS = {
@@ -495,7 +495,7 @@ def test_no_frontends_is_fine(make, three):
 def test_a_wrong_configuration(make, wrong, where):
     backend = make([])
     backend.config.write_text(wrong)
-    result = backend.run("serve", seconds=10)
+    result = backend.run("serve")
     assert result.returncode == 2, result.stderr
     assert where in result.stderr
     assert one_line(result.stderr), result.stderr
@@ -505,6 +505,6 @@ def test_a_state_directory_with_too_long_a_name(make):
     backend = make([])
     name = "state-" + "x" * 120
     backend.config.write_text(backend.config.read_text().replace('"state"', f'"{name}"'))
-    result = backend.run("serve", seconds=10)
+    result = backend.run("serve")
     assert result.returncode in (1, 2)
     assert one_line(result.stderr), result.stderr

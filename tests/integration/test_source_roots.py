@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.backend import Backend
 from tests.support.disks import disk, volume
+from tests.support.looking import texts
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
@@ -59,10 +60,7 @@ def halts(running, *words):
 
 
 def sites(running):
-    return [
-        {path.name: path.read_text() for path in running.site(host).glob("*") if path.is_file()}
-        for host in running.hosts
-    ]
+    return [texts(running.site(host)) for host in running.hosts]
 
 
 def follows(running, source, name):
@@ -165,6 +163,7 @@ def test_a_wrong_directory_is_not_read_before_it_is_judged(tmp_path, parent):
         (parent / f"upload/{number}").write_text("known")
     with backend(tmp_path, parent / "upload") as running:
         follows(running, parent / "upload", "before")
+        wait_for(running.quiet, running.explain_status)
         wrong = parent / "wrong"
         wrong.mkdir()
         for number in range(500):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from replicator.model import is_temporary
 from tests.support.backend import Backend
 from tests.support.disks import disk
+from tests.support.looking import below
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
@@ -27,12 +29,13 @@ def tree(backend):
 
 
 def pictures(backend):
-    return [len(list(backend.site(host).glob("**/*.jpg"))) for host in backend.hosts]
+    return [len(below(backend.site(host), "*.jpg")) for host in backend.hosts]
 
 
 def inodes(backend):
     """Return which file each picture is on the first host: one that is sent again is another one."""
-    return {entry.name: entry.inode() for entry in os.scandir(backend.site("one"))}
+    entries = os.scandir(backend.site("one"))
+    return {e.name: e.inode() for e in entries if not is_temporary(os.fsencode(e.name))}
 
 
 def stopped(backend):

@@ -12,7 +12,7 @@ from replicator.app import App
 from replicator.config import parse
 from replicator.demo.trees import difference, fingerprint
 from replicator.transport.local import LocalConnector
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 
 class LocalFleet:
@@ -74,7 +74,7 @@ class Backend:
         app.set_discovery(self.config)
         return app, asyncio.get_running_loop().create_task(app.service.run())
 
-    def call(self, coroutine, seconds=30.0):
+    def call(self, coroutine, seconds=FOREVER):
         """Run a coroutine on the backend's loop and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
 
@@ -113,7 +113,7 @@ class Backend:
             and not any(tree["pending"] for tree in status["trees"])
         )
 
-    def wait_until_equal(self, seconds=20.0):
+    def wait_until_equal(self, seconds=FOREVER):
         """Wait until every host's copy equals the source in kind, mode, time and content."""
 
         def equal():

@@ -17,10 +17,9 @@ from replicator.control import client
 from replicator.demo.trees import difference, fingerprint
 from replicator.errors import ControlError
 from tests.support.sshd import Keys, Sshd, find_sshd
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 USER = "root" if os.geteuid() == 0 else ""
-FOREVER = 20.0
 
 
 class Fleet:
@@ -138,10 +137,10 @@ class Backend:
                 env={**os.environ, **self.env},
                 **options,
             )
-        wait_for(self.status, lambda: f"the daemon: {self.log.read_text()[-2000:]}", 15)
+        wait_for(self.status, lambda: f"the daemon: {self.log.read_text()[-2000:]}")
         return self
 
-    def run(self, *arguments, seconds=30.0):
+    def run(self, *arguments, seconds=FOREVER):
         """Run another command to its end."""
         return subprocess.run(
             self.command(*arguments),

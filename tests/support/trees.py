@@ -1,11 +1,11 @@
 """A backend with several trees on the test's own loop, with agents in child processes for frontends."""
 
 import asyncio
-from contextlib import suppress
 
 from replicator.app import App
 from replicator.config import parse
 from tests.support.backend import LocalFleet
+from tests.support.looking import texts
 from tests.support.waiting import eventually
 
 
@@ -72,16 +72,10 @@ class Trees:
 
     def copy(self, host, name):
         """What a host holds of a tree: name to content; empty without a target."""
-        root, found = self.fleet.root(host) / name, {}
-        for path in root.rglob("*") if root.is_dir() else ():
-            with suppress(FileNotFoundError):  # a temporary that was renamed meanwhile
-                if path.is_file():
-                    found[str(path.relative_to(root))] = path.read_text()
-        return found
+        return texts(self.fleet.root(host) / name)
 
     def wanted(self, name):
-        root = self.source(name)
-        return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file()}
+        return texts(self.source(name))
 
     async def arrived(self, *names, hosts=None):
         """Wait until hosts hold the same as the sources of these trees."""

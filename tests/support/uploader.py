@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support import PROJECT
+from tests.support.looking import temporaries_below
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
@@ -80,4 +81,4 @@ def catalog_of(backend):
 
 def temporaries(backend):
     """Return our temporaries that lie on any frontend."""
-    return [p for h in backend.hosts for p in backend.connector.root(h).rglob(".replicator-*.tmp")]
+    return [path for h in backend.hosts for path in temporaries_below(backend.connector.root(h))]

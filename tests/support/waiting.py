@@ -3,8 +3,11 @@
 import asyncio
 import time
 
+FOREVER = 60.0
+"""Seconds until a wait fails: far longer than anything takes on a machine that is busy with something else."""
 
-def wait_for(condition, what, seconds=20.0, pause=0.005):
+
+def wait_for(condition, what, seconds=FOREVER, pause=0.005):
     """Poll until `condition()` is true, and return what it returned; fail with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
@@ -15,7 +18,7 @@ def wait_for(condition, what, seconds=20.0, pause=0.005):
     return result
 
 
-async def eventually(condition, what, seconds=20.0, pause=0.005):
+async def eventually(condition, what, seconds=FOREVER, pause=0.005):
     """The same on the event loop."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
