@@ -6,7 +6,7 @@ import asyncio
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from replicator import app, census
 from replicator.checkup.finding import Finding
 from replicator.checkup.frontends import examine_frontend
 from replicator.checkup.patterns import idle_patterns
-from replicator.config import Config, TreeSettings
+from replicator.config import AUTHENTICATED_CIPHERS, Config, TreeSettings
 from replicator.core.filters import Filter
 from replicator.discovery.aws.client import Aws
 from replicator.errors import ConfigError, SourceError
 from replicator.model import DIRECTORY, ROOT, Unlisted, printable
 from replicator.ports import Sighting
 from replicator.source.tree import SourceTree
+from replicator.transport.algorithms import MACS, unauthenticated
 from replicator.transport.ssh import SSHConnector
 
 PARALLEL = 10
@@ -33,6 +34,7 @@ async def examine(config: Config) -> list[Finding]:
     Nothing is changed but that a missing target is made, and that a small file is put into each target and removed.
     """
     findings = list(_examine_identity(config))
+    findings += _examine_ciphers(config.ssh.ciphers)
     findings += _examine_state(Path(config.state.directory))
     directories = 0
     for tree in config.tree:
@@ -128,6 +130,15 @@ def _examine_identity(config: Config) -> Iterator[Finding]:
             "fail", "ssh.known_hosts", f"{config.ssh.known_hosts} cannot be read",
             "a host that cannot be recognised is never talked to",
             f"ssh-keyscan -p {config.ssh.port} HOST >> {config.ssh.known_hosts}  (and compare the fingerprint by another way)",
+        )  # fmt: skip
+
+
+def _examine_ciphers(ciphers: Sequence[str]) -> Iterator[Finding]:
+    if weak := unauthenticated(ciphers):
+        yield Finding(
+            "warn", "ssh.ciphers", f"allows {', '.join(weak)}, with a MAC of {', '.join(MACS)}",
+            "AES-GCM and ChaCha20-Poly1305 authenticate what they encrypt: they are faster and safer",
+            f"let every frontend's sshd offer one of {', '.join(AUTHENTICATED_CIPHERS)}, and remove these here",
         )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from replicator.config.reading import load, parse
 from replicator.config.settings import (
+    AUTHENTICATED_CIPHERS,
+    OTHER_CIPHERS,
     BootstrapSettings,
     Config,
     DiscoverySettings,
@@ -12,6 +14,8 @@ from replicator.config.settings import (
 from replicator.config.texts import parse_address, parse_rate
 
 __all__ = [
+    "AUTHENTICATED_CIPHERS",
+    "OTHER_CIPHERS",
     "BootstrapSettings",
     "Config",
     "DiscoverySettings",

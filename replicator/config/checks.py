@@ -8,7 +8,13 @@ import os
 import re
 import sys
 
-from replicator.config.settings import Config, DiscoverySettings, TreeSettings
+from replicator.config.settings import (
+    AUTHENTICATED_CIPHERS,
+    OTHER_CIPHERS,
+    Config,
+    DiscoverySettings,
+    TreeSettings,
+)
 from replicator.config.texts import parse_address, parse_size
 from replicator.errors import ConfigError, PathRefused
 from replicator.model import MAX_TREES, TEMPORARY_PREFIX, check_path
@@ -29,10 +35,22 @@ def check(config: Config) -> None:
             parse_size(f"tree[{index}].max_file_size", tree.max_file_size)
     _check_discovery(config.discovery)
     _check_numbers(config)
+    _check_ciphers(config.ssh.ciphers)
     if config.ssh.host_keys == "console" and config.discovery.provider not in _AWS:
         raise ConfigError(
             "ssh.host_keys", "'console' needs a provider that knows instances: alb or autoscaling"
         )
+
+
+def _check_ciphers(ciphers: tuple[str, ...]) -> None:
+    known = (*AUTHENTICATED_CIPHERS, *OTHER_CIPHERS)
+    if not ciphers:
+        raise ConfigError("ssh.ciphers", "must name at least one cipher")
+    for index, cipher in enumerate(ciphers):
+        if cipher not in known:
+            raise ConfigError(
+                f"ssh.ciphers[{index}]", f"expected one of {', '.join(known)}, got {cipher!r}"
+            )
 
 
 def _check_trees(trees: tuple[TreeSettings, ...], state: str) -> None:

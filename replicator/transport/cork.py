@@ -1,8 +1,7 @@
 """One system call for many SSH packets.
 
 asyncssh writes each packet (32 KB at most) by itself, and sends an empty MSG_IGNORE before each, against attacks on CBC ciphers
-(Bellare, Kohno, Namprempre, 2002), which the authenticated ciphers that we allow do not need (RFC 4253 makes the message
-optional). Filling ten frontends, half of the loop's time went there. It takes attributes of a connection that are not
+(Bellare, Kohno, Namprempre, 2002), which other ciphers do not need (RFC 4253 makes the message optional). Filling ten frontends, half of the loop's time went there. It takes attributes of a connection that are not
 documented; where a release of asyncssh lacks one of them, nothing is touched, and everything works as before, only slower.
 """
 
@@ -21,7 +20,7 @@ class Cork:
     """Collects the packets of one connection until the loop's next turn, or until `flush`.
 
     Args:
-        connection: an asyncssh connection, authenticated, with an authenticated cipher.
+        connection: an asyncssh connection, authenticated.
 
     Attributes:
         works: False if this release of asyncssh lacks something that is needed here.
@@ -34,8 +33,9 @@ class Cork:
         self._due: asyncio.Handle | None = None
         self.works = _has_all(connection)
         if self.works:
-            self._send_packet = connection.send_packet
-            connection.send_packet = self._without_ignore
+            if not str(connection.get_extra_info("send_cipher")).endswith("-cbc"):
+                self._send_packet = connection.send_packet
+                connection.send_packet = self._without_ignore
             connection._send = self._collect  # noqa: SLF001
 
     def flush(self) -> None:
@@ -66,6 +66,8 @@ class Cork:
 def _has_all(connection: Any) -> bool:  # noqa: ANN401  # its undocumented side
     """Return True if a connection has all that a cork takes of it."""
     transport = getattr(connection, "_transport", None)
-    needed = [getattr(connection, name, None) for name in ("send_packet", "_send")]
+    needed = [
+        getattr(connection, name, None) for name in ("send_packet", "_send", "get_extra_info")
+    ]
     needed += [getattr(transport, name, None) for name in ("writelines", "is_closing")]
     return all(map(callable, needed))

@@ -12,8 +12,10 @@ import threading
 import time
 
 import pytest
+import structlog
 
-from replicator.config import SSHSettings
+from replicator.config import AUTHENTICATED_CIPHERS, SSHSettings
+from replicator.engine.link import Link
 from replicator.errors import (
     AgentFailed,
     AgentMissing,
@@ -24,6 +26,7 @@ from replicator.errors import (
     TransportError,
 )
 from replicator.ports import Address
+from replicator.transport.cork import Cork
 from replicator.transport.ssh import SSHConnector
 from replicator.transport.trust import Pins, Policy
 from tests.support.sshd import Certificate, Keys, Sshd, find_keygen, find_python, free_port
@@ -317,6 +320,94 @@ class TestNetwork:
             where = Address("127.0.0.4", port=port)
             text = await refused(settings(connect_timeout=5), where, ConnectFailed)
         assert f"127.0.0.4:{port}" in text
+
+
+CTR = "Ciphers aes256-ctr,aes192-ctr,aes128-ctr\nMACs hmac-sha2-512,hmac-sha2-256"
+"""What the hardening guides of the US defense department (STIG) asked of sshd."""
+
+
+class TestAlgorithms:
+    async def test_a_server_without_any_of_our_ciphers_is_told_with_both_lists_and_the_key(
+        self, keys, settings, known, tmp_path
+    ):
+        with Sshd(tmp_path / "sshd", keys=keys, extra=CTR) as hardened:
+            known.write_text(hardened.known_hosts_line())
+            text = await refused(settings(), address(hardened), ConnectFailed)
+        assert hardened.address in text
+        assert "offers aes256-ctr, aes192-ctr, aes128-ctr" in text
+        assert "aes128-gcm@openssh.com" in text
+        assert "ssh.ciphers" in text
+
+    @pytest.mark.parametrize("cipher", ["aes256-ctr", "aes128-cbc"])
+    @pytest.mark.parametrize("mac", ["hmac-sha2-512", "hmac-sha2-256-etm@openssh.com"])
+    async def test_a_named_cipher_is_used_with_its_mac(
+        self, keys, settings, known, tmp_path, cipher, mac
+    ):
+        extra = f"Ciphers {cipher}\nMACs {mac}"
+        ciphers = (*AUTHENTICATED_CIPHERS, cipher)
+        with Sshd(tmp_path / "sshd", keys=keys, extra=extra) as hardened:
+            known.write_text(hardened.known_hosts_line())
+            with structlog.testing.capture_logs() as logs:
+                channel = await SSHConnector(settings(ciphers=ciphers)).connect(address(hardened))
+                link = Link(channel, lambda *_: None, lambda: None)
+                receiver = asyncio.create_task(link.receive())
+                await link.greet()
+                receiver.cancel()
+                await channel.close()
+        warnings = [line for line in logs if line["log_level"] == "warning"]
+        assert len(warnings) == 1
+        assert warnings[0]["ciphers"] == [cipher]
+
+    async def test_a_server_with_better_ciphers_is_reached_by_these(
+        self, server, settings, known, monkeypatch
+    ):
+        known.write_text(server.known_hosts_line())
+        ciphers = (*AUTHENTICATED_CIPHERS, "aes256-ctr")
+        used = []
+        monkeypatch.setattr(
+            Cork,
+            "__init__",
+            _before(Cork.__init__, lambda c: used.append(c.get_extra_info("send_cipher"))),
+        )
+        assert await reach(settings(ciphers=ciphers), address(server)) == ""
+        assert used == ["aes128-gcm@openssh.com"]
+
+    @pytest.mark.parametrize(
+        ("extra", "kind", "offered"),
+        [
+            ("Ciphers aes256-ctr\nMACs umac-64@openssh.com", "MAC", "umac-64@openssh.com"),
+            (
+                "KexAlgorithms diffie-hellman-group1-sha1",
+                "key exchange",
+                "diffie-hellman-group1-sha1",
+            ),
+        ],
+    )
+    async def test_other_algorithms_that_are_not_shared_are_named(
+        self, keys, settings, known, tmp_path, extra, kind, offered
+    ):
+        with Sshd(tmp_path / "sshd", keys=keys, extra=extra) as odd:
+            known.write_text(odd.known_hosts_line())
+            text = await refused(settings(ciphers=("aes256-ctr",)), address(odd), ConnectFailed)
+        assert f"no {kind} algorithm is shared: it offers {offered};" in text
+
+    async def test_a_host_key_of_another_type_than_the_known_one(
+        self, server, settings, known, keys
+    ):
+        other = keys.make("ecdsa", kind="ecdsa")
+        public = " ".join((keys.directory / f"{other.name}.pub").read_text().split()[:2])
+        known.write_text(f"[{server.address}]:{server.port} {public}\n")
+        text = await refused(settings(), address(server), ConnectFailed)
+        assert "no host key algorithm is shared: it offers ssh-ed25519;" in text
+        assert "known_hosts" in text
+
+
+def _before(method, see):
+    def wrapped(self, connection):
+        see(connection)
+        method(self, connection)
+
+    return wrapped
 
 
 class TestAgent:

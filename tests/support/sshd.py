@@ -62,10 +62,10 @@ class Keys:
         directory.mkdir(parents=True, exist_ok=True)
         self.identity = self.make("client")
 
-    def make(self, name, passphrase=""):
+    def make(self, name, passphrase="", kind="ed25519"):
         """Make a key pair; return the private key's path."""
         path = self.directory / name
-        command = [find_keygen(), "-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", path]
+        command = [find_keygen(), "-q", "-t", kind, "-N", passphrase, "-C", name, "-f", path]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         return path
 

@@ -16,6 +16,9 @@ class Transport:
     def is_closing(self):
         return self.closing
 
+    def get_extra_info(self, name, default=None):
+        return default
+
     def writelines(self, packets):
         self.calls.append(list(packets))
 
@@ -26,6 +29,10 @@ class Connection:
     def __init__(self):
         self._transport = Transport()
         self.sent = []
+        self.cipher = "aes256-ctr"
+
+    def get_extra_info(self, name):
+        return {"send_cipher": self.cipher}[name]
 
     def send_packet(self, kind, *args, handler=None):
         if kind > 30:
@@ -55,6 +62,14 @@ async def test_what_may_be_ignored_is_not_sent(connection):
     connection.send_packet(MSG_IGNORE, b"")
     cork.flush()
     assert connection._transport.calls == []
+
+
+async def test_with_a_cbc_cipher_the_ignorable_ones_are_sent(connection):
+    connection.cipher = "aes256-cbc"
+    cork = Cork(connection)
+    connection.send_packet(94, b"a")
+    cork.flush()
+    assert connection._transport.calls == [[b"2:", b"94:a"]]
 
 
 async def test_a_flush_writes_at_once_and_nothing_twice(connection):
