@@ -209,3 +209,21 @@ def printable(path: bytes) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str, most: int, *, left_out: int = 0) -> str:
+    """Return a text of at most about `most` characters: a third from its beginning, two thirds from its end.
+
+    Beginnings say what failed, ends say why. What is left out between them is counted in the text.
+
+    Args:
+        text: the text.
+        most: characters that are kept.
+        left_out: characters that are missing in its middle already.
+    """
+    over = max(len(text) - most, 0) + left_out
+    if not over:
+        return text
+    beginning = most // 3
+    end = text[beginning:][beginning - most :]
+    return f"{text[:beginning]} [... {over} characters left out ...] {end}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from replicator.errors import DeltaError, PathRefused
+from replicator.model import shortened
 from replicator.wire import changes
 
 _BY_ERRNO = {
@@ -38,6 +39,15 @@ class Refused(Exception):
         self.detail = detail
 
 
+MOST = 500
+"""Characters of an error text that are sent."""
+
+
+def told(text: str) -> str:
+    """Return an error text as it is sent: a path in it may have 4 KiB."""
+    return shortened(text, MOST)
+
+
 def refusal_of(error: Exception) -> Refused:
     """Return the refusal that an exception amounts to."""
     if isinstance(error, Refused):
@@ -49,4 +59,4 @@ def refusal_of(error: Exception) -> Refused:
     if isinstance(error, OSError):
         reason = _BY_ERRNO.get(error.errno or 0, changes.FAILED)
         return Refused(reason, error.strerror or str(error))
-    return Refused(changes.FAILED, f"{type(error).__name__}: {error}"[:500])
+    return Refused(changes.FAILED, told(f"{type(error).__name__}: {error}"))

@@ -20,7 +20,7 @@ from replicator.agent.durable import sync
 from replicator.agent.fence import Fences
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
-from replicator.agent.refusals import Refused, refusal_of
+from replicator.agent.refusals import Refused, refusal_of, told
 from replicator.agent.roots import open_tree
 from replicator.agent.store import Store
 from replicator.agent.transfer import Transfer
@@ -195,7 +195,7 @@ class Server:
             )
         except (OSError, ReplicatorError, LookupError) as error:
             self._send(
-                messages.Opened(request.tree, -1, -1, str(error)[:500] or type(error).__name__)
+                messages.Opened(request.tree, -1, -1, told(str(error)) or type(error).__name__)
             )
             return
         store.check_heard = self._check_heard
@@ -258,7 +258,7 @@ class Server:
 
     def _refuse(self, number: int, error: Exception) -> None:
         refusal = refusal_of(error)
-        self._refused.append((number, refusal.reason, refusal.detail[:500]))
+        self._refused.append((number, refusal.reason, told(refusal.detail)))
 
     def _on_begin(self, begin: BeginFile, _: bytes) -> None:
         number = begin.put.number

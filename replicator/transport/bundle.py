@@ -33,16 +33,19 @@ def take(n):
         b += d
     return b
 line = b""
-while line[-1:] != b"\\n": line += take(1)
+while not line.endswith(bytes([10])): line += take(1)
 n, _, s = line.partition(b" ")
 if not n.isdigit() or len(n) > 9: sys.exit({DAMAGED})
 code = take(int(n))
-if hashlib.sha256(code).hexdigest().encode() != s.strip(): sys.exit({DAMAGED})
+if not hashlib.sha256(code).hexdigest().encode() == s.strip(): sys.exit({DAMAGED})
 exec(zlib.decompress(code))
 """
 
-COMMAND = f"python3 -I -S -c '{LOADER}'"
-"""For any POSIX login shell; holds no single quote but the two around the loader."""
+_ONE_LINE = 'exec("""' + LOADER.replace("\n", "~") + '""".replace("~", chr(10)))'
+
+COMMAND = f"python3 -I -S -c '{_ONE_LINE}'"
+"""For any login shell. Between single quotes, csh ends at a newline and replaces `!`, and fish interprets a backslash: it holds none of
+them. csh of BSD reads words of up to 1,024 bytes."""
 
 _IMPORTER = """
 import linecache, sys

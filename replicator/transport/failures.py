@@ -26,8 +26,11 @@ from replicator.transport.trust import Judge
 NOT_FOUND = 127
 """What a shell exits with when it knows no such command."""
 
-_NO_PYTHON = re.compile(r"python3: (command )?not found", re.IGNORECASE)
+_NO_PYTHON = re.compile(r"(?<![\w./-])python3: (command )?not found", re.IGNORECASE)
 """What csh says, which exits with 1; anything else that was not found is another trouble."""
+
+_PLAIN_PYTHON = re.compile(r"(?<![\w./-])python3(?![\w./-])")
+"""The command of ours that a shell looks for in PATH, and no path that ends like it."""
 
 
 @contextmanager
@@ -139,9 +142,15 @@ def start_failure(host: str, status: int | None, said: str) -> TransportError:
         return AgentTooOld(
             f"{host}: its python3 is {said or 'too old'}; the agent needs 3.9 or later"
         )
-    if status == NOT_FOUND or _NO_PYTHON.search(said):
+    without = status == NOT_FOUND and (not said or _PLAIN_PYTHON.search(said))
+    if without or _NO_PYTHON.search(said):
         return AgentMissing(
             f"{host}: there is no python3{told}: install it (apt-get install python3-minimal)"
+        )
+    if status == NOT_FOUND:
+        return AgentFailed(
+            f"{host}: the command that runs there instead of ours was not found{told}: correct the path in its"
+            ' authorized_keys (command="...") or in sshd\'s ForceCommand'
         )
     if status == DAMAGED:
         return AgentFailed(
@@ -149,4 +158,24 @@ def start_failure(host: str, status: int | None, said: str) -> TransportError:
         )
     if status is None:
         return AgentFailed(f"{host}: the connection ended before the agent started{told}")
+    if not said:
+        told = ", and nothing was printed: does the account's login shell run commands, as /bin/sh does, and /bin/false does not?"
+    elif "account is currently not available" in said:
+        told += ": give the account a login shell that runs commands (usermod --shell /bin/sh)"
     return AgentFailed(f"{host}: the agent did not start (exit status {status}){told}")
+
+
+def silent_login(host: str, user: str, seconds: float, said: str) -> AgentFailed:
+    """Return the error for a login that succeeded, after which the agent did not start in time.
+
+    Args:
+        host: where.
+        user: as whom.
+        seconds: how long it was waited for.
+        said: what the login printed.
+    """
+    told = f"; it printed: {said}" if said else ""
+    return AgentFailed(
+        f"{host}: {user} was let in, but the agent did not start within {seconds:g} s{told}: does a start file of the"
+        " login shell wait for something, or read standard input?"
+    )

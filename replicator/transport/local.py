@@ -72,7 +72,7 @@ class LocalChannel:
         self.pid = child.pid
         self.unread = b""
         self._child = child
-        self._errors = bytearray()
+        self._errors = stream.Errors()
         self._listener = asyncio.get_running_loop().create_task(self._listen())
 
     async def read(self) -> bytes:
@@ -94,7 +94,7 @@ class LocalChannel:
 
     def diagnosis(self) -> str:
         """Return what the agent printed on its error stream."""
-        return stream.said(bytes(self._errors))
+        return self._errors.said()
 
     async def ended(self) -> None:
         """Wait until the child has ended and all that it said was read."""
@@ -115,4 +115,4 @@ class LocalChannel:
     async def _listen(self) -> None:
         assert self._child.stderr is not None  # we asked for a pipe
         while data := await self._child.stderr.read(_READ_SIZE):
-            self._errors += data[: stream.MAX_STDERR - len(self._errors)]
+            self._errors.add(data)

@@ -22,7 +22,7 @@ from replicator.transport.algorithms import MACS, mac_options, mismatch, unauthe
 from replicator.transport.bundle import COMMAND, agent_code
 from replicator.transport.cork import Cork
 from replicator.transport.dial import dial
-from replicator.transport.failures import refused_key, start_failure, translated
+from replicator.transport.failures import refused_key, silent_login, start_failure, translated
 from replicator.transport.line import Line
 from replicator.transport.trust import Judge, Policy
 
@@ -65,15 +65,24 @@ class SSHConnector:
         user = address.user or settings.user or _own_name()
         port = address.port or settings.port
         place = f"{address.host}:{port}" if port != 22 else address.host
+        session: _Session | None = None
+        printed = bytearray()
         with translated(place, user=user, identity=settings.identity):
-            async with asyncio.timeout(settings.connect_timeout):
-                judge = await self._policy.judge(address.host, port, identity)
-                connection, line = await self._dial(address.host, port, user, judge, place)
-                try:
-                    return await self._start(connection, line, place)
-                except BaseException:
-                    await _hang_up(connection)
+            try:
+                async with asyncio.timeout(settings.connect_timeout):
+                    judge = await self._policy.judge(address.host, port, identity)
+                    connection, line = await self._dial(address.host, port, user, judge, place)
+                    try:
+                        session = _Session(line)
+                        return await self._start(connection, session, printed, place)
+                    except BaseException:
+                        await _hang_up(connection)
+                        raise
+            except TimeoutError:
+                if session is None:
                     raise
+                said = session.errors.said() or stream.said(bytes(printed))
+                raise silent_login(place, user, settings.connect_timeout, said) from None
 
     async def _dial(
         self, host: str, port: int, user: str, judge: Judge, place: str
@@ -116,19 +125,22 @@ class SSHConnector:
         return connection, line
 
     async def _start(
-        self, connection: asyncssh.SSHClientConnection, line: Line, place: str
+        self,
+        connection: asyncssh.SSHClientConnection,
+        session: _Session,
+        printed: bytearray,
+        place: str,
     ) -> SSHChannel:
-        session = _Session(line)
         await connection.create_session(
             lambda: session, COMMAND, encoding=None, window=WINDOW, max_pktsize=32 << 10
         )
-        channel = SSHChannel(connection, session, line)
+        channel = SSHChannel(connection, session)
         await channel.write(self._code)
-        noise, rest = await stream.after_marker(channel.read, place)
+        noise, rest = await stream.after_marker(channel.read, place, printed)
         if rest is None:
             status = await session.exit_status()
             # Many a shell that lets nobody in says so on its standard output.
-            said = line.ended or stream.said(bytes(session.errors)) or stream.said(noise)
+            said = session.line.ended or session.errors.said() or stream.said(noise)
             said = said or session.lost
             raise start_failure(place, status, said)
         session.push_back(rest)
@@ -159,7 +171,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
     """Collects what the agent sends, within a bound, and says when it may be written to."""
 
     def __init__(self, line: Line) -> None:
-        self._line = line
+        self.line = line
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._arrived = bytearray()
         self._news = asyncio.Event()
@@ -168,7 +180,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         self._writable = asyncio.Event()
         self._writable.set()
         self._status: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self.errors = bytearray()
+        self.errors = stream.Errors()
         self.lost = ""
 
     @property
@@ -180,11 +192,11 @@ class _Session(asyncssh.SSHClientSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
         chan.set_write_buffer_limits(high=WRITE_HIGH)
-        self._line.watch(chan)
+        self.line.watch(chan)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype == asyncssh.EXTENDED_DATA_STDERR:
-            self.errors += data[: stream.MAX_STDERR - len(self.errors)]
+            self.errors.add(data)
             return
         self._arrived += data
         self._news.set()
@@ -249,11 +261,9 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 class SSHChannel:
     """See `ports.Channel`."""
 
-    def __init__(
-        self, connection: asyncssh.SSHClientConnection, session: _Session, line: Line
-    ) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, session: _Session) -> None:
         self._connection = connection
-        self._line = line
+        self._line = session.line
         self._session = session
         self._cork = Cork(connection)
 
@@ -282,7 +292,7 @@ class SSHChannel:
     def diagnosis(self) -> str:
         """Return what the agent printed on its error stream, or why the connection ended."""
         lost = self._session.lost
-        return self._line.ended or stream.said(bytes(self._session.errors)) or lost
+        return self._line.ended or self._session.errors.said() or lost
 
     async def close(self) -> None:
         """End the session and the connection."""

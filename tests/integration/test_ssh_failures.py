@@ -30,6 +30,7 @@ from replicator.transport.cork import Cork
 from replicator.transport.ssh import SSHConnector
 from replicator.transport.trust import Pins, Policy
 from tests.support.sshd import Certificate, Keys, Sshd, find_keygen, find_python, free_port
+from tests.support.tools import find, missing
 from tests.support.waiting import eventually
 
 USER = "root" if os.geteuid() == 0 else ""
@@ -435,6 +436,51 @@ class TestAgent:
             known.write_text(old.known_hosts_line())
             assert await reach(settings(), address(old)) == ""
 
+    async def test_the_agent_starts_under_tcsh(self, keys, settings, known, tmp_path):
+        tcsh = find("tcsh") or missing("tcsh (apt-get install tcsh)")
+        home = tmp_path / "sshd" / "home"
+        home.mkdir(parents=True)
+        (home / ".tcshrc").write_text("echo 'A banner!'\nalias cd 'echo no'\n")
+        with Sshd(tmp_path / "sshd", keys=keys, shell=tcsh) as odd:
+            known.write_text(odd.known_hosts_line())
+            assert await reach(settings(), address(odd)) == ""
+
+    async def test_no_python_under_tcsh(self, keys, settings, known, tmp_path):
+        tcsh = find("tcsh") or missing("tcsh (apt-get install tcsh)")
+        text = await self.fails(
+            keys, settings, known, tmp_path, AgentMissing, python=None, shell=tcsh
+        )
+        assert "there is no python3" in text
+
+    @pytest.mark.parametrize(
+        ("shell", "told"),
+        [
+            ("nologin", "This account is currently not available"),
+            ("false", "nothing was printed"),
+        ],
+    )
+    async def test_a_login_shell_that_runs_no_command(
+        self, keys, settings, known, tmp_path, shell, told
+    ):
+        text = await self.fails(keys, settings, known, tmp_path, AgentFailed, shell=find(shell))
+        assert told in text
+        assert "login shell" in text
+
+    async def test_a_login_that_asks_something_first(self, keys, settings, known, tmp_path):
+        extra = "ForceCommand echo 'Accept the terms of use [y/n]'; exec sleep 60"
+        patient = lambda: settings(connect_timeout=3)  # noqa: E731
+        text = await self.fails(keys, patient, known, tmp_path, AgentFailed, extra=extra)
+        assert "was let in" in text
+        assert "Accept the terms of use" in text
+
+    async def test_a_pinned_command_that_does_not_exist(self, keys, settings, known, tmp_path):
+        command = "/opt/nowhere/replicator agent --root /srv"
+        text = await self.fails(
+            keys, settings, known, tmp_path, AgentFailed, forced_command=command
+        )
+        assert "/opt/nowhere/replicator: No such file or directory" in text
+        assert "authorized_keys" in text
+
     async def test_a_shell_that_lets_nobody_in(self, keys, settings, known, tmp_path):
         extra = "ForceCommand echo 'This account is currently not available.'; exit 1"
         text = await self.fails(keys, settings, known, tmp_path, AgentFailed, extra=extra)
@@ -455,9 +501,9 @@ class TestAgent:
         with Sshd(tmp_path / "sshd", keys=keys, extra="ForceCommand sleep 60") as mute:
             known.write_text(mute.known_hosts_line())
             begun = time.monotonic()
-            text = await refused(settings(connect_timeout=1.0), address(mute), ConnectFailed)
-            assert time.monotonic() - begun < 5
-            assert mute.address in text
+            text = await refused(settings(connect_timeout=2.0), address(mute), AgentFailed)
+            assert time.monotonic() - begun < 6
+            assert f"{mute.address}:{mute.port}: {USER} was let in, but" in text
 
     async def test_some_noise_is_fine(self, keys, settings, known, tmp_path):
         with Sshd(tmp_path / "sshd", keys=keys, noise_bytes=10 << 10) as noisy:

@@ -97,6 +97,7 @@ class Sshd:
         certificate: sign its host key.
         binds: directories of this machine that its logins see elsewhere: {absolute target: directory}.
         tmpfs: small file systems that only its logins see: {absolute target: size}.
+        shell: login shell of its accounts; needs root.
         extra: more lines of sshd_config.
     """
 
@@ -113,6 +114,7 @@ class Sshd:
         certificate: Certificate | None = None,
         binds=None,
         tmpfs=None,
+        shell="",
         extra="",
     ) -> None:
         self.directory = directory
@@ -122,7 +124,12 @@ class Sshd:
         self.port = 0
         self.log = directory / "sshd.log"
         self._process = None
-        self._mounts = {**(binds or {}), **(tmpfs or {})}
+        self._shell = shell
+        self._mounts = {
+            **(binds or {}),
+            **(tmpfs or {}),
+            **({"/etc/passwd": shell} if shell else {}),
+        }
         self._binds = binds or {}
         self._tmpfs = tmpfs or {}
         self._extra = extra
@@ -244,7 +251,7 @@ class Sshd:
         server = [*leash, find_sshd(), "-D", "-e", "-f", str(config)]
         if not self._mounts:
             return server
-        steps = []
+        steps = self._change_shell() if self._shell else []
         for target, directory in self._binds.items():
             Path(target).mkdir(parents=True, exist_ok=True)
             Path(directory).mkdir(parents=True, exist_ok=True)
@@ -254,6 +261,13 @@ class Sshd:
             steps.append(f"mount -t tmpfs -o size={size},mode=755 tmpfs {shlex.quote(str(target))}")
         script = " && ".join([*steps, f"exec {shlex.join(server)}"])
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+
+    def _change_shell(self):
+        """Make a copy of passwd with another shell for everybody; return the commands that put it in place."""
+        accounts = self.directory / "passwd"
+        lines = Path("/etc/passwd").read_text().splitlines()
+        accounts.write_text("".join(f"{line.rpartition(':')[0]}:{self._shell}\n" for line in lines))
+        return [f"mount --bind {shlex.quote(str(accounts))} /etc/passwd"]
 
     def start(self):
         """Start it, on the port that it had before if it had one; return when it accepts connections."""

@@ -1,12 +1,13 @@
 """The words: what a path may be, how paths sort, how names are shown."""
 
 import os
+import re
 
 import pytest
 from hypothesis import given
 
 from replicator.errors import PathRefused
-from replicator.model import check_path, is_below, key, last_below, printable, rebase
+from replicator.model import check_path, is_below, key, last_below, printable, rebase, shortened
 from tests.support import strategies as own
 
 
@@ -47,3 +48,19 @@ def test_a_name_cannot_forge_a_line_or_reach_the_terminal():
     assert shown.isprintable()
     assert "café" in shown
     assert os.linesep not in shown
+
+
+@pytest.mark.parametrize("size", [0, 99, 100, 101, 5000])
+def test_a_long_text_keeps_its_beginning_and_its_end_and_says_what_is_left_out(size):
+    text = ("what " + "-" * size + " why")[:size]
+    short = shortened(text, 100)
+    if size <= 100:
+        assert short == text
+    else:
+        beginning, left_out, end = re.fullmatch(
+            r"(.*) \[\.\.\. (\d+) characters left out \.\.\.\] (.*)", short
+        ).groups()
+        assert text.startswith(beginning)
+        assert text.endswith(end)
+        assert len(beginning) + len(end) == 100
+        assert int(left_out) == size - 100

@@ -61,6 +61,17 @@ def test_ours_and_bugs_pass_as_they_are(error):
         (127, "sh: 1: python3: not found", AgentMissing),
         (127, "zsh:1: command not found: python3", AgentMissing),
         (1, "python3: Command not found.", AgentMissing),
+        (127, "fish: Unknown command: python3", AgentMissing),
+        (127, "/usr/bin/env: 'python3': No such file or directory", AgentMissing),
+        (127, "bash: Zeile 1: python3: Kommando nicht gefunden.", AgentMissing),
+        (127, "", AgentMissing),
+        (
+            127,
+            "bash: line 1: /opt/replicator/bin/replicator: No such file or directory",
+            AgentFailed,
+        ),
+        (127, "sh: 1: /opt/replicator/bin/python3: not found", AgentFailed),
+        (1, "sudo: /opt/replicator/bin/python3: command not found", AgentFailed),
         (1, "ModuleNotFoundError: spam not found", AgentFailed),
         (DAMAGED, "", AgentFailed),
         (1, "This account is currently not available.", AgentFailed),
@@ -73,3 +84,16 @@ def test_why_an_agent_did_not_start(status, said, ours):
     assert type(error) is ours
     assert str(error).startswith("h:1: ")
     assert said in str(error)
+
+
+def test_a_pinned_command_with_a_wrong_path_is_told_in_its_own_words():
+    said = "bash: line 1: /opt/wrong/replicator: No such file or directory"
+    text = str(failures.start_failure("h:1", 127, said))
+    assert said in text
+    assert "authorized_keys" in text
+    assert "there is no python3" not in text
+
+
+@pytest.mark.parametrize("said", ["", "This account is currently not available."])
+def test_a_login_shell_that_runs_nothing_is_suspected(said):
+    assert "login shell" in str(failures.start_failure("h:1", 1, said))

@@ -63,9 +63,34 @@ async def test_one_byte_too_much_however_it_comes(step):
 def test_what_is_said_is_one_short_printable_line(data):
     text = stream.said(data)
     assert text.isprintable()
-    assert len(text) <= stream.SHOWN
+    assert len(text) <= stream.SHOWN + 50
 
 
 def test_the_end_of_what_was_said_is_kept():
     assert stream.said(b"a\n\n  \nb\n") == "a / b"
     assert stream.said(b"x" * 1000 + b"\nlast").endswith("last")
+
+
+def test_of_a_long_output_the_beginning_and_the_end_are_shown_and_what_is_left_out():
+    text = stream.said(b"first words: " + b"x" * 5000 + b" last words")
+    assert text.startswith("first words: xxx")
+    assert text.endswith("xxx last words")
+    assert f" [... {13 + 5000 + 11 - 450} characters left out ...] " in text
+    assert len(text) < 500
+
+
+def test_a_short_output_is_shown_whole():
+    output = b"x" * (stream.SHOWN)
+    assert stream.said(output) == output.decode()
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 1000])
+def test_of_endless_error_output_both_ends_are_kept(pieces):
+    errors = stream.Errors()
+    output = b"cannot start: " + b"\n" * 50 + b"." * 200_000 + b" MemoryError"
+    size = len(output) // pieces + 1
+    for start in range(0, len(output), size):
+        errors.add(output[start : start + size])
+    assert errors.said().startswith("cannot start: ")
+    assert errors.said().endswith(" MemoryError")
+    assert "characters left out" in errors.said()
