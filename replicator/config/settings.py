@@ -77,7 +77,7 @@ class DiscoverySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     provider: Literal["static", "alb", "autoscaling", "dns", "file"] = "static"
     """Who says it; `static` is the list below, and all others are in addition to that list."""
     frontends: tuple[str, ...] = ()
-    """`host`, `user@host`, `host:port` or `[ipv6]:port`. Empty is valid: the backend waits."""
+    """`host`, `user@host`, `host:port` or `[ipv6]:port` (`[fe80::1%eth0]:22` with a zone). Empty is valid: the backend waits."""
     interval: float = 0.0
     """Seconds between two looks, give or take a tenth; 0: what suits the provider (AWS 15, dns 5, file 1)."""
     exclude: tuple[str, ...] = ()

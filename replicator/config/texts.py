@@ -14,9 +14,12 @@ _UNITS = {"": 1} | {
 }
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE | re.ASCII)
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?(?:/s)?\s*", re.IGNORECASE | re.ASCII)
+_ZONE = r"(?:%[A-Za-z0-9_][A-Za-z0-9_.-]{0,14})?"
+"""The network interface behind an IPv6 address: a name of at most 15 bytes, or a number (RFC 4007, section 11)."""
 _ADDRESS = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?"
-    r"(?:\[(?P<v6>[0-9A-Fa-f.%]*:[0-9A-Fa-f:.%]*)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*)|(?P<bare6>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*))"
+    rf"(?:\[(?P<v6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*{_ZONE})\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*)"
+    rf"|(?P<bare6>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*{_ZONE}))"
     r"(?::(?P<port>[0-9]{1,5}))?",
 )
 
@@ -53,7 +56,7 @@ def _bytes_of(where: str, text: str, form: re.Pattern[str], expected: str) -> fl
 def parse_address(where: str, text: str) -> tuple[str, str, int]:
     """Return (user, host, port) of `user@host:port`; user is empty and port 0 where not given.
 
-    An IPv6 address with a port is written in brackets.
+    An IPv6 address with a port is written in brackets; it may have a zone (`fe80::1%eth0`).
 
     Raises:
         ConfigError: if it is no address, or begins like an option.

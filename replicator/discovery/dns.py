@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Look, Sighting
@@ -61,6 +62,19 @@ class DnsProvider:
 
 
 async def _resolve(host: str) -> list[str]:
+    if "%" in host:  # uvloop's resolver drops the zone
+        return [host]
     async with asyncio.timeout(TIMEOUT):
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return list(dict.fromkeys(_text(address) for *_, address in found))
+
+
+def _text(address: tuple[Any, ...]) -> str:
+    """Return an address of the resolver as text, with the network interface of a link-local one."""
+    host, scope = str(address[0]), address[3] if len(address) == 4 else 0
+    if not scope or "%" in host:
+        return host
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}"
+    except OSError:  # an interface that has gone
+        return f"{host}%{scope}"

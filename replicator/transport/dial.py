@@ -8,11 +8,13 @@ one before has failed, or after a quarter of a second, while the attempts before
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 STAGGER = 0.25
@@ -38,6 +40,7 @@ async def dial(host: str, port: int) -> socket.socket:
 async def _resolve(host: str, port: int) -> list[Place]:
     """Return the addresses of a host in the order in which they are tried."""
     if "%" in host:
+        _check_zone(host.partition("%")[2])
         # Blocks no one, and unlike uvloop's own it keeps the zone.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     else:
@@ -45,6 +48,13 @@ async def _resolve(host: str, port: int) -> list[Place]:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     places = [(family, address) for family, _, _, _, address in found]
     return alternating(list(dict.fromkeys(places)))
+
+
+def _check_zone(zone: str) -> None:
+    """Raise OSError if there is no such network interface; the resolver would only say that the name is unknown."""
+    known = {name for pair in socket.if_nameindex() for name in map(str, pair)}
+    if zone not in known:
+        raise OSError(errno.ENODEV, f"there is no network interface {zone!r} on this machine")
 
 
 def alternating(places: Sequence[Place]) -> list[Place]:
@@ -94,6 +104,11 @@ async def _give_up(attempts: Sequence[asyncio.Task[socket.socket]]) -> None:
 
 async def _connected(family: socket.AddressFamily, address: Any) -> socket.socket:  # noqa: ANN401  # as the kernel takes it
     """Connect to one address. Not by `loop.sock_connect`: uvloop's drops the zone of an IPv6 address."""
+    if family == socket.AF_INET6 and not address[3] and ip_address(address[0]).is_link_local:
+        raise OSError(
+            errno.EINVAL,
+            f"a link-local address needs a network interface, such as {address[0]}%eth0",
+        )
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         with suppress(BlockingIOError):

@@ -64,7 +64,7 @@ class SSHConnector:
         settings = self._settings
         user = address.user or settings.user or _own_name()
         port = address.port or settings.port
-        place = f"{address.host}:{port}" if port != 22 else address.host
+        place = str(Address(address.host, port=port)) if port != 22 else address.host
         session: _Session | None = None
         printed = bytearray()
         with translated(place, user=user, identity=settings.identity):

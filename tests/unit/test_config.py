@@ -106,6 +106,10 @@ def test_rates():
         ("web.internal", ("", "web.internal", 0)),
         ("2001:db8::5", ("", "2001:db8::5", 0)),
         ("root@[2001:db8::5]:22", ("root", "2001:db8::5", 22)),
+        ("fe80::1%eth0", ("", "fe80::1%eth0", 0)),
+        ("deploy@fe80::1%br-lan.100", ("deploy", "fe80::1%br-lan.100", 0)),
+        ("[fe80::1%wlp0s20f3]", ("", "fe80::1%wlp0s20f3", 0)),
+        ("root@[fe80::1%2]:2222", ("root", "fe80::1%2", 2222)),
     ],
 )
 def test_addresses(text, parts):
@@ -113,7 +117,27 @@ def test_addresses(text, parts):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[.]:1", "[12]", "a b", "a:0", "a:65536", "-x", "a@-x", "@a", "a\n"]
+    "text",
+    [
+        "",
+        "[.]:1",
+        "[12]",
+        "a b",
+        "a:0",
+        "a:65536",
+        "-x",
+        "a@-x",
+        "@a",
+        "a\n",
+        "fe80::1%",
+        "[fe80::1%]:22",
+        "fe80::1%-x",
+        "fe80::1%a b",
+        "[fe80::1%a%b]",
+        "10.0.0.1%eth0",
+        "web%eth0",
+        "fe80::1%sixteen-letters-x",
+    ],
 )
 def test_what_is_no_address(text):
     with pytest.raises(ConfigError, match="expected 'host'"):

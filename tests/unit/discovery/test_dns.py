@@ -73,3 +73,14 @@ async def test_who_is_excluded_is_left_out(zone):
 async def test_a_real_resolver_answers():
     answer = await DnsProvider([Address("localhost")], interval=1.0).look()
     assert {s.address.host for s in answer.sightings} & {"127.0.0.1", "::1"}
+
+
+async def test_a_link_local_address_keeps_its_network_interface(monkeypatch):
+    loopback = socket.if_nametoindex("lo")
+
+    async def getaddrinfo(*_, **__):
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 0, 0, loopback))]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    answer = await DnsProvider([Address("web"), Address("fe80::2%lo")], interval=1.0).look()
+    assert [s.address.host for s in answer.sightings] == ["fe80::1%lo", "fe80::2%lo"]

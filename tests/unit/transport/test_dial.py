@@ -91,3 +91,15 @@ def test_a_zone_is_kept():
         return await dial._resolve("fe80::1%lo", 22)
 
     assert uvloop.run(main()) == [(V6, ("fe80::1", 22, 0, loopback))]
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("fe80::1%nowhere0", "no network interface 'nowhere0'"),
+        ("fe80::1", "needs a network interface"),
+    ],
+)
+def test_a_link_local_address_that_leads_nowhere_is_told(host, told):
+    with pytest.raises(OSError, match=told):
+        uvloop.run(dial.dial(host, 22))
