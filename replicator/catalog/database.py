@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from replicator.catalog import history, schema
+from replicator.catalog import history, schema, withheld
 from replicator.errors import SourceError
 
 _PRAGMAS = """
@@ -161,6 +161,7 @@ class Database:
         if found != "ok":
             raise _OtherSchema(" ".join(found.split()))
         self._writer.execute(history.CREATE)
+        self._writer.execute(withheld.CREATE)
         return _multiplier(meta)
 
     @contextmanager

@@ -63,7 +63,8 @@ SOURCES = "SELECT source, id FROM trees"
 # Larger than every number that any row has: a number is never given to a second tree while rows of the first are left.
 NEW_NUMBER = (
     "SELECT 1 + max((SELECT ifnull(max(id), 0) FROM trees),"
-    " (SELECT ifnull(max(tree), 0) FROM entries), (SELECT ifnull(max(tree), 0) FROM signatures))"
+    " (SELECT ifnull(max(tree), 0) FROM entries), (SELECT ifnull(max(tree), 0) FROM signatures),"
+    " (SELECT ifnull(max(tree), 0) FROM withheld))"
 )
 RENUMBER = "UPDATE trees SET id = ? WHERE id = ?"
 KEEP_SOME = (
@@ -75,12 +76,12 @@ RENAME_NOTE = "UPDATE OR REPLACE meta SET name = ? WHERE name = ?"
 # By the primary key from one tree to the next: `NOT IN` would read every row of a million.
 NEXT_TREE = {
     table: f"SELECT min(tree) FROM {table} WHERE tree > ?"  # noqa: S608
-    for table in ("entries", "signatures")
+    for table in ("entries", "signatures", "withheld")
 }
 DROP_SOME = {
     table: f"DELETE FROM {table} WHERE tree = :tree AND key IN"  # noqa: S608
     f" (SELECT key FROM {table} WHERE tree = :tree ORDER BY key LIMIT :limit)"
-    for table in ("entries", "signatures")
+    for table in ("entries", "signatures", "withheld")
 }
 RELABEL = [
     f"UPDATE {table} SET key = CAST(? || substr(key, ?) AS BLOB) WHERE {_AT_OR_BELOW}"  # noqa: S608

@@ -6,10 +6,10 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from replicator.catalog import history, schema
+from replicator.catalog import history, schema, withheld
 from replicator.catalog.database import Database
 from replicator.catalog.recent import Recent
 from replicator.model import FILE, key
@@ -223,9 +223,20 @@ class SqliteCatalog:
         """Return why deletions wait for a person; empty if they do not."""
         return self._note("paused")
 
-    def set_paused(self, reason: str) -> None:
-        """Remember why deletions wait for a person; empty: they do not."""
-        self._put_note("paused", reason)
+    def pause(self, reason: str, before: int, paths: Iterable[bytes]) -> None:
+        """Remember why deletions are paused; see `ports.Catalog`."""
+        with self._database.writing() as db:
+            withheld.pause(db, self._tree, reason, before, paths)
+
+    def unpause(self) -> None:
+        """Remember that deletions are not paused."""
+        with self._database.writing() as db:
+            withheld.unpause(db, self._tree)
+
+    def withheld(self) -> tuple[int, int] | None:
+        """Return how many paths that a pause withholds do not exist; see `ports.Catalog`."""
+        with self._database.reading() as db:
+            return withheld.missing(db, self._tree)
 
     def mounts(self) -> dict[bytes, str]:
         """Return which file systems were mounted below the root when it was last read: path to identity."""
@@ -242,8 +253,7 @@ class SqliteCatalog:
 
     def _note(self, name: str) -> str:
         with self._database.reading() as db:
-            row = db.execute(schema.NOTE, (f"{name} {self._tree}",)).fetchone()
-        return row[0] if row else ""
+            return withheld.noted(db, f"{name} {self._tree}")
 
     def _put_note(self, name: str, text: str) -> None:
         with self._database.writing() as db:

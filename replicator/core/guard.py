@@ -7,8 +7,12 @@ go waits for a person: an accident is over in seconds, and a backup takes hours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
+
+from replicator.core.absences import GRACE
 
 T = TypeVar("T", bound=Hashable)
 
@@ -24,6 +28,17 @@ HOLD = 10.0
 MANY = 10_000
 """Deletions held back that are too much already while the go goes on. Fewer have time until it is over: a directory that is renamed
 again and again is met under neither name for a moment."""
+
+STEADY = 30.0
+"""Seconds for which as many as may go without a question must have been missing, and no more, before a pause ends by itself: a
+backup that is being put back stops for less between two files."""
+
+YOUNG = GRACE
+"""Seconds before a go: a path that is added within them, or during the go, and removed in the go, is no loss; such as a release that
+is made, switched to and dropped again. By then the first path of the go was missing already, so what there was before is not meant."""
+
+REMEMBERED = 100_000
+"""New paths that are remembered: 15 MB. If one that was forgotten goes, it counts as lost."""
 
 _CALM = "Nothing is deleted on the frontends, and replication goes on by itself when the source is back."
 
@@ -53,7 +68,7 @@ class DeleteGuard(Generic[T]):
     """Judges the deletions of one go, be it what a person removes now or what one comparison finds.
 
     The first hundred pass. What exceeds them is held until it is known how much there is, and what is left; then it passes, or
-    everything is paused until `confirm`.
+    everything is paused until `confirm`, or `resume`.
 
     Args:
         share: of what there was before; if more than that is lost, it is too much. 1: nothing ever is.
@@ -76,6 +91,8 @@ class DeleteGuard(Generic[T]):
         self._passed_at = 0
         self._look_at = 0
         self._began = self._since = self._last = 0.0
+        self._added: OrderedDict[T, float] = OrderedDict()  # when, in the order of these times
+        self._fleeting = 0
 
     @property
     def holding(self) -> bool:
@@ -92,6 +109,19 @@ class DeleteGuard(Generic[T]):
         """True when `judge` should be called: it costs a count of the tree."""
         return self.holding and self._gone >= self._look_at
 
+    def added(self, paths: Iterable[T], now: float) -> None:
+        """Take note of new paths: if they go in the same go, they are no loss."""
+        for path in paths:
+            self._added[path] = now
+            self._added.move_to_end(path)
+        goes_on = self._gone and (self.holding or now - self._last <= CALM)
+        since = (self._began if goes_on else now) - YOUNG
+        while self._added:
+            oldest = next(iter(self._added))
+            if self._added[oldest] >= since and len(self._added) <= REMEMBERED:
+                break
+            del self._added[oldest]
+
     def admit(self, gone: Sequence[T], now: float = 0.0) -> Sequence[T]:
         """Return those of `gone` that pass at once; the others are held, or dropped while paused."""
         if self.paused or not gone:
@@ -102,6 +132,9 @@ class DeleteGuard(Generic[T]):
             self._began = now
         self._last = now
         self._gone += len(gone)
+        if self._added:
+            since = self._began - YOUNG
+            self._fleeting += sum(self._added.pop(path, -math.inf) >= since for path in gone)
         if self._trusted or self.share >= 1 or self._gone <= self._free:
             return gone
         if not self.holding:
@@ -119,14 +152,18 @@ class DeleteGuard(Generic[T]):
         What came meanwhile counts: a tree that was renamed, or copied and removed, has lost nothing.
         """
         if not self.before:
-            self.before = left + self._gone
+            self.before = left + self._gone - self._fleeting
         self.lost = self.before - left
         self._look_at = self._gone + max(FREE, self.before // 20)
-        too_much = self.lost > self._free and self.lost > self.share * self.before
+        too_much = self.is_too_much(self.lost, self.before)
         if too_much and (over or len(self._held) >= MANY):
             self.paused = True
             self._held.clear()
         return not self.paused
+
+    def is_too_much(self, lost: int, before: int) -> bool:
+        """Return True if so many must not go without a question."""
+        return lost > self._free and lost > self.share * before
 
     def is_ripe(self, now: float) -> bool:
         """Return True when what is held should be judged and released: nothing more goes, or it has waited long enough."""
@@ -150,8 +187,13 @@ class DeleteGuard(Generic[T]):
 
     def calm(self) -> None:
         """Begin another go."""
-        self._gone = self._passed_at = self._look_at = self.before = 0
+        self._gone = self._passed_at = self._look_at = self._fleeting = self.before = 0
         self._trusted = False
+
+    def resume(self) -> None:
+        """What was lost is there again: go on, and judge what goes from now on."""
+        self.paused = False
+        self.calm()
 
     def confirm(self, now: float) -> None:
         """A person says that it is meant: what is left of this go passes."""

@@ -52,6 +52,11 @@ class Fleet:
         for replica in self._replicas.values():
             replica.trees_changed()
 
+    def compare(self, tree: int) -> None:
+        """Compare everybody with one tree again."""
+        for replica in self._replicas.values():
+            replica.compare(tree)
+
     def set_roster(self, sightings: Iterable[Sighting], *, drop: bool = True) -> None:
         """Make the fleet what discovery says, but for those that a person added by hand and that are still being filled.
 

@@ -40,6 +40,7 @@ class Intake:
         publish: called on the loop with every framed change, in order.
         large: where large files are read; default: `pool`.
         comparable: called when frontends may be compared with the tree, at first or again.
+        resumed: called when a pause of deletions has ended by itself, and frontends must be compared with the tree.
 
     Attributes:
         tree: as given.
@@ -56,12 +57,14 @@ class Intake:
         publish: Callable[[Parcel], None],
         large: Executor | None = None,
         comparable: Callable[[], None] = lambda: None,
+        resumed: Callable[[], None] = lambda: None,
     ) -> None:
         self.tree = tree
         self.halted = ""
         self.overflows = 0
         self._wake = asyncio.Event()
-        self._worker = Worker(tree, pool, publish, self._wake.set, large, self._is_drained)
+        wake = self._wake.set
+        self._worker = Worker(tree, pool, publish, wake, large, self._is_drained, resumed)
         self.surveyed = self._worker.surveyed
         self.deletions = self._worker.deletions
         self._pool = pool
@@ -97,8 +100,8 @@ class Intake:
 
     async def resume(self) -> None:
         """A person says that what was removed was meant to be, and that the source, if it is there, is right as it is."""
-        await self._loop.run_in_executor(self._pool, self.deletions.forget_pause)
         self.deletions.confirm(self._loop.time(), believe=bool(self.halted))
+        await self._loop.run_in_executor(self._pool, self.deletions.forget_pause)
         self._believe_mounts = bool(self._worker.judge.reasons)
         self._wake.set()
 

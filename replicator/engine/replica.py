@@ -266,6 +266,10 @@ class Replica:
         """A tree was added, or can be compared now: look at once whether there is something to compare."""
         self._doubts.tell()
 
+    def compare(self, tree: int) -> None:
+        """Compare one tree again."""
+        self._doubts.everything_of(tree)
+
     def forget(self, tree: int) -> None:
         """A tree was removed: end all work on it. The frontend keeps its files."""
         self._dispatch.forget(tree)

@@ -112,7 +112,12 @@ class Service:
         """Begin to replicate a tree; with `watch` off, the caller surveys it."""
         threads = TreeThreads(tree.number)
         intake = Intake(
-            tree, threads.live, self.fleet.publish, threads.large, self.fleet.trees_changed
+            tree,
+            threads.live,
+            self.fleet.publish,
+            threads.large,
+            self.fleet.trees_changed,
+            partial(self.fleet.compare, tree.number),
         )
         self._threads[tree.number] = threads
         deletions = intake.deletions

@@ -55,6 +55,7 @@ class Worker:
         wake: called when a large file has been read, and `look_at_read` has something to do.
         large: where large files are read; default: `pool`.
         is_drained: says whether all events of before a time were taken as hints; see `ports.Watcher`.
+        resumed: called when a pause of deletions has ended by itself: what only frontends have is found by a comparison.
 
     Attributes:
         surveyed: set once all of the source has been met. Until then nothing is told: nobody has been compared yet, and
@@ -74,9 +75,11 @@ class Worker:
         wake: Callable[[], None],
         large: Executor | None = None,
         is_drained: Callable[[float], bool] = lambda _: True,
+        resumed: Callable[[], None] = lambda: None,
     ) -> None:
         self.absences = Absences()
         self._is_drained = is_drained
+        self._resumed = resumed
         self.surveyed = asyncio.Event()
         self.deletions = Deletions(tree)
         self.judge = Judge(tree.root, tree.source, tree.catalog)
@@ -179,6 +182,8 @@ class Worker:
             raise SourceError(doubt)
         if self.deletions.is_ripe(self._loop.time()):
             await self._release()
+        if await self._in_thread(partial(self.deletions.resume, self._loop.time())):
+            self._resumed()
         self._look_again(await self.upkeep.confirm())
         if again := self.upkeep.retries(self._loop.time()):
             await self._tell(self._examiner.examine(again))
@@ -236,7 +241,7 @@ class Worker:
             renaming.release()
         if followed.found is not None:
             self._look_again(followed.found.siblings)
-            for parcel in await self._in_thread(partial(self._framed, followed.found)):
+            for parcel in await self._in_thread(partial(self._admitted, followed.found)):
                 self._publish(parcel)
 
     async def _read_ahead(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
@@ -306,7 +311,8 @@ class Worker:
         return found, self._admitted(found)
 
     def _admitted(self, found: Findings) -> list[Parcel]:
-        gone = self.deletions.admit(found.gone, self._loop.time())
+        added = [update.record.path for update in found.updates if update.before is None]
+        gone = self.deletions.admit(found.gone, self._loop.time(), added)
         return self._framed(replace(found, gone=gone))
 
     async def _release(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple, Protocol
@@ -111,10 +111,22 @@ class Catalog(Protocol):
         """Remember which directory this catalog describes."""
 
     def paused(self) -> str:
-        """Return why deletions wait for a person; empty if they do not."""
+        """Return why deletions are paused; empty if they are not."""
 
-    def set_paused(self, reason: str) -> None:
-        """Remember why deletions wait for a person; empty: they do not."""
+    def pause(self, reason: str, before: int, paths: Iterable[bytes]) -> None:
+        """Remember a pause of deletions, in one durable transaction.
+
+        Args:
+            reason: why.
+            before: how many paths there were before too many were removed.
+            paths: removed paths, in addition to those of earlier calls during this pause.
+        """
+
+    def unpause(self) -> None:
+        """Remember that deletions are not paused, and forget the paths that were withheld."""
+
+    def withheld(self) -> tuple[int, int] | None:
+        """Return how many of the paths of `pause` are not recorded now, and its `before`; None if that is unknown."""
 
     def mounts(self) -> dict[bytes, str]:
         """Return which file systems were mounted below the root when it was last read: path to identity."""

@@ -144,7 +144,8 @@ def test_it_outlives_a_restart(world):
     catalog = world.tree()
     catalog.apply([file(b"a")], [], {b"a": b"packed"})
     catalog.set_root_identity(Identity(2**64 - 2, 7, 2**64 - 1))
-    catalog.set_paused("too many\nare gone")
+    catalog.pause("too many\nare gone", 5, [b"a", b"b"])
+    catalog.pause("too many\nare gone", 5, [b"b", b"c"])
     world.restart()
     catalog = world.tree()
     assert names(catalog.scan(None, None, 9)) == [b"a"]
@@ -152,8 +153,12 @@ def test_it_outlives_a_restart(world):
     assert catalog.root_identity() == Identity(2**64 - 2, 7, 2**64 - 1)
     assert catalog.paused() == "too many\nare gone"
     assert world.tree(b"/other").paused() == ""
-    catalog.set_paused("")
+    assert catalog.withheld() == (2, 5), "b and c; a exists"
+    catalog.unpause()
     assert catalog.paused() == ""
+    assert world.tree(b"/other").withheld() is None
+    catalog.pause("again", 7, [b"d"])
+    assert catalog.withheld() == (1, 7)
 
 
 def test_trees_do_not_mix(world):

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from replicator.demo.trees import difference
 from tests.support.backend import Backend
 from tests.support.waiting import wait_for
 
@@ -67,9 +68,11 @@ def test_files_that_are_put_back_after_an_accident_are_right_again(backend, tmp_
     remove(backend.source)
     paused(backend)
     shutil.copytree(tmp_path / "backup", backend.source, dirs_exist_ok=True)
-    backend.ask(command="resume")
+    wait_for(lambda: tree(backend)["state"] == "watching", backend.explain_status)
     backend.wait_until_equal()
     assert pictures(backend) == MANY
+    assert tree(backend)["held_deletions"] == 0
+    assert backend.ask(command="resume") == []
 
 
 def test_less_than_half_goes_without_a_question(backend):
@@ -180,3 +183,118 @@ def test_verify_repairs_no_more_than_it_may(tmp_path):
         reports = backend.ask(command="verify", repair=True)
         assert all("replicator resume" in report["error"] for report in reports)
         assert pictures(backend) >= MANY - 200  # a hundred for each comparison
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two trees on two frontends: a shop, and pictures."""
+    shop, pictures = tmp_path / "shop", tmp_path / "pictures"
+    shop.mkdir()
+    fill(shop / "modules")
+    fill(pictures)
+    trees = [
+        {"source": str(shop), "target": "/shop"},
+        {"source": str(pictures), "target": "/pictures"},
+    ]
+    with Backend(tmp_path, trees=trees) as backend:
+        wait_for(lambda: backend.status()["ok"], backend.explain_status)
+        yield backend
+
+
+def copy(backend, host, name):
+    return backend.connector.root(host) / name
+
+
+def states(backend):
+    return [row["state"] for row in backend.status()["trees"]]
+
+
+def equal(backend, source, name):
+    copies = [copy(backend, host, name) for host in backend.hosts]
+    return not any(difference(source, there) for there in copies) and backend.status()["ok"]
+
+
+def test_a_directory_that_is_removed_and_made_anew_does_not_leave_deletions_paused(
+    two, tmp_path, monkeypatch
+):
+    """`npm ci`: everything is removed, and there again some time later; meanwhile the frontends keep what they have."""
+    monkeypatch.setattr("replicator.engine.deletions.STEADY", 1.0)
+    modules = tmp_path / "shop" / "modules"
+    for turn in range(2):
+        shutil.rmtree(modules)
+        wait_for(lambda: states(two) == ["paused", "watching"], two.explain_status)
+        status = two.status()
+        assert not status["ok"]
+        assert status["trees"][0]["held_deletions"] > MANY - 100
+        assert len(list(copy(two, "two", "shop/modules").iterdir())) >= MANY - 100
+        (tmp_path / "pictures" / "0.jpg").unlink(missing_ok=True)
+        fill(modules)
+        (modules / f"new-{turn}.jpg").write_text("new")
+        wait_for(lambda: equal(two, tmp_path / "shop", "shop"), two.explain_status)
+        assert states(two) == ["watching", "watching"]
+    assert equal(two, tmp_path / "pictures", "pictures")
+
+    (modules / "7.jpg").unlink()
+    wait_for(lambda: not copy(two, "one", "shop/modules/7.jpg").exists(), two.explain_status)
+
+
+def test_what_comes_back_in_part_releases_nothing_while_too_much_is_missing(two, tmp_path):
+    shop = tmp_path / "shop"
+    shutil.rmtree(shop / "modules")
+    wait_for(lambda: states(two) == ["paused", "watching"], two.explain_status)
+    before = [len(list(copy(two, host, "shop/modules").iterdir())) for host in two.hosts]
+    fill(shop / "modules", 100)
+    fill(shop / "uploads", 5 * MANY)  # as many as ever: they are not what is missing
+    missing = lambda: two.status()["trees"][0]["held_deletions"]  # noqa: E731
+    wait_for(lambda: copy(two, "two", "shop/uploads/1499.jpg").exists(), two.explain_status)
+    wait_for(lambda: missing() <= MANY - 100, two.explain_status)
+    assert 100 < missing() <= MANY - 100
+    (shop / "modules" / "0.jpg").unlink()
+    wait_for(lambda: not two.status()["trees"][0]["lag_seconds"], two.explain_status)
+    assert states(two) == ["paused", "watching"]
+    for host, many in zip(two.hosts, before, strict=True):
+        assert len(list(copy(two, host, "shop/modules").iterdir())) >= many
+
+
+def test_less_than_a_person_is_asked_about_goes_when_no_more_comes_back(two, tmp_path, monkeypatch):
+    monkeypatch.setattr("replicator.engine.deletions.STEADY", 1.0)
+    shop = tmp_path / "shop"
+    shutil.rmtree(shop / "modules")
+    wait_for(lambda: states(two) == ["paused", "watching"], two.explain_status)
+    fill(shop / "modules", MANY - 20)
+    wait_for(lambda: equal(two, shop, "shop"), two.explain_status)
+    assert not copy(two, "two", f"shop/modules/{MANY - 1}.jpg").exists()
+    assert states(two) == ["watching", "watching"]
+
+
+def test_what_comes_back_while_the_daemon_is_down_ends_the_pause(tmp_path):
+    fill(tmp_path / "source")
+    with Backend(tmp_path) as backend:
+        backend.wait_until_equal()
+        remove(backend.source, keep=20)
+        paused(backend)
+    with Backend(tmp_path) as backend:
+        paused(backend)
+        assert tree(backend)["held_deletions"] > 150
+    fill(tmp_path / "source")
+    with Backend(tmp_path) as backend:
+        wait_for(lambda: tree(backend)["state"] == "watching", backend.explain_status)
+        backend.wait_until_equal()
+        assert backend.status()["ok"]
+
+
+def test_what_a_frontend_alone_has_after_a_pause_goes(tmp_path):
+    """A frontend that was away during the whole deployment is compared when it comes back, and owes nothing to the pause."""
+    fill(tmp_path / "source")
+    with Backend(tmp_path) as backend:
+        backend.wait_until_equal()
+        backend.connector.refused.add("two")
+        backend.connector.kill("two")
+        shutil.copytree(backend.source, tmp_path / "backup")
+        remove(backend.source)
+        paused(backend)
+        shutil.copytree(tmp_path / "backup", backend.source, dirs_exist_ok=True)
+        (backend.site("two") / "only-there.jpg").write_text("left by somebody")
+        backend.connector.refused.clear()
+        backend.wait_until_equal()
+        assert backend.status()["ok"]

@@ -247,6 +247,8 @@ class FakeCatalog:
         self.identity = None
         self.noted = {}
         self.reason = ""
+        self.removed = set()
+        self.before = 0
         self.applied = 0
 
     def get(self, paths):
@@ -306,8 +308,17 @@ class FakeCatalog:
     def paused(self):
         return self.reason
 
-    def set_paused(self, reason):
+    def pause(self, reason, before, paths):
         self.reason = reason
+        self.before = before
+        self.removed.update(paths)
+
+    def unpause(self):
+        self.reason = ""
+        self.removed.clear()
+
+    def withheld(self):
+        return len(self.removed - self.records.keys()), self.before
 
     def mounts(self):
         return dict(self.noted)

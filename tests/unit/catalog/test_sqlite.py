@@ -115,13 +115,14 @@ def test_what_protects_the_frontends_outlives_an_abandoned_tree(store):
     tree = store.tree(b"/t")
     tree.apply([record(b"old")], [], {})
     tree.set_root_identity(Identity(5, 1 << 63, 7))
-    tree.set_paused("60 of 100 paths are gone")
+    tree.pause("60 of 100 paths are gone", 100, [b"gone"])
     tree.set_mounts({b"vol": "xfs"})
     store.abandon(b"/t")
     again = emptied(store).tree(b"/t")
     assert again.counts() == (0, 0)
     assert again.root_identity() == Identity(5, 1 << 63, 7)
     assert again.paused() == "60 of 100 paths are gone"
+    assert again.withheld() is None, "only a person ends it"
     assert again.mounts() == {b"vol": "xfs"}
 
 

@@ -2,7 +2,16 @@
 
 import pytest
 
-from replicator.core.guard import CALM, FREE, HOLD, MANY, DeleteGuard, doubt
+from replicator.core.guard import (
+    CALM,
+    FREE,
+    HOLD,
+    MANY,
+    REMEMBERED,
+    YOUNG,
+    DeleteGuard,
+    doubt,
+)
 
 
 def test_a_source_that_lost_everything_is_in_doubt():
@@ -72,6 +81,37 @@ class TestDeleteGuard:
         self.go(guard, 1000, 1000, created=1000)
         assert guard.judge(1000)
         assert not guard.paused
+
+    def test_what_is_added_and_removed_in_one_go_is_no_loss(self):
+        guard, now = DeleteGuard(0.5), 100.0
+        for release in range(1, 10):  # each of 300 paths, in a tree with 300 others
+            guard.added(((release, number) for number in range(300)), now)
+            guard.admit([(release - 1, number) for number in range(300)], now + 0.5)
+            if guard.asks:
+                assert guard.judge(600)
+            now += 0.6
+        assert guard.judge(600)
+        assert (guard.lost, guard.before) == (300, 900)
+
+    def test_what_replaces_what_is_lost_does_not_hide_it(self):
+        guard = DeleteGuard(0.5)
+        guard.added((("new", number) for number in range(500)), 100.0)
+        self.go(guard, 1000, 1000, created=500)
+        assert not guard.judge(500)
+        assert (guard.lost, guard.before) == (1000, 1500)
+
+    def test_what_was_added_before_a_go_is_lost_with_the_rest(self):
+        guard = DeleteGuard(0.5)
+        guard.added(range(1000), 100.0 - YOUNG - 0.1)
+        self.go(guard, 1000, 1000)
+        assert not guard.judge(0)
+
+    def test_the_memory_of_what_was_added_is_bounded(self):
+        guard = DeleteGuard(0.5)
+        guard.added(range(2 * REMEMBERED), 100.0)
+        assert len(guard._added) == REMEMBERED
+        guard.added([0], 100.0 + YOUNG + 0.1)
+        assert list(guard._added) == [0]
 
     def test_a_confirmed_go_passes_whole_and_the_next_is_judged_again(self):
         guard = DeleteGuard(0.5)

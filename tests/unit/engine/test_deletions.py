@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.core.guard import FREE, HOLD
+from replicator.core.guard import FREE, HOLD, STEADY
 from replicator.core.settle import Settle
 from replicator.engine.deletions import Deletions
 from replicator.engine.tree import Tree
@@ -105,6 +105,95 @@ def test_what_is_held_back_stays_so_if_the_catalog_fails(emptied, monkeypatch):
         with pytest.raises(SourceError):
             deletions.release()
         assert deletions.held == len(MANY)
+
+
+def paused(tree, left=0):
+    for number in range(left):
+        tree.catalog.put(b"left-%d" % number, Node("file").entry)
+    deletions = Deletions(tree)
+    deletions.admit(MANY, 100.0)
+    assert deletions.release() == []
+    assert deletions.paused
+    return deletions
+
+
+def put(tree, paths):
+    for path in paths:
+        tree.catalog.put(path, Node("file").entry)
+
+
+def test_a_pause_ends_when_what_was_removed_exists_again(emptied):
+    deletions = paused(emptied)
+    assert not deletions.resume(101.0)
+    put(emptied, MANY[1:])
+    assert not deletions.resume(102.0)
+    put(emptied, MANY[:1])
+    assert deletions.resume(103.0)
+    assert deletions.allowed
+    assert not Deletions(emptied).paused
+
+
+def test_a_pause_ends_when_less_is_missing_than_may_go_but_not_while_it_comes_back(emptied):
+    deletions = paused(emptied, left=100)
+    put(emptied, MANY[:FREE])
+    assert not deletions.resume(101.0)
+    put(emptied, MANY[FREE : FREE + 50])
+    assert not deletions.resume(101.0 + STEADY), "more has come back since"
+    assert deletions.unsent == 50
+    assert not deletions.resume(100.0 + 2 * STEADY)
+    assert deletions.resume(101.0 + 2 * STEADY)
+
+
+def test_what_else_is_added_does_not_end_a_pause(emptied):
+    deletions = paused(emptied)
+    put(emptied, [b"other-%d" % number for number in range(10 * FREE)])
+    put(emptied, MANY[: FREE - 1])
+    for now in (101.0, 200.0, 1000.0):
+        assert not deletions.resume(now)
+    assert deletions.unsent == FREE + 1
+
+
+def test_what_is_removed_during_a_pause_is_missing_too_over_restarts(emptied):
+    deletions = paused(emptied)
+    more = [b"more-%d" % number for number in range(2 * FREE)]
+    assert deletions.admit(more, 101.0) == []
+    assert deletions.unsent == len(MANY) + len(more)
+    assert deletions.asks
+    deletions.judge()
+    assert not deletions.asks
+    put(emptied, MANY)
+
+    again = Deletions(emptied)
+    assert again.unsent == len(more)
+    for now in (102.0, 200.0):
+        assert not again.resume(now)
+    put(emptied, more)
+    assert again.resume(201.0)
+
+
+def test_what_a_pause_withholds_is_recorded_later_if_the_catalog_fails(emptied, monkeypatch):
+    deletions = Deletions(emptied)
+    deletions.admit(MANY, 100.0)
+
+    def fail(*_):
+        raise SourceError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(emptied.catalog, "pause", fail)
+        with pytest.raises(SourceError):
+            deletions.release()
+    assert deletions.paused
+    assert deletions.asks
+    deletions.judge()
+    assert Deletions(emptied).unsent == len(MANY)
+
+
+def test_a_pause_of_an_earlier_release_is_ended_by_a_person_alone(emptied, monkeypatch):
+    paused(emptied)
+    monkeypatch.setattr(emptied.catalog, "withheld", lambda: None)
+    deletions = Deletions(emptied)
+    assert deletions.unsent is None
+    assert not deletions.resume(101.0)
 
 
 def test_a_source_that_a_person_believes_loses_what_it_lost(emptied):
