@@ -11,6 +11,7 @@ import pytest
 
 from replicator.core import guard
 from replicator.core.settle import Settle, Work, WorkKind
+from replicator.engine import pauses
 from replicator.engine.tree import Tree
 from replicator.engine.worker import Worker, uninterrupted
 from replicator.errors import SourceError
@@ -302,6 +303,62 @@ async def test_the_failure_of_what_was_cancelled_is_nobodys_business():
         await task
     with pytest.raises(SourceError):
         await uninterrupted(fail())
+
+
+async def test_an_upload_is_looked_at_in_the_middle_of_a_walk(working):
+    for number in range(1000):
+        working.source.write(b"d/%04d" % number, b"content")
+    working.worker.defer()
+    working.source.write(b"upload", b"content")
+    working.settle.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    told = [change.path for change in working.told()]
+    assert len(told) == 1001
+    assert told.index(b"upload") < 200
+
+
+async def test_a_walk_that_finds_no_difference_gives_others_a_turn(working):
+    for number in range(3000):
+        working.source.write(b"d/%04d" % number, b"content")
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    working.worker.defer()
+    working.source.write(b"upload", b"content")
+    working.told()
+    walked = []
+    walk = working.source.walk
+
+    def counted(below):
+        for seen in walk(below):
+            walked.append(seen.path)
+            yield seen
+
+    working.source.walk = counted
+    publish = working.parcels.append
+    working.worker._give = lambda parcel: walked.append(b"published") or publish(parcel)
+    working.settle.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    assert walked.index(b"published") < 1000
+
+
+async def test_what_is_told_leaves_the_loop_to_others(working, monkeypatch):
+    monkeypatch.setattr(pauses, "LONGEST", 0.0)
+    others = []
+
+    async def other():
+        while True:
+            others.append(len(working.parcels))
+            await asyncio.sleep(0)
+
+    for number in range(1000):
+        working.source.write(b"d/%04d" % number, b"content")
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    working.parcels.clear()
+    working.source.remove(b"d")
+    task = asyncio.ensure_future(other())
+    await working.look(b"d")
+    task.cancel()
+    assert len(working.parcels) > 3
+    assert set(range(len(working.parcels))) <= set(others)
 
 
 async def test_what_still_cannot_be_read_is_told_to_nobody(working):
