@@ -259,10 +259,10 @@ class Worker:
         while await uninterrupted(self._tell_next(findings)):
             if self._examiner.defers:  # else it is the first survey, which meets everything
                 looks = self._tree.settle.between(self._loop.time(), Slice.FIRST)
-                for force, some in groupby(looks, key=lambda one: one.force):
-                    await self._tell(
-                        self._examiner.examine([one.path for one in some], force=force)
-                    )
+                how = attrgetter("force", "unclosed")
+                for (force, unclosed), some in groupby(looks, key=how):
+                    paths = [one.path for one in some]
+                    await self._tell(self._examiner.examine(paths, force=force, unclosed=unclosed))
 
     async def _tell_next(self, findings: Iterator[Findings]) -> bool:
         found = await self._in_thread(lambda: self._next_framed(findings))

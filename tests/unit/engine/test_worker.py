@@ -317,6 +317,24 @@ async def test_an_upload_is_looked_at_in_the_middle_of_a_walk(working):
     assert told.index(b"upload") < 200
 
 
+async def test_a_look_in_the_middle_of_a_walk_knows_that_nobody_has_closed_the_file(working):
+    for number in range(1000):
+        working.source.write(b"d/%04d" % number, b"content")
+    working.worker.defer()
+    working.source.write(b"upload", b"half of it")
+    working.settle.hint(Hint(Hinted.WRITTEN, b"upload"), -10.0)
+    asked = []
+    snapshot = working.source.snapshot
+
+    def noted(path, base, *, force=False, unclosed=False):
+        asked.append((path, unclosed))
+        return snapshot(path, base, force=force, unclosed=unclosed)
+
+    working.source.snapshot = noted
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    assert (b"upload", False) not in asked
+
+
 async def test_a_walk_that_finds_no_difference_gives_others_a_turn(working):
     for number in range(3000):
         working.source.write(b"d/%04d" % number, b"content")
