@@ -242,6 +242,15 @@ class Settle:
             slot.handed = -math.inf
             slot.cooldown = self._cooldown
 
+    def again(self, path: bytes, now: float) -> None:
+        """The look at a path came too early: look again without a rest, after the rename that led to it if one waits."""
+        self._looks.slot(path).handed = -math.inf
+        self._looks.want_by(path, now)
+
+    def is_renamed(self, path: bytes) -> bool:
+        """Return True if a rename that concerns a path waits."""
+        return self._renames.concern(path)
+
     def clear(self) -> None:
         """Forget everything: all of the tree will be looked at."""
         self._looks = Agenda(self._cooldown)

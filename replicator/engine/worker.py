@@ -221,8 +221,11 @@ class Worker:
         source, target = work.path, work.target
         if not await self._in_thread(partial(is_known, self._tree.catalog, source)):
             return
-        if above := await self._in_thread(partial(self._examiner.unmet_above, [target])):
+        unmet = partial(self._examiner.unmet_above, [target])
+        if above := await self._in_thread(unmet):
             await self._tell(self._examiner.examine(above))
+            if await self._in_thread(unmet):
+                return
         await uninterrupted(self._follow(source, target))
 
     async def _follow(self, source: bytes, target: bytes) -> None:
@@ -279,6 +282,7 @@ class Worker:
         self.upkeep.note(chunk, self.ahead)
         await self._publish_all(parcels)
         await self._miss(chunk.missing)
+        await self._await_renames(chunk.arriving)
         if self.deletions.asks:
             await self._in_thread(self.deletions.judge)
         return True
@@ -304,6 +308,21 @@ class Worker:
                 self._tree.settle.gone(path)
                 await pauses.pause()
             await self._publish_all(parcels)
+
+    async def _await_renames(self, arriving: list[bytes]) -> None:
+        """Look again at directories that may have been renamed, after their renames if there are any.
+
+        Otherwise the name would be told as a new and empty directory, and the rename could not be followed: on the frontends all
+        below it would be missing until its content has been sent anew.
+        """
+        if not arriving:
+            return
+        await self._drained(self._loop.time())
+        settle = self._tree.settle
+        for path in arriving:
+            if not settle.is_renamed(path):
+                self._examiner.believe(path)
+            settle.again(path, self._loop.time())
 
     async def _drained(self, since: float) -> bool:
         """Wait until all events of before a time have been taken as hints; return False if that takes long."""

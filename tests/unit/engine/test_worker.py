@@ -15,7 +15,7 @@ from replicator.engine import pauses
 from replicator.engine.tree import Tree
 from replicator.engine.worker import Worker, uninterrupted
 from replicator.errors import SourceError
-from replicator.model import Hint, Hinted
+from replicator.model import ROOT, Hint, Hinted
 from replicator.ports import Verdict
 from replicator.wire import frames, messages
 from replicator.wire.changes import Delete, Link, MakeDirectory, Move, PutFile
@@ -155,6 +155,84 @@ async def test_what_is_missing_is_not_believed_gone_while_an_event_may_tell_othe
     assert working.told() == []
     assert b"d/f" in working.catalog.records
     assert working.worker.absences, "it is looked for again"
+
+
+def rename_with_event_after(working, source, target, looked):
+    """Rename a directory on the source; its event comes while the worker waits for events, after the first look at the new name."""
+    working.worker.defer()
+    for path in sorted(working.source.nodes):
+        if path == source or path.startswith(source + b"/"):
+            working.source.nodes[target + path[len(source) :]] = working.source.nodes.pop(path)
+    told = []
+
+    def is_drained(_):
+        if not told:
+            told.append(
+                working.settle.hint(Hint(Hinted.MOVED, source, target, is_directory=True), 0.0)
+            )
+        return True
+
+    working.worker._is_drained = is_drained
+    return working.look(*looked)
+
+
+@pytest.mark.parametrize("looked", [[b"e"], [b"e", b"e/f"], [b"e/f"]])
+async def test_a_look_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(
+    working, looked
+):
+    await rename_with_event_after(working, b"d", b"e", looked)
+    assert working.told() == []
+    assert set(working.catalog.records) == {b"d", b"d/f"}
+
+    while work := working.settle.ready(1e9):
+        await working.worker.do(work)
+    (move,) = working.told()
+    assert (type(move), move.path, move.target) == (Move, b"d", b"e")
+    assert set(working.catalog.records) == {b"e", b"e/f"}
+
+
+async def test_a_walk_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(working):
+    for number in range(200):
+        working.source.write(b"d/%d" % number, b"content")
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    working.told()
+    await rename_with_event_after(working, b"d", b"e", [])
+    await working.worker.do([Work(WorkKind.WALK, ROOT)])
+    while work := working.settle.ready(1e9):
+        await working.worker.do(work)
+    (move,) = working.told()
+    assert (type(move), move.path, move.target) == (Move, b"d", b"e")
+
+
+async def test_a_new_directory_with_the_inode_of_one_that_is_gone_is_told_without_its_grace(
+    working,
+):
+    working.worker.defer()
+    working.source.nodes[b"e"] = working.source.nodes.pop(b"d")
+    working.source.nodes[b"e/f"] = working.source.nodes.pop(b"d/f")
+    working.source.mkdir(b"e/sub")
+    await working.look(b"e/f", b"e", b"e/sub")
+    while work := working.settle.ready(asyncio.get_running_loop().time()):
+        await working.worker.do(work)
+    told = [(type(change), change.path) for change in working.told()]
+    assert sorted(told, key=lambda one: one[1]) == [
+        (MakeDirectory, b"e"), (Link, b"e/f"), (MakeDirectory, b"e/sub")
+    ]  # fmt: skip
+    assert not working.worker._examiner._believed
+
+
+async def test_a_rename_into_a_directory_whose_own_rename_waits_is_left_to_the_looks(working):
+    working.source.write(b"g", b"content")
+    working.worker.defer()
+    await working.look(b"g")
+    working.told()
+    await rename_with_event_after(working, b"d", b"e", [])
+    await working.move(b"g", b"e/g")
+    assert working.told() == []
+    while work := working.settle.ready(1e9):
+        await working.worker.do(work)
+    await working.look(b"e/g")
+    assert [type(change) for change in working.told()] == [Move, Link]
 
 
 async def test_a_rename_of_what_is_unknown_is_a_look(working):
