@@ -91,12 +91,15 @@ class Upkeep:
         settle = self._tree.settle
         if not self._in_turn:
             self._in_turn, self._unfirm = self._unfirm, {}
-        some = [self._in_turn.pop(path) for path in list(islice(self._in_turn, CONFIRMED))]
+        some = list(islice(self._in_turn.values(), CONFIRMED))
         ripe = [record for record in some if not settle.is_pending(record.path)]
-        if not ripe:
-            return []
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, _confirm, self._tree, ripe)
+        changed: list[bytes] = []
+        if ripe:
+            loop = asyncio.get_running_loop()
+            changed = await loop.run_in_executor(self._pool, _confirm, self._tree, ripe)
+        for record in some:
+            del self._in_turn[record.path]
+        return changed
 
 
 def _confirm(tree: Tree, unfirm: Sequence[Record]) -> list[bytes]:
