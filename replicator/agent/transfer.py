@@ -15,7 +15,6 @@ from replicator.model import parent
 from replicator.wire import changes
 from replicator.wire.changes import PutFile
 
-
 TRIED = 16 << 20
 """Bytes up to which a file is tried however full the file system is: compressed, it may fit, and to send it in vain costs little."""
 
