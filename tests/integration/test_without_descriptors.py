@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import resource
-import time
 
 import pytest
 
@@ -34,10 +33,11 @@ def backend(make, two):
 
 
 @contextlib.contextmanager
-def without_descriptors(pid):
-    """Let a process open nothing more."""
+def without_descriptors(pid, left=0):
+    """Let a process open no more than `left` files beside those that it has open now."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    most = max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 1 + left if left else 3
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, before[1]))
     try:
         yield
     finally:
@@ -64,13 +64,19 @@ def is_equal(backend, name):
         assert (copy / f"directory-{name}/deep/er/29").exists()
 
 
-def test_a_daemon_that_can_open_nothing_for_a_while_goes_on_by_itself(backend, two):
-    pid = backend.daemon.pid
-    with without_descriptors(pid):
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_daemon_that_can_open_nothing_for_a_while_goes_on_by_itself(backend, two, left):
+    """With two descriptors left some opens succeed, such as those of a walk down to some depth."""
+    said = backend.log.read_text()
+
+    def has_failed():
+        return backend.log.read_text()[len(said) :].count("Too many open files") >= 2
+
+    with without_descriptors(backend.daemon.pid, left):
         write(backend, "starved")
         two[1].stop()  # so that it is dialled again meanwhile
         two[1].start()
-        time.sleep(3)  # several rounds of looks, of dials and of checks of the root
+        wait_for(has_failed, backend.log.read_text)
         assert backend.daemon.poll() is None
     is_equal(backend, "starved")
     write(backend, "after")
