@@ -128,7 +128,7 @@ def serve(jail: Optional[str], policy: Optional[Policy] = None) -> int:
         os.write(sink, MARKER)
         server = Server(source, sink, session=session, jail=root, policy=policy, host=host)
         server.run()
-    except (ProtocolError, Fenced) as error:
+    except (ProtocolError, Fenced, roots.Shared) as error:
         with suppress(OSError):  # of an agent that was replaced, nobody may listen any more
             sys.stderr.write(f"replicator agent: {error}\n")
         return 1

@@ -16,7 +16,7 @@ from replicator.errors import PathRefused
 from replicator.files import kin
 from replicator.files.confined import Confined
 from replicator.files.way import open_way, remember_groups
-from replicator.model import check_path, parent
+from replicator.model import check_path, parent, printable
 from replicator.wire.messages import OpenTree, Origin
 
 MAX_ID = (1 << 32) - 2
@@ -25,6 +25,10 @@ MAX_ID = (1 << 32) - 2
 _WITHIN = ("is the source", "lies in the source")
 
 _known: dict[tuple[str, str], int] = {}
+
+
+class Shared(Exception):
+    """A target that is open has come to share files with a source."""
 
 
 def open_tree(
@@ -67,7 +71,7 @@ def open_tree(
         owner = policy.admit(inside, owner, setid=request.setid)
     if jail is not None:
         place = os.path.join(jail, inside)
-    origin = request.origin if boot and boot == request.origin.boot else Origin()
+    origin = _origin_here(request, boot)
     if origin.sources and _overlap(kin.chain_of(os.path.dirname(place)), origin) in _WITHIN:
         raise _is_shared("lies in the source")  # and is not made there either
     tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
@@ -85,6 +89,25 @@ def open_tree(
     except BaseException:
         tree.close()
         raise
+
+
+def check_still_apart(root_fd: int, request: OpenTree, boot: str) -> None:
+    """Return if a root that is open already shares no files with the sources that a request names: one may be new.
+
+    Raises:
+        Shared: it does.
+    """
+    origin = _origin_here(request, boot)
+    if origin.sources and (how := _overlap(kin.chain(root_fd), origin)):
+        place = os.readlink(b"/proc/self/fd/%d" % root_fd)
+        raise Shared(
+            f"a source was added, and the target {printable(place)} is open: {_is_shared(how)}"
+        )
+
+
+def _origin_here(request: OpenTree, boot: str) -> Origin:
+    """Return where the sources lie, if that is on this very machine."""
+    return request.origin if boot and boot == request.origin.boot else Origin()
 
 
 def _overlap(target: list[kin.Identity], origin: Origin) -> str:

@@ -21,7 +21,7 @@ from replicator.agent.fence import Fences
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
 from replicator.agent.refusals import Refused, refusal_of, told
-from replicator.agent.roots import open_tree
+from replicator.agent.roots import check_still_apart, open_tree
 from replicator.agent.store import Store
 from replicator.agent.transfer import Transfer
 from replicator.errors import ProtocolError, ReplicatorError
@@ -184,6 +184,9 @@ class Server:
 
     def _on_open(self, request: OpenTree, _: bytes) -> None:
         self._look()  # within a connection, a place does not come to mean another directory
+        for number, known in self._stores.items():
+            if number != request.tree:
+                check_still_apart(known.tree.root_fd, request, self._boot)
         try:
             store = open_tree(
                 request,

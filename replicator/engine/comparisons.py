@@ -82,9 +82,12 @@ class Comparisons:
         return [tree for tree in self._commons.plots if not self._doubts.is_settled(tree)]
 
     async def open_due(self, link: Link) -> bool:
-        """Open the trees that are due and are not open yet; return True if any tree is due then."""
-        for tree in self.due():
-            if tree not in self.opened:
+        """Open the trees that are not open yet; return True if any tree is due then.
+
+        One that was added is opened before its source is known: its agent sees whether that is the target of another tree there.
+        """
+        for tree in list(self._commons.plots):
+            if tree not in self.opened and self._refused.may_try(tree):
                 origin = await self._commons.origin()
                 self._refuse({tree: await self._open(link, tree, origin)})
         return any(tree in self.opened for tree in self.due())

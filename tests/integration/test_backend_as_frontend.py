@@ -1,7 +1,9 @@
 """The backend among its own frontends: an agent refuses a target that shares files with a source of the same machine."""
 
+import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +97,74 @@ def test_a_source_that_is_mounted_elsewhere_is_the_source(make, fleet, two):
     backend.configure()
     backend.start()
     refused(backend, server, "is the source")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("copy", "is the source"),
+        ("copy/inner", "holds the source"),
+        (".", "lies in the source"),
+    ],
+)
+def test_a_source_that_is_added_where_a_target_is_open_takes_the_target_out_of_service(
+    make, two, tmp_path, source, words
+):
+    backend = make(two)
+    backend.tree = {"delete": True}
+    backend.fill(files=10)
+    place = backend.directory / "place"
+    (place / "copy").mkdir(parents=True)
+    (tmp_path / "copy").mkdir()
+    mount(two[1], tmp_path, place)  # on the other machine, this is another directory
+    backend.target = place / "copy"
+    backend.configure()
+    backend.start()
+    wait_for(
+        lambda: all(backend.row(one)["state"] == "live" for one in two), backend.status, FOREVER
+    )
+    (place / "copy" / "inner").mkdir(exist_ok=True)
+    (place / "copy" / "inner" / "precious").write_text("of the new source")
+
+    target = backend.directory / "elsewhere"
+    backend.more_trees = [{"source": str(place / source), "target": str(target)}]
+    backend.configure()
+    backend.daemon.send_signal(signal.SIGHUP)
+
+    def told():
+        row = backend.row(two[0])
+        return words in row["last_error"] and str(place / "copy") in row["last_error"]
+
+    wait_for(told, backend.status, FOREVER)
+    before = fingerprint(place / "copy")
+    (backend.source / "late").write_text("not for this machine")
+    other = f"/proc/{two[1]._process.pid}/root"
+    wait_for(lambda: Path(f"{other}{place}/copy/late").exists(), backend.status, FOREVER)
+    wait_for(lambda: list(target.rglob("precious")), backend.status, FOREVER)
+    assert fingerprint(place / "copy") == before
+    assert (place / "copy" / "inner" / "precious").read_text() == "of the new source"
+    assert backend.row(two[1])["logins"] == 1
+
+
+def test_a_reload_that_adds_the_backend_as_a_frontend_is_refused(make, two):
+    backend = make(two[1:])
+    backend.target = backend.source
+    backend.fill(files=10)
+    backend.servers = [two[1]]
+    backend.configure()
+    world = backend.directory / "world"
+    world.mkdir()
+    mount(two[1], world, backend.source)
+    backend.start()
+    wait_for(lambda: backend.row(two[1])["state"] == "live", backend.status, FOREVER)
+    before = fingerprint(backend.source)
+    backend.servers = list(two)
+    backend.configure()
+    backend.daemon.send_signal(signal.SIGHUP)
+    refused_by = lambda: any(  # noqa: E731
+        row["host"] == two[0].address and "is the source" in row["last_error"]
+        for row in backend.status()["frontends"]
+    )
+    wait_for(refused_by, backend.status, FOREVER)
+    assert fingerprint(backend.source) == before
+    assert backend.row(two[1])["logins"] == 1
