@@ -1,5 +1,5 @@
 """The hot path alone: one process, no frontends."""
 
-from bench.micro import busy, delta, tree, turns
+from bench.micro import busy, delta, tree
 
-CASES = [*delta.CASES, *tree.CASES, *busy.CASES, *turns.CASES]
+CASES = [*delta.CASES, *tree.CASES, *busy.CASES]

@@ -1,0 +1,60 @@
+# Installs MediaWiki from Debian's package. Each step that was done before is left as it is.
+
+install_cms() {
+  local root=$1 password
+  password=$(cat /secrets/database)
+  if [ ! -e "$root/LocalSettings.php" ]; then
+    cp -RL --no-preserve=ownership /usr/share/mediawiki/. "$root/" 2>/dev/null || :
+    rm -rf "$root/LocalSettings.php" "$root/config" "$root/mw-config"
+    mkdir -p "$root/images" "$root/cache"
+    # The installer wants to write the settings; what it wrote is replaced below.
+    php "$root/maintenance/install.php" --dbtype mysql --dbserver database --dbname cms --dbuser cms --dbpass "$password" \
+      --pass "$(cat /secrets/admin)" --scriptpath "" --server "http://localhost:$PORT" \
+      --confpath /tmp --with-extensions "One backend, many frontends" admin
+    # PHP on a frontend belongs to the group, and makes thumbnails by itself: they are not replicated.
+    mkdir -p "$root"/images/{thumb,temp,lockdir}
+    chown -R www-data:www-data "$root"
+    chmod 2775 "$root"/images/{thumb,temp,lockdir}
+    mediawiki_settings "$password" >"$root/LocalSettings.new"
+    chown www-data:www-data "$root/LocalSettings.new"
+    chmod 640 "$root/LocalSettings.new"
+    mv "$root/LocalSettings.new" "$root/LocalSettings.php" # last: it says that the copy is complete
+  fi
+}
+
+mediawiki_settings() {
+  cat <<PHP
+<?php
+\$wgSitename = 'One backend, many frontends';
+// Whatever address was typed is the right one, so that the router and each frontend can be asked. On a real site name it.
+\$wgServer = 'http://' . (\$_SERVER['HTTP_HOST'] ?? 'localhost:$PORT');
+\$wgAllowExternalImages = false;
+\$wgScriptPath = '';
+\$wgArticlePath = '/wiki/\$1';
+\$wgResourceBasePath = \$wgScriptPath;
+\$wgDBtype = 'mysql';
+\$wgDBserver = 'database';
+\$wgDBname = 'cms';
+\$wgDBuser = 'cms';
+\$wgDBpassword = '$1';
+\$wgDBTableOptions = 'ENGINE=InnoDB, DEFAULT CHARSET=binary';
+\$wgSecretKey = '$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')';
+\$wgUpgradeKey = false;
+\$wgEnableUploads = true;
+\$wgLanguageCode = 'en';
+\$wgLocaltimezone = 'UTC';
+wfLoadSkin('Vector');
+
+// Sessions and the cache are common to all web servers.
+\$wgObjectCaches['redis'] = ['class' => 'RedisBagOStuff', 'servers' => ['redis:6379'], 'connectTimeout' => 1];
+\$wgMainCacheType = 'redis';
+\$wgSessionCacheType = '${SESSION:-redis}' === 'redis' ? 'redis' : CACHE_ACCEL;
+\$wgParserCacheType = CACHE_DB;
+\$wgCacheDirectory = false;
+// Jobs run on the backend, not at the end of a visitor's request.
+\$wgJobRunRate = 0;
+// Thumbnails are made when they are asked for, on the server that is asked (thumb_handler.php).
+\$wgGenerateThumbnailOnParse = false;
+\$wgUseImageMagick = false;
+PHP
+}

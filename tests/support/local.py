@@ -1,0 +1,98 @@
+"""`deploy/local` as its user has it: brought up, asked, taken down."""
+
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.support.web import Visitor
+
+COMMANDS = Path(__file__).parents[2] / "deploy" / "local"
+
+
+class Local:
+    """One site on this machine, in a compose project of its own."""
+
+    def __init__(self, state, **settings):
+        self.state = state
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._environment = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": "replicator-local-test",
+            "STATE": str(state),
+            "PORT": str(self.port),
+        }
+        for key in ("CMS", "APP", "SESSION", "FRONTENDS", "EFS"):
+            self._environment.pop(key, None)
+        self._settings = settings
+
+    def call(self, command, *arguments, check=True, **settings):
+        """Run one command of deploy/local; return what it printed."""
+        done = subprocess.run(
+            [COMMANDS / command, *arguments],
+            env={**self._environment, **settings},
+            stdin=subprocess.DEVNULL,
+            check=False, capture_output=True, text=True, errors="replace", timeout=800,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"  # fmt: skip
+        return done.stdout
+
+    def up(self, **settings):
+        self._settings |= settings
+        return self.call("up", **self._settings)
+
+    def on(self, node, script, **more):
+        """Run a shell script on a node."""
+        return self.call("exec", node, "sh", "-c", script, **more)
+
+    def put(self, path, text):
+        """Publish a file of the document root on the backend, as PHP would."""
+        done = subprocess.run(
+            [COMMANDS / "exec", "backend", "runuser", "-u", "www-data", "--", "sh", "-c", f"umask 022; cat >/var/www/html/{path}"],
+            env=self._environment, input=text.encode(), check=False, capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    def php(self, code):
+        """Run PHP on the backend as the web server's account."""
+        done = subprocess.run(
+            [COMMANDS / "exec", "backend", "runuser", "-u", "www-data", "--", "php"],
+            env=self._environment, input=f"<?php {code}".encode(), check=False, capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        return done.stdout.decode()
+
+    def signal(self, node, action):
+        """`docker kill` or `docker start` of a node, as a machine fails and returns."""
+        label = "label=com.docker.compose"
+        service, _, number = node.partition("-")
+        names = ["docker", "ps", "-a", "-q", "--filter", f"{label}.project=replicator-local-test"]
+        names += ["--filter", f"{label}.service={service}", "--filter", f"{label}.container-number={number or 1}"]  # fmt: skip
+        found = subprocess.run(names, check=True, capture_output=True, text=True).stdout.split()
+        subprocess.run(["docker", action, *found], check=True, capture_output=True)
+
+    @property
+    def nodes(self):
+        """The address of each node by its name, as `status` prints them."""
+        printed = self.call("status", check=False)
+        return dict(re.findall(r"^([a-z]+(?:-\d+)?) +([0-9.]+) ", printed, re.MULTILINE))
+
+    @property
+    def frontends(self):
+        return {name: where for name, where in self.nodes.items() if name.startswith("frontend-")}
+
+    @property
+    def password(self):
+        return (self.state / "secrets" / "admin").read_text()
+
+    def visitor(self):
+        """A new browser, at the router."""
+        return Visitor("127.0.0.1", self.port)
+
+    def alone(self):
+        """A new browser at each frontend, by its name."""
+        router = self.visitor()
+        return {name: router.at(where) for name, where in self.frontends.items()}
