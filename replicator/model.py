@@ -98,6 +98,9 @@ class Hinted(enum.Enum):
 
     CHANGED = "changed"  # look now: created complete, attributes changed, deleted, moved in or out
     WRITTEN = "written"  # content is being written; wait for CLOSED
+    TOUCHED = (
+        "touched"  # look now, or after what may be new content: attributes changed, or deleted
+    )
     CLOSED = "closed"  # a writer closed the file
     CONTENTS = (
         "contents"  # a directory's own times changed because names in it did: look a little later

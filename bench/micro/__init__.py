@@ -1,5 +1,5 @@
 """The hot path alone: one process, no frontends."""
 
-from bench.micro import busy, delta, tree
+from bench.micro import busy, delta, tree, turns
 
-CASES = [*delta.CASES, *tree.CASES, *busy.CASES]
+CASES = [*delta.CASES, *tree.CASES, *busy.CASES, *turns.CASES]

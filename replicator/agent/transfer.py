@@ -15,16 +15,19 @@ from replicator.model import parent
 from replicator.wire import changes
 from replicator.wire.changes import PutFile
 
+TRIED = 16 << 20
+"""Bytes up to which a file is tried however full the file system is: compressed, it may fit, and to send it in vain costs little."""
+
 
 def _check_room(at: int, size: int) -> None:
-    """Refuse a file that the file system has no room for, before its content is sent.
+    """Refuse a large file that the file system has no room for, before its content is sent.
 
     Raises:
         Refused: NO_SPACE.
     """
     disk = os.fstatvfs(at)
     free = (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize
-    if disk.f_blocks and size > free:
+    if disk.f_blocks and size > max(free, TRIED):
         raise Refused(changes.NO_SPACE, f"No space left on device: {size} bytes, {free} are free")
 
 

@@ -11,7 +11,11 @@ import heapq
 import math
 from collections.abc import Callable, Iterator
 
+from replicator.core.backlog import Backlog
 from replicator.model import parent
+
+AT_ONCE = 2000
+"""Entries of a heap that are dealt with in one call which has a limit: 2 us each, and the loop does nothing else meanwhile."""
 
 
 class Slot:
@@ -19,16 +23,19 @@ class Slot:
 
     Attributes:
         due: when it is wanted, in seconds; None when it is not.
-        queued: the time of its live entry in the heap; infinite when there is none.
+        queued: the time of its live entry in the heap; infinite when there is none, minus infinity in the backlog.
         since: when it was first seen being written, and not handed out whole since; None when it is not.
         tries: how often reading it failed in a row.
         unclosed: it was written, and no event since says that it was closed.
         fresh: something happened to it since it was handed out.
         handed: when it was last handed out; minus infinity when that is long ago.
         cooldown: seconds from one handing out to the next.
+        minor: it is wanted for no new content, as far as is known.
     """
 
-    __slots__ = ("cooldown", "due", "fresh", "handed", "queued", "since", "tries", "unclosed")
+    __slots__ = (
+        "cooldown", "due", "fresh", "handed", "minor", "queued", "since", "tries", "unclosed"
+    )  # fmt: skip
 
     def __init__(self, cooldown: float) -> None:
         self.due: float | None = None
@@ -37,6 +44,7 @@ class Slot:
         self.tries = 0
         self.unclosed = False
         self.fresh = False
+        self.minor = False
         self.handed = -math.inf
         self.cooldown = cooldown
 
@@ -68,6 +76,8 @@ class Agenda:
         self._dues: list[tuple[float, bytes]] = []
         self._fading: list[tuple[float, bytes]] = []
         self._children: dict[bytes, set[bytes]] = {}
+        self._backlog = Backlog()
+        self._due_at = 0.0
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -88,20 +98,31 @@ class Agenda:
         slot = self._slots.get(path)
         return slot is not None and slot.due is not None
 
-    def want(self, path: bytes, due: float) -> None:
-        """Want a path at `due`, instead of whenever it was wanted before."""
+    def want(self, path: bytes, due: float, *, minor: bool = False) -> None:
+        """Want a path at `due`, instead of whenever it was wanted before.
+
+        Args:
+            path: what is wanted.
+            due: when, in seconds.
+            minor: not for new content; where much is due, it may wait for that.
+        """
         slot = self.slot(path)
         if slot.due is None:
             self.pending += 1
             self._link(path)
+            slot.minor = minor
+        elif slot.minor and not minor:
+            slot.minor = False
+            if slot.queued == -math.inf:
+                self._backlog.add(path, minor=False)
         slot.due = due
         if due < slot.queued:
             self._queue(path, slot)
 
-    def want_by(self, path: bytes, due: float) -> None:
+    def want_by(self, path: bytes, due: float, *, minor: bool = False) -> None:
         """Want a path at `due`, or earlier if it was wanted earlier already."""
         slot = self.slot(path)
-        self.want(path, due if slot.due is None else min(slot.due, due))
+        self.want(path, due if slot.due is None else min(slot.due, due), minor=minor)
 
     def cancel(self, path: bytes) -> None:
         """Want a path no more; its history is kept while it is of use."""
@@ -109,6 +130,8 @@ class Agenda:
         if slot is None or slot.due is None:
             return
         slot.due = None
+        if slot.queued == -math.inf:
+            self._backlog.remove(path)
         slot.queued = math.inf
         self.pending -= 1
         self._unlink(path)
@@ -127,30 +150,49 @@ class Agenda:
             stack.extend(self._children.get(at, ()))
 
     def take(
-        self, now: float, held: Callable[[bytes], float] = lambda _: 0.0
+        self,
+        now: float,
+        held: Callable[[bytes], float] = lambda _: 0.0,
+        *,
+        limit: int | None = None,
     ) -> Iterator[tuple[bytes, Slot]]:
-        """Yield what is due, earliest first, and want it no more. The caller notes in the slot that it was handed out.
+        """Yield what is due, and want it no more. The caller notes in the slot that it was handed out, and takes all.
 
         Args:
             now: the time.
             held: returns until when a path must wait all the same; 0.0 if it need not.
+            limit: at most so many, in the order of the backlog; None: all, earliest first.
         """
-        while self._dues and self._dues[0][0] <= now:
-            queued, path = heapq.heappop(self._dues)
-            slot = self._slots.get(path)
-            if slot is None or slot.due is None or slot.queued != queued:
-                continue
+        self._become_due(now, None if limit is None else max(limit, AT_ONCE))
+        for path in self._backlog.take(limit):
+            slot = self._slots[path]
             slot.queued = math.inf
+            assert slot.due is not None  # or it would have been removed from the backlog
             slot.due = max(slot.due, held(path))
             if slot.due > now:  # it was put off after it had been queued
                 self._queue(path, slot)
                 continue
             yield path, slot
             self.cancel(path)
-        self._fade(now)
+        self._fade(now, limit)
+
+    def _become_due(self, now: float, limit: int | None) -> None:
+        """Move what is due from the heap to the backlog."""
+        while self._dues and self._dues[0][0] <= now and limit != 0:
+            queued, path = heapq.heappop(self._dues)
+            slot = self._slots.get(path)
+            if slot is None or slot.due is None or slot.queued != queued:
+                continue
+            if not self._backlog:
+                self._due_at = queued
+            slot.queued = -math.inf
+            self._backlog.add(path, minor=slot.minor)
+            limit = limit and limit - 1
 
     def next_due(self) -> float | None:
         """Return when something is due, in seconds; at times too early, never too late."""
+        if self._backlog:
+            return self._due_at
         while self._dues:
             queued, path = self._dues[0]
             slot = self._slots.get(path)
@@ -164,8 +206,10 @@ class Agenda:
         self._slots = {p: s for p, s in self._slots.items() if s.due is not None}
         self._fading.clear()
 
-    def _fade(self, now: float) -> None:
-        while self._fading and self._fading[0][0] <= now:
+    def _fade(self, now: float, limit: int | None) -> None:
+        left = None if limit is None else max(limit, AT_ONCE)
+        while self._fading and self._fading[0][0] <= now and left != 0:
+            left = left and left - 1
             path = heapq.heappop(self._fading)[1]
             slot = self._slots.get(path)
             if slot is not None and slot.due is None and slot.faded <= now:
@@ -177,7 +221,7 @@ class Agenda:
         heapq.heappush(self._dues, (slot.due, path))
         if len(self._dues) > self.SLACK * (self.pending + 256):
             wanted = ((p, s) for p, s in self._slots.items() if s.due is not None)
-            self._dues = [(s.queued, p) for p, s in wanted if s.queued < math.inf]
+            self._dues = [(s.queued, p) for p, s in wanted if math.isfinite(s.queued)]
             heapq.heapify(self._dues)
 
     def _link(self, path: bytes) -> None:

@@ -31,6 +31,34 @@ class Backoff(NamedTuple):
         return ceiling * (0.1 + 0.9 * self.chance())
 
 
+class Slice:
+    """How many paths are looked at before the debouncer is asked again, so that this takes some 20 ms.
+
+    Attributes:
+        size: paths.
+    """
+
+    FIRST = 8
+    MOST = 64
+    """As many as share one transaction of the catalog: more would save nothing."""
+    SHORT, LONG = 0.02, 0.05
+    """Seconds: a slice that takes less makes the next one larger, one that takes more makes it smaller."""
+
+    def __init__(self) -> None:
+        self.size = self.FIRST
+
+    def took(self, seconds: float) -> None:
+        """A slice has taken so long."""
+        if seconds > self.LONG:
+            self.size = max(1, self.size // 4)
+        elif seconds < self.SHORT:
+            self.size = min(self.MOST, 2 * self.size)
+
+    def rested(self) -> None:
+        """There was nothing to do: begin anew."""
+        self.size = self.FIRST
+
+
 class Streak:
     """Failures in a row. Only a success that has lasted ends the row: who fails as soon as it is live is tried ever more rarely."""
 

@@ -53,6 +53,10 @@ class Renames:
         for path in below:
             moved = self._waiting.pop(path)
             renamed = rebase(path, source, target)
+            if renamed == moved.source:  # it is where it was
+                if self._left.get(moved.source) == path:
+                    del self._left[moved.source]
+                continue
             self._waiting[renamed] = moved._replace(due=max(due, moved.due))
             if moved.is_directory:
                 self._left[moved.source] = renamed

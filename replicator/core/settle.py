@@ -25,6 +25,13 @@ LONGEST = 16
 """How many times longer than at first a cooldown gets."""
 
 
+MANY = 50
+"""Renames beyond which it takes too long to say which looks they concern: 1 us for each look and rename."""
+
+HELD = 0.02
+"""Seconds after which a look that waits for a rename is offered again."""
+
+
 class WorkKind(enum.Enum):
     """What there is to do."""
 
@@ -102,7 +109,10 @@ class Settle:
         if hint.kind is Hinted.WRITTEN:
             self._written(hint.path, now)
         elif hint.kind is Hinted.CONTENTS:
-            self._touch(self._looks, hint.path, now, now + self._contents_delay)
+            due = now + self._contents_delay
+            self._touch(self._looks, hint.path, now, due, minor=True)
+        elif hint.kind is Hinted.TOUCHED:
+            self._touch(self._looks, hint.path, now, now, minor=True)
         elif hint.kind is Hinted.SUBTREE:
             self._walk(hint.path, now)
         elif hint.kind is Hinted.MOVED:
@@ -132,16 +142,23 @@ class Settle:
     def _delay(self, slot: Slot) -> float:
         return float(self._cooldown * 2 ** min(slot.tries, LONGEST))
 
-    def ready(self, now: float) -> list[Work]:
+    def ready(self, now: float, limit: int | None = None) -> list[Work]:
         """Return what is to be done now, in a safe order; it counts as done from now on.
 
         Renames come first, in the order in which they happened; then looks, for a rename leaves under a name what was known
         under another one; then walks. What is at or below the new name of a directory waits for its rename.
+
+        Args:
+            now: the time.
+            limit: at most so many looks; which ones, if more are due, says `core.backlog`.
         """
         self._believe_read()
         work = [Work(WorkKind.MOVE, *ends) for ends in self._renames.take(now)]
         held = self._renames.holds
-        looks = [self._hand_out(path, slot, now) for path, slot in self._looks.take(now, held)]
+        looks = [
+            self._hand_out(path, slot, now)
+            for path, slot in self._looks.take(now, held, limit=limit)
+        ]
         self._out = [look.path for look in looks]
         work += looks
         for path, slot in self._walks.take(now, held):
@@ -149,20 +166,41 @@ class Settle:
             work.append(Work(WorkKind.WALK, path))
         return work
 
+    def between(self, now: float, limit: int) -> list[Work]:
+        """Return looks that are due and may be done in the middle of other work: no rename that waits concerns them.
+
+        What is handed out counts as done. The paths that `ready` has handed out last are believed to be read from here on.
+        """
+        if len(self._renames) > MANY:
+            return []
+        self._believe_read()
+
+        def held(path: bytes) -> float:
+            return now + HELD if self._renames.concern(path) else 0.0
+
+        looks = [
+            self._hand_out(path, slot, now)
+            for path, slot in self._looks.take(now, held, limit=limit)
+        ]
+        self._out = [look.path for look in looks]
+        return looks
+
     def deadline(self) -> float | None:
         """Return when to call `ready` next, in seconds; None when there is nothing to wait for."""
         dues = (self._renames.next_due(), self._looks.next_due(), self._walks.next_due())
         earliest = min(due for due in dues if due is not None)
         return earliest if earliest < math.inf else None
 
-    def _touch(self, agenda: Agenda, path: bytes, now: float, due: float) -> None:
+    def _touch(
+        self, agenda: Agenda, path: bytes, now: float, due: float, *, minor: bool = False
+    ) -> None:
         slot = agenda.slot(path)
         if slot.due is None and now >= slot.faded:
             slot.handed = -math.inf
             slot.cooldown = self._cooldown
         slot.fresh = True
         slot.unclosed = False
-        agenda.want_by(path, max(due, slot.rested))
+        agenda.want_by(path, max(due, slot.rested), minor=minor)
 
     def _written(self, path: bytes, now: float) -> None:
         """Hold the path back, even if it was wanted sooner: a look now would find it half written.
@@ -203,6 +241,15 @@ class Settle:
         if slot is not None:
             slot.handed = -math.inf
             slot.cooldown = self._cooldown
+
+    def again(self, path: bytes, now: float) -> None:
+        """The look at a path came too early: look again without a rest, after the rename that led to it if one waits."""
+        self._looks.slot(path).handed = -math.inf
+        self._looks.want_by(path, now)
+
+    def is_renamed(self, path: bytes) -> bool:
+        """Return True if a rename that concerns a path waits."""
+        return self._renames.concern(path)
 
     def clear(self) -> None:
         """Forget everything: all of the tree will be looked at."""

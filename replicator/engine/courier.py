@@ -23,6 +23,7 @@ from replicator.engine.batching import is_cut
 from replicator.engine.link import Flight, Link
 from replicator.engine.moves import Moves
 from replicator.engine.parcel import Parcel, Part
+from replicator.engine.pauses import Pauses
 from replicator.engine.prepared import Prepared, prepare
 from replicator.engine.streaming import Streaming
 from replicator.engine.supply import Large, Supply
@@ -147,8 +148,10 @@ class Courier:
             tasks.create_task(self._answers.watch_root())
 
     async def _send(self, link: Link) -> None:
+        pauses = Pauses(asyncio.get_running_loop())
         while True:
             self._to_send.clear()
+            await pauses.pause()  # the lane may hold thousands of small frames
             if self._lane:
                 parcel, generations = self._lane.popleft()
                 self._lane_bytes -= parcel.size

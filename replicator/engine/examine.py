@@ -33,7 +33,8 @@ class Examiner:
         source, catalog, max_file_size: as given.
         contents: reads the files.
         defers: the caller looks again: at large files, which are read ahead (`Findings.large`) so that no look takes long,
-            and at paths that are missing (`Findings.missing`), before it calls `remove`.
+            at paths that are missing (`Findings.missing`), before it calls `remove`, and at directories that may have been renamed
+            (`Findings.arriving`), after it calls `believe` if they were not.
         longest: bytes; a larger file is left for `Findings.large`.
     """
 
@@ -44,6 +45,7 @@ class Examiner:
         self.contents = Contents(source, catalog, max_file_size)
         self.defers = False
         self.longest = sys.maxsize
+        self._believed: set[bytes] = set()
 
     def examine(
         self,
@@ -66,7 +68,7 @@ class Examiner:
         """
         self.contents.begin(walked=walked)
         ordered = sorted(set(paths), key=key)
-        missing = ROOT
+        missing = arriving = ROOT
         for start in range(0, len(ordered), CHUNK_PATHS):
             chunk = ordered[start : start + CHUNK_PATHS]
             records = self.catalog.get(chunk)
@@ -77,9 +79,14 @@ class Examiner:
             for path in unmet + chunk:
                 if missing and is_below(path, missing):
                     continue  # missing with its directory, or walked when that is there again
+                if arriving and is_below(path, arriving):
+                    findings.arriving.append(path)
+                    continue
                 size += self.look(path, records.get(path), findings, force=force, unclosed=unclosed)
                 if findings.missing:
                     missing = findings.missing[-1]
+                if findings.arriving[-1:] == [path]:
+                    arriving = path
                 if size > CHUNK_BYTES:
                     yield self.store(findings)
                     findings, size = Findings(), 0
@@ -124,6 +131,8 @@ class Examiner:
                 raise SourceError(doubt)
             return 0
         early = self.contents.take_early(path)
+        believed = path in self._believed
+        self._believed.discard(path)
         try:
             seen = self.source.look(path)
         except OSError as error:
@@ -133,6 +142,9 @@ class Examiner:
             return 0
         if seen is None:
             self._vanished(path, record, findings)
+            return 0
+        if record is None and not believed and self._is_arriving(seen):
+            findings.arriving.append(path)
             return 0
         if seen.entry.kind != DIRECTORY and (record is not None or self.defers):
             # Also if it was none before: what flips may be a symlink at its own look, and a directory at the next one, of a
@@ -170,6 +182,27 @@ class Examiner:
         """From now on leave large files for `Findings.large`, and what is missing for a later look."""
         self.longest = LARGE
         self.defers = True
+
+    def believe(self, path: bytes) -> None:
+        """No rename led to a path: what stands there is new."""
+        self._believed.add(path)
+
+    def _is_arriving(self, seen: Seen) -> bool:
+        """Return True if a directory may be one that is known by another name, which it has left."""
+        if not self.defers or seen.entry.kind != DIRECTORY:
+            return False
+        return any(self._has_left(path) for path in self.catalog.sharing(seen.stamp.inode))
+
+    def _has_left(self, path: bytes) -> bool:
+        record = self.catalog.get([path]).get(path)
+        try:
+            return (
+                record is not None
+                and record.entry.kind == DIRECTORY
+                and self.source.look(path) is None
+            )
+        except OSError:
+            return False
 
     def remove(self, paths: Sequence[bytes]) -> Findings:
         """Forget paths that were found missing and are believed gone, with all below them; return what that is.

@@ -66,6 +66,8 @@ class Findings:
         records: what to store without telling: nothing changed but the stamp.
         signatures: packed signatures of the new versions; None for a file too small for one.
         missing: recorded paths with nothing there; they stay recorded until they are believed gone (`Examiner.remove`).
+        arriving: names of directories that are known by another name, which is missing: the event of the rename may be on its way. With
+            what was to be looked at below them.
         gone: paths that are no more, children before parents.
         forgotten: paths that the operator excludes since they were recorded; frontends keep them.
         unsettled: files that are being written, and new names that could not be looked at; to be looked at again.
@@ -81,6 +83,7 @@ class Findings:
     records: list[Record] = field(default_factory=list)
     signatures: dict[bytes, bytes | None] = field(default_factory=dict)
     missing: list[bytes] = field(default_factory=list)
+    arriving: list[bytes] = field(default_factory=list)
     gone: list[bytes] = field(default_factory=list)
     forgotten: list[bytes] = field(default_factory=list)
     unsettled: list[bytes] = field(default_factory=list)

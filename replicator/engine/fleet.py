@@ -12,6 +12,7 @@ import structlog
 
 from replicator.engine.commons import Commons
 from replicator.engine.parcel import Parcel
+from replicator.engine.pauses import Pauses
 from replicator.engine.replica import Replica
 from replicator.ports import Address, Sighting
 
@@ -42,10 +43,12 @@ class Fleet:
     def __len__(self) -> int:
         return len(self._replicas)
 
-    def publish(self, parcel: Parcel) -> None:
-        """Offer a change to everybody."""
-        for replica in self._replicas.values():
+    async def publish(self, parcel: Parcel) -> None:
+        """Offer a change to everybody; each frontend gets the changes of a tree in their order."""
+        pauses = Pauses(asyncio.get_running_loop())
+        for replica in list(self._replicas.values()):
             replica.offer(parcel)
+            await pauses.pause()
 
     def trees_changed(self) -> None:
         """Tell everybody that a tree was added, or can be compared now."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import structlog
 
+from replicator.core.pace import Slice
 from replicator.engine.groups import leaves
 from replicator.engine.parcel import Parcel
 from replicator.engine.tree import Tree
@@ -54,7 +55,7 @@ class Intake:
         self,
         tree: Tree,
         pool: Executor,
-        publish: Callable[[Parcel], None],
+        publish: Callable[[Parcel], Awaitable[None] | None],
         large: Executor | None = None,
         comparable: Callable[[], None] = lambda: None,
         resumed: Callable[[], None] = lambda: None,
@@ -222,11 +223,16 @@ class Intake:
 
     async def _follow(self) -> None:
         upkeep = self._loop.time() + CONFIRM_AFTER
+        pace = Slice()
         while True:
             self._wake.clear()
-            work = self.tree.settle.ready(self._loop.time())
+            began = self._loop.time()
+            work = self.tree.settle.ready(began, pace.size)
             if work:
                 await self._worker.do(work)
+                pace.took(self._loop.time() - began)
+            else:
+                pace.rested()
             await self._worker.look_at_read()
             await self._worker.look_for_missing()
             if self._believe_mounts:
@@ -234,7 +240,8 @@ class Intake:
                 await self._worker.believe_mounts()
             if self._loop.time() >= upkeep:
                 await self._worker.keep_up()
-                upkeep = self._loop.time() + CONFIRM_AFTER
+                pause = 0.0 if self._worker.upkeep.unconfirmed else CONFIRM_AFTER
+                upkeep = self._loop.time() + pause
             if work:
                 continue
             dues = (upkeep, self.tree.settle.deadline(), self._worker.absences.next_due())

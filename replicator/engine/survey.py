@@ -11,6 +11,9 @@ from replicator.engine.known import Ahead, is_unlisted, records_below, same
 from replicator.errors import SourceError
 from replicator.model import DIRECTORY, ROOT, Unlisted
 
+WALKED = 500
+"""Paths that are walked without a difference, 10 us each, before the caller may do something else."""
+
 
 def survey(examiner: Examiner, below: bytes, *, believed: bool = False) -> Iterator[Findings]:
     """Walk a directory and look at every path below it where source and catalog differ at first sight.
@@ -30,7 +33,7 @@ def survey(examiner: Examiner, below: bytes, *, believed: bool = False) -> Itera
     vanished: list[bytes] = []
     listed = [below] if below else []
     known = Ahead(records_below(examiner.catalog, below))
-    met = 0
+    met = told = 0
     for seen in examiner.source.walk(below):
         vanished.extend(known.before(seen.path))
         record = known.at(seen.path)
@@ -51,6 +54,10 @@ def survey(examiner: Examiner, below: bytes, *, believed: bool = False) -> Itera
         if len(differing) >= CHUNK_PATHS:
             yield from examiner.examine(differing, walked=True)
             differing.clear()
+            told = met
+        elif met - told >= WALKED:
+            yield Findings()
+            told = met
     vanished.extend(known.rest())
     yield from examiner.examine(differing, walked=True)
     yield _listed(examiner, listed)

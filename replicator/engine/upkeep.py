@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Container, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from itertools import islice
 
 import structlog
 
@@ -20,6 +21,10 @@ TROUBLE_RETRY = 10.0
 """Seconds between two looks at paths that could not be read: a chmod of a parent directory tells us nothing."""
 
 
+CONFIRMED = 500
+"""Stamps that are confirmed in one go, 10 us each: what changes meanwhile waits for that."""
+
+
 class Upkeep:
     """What is left to be done of one tree.
 
@@ -32,6 +37,7 @@ class Upkeep:
         self._tree = tree
         self._pool = pool
         self._unfirm: dict[bytes, Record] = {}
+        self._in_turn: dict[bytes, Record] = {}
         self._troubled: set[bytes] = set()
         self._next_trouble = 0.0
 
@@ -71,19 +77,29 @@ class Upkeep:
         self._next_trouble = now + TROUBLE_RETRY
         return list(self._troubled)
 
+    @property
+    def unconfirmed(self) -> bool:
+        """True while `confirm` has left some, and should be called again soon."""
+        return bool(self._in_turn)
+
     async def confirm(self) -> list[bytes]:
-        """Believe the stamps that were too fresh when they were taken, if they are still the same.
+        """Believe the stamps that were too fresh when they were taken, if they are still the same; of many, the first ones.
 
         Returns:
             What is not, although nobody has hinted at it: changed under a name outside of the tree, for example.
         """
         settle = self._tree.settle
-        ripe = [r for r in self._unfirm.values() if not settle.is_pending(r.path)]
-        self._unfirm.clear()
-        if not ripe:
-            return []
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, _confirm, self._tree, ripe)
+        if not self._in_turn:
+            self._in_turn, self._unfirm = self._unfirm, {}
+        some = list(islice(self._in_turn.values(), CONFIRMED))
+        ripe = [record for record in some if not settle.is_pending(record.path)]
+        changed: list[bytes] = []
+        if ripe:
+            loop = asyncio.get_running_loop()
+            changed = await loop.run_in_executor(self._pool, _confirm, self._tree, ripe)
+        for record in some:
+            del self._in_turn[record.path]
+        return changed
 
 
 def _confirm(tree: Tree, unfirm: Sequence[Record]) -> list[bytes]:

@@ -7,7 +7,7 @@ and given to every replica.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import structlog
 
 from replicator.core.absences import Absences
+from replicator.core.pace import Slice
 from replicator.core.settle import Work, WorkKind
 from replicator.engine.ahead import ReadAhead
 from replicator.engine.deletions import Deletions
@@ -27,6 +28,7 @@ from replicator.engine.framing import frame, frame_move
 from replicator.engine.judge import Judge
 from replicator.engine.links import may_move
 from replicator.engine.parcel import Parcel
+from replicator.engine.pauses import Pauses
 from replicator.engine.renames import follow, is_known
 from replicator.engine.survey import survey
 from replicator.engine.tree import Tree
@@ -39,7 +41,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 MANY = 5000
-"""Paths to be looked at again, 10 us each, beyond which the tree is walked instead: the loop does nothing else meanwhile."""
+"""Paths to be looked at again, 10 us each, beyond which the tree is walked instead."""
 
 DRAIN_TURNS, DRAIN_PAUSE = 25, 0.004
 """How often, and after how many seconds, it is asked whether events wait: a batch of 1,000 takes 20 ms to be taken in."""
@@ -71,7 +73,7 @@ class Worker:
         self,
         tree: Tree,
         pool: Executor,
-        publish: Callable[[Parcel], None],
+        publish: Callable[[Parcel], Awaitable[None] | None],
         wake: Callable[[], None],
         large: Executor | None = None,
         is_drained: Callable[[float], bool] = lambda _: True,
@@ -184,9 +186,9 @@ class Worker:
             await self._release()
         if await self._in_thread(partial(self.deletions.resume, self._loop.time())):
             self._resumed()
-        self._look_again(await self.upkeep.confirm())
+        await self._look_again(await self.upkeep.confirm())
         if again := self.upkeep.retries(self._loop.time()):
-            await self._tell(self._examiner.examine(again))
+            await self._tell_between(self._examiner.examine(again))
         if self.judge.reasons:
             await self._check_mounts()
 
@@ -208,7 +210,7 @@ class Worker:
     async def _walk(self, work: Work) -> None:
         believed = self.deletions.believed
         await self._check_mounts()
-        await self._tell(survey(self._examiner, work.path, believed=believed))
+        await self._tell_between(survey(self._examiner, work.path, believed=believed))
 
     async def _move(self, work: Work) -> None:
         """A rename inside the tree: what is known goes along, if it is certain what was renamed; see `engine.renames`.
@@ -219,8 +221,11 @@ class Worker:
         source, target = work.path, work.target
         if not await self._in_thread(partial(is_known, self._tree.catalog, source)):
             return
-        if above := await self._in_thread(partial(self._examiner.unmet_above, [target])):
+        unmet = partial(self._examiner.unmet_above, [target])
+        if above := await self._in_thread(unmet):
             await self._tell(self._examiner.examine(above))
+            if await self._in_thread(unmet):
+                return
         await uninterrupted(self._follow(source, target))
 
     async def _follow(self, source: bytes, target: bytes) -> None:
@@ -234,15 +239,14 @@ class Worker:
                 partial(follow, self._examiner, source, target, may_relabel=may)
             )
             if followed.relabelled:
-                self._publish(frame_move(self._tree.number, source, target))
+                await self._publish_all([frame_move(self._tree.number, source, target)])
                 self.deletions.renamed(source, target)
                 await self._in_thread(partial(self.judge.renamed, source, target))
         finally:
             renaming.release()
         if followed.found is not None:
-            self._look_again(followed.found.siblings)
-            for parcel in await self._in_thread(partial(self._admitted, followed.found)):
-                self._publish(parcel)
+            await self._look_again(followed.found.siblings)
+            await self._publish_all(await self._in_thread(partial(self._admitted, followed.found)))
 
     async def _read_ahead(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
         read = partial(self._examiner.contents.read_ahead, path, force=force)
@@ -253,6 +257,16 @@ class Worker:
         while await uninterrupted(self._tell_next(findings)):
             pass
 
+    async def _tell_between(self, findings: Iterator[Findings]) -> None:
+        """Do the same, and look at what has become due after each chunk."""
+        while await uninterrupted(self._tell_next(findings)):
+            if self._examiner.defers:  # else it is the first survey, which meets everything
+                looks = self._tree.settle.between(self._loop.time(), Slice.FIRST)
+                how = attrgetter("force", "unclosed")
+                for (force, unclosed), some in groupby(looks, key=how):
+                    paths = [one.path for one in some]
+                    await self._tell(self._examiner.examine(paths, force=force, unclosed=unclosed))
+
     async def _tell_next(self, findings: Iterator[Findings]) -> bool:
         found = await self._in_thread(lambda: self._next_framed(findings))
         if found is None:
@@ -262,13 +276,13 @@ class Worker:
             self._tree.settle.busy(path, self._loop.time())
         for file in chunk.large:
             self.ahead.want(file)
-        self._look_again(chunk.siblings)
+        await self._look_again(chunk.siblings)
         for path in chunk.unlisted:
             self._hint(Hinted.SUBTREE, path)
         self.upkeep.note(chunk, self.ahead)
-        for parcel in parcels:
-            self._publish(parcel)
+        await self._publish_all(parcels)
         await self._miss(chunk.missing)
+        await self._await_renames(chunk.arriving)
         if self.deletions.asks:
             await self._in_thread(self.deletions.judge)
         return True
@@ -287,12 +301,28 @@ class Worker:
             self.absences.note(path, looked_at)
         if gone:
             found, parcels = await self._in_thread(lambda: self._removed(gone))
-            self._look_again(found.siblings)
+            await self._look_again(found.siblings)
             self.upkeep.note(found, self.ahead)
+            pauses = Pauses(self._loop)
             for path in found.gone:
                 self._tree.settle.gone(path)
-            for parcel in parcels:
-                self._publish(parcel)
+                await pauses.pause()
+            await self._publish_all(parcels)
+
+    async def _await_renames(self, arriving: list[bytes]) -> None:
+        """Look again at directories that may have been renamed, after their renames if there are any.
+
+        Otherwise the name would be told as a new and empty directory, and the rename could not be followed: on the frontends all
+        below it would be missing until its content has been sent anew.
+        """
+        if not arriving:
+            return
+        await self._drained(self._loop.time())
+        settle = self._tree.settle
+        for path in arriving:
+            if not settle.is_renamed(path):
+                self._examiner.believe(path)
+            settle.again(path, self._loop.time())
 
     async def _drained(self, since: float) -> bool:
         """Wait until all events of before a time have been taken as hints; return False if that takes long."""
@@ -317,28 +347,38 @@ class Worker:
 
     async def _release(self) -> None:
         """Tell the deletions that were held back, if there are not too many."""
-        for parcel in await self._in_thread(
-            lambda: self._framed(Findings(gone=self.deletions.release()))
-        ):
-            self._publish(parcel)
+        await self._publish_all(
+            await self._in_thread(lambda: self._framed(Findings(gone=self.deletions.release())))
+        )
+
+    async def _publish_all(self, parcels: Iterable[Parcel]) -> None:
+        """Publish parcels in order, with a turn of the loop for others every few milliseconds."""
+        pauses = Pauses(self._loop)
+        for parcel in parcels:
+            published = self._publish(parcel)
+            if published is not None:
+                await published
+            await pauses.pause()
 
     def _framed(self, found: Findings) -> list[Parcel]:
         return list(frame(self._tree.number, found)) if self.surveyed.is_set() else []
 
-    def _look_again(self, paths: list[bytes]) -> None:
+    async def _look_again(self, paths: list[bytes]) -> None:
         if len(paths) > MANY:
             self._hint(Hinted.SUBTREE, ROOT)
             return
+        pauses = Pauses(self._loop)
         for path in paths:
             self._hint(Hinted.CHANGED, path)
+            await pauses.pause()
 
     def _hint(self, kind: Hinted, path: bytes) -> None:
         self._tree.settle.hint(Hint(kind, path), self._loop.time())
 
-    def _publish(self, parcel: Parcel) -> None:
+    def _publish(self, parcel: Parcel) -> Awaitable[None] | None:
         if gone := [printable(part.key.path) for part in parcel.parts if part.is_delete]:
             log.info("deleted", tree=printable(self._tree.root), paths=gone)
-        self._give(parcel)
+        return self._give(parcel)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         """Run `call` in a worker thread.

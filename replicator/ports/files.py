@@ -39,7 +39,8 @@ class Identity(NamedTuple):
 
     Attributes:
         device, inode: as stat(2) tells them. The device number of a volume may be another one after a reboot.
-        filesystem: f_fsid of statvfs(3), which ext4 and btrfs make from their UUID; 0 if the file system tells none.
+        filesystem: f_fsid of statvfs(3), which ext4 and btrfs make from their UUID, and XFS from the device number; 0 if the file
+            system tells none, as NFS does.
     """
 
     device: int
@@ -50,9 +51,10 @@ class Identity(NamedTuple):
         """Return True if this is another directory than the known one; False if none is known."""
         if known is None:
             return False
-        same_volume = self.device == known.device or (
-            self.filesystem != 0 and self.filesystem == known.filesystem
-        )
+        if self.filesystem and known.filesystem:
+            same_volume = self.filesystem == known.filesystem  # another disk may have its number
+        else:
+            same_volume = self.device == known.device
         return self.inode != known.inode or not same_volume
 
 

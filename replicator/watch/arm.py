@@ -11,7 +11,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
 
 from replicator.files.confined import Confined
 from replicator.model import DIRECTORY, ROOT, is_below, is_temporary, join, parent, too_deep
@@ -22,6 +24,10 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 MOST_UNWATCHED = 1000
 """Directories that are remembered as not watched, each with all below it, before the whole tree counts as one."""
+
+
+LISTED = 500
+"""Names of a directory that are listed, 2 us each, before the caller may do something else."""
 
 
 @dataclass
@@ -37,13 +43,22 @@ class Unwatched:
     directories: int = 0
 
 
+class _Listing(Protocol):
+    """What os.scandir returns."""
+
+    def __iter__(self) -> Iterator[os.DirEntry[str]]: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass
 class _Level:
     path: bytes
     fd: int
     wd: int | None
     above: Unwatched | None
-    names: list[bytes]
+    listing: _Listing | None
+    names: list[bytes] = field(default_factory=list)
 
 
 class Armer:
@@ -73,7 +88,7 @@ class Armer:
         self.unwatched: dict[bytes, Unwatched] = {}
 
     def arm(self, path: bytes, found: list[bytes]) -> Iterator[None]:
-        """Watch the directory `path` and all below it; pauses after each directory.
+        """Watch the directory `path` and all below it; pauses after each directory, and within the listing of a large one.
 
         Args:
             path: what is to be watched, if it is a directory.
@@ -89,13 +104,17 @@ class Armer:
             while stack:
                 yield
                 level = stack[-1]
-                if level.names:
+                if level.listing is not None:
+                    self._list(level, level.listing)
+                elif level.names:
                     self._descend(stack, level, level.names.pop())
                 else:
                     os.close(stack.pop().fd)
         finally:
             self._tree.forget_all()
             for level in stack:
+                if level.listing is not None:
+                    level.listing.close()
                 os.close(level.fd)
 
     def _descend(self, stack: list[_Level], level: _Level, name: bytes) -> None:
@@ -117,7 +136,7 @@ class Armer:
             fd = opener()
             if above is None:
                 wd, above = self._watch(fd, path, under)
-            stack.append(_Level(path, fd, wd, above, self._list(fd, path)))
+            stack.append(_Level(path, fd, wd, above, os.scandir(fd)))
         except OSError as error:
             if fd >= 0:
                 os.close(fd)
@@ -127,7 +146,6 @@ class Armer:
             if above is None:
                 self._note(path, error)
             return True
-        self._sweep(stack[-1])
         return True
 
     def _watch(
@@ -161,12 +179,26 @@ class Armer:
         noted.directories += 1
         return noted
 
-    def _list(self, fd: int, path: bytes) -> list[bytes]:
-        with os.scandir(fd) as entries:
+    def _list(self, level: _Level, listing: _Listing) -> None:
+        """List the next part of a directory; once all of it is listed, detach what is not there any more."""
+        try:
+            entries = list(islice(listing, LISTED))
             names = [os.fsencode(e.name) for e in entries if e.is_dir(follow_symlinks=False)]
-        return [
-            n for n in names if not is_temporary(n) and not self._prune(join(path, n), DIRECTORY)
+        except OSError as error:
+            level.listing = None
+            if error.errno in _GONE:
+                self._leave(level.path)
+            elif level.above is None:
+                level.above = self._note(level.path, error)
+            return
+        level.names += [
+            name
+            for name in names
+            if not is_temporary(name) and not self._prune(join(level.path, name), DIRECTORY)
         ]
+        if len(entries) < LISTED:
+            level.listing = None
+            self._sweep(level)
 
     def _sweep(self, level: _Level) -> None:
         """Detach what was watched in this directory and is there no more."""

@@ -144,7 +144,7 @@ class Translator:
         if path is None:
             return
         if mask & (ATTRIB | DELETE):
-            self.tell(Hint(Hinted.CHANGED, path))
+            self.tell(Hint(Hinted.TOUCHED, path))
         elif mask & CREATE:
             kind = Hinted.CHANGED if self._is_complete(path) else Hinted.WRITTEN
             self.tell(Hint(kind, path))

@@ -188,8 +188,9 @@ def test_json_that_swells_as_far_as_it_can_takes_little_memory(agent):
         assert 0 < agent.memory() < MOST_MEMORY
 
 
-def test_ten_thousand_trees_are_answered_and_a_thousand_held(agent, tmp_path):
-    for number in range(10_000):
+def test_three_thousand_trees_are_answered_and_a_thousand_held(agent, tmp_path):
+    """Each open looks at all that is held: ten thousand take two minutes on a busy machine, and prove no more."""
+    for number in range(3000):
         # In step with the answers: neither side may block on a full pipe.
         answer = agent.open(b"/many/%d" % (number % 50), tree=number % 1024)
         assert isinstance(answer, Opened)

@@ -29,10 +29,8 @@ def source_of(backend):
 
 def wait_until_firm(backend):
     """Wait until the stamps of what was just written are believed."""
-    wait_for(
-        lambda: not backend.app._commons.plots[1].intake._worker.upkeep._unfirm,
-        "fresh stamps to be confirmed",
-    )
+    upkeep = backend.app._commons.plots[1].intake._worker.upkeep
+    wait_for(lambda: not (upkeep._unfirm or upkeep.unconfirmed), "fresh stamps to be confirmed")
 
 
 def sent(backend):

@@ -251,6 +251,23 @@ def test_a_volume_whose_device_number_is_another_one_after_a_reboot_is_the_same(
             assert row(running)["problems"] == []
 
 
+def test_another_volume_with_the_device_number_of_the_one_before_is_judged(tmp_path):
+    """The root of an ext4 file system is always inode 2; only its UUID tells it from another."""
+    with volume(tmp_path) as made:
+        with backend(tmp_path, made.where) as running:
+            for number in range(20):
+                (made.where / f"{number}").write_text("known")
+            follows(running, made.where, "before")
+            wait_for(running.quiet, running.explain_status)
+        before = made.where.stat()
+        made.make_anew()
+        assert (made.where.stat().st_dev, made.where.stat().st_ino) == before[2:0:-1]
+        (made.where / "other").write_text("of another tree")
+        with backend(tmp_path, made.where) as running:
+            halts(running, "is the right volume mounted")
+            assert all("other" not in site and len(site) == 21 for site in sites(running))
+
+
 @contextmanager
 def the_next_loop_device_in_use(tmp_path):
     (tmp_path / "other").write_bytes(bytes(1 << 20))

@@ -18,6 +18,7 @@ from replicator.watch import inotify
 from replicator.watch.inotify import InotifyWatcher
 
 CHANGED, WRITTEN, CLOSED = Hinted.CHANGED, Hinted.WRITTEN, Hinted.CLOSED
+TOUCHED = Hinted.TOUCHED
 CONTENTS, MOVED, SUBTREE = Hinted.CONTENTS, Hinted.MOVED, Hinted.SUBTREE
 DEADLINE = 20.0
 
@@ -108,7 +109,7 @@ def covers(hints, path):
     """True if the last word about a path asks for a look at it."""
     return any(
         (h.kind is SUBTREE and (not h.path or path.startswith(h.path + b"/")))
-        or (h.kind in (CHANGED, CLOSED) and h.path == path)
+        or (h.kind in (CHANGED, TOUCHED, CLOSED) and h.path == path)
         or (h.kind is MOVED and h.target == path)
         for h in hints
     )
@@ -168,10 +169,10 @@ async def test_attributes_and_deletion(ear, root):
     await ear.heard(Hint(CLOSED, b"f"))
     ear.hints.clear()
     (root / "f").chmod(0o600)
-    await ear.heard(Hint(CHANGED, b"f"))
+    await ear.heard(Hint(TOUCHED, b"f"))
     ear.hints.clear()
     (root / "f").unlink()
-    await ear.heard(Hint(CHANGED, b"f"), Hint(CONTENTS, b""))
+    await ear.heard(Hint(TOUCHED, b"f"), Hint(CONTENTS, b""))
     root.chmod(0o750)
     await ear.heard(Hint(CHANGED, b""))
 
@@ -523,7 +524,7 @@ class Mirror:
             known = {p for p in self.inodes if is_below(p, hint.path)}
             for path in known | set(tree(self.root, hint.path)):
                 self.look(path)
-        elif hint.kind in (CHANGED, CLOSED):
+        elif hint.kind in (CHANGED, TOUCHED, CLOSED):
             self.look(hint.path)
 
     def look(self, path):

@@ -72,10 +72,12 @@ class Model:
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps)
-@example([Hint(Hinted.SUBTREE, b"a"), Hint(Hinted.MOVED, b"a/x", b"b", is_directory=True)])
-@example([Hint(Hinted.MOVED, b"c", b"a/x"), Hint(Hinted.MOVED, b"b", b"a", is_directory=True)])
-def test_nothing_is_lost(script):
+@given(steps, st.sampled_from([None, 1, 3]))
+@example([Hint(Hinted.SUBTREE, b"a"), Hint(Hinted.MOVED, b"a/x", b"b", is_directory=True)], None)
+@example(
+    [Hint(Hinted.MOVED, b"c", b"a/x"), Hint(Hinted.MOVED, b"b", b"a", is_directory=True)], None
+)
+def test_nothing_is_lost(script, limit):
     settle = Settle(cooldown=0.5, max_wait=4.0)
     model = Model()
     moved, told = [], []
@@ -83,7 +85,7 @@ def test_nothing_is_lost(script):
     for step in script:
         if isinstance(step, float):
             now += step
-            work = settle.ready(now)
+            work = settle.ready(now, limit)
             for one in work:
                 model.done(one)
             moved += [w for w in work if w.kind is WorkKind.MOVE]
@@ -99,7 +101,7 @@ def test_nothing_is_lost(script):
     rounds = 0
     while (due := settle.deadline()) is not None:
         now = max(now, due)
-        for one in settle.ready(now):
+        for one in settle.ready(now, limit):
             model.done(one)
             moved += [one] if one.kind is WorkKind.MOVE else []
         rounds += 1

@@ -97,22 +97,32 @@ class Volume:
         finally:
             os.close(fd)
 
+    def make_anew(self) -> None:
+        """Put an empty file system in its place, under the same device number."""
+        _run("umount", str(self.where))
+        _make_ext4(self._image)
+        self.mount()
+
     def boot(self) -> None:
         """Mount what is on the disk; nobody may hold anything of it."""
         _run("umount", str(self.where))
         self.mount()
 
 
+def _make_ext4(image: Path) -> None:
+    make = find("mkfs.ext4") or missing("mkfs.ext4 (apt-get install e2fsprogs)")
+    _run(make, "-q", "-F", str(image))
+
+
 @contextmanager
 def volume(directory: Path, size="64M"):
     """Yield a Volume; skips the test (fails it in CI) where the kernel has no loop device, or no ext4, for us."""
-    make = find("mkfs.ext4") or missing("mkfs.ext4 (apt-get install e2fsprogs)")
     if os.geteuid() != 0:
         missing("root, who can mount a file system")
     image, where = directory / "image", directory / "volume"
     where.mkdir()
     _run("truncate", "-s", size, str(image))
-    _run(make, "-q", "-F", str(image))
+    _make_ext4(image)
     probe = ("mount", "-o", "loop", str(image), str(where))
     if _run(*probe, check=False):
         missing("the right to mount ext4 from a loop device")

@@ -167,3 +167,16 @@ def test_a_file_that_the_disk_has_no_room_for_is_refused_before_its_content(stor
         Transfer(store, put()._replace(size=1 << 60), delta=False)
     assert caught.value.reason == changes.NO_SPACE
     assert [path.name for path in root.iterdir()] == ["f"]
+
+
+def test_a_small_file_is_tried_however_full_the_disk_is(store, root, monkeypatch):
+    """On a file system that compresses it may fit."""
+    real = os.fstatvfs(store.tree.root_fd)
+    full = os.statvfs_result((*real[:3], 0, 0, *real[5:]))
+    monkeypatch.setattr(transfers.os, "fstatvfs", lambda _: full)
+    transfer = Transfer(store, put(), delta=False)
+    transfer.feed([[-1, len(NEW)]], NEW)
+    transfer.finish()
+    assert (root / "f").read_bytes() == NEW
+    with pytest.raises(Refused, match="No space left"):
+        Transfer(store, put()._replace(size=transfers.TRIED + 1), delta=False)

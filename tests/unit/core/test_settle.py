@@ -326,3 +326,41 @@ def test_renames_do_not_scan_what_is_pending():
     assert (
         time.process_time() - started < 2.0
     )  # not one of speed: a scan for each would take many seconds
+
+
+def test_an_upload_is_in_the_next_slice_beside_any_bulk_change(settle):
+    for number in range(1000):
+        settle.hint(Hint(Hinted.TOUCHED, b"bulk/%d" % number), 0.0)
+    settle.hint(Hint(Hinted.CLOSED, b"bulk/upload"), 0.0)
+    settle.hint(Hint(Hinted.CLOSED, b"new"), 0.0)
+    paths = [work.path for work in settle.ready(0.0, 8)]
+    assert len(paths) == 8
+    assert {b"bulk/upload", b"new"} <= set(paths)
+    assert settle.deadline() == 0.0
+
+    rest = []
+    while settle.deadline() is not None:
+        rest += [work.path for work in settle.ready(0.0, 8)]
+    assert len({*paths, *rest}) == len(paths) + len(rest) == 1002
+
+
+def test_what_waits_in_the_backlog_follows_a_rename(settle):
+    for number in range(100):
+        settle.hint(Hint(Hinted.CHANGED, b"d/%d" % number), 0.0)
+    done = {work.path for work in settle.ready(0.0, 8)}
+    settle.hint(Hint(Hinted.MOVED, b"d", b"e"), 0.0)
+    work = settle.ready(0.0)
+    looked = {one.path for one in work if one.kind is EXAMINE}
+    expected = {b"e/%d" % number for number in range(100)} - {b"e" + path[1:] for path in done}
+    assert looked == expected | {b"d", b"e"}
+
+
+def test_between_other_work_only_looks_are_handed_out(settle):
+    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
+    settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
+    settle.hint(Hint(Hinted.CHANGED, b"a/f"), 0.0)
+    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    assert settle.between(0.0, 8) == [Work(EXAMINE, b"f")]
+    kinds = [work.kind for _, work in run(settle, 5.0)]
+    assert kinds[0] is MOVE
+    assert WALK in kinds

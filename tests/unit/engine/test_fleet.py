@@ -168,7 +168,7 @@ async def test_a_change_is_told_to_who_is_connected_and_owed_to_who_is_not(stage
     stage.connector.refused.add("away")
     stage.roster("a", "b", "away")
     await stage.live("a", "b")
-    stage.fleet.publish(stage.write(b"f", b"content"))
+    await stage.fleet.publish(stage.write(b"f", b"content"))
     await eventually(lambda: stage.disks["a"] and stage.disks["b"], "the change")
     assert at(b"f") in stage.find("away").dirty
 

@@ -11,10 +11,11 @@ import pytest
 
 from replicator.core import guard
 from replicator.core.settle import Settle, Work, WorkKind
+from replicator.engine import pauses
 from replicator.engine.tree import Tree
 from replicator.engine.worker import Worker, uninterrupted
 from replicator.errors import SourceError
-from replicator.model import Hint, Hinted
+from replicator.model import ROOT, Hint, Hinted
 from replicator.ports import Verdict
 from replicator.wire import frames, messages
 from replicator.wire.changes import Delete, Link, MakeDirectory, Move, PutFile
@@ -154,6 +155,85 @@ async def test_what_is_missing_is_not_believed_gone_while_an_event_may_tell_othe
     assert working.told() == []
     assert b"d/f" in working.catalog.records
     assert working.worker.absences, "it is looked for again"
+
+
+def rename_with_event_after(working, source, target, looked):
+    """Rename a directory on the source; its event comes while the worker waits for events, after the first look at the new name."""
+    working.worker.defer()
+    for path in sorted(working.source.nodes):
+        if path == source or path.startswith(source + b"/"):
+            working.source.nodes[target + path[len(source) :]] = working.source.nodes.pop(path)
+    told = []
+
+    def is_drained(_):
+        if not told:
+            told.append(
+                working.settle.hint(Hint(Hinted.MOVED, source, target, is_directory=True), 0.0)
+            )
+        return True
+
+    working.worker._is_drained = is_drained
+    return working.look(*looked)
+
+
+@pytest.mark.parametrize("looked", [[b"e"], [b"e", b"e/f"], [b"e/f"]])
+async def test_a_look_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(
+    working, looked
+):
+    await rename_with_event_after(working, b"d", b"e", looked)
+    assert working.told() == []
+    assert set(working.catalog.records) == {b"d", b"d/f"}
+
+    while work := working.settle.ready(1e9):
+        await working.worker.do(work)
+    (move,) = working.told()
+    assert (type(move), move.path, move.target) == (Move, b"d", b"e")
+    assert set(working.catalog.records) == {b"e", b"e/f"}
+
+
+async def test_a_walk_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(working):
+    for number in range(200):
+        working.source.write(b"d/%d" % number, b"content")
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    working.told()
+    await rename_with_event_after(working, b"d", b"e", [])
+    await working.worker.do([Work(WorkKind.WALK, ROOT)])
+    while work := working.settle.ready(1e9):
+        await working.worker.do(work)
+    (move,) = working.told()
+    assert (type(move), move.path, move.target) == (Move, b"d", b"e")
+
+
+async def test_a_new_directory_with_the_inode_of_one_that_is_gone_is_told_without_its_grace(
+    working,
+):
+    working.worker.defer()
+    working.source.nodes[b"e"] = working.source.nodes.pop(b"d")
+    working.source.nodes[b"e/f"] = working.source.nodes.pop(b"d/f")
+    working.source.mkdir(b"e/sub")
+    await working.look(b"e/f", b"e", b"e/sub")
+    while work := working.settle.ready(asyncio.get_running_loop().time()):
+        await working.worker.do(work)
+    told = [change.path for change in working.told()]
+    assert told[0] == b"e"
+    assert sorted(told) == [b"e", b"e/f", b"e/sub"]
+    assert not working.worker._examiner._believed
+
+
+async def test_a_rename_into_a_directory_whose_own_rename_waits_is_left_to_the_looks(working):
+    working.source.write(b"g", b"content")
+    working.worker.defer()
+    await working.look(b"g")
+    working.told()
+    await rename_with_event_after(working, b"d", b"e", [])
+    await working.move(b"g", b"e/g")
+    assert working.told() == []
+    while work := working.settle.ready(1e9):
+        await working.worker.do(work)
+    await working.look(b"e/g")
+    told = [(type(change), change.path) for change in working.told()]
+    assert [path for _, path in told] == [b"d", b"e/g"]
+    assert told[0][0] is Move
 
 
 async def test_a_rename_of_what_is_unknown_is_a_look(working):
@@ -302,6 +382,80 @@ async def test_the_failure_of_what_was_cancelled_is_nobodys_business():
         await task
     with pytest.raises(SourceError):
         await uninterrupted(fail())
+
+
+async def test_an_upload_is_looked_at_in_the_middle_of_a_walk(working):
+    for number in range(1000):
+        working.source.write(b"d/%04d" % number, b"content")
+    working.worker.defer()
+    working.source.write(b"upload", b"content")
+    working.settle.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    told = [change.path for change in working.told()]
+    assert len(told) == 1001
+    assert told.index(b"upload") < 200
+
+
+async def test_a_look_in_the_middle_of_a_walk_knows_that_nobody_has_closed_the_file(working):
+    for number in range(1000):
+        working.source.write(b"d/%04d" % number, b"content")
+    working.worker.defer()
+    working.source.write(b"upload", b"half of it")
+    working.settle.hint(Hint(Hinted.WRITTEN, b"upload"), -10.0)
+    asked = []
+    snapshot = working.source.snapshot
+
+    def noted(path, base, *, force=False, unclosed=False):
+        asked.append((path, unclosed))
+        return snapshot(path, base, force=force, unclosed=unclosed)
+
+    working.source.snapshot = noted
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    assert (b"upload", False) not in asked
+
+
+async def test_a_walk_that_finds_no_difference_gives_others_a_turn(working):
+    for number in range(3000):
+        working.source.write(b"d/%04d" % number, b"content")
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    working.worker.defer()
+    working.source.write(b"upload", b"content")
+    working.told()
+    walked = []
+    walk = working.source.walk
+
+    def counted(below):
+        for seen in walk(below):
+            walked.append(seen.path)
+            yield seen
+
+    working.source.walk = counted
+    publish = working.parcels.append
+    working.worker._give = lambda parcel: walked.append(b"published") or publish(parcel)
+    working.settle.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    assert walked.index(b"published") < 1000
+
+
+async def test_what_is_told_leaves_the_loop_to_others(working, monkeypatch):
+    monkeypatch.setattr(pauses, "LONGEST", 0.0)
+    others = []
+
+    async def other():
+        while True:
+            others.append(len(working.parcels))
+            await asyncio.sleep(0)
+
+    for number in range(1000):
+        working.source.write(b"d/%04d" % number, b"content")
+    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    working.parcels.clear()
+    working.source.remove(b"d")
+    task = asyncio.ensure_future(other())
+    await working.look(b"d")
+    task.cancel()
+    assert len(working.parcels) > 3
+    assert set(range(len(working.parcels))) <= set(others)
 
 
 async def test_what_still_cannot_be_read_is_told_to_nobody(working):

@@ -8,6 +8,7 @@ from replicator.watch.translate import Event, Name, Translator
 from replicator.watch.watchmap import WatchMap
 
 CHANGED, WRITTEN, CLOSED = Hinted.CHANGED, Hinted.WRITTEN, Hinted.CLOSED
+TOUCHED = Hinted.TOUCHED
 CONTENTS, MOVED = Hinted.CONTENTS, Hinted.MOVED
 ROOT, A, AB = 1, 2, 3
 
@@ -37,7 +38,7 @@ def told(translator, *events):
 
 @pytest.mark.parametrize(
     ("mask", "kind"),
-    [(t.MODIFY, WRITTEN), (t.CLOSE_WRITE, CLOSED), (t.ATTRIB, CHANGED)],
+    [(t.MODIFY, WRITTEN), (t.CLOSE_WRITE, CLOSED), (t.ATTRIB, TOUCHED)],
 )
 def test_content_and_attributes(translator, mask, kind):
     assert told(translator, (A, mask, 0, b"f")) == [Hint(kind, b"a/f")]
@@ -53,7 +54,7 @@ def test_new_file_waits_for_its_close_unless_complete(translator):
 
 def test_delete(translator):
     assert told(translator, (ROOT, t.DELETE, 0, b"f")) == [
-        Hint(CHANGED, b"f"),
+        Hint(TOUCHED, b"f"),
         Hint(CONTENTS, b""),
     ]
 

@@ -1,0 +1,154 @@
+"""The longest turn of the event loop, and what another upload waits, while much changes at once.
+
+The whole backend runs in this process, with agents in child processes: nothing but the loop's own clock tells how long it stood
+still. `seconds` is the longest turn. The machine's other work counts too; without any change it is below 5 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.case import Case, Measured, Params
+
+BEAT = 0.001
+"""Seconds between two looks at the clock."""
+
+IN_A_DIRECTORY = 100
+
+CHANGES = {
+    "chmod": "chmod -R g-w bulk",
+    "rewrite": "for d in bulk/*; do for f in $d/*; do echo again > $f; done; done",
+    "delete": "rm -rf bulk",
+    "move-out": "mv bulk ../bulk",
+    "unpack": "cp -r bulk copy",
+    "flat": f'{sys.executable} -c \'import os; [open("flat%d" % n, "w").close() for n in range(N)]\' && mkdir flat && mv flat* flat/',
+    "rename": "for n in 1 2 3 4 5 6 7 8 9; do for m in 0 1 2 3 4 5 6 7 8 9; do mv bulk moved$n$m; mv moved$n$m bulk; done; done",
+    "rename-on": "mv bulk moved0; for n in $(seq 200); do mv moved$((n - 1)) moved$n; done",
+}
+"""What changes, as a shell command in the source."""
+
+
+class _Hosts:
+    """Connects to agents in child processes, each of which has a directory of its own."""
+
+    def __init__(self, at: Path) -> None:
+        self.at = at
+
+    async def connect(self, address: Any, identity: str = "") -> Any:  # noqa: ANN401  # a port of the package
+        from replicator.transport.local import LocalConnector
+
+        root = self.at / address.host
+        root.mkdir(exist_ok=True)
+        return await LocalConnector(jail=str(root)).connect(address, identity)
+
+
+async def _beat(longest: list[float]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        await asyncio.sleep(BEAT)
+        longest.append(loop.time() - began - BEAT)
+
+
+async def _upload(at: Path, name: str, hosts: list[str]) -> float:
+    """Write a file and return the seconds until every frontend has it; at most 120."""
+    began = time.monotonic()
+    (at / "source" / "uploads" / name).write_bytes(b"an upload")
+    copies = [at / host / "site" / "uploads" / name for host in hosts]
+    while not all(map(os.path.exists, copies)) and time.monotonic() < began + 120:  # noqa: ASYNC110
+        await asyncio.sleep(0.002)
+    return time.monotonic() - began
+
+
+async def _measure(at: Path, params: Params) -> Measured:
+    from replicator.app import App
+    from replicator.config import parse
+
+    hosts = [f"host{number}" for number in range(params["hosts"])]
+    config = parse(
+        {
+            "tree": [{"source": str(at / "source"), "target": "/site", "delete_guard": 1.0}],
+            "discovery": {"frontends": hosts},
+            "state": {"directory": str(at / "state")},
+        },
+        base=at,
+    )
+    app = App(config, connector=_Hosts(at))
+    await app.set_trees(config)
+    app.set_discovery(config)
+    running = asyncio.get_running_loop().create_task(app.service.run())
+
+    async def quiet() -> None:
+        while True:
+            status = await app.requests.status()
+            rows = status["frontends"]
+            busy = any(row["state"] != "live" or row["dirty"] for row in rows)
+            if rows and not busy and not any(tree["pending"] for tree in status["trees"]):
+                return
+            await asyncio.sleep(0.2)
+
+    await quiet()
+    await _upload(at, "before", hosts)
+    longest: list[float] = []
+    delays: list[float] = []
+    beat = asyncio.get_running_loop().create_task(_beat(longest))
+    cpu, began = time.process_time(), time.monotonic()
+    command = CHANGES[params["what"]].replace("range(N)", f"range({params['files']})")
+    with subprocess.Popen(["/bin/bash", "-c", command], cwd=at / "source") as child:  # noqa: ASYNC220
+        while child.poll() is None or len(delays) < params["uploads"]:
+            delays.append(await _upload(at, f"upload{len(delays)}", hosts))
+            await asyncio.sleep(0.1)
+    await quiet()
+    seconds, used = time.monotonic() - began, time.process_time() - cpu
+    beat.cancel()
+    app.service.stop()
+    await running
+    app.close()
+    delays.sort()
+    figures = {
+        "upload_p50": delays[len(delays) // 2],
+        "upload_longest": delays[-1],
+        "settled_seconds": seconds,
+    }
+    return Measured(max(longest), used, None, None, figures)
+
+
+def replicator(at: Path, params: Params) -> Measured:
+    """Change much, and upload single files meanwhile."""
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    return asyncio.run(_measure(at, params))
+
+
+def _write(at: Path, params: Params) -> None:
+    (at / "state").mkdir(mode=0o700)
+    (at / "source" / "uploads").mkdir(parents=True)
+    for number in range(params["files"]):
+        path = at / "source" / "bulk" / f"d{number // IN_A_DIRECTORY}" / f"f{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("content")
+
+
+def _check(_: str, at: Path, params: Params) -> None:
+    for host in range(params["hosts"]):
+        there = at / f"host{host}" / "site"
+        names = {path.name for path in (at / "source").iterdir()}
+        assert {path.name for path in there.iterdir()} == names
+        assert all((there / "uploads" / f"upload{n}").exists() for n in range(params["uploads"]))
+
+
+CASES = [
+    Case(
+        f"turns-{what}", "the longest turn of the loop while much changes", {"replicator": replicator},
+        _write, _check, variants=({"files": 100_000, "hosts": 2, "uploads": 10, "what": what},),
+        tiny={"files": 300, "hosts": 1, "uploads": 1, "what": what},
+    )
+    for what in CHANGES
+]  # fmt: skip

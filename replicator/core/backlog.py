@@ -1,0 +1,85 @@
+"""Due paths that wait for their turn: where there are many, a small change does not wait for a large one.
+
+Half of each slice is what became due first, so that nothing waits for ever. The other half comes from the directories with the
+fewest due paths, the newest path first; new content comes before mere attributes and deletions. So the look at an upload is in the
+next slice, also during a `chmod -R` or the unpacking of an archive.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from typing import NamedTuple
+
+from replicator.model import parent
+
+
+class _Group(NamedTuple):
+    minor: bool
+    directory: bytes
+
+
+class Backlog:
+    """The paths; everything costs O(log n) or less."""
+
+    def __init__(self) -> None:
+        self._order: OrderedDict[bytes, _Group] = OrderedDict()
+        self._groups: dict[_Group, dict[bytes, None]] = {}
+        self._smallest: list[tuple[bool, int, int, bytes]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def add(self, path: bytes, *, minor: bool) -> None:
+        """Add a path, or say of one that waits already what it waits for."""
+        group = self._order.get(path)
+        if group is not None:
+            if minor or not group.minor:
+                return
+            self.remove(path)
+        group = self._order[path] = _Group(minor, parent(path))
+        self._groups.setdefault(group, {})[path] = None
+        self._resized(group)
+
+    def remove(self, path: bytes) -> None:
+        """Remove a path, if it is there."""
+        group = self._order.pop(path, None)
+        if group is not None:
+            del self._groups[group][path]
+            self._resized(group)
+
+    def take(self, limit: int | None) -> list[bytes]:
+        """Remove and return at most `limit` paths; None: all."""
+        if limit is None or len(self._order) <= limit:
+            taken = list(self._order)
+            self._order.clear()
+            self._groups.clear()
+            self._smallest.clear()
+            return taken
+        taken = []
+        for number in range(limit):
+            path = self._next_of_smallest() if number % 2 == 0 else next(iter(self._order))
+            self.remove(path)
+            taken.append(path)
+        return taken
+
+    def _next_of_smallest(self) -> bytes:
+        while True:
+            minor, size, _, directory = heapq.heappop(self._smallest)
+            paths = self._groups.get(_Group(minor, directory))
+            if paths is not None and len(paths) == size:  # otherwise another entry tells its size
+                return next(reversed(paths))
+
+    def _resized(self, group: _Group) -> None:
+        size = len(self._groups[group])
+        if not size:
+            del self._groups[group]
+            return
+        self._count += 1
+        heapq.heappush(self._smallest, (group.minor, size, -self._count, group.directory))
+        if len(self._smallest) > 4 * (len(self._order) + 256):
+            self._smallest = [
+                (one.minor, len(paths), 0, one.directory) for one, paths in self._groups.items()
+            ]
+            heapq.heapify(self._smallest)

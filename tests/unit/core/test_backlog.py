@@ -1,0 +1,70 @@
+"""The backlog: nothing waits for ever, and a small change not for a large one."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicator.core.backlog import Backlog
+
+LIMIT = 8
+
+
+def filled(directories, files, *, minor=False):
+    backlog = Backlog()
+    for directory in range(directories):
+        for file in range(files):
+            backlog.add(b"bulk/%d/%d" % (directory, file), minor=minor)
+    return backlog
+
+
+def test_few_are_taken_all_in_their_order():
+    backlog = filled(1, LIMIT)
+    assert backlog.take(LIMIT) == [b"bulk/0/%d" % file for file in range(LIMIT)]
+    assert len(backlog) == 0
+
+
+def test_a_path_of_another_directory_is_in_the_next_slice():
+    backlog = filled(100, 10)
+    backlog.add(b"uploads/new", minor=False)
+    assert b"uploads/new" in backlog.take(LIMIT)
+
+
+def test_new_content_comes_before_attributes_also_in_the_same_directory():
+    backlog = filled(100, 3, minor=True)
+    backlog.add(b"bulk/5/new", minor=False)
+    backlog.add(b"bulk/6/0", minor=False)  # waits for its attributes, and is written now
+    assert {b"bulk/5/new", b"bulk/6/0"} <= set(backlog.take(LIMIT))
+
+
+def test_the_oldest_is_in_each_slice_whatever_comes():
+    backlog = filled(1, 500, minor=True)
+    for turn in range(20):
+        for file in range(50):
+            backlog.add(b"uploads/%d/%d" % (turn, file), minor=False)
+        oldest = next(iter(backlog._order))
+        assert oldest in backlog.take(LIMIT)
+
+
+changes = st.tuples(
+    st.sampled_from(["add", "minor", "remove", "take"]),
+    st.sampled_from([b"a/%d" % n for n in range(6)] + [b"b/%d" % n for n in range(3)] + [b"c"]),
+)
+
+
+@given(st.lists(changes, max_size=80))
+def test_each_path_is_taken_once(script):
+    backlog, there = Backlog(), set()
+    for what, path in script:
+        if what == "remove":
+            backlog.remove(path)
+            there.discard(path)
+        elif what == "take":
+            taken = backlog.take(3)
+            assert len(taken) == len(set(taken)) == min(3, len(there))
+            assert set(taken) <= there
+            there -= set(taken)
+        else:
+            backlog.add(path, minor=what == "minor")
+            there.add(path)
+        assert len(backlog) == len(there)
+    assert set(backlog.take(None)) == there
+    assert not backlog._groups
