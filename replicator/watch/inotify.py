@@ -109,6 +109,7 @@ class InotifyWatcher:
         self.overflows = 0
         self._arming: asyncio.Future[None] | None = None
         self._lock = threading.Lock()
+        self._closed = False
         self._hold_until = math.inf
         self._rescan_at = math.inf
         self._root_check_at = math.inf
@@ -132,13 +133,19 @@ class InotifyWatcher:
             raise SourceError(
                 f"The source {printable(self._root)} cannot be watched: {error.strerror}."
             ) from error
+        mounts: TreeMounts | None = None
         try:
             self._inotify = INotify(nonblocking=True)
             self._loop = asyncio.get_running_loop()
-            self._mounts = TreeMounts(tree.root_fd, self._prune)
+            self._mounts = mounts = TreeMounts(tree.root_fd, self._prune)
             self._mount_events = MountEvents(self._on_mount)
         except OSError as error:
             tree.close()
+            if self._inotify is not None:
+                self._inotify.close()
+                self._inotify = None
+            if mounts is not None:
+                mounts.close()
             raise SourceError(
                 f"The kernel grants no inotify instance: {error.strerror}. Raise fs.inotify.max_user_instances"
                 " (sysctl -w fs.inotify.max_user_instances=1024) or the limit of open files."
@@ -163,7 +170,7 @@ class InotifyWatcher:
 
     def is_drained(self, since: float) -> bool:
         """Return True if all that the kernel had told at `since`, a time of the loop's clock, was returned by `hints`."""
-        if self._inotify is None or self._translating or self._translator.halves:
+        if self._inotify is None or self._closed or self._translating or self._translator.halves:
             return False
         if self._drained_at >= since:
             return True
@@ -179,23 +186,34 @@ class InotifyWatcher:
                 f"The source {printable(self._root)} is no longer the directory that is watched:"
                 " it was moved, removed or unmounted."
             )
-        if self._inotify is not None:
+        if self._inotify is not None and not self._closed:
             unwatched = dict(self._armer.unwatched)
             problems.extend(describe(self._root, unwatched, len(self._watched), self._rescan))
             problems.extend(self._mounts.problems(self._root))
         return problems
 
     def close(self) -> None:
-        """Release the watches; a thread that is still arming stops at its next directory."""
+        """Release the watches. A thread that is still arming stops at its next directory, and releases them then.
+
+        This never waits: a thread that looks at a file system which does not answer holds the lock.
+        """
+        self._closed = True
         if self._mount_events is not None:
             self._mount_events.close()
             self._mount_events = None
-        with self._lock:
-            if self._inotify is not None:
-                self._inotify.close()
-                self._inotify = None
-                self._mounts.close()
-                self._tree.close()
+        if self._lock.acquire(blocking=False):
+            try:
+                self._release_all()
+            finally:
+                self._lock.release()
+
+    def _release_all(self) -> None:
+        """Release what the kernel holds for us, once; only who holds the lock may call it."""
+        if self._inotify is not None:
+            self._inotify.close()
+            self._inotify = None
+            self._mounts.close()
+            self._tree.close()
 
     def add_watch(self, directory: int) -> int:
         """Put a watch on an open directory and return the watch descriptor.
@@ -203,7 +221,7 @@ class InotifyWatcher:
         Raises:
             OSError: ENOSPC when fs.inotify.max_user_watches is reached, EACCES without the right to read it.
         """
-        if self._inotify is None:
+        if self._inotify is None or self._closed:
             raise OSError(errno.EBADF, "the watcher is closed")
         return int(self._inotify.add_watch(b"/proc/self/fd/%d" % directory, MASK))
 
@@ -282,12 +300,17 @@ class InotifyWatcher:
 
     def _drain(self, steps: Generator[None, None, None]) -> None:
         done = object()
-        while True:
-            with self._lock:
-                if self._inotify is None:
-                    steps.close()
-                if next(steps, done) is done:
-                    return
+        try:
+            while True:
+                with self._lock:
+                    if self._closed:
+                        steps.close()
+                    if next(steps, done) is done:
+                        return
+        finally:
+            if self._closed:  # `close` may have found the lock taken
+                with self._lock:
+                    self._release_all()
 
     async def _armed(self) -> None:
         """Wait for the thread; it goes on if we are cancelled, and the next call waits for it again."""

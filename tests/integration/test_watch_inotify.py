@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import gc
 import os
 import random
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -446,6 +448,50 @@ async def test_close_while_a_thread_arms(root):
     watcher.close()
     if watcher._arming is not None:
         await watcher._arming
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_close_waits_for_no_thread_that_hangs_and_all_is_released_when_it_goes_on(
+    root, monkeypatch
+):
+    before = len(os.listdir("/proc/self/fd"))
+    watcher = InotifyWatcher(bytes(root), prune=excluded, rescan=60)
+    hanging, answered = threading.Event(), threading.Event()
+
+    def steps(_):
+        hanging.set()
+        assert answered.wait(DEADLINE)  # as a call does to a file system that does not answer
+        yield
+
+    monkeypatch.setattr(watcher, "_steps", steps)
+    starting = asyncio.create_task(watcher.start())
+    assert await asyncio.to_thread(hanging.wait, DEADLINE)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    watcher.close()
+    assert not answered.is_set()
+    assert watcher.problems() == []
+    assert not watcher.is_drained(0.0)
+    answered.set()
+    await watcher._arming
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_a_watcher_that_could_not_start_is_closed(root, monkeypatch):
+    before = len(os.listdir("/proc/self/fd"))
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    for name in ("TreeMounts", "MountEvents"):
+        with monkeypatch.context() as patch:
+            patch.setattr(inotify, name, refuse)
+            watcher = InotifyWatcher(bytes(root), prune=excluded, rescan=60)
+            with pytest.raises(SourceError):
+                await watcher.start()
+            watcher.close()
+    gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
