@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from replicator import app, census
+from replicator.checkup.cloud import cloud_findings, own_targets
 from replicator.checkup.finding import Finding
 from replicator.checkup.frontends import examine_frontend
-from replicator.checkup.patterns import idle_patterns
+from replicator.checkup.patterns import idle_patterns, misplaced_preset, missing_directories
 from replicator.config import AUTHENTICATED_CIPHERS, Config, TreeSettings
 from replicator.core.filters import Filter
 from replicator.discovery.aws.client import Aws
@@ -52,7 +53,9 @@ async def examine(config: Config) -> list[Finding]:
 
     answers = await census.ask_all(config)
     findings += [finding for answer in answers for finding in _examine_answer(answer)]
+    findings += await cloud_findings(config, aws)
     sightings = census.frontends_in(answers)
+    findings += own_targets(sightings)
     if not sightings:
         findings.append(
             Finding(
@@ -191,6 +194,7 @@ def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
         Finding("warn", subject, f"the pattern {pattern!r} has no effect: {reason}", "what it was to exclude is replicated, or the reverse")
         for pattern, reason in idle_patterns(settings)
     ]  # fmt: skip
+    findings += _examine_excludes(subject, settings)
     findings += [
         Finding(
             "warn", f"{subject}/{printable(path)}", reason, "what lies below is neither sent nor deleted",
@@ -199,6 +203,22 @@ def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
         for path, reason in unlisted[:10]
     ]  # fmt: skip
     return findings, directories + 1
+
+
+def _examine_excludes(subject: str, settings: TreeSettings) -> Iterator[Finding]:
+    for pattern, directory in missing_directories(settings):
+        shown = printable(os.fsencode(directory))
+        yield Finding(
+            "warn", subject, f"the pattern {pattern!r} excludes the directory {shown} itself: it is missing on frontends that do not make it",
+            "a program that writes into it fails there",
+            f'exclude what is in it: "/{shown}/*" instead of "{pattern}"',
+        )  # fmt: skip
+    if reason := misplaced_preset(settings):
+        yield Finding(
+            "warn", subject, f"preset {settings.preset} has no effect: {reason}",
+            "what each host writes by itself is replicated, or removed from the frontends",
+            "let tree.source be that directory, or write the patterns into tree.exclude",
+        )  # fmt: skip
 
 
 def _examine_way(subject: str, exposed: str) -> Iterator[Finding]:

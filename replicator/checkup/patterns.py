@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from replicator.config import TreeSettings
 from replicator.core.filters import Filter
 from replicator.model import DIRECTORY
+from replicator.presets import load
 
+MOST_DIRECTORIES = 20_000
+"""Directories that are looked at; a trap that is deeper in a huge tree is not worth minutes."""
+
+_NOBODY_WRITES = ("node_modules",)
+_INSIDE = re.compile(r"/\*+$")
 _WILD = re.compile(r"[*?\[\\]")
 
 
@@ -33,6 +39,41 @@ def idle_patterns(settings: TreeSettings) -> Iterator[tuple[str, str]]:
                 reason = f"the directory {above} is excluded, and nothing below it can be brought back: exclude /{above}/* instead"
         if reason:
             yield pattern, reason
+
+
+def missing_directories(settings: TreeSettings) -> Iterator[tuple[str, str]]:
+    """Yield each pattern that excludes a directory itself, with one such directory of the source.
+
+    The directory is then missing on every frontend that has not made it by itself, and a program that writes into it fails
+    there (OpenCart answers 500 without `image/cache`). Hidden directories, and what no program writes into, are left out.
+    """
+    judge = Filter(settings.exclude).excluded
+    single = {pattern: Filter([pattern]) for pattern in settings.exclude if pattern.strip()}
+    for seen, (directory, names, _) in enumerate(os.walk(os.fsencode(settings.source))):
+        if seen >= MOST_DIRECTORIES or not single:
+            return
+        below = os.path.relpath(directory, os.fsencode(settings.source))
+        replicated = []
+        for name in names:
+            path = name if below == b"." else os.path.join(below, name)
+            if not judge(path, DIRECTORY):
+                replicated.append(name)
+            elif not name.startswith(b".") and os.fsdecode(name) not in _NOBODY_WRITES:
+                for pattern in [p for p, one in single.items() if one.excluded(path, DIRECTORY)]:
+                    del single[pattern]
+                    if not _INSIDE.search(pattern.rstrip()):
+                        yield pattern, os.fsdecode(path)
+        names[:] = replicated
+
+
+def misplaced_preset(settings: TreeSettings) -> str:
+    """Return why the excludes of `tree.preset` match nothing; empty if they may."""
+    if not settings.preset:
+        return ""
+    firsts = {pattern.split("/")[1] for pattern in load(settings.preset).excludes}
+    if any(os.path.lexists(os.path.join(settings.source, first)) for first in firsts):
+        return ""
+    return f"its patterns are relative to the directory of {load(settings.preset).title}, and there is none of {', '.join(sorted(firsts))} in the source"
 
 
 def _elsewhere(body: str, source: str) -> str:

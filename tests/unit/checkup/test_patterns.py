@@ -2,8 +2,9 @@
 
 import pytest
 
-from replicator.checkup.patterns import idle_patterns
+from replicator.checkup.patterns import idle_patterns, misplaced_preset, missing_directories
 from replicator.config import TreeSettings
+from replicator.presets import load, names
 
 
 @pytest.fixture
@@ -48,3 +49,45 @@ def test_a_negation_before_every_exclusion_is_told(idle):
 @pytest.mark.parametrize("pattern", ["", "  ", "# cache", "#cache"])
 def test_blank_lines_and_comments_are_told(idle, pattern):
     assert pattern in idle(pattern)
+
+
+@pytest.fixture
+def site(tmp_path):
+    for name in ("image/cache/a", "image/data", "node_modules/x", ".git/objects", "deep/er/cache"):
+        (tmp_path / name).mkdir(parents=True)
+
+    def missing(*patterns, **more):
+        return dict(
+            missing_directories(TreeSettings(source=str(tmp_path), exclude=patterns, **more))
+        )
+
+    return missing
+
+
+@pytest.mark.parametrize("pattern", ["image/cache/", "/image/cache", "cache/", "cache", "image/c*"])
+def test_an_exclude_that_leaves_a_directory_missing_on_frontends_is_told(site, pattern):
+    assert site(pattern, "*.log") in ({pattern: "image/cache"}, {pattern: "deep/er/cache"})
+
+
+@pytest.mark.parametrize(
+    "pattern", ["/image/cache/*", "**/cache/*", "/image/cache/**", ".git/", "node_modules/", "*.tmp", "!x", "/gone/"]
+)  # fmt: skip
+def test_an_exclude_of_what_is_in_a_directory_is_not_told(site, pattern):
+    assert site(pattern) == {}
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_preset_leaves_a_directory_missing_in_which_a_program_writes(tmp_path, name):
+    preset = load(name).filled({})
+    for row in preset.writable:
+        (tmp_path / row.path / "made").mkdir(parents=True, exist_ok=True)
+    settings = TreeSettings(source=str(tmp_path), exclude=preset.excludes)
+    assert list(missing_directories(settings)) == []
+
+
+def test_a_preset_whose_patterns_lie_elsewhere_is_told(tmp_path):
+    settings = TreeSettings(source=str(tmp_path), preset="wordpress")
+    assert "wp-content" in misplaced_preset(settings)
+    (tmp_path / "wp-content").mkdir()
+    assert misplaced_preset(settings) == ""
+    assert misplaced_preset(TreeSettings(source=str(tmp_path))) == ""

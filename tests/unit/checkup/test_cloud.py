@@ -1,0 +1,143 @@
+"""`check` tells what AWS was told wrongly: groups of a load balancer, launch hooks, health checks."""
+
+import pytest
+
+from replicator.checkup.cloud import cloud_findings, own_targets
+from replicator.config import parse
+from replicator.discovery.aws.client import Aws
+from replicator.ports import Address, Decision, Sighting
+from tests.support import PROJECT
+from tests.support import aws as cloud
+from tests.support.aws import REGION, Cloud, Recorded
+
+STACK = (
+    "<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries><member>"
+    "<LogicalResourceId>FillHook</LogicalResourceId><ResourceType>{kind}</ResourceType>"
+    "</member></StackResourceSummaries></ListStackResourcesResult></ListStackResourcesResponse>"
+)
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch):
+    cloud.set_credentials(monkeypatch)
+
+
+async def found(url, **discovery):
+    raw = {"tree": [{"source": "/srv/a"}], "discovery": {"region": REGION, "endpoint_url": url, **discovery}}  # fmt: skip
+    config = parse(raw, base=PROJECT)
+    aws = Aws(region=REGION, endpoint_url=url)
+    try:
+        return await cloud_findings(config, aws)
+    finally:
+        aws.close()
+
+
+def sighting(host, source="alb shop-web"):
+    return Sighting(Address(host), source, "i-1", "healthy", Decision.SERVE, "")
+
+
+async def test_a_load_balancer_that_yields_the_backends_own_group_is_told_with_what_to_write():
+    with Cloud() as api:
+        web, backend = api.target_group("shop-web"), api.target_group("shop-backend")
+        _, listener = api.load_balancer("shop", web)
+        assert await found(api.url, provider="alb", load_balancer="shop") == []
+        api.elb.create_rule(
+            ListenerArn=listener,
+            Priority=10,
+            Conditions=[{"Field": "path-pattern", "Values": ["/wp-admin*"]}],
+            Actions=[{"Type": "forward", "TargetGroupArn": backend}],
+        )
+        (told,) = await found(api.url, provider="alb", load_balancer="shop")
+        assert told.level == "warn"
+        assert "shop-backend" in told.what
+        assert told.fix == 'target_groups = ["shop-web"] instead of load_balancer'
+        assert await found(api.url, provider="alb", target_groups="shop-web") == []
+
+
+async def test_groups_among_which_a_rule_divides_the_usual_requests_are_not_told():
+    with Cloud() as api:
+        blue, green = api.target_group("blue"), api.target_group("green")
+        _, listener = api.load_balancer("shop", blue)
+        api.elb.modify_listener(
+            ListenerArn=listener,
+            DefaultActions=[
+                {
+                    "Type": "forward",
+                    "ForwardConfig": {
+                        "TargetGroups": [{"TargetGroupArn": g, "Weight": 1} for g in (blue, green)]
+                    },
+                }
+            ],
+        )
+        assert await found(api.url, provider="alb", load_balancer="shop") == []
+
+
+def scaling_group(*, health="EC2", stack=""):
+    tag = f"<Tags><member><Key>aws:cloudformation:stack-name</Key><Value>{stack}</Value></member></Tags>"
+    return (
+        "<DescribeAutoScalingGroupsResponse><DescribeAutoScalingGroupsResult><AutoScalingGroups><member>"
+        f"<AutoScalingGroupName>web</AutoScalingGroupName><HealthCheckType>{health}</HealthCheckType>{tag if stack else ''}"
+        "</member></AutoScalingGroups></DescribeAutoScalingGroupsResult></DescribeAutoScalingGroupsResponse>"
+    )
+
+
+async def told_of(**answers):
+    answers = {
+        "DescribeAutoScalingGroups": scaling_group(),
+        "DescribeLifecycleHooks": cloud.hooks(("fill", 900)),
+        **answers,
+    }
+    with Recorded(**answers) as api:
+        rows = await found(api.url, provider="autoscaling", auto_scaling_groups="web")
+        return [row.what for row in rows]
+
+
+async def test_a_group_with_a_launch_hook_and_plain_health_checks_is_well():
+    assert await told_of() == []
+
+
+@pytest.mark.parametrize("health", ["ELB", "EC2,ELB"])
+async def test_health_checks_of_type_elb_are_told(health):
+    (what,) = await told_of(DescribeAutoScalingGroups=scaling_group(health=health))
+    assert "ELB" in what
+
+
+async def test_a_group_without_a_launch_hook_is_told():
+    (what,) = await told_of(DescribeLifecycleHooks=cloud.hooks())
+    assert "no launch hook" in what
+
+
+async def test_a_hook_that_lets_instances_go_unfilled_is_told():
+    hooks = cloud.hooks(("fill", 900)).replace("<HeartbeatTimeout>", "<DefaultResult>CONTINUE</DefaultResult><HeartbeatTimeout>")  # fmt: skip
+    (what,) = await told_of(DescribeLifecycleHooks=hooks)
+    assert "fill has DefaultResult CONTINUE" in what
+
+
+async def test_a_launch_hook_that_the_stack_declares_outside_of_the_group_is_told():
+    group = scaling_group(stack="shop")
+    hook = STACK.format(kind="AWS::AutoScaling::LifecycleHook")
+    (what,) = await told_of(DescribeAutoScalingGroups=group, ListStackResources=hook)
+    assert "the stack shop declares the launch hook FillHook outside of the group" in what
+    other = STACK.format(kind="AWS::AutoScaling::ScalingPolicy")
+    assert await told_of(DescribeAutoScalingGroups=group, ListStackResources=other) == []
+
+
+async def test_what_may_not_be_asked_is_not_told():
+    denied = cloud.error("AccessDenied", "no", 403)
+    group = scaling_group(stack="shop")
+    assert await told_of(DescribeAutoScalingGroups=group, ListStackResources=denied) == []
+    assert await told_of(DescribeAutoScalingGroups=denied) == []
+    assert await told_of(DescribeLifecycleHooks=denied) == []
+
+
+def test_a_target_that_is_this_machine_is_a_failure(monkeypatch):
+    ours = "192.0.2.7"
+    monkeypatch.setattr("replicator.checkup.cloud._is_ours", lambda host: host == ours)
+    (told,) = own_targets([sighting(ours), sighting("192.0.2.8"), sighting(ours, "static")])
+    assert told.level == "fail"
+    assert "the backend is taken for a frontend" in told.what
+    assert 'exclude = ["i-1"]' in told.fix
+
+
+def test_addresses_of_other_machines_names_and_loopback_are_not_ours():
+    assert not list(own_targets(map(sighting, ("127.0.0.1", "::1", "192.0.2.1", "web1"))))
