@@ -1,0 +1,31 @@
+"""docs/cms.md names every preset and only what exists."""
+
+import re
+
+import pytest
+
+from replicator import presets
+from tests.support import PROJECT
+
+TEXT = (PROJECT / "docs/cms.md").read_text()
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_the_table_has_each_cms_with_what_was_tried(name):
+    (row,) = [line for line in TEXT.splitlines() if f"| `{name}` |" in line]
+    rows = presets.load(name)
+    tried = [r.tested for r in (*rows.route, *rows.exclude) if r.tested]
+    assert ("no, read only" in row) == (not tried)
+    assert all(release in row for release in set(tried))
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", TEXT))))
+def test_what_the_guide_points_to_exists(target):
+    assert (PROJECT / "docs" / target).exists()
+
+
+def test_parameters_that_the_guide_names_are_in_the_template():
+    template = (PROJECT / "deploy/aws/template.yaml").read_text()
+    step = TEXT[TEXT.index("Add to `parameters.json`") : TEXT.index("4. **Settings")]
+    for name in re.findall(r"`([A-Z]\w+)`", step):
+        assert f"\n  {name}:\n" in template
