@@ -28,19 +28,23 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """The release with which it was seen to work; empty: it was only read."""
     read: str = ""
     """Address of the page that says so, of a row that was not tested."""
+    from_memory: bool = False
+    """Neither tested nor found on a page: to be checked before it is relied on."""
 
     def __post_init__(self) -> None:
         """Refuse a row without a reason, or without exactly one origin."""
         if not self.why.strip():
             raise ValueError("needs `why`")
-        if bool(self.tested) == bool(self.read):
-            raise ValueError("needs either `tested` or `read`")
+        if sum(map(bool, (self.tested, self.read, self.from_memory))) != 1:
+            raise ValueError("needs exactly one of `tested`, `read`, `from_memory`")
         if self.read and not self.read.startswith("https://"):
             raise ValueError("`read` must be an https address")
 
     @property
     def origin(self) -> str:
         """How the row is known, in words."""
+        if self.from_memory:
+            return "from memory: check it before you rely on it"
         return f"tested with {self.tested}" if self.tested else f"read: {self.read}"
 
 

@@ -86,14 +86,16 @@ server {
 END
 }
 
+# A server that has the CMS already, as its image says, keeps its web server as it is.
 configure_web_server() {
   local directory
+  [ ! -e "$SITE/index.php" ] || return 0
   for directory in /etc/php/*/fpm/conf.d; do
     php_settings >"$directory/90-cms.ini"
   done
   site >/etc/nginx/sites-available/default
   install -d -o www-data -g www-data "$SITE"
-  systemctl restart "php*-fpm" nginx
+  systemctl restart "php*-fpm.service" nginx.service
 }
 
 mount_shared() {

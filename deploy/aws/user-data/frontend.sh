@@ -28,7 +28,7 @@ pin_agent() {
   authorized_key "$agent" >/etc/ssh/authorized_keys/deploy
   printf 'Match User deploy\n  AuthorizedKeysFile /etc/ssh/authorized_keys/%%u\n  AuthenticationMethods publickey\n' \
     >/etc/ssh/sshd_config.d/60-replicator.conf
-  echo "deploy ALL=(root) NOPASSWD: ${agent/www-data:www-data/www-data\\:www-data}" >/etc/sudoers.d/replicator
+  sudoers_line "$agent" >/etc/sudoers.d/replicator
   chmod 0440 /etc/sudoers.d/replicator
   visudo --check --quiet
   systemctl restart ssh
@@ -37,6 +37,11 @@ pin_agent() {
 # Prints the line of authorized_keys.
 authorized_key() {
   echo "restrict,from=\"$BACKEND\",command=\"sudo -n $1\" $PUBLIC_KEY"
+}
+
+# Prints the line of sudoers, in which a colon is escaped.
+sudoers_line() {
+  echo "deploy ALL=(root) NOPASSWD: ${1//:/\\:}"
 }
 
 # Prints the PHP settings that backend and frontends share.
@@ -84,8 +89,12 @@ configure_web_server() {
     php_settings >"$directory/90-cms.ini"
   done
   /opt/replicator/bin/replicator preset show "$PRESET" --format nginx >/etc/nginx/conf.d/cms-routes.conf
-  site >/etc/nginx/sites-available/default
-  systemctl restart "php*-fpm" nginx
+  # The image may be one of a server with other sites, or with Apache.
+  systemctl disable --now apache2 2>/dev/null || true
+  rm -f /etc/nginx/sites-enabled/*
+  site >/etc/nginx/sites-available/cms
+  ln -s ../sites-available/cms /etc/nginx/sites-enabled/cms
+  systemctl restart "php*-fpm.service" nginx.service
 }
 
 mount_shared() {

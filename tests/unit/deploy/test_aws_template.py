@@ -311,3 +311,13 @@ def test_backend_and_frontends_have_the_same_php_settings():
     backend, frontend = map(settings, SCRIPTS)
     assert backend == frontend
     assert 'session.save_path = "tcp://redis:6379?timeout=1&read_timeout=2"' in backend
+
+
+def test_the_backends_key_may_run_the_pinned_agent_and_nothing_else():
+    script = AWS / "user-data/frontend.sh"
+    agent = "/opt/replicator/bin/replicator agent --root /var/www/html --owner www-data:www-data"
+    command = f"BACKEND=10.0.0.5 PUBLIC_KEY='{KEY}'; source {script}; authorized_key '{agent}'; sudoers_line '{agent}'"
+    done = subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True)
+    key, sudoers = done.stdout.splitlines()
+    assert key == f'restrict,from="10.0.0.5",command="sudo -n {agent}" {KEY}'
+    assert sudoers == f"deploy ALL=(root) NOPASSWD: {agent.replace(':', chr(92) + ':')}"
