@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from replicator.core.debts import Key
 from replicator.core.dirty import DirtySet
 from replicator.core.pace import Backoff, TokenBucket
+from replicator.engine.budget import Budget
 from replicator.engine.gate import Gate
 from replicator.engine.intake import Intake
 from replicator.engine.ready import ReadyFile
@@ -68,5 +69,7 @@ class Commons:
     """Off: a frontend that connects is taken as it is (verify without a daemon only looks)."""
     peers: Callable[[], Iterable[Peer]] = tuple
     """All frontends of the fleet."""
+    budget: Budget = field(default_factory=Budget)
+    """How many paths they may be owed together."""
     origin: Callable[[], Awaitable[Origin]] = _nowhere
     """Returns where the sources lie, for agents to refuse a target that shares files with one."""

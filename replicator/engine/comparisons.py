@@ -63,6 +63,7 @@ class Comparisons:
         self._running: dict[asyncio.Task[Any], int] = {}
         self._confirmed: set[int] = set()
         self._progressed = asyncio.Event()
+        dispatch.forgotten = self._progressed.set
 
     def territories(self) -> list[tuple[int, Territory]]:
         """Return what is compared on this frontend, tree by tree."""
@@ -291,16 +292,21 @@ class Comparisons:
                 self._dirty.mark(key, owed, now, urgent=False)
                 self.progress.expect(key, size)
             if self._dirty.overflowed:
-                # What was marked is forgotten: only another comparison finds it.
-                self._dirty.overflowed = False
-                self._dispatch.counted.clear()
-                raise AgentFailed(
-                    "it refuses so many paths that they cannot be kept in mind; the last reason:"
-                    f" {self._troubles.error or 'none was told'}"
-                )
+                self._dispatch.forget_owed("one frontend")
+                raise self._refuses_too_much()
+        self._dispatch.marked(len(differences))
+        if self._dispatch.refuses_too_much:
+            raise self._refuses_too_much()
         self._dispatch.wake()
         while self._dirty.bulk_open > HIGH_WATER:
             await self._wait_for_progress()
+
+    def _refuses_too_much(self) -> AgentFailed:
+        """Return the end of this connection. What was marked is forgotten: only another comparison finds it."""
+        return AgentFailed(
+            "it refuses so many paths that they cannot be kept in mind; the last reason:"
+            f" {self._troubles.error or 'none was told'}"
+        )
 
     async def _wait_for_progress(self) -> None:
         self._progressed.clear()

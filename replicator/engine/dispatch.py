@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
 
 from replicator.core.debts import Key, Owed
 from replicator.core.dirty import DirtySet
+from replicator.engine.budget import Budget
 from replicator.engine.courier import Courier
 from replicator.engine.doubts import Doubts
 from replicator.engine.parcel import Parcel, Part
@@ -24,17 +25,23 @@ class Dispatch:
         host: what the log calls it.
         dirty: what it is owed.
         doubts: is told what must be compared, because it cannot be owed path by path.
+        budget: bounds what all frontends together are owed.
 
     Attributes:
         dirty: the same.
         bytes_saved: bytes that deltas have spared.
         counted: the trees of which `dirty` holds all that the frontend lacks: from the first comparison on, until it overflows.
+        forgotten: called when what was owed had to be forgotten: nobody must wait for it to be sent.
+        refuses_too_much: on this connection what was owed had to be forgotten, and some of it was refused.
     """
 
-    def __init__(self, host: str, dirty: DirtySet, doubts: Doubts) -> None:
+    def __init__(self, host: str, dirty: DirtySet, doubts: Doubts, budget: Budget) -> None:
         self.dirty = dirty
         self.bytes_saved = 0
         self.counted: set[int] = set()
+        self.forgotten: Callable[[], None] = lambda: None
+        self.refuses_too_much = False
+        self._budget = budget
         self._host = host
         self._doubts = doubts
         self._courier: Courier | None = None
@@ -42,10 +49,16 @@ class Dispatch:
         self._known: set[int] = set()
         self._noted: list[set[Key]] = []
 
+    @property
+    def away(self) -> bool:
+        """True if the frontend is not connected."""
+        return self._courier is None
+
     def connected(self, courier: Courier) -> None:
         """There is a courier from now on. It carries nothing of a tree that is not opened."""
         self.dirty.forget(lambda tree: tree not in self._opened)
         self.counted &= self._opened
+        self.refuses_too_much = False
         self._courier = courier
 
     def opened(self, tree: int) -> None:
@@ -84,7 +97,7 @@ class Dispatch:
             self._moved(parcel.parts[0])
         elif self._courier.post(parcel, builds=parcel.parts[0].key.tree in self._known):
             self.bytes_saved += parcel.saved
-        self._mind_overflow()
+        self.marked(len(parcel.parts))
 
     def owe(self, keys: list[Key], owed: Owed) -> None:
         """Send paths before everything that is bulk, though they have not changed here."""
@@ -92,7 +105,7 @@ class Dispatch:
         for key in keys:
             self.dirty.mark(key, owed, now, urgent=True)
         self.wake()
-        self._mind_overflow()
+        self.marked(len(keys))
 
     def wake(self) -> None:
         """Something was made dirty: let the courier look."""
@@ -114,21 +127,37 @@ class Dispatch:
         if part.key.tree not in self._known or self._doubts.touch(part.key):
             self._doubts.directory(Key(part.key.tree, part.target))
 
+    def marked(self, count: int) -> None:
+        """Note that up to `count` paths were marked, and keep the limits: this frontend's, and that of all together."""
+        if self.dirty.overflowed:
+            self.forget_owed("one frontend")
+        self._budget.marked(count)
+
+    def forget_owed(self, limit: str) -> None:
+        """Forget what is owed path by path, and compare everything instead.
+
+        Args:
+            limit: whose limit was reached, for the log.
+        """
+        log.warning("too much is owed; comparing everything instead", host=self._host, limit=limit)
+        self.refuses_too_much = self.refuses_too_much or self.dirty.refusals()
+        self.dirty.clear()
+        self.counted.clear()
+        self._known.clear()
+        if not self.away:  # the next connection begins with that
+            self._doubts.everything()
+        self.forgotten()
+
     def _remember(self, parcel: Parcel) -> None:
-        """Remember a change for the next connection."""
+        """Remember a change for the next connection, unless all of its tree will be compared anyway."""
         now = _now()
         for part in parcel.parts:
+            if part.key.tree not in self.counted:
+                continue
             if part.target:
                 self.dirty.rename(part.key.tree, part.key.path, part.target, now)
                 self._doubts.directory(Key(part.key.tree, part.target))
             self.dirty.mark(part.key, Owed.CONTENT, now, urgent=True)
-
-    def _mind_overflow(self) -> None:
-        if self.dirty.overflowed:
-            log.warning("too much is dirty; comparing everything instead", host=self._host)
-            self.dirty.overflowed = False
-            self.counted.clear()
-            self._doubts.everything()
 
 
 def _now() -> float:

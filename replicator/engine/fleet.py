@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import structlog
 
+from replicator.engine.budget import Budget
 from replicator.engine.commons import Commons
 from replicator.engine.parcel import Parcel
 from replicator.engine.pauses import Pauses
@@ -36,6 +37,7 @@ class Fleet:
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         commons.peers = self.__iter__
+        commons.budget = Budget(self.__iter__)
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(list(self._replicas.values()))

@@ -87,7 +87,7 @@ class Replica:
         self._turned = asyncio.Event()
         self._doubts = Doubts()
         self._troubles = Troubles(sighting.address.host)
-        self._dispatch = Dispatch(sighting.address.host, self.dirty, self._doubts)
+        self._dispatch = Dispatch(sighting.address.host, self.dirty, self._doubts, commons.budget)
         self._comparisons = Comparisons(
             commons, self._dispatch, self._doubts, self._troubles, self._incomplete
         )
@@ -165,6 +165,20 @@ class Replica:
     def known(self) -> bool:
         """True if it is known what this frontend lacks, so that `dirty` can be counted."""
         return self._commons.plots.keys() <= self._dispatch.counted
+
+    @property
+    def owed(self) -> int:
+        """See engine.budget.Debtor."""
+        return len(self.dirty)
+
+    @property
+    def away(self) -> bool:
+        """See engine.budget.Debtor."""
+        return self._dispatch.away
+
+    def forget_owed(self) -> None:
+        """See engine.budget.Debtor."""
+        self._dispatch.forget_owed("all frontends together")
 
     @property
     def degraded(self) -> bool:

@@ -57,12 +57,14 @@ class FakeAgent(FakeChannel):
         self.closing = asyncio.Event()
         self.closing.set()
         self._taken = 0
+        self._answered = 0
 
     async def write(self, data):
-        before = len(self.heard)
         await super().write(data)
         self._taken += len(data)
-        for message in self.heard[before:]:
+        while self._answered < len(self.heard):  # several writers may have waited
+            message = self.heard[self._answered]
+            self._answered += 1
             if type(message) not in self.mute:
                 self._answer(message)
 

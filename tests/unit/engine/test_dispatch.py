@@ -37,14 +37,15 @@ async def test_live_changes_do_not_wait_at_the_gate_but_nothing_builds_on_what_i
 
 
 async def test_a_move_that_was_missed_is_made_up_for(stage):
-    stage.connector.refused.add("a")
     stage.retry(NEVER)
     stage.source.mkdir(b"old")
     stage.write(b"old/f", b"content")
     entry = stage.catalog.records[b"old/f"].entry._replace(digest=b"")
     stage.disks["a"] = {b"old": stage.catalog.records[b"old"].entry, b"old/f": entry}
     stage.commons.compare = False  # what follows is not found by comparing everything
-    stage.start()
+    await stage.live()
+    stage.connector.refused.add("a")
+    stage.now.hang_up()
     await stage.turned(stage.replica, State.RETRYING)
 
     stage.replica.repair([at(b"old/f")])

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from replicator.core.lifecycle import State
+from replicator.core.pace import Backoff
 from replicator.engine.fleet import Fleet
 from replicator.engine.replica import Replica
 from replicator.ports import Address, Decision, Sighting
@@ -165,9 +166,12 @@ async def test_who_was_asked_for_is_filled_before_all_who_wait(stage):
 
 
 async def test_a_change_is_told_to_who_is_connected_and_owed_to_who_is_not(stage):
-    stage.connector.refused.add("away")
+    stage.commons.retry = Backoff(0.05, 0.05, lambda: 1.0)
     stage.roster("a", "b", "away")
-    await stage.live("a", "b")
+    await stage.live("a", "b", "away")
+    stage.connector.refused.add("away")
+    stage.agent("away").hang_up()
+    await stage.turned(stage.find("away"), State.RETRYING)
     await stage.fleet.publish(stage.write(b"f", b"content"))
     await eventually(lambda: stage.disks["a"] and stage.disks["b"], "the change")
     assert at(b"f") in stage.find("away").dirty

@@ -1,0 +1,193 @@
+"""The budget: what all frontends together are owed is bounded, whoever it is owed to, and nothing is lost by that."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from replicator.core.lifecycle import State
+from replicator.core.pace import Backoff
+from replicator.engine.budget import ALL, AWAY, STEP, Budget
+from replicator.engine.parcel import adopt, moved, single
+from replicator.model import rebase
+from tests.support.stage import NEVER
+from tests.support.waiting import eventually
+from tests.unit.engine.test_fleet import Stage
+
+
+class Debtor:
+    """A frontend that is owed so much."""
+
+    def __init__(self, owed, *, away):
+        self.owed = owed
+        self.away = away
+
+    def forget_owed(self):
+        self.owed = 0
+
+
+@pytest.fixture
+async def stage():
+    """Frontends that may be owed 20 paths together while they are away, and 150 in all."""
+    with ThreadPoolExecutor(2) as pool:
+        made = Stage(pool)
+        made.commons.budget = Budget(made.fleet.__iter__, away=20, most=150)
+        made.commons.retry = Backoff(NEVER, NEVER, lambda: 1.0)
+        async with made.running():
+            yield made
+
+
+async def leave(stage, *hosts):
+    stage.connector.refused.update(hosts)
+    for host in hosts:
+        stage.agent(host).hang_up()
+        await stage.turned(stage.find(host), State.RETRYING)
+
+
+async def come_back(stage, *hosts):
+    stage.connector.refused.difference_update(hosts)
+    for host in hosts:
+        stage.find(host).reconcile_soon()
+    await stage.live(*hosts)
+    for host in hosts:
+        await eventually(lambda host=host: stage.find(host).converged, f"what {host} has missed")
+
+
+def names(count):
+    return [b"%03d" % number for number in range(count)]
+
+
+def test_whoever_is_away_forgets_first_and_the_largest_of_them():
+    connected, large, small = (
+        Debtor(90, away=False),
+        Debtor(8, away=True),
+        Debtor(7, away=True),
+    )
+    Budget(lambda: [small, connected, large], away=10, most=100).marked(100)
+
+    assert (connected.owed, large.owed, small.owed) == (90, 0, 7)
+
+
+def test_past_the_limit_for_all_the_connected_forget_as_well():
+    debtors = [Debtor(60, away=False), Debtor(50, away=False), Debtor(5, away=True)]
+    Budget(lambda: debtors, away=10, most=100).marked(100)
+
+    assert [one.owed for one in debtors] == [0, 50, 0]
+
+
+def test_it_counts_again_before_much_more_is_owed_than_the_limits():
+    counts = []
+    budget = Budget(lambda: counts.append(1) or [Debtor(AWAY - STEP, away=True)])
+    for _ in range(5 * STEP):
+        budget.marked(1)
+
+    assert 3 <= len(counts) <= 5
+    assert STEP <= AWAY // 100 <= ALL // 100
+
+
+async def test_a_fleet_that_is_away_is_owed_a_bounded_number_of_paths_and_gets_everything(stage):
+    away = [f"away-{number}" for number in range(10)]
+    stage.roster("here", *away)
+    await stage.live("here", *away)
+    await leave(stage, *away)
+    for name in names(14):
+        await stage.fleet.publish(stage.write(name, b"content"))
+        assert sum(stage.find(host).owed for host in away) <= 20 + 2 * len(away)
+
+    assert any(not stage.find(host).known for host in away)
+    assert stage.find("here").known
+    await eventually(lambda: stage.find("here").converged, "the one that is connected")
+    assert stage.find("here").reconciled == 1
+    await come_back(stage, *away)
+    for host in away:
+        assert stage.disks[host].keys() == set(names(14))
+
+
+async def test_what_is_away_and_remembers_little_keeps_it(stage):
+    stage.roster("little", "much")
+    await stage.live("little", "much")
+    await leave(stage, "much")
+    for name in names(15):
+        await stage.fleet.publish(stage.write(name, b"content"))
+    await eventually(lambda: stage.find("little").converged, "the one that is connected")
+    await leave(stage, "little")
+    for name in names(24)[15:]:
+        await stage.fleet.publish(stage.write(name, b"content"))
+
+    assert stage.find("much").owed == 0
+    assert not stage.find("much").known
+    assert stage.find("little").known
+    assert stage.find("little").owed == 9
+
+
+async def test_what_was_forgotten_is_not_remembered_again_before_the_comparison(stage):
+    stage.roster("a")
+    await stage.live("a")
+    await leave(stage, "a")
+    stage.find("a").forget_owed()
+    stage.source.mkdir(b"d")
+    await stage.fleet.publish(stage.write(b"d/f", b"content"))
+    stage.source.nodes = {rebase(p, b"d", b"e"): n for p, n in stage.source.nodes.items()}
+    stage.catalog.move(b"d", b"e")
+    await stage.fleet.publish(single(moved(1, b"d", b"e")))
+
+    assert stage.find("a").owed == 0
+    assert not stage.find("a").known
+    assert stage.find("a").state is State.RETRYING
+    await come_back(stage, "a")
+    assert stage.disks["a"].keys() == {b"e", b"e/f"}
+
+
+async def test_a_connected_frontend_that_forgets_is_compared_while_it_stays_connected(stage):
+    slow = ["slow-1", "slow-2"]
+    stage.roster("quick", *slow)
+    await stage.live("quick", *slow)
+    for host in slow:
+        stage.agent(host).open.clear()
+    for name in names(100):
+        await stage.fleet.publish(stage.write(name, b"content"))
+        assert sum(replica.owed for replica in stage.fleet) <= 150 + 2 * 3
+    await eventually(lambda: stage.find("quick").converged, "the other")
+    for host in slow:
+        stage.agent(host).open.set()
+    await eventually(lambda: all(replica.converged for replica in stage.fleet), "all files")
+
+    assert all(disk.keys() == set(names(100)) for disk in stage.disks.values())
+    assert [replica.logins for replica in stage.fleet] == [1, 1, 1]
+    assert max(stage.find(host).reconciled for host in slow) > 1
+
+
+async def test_a_frontend_that_refuses_too_much_is_left_for_a_while_and_the_others_go_on(stage):
+    stage.commons.retry = Backoff(0.2, 0.2, lambda: 1.0)
+    stage.roster("honest", "full")
+    await stage.live("honest", "full")
+    refusals = dict.fromkeys(names(200), ("no_space", "the disk is full"))
+    full = stage.disks["full"]
+    stage.prepare = lambda agent: agent.refusals.update(refusals if agent.disk is full else {})
+    stage.prepare(stage.agent("full"))
+    for name in names(200):
+        await stage.fleet.publish(stage.write(name, b"content"))
+        await eventually(lambda name=name: name in stage.disks["honest"], "the other")
+    await eventually(lambda: "it refuses so many" in stage.find("full").last_error, "the end")
+
+    assert "the disk is full" in stage.find("full").last_error
+    assert stage.find("honest").converged
+    assert stage.find("honest").logins == 1
+    refusals.clear()
+    stage.commons.budget.most = ALL
+    await eventually(lambda: stage.find("full").converged, "the next connection, with room")
+    assert stage.disks["full"].keys() == set(names(200))
+
+
+async def test_nothing_builds_on_what_was_forgotten(stage):
+    stage.roster("a")
+    await stage.live("a")
+    await stage.fleet.publish(stage.write(b"f", b"content"))
+    await eventually(lambda: stage.find("a").converged, "the file")
+    stage.commons.gate.resize(0)
+    stage.find("a").forget_owed()
+    entry = stage.catalog.records[b"f"].entry
+    await stage.fleet.publish(single(adopt(1, b"f", entry, content=False)))
+    await eventually(lambda: not stage.find("a").owed, "its answer")
+
+    (change,) = stage.agent("a").changes(b"f")[1:]
+    assert change.digest == entry.digest
