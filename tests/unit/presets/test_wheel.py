@@ -12,7 +12,12 @@ from tests.support import PROJECT
 
 def test_an_installed_wheel_lists_and_shows_every_preset(tmp_path):
     wheel = pytest.importorskip("hatchling.builders.wheel")
-    made = next(wheel.WheelBuilder(str(PROJECT)).build(directory=str(tmp_path / "dist")))
+    sdist = pytest.importorskip("hatchling.builders.sdist")
+    packed = next(sdist.SdistBuilder(str(PROJECT)).build(directory=str(tmp_path / "dist")))
+    # `python -m build` makes the wheel of this.
+    subprocess.run(["tar", "-xzf", packed, "-C", tmp_path], check=True)
+    (unpacked,) = tmp_path.glob("replicator-*")
+    made = next(wheel.WheelBuilder(str(unpacked)).build(directory=str(tmp_path / "dist")))
     site = tmp_path / "site"
     with zipfile.ZipFile(made) as archive:
         archive.extractall(site)
