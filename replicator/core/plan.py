@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from replicator.core.debts import Owed
 from replicator.model import DIRECTORY, FILE, Entry, Listed, ancestors, is_below, key
-from replicator.wire.changes import Change, Delete, MakeDirectory
+from replicator.wire.changes import Change, Delete, MakeDirectory, MakeSymlink
 
 
 class Difference(NamedTuple):
@@ -124,10 +124,11 @@ class Comparison:
 def safe_order(changes: Sequence[Change]) -> list[Change]:
     """Return the changes in an order in which each can succeed.
 
-    Directories before what they hold; deletes after puts, the deepest first; but what must make way for a path that turns
+    Directories before what they hold; symlinks after all else that is put, because they may lead to it; deletes after puts, the deepest first; but what must make way for a path that turns
     from a directory into something else is deleted before that path is put.
     """
     puts = sorted((c for c in changes if not isinstance(c, Delete)), key=_place)
+    puts.sort(key=lambda change: isinstance(change, MakeSymlink))
     deletes = sorted((c for c in changes if isinstance(c, Delete)), key=_place, reverse=True)
     solid = {(c.tree, c.path) for c in puts if not isinstance(c, MakeDirectory)}
     first = [c for c in deletes if any((c.tree, above) in solid for above in ancestors(c.path))]

@@ -21,6 +21,10 @@ from replicator.model import ROOT, Hint, Hinted, parent, rebase
 UNCLOSED = 0.05
 """Seconds after the last write of a file, without a close, at which it is asked whether anybody has it open for writing."""
 
+SYMLINK_REST = 0.1
+"""Seconds between two looks at a symlink: it leads to other paths, so it must be sent before what it led to is believed gone
+(0.5 s, see `core.absences`), and a look at it reads no content."""
+
 LONGEST = 16
 """How many times longer than at first a cooldown gets."""
 
@@ -250,6 +254,14 @@ class Settle:
     def is_renamed(self, path: bytes) -> bool:
         """Return True if a rename that concerns a path waits."""
         return self._renames.concern(path)
+
+    def is_symlink(self, path: bytes) -> None:
+        """A look has found a symlink: its next look comes soon, however often it changes."""
+        slot = self._looks.get(path)
+        if slot is not None:
+            slot.cooldown = min(self._cooldown, SYMLINK_REST)
+            if slot.due is not None:
+                self._looks.want_by(path, slot.rested)
 
     def clear(self) -> None:
         """Forget everything: all of the tree will be looked at."""

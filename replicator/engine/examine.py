@@ -13,7 +13,7 @@ from replicator.engine.contents import HUGE, LARGE, Contents
 from replicator.engine.findings import Findings, Update
 from replicator.engine.known import is_unlisted, same, siblings
 from replicator.errors import SourceError
-from replicator.model import DIRECTORY, FILE, ROOT, ancestors, is_below, key
+from replicator.model import DIRECTORY, FILE, ROOT, SYMLINK, ancestors, is_below, key
 from replicator.ports import Catalog, Record, Seen, Source
 
 CHUNK_PATHS = 64
@@ -54,6 +54,7 @@ class Examiner:
         force: bool = False,
         unclosed: bool = False,
         walked: bool = False,
+        symlinks: bool = True,
     ) -> Iterator[Findings]:
         """Look at paths (and, where a directory is gone, below), chunk by chunk.
 
@@ -62,6 +63,7 @@ class Examiner:
             force: take a consistent snapshot of a file even if a writer has it open.
             unclosed: no event says that a writer has closed it.
             walked: the paths were met on a walk of the source.
+            symlinks: False: leave what was a symlink for a later call (`Findings.put_off`).
 
         Raises:
             SourceError: the root is in doubt; nothing of the chunk was stored.
@@ -76,6 +78,10 @@ class Examiner:
             unmet = [path for path in unmet if path not in records]  # the others are in the chunk
             records |= self.catalog.get(unmet) if unmet else {}
             findings, size = Findings(), 0
+            if not symlinks:
+                findings.put_off = [path for path in chunk if _was_symlink(records.get(path))]
+            if findings.put_off:
+                chunk = [path for path in chunk if path not in findings.put_off]
             for path in unmet + chunk:
                 if missing and is_below(path, missing):
                     continue  # missing with its directory, or walked when that is there again
@@ -240,6 +246,10 @@ class Examiner:
         if below:
             findings.gone.extend(reversed(below))
             findings.siblings += self.catalog.sharing_below(directory)
+
+
+def _was_symlink(record: Record | None) -> bool:
+    return record is not None and record.entry.kind == SYMLINK
 
 
 def _look_at_name(seen: Seen, record: Record | None, findings: Findings) -> None:

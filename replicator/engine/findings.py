@@ -76,6 +76,7 @@ class Findings:
             tells only the one that was used.
         unfirm: records to be confirmed once the clock has moved on.
         unlisted: directories that could not be listed; to be walked, if that is over.
+        put_off: symlinks that are to be looked at after everything else, because they may lead to what is found meanwhile.
         unread: records of paths that cannot be read, as was known before: to be tried again, and to be told to nobody.
     """
 
@@ -91,4 +92,5 @@ class Findings:
     siblings: list[bytes] = field(default_factory=list)
     unfirm: list[Record] = field(default_factory=list)
     unlisted: list[bytes] = field(default_factory=list)
+    put_off: list[bytes] = field(default_factory=list)
     unread: list[Record] = field(default_factory=list)

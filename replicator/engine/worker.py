@@ -34,7 +34,7 @@ from replicator.engine.survey import survey
 from replicator.engine.tree import Tree
 from replicator.engine.upkeep import Upkeep
 from replicator.errors import SourceError
-from replicator.model import ROOT, Hint, Hinted, printable
+from replicator.model import ROOT, SYMLINK, Hint, Hinted, printable
 
 log = structlog.get_logger()
 
@@ -93,6 +93,7 @@ class Worker:
         self._give = publish
         self._examiner = Examiner(tree.source, tree.catalog, tree.max_file_size)
         self._in_hand = 0
+        self._symlinks: list[bytes] = []
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -139,11 +140,17 @@ class Worker:
             for (kind, force, unclosed), some in groupby(work, key=how):
                 if kind is WorkKind.EXAMINE:
                     paths = [one.path for one in some]
-                    await self._tell(self._examiner.examine(paths, force=force, unclosed=unclosed))
+                    looks = self._examiner.examine(
+                        paths, force=force, unclosed=unclosed, symlinks=False
+                    )
+                    await self._tell(looks)
                 else:
                     for one in some:
                         await (self._move(one) if kind is WorkKind.MOVE else self._walk(one))
+            if self._symlinks:  # after what they may lead to
+                await self._tell(self._examiner.examine(self._symlinks))
         finally:
+            self._symlinks = []
             self._in_hand = 0
 
     async def look_at_read(self) -> None:
@@ -277,6 +284,10 @@ class Worker:
         for file in chunk.large:
             self.ahead.want(file)
         await self._look_again(chunk.siblings)
+        for update in chunk.updates:
+            if update.record.entry.kind == SYMLINK:
+                self._tree.settle.is_symlink(update.record.path)
+        self._symlinks += chunk.put_off
         for path in chunk.unlisted:
             self._hint(Hinted.SUBTREE, path)
         self.upkeep.note(chunk, self.ahead)

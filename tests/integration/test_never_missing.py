@@ -213,3 +213,22 @@ def test_a_new_name_does_not_wait_until_an_old_one_is_believed_gone(backend):
         assert (backend.site(host) / "page").exists(), "its grace period is not over"
     backend.wait_until_equal()
     assert not (backend.site("one") / "page").exists()
+
+
+@pytest.mark.parametrize("pause", [0.1, 0.3])
+def test_what_a_symlink_leads_to_while_releases_are_made_switched_to_and_dropped(backend, pause):
+    """`current -> releases/N`: the symlink is replaced several times within a second, and the release before is removed."""
+    releases, current = backend.source / "releases", backend.source / "current"
+    fill(releases / "0", b"0")
+    current.symlink_to("releases/0")
+    arrive(backend)
+
+    def act():
+        for number in range(1, 7):
+            fill(releases / f"{number}", b"%d" % number)
+            current.with_name("new").symlink_to(f"releases/{number}")
+            current.with_name("new").rename(current)
+            shutil.rmtree(releases / f"{number - 1}")
+            time.sleep(pause)
+
+    assert_never_missing(missing(backend, ["current/7", "current/sub/7"], act, 4))
