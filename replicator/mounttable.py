@@ -11,7 +11,7 @@ import re
 import select
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 MOUNTINFO = "/proc/self/mountinfo"
@@ -191,10 +191,14 @@ class MountEvents:
 
     def __init__(self, changed: Callable[[], object]) -> None:
         self._changed = changed
-        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
-        self._fd = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, name="mounts", daemon=True)
-        self._thread.start()
+        with ExitStack() as made:
+            self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+            made.callback(os.close, self._stop)
+            self._fd = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+            made.callback(os.close, self._fd)
+            self._thread = threading.Thread(target=self._run, name="mounts", daemon=True)
+            self._thread.start()
+            made.pop_all()
 
     def close(self) -> None:
         """End the thread."""

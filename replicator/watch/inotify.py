@@ -133,24 +133,21 @@ class InotifyWatcher:
             raise SourceError(
                 f"The source {printable(self._root)} cannot be watched: {error.strerror}."
             ) from error
-        mounts: TreeMounts | None = None
+        self._loop = asyncio.get_running_loop()
         try:
-            self._inotify = INotify(nonblocking=True)
-            self._loop = asyncio.get_running_loop()
-            self._mounts = mounts = TreeMounts(tree.root_fd, self._prune)
-            self._mount_events = MountEvents(self._on_mount)
+            with contextlib.ExitStack() as made:
+                made.callback(tree.close)
+                inotify = made.enter_context(contextlib.closing(INotify(nonblocking=True)))
+                self._mounts = TreeMounts(tree.root_fd, self._prune)
+                made.callback(self._mounts.close)
+                self._mount_events = MountEvents(self._on_mount)
+                made.pop_all()
         except OSError as error:
-            tree.close()
-            if self._inotify is not None:
-                self._inotify.close()
-                self._inotify = None
-            if mounts is not None:
-                mounts.close()
             raise SourceError(
                 f"The kernel grants no inotify instance: {error.strerror}. Raise fs.inotify.max_user_instances"
                 " (sysctl -w fs.inotify.max_user_instances=1024) or the limit of open files."
             ) from error
-        self._tree = tree
+        self._inotify, self._tree = inotify, tree
         self._armer = Armer(tree, self._watched, self._is_unwatched, self.add_watch)
         self._arm_in_thread(self._steps([ROOT]))
         await self._armed()

@@ -56,7 +56,11 @@ class TreeMounts:
         self._mounts: dict[bytes, Mount] = {}
         self._remote: dict[bytes, Mount] = {}
         self._silent: frozenset[bytes] = frozenset()
-        self.refresh()
+        try:
+            self.refresh()
+        except BaseException:
+            self._table.close()
+            raise
 
     def close(self) -> None:
         """Release the table."""

@@ -5,8 +5,10 @@ import contextlib
 import ctypes
 import errno
 import gc
+import itertools
 import os
 import random
+import resource
 import shutil
 import threading
 import time
@@ -18,11 +20,12 @@ from replicator.errors import SourceError
 from replicator.model import DIRECTORY, Hint, Hinted, is_below, join, rebase
 from replicator.watch import inotify
 from replicator.watch.inotify import InotifyWatcher
+from tests.support.waiting import FOREVER
 
 CHANGED, WRITTEN, CLOSED = Hinted.CHANGED, Hinted.WRITTEN, Hinted.CLOSED
 TOUCHED = Hinted.TOUCHED
 CONTENTS, MOVED, SUBTREE = Hinted.CONTENTS, Hinted.MOVED, Hinted.SUBTREE
-DEADLINE = 20.0
+DEADLINE = FOREVER
 
 
 def excluded(path, kind):
@@ -417,6 +420,40 @@ async def test_no_instance_and_no_root_are_said(root, monkeypatch):
     monkeypatch.setattr(inotify, "INotify", refuse)
     with pytest.raises(SourceError, match=r"fs\.inotify\.max_user_instances"):
         await InotifyWatcher(bytes(root), prune=excluded, rescan=60).start()
+
+
+async def test_a_watcher_that_lacks_descriptors_says_so_and_leaves_none_open(root):
+    """However many there are: a watcher needs several."""
+    inotify.INotify().close()  # has the C library looked up, once in a process
+    (root / "a").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    outcomes = []
+    for left in range(12):
+        watcher = InotifyWatcher(bytes(root), prune=excluded, rescan=60)
+        with descriptors(left):
+            try:
+                await watcher.start()
+                outcomes.append(True)
+            except SourceError as error:
+                assert "Too many open files" in str(error)
+                outcomes.append(False)
+        watcher.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert outcomes == sorted(outcomes)
+    assert set(outcomes) == {True, False}
+
+
+@contextlib.contextmanager
+def descriptors(left):
+    """Let this process open so many more files."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = set(map(int, os.listdir("/proc/self/fd")))
+    free = itertools.islice((fd for fd in itertools.count() if fd not in used), left, None)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(free), limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 async def test_close_leaves_no_descriptors(root):
