@@ -16,14 +16,26 @@ class Claim:
         root_fd: the tree's root, held for as long as the tree is open.
         fence: of that directory.
         place: the root's path, to notice that it was renamed or unmounted; empty: nobody looks.
+        doubt: who else could have put another directory there, as a clause; empty if nobody could.
+
+    Attributes:
+        doubt: as given.
     """
 
-    def __init__(self, root_fd: int, fence: Fence, place: bytes = b"") -> None:
+    def __init__(self, root_fd: int, fence: Fence, place: bytes = b"", doubt: str = "") -> None:
+        self.doubt = doubt
         self._fd = root_fd
         self._place = place
         self._fence = fence
         status = os.fstat(root_fd)
         self._root = status.st_dev, status.st_ino
+
+    @property
+    def identity(self) -> str:
+        """Text that another directory in the root's place would not have: of inode and file system, or device if that has no id."""
+        filesystem = os.fstatvfs(self._fd).f_fsid
+        device, inode = self._root
+        return f"{inode} {filesystem}" if filesystem else f"{inode} on {device}"
 
     def check(self) -> None:
         """Return if this agent may change its tree now; from the first time on, no older one may.

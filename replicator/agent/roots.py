@@ -77,7 +77,7 @@ def open_tree(
     tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
     try:
         _check_apart(tree.root_fd, origin)
-        claim = Claim(tree.root_fd, fences.of(tree.root_fd), place)
+        claim = Claim(tree.root_fd, fences.of(tree.root_fd), place, _doubt_about(place))
         return Store(
             tree,
             owner,
@@ -137,6 +137,16 @@ def inside_of(jail: bytes, place: bytes) -> bytes:
 def open_root(place: bytes) -> int:
     """Open a root, or the jail of roots; see `files.way`. Root and the agent's own user are trusted, and nobody else."""
     return open_way(place, {os.geteuid()}, unread=True).fd
+
+
+def _doubt_about(place: bytes) -> str:
+    """Return who else could have put another directory at a path, as a clause; empty if nobody could."""
+    try:
+        way = open_way(place, {os.geteuid()}, unread=True)
+    except PathRefused as refused:
+        return str(refused)
+    os.close(way.fd)
+    return way.doubt
 
 
 def _open_free(root: bytes) -> Confined:

@@ -216,7 +216,11 @@ class Server:
         (self._durable.add if request.durable else self._durable.discard)(request.tree)
         if request.ready and self._boot:
             boot.remove_of_another(store.tree, request.ready, self._boot)
-        self._send(messages.Opened(request.tree, *store.owner))
+        claim = store.claim
+        said = messages.Opened(
+            request.tree, *store.owner, identity=claim.identity, doubt=claim.doubt[:500]
+        )
+        self._send(said)
 
     def _on_batch(self, batch: Batch, payload: bytes) -> None:
         view = memoryview(payload)

@@ -18,6 +18,7 @@ import structlog
 from replicator.app.origin import Origins
 from replicator.app.providers import host_key_policy, launching_of, providers_of
 from replicator.app.retired import Retired
+from replicator.app.targets import open_targets
 from replicator.catalog.sqlite import CatalogStore
 from replicator.config import Config, SettleSettings, TreeSettings
 from replicator.core.filters import Filter
@@ -100,6 +101,7 @@ class App:
             op_timeout=config.ssh.op_timeout,
             compare=compare,
             origin=self._origins.now,
+            targets=open_targets(Path(config.state.directory) / "targets.json"),
         )
         self.service = Service(self._commons, self._shelves)
         self.requests = Requests(self.service, self._commons)

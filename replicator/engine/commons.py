@@ -16,6 +16,7 @@ from replicator.engine.intake import Intake
 from replicator.engine.ready import ReadyFile
 from replicator.engine.reconcile import Territory
 from replicator.engine.supply import Supply
+from replicator.engine.targets import Targets
 from replicator.ports import Connector
 from replicator.wire.messages import OpenTree, Origin
 
@@ -73,3 +74,5 @@ class Commons:
     """How many paths they may be owed together."""
     origin: Callable[[], Awaitable[Origin]] = _nowhere
     """Returns where the sources lie, for agents to refuse a target that shares files with one."""
+    targets: Targets = field(default_factory=Targets)
+    """Which directories the targets are."""

@@ -37,6 +37,7 @@ class Comparisons:
         doubts: what is to be compared.
         troubles: is told what kept the frontend from being made equal.
         missing: called with a tree's number when something of it is missing there.
+        machine: returns a name that another machine at the same address would not have, if providers tell one.
 
     Attributes:
         progress: how far the last comparison of everything has got.
@@ -50,6 +51,7 @@ class Comparisons:
         doubts: Doubts,
         troubles: Troubles,
         missing: Callable[[int], None],
+        machine: Callable[[], str],
     ) -> None:
         self.progress = Progress()
         self._commons = commons
@@ -58,6 +60,7 @@ class Comparisons:
         self._doubts = doubts
         self._troubles = troubles
         self._missing = missing
+        self._machine = machine
         self.opened: dict[int, Territory] = {}
         self._refused = Refused(commons)
         self._running: dict[asyncio.Task[Any], int] = {}
@@ -221,6 +224,12 @@ class Comparisons:
             opened = await link.open_tree(plot.open._replace(origin=origin))
         except AgentFailed as error:
             return str(error)
+        targets = self._commons.targets
+        if refusal := targets.refusal(self._machine(), plot.open.root, opened):
+            return refusal
+        if not targets.is_saved:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._commons.pool, targets.save)
         if self._commons.plots.get(tree) is plot:
             self._refused.forget(tree)
             self._troubles.unopened(tree, "")

@@ -89,13 +89,23 @@ class Replica:
         self._troubles = Troubles(sighting.address.host)
         self._dispatch = Dispatch(sighting.address.host, self.dirty, self._doubts, commons.budget)
         self._comparisons = Comparisons(
-            commons, self._dispatch, self._doubts, self._troubles, self._incomplete
+            commons,
+            self._dispatch,
+            self._doubts,
+            self._troubles,
+            self._incomplete,
+            lambda: self.machine,
         )
 
     @property
     def address(self) -> Address:
         """Where it is dialled."""
         return self.sighting.address
+
+    @property
+    def machine(self) -> str:
+        """A name that another machine at the same address would not have, if a provider tells one."""
+        return self.sighting.identity or str(self.address)
 
     @property
     def bytes_sent(self) -> int:
@@ -267,6 +277,11 @@ class Replica:
     def noting_changes(self) -> AbstractContextManager[set[Key]]:
         """Give a set to which every path is added that is owed now, or changes meanwhile."""
         return self._dispatch.noting_changes()
+
+    def try_targets(self) -> None:
+        """A person has said that the targets are right: open at once what was refused."""
+        self._comparisons.hurry()
+        self._doubts.everything()
 
     def reconcile_soon(self, *, front: bool = False) -> None:
         """Compare everything again; `front`: before everybody else."""

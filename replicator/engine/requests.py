@@ -96,6 +96,7 @@ class Requests:
         Who is about to find the same of these trees, or is finding it, is meant too; the other trees are not.
         """
         rows, doubted = [], set()
+        believed = self._commons.targets.believe()
         for number, plot in list(self._commons.plots.items()):
             reason = plot.intake.asks
             if reason:
@@ -104,6 +105,11 @@ class Requests:
                 await plot.intake.resume()
         asking = [replica for replica in self._service.fleet if replica.excess]
         rows += [{"what": replica.address.host, "reason": replica.excess} for replica in asking]
+        for replica in self._service.fleet:
+            if replica.machine in believed:
+                reason = believed[replica.machine]
+                rows.append({"what": replica.address.host, "reason": reason})
+                replica.try_targets()
         asked = set().union(*(replica.exceeding for replica in asking))
         for replica in self._service.fleet:
             meant = doubted | replica.exceeding

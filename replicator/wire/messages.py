@@ -19,13 +19,14 @@ VERSION = 1
 REQUIRED = ("delta", "digest", "move")
 """What every release can do: the two sides cannot work together without."""
 
-FEATURES = (*REQUIRED, "after", "boot", "durable", "link")
+FEATURES = (*REQUIRED, "after", "boot", "durable", "identity", "link")
 """What this side can do. Neighbouring releases work together: a message or field that is not in the first release has a name
 here, and is used only if both sides name it; each has a fallback for a peer that does not.
 
 * `after`: `list` may ask for what comes after a path, so that an interrupted listing goes on where it was.
 * `boot`: the agent's hello says which boot of its machine it runs in, and `open` names the ready file.
 * `durable`: `open` may ask that a change is answered when it is on disk.
+* `identity`: `opened` says which directory the target is, and who could have replaced it. Without it, any directory is used.
 * `link`: a file can be given another name (`h`). Without it, the content is sent.
 """
 
@@ -107,22 +108,33 @@ class OpenTree(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The answer to OpenTree: numeric ids that files will get (-1: whoever the agent runs as), or why it failed."""
+    """The answer to OpenTree: numeric ids that files will get (-1: whoever the agent runs as), or why it failed.
+
+    `identity` is a text that another directory in the root's place would not have; `doubt` says, as a clause, who else could have put
+    one there.
+    """
 
     tree: int
     uid: int
     gid: int
     error: str = ""
+    identity: str = ""
+    doubt: str = ""
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
-        return {
+        header: dict[str, Any] = {
             "t": "opened",
             "tree": self.tree,
             "uid": self.uid,
             "gid": self.gid,
             "error": self.error,
         }
+        if self.identity:
+            header["identity"] = self.identity
+        if self.doubt:
+            header["doubt"] = self.doubt
+        return header
 
 
 class Batch(NamedTuple):
@@ -313,6 +325,8 @@ _DECODERS: dict[str, Any] = {
         fields.owner_id(h["uid"]),
         fields.owner_id(h["gid"]),
         _WORDS(h["error"]),
+        _SHORT(h.get("identity", "")),
+        _WORDS(h.get("doubt", "")),
     ),
     "batch": lambda h: Batch(tuple(map(parse_change, fields.array(h["changes"])))),
     "file": _begin,

@@ -32,9 +32,10 @@ def world(tmp_path):
     return tmp_path
 
 
-def backend(directory, **tree):
+def backend(directory, trees=(), **tree):
     site = directory / "www/site"
-    made = Backend(directory, ["one"], StreamedFleet(directory), tree={"target": str(site), **tree})
+    trees = trees or [{"source": str(directory / "source"), "target": str(site), **tree}]
+    made = Backend(directory, ["one"], StreamedFleet(directory), trees=trees)
     made.site = lambda _host: site
     return made
 
@@ -67,6 +68,71 @@ def test_who_owns_the_parent_of_a_target_cannot_lead_the_agent_elsewhere(world):
         (world / "www/aside").rename(site)
         running.wait_until_equal()
     assert picture(world / "secret") == before
+
+
+def holds(running, name):
+    wait_for((running.site("one") / name).exists, running.explain_status)
+
+
+def test_another_directory_that_a_stranger_put_there_between_two_connections_is_used_only_after_resume(
+    world,
+):
+    """It may hold what its owner could not change himself, such as a directory of root."""
+    belongs_to_a_stranger(world / "www")
+    site = world / "www/site"
+    trees = [
+        {"source": str(world / "source"), "target": str(site)},
+        {"source": str(world / "second"), "target": str(world / "other")},
+    ]
+    (world / "second").mkdir()
+    with backend(world, trees) as running:
+        (running.source / "first").write_text("first")
+        holds(running, "first")
+        wait_for(running.quiet, running.explain_status)
+    site.rename(world / "www/aside")
+    site.mkdir()
+    (site / "of-root").mkdir()
+    with backend(world, trees) as running:
+        is_refused(running, world / "www", site)
+        (world / "second/file").write_text("the other tree is served")
+        wait_for((world / "other/file").exists, running.explain_status)
+        running.connector.kill("one")  # nor by the next connection
+        wait_for(lambda: running.row("one")["logins"] >= 2, running.explain_status)
+        is_refused(running, world / "www", site)
+        assert [row["what"] for row in running.ask(command="resume")] == ["one"]
+        holds(running, "first")
+        wait_for(lambda: not (site / "of-root").exists(), running.explain_status)
+        site.rename(world / "www/resumed")
+        (world / "www/aside").rename(site)
+        is_refused(running, world / "www", site)  # what was confirmed was that one directory
+    with backend(world, trees) as running:
+        is_refused(running, world / "www", site)
+        site.rename(world / "www/aside")
+        (world / "www/resumed").rename(site)
+        (running.source / "last").write_text("last")
+        holds(running, "last")
+
+
+def is_refused(running, parent, site):
+    def told():
+        said = running.row("one")["last_error"]
+        return "another directory than before" in said and f"chown root {parent}" in said
+
+    before = picture(site)
+    wait_for(told, running.explain_status)
+    assert picture(site) == before
+
+
+def test_another_directory_where_only_root_reaches_is_used(world):
+    for directory in ("site", "next"):
+        (world / "www" / directory).mkdir()
+    with backend(world) as running:
+        (running.source / "first").write_text("first")
+        running.wait_until_equal()
+    (world / "www/site").rename(world / "www/aside")
+    (world / "www/next").rename(world / "www/site")
+    with backend(world) as running:
+        running.wait_until_equal()
 
 
 def test_a_symlink_that_only_root_can_switch_is_followed_to_where_it_points_now(world):

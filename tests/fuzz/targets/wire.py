@@ -65,7 +65,7 @@ def sentences(message):
     if isinstance(message, words.Hello):
         yield from (message.about, *message.features)
     elif isinstance(message, words.Opened):
-        yield message.error
+        yield from (message.error, message.doubt)
     elif isinstance(message, words.Listing):
         yield from (reason for _, reason in message.unlisted)
     elif isinstance(message, words.Acks):

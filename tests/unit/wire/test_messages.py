@@ -32,6 +32,8 @@ any_message = st.one_of(
         st.integers(-1, 2**32 - 1),
         st.integers(-1, 9),
         words,
+        st.text(max_size=20),
+        words,
     ),
     st.builds(messages.Batch, st.lists(own.any_change, max_size=4).map(tuple)),
     st.builds(messages.BeginFile, put_files, st.booleans()),

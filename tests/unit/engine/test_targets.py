@@ -1,0 +1,48 @@
+"""Which directory a target is: another one that a stranger could have put there is used only after a person has said so."""
+
+import pytest
+
+from replicator.engine import targets as module
+from replicator.engine.targets import Targets
+from replicator.wire.messages import Opened
+
+DOUBT = "/www belongs to www-data, who can replace what is in it"
+
+
+def opened(identity, doubt=DOUBT):
+    return Opened(1, 0, 0, identity=identity, doubt=doubt)
+
+
+def test_another_directory_is_refused_until_a_person_believes_it_and_no_third_one():
+    targets = Targets()
+    assert targets.refusal("a", b"/www/site", opened("1")) == ""
+    assert targets.refusal("b", b"/www/site", opened("2")) == ""
+    reason = targets.refusal("a", b"/www/site", opened("3"))
+    assert DOUBT in reason
+    assert targets.refusal("a", b"/www/other", opened("3")) == ""
+    assert targets.believe() == {"a": reason}
+    assert targets.believe() == {}
+    assert targets.refusal("a", b"/www/site", opened("3")) == ""
+    assert targets.refusal("a", b"/www/site", opened("1"))
+    assert targets.refusal("a", b"/www/site", opened("3")) == ""
+    assert targets.believe() == {}, "it is back"
+
+
+@pytest.mark.parametrize("said", [opened("2", doubt=""), opened("", doubt=""), opened("1")])
+def test_what_nobody_else_could_replace_and_what_an_old_agent_opens_is_used(said):
+    targets = Targets({"a /www/site": "1"})
+    assert targets.refusal("a", b"/www/site", said) == ""
+
+
+def test_what_changed_is_saved_and_the_oldest_are_forgotten(monkeypatch):
+    monkeypatch.setattr(module, "MAX_TARGETS", 2)
+    saved = []
+    targets = Targets(write=saved.append)
+    for number in range(3):
+        targets.refusal("a", b"/%d" % number, opened("1"))
+        assert not targets.is_saved
+    targets.save()
+    assert targets.is_saved
+    assert saved == [{"a /1": "1", "a /2": "1"}]
+    targets.refusal("a", b"/2", opened("1"))
+    assert targets.is_saved
