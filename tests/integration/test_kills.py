@@ -96,7 +96,7 @@ def test_a_stopped_agent_that_goes_on_overwrites_nothing_of_its_successor(make, 
 
 AGENT_KILLS = int(os.environ.get("REPLICATOR_AGENT_KILLS", "25"))
 DAEMON_KILLS = int(os.environ.get("REPLICATOR_DAEMON_KILLS", "6"))
-BIG = 50 << 20
+BIG = 24 << 20
 NO_GUARD = {
     "delete_guard": 1.0
 }  # a renamed directory that a frontend missed may be most of this tree
