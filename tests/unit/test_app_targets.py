@@ -18,8 +18,7 @@ def test_what_was_saved_is_known_after_a_restart(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '"a"', '{"a": ', "[" * 100_000, "\xff"])
-def test_a_damaged_file_costs_a_warning(tmp_path, text, capsys):
+def test_a_damaged_file_is_as_good_as_none(tmp_path, text):
     path = tmp_path / "targets.json"
     path.write_text(text, "latin-1")
     assert open_targets(path).refusal("a", b"/site", OPENED) == ""
-    assert "the targets cannot be read" in capsys.readouterr().out
