@@ -1,6 +1,18 @@
-"""`python -m replicator`."""
+"""`python -m replicator`, and the script `replicator`."""
 
-from replicator.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; the daemon handles its signals before anything else is imported."""
+    if sys.argv[1:2] == ["serve"]:
+        from replicator import early
+
+        early.handle_signals()
+    from replicator import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

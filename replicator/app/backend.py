@@ -192,7 +192,10 @@ class App:
             source=source,
             catalog=self._store.tree(root),
             make_watcher=lambda: InotifyWatcher(
-                root, prune=excluded.excluded, rescan=settle.rescan, source=source
+                root,
+                prune=excluded.excluded,
+                rescan=self.config.settle.rescan,  # as it is then: a reload may change it
+                source=source,
             ),
             settle=Settle(cooldown=settle.cooldown, max_wait=settle.max_wait),
             delete=settings.delete,
@@ -265,6 +268,11 @@ class App:
         self._commons.bucket.rate = config.bootstrap.bytes_per_second
         self._commons.retry = Backoff(config.retry.first, config.retry.cap, random.random)
         self.config = config
+        settle = config.settle
+        for plot in self._commons.plots.values():
+            plot.intake.adjust(
+                cooldown=settle.cooldown, max_wait=settle.max_wait, rescan=settle.rescan
+            )
 
     def close(self) -> None:
         """Release threads, sources and catalog."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from replicator import early
 from replicator.app.backend import App
 from replicator.config import Config
 from replicator.control import server as control
@@ -119,6 +120,8 @@ async def serve(
             async with control.serve(socket_path(config.state.directory), app.requests.handle):
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
                 notifier.ready(app.service.summary())
+                if early.take_reload():
+                    reload()
                 beside = [
                     loop.create_task(one)
                     for one in (_heartbeat(app, notifier), _retire(app), _watch_state(app, lock))

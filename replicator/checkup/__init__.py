@@ -6,6 +6,7 @@ import asyncio
 import os
 import pwd
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ async def examine(config: Config) -> list[Finding]:
 
     Nothing is changed but that a missing target is made, and that a small file is put into each target and removed.
     """
-    findings = list(_examine_identity(config))
+    findings = list(_examine_user(Path(config.state.directory)))
+    findings += _examine_identity(config)
     findings += _examine_ciphers(config.ssh.ciphers)
     findings += _examine_state(Path(config.state.directory))
     directories = 0
@@ -145,12 +147,44 @@ def _examine_ciphers(ciphers: Sequence[str]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def as_daemon(user: str) -> str:
+    """Return the command that runs `check` with the user, the capabilities and the limits of the unit in deploy/."""
+    return (
+        f"systemd-run --quiet --pipe --wait --collect --uid={user}"
+        " -p 'AmbientCapabilities=CAP_DAC_READ_SEARCH CAP_LEASE' -p LimitNOFILE=65536"
+        f" {Path(sys.prefix, 'bin', 'replicator')} check"
+    )
+
+
+def _examine_user(directory: Path) -> Iterator[Finding]:
+    """Tell that the daemon runs as another user: it owns the state directory."""
+    try:
+        owner = directory.stat().st_uid
+    except OSError:  # not made yet, or the user of this process may not see it
+        return
+    if owner != os.geteuid():
+        yield Finding(
+            "warn", "check", f"runs as {_name(os.geteuid())}, but the daemon runs as {_name(owner)}, who owns {directory}",
+            "sources, keys and limits were tried with other rights than the daemon has",
+            f"{as_daemon(_name(owner))}  (as root; with --config as for this call)",
+        )  # fmt: skip
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def _examine_state(directory: Path) -> Iterator[Finding]:
     parent = next(p for p in (directory, *directory.parents) if p.exists())
+    if directory.exists() and directory.stat().st_uid != os.geteuid():
+        return  # `_examine_user` has told
     if not os.access(parent, os.W_OK):
         yield Finding(
             "fail", "state.directory", f"{directory} cannot be written", "catalog, lock and control socket live there",
-            f"install -d -m 700 -o {pwd.getpwuid(os.geteuid()).pw_name} {directory}",
+            f"install -d -m 700 -o {_name(os.geteuid())} {directory}",
         )  # fmt: skip
     elif directory.exists() and directory.stat().st_mode & 0o077:
         yield Finding(
@@ -198,7 +232,7 @@ def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
     findings += [
         Finding(
             "warn", f"{subject}/{printable(path)}", reason, "what lies below is neither sent nor deleted",
-            f"setfacl -R -m u:{pwd.getpwuid(os.geteuid()).pw_name}:rX {settings.source}",
+            f"setfacl -R -m u:{_name(os.geteuid())}:rX {settings.source}",
         )
         for path, reason in unlisted[:10]
     ]  # fmt: skip

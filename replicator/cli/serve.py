@@ -20,9 +20,12 @@ def serve(config: str) -> None:
     """Replicate until SIGTERM (drains, at most 10 s, and exits 0); SIGHUP reloads the configuration."""
     # NumPy's linear algebra, which nobody here uses, would start threads that spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from replicator import app
+    from replicator import app, early
 
     settings = load_config(config, daemon=True)
     gc.freeze()
     gc.set_threshold(*COLLECT)
-    run(app.serve(settings, lambda: load_config(config, daemon=True)), daemon=True)
+    try:
+        run(app.serve(settings, lambda: load_config(config, daemon=True)), daemon=True)
+    finally:
+        early.ignore_signals()

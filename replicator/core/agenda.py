@@ -71,7 +71,7 @@ class Agenda:
 
     def __init__(self, cooldown: float) -> None:
         self.pending = 0
-        self._cooldown = cooldown
+        self.cooldown = cooldown
         self._slots: dict[bytes, Slot] = {}
         self._dues: list[tuple[float, bytes]] = []
         self._fading: list[tuple[float, bytes]] = []
@@ -90,7 +90,7 @@ class Agenda:
         """Return the slot of a path, a new one if it has none."""
         slot = self._slots.get(path)
         if slot is None:
-            slot = self._slots[path] = Slot(self._cooldown)
+            slot = self._slots[path] = Slot(self.cooldown)
         return slot
 
     def is_pending(self, path: bytes) -> bool:

@@ -92,6 +92,11 @@ class Settle:
         self._renames = Renames()
         self._out: list[bytes] = []
 
+    def adjust(self, *, cooldown: float, max_wait: float) -> None:
+        """Use other times; what rests already, does so for as long as it would have."""
+        self._cooldown = self._looks.cooldown = self._walks.cooldown = cooldown
+        self._max_wait = max_wait
+
     def __len__(self) -> int:
         return self._looks.pending + self._walks.pending + len(self._renames)
 

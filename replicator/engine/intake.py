@@ -159,6 +159,12 @@ class Intake:
             self._pause = max(ROOT_POLL, min(10 * (self._loop.time() - began), ROOT_POLL_MAX))
             raise
 
+    def adjust(self, *, cooldown: float, max_wait: float, rescan: float) -> None:
+        """Use other times, without looking at anything anew; see config.SettleSettings."""
+        self.tree.settle.adjust(cooldown=cooldown, max_wait=max_wait)
+        if self._watcher is not None:
+            self._watcher.rescan_every(rescan)
+
     async def _watch(self) -> None:
         await self._paced(self._worker.admit)
         self._watcher = self.tree.make_watcher()

@@ -301,5 +301,8 @@ class Watcher(Protocol):
     def problems(self) -> list[str]:
         """Return full sentences about what is not watched, for status and check."""
 
+    def rescan_every(self, seconds: float) -> None:
+        """Walk what cannot be watched at another interval from now on."""
+
     def close(self) -> None:
         """Release the watches."""

@@ -189,6 +189,12 @@ class InotifyWatcher:
             problems.extend(self._mounts.problems(self._root))
         return problems
 
+    def rescan_every(self, seconds: float) -> None:
+        """Walk what cannot be watched at another interval from now on."""
+        self._rescan = seconds
+        self._rescan_at = min(self._rescan_at, asyncio.get_running_loop().time() + seconds)
+        self._ready.set()
+
     def close(self) -> None:
         """Release the watches. A thread that is still arming stops at its next directory, and releases them then.
 

@@ -511,3 +511,20 @@ def test_a_group_that_cannot_be_told_is_told_again(tmp_path):
                 backend.status,
             )
     assert api.asked["CompleteLifecycleAction"] == 5
+
+
+def test_a_reload_of_settle_counts_for_a_tree_that_is_replicated(tmp_path):
+    with Backend(tmp_path, settle={"cooldown": 0.05, "max_wait": 3600.0}) as backend:
+        live(backend, "one", "two")
+        with (backend.source / "log").open("wb") as log:  # it stays open for writing
+            log.write(b"line")
+            log.flush()
+            backend.call(asyncio.sleep(0))
+            settle = changed(backend.config.settle, max_wait=0.2, rescan=7.0)
+            backend.call(backend.app.reload(changed(backend.config, settle=settle)))
+            log.write(b"another line")
+            log.flush()
+            wait_for((backend.site("one") / "log").exists, backend.status)
+        (plot,) = backend.app.service._commons.plots.values()
+        assert plot.intake._watcher._rescan == 7.0
+        assert rows(backend)["one"]["logins"] == 1

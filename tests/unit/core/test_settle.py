@@ -364,3 +364,11 @@ def test_between_other_work_only_looks_are_handed_out(settle):
     kinds = [work.kind for _, work in run(settle, 5.0)]
     assert kinds[0] is MOVE
     assert WALK in kinds
+
+
+def test_other_times_count_from_the_next_look_on(settle):
+    settle.adjust(cooldown=2.0, max_wait=20.0)
+    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.0)
+    assert settle.ready(0.0)
+    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.1)
+    assert looks(run(settle, 10.0, start=0.1), b"f") == [2.0]

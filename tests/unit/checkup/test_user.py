@@ -1,0 +1,28 @@
+"""`check` says when it runs with other rights than the daemon."""
+
+import os
+
+import pytest
+
+from replicator.checkup import _examine_state, _examine_user
+
+
+def test_nothing_is_told_to_the_user_who_owns_the_state_directory(tmp_path):
+    assert not list(_examine_user(tmp_path))
+    assert not list(_examine_user(tmp_path / "not made yet"))
+
+
+@pytest.mark.parametrize(("owner", "name"), [(1, "daemon"), (4_000_000, "4000000")])
+def test_another_owner_of_the_state_directory_is_told_with_the_command_that_runs_as_he(
+    tmp_path, owner, name
+):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a directory away")
+    os.chown(tmp_path, owner, -1)
+    (found,) = _examine_user(tmp_path)
+    assert found.level == "warn"
+    assert f"runs as root, but the daemon runs as {name}" in found.what
+    assert f"--uid={name} " in found.fix
+    assert "CAP_DAC_READ_SEARCH" in found.fix
+    assert found.fix.partition("  (")[0].endswith("/bin/replicator check")
+    assert not list(_examine_state(tmp_path)), "no advice that gives it to the wrong user"
