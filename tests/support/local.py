@@ -31,14 +31,23 @@ class Local:
 
     def call(self, command, *arguments, check=True, **settings):
         """Run one command of deploy/local; return what it printed."""
-        done = subprocess.run(
+        done = self._run(command, *arguments, **settings)
+        assert not check or done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"  # fmt: skip
+        return done.stdout
+
+    def fails(self, command, *arguments, **settings):
+        """Run a command that must fail; return what it said."""
+        done = self._run(command, *arguments, **settings)
+        assert done.returncode, done.stdout
+        return done.stderr
+
+    def _run(self, command, *arguments, **settings):
+        return subprocess.run(
             [COMMANDS / command, *arguments],
             env={**self._environment, **settings},
             stdin=subprocess.DEVNULL,
             check=False, capture_output=True, text=True, errors="replace", timeout=800,
         )  # fmt: skip
-        assert not check or done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"  # fmt: skip
-        return done.stdout
 
     def up(self, **settings):
         self._settings |= settings

@@ -11,10 +11,10 @@ install_cms() {
     php "$root/maintenance/install.php" --dbtype mysql --dbserver database --dbname cms --dbuser cms --dbpass "$password" \
       --pass "$(cat /secrets/admin)" --scriptpath "" --server "http://localhost:$PORT" \
       --confpath /tmp --with-extensions "One backend, many frontends" admin
-    # PHP on a frontend belongs to the group, and makes thumbnails by itself: they are not replicated.
+    # What frontends write by themselves, and what is not replicated (deploy/cms/mediawiki.toml): PHP there belongs to the group.
     mkdir -p "$root"/images/{thumb,temp,lockdir}
     chown -R www-data:www-data "$root"
-    chmod 2775 "$root"/images/{thumb,temp,lockdir}
+    chmod 2775 "$root"/images/{thumb,lockdir} "$root/cache"
     mediawiki_settings "$password" >"$root/LocalSettings.new"
     chown www-data:www-data "$root/LocalSettings.new"
     chmod 640 "$root/LocalSettings.new"

@@ -3,6 +3,8 @@
 # web_start NODE READY: NODE is what X-Served-By says; READY is the file whose presence says that visitors may come.
 web_start() {
   sed -e "s|@NODE@|$1|" -e "s|@READY@|$2|" /usr/local/lib/web/site.conf >/etc/nginx/conf.d/site.conf
+  mkdir -p /etc/nginx/node
+  [ ! -e "/usr/local/lib/web/$CMS.conf" ] || cp "/usr/local/lib/web/$CMS.conf" /etc/nginx/node/
   sed -i 's|^access_log.*||; s|access_log /var/log/nginx/access.log;|access_log off;|; s|/var/log/nginx/error.log|stderr|' /etc/nginx/nginx.conf
   php_settings >/etc/php/8.2/fpm/conf.d/99-local.ini
   cat >/etc/php/8.2/fpm/pool.d/www.conf <<'POOL'

@@ -1,0 +1,116 @@
+"""What `deploy/local/up` can bring up beside the default. Minutes each: asked for with REPLICATOR_LOCAL_ALL=1."""
+
+import json
+import os
+import re
+import urllib.parse
+
+import pytest
+
+from tests.support.local import Local
+from tests.support.waiting import wait_for
+from tests.support.web import picture
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        not os.environ.get("REPLICATOR_LOCAL_ALL"),
+        reason="asked for with REPLICATOR_LOCAL_ALL=1, because each takes minutes",
+    ),
+]
+
+VISITS = "<?php session_start(); echo $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1;"
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def make(**settings):
+        site = Local(tmp_path, **settings)
+        made.append(site)
+        print(site.up())
+        return site
+
+    yield make
+    for site in made:
+        site.call("down", "--volumes", check=False)
+
+
+def test_mediawiki_installs_itself_and_an_upload_and_its_thumbnail_are_on_every_frontend(make):
+    site = make(CMS="mediawiki")
+    editor = site.visitor()
+    form = editor.ask("/index.php?title=Special:UserLogin").text
+    token = re.search(r'name="wpLoginToken"[^>]*value="([^"]+)"|value="([^"]+)" name="wpLoginToken"', form)  # fmt: skip
+    fields = {"wpName": "admin", "wpPassword": site.password, "wpLoginToken": token[1] or token[2]}
+    assert editor.post("/index.php?title=Special:UserLogin", fields).status == 302
+    form = editor.ask("/wiki/Special:Upload")
+    assert form.server == "backend"
+    token = re.search(r'id="wpEditToken" type="hidden" value="([^"]+)"', form.text)[1]
+    fields = {"wpEditToken": token, "wpDestFile": "Noise.png", "wpUpload": "Upload file", "wpUploadDescription": "", "wpIgnoreWarning": "1"}  # fmt: skip
+    answer = editor.upload("/wiki/Special:Upload", fields, "wpUploadFile", "Noise.png", picture(640, 480))  # fmt: skip
+    assert (answer.status, answer.server) == (302, "backend"), answer.text[-800:]
+    query = (
+        "action=query&titles=File:Noise.png&prop=imageinfo&iiprop=url&iiurlwidth=120&format=json"
+    )
+    (page,) = json.loads(editor.ask(f"/api.php?{query}").text)["query"]["pages"].values()
+    for key in ("url", "thumburl"):
+        path = urllib.parse.urlsplit(page["imageinfo"][0][key]).path
+        for name, visitor in site.alone().items():
+            answer = wait_for(lambda v=visitor, p=path: a if (a := v.ask(p)).status == 200 else None, f"{path} on {name}", pause=0.2)  # fmt: skip
+            assert answer.server == name
+            assert answer.headers["Content-Type"] == "image/png"
+    for visitor in site.alone().values():
+        assert visitor.ask("/wiki/Main_Page").status == 200
+        for refused in ("/wiki/Special:Upload", "/api.php", "/index.php?title=Special:Upload"):
+            assert visitor.ask(refused).status == 403
+
+
+def test_an_application_of_ones_own_is_served_and_replicated(make, tmp_path_factory):
+    app = tmp_path_factory.mktemp("app")
+    (app / "index.php").write_text("<?php echo 'one';")
+    (app / "visits.php").write_text(VISITS)
+    site = make(APP=str(app), FRONTENDS="2")
+    assert {site.visitor().ask("/").text for _ in range(4)} == {"one"}
+    new = app / "index.new"
+    new.write_text("<?php echo 'two';")
+    new.replace(app / "index.php")
+    for name, visitor in site.alone().items():
+        wait_for(lambda v=visitor: v.ask("/").text == "two", f"the new page on {name}")
+    visitor = site.visitor()
+    assert [visitor.ask("/visits.php").text for _ in range(4)] == ["1", "2", "3", "4"]
+    assert app.is_dir()
+    assert site.call("down", "--volumes") is not None
+    assert (app / "index.php").exists()
+
+
+def test_sessions_in_files_stay_on_the_frontend_that_made_them(make):
+    site = make(SESSION="files")
+    site.put("visits.php", VISITS)
+    first, second = site.alone().values()
+    for visitor in (first, second):
+        wait_for(lambda v=visitor: site.visitor().at(v.address).ask("/visits.php").status == 200, "visits.php")  # fmt: skip
+    first.cookies = second.cookies = {}
+    assert [first.ask("/visits.php").text for _ in range(2)] == ["1", "2"]
+    site.signal("frontend-1", "kill")
+    assert second.ask("/visits.php").text == "1"
+
+
+def test_a_shared_volume_stands_in_for_efs(make):
+    site = make(EFS="1")
+    site.put("now.txt", "here")
+    for visitor in site.alone().values():
+        assert visitor.ask("/now.txt").text == "here"
+        assert visitor.ask("/").status == 200
+        assert visitor.ask("/wp-admin/").status == 403
+
+
+def test_up_again_keeps_the_site_and_refuses_another_one(make):
+    site = make()
+    site.put("kept.txt", "kept")
+    password = site.password
+    site.call("down")
+    site.up()
+    assert site.visitor().ask("/kept.txt").text == "kept"
+    assert site.password == password
+    assert "another site" in site.fails("up", CMS="mediawiki")
