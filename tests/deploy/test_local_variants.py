@@ -1,15 +1,11 @@
 """What `deploy/local/up` can bring up beside the default. Minutes each: asked for with REPLICATOR_LOCAL_ALL=1."""
 
-import json
 import os
-import re
-import urllib.parse
 
 import pytest
 
 from tests.support.local import Local
 from tests.support.waiting import wait_for
-from tests.support.web import picture
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -35,35 +31,6 @@ def make(tmp_path):
     yield make
     for site in made:
         site.call("down", "--volumes", check=False)
-
-
-def test_mediawiki_installs_itself_and_an_upload_and_its_thumbnail_are_on_every_frontend(make):
-    site = make(CMS="mediawiki")
-    editor = site.visitor()
-    form = editor.ask("/index.php?title=Special:UserLogin").text
-    token = re.search(r'name="wpLoginToken"[^>]*value="([^"]+)"|value="([^"]+)" name="wpLoginToken"', form)  # fmt: skip
-    fields = {"wpName": "admin", "wpPassword": site.password, "wpLoginToken": token[1] or token[2]}
-    assert editor.post("/index.php?title=Special:UserLogin", fields).status == 302
-    form = editor.ask("/wiki/Special:Upload")
-    assert form.server == "backend"
-    token = re.search(r'id="wpEditToken" type="hidden" value="([^"]+)"', form.text)[1]
-    fields = {"wpEditToken": token, "wpDestFile": "Noise.png", "wpUpload": "Upload file", "wpUploadDescription": "", "wpIgnoreWarning": "1"}  # fmt: skip
-    answer = editor.upload("/wiki/Special:Upload", fields, "wpUploadFile", "Noise.png", picture(640, 480))  # fmt: skip
-    assert (answer.status, answer.server) == (302, "backend"), answer.text[-800:]
-    query = (
-        "action=query&titles=File:Noise.png&prop=imageinfo&iiprop=url&iiurlwidth=120&format=json"
-    )
-    (page,) = json.loads(editor.ask(f"/api.php?{query}").text)["query"]["pages"].values()
-    for key in ("url", "thumburl"):
-        path = urllib.parse.urlsplit(page["imageinfo"][0][key]).path
-        for name, visitor in site.alone().items():
-            answer = wait_for(lambda v=visitor, p=path: a if (a := v.ask(p)).status == 200 else None, f"{path} on {name}", pause=0.2)  # fmt: skip
-            assert answer.server == name
-            assert answer.headers["Content-Type"] == "image/png"
-    for visitor in site.alone().values():
-        assert visitor.ask("/wiki/Main_Page").status == 200
-        for refused in ("/wiki/Special:Upload", "/api.php", "/index.php?title=Special:Upload"):
-            assert visitor.ask(refused).status == 403
 
 
 def test_an_application_of_ones_own_is_served_and_replicated(make, tmp_path_factory):

@@ -4,6 +4,7 @@ set -euo pipefail
 source /usr/local/lib/web/web.sh
 root=/var/www/html
 
+rm -f /handover/installed
 # The key with which the backend logs in on frontends. They wait for the public half.
 umask 077
 [ -e /var/lib/replicator/id_ed25519 ] || ssh-keygen -q -t ed25519 -N '' -C backend -f /var/lib/replicator/id_ed25519
@@ -27,7 +28,8 @@ preset=
 ! replicator preset show "$CMS" >/dev/null 2>&1 || preset="preset = \"$CMS\""
 sed "s|@PRESET@|$preset|" /usr/local/lib/backend/replicator.toml >$settings
 
-web_start backend /etc/hostname
+touch /handover/installed # for frontends that share the backend's volume
+web_start backend /handover/installed
 if [ -z "${SHARED:-}" ]; then
   replicator serve &
 fi

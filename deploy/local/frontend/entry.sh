@@ -15,7 +15,7 @@ if [ -e "/etc/nginx/routes/$CMS.conf" ]; then
   echo 'if ($replicator_refused) { return 403; }' >/etc/nginx/node/refuse.conf
 fi
 if [ -n "${SHARED:-}" ]; then
-  ready=/etc/hostname
+  ready=/handover/installed
 else
   # The account that the backend uses owns the files, and PHP, in the same group, can read them and not write.
   install -d -o deploy -g www-data -m 2750 /var/www/html
