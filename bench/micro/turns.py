@@ -7,6 +7,7 @@ still. `seconds` is the longest turn. The machine's other work counts too; witho
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -123,6 +124,10 @@ def replicator(at: Path, params: Params) -> Measured:
     """Change much, and upload single files meanwhile."""
     import structlog
 
+    from replicator.cli.serve import COLLECT
+
+    gc.freeze()  # as `replicator serve` does
+    gc.set_threshold(*COLLECT)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     return asyncio.run(_measure(at, params))
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from replicator.core.backlog import Backlog
 from replicator.model import parent
 
-AT_ONCE = 2000
-"""Entries of a heap that are dealt with in one call which has a limit: 2 us each, and the loop does nothing else meanwhile."""
+AT_ONCE = 500
+"""Entries of a heap that are dealt with in one call which has a limit: 5 us each, and the loop does nothing else meanwhile."""
 
 
 class Slot:
@@ -98,12 +99,13 @@ class Agenda:
         slot = self._slots.get(path)
         return slot is not None and slot.due is not None
 
-    def want(self, path: bytes, due: float, *, minor: bool = False) -> None:
+    def want(self, path: bytes, due: float, *, now: float = -math.inf, minor: bool = False) -> None:
         """Want a path at `due`, instead of whenever it was wanted before.
 
         Args:
             path: what is wanted.
             due: when, in seconds.
+            now: the time; what is due already waits in the backlog at once, behind nothing that was queued before.
             minor: not for new content; where much is due, it may wait for that.
         """
         slot = self.slot(path)
@@ -116,13 +118,19 @@ class Agenda:
             if slot.queued == -math.inf:
                 self._backlog.add(path, minor=False)
         slot.due = due
-        if due < slot.queued:
+        if due >= slot.queued:
+            return
+        if due <= now:
+            self._put_in_backlog(path, slot, due)
+        else:
             self._queue(path, slot)
 
-    def want_by(self, path: bytes, due: float, *, minor: bool = False) -> None:
+    def want_by(
+        self, path: bytes, due: float, *, now: float = -math.inf, minor: bool = False
+    ) -> None:
         """Want a path at `due`, or earlier if it was wanted earlier already."""
         slot = self.slot(path)
-        self.want(path, due if slot.due is None else min(slot.due, due), minor=minor)
+        self.want(path, due if slot.due is None else min(slot.due, due), now=now, minor=minor)
 
     def cancel(self, path: bytes) -> None:
         """Want a path no more; its history is kept while it is of use."""
@@ -183,11 +191,14 @@ class Agenda:
             slot = self._slots.get(path)
             if slot is None or slot.due is None or slot.queued != queued:
                 continue
-            if not self._backlog:
-                self._due_at = queued
-            slot.queued = -math.inf
-            self._backlog.add(path, minor=slot.minor)
+            self._put_in_backlog(path, slot, queued)
             limit = limit and limit - 1
+
+    def _put_in_backlog(self, path: bytes, slot: Slot, due: float) -> None:
+        if not self._backlog:
+            self._due_at = due
+        slot.queued = -math.inf
+        self._backlog.add(path, minor=slot.minor)
 
     def next_due(self) -> float | None:
         """Return when something is due, in seconds; at times too early, never too late."""
@@ -200,6 +211,15 @@ class Agenda:
                 return queued
             heapq.heappop(self._dues)
         return None
+
+    def newest(self, limit: int) -> list[tuple[bytes, Slot]]:
+        """Return what is wanted for new content and was met last, at most `limit`, the oldest first."""
+        wanted = (
+            (path, slot)
+            for path, slot in reversed(self._slots.items())
+            if slot.due is not None and not slot.minor
+        )
+        return list(islice(wanted, limit))[::-1]
 
     def forget_history(self) -> None:
         """Keep only what is wanted."""

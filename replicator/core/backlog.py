@@ -39,15 +39,21 @@ class Backlog:
                 return
             self.remove(path)
         group = self._order[path] = _Group(minor, parent(path))
-        self._groups.setdefault(group, {})[path] = None
-        self._resized(group)
+        paths = self._groups.setdefault(group, {})
+        paths[path] = None
+        if len(paths) == 1:  # of a group that grows, the entry is put right when it is met
+            self._enter(group, 1)
 
     def remove(self, path: bytes) -> None:
         """Remove a path, if it is there."""
         group = self._order.pop(path, None)
         if group is not None:
-            del self._groups[group][path]
-            self._resized(group)
+            paths = self._groups[group]
+            del paths[path]
+            if paths:
+                self._enter(group, len(paths))
+            else:
+                del self._groups[group]
 
     def take(self, limit: int | None) -> list[bytes]:
         """Remove and return at most `limit` paths; None: all."""
@@ -66,16 +72,15 @@ class Backlog:
 
     def _next_of_smallest(self) -> bytes:
         while True:
-            minor, size, _, directory = heapq.heappop(self._smallest)
+            minor, size, count, directory = heapq.heappop(self._smallest)
             paths = self._groups.get(_Group(minor, directory))
-            if paths is not None and len(paths) == size:  # otherwise another entry tells its size
+            if paths is None or len(paths) < size:  # it is over, or another entry tells its size
+                continue
+            if len(paths) == size:
                 return next(reversed(paths))
+            heapq.heappush(self._smallest, (minor, len(paths), count, directory))
 
-    def _resized(self, group: _Group) -> None:
-        size = len(self._groups[group])
-        if not size:
-            del self._groups[group]
-            return
+    def _enter(self, group: _Group, size: int) -> None:
         self._count += 1
         heapq.heappush(self._smallest, (group.minor, size, -self._count, group.directory))
         if len(self._smallest) > 4 * (len(self._order) + 256):

@@ -32,6 +32,9 @@ LONGEST = 16
 MANY = 50
 """Renames beyond which it takes too long to say which looks they concern: 1 us for each look and rename."""
 
+KEPT = 2000
+"""Looks for new content that outlive the change from looks to a walk: more than are made while events wait to be taken in."""
+
 HELD = 0.02
 """Seconds after which a look that waits for a rename is offered again."""
 
@@ -209,7 +212,7 @@ class Settle:
             slot.cooldown = self._cooldown
         slot.fresh = True
         slot.unclosed = False
-        agenda.want_by(path, max(due, slot.rested), minor=minor)
+        agenda.want_by(path, max(due, slot.rested), now=now, minor=minor)
 
     def _written(self, path: bytes, now: float) -> None:
         """Hold the path back, even if it was wanted sooner: a look now would find it half written.
@@ -254,7 +257,7 @@ class Settle:
     def again(self, path: bytes, now: float) -> None:
         """The look at a path came too early: look again without a rest, after the rename that led to it if one waits."""
         self._looks.slot(path).handed = -math.inf
-        self._looks.want_by(path, now)
+        self._looks.want_by(path, now, now=now)
 
     def is_renamed(self, path: bytes) -> bool:
         """Return True if a rename that concerns a path waits."""
@@ -276,8 +279,16 @@ class Settle:
         self._out = []
 
     def _collapse(self, now: float) -> None:
+        """Replace all that waits by a walk, but for what would be found late by it: an upload in another directory, for example."""
+        kept = self._looks.newest(min(KEPT, self._limit // 2))
         self.clear()
         self._walk(ROOT, now)
+        for path, old in kept:
+            slot = self._looks.slot(path)
+            slot.since, slot.tries, slot.fresh, slot.unclosed = (
+                old.since, old.tries, old.fresh, old.unclosed
+            )  # fmt: skip
+            self._looks.want(path, old.due or now, now=now)
 
     def _hand_out(self, path: bytes, slot: Slot, now: float) -> Work:
         force = slot.since is not None and now >= slot.since + self._max_wait

@@ -345,6 +345,25 @@ class Limited(InotifyWatcher):
         return super().add_watch(directory)
 
 
+async def test_more_events_than_the_kernel_queues_are_taken_in_without_a_loss(ear, root):
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    files = [root / "a", root / "b"]
+    for path in files:
+        path.touch()
+    await ear.quiet(bytes(root))
+    ear.hints.clear()
+    half = min(most, 16384) * 3 // 4
+    for turn in range(2):
+        for number in range(half):
+            files[number % 2].chmod(0o600 + number // 2 % 2 + turn)
+        ear.hints += await ear.watcher.hints()
+    assert not ear.watcher.is_drained(asyncio.get_running_loop().time())
+    await ear.quiet(bytes(root))
+    assert ear.watcher.overflows == 0
+    assert sum(hint.kind is TOUCHED for hint in ear.hints) >= 2 * half
+    await ear.until(lambda: ear.watcher.is_drained(asyncio.get_running_loop().time()))
+
+
 async def test_watch_limit_degrades_to_rescans(root):
     for name in ("a", "b", "c", "d"):
         (root / name / "deep").mkdir(parents=True)

@@ -44,6 +44,13 @@ def test_the_oldest_is_in_each_slice_whatever_comes():
         assert oldest in backlog.take(LIMIT)
 
 
+def test_a_large_directory_costs_a_small_one_nothing():
+    backlog = filled(1, 5000)
+    backlog.add(b"uploads/new", minor=False)
+    assert len(backlog._smallest) == 2, "one entry for each directory, not for each path"
+    assert backlog.take(LIMIT)[0] == b"uploads/new"
+
+
 changes = st.tuples(
     st.sampled_from(["add", "minor", "remove", "take"]),
     st.sampled_from([b"a/%d" % n for n in range(6)] + [b"b/%d" % n for n in range(3)] + [b"c"]),

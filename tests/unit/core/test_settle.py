@@ -281,9 +281,27 @@ def test_what_is_cleared_is_neither_looked_at_walked_nor_renamed(settle):
 def test_too_many_paths_become_one_walk_of_the_tree():
     settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
     for number in range(11):
-        settle.hint(Hint(Hinted.CHANGED, b"%d" % number), 0.0)
+        settle.hint(Hint(Hinted.TOUCHED, b"%d" % number), 0.0)
     assert len(settle) == 1
     assert settle.ready(0.0) == [Work(WALK, b"")]
+
+
+def test_an_upload_does_not_wait_for_the_walk_that_replaces_too_many_paths():
+    settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
+    settle.hint(Hint(Hinted.CLOSED, b"uploads/first"), 0.0)
+    settle.hint(Hint(Hinted.WRITTEN, b"uploads/open"), 0.0)
+    for number in range(9):
+        settle.hint(Hint(Hinted.TOUCHED, b"bulk/%d" % number), 0.0)
+    assert settle.ready(0.0) == [Work(EXAMINE, b"uploads/first"), Work(WALK, b"")]
+    assert settle.ready(0.1) == [Work(EXAMINE, b"uploads/open", unclosed=True)]
+
+
+def test_of_too_many_uploads_the_newest_do_not_wait_for_the_walk():
+    settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
+    for number in range(11):
+        settle.hint(Hint(Hinted.CLOSED, b"%d" % number), 0.0)
+    kept = [Work(EXAMINE, b"%d" % number) for number in range(6, 11)]
+    assert settle.ready(0.0) == [*kept, Work(WALK, b"")]
 
 
 def test_history_is_bounded_and_fades():
