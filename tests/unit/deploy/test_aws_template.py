@@ -10,6 +10,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import structlog
 from click.testing import CliRunner
 
 from replicator import presets
@@ -191,7 +192,10 @@ def test_discovery_with_the_configuration_of_the_backend_sees_exactly_the_fronte
     assert settings.ssh.host_keys == "console"
 
     config.write_text(config.read_text().replace("[ssh]", f'endpoint_url = "{api.url}"\n\n[ssh]'))
-    seen = CliRunner().invoke(commands, ["discover", "--json", "--config", str(config)], standalone_mode=False)  # fmt: skip
+    try:
+        seen = CliRunner().invoke(commands, ["discover", "--json", "--config", str(config)], standalone_mode=False)  # fmt: skip
+    finally:
+        structlog.reset_defaults()  # the command sets up the log of this process
     rows = [r for p in json.loads(seen.output)["providers"] for r in p["sightings"]]
     (group,) = api.groups.describe_auto_scaling_groups(AutoScalingGroupNames=[GROUP])[
         "AutoScalingGroups"
