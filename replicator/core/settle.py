@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from replicator.core.agenda import Agenda, Slot
@@ -167,12 +168,7 @@ class Settle:
         self._believe_read()
         work = [Work(WorkKind.MOVE, *ends) for ends in self._renames.take(now)]
         held = self._renames.holds
-        looks = [
-            self._hand_out(path, slot, now)
-            for path, slot in self._looks.take(now, held, limit=limit)
-        ]
-        self._out = [look.path for look in looks]
-        work += looks
+        work += self._take_looks(now, held, limit)
         for path, slot in self._walks.take(now, held):
             self._spend(slot, now)
             work.append(Work(WorkKind.WALK, path))
@@ -190,12 +186,7 @@ class Settle:
         def held(path: bytes) -> float:
             return now + HELD if self._renames.concern(path) else 0.0
 
-        looks = [
-            self._hand_out(path, slot, now)
-            for path, slot in self._looks.take(now, held, limit=limit)
-        ]
-        self._out = [look.path for look in looks]
-        return looks
+        return self._take_looks(now, held, limit)
 
     def deadline(self) -> float | None:
         """Return when to call `ready` next, in seconds; None when there is nothing to wait for."""
@@ -289,6 +280,15 @@ class Settle:
                 old.since, old.tries, old.fresh, old.unclosed
             )  # fmt: skip
             self._looks.want(path, old.due or now, now=now)
+
+    def _take_looks(
+        self, now: float, held: Callable[[bytes], float], limit: int | None
+    ) -> list[Work]:
+        """Hand out looks that are due, at most `limit`."""
+        due = self._looks.take(now, held, limit=limit)
+        looks = [self._hand_out(path, slot, now) for path, slot in due]
+        self._out = [look.path for look in looks]
+        return looks
 
     def _hand_out(self, path: bytes, slot: Slot, now: float) -> Work:
         force = slot.since is not None and now >= slot.since + self._max_wait

@@ -161,9 +161,8 @@ class Contents:
         stamp = seen.stamp
         is_same_file = record is not None and record.stamp.inode == stamp.inode
         if seen.links == 1 and (is_same_file or not self._walked):
-            return (
-                None  # an event tells of a rename; to ask the catalog for each upload takes 20 us
-            )
+            # An event tells of a rename; to ask the catalog for each upload takes 20 us.
+            return None
         read = self._read.get(stamp.inode)
         if read is not None and read[0].stamp == stamp and read[0].path != seen.path:
             return Twin(*read, fresh=True)

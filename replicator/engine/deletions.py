@@ -124,8 +124,8 @@ class Deletions:
         self._next_look = now + RATE * (time.monotonic() - began)
         if noted is None:
             return False
-        self.unsent, before = noted
-        missing = self.unsent
+        missing, before = noted
+        self.unsent = missing
         if missing != self._steady[0]:
             self._steady = missing, now
         is_steady = not missing or now - self._steady[1] >= STEADY
