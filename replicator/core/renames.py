@@ -2,7 +2,8 @@
 
 A rename of a file is handed out at once. A rename of a directory waits for a short grace period, because the name that it leaves
 may be there again at once (`mv live old; mv new live`); what is at and below its new name is looked at after it. Renames of what
-has not been handed out yet are joined: `a` to `b` and `b` to `c` is `a` to `c`.
+has not been handed out yet are joined: `a` to `b` and `b` to `c` is `a` to `c`. What ends where it began is no rename, and neither
+is what ends below that, in a new directory of the old name: the look at its new name finds it.
 
 Times are seconds of a monotonic clock, given by the caller.
 """
@@ -45,7 +46,7 @@ class Renames:
         for path in [p for p in self._waiting if is_below(p, target)] if is_directory else []:
             self._drop(path)  # what was there before went with the directory that has been replaced
         due = now + GRACE if is_directory else now
-        if origin != target:
+        if not _is_within(target, origin):
             self.returned(origin, now)  # another directory had this name, and left it before
             self._waiting[target] = _Rename(origin, is_directory, due)
             if is_directory:
@@ -53,7 +54,7 @@ class Renames:
         for path in below:
             moved = self._waiting.pop(path)
             renamed = rebase(path, source, target)
-            if renamed == moved.source:  # it is where it was
+            if _is_within(renamed, moved.source):
                 if self._left.get(moved.source) == path:
                     del self._left[moved.source]
                 continue
@@ -105,6 +106,10 @@ class Renames:
         one = self._waiting.pop(target, None)
         if one is not None and self._left.get(one.source) == target:
             del self._left[one.source]
+
+
+def _is_within(path: bytes, directory: bytes) -> bool:
+    return path == directory or is_below(path, directory)
 
 
 def _related(one: bytes, other: bytes) -> bool:

@@ -32,15 +32,32 @@ steps = st.lists(st.one_of(plain, plain, subtree, moves, busy, st.floats(0.0, 3.
 
 
 class Model:
-    """What must still be looked at: by path, and by subtree; and what renames that were handed out have left unsure."""
+    """What must still be looked at: by path, and by subtree; and what renames that were handed out have left unsure.
+
+    Like the worker it follows a rename only if what has the new name is what was last looked at under the old one.
+    """
 
     def __init__(self):
         self.owed: set[bytes] = set()
         self.walks: set[bytes] = set()
         self.unsure: set[bytes] = set()
+        self.history: list[Hint] = []  # all renames, in their order
+        self.known: dict[
+            bytes, object
+        ] = {}  # the identity that was met at a path; its first one otherwise
+
+    def identity(self, path: bytes) -> object:
+        """Return what now has a name: the name that it had at first, or the rename since which the name is another's."""
+        for number, rename in reversed(list(enumerate(self.history))):
+            if _is_within(path, rename.target):
+                path = rebase(path, rename.target, rename.path)
+            elif _is_within(path, rename.path):
+                return number, path
+        return path
 
     def hint(self, hint: Hint) -> None:
         if hint.kind is Hinted.MOVED:
+            self.history.append(hint)
             self.owed = self._renamed(self.owed, hint) | {hint.path, hint.target}
             leaves = {hint.target for walk in self.walks if is_below(hint.path, walk)}
             self.walks = self._renamed(self.walks, hint) | leaves
@@ -61,14 +78,29 @@ class Model:
         if work.kind is WorkKind.EXAMINE:
             self.owed.discard(work.path)
             self.unsure.discard(work.path)
-        elif (
-            work.kind is WorkKind.MOVE
-        ):  # what is known of its target from now on may be out of date
-            move = Hint(Hinted.MOVED, work.path, work.target)
-            self.unsure = self._renamed(self.unsure, move) | {work.target}
+            self._met(work.path)
+        elif work.kind is WorkKind.MOVE:
+            met = self.known.get(work.path, work.path)
+            if met == self.identity(
+                work.target
+            ):  # what is known of its target now may be out of date
+                move = Hint(Hinted.MOVED, work.path, work.target)
+                self.unsure = self._renamed(self.unsure, move) | {work.target}
+                self.known[work.target] = met
         elif work.kind is WorkKind.WALK:
             covered = {w for w in self.walks if w == work.path or is_below(w, work.path)}
             self.walks -= covered
+
+    def _met(self, path: bytes) -> None:
+        """Note what a look finds: if the name is another's now, what was known below it is found to be gone."""
+        now = self.identity(path)
+        if self.known.get(path, path) != now:
+            self.unsure = {p for p in self.unsure if not is_below(p, path)}
+        self.known[path] = now
+
+
+def _is_within(path: bytes, directory: bytes) -> bool:
+    return path == directory or is_below(path, directory)
 
 
 @settings(max_examples=300, deadline=None)
@@ -76,6 +108,36 @@ class Model:
 @example([Hint(Hinted.SUBTREE, b"a"), Hint(Hinted.MOVED, b"a/x", b"b", is_directory=True)], None)
 @example(
     [Hint(Hinted.MOVED, b"c", b"a/x"), Hint(Hinted.MOVED, b"b", b"a", is_directory=True)], None
+)
+@example(
+    [
+        Hint(Hinted.MOVED, b"a", b"b/x", is_directory=True),
+        Hint(Hinted.MOVED, b"b", b"a/x", is_directory=True),
+    ],
+    None,
+)
+@example(
+    [
+        Hint(Hinted.MOVED, b"b", b"a", is_directory=True),
+        *[Hint(Hinted.CHANGED, b"a")] * 3,
+        Hint(Hinted.MOVED, b"a/y", b"a/x/1"),
+        0.0,
+        *[Hint(Hinted.CHANGED, b"a")] * 5,
+        Hint(Hinted.MOVED, b"a", b"b", is_directory=True),
+    ],
+    None,
+)
+@example(
+    [
+        *[Hint(Hinted.CHANGED, b"a")] * 5,
+        Hint(Hinted.MOVED, b"a/x/1", b"a/y"),
+        0.0,
+        Hint(Hinted.MOVED, b"a", b"b", is_directory=True),
+        Hint(Hinted.CHANGED, b"a"),
+        Hint(Hinted.MOVED, b"a", b"b", is_directory=True),
+        Hint(Hinted.CHANGED, b"a"),
+    ],
+    1,
 )
 def test_nothing_is_lost(script, limit):
     settle = Settle(cooldown=0.5, max_wait=4.0)

@@ -216,6 +216,20 @@ def test_a_rename_above_the_target_of_one_that_waits_comes_before_it(settle):
     assert moves == [Work(MOVE, b"p", b"q"), Work(MOVE, b"d", b"q/d")]
 
 
+@pytest.mark.parametrize(
+    ("second", "moves"),
+    [((b"p", b"d/q"), [Work(MOVE, b"p", b"d/q")]), ((b"p/d", b"d/q"), [])],
+)
+def test_what_ends_below_the_name_that_it_left_is_looked_at_there_and_not_moved(
+    settle, second, moves
+):
+    settle.hint(Hint(Hinted.MOVED, b"d", b"p/d", is_directory=True), 1.0)
+    settle.hint(Hint(Hinted.MOVED, *second, is_directory=True), 1.0)
+    work = settle.ready(2.0)
+    assert [w for w in work if w.kind is MOVE] == moves
+    assert {b"d/q", b"d"} <= {w.path for w in work if w.kind is EXAMINE}
+
+
 def test_what_a_rename_puts_above_the_target_of_one_before_it_is_looked_at_after_both(settle):
     """Found by flipping names: a look at `d` that came first left what was known of `tmp` there for ever."""
     settle.hint(Hint(Hinted.MOVED, b"f", b"d/f"), 0.0)

@@ -157,7 +157,6 @@ async def test_a_connected_frontend_that_forgets_is_compared_while_it_stays_conn
 
 
 async def test_a_frontend_that_refuses_too_much_is_left_for_a_while_and_the_others_go_on(stage):
-    stage.commons.retry = Backoff(0.2, 0.2, lambda: 1.0)
     stage.roster("honest", "full")
     await stage.live("honest", "full")
     refusals = dict.fromkeys(names(200), ("no_space", "the disk is full"))
@@ -174,7 +173,7 @@ async def test_a_frontend_that_refuses_too_much_is_left_for_a_while_and_the_othe
     assert stage.find("honest").logins == 1
     refusals.clear()
     stage.commons.budget.most = ALL
-    await eventually(lambda: stage.find("full").converged, "the next connection, with room")
+    await come_back(stage, "full")
     assert stage.disks["full"].keys() == set(names(200))
 
 
