@@ -65,23 +65,21 @@ def doubt(*, known: int, met: int, vanished: int, replaced: bool, what: str = "T
 
 
 class DeleteGuard(Generic[T]):
-    """Judges the deletions of one go, be it what a person removes now or what one comparison finds.
+    """Judges the deletions of one go. What a comparison finds on a frontend alone is judged by `core.surplus`.
 
     The first hundred pass. What exceeds them is held until it is known how much there is, and what is left; then it passes, or
     everything is paused until `confirm`, or `resume`.
 
     Args:
         share: of what there was before; if more than that is lost, it is too much. 1: nothing ever is.
-        free: how many are believed whatever share they are.
 
     Attributes:
         paused: too much was lost.
         lost, before: of how much; `before` is 0 until it is found out by the first judgement of a go.
     """
 
-    def __init__(self, share: float, *, free: int = FREE) -> None:
+    def __init__(self, share: float) -> None:
         self.share = share
-        self._free = free
         self.paused = False
         self.lost = 0
         self.before = 0
@@ -135,7 +133,7 @@ class DeleteGuard(Generic[T]):
         if self._added:
             since = self._began - YOUNG
             self._fleeting += sum(self._added.pop(path, -math.inf) >= since for path in gone)
-        if self._trusted or self.share >= 1 or self._gone <= self._free:
+        if self._trusted or self.share >= 1 or self._gone <= FREE:
             return gone
         if not self.holding:
             self._since = now
@@ -163,7 +161,7 @@ class DeleteGuard(Generic[T]):
 
     def is_too_much(self, lost: int, before: int) -> bool:
         """Return True if so many must not go without a question."""
-        return lost > self._free and lost > self.share * before
+        return lost > FREE and lost > self.share * before
 
     def is_ripe(self, now: float) -> bool:
         """Return True when what is held should be judged and released: nothing more goes, or it has waited long enough."""

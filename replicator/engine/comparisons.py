@@ -13,6 +13,7 @@ from replicator.core.plan import Difference
 from replicator.engine.commons import Commons
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.doubts import Doubts
+from replicator.engine.excess import Excess
 from replicator.engine.link import Link
 from replicator.engine.progress import Progress
 from replicator.engine.reconcile import Territory, reconcile
@@ -42,6 +43,7 @@ class Comparisons:
     Attributes:
         progress: how far the last comparison of everything has got.
         opened: what is compared on this connection: the trees whose target the agent has opened.
+        excess: what the frontend has beyond the sources.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Comparisons:
         self._missing = missing
         self._machine = machine
         self.opened: dict[int, Territory] = {}
+        self.excess = Excess(commons, doubts, troubles, dispatch.dirty)
         self._refused = Refused(commons)
         self._running: dict[asyncio.Task[Any], int] = {}
         self._confirmed: set[int] = set()
@@ -98,13 +101,16 @@ class Comparisons:
 
     async def due_changed(self) -> None:
         """Wait until `due` may return something else."""
-        await self._doubts.changed(self._refused.next_try())
+        waits = (self._refused.next_try(), self.excess.next_look())
+        await self._doubts.changed(min((wait for wait in waits if wait is not None), default=None))
+        await self.excess.look_again(self.opened)
 
     def forget(self, tree: int) -> None:
         """A tree was removed: end its comparisons, and drop what is known of it."""
         self.opened.pop(tree, None)
         self._refused.forget(tree)
         self._confirmed.discard(tree)
+        self.excess.forget(tree)
         self._doubts.forget(tree)
         self._troubles.forget(tree)
         for task in [task for task, number in self._running.items() if number == tree]:
@@ -268,18 +274,15 @@ class Comparisons:
     ) -> list[str]:
         """Compare a directory, make dirty what differs, and return what could not be listed."""
         territory = self.opened[tree]
-        confirmed = tree in self._confirmed
-        if confirmed:
-            territory = replace(territory, delete_guard=1.0)
-        outcome = await reconcile(
-            link, territory, below, self._commons.pool, partial(self._found, tree, may_go_on)
-        )
-        if outcome.excess:
-            self._troubles.exceeds(tree, outcome.excess)
-        elif below == ROOT:
-            self._troubles.exceeds_no_more(tree)
+        confirmed, deletes, began = tree in self._confirmed, territory.delete(), _now()
+        judge = None if confirmed else self.excess.allowance(territory, below)
+        found = partial(self._found, tree, may_go_on)
+        outcome = await reconcile(link, territory, below, self._commons.pool, found, judge)
         if confirmed and below == ROOT:  # what is confirmed meanwhile is meant for the next one
             self._confirmed.discard(tree)
+            self.excess.forget(tree)
+        if deletes:  # otherwise nothing was found out about it
+            self.excess.compared(tree, below, outcome, _now() - began)
         return outcome.problems
 
     async def _found(

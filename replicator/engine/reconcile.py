@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Protocol
 
-from replicator.core.guard import FREE, DeleteGuard
 from replicator.core.plan import Comparison, Difference
 from replicator.engine.link import Link
 from replicator.errors import ControlError, ProtocolError
@@ -38,17 +38,37 @@ PROBLEMS = 100
 """Directories that cannot be listed, and are told; more are counted."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
     """What kept a comparison from making a frontend equal.
 
     Attributes:
         problems: sentences about directories that the frontend could not list.
         excess: why what only the frontend has stays there; empty if it goes.
+        surplus: how many paths that are, or at least.
+        left: paths in the tree then.
     """
 
     problems: list[str]
-    excess: str
+    excess: str = ""
+    surplus: int = 0
+    left: int = 0
+
+
+class Judge(Protocol):
+    """Decides about what only the frontend has."""
+
+    def is_owed(self, path: bytes) -> bool:
+        """Return True if the frontend was owed a path already, so that nothing is to be decided."""
+
+    def judge(self, found: int, left: int, *, complete: bool) -> str:
+        """Return why surplus paths stay; empty if they may go.
+
+        Args:
+            found: how many.
+            left: paths in the tree.
+            complete: no more will be found below the directory that is compared.
+        """
 
 
 @dataclass(frozen=True)
@@ -92,6 +112,7 @@ async def reconcile(
     below: bytes,
     pool: Executor,
     found: Callable[[list[Difference]], Awaitable[None]],
+    judge: Judge | None = None,
     *,
     digests: bool = False,
 ) -> Outcome:
@@ -103,6 +124,7 @@ async def reconcile(
         below: the directory; the root is the empty path.
         pool: where the catalog is read.
         found: takes differences as they are found, perhaps none; may take its time.
+        judge: decides about what only the frontend has, when it is known how much that is; None: all of it may go.
         digests: the agent reads everything, and contents are compared by SHA-256.
 
     Returns:
@@ -110,15 +132,18 @@ async def reconcile(
     """
     loop = asyncio.get_running_loop()
     merge = Merge(territory.catalog, territory.comparison(digests=digests), below)
-    guard = await loop.run_in_executor(pool, _guard, territory)
-    problems: list[str] = []
+    outcome, held = Outcome([]), list[Difference]()
+    problems = outcome.problems
     order, limit = Order(below), LINES
 
-    async def judge() -> None:
+    async def decide(judge: Judge, *, complete: bool) -> None:
         left, _ = await loop.run_in_executor(pool, territory.catalog.counts)
-        guard.before = 0  # what is left here does not shrink by what is surplus there
-        if guard.judge(left):
-            await found(guard.release())
+        outcome.excess = judge.judge(len(held), left, complete=complete)
+        if outcome.excess:
+            outcome.surplus, outcome.left = len(held), left
+        else:
+            await found(held.copy())
+        held.clear()
 
     async def take(listing: Listing) -> None:
         nonlocal limit
@@ -130,16 +155,19 @@ async def reconcile(
             for path, reason in listing.unlisted[: PROBLEMS - len(problems)]
         )
         async for page in _pages(merge, listing, pool):
-            await found(_admitted(page, territory, guard))
-            if len(guard.held) > HELD:
-                await judge()
+            passing, undecided = _parted(page, territory, judge)
+            await found(passing)
+            if not outcome.excess:
+                held.extend(undecided)
+            if judge is not None and len(held) > HELD:
+                await decide(judge, complete=False)
 
     async with aclosing(_listed(link, territory.tree, order, digests=digests)) as listings:
         async for listing in listings:
             await take(listing)
-    if guard.holding:
-        await judge()
-    return Outcome(problems, _excess(guard))
+    if judge is not None and held:
+        await decide(judge, complete=True)
+    return outcome
 
 
 async def _listed(
@@ -177,34 +205,21 @@ async def _pages(merge: Merge, listing: Listing, pool: Executor) -> AsyncIterato
         yield page
 
 
-def _guard(territory: Territory) -> DeleteGuard[Difference]:
-    """Return what judges the surplus of one comparison.
-
-    A source that holds nothing at all may be a volume that is not mounted, and a lost catalog does not know better: then not even
-    a few may go.
-    """
-    empty = not territory.catalog.scan(None, None, 1)
-    return DeleteGuard(territory.delete_guard, free=0 if empty else FREE)
-
-
-def _admitted(
-    page: list[Difference], territory: Territory, guard: DeleteGuard[Difference]
-) -> list[Difference]:
-    """Return the differences of a page but for the surplus that is held back, here or for everybody."""
-    surplus = [one for one in page if one.surplus]
-    if not surplus:
-        return page
-    missing = [one for one in page if not one.surplus]
-    return [*missing, *guard.admit([one for one in surplus if not territory.held(one.path)])]
-
-
-def _excess(guard: DeleteGuard[Difference]) -> str:
-    if not guard.paused:
-        return ""
-    return (
-        f"{guard.lost} of {guard.before} paths there are not on the backend, too many to be removed in one go."
-        " If they shall be: `replicator resume`."
-    )
+def _parted(
+    page: list[Difference], territory: Territory, judge: Judge | None
+) -> tuple[list[Difference], list[Difference]]:
+    """Return the differences of a page that are told now, and the surplus that is judged; what is held back for everybody is neither."""
+    if not any(one.surplus for one in page):
+        return page, []
+    told: list[Difference] = []
+    judged: list[Difference] = []
+    for one in page:
+        if not one.surplus:
+            told.append(one)
+        elif not territory.held(one.path):
+            passes = judge is None or judge.is_owed(one.path)
+            (told if passes else judged).append(one)
+    return told, judged
 
 
 class Order:

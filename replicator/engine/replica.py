@@ -23,6 +23,7 @@ from replicator.engine.commons import Commons
 from replicator.engine.comparisons import Comparisons
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.doubts import Doubts
+from replicator.engine.excess import Allowance
 from replicator.engine.gate import Place, Rank
 from replicator.engine.link import Link
 from replicator.engine.owner import sentence
@@ -230,6 +231,10 @@ class Replica:
     def exceeding(self) -> set[int]:
         """The trees of which this frontend has more than may go without a question."""
         return self._troubles.exceeding
+
+    def allowance(self, territory: Territory) -> Allowance | None:
+        """Return what judges what only this frontend has of a tree; None if the tree's settings let everything go."""
+        return self._comparisons.excess.allowance(territory)
 
     async def changed(self, within: float) -> None:
         """Wait until the state changes, but no longer than `within` seconds."""

@@ -146,12 +146,14 @@ class Troubles:
 
     def exceeds(self, tree: int, excess: str) -> None:
         """What only the frontend has stays there, because it is so much."""
-        log.error("deletions paused", host=self._host, reason=excess)
+        if excess != self._excess.get(tree):
+            log.error("deletions paused", host=self._host, reason=excess)
         self._excess[tree] = excess
 
     def exceeds_no_more(self, tree: int) -> None:
-        """What only the frontend had of a tree may go."""
-        self._excess.pop(tree, None)
+        """What only the frontend had of a tree may go, or has gone."""
+        if self._excess.pop(tree, None):
+            log.info("deletions resumed", host=self._host)
 
     def compared(self) -> None:
         """A comparison has succeeded: what is left are refused paths."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from replicator.core.debts import Key
@@ -75,12 +75,16 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
             keys += [Key(tree, difference.path) for difference in kept]
             report.differing += len(differences) - len(kept)
 
-        terms = territory if repair else replace(territory, delete_guard=1.0)
+        judge = replica.allowance(territory) if repair else None
         # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
         with replica.noting_changes() as changed:
-            outcome = await reconcile(link, terms, ROOT, pool, found, digests=True)
+            outcome = await reconcile(link, territory, ROOT, pool, found, judge, digests=True)
         if (tree, territory) not in replica.territories():  # it was taken out meanwhile
             continue
+        if (
+            outcome.excess or tree in replica.exceeding
+        ):  # status tells what a comparison leaves there
+            replica.compare(tree)
         report.error = report.error or outcome.excess or next(iter(outcome.problems), "")
         late = await _late(replica, tree)
         keys = [key for key in keys if key not in changed and key not in late]

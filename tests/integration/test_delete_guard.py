@@ -182,7 +182,7 @@ def test_verify_repairs_no_more_than_it_may(tmp_path):
             wait_for(lambda host=host: backend.row(host)["excess"], backend.status)
         reports = backend.ask(command="verify", repair=True)
         assert all("replicator resume" in report["error"] for report in reports)
-        assert pictures(backend) >= MANY - 200  # a hundred for each comparison
+        assert pictures(backend) == MANY
 
 
 @pytest.fixture

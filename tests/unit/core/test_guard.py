@@ -170,10 +170,3 @@ class TestDeleteGuard:
     def test_a_share_of_one_is_no_guard(self):
         guard = DeleteGuard(1.0)
         assert self.go(guard, 1000, 1000) == 1000
-
-
-def test_where_nothing_is_left_not_even_one_may_go():
-    guard = DeleteGuard(0.5, free=0)
-    assert guard.admit(["a"]) == ()
-    assert not guard.judge(0)
-    assert guard.paused

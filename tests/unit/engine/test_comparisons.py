@@ -160,3 +160,81 @@ async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):
 
     await eventually(lambda: stage.disk.keys() == {b"ours"}, "what nobody wants to go")
     await eventually(lambda: stage.replica.converged and not stage.replica.excess, "nothing left")
+
+
+@pytest.fixture
+def guarded(stage):
+    """Half of the tree may go without a question; it holds one file."""
+    stage.write(b"ours", b"content")
+    territory = replace(stage.plot.territory, delete_guard=0.5)
+    stage.commons.plots[1] = replace(stage.plot, territory=territory)
+    return stage
+
+
+def surplus(stage, directory, many):
+    """Put files into a directory of the frontend that the backend does not know."""
+    disk = stage.disks.setdefault("a", {})
+    disk |= {b"%s%d" % (directory, number): Entry(FILE, 0o644, 1, 1) for number in range(many)}
+
+
+async def test_of_directories_in_doubt_no_more_goes_than_of_the_whole_tree(guarded):
+    stage = guarded
+    await stage.live()
+    for name in (b"a", b"b", b"c"):
+        surplus(stage, name + b"/", 60)
+        stage.replica.in_doubt(at(name))
+        await eventually(lambda: not stage.replica._doubts, "the comparison of the directory")
+    await eventually(lambda: stage.replica.excess, "the question")
+    await eventually(lambda: not stage.replica.dirty, "what goes to have gone")
+    assert [path[:1] for path in stage.disk if path != b"ours"] == [b"b"] * 60 + [b"c"] * 60
+
+
+async def test_a_directory_in_doubt_with_too_much_has_the_whole_tree_compared_which_tells(guarded):
+    stage = guarded
+    await stage.live()
+    surplus(stage, b"d/", 200)
+    surplus(stage, b"e/", 100)
+    stage.replica.in_doubt(at(b"d"))
+    await eventually(lambda: stage.replica.excess, "the question")
+    assert "300 of 301" in stage.replica.excess
+    assert len(stage.disk) == 301
+    stage.replica.in_doubt(at(b"e"))
+    await eventually(lambda: len(stage.now.of(ListTree)) == 4, "the comparison of the directory")
+    await eventually(lambda: not stage.replica._doubts, "its end")
+    assert len(stage.disk) == 301
+
+
+async def test_what_is_owed_already_is_not_counted_again(guarded):
+    stage = guarded
+    surplus(stage, b"d/", 60)
+    stage.prepare = lambda agent: agent.mute.add(Batch)
+    stage.start()
+    await eventually(lambda: len(stage.replica.dirty) > 60, "the surplus to be owed")
+    stage.prepare = lambda agent: None
+    stage.now.hang_up()
+    await stage.live()
+    await eventually(lambda: stage.replica.converged, "the surplus to go")
+    assert not stage.replica.excess
+    assert stage.disk.keys() == {b"ours"}
+
+
+async def test_more_than_is_kept_in_memory_is_judged_before_the_listing_ends(guarded, monkeypatch):
+    monkeypatch.setattr("replicator.engine.reconcile.HELD", 50)
+    stage = guarded
+    stage.prepare = lambda agent: agent.mute.add(ListTree)
+    stage.start()
+    await eventually(lambda: stage.agents and stage.listings(), "the comparison")
+    asked = stage.now.of(ListTree)[-1]
+    surplus(stage, b"", 300)
+    lines = [Listed(path, entry, 0, 0) for path, entry in sorted(stage.disk.items())]
+    for first in range(0, 300, 60):
+        end = first == 240
+        stage.now.say(Listing(asked.job, tuple(lines[first : first + 60]), (), end))
+        taken = len(stage.now.of(More)) + (not end)
+        await eventually(
+            lambda least=taken: len(stage.now.of(More)) >= least, "the frame to be compared"
+        )
+    await eventually(lambda: stage.replica.excess, "the question")
+    await eventually(lambda: stage.replica.state.value == "live", "the end of the comparison")
+    await eventually(lambda: not stage.replica.dirty, "what goes to have gone")
+    assert len([path for path in stage.disk if path != b"ours"]) == 240
