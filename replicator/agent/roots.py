@@ -22,8 +22,6 @@ from replicator.wire.messages import OpenTree, Origin
 MAX_ID = (1 << 32) - 2
 """One more would be -1 to the kernel, which leaves the owner as it is."""
 
-_WITHIN = ("is the source", "lies in the source")
-
 _known: dict[tuple[str, str], int] = {}
 
 
@@ -71,9 +69,9 @@ def open_tree(
         owner = policy.admit(inside, owner, setid=request.setid)
     if jail is not None:
         place = os.path.join(jail, inside)
-    origin = _origin_here(request, boot)
-    if origin.sources and _overlap(kin.chain_of(os.path.dirname(place)), origin) in _WITHIN:
-        raise _is_shared("lies in the source")  # and is not made there either
+    origin = _origin_here(request.origin, boot)
+    if origin.boot and (how := _overlap(kin.place_of(place), origin)):
+        raise _is_shared(how)  # and is not made there either
     tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
     try:
         _check_apart(tree.root_fd, origin)
@@ -91,31 +89,32 @@ def open_tree(
         raise
 
 
-def check_still_apart(root_fd: int, request: OpenTree, boot: str) -> None:
-    """Return if a root that is open already shares no files with the sources that a request names: one may be new.
+def check_still_apart(root_fd: int, origin: Origin, boot: str) -> None:
+    """Return if a root that is open already shares no files with the sources: they may be others than when it was opened.
 
     Raises:
         Shared: it does.
     """
-    origin = _origin_here(request, boot)
-    if origin.sources and (how := _overlap(kin.chain(root_fd), origin)):
-        place = os.readlink(b"/proc/self/fd/%d" % root_fd)
+    try:
+        _check_apart(root_fd, _origin_here(origin, boot))
+    except PathRefused as refused:
+        place = printable(os.readlink(b"/proc/self/fd/%d" % root_fd))
         raise Shared(
-            f"a source was added, and the target {printable(place)} is open: {_is_shared(how)}"
-        )
+            f"the sources have changed, and the target {place} is open: {refused}"
+        ) from None
 
 
-def _origin_here(request: OpenTree, boot: str) -> Origin:
+def _origin_here(origin: Origin, boot: str) -> Origin:
     """Return where the sources lie, if that is on this very machine."""
-    return request.origin if boot and boot == request.origin.boot else Origin()
+    return origin if boot and boot == origin.boot else Origin()
 
 
-def _overlap(target: list[kin.Identity], origin: Origin) -> str:
-    return kin.overlap(target, origin.sources, origin.above)
+def _overlap(target: kin.Place, origin: Origin) -> str:
+    return kin.overlap(target, set(origin.sources), set(origin.above), origin.missing)
 
 
 def _check_apart(root_fd: int, origin: Origin) -> None:
-    if origin.sources and (how := _overlap(kin.chain(root_fd), origin)):
+    if origin.boot and (how := _overlap(kin.Place(kin.chain(root_fd)), origin)):
         raise _is_shared(how)
 
 

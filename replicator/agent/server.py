@@ -27,7 +27,17 @@ from replicator.agent.transfer import Transfer
 from replicator.errors import ProtocolError, ReplicatorError
 from replicator.wire import changes, frames, messages
 from replicator.wire.changes import Change, PutFile
-from replicator.wire.messages import Acks, Batch, BeginFile, Data, Hello, ListTree, More, OpenTree
+from replicator.wire.messages import (
+    Acks,
+    Batch,
+    BeginFile,
+    Data,
+    Hello,
+    ListTree,
+    More,
+    OpenTree,
+    Sources,
+)
 
 _READ_SIZE = 1 << 18
 """Bytes: sshd's pipe gives 64 KiB at a time; more only helps where it is larger."""
@@ -105,6 +115,7 @@ class Server:
         self._handlers: dict[type, Callable[[Any, bytes], None]] = {
             Hello: self._on_hello,
             OpenTree: self._on_open,
+            Sources: self._on_sources,
             Batch: self._on_batch,
             BeginFile: self._on_begin,
             Data: self._on_data,
@@ -186,7 +197,7 @@ class Server:
         self._look()  # within a connection, a place does not come to mean another directory
         for number, known in self._stores.items():
             if number != request.tree:
-                check_still_apart(known.tree.root_fd, request, self._boot)
+                check_still_apart(known.tree.root_fd, request.origin, self._boot)
         try:
             store = open_tree(
                 request,
@@ -221,6 +232,10 @@ class Server:
             request.tree, *store.owner, identity=claim.identity, doubt=claim.doubt[:500]
         )
         self._send(said)
+
+    def _on_sources(self, sources: Sources, _: bytes) -> None:
+        for store in self._stores.values():
+            check_still_apart(store.tree.root_fd, sources.origin, self._boot)
 
     def _on_batch(self, batch: Batch, payload: bytes) -> None:
         view = memoryview(payload)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from replicator.files import kin
+from replicator.model import MAX_TREES
 from replicator.wire.messages import Origin
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -18,18 +19,30 @@ WITHIN = 2.0
 
 
 def origin_of(roots: Iterable[bytes]) -> Origin:
-    """Return where some sources lie now; those that are missing are left out. Blocks."""
+    """Return where some sources lie now; those whose place cannot be found out are left out. Blocks."""
+    places = []
+    for root in roots:
+        with suppress(OSError):
+            places.append(kin.place_of(root))
+    return _origin(places)
+
+
+def _origin(places: Iterable[kin.Place]) -> Origin:
     try:
         boot = BOOT.read_text(encoding="ascii").strip()
     except OSError:
         return Origin()
-    chains = []
-    for root in roots:
-        with suppress(OSError):
-            chains.append(kin.chain_of(root, exactly=True))
-    sources = dict.fromkeys(chain[0] for chain in chains)
-    above = dict.fromkeys(one for chain in chains for one in chain[1:])
-    return Origin(boot, tuple(sources), tuple(above))
+    sources: dict[kin.Identity, None] = {}
+    above: dict[kin.Identity, None] = {}
+    missing: dict[tuple[int, int, bytes], None] = {}
+    for place in places:
+        nearest, *further = place.chain
+        if place.missing:
+            above[nearest] = missing[(*nearest, place.missing)] = None
+        else:
+            sources[nearest] = None
+        above.update(dict.fromkeys(further))
+    return Origin(boot, tuple(sources), tuple(above), tuple(missing))
 
 
 class Origins:
@@ -41,18 +54,33 @@ class Origins:
 
     def __init__(self, roots: Callable[[], Iterable[bytes]]) -> None:
         self._roots = roots
-        self._known = Origin()
-        # One thread of its own: one look that hangs keeps the later ones from hanging, too.
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="origin")
+        self._known: dict[bytes, kin.Place] = {}
+        self._looks: dict[bytes, asyncio.Future[kin.Place]] = {}
+        self._turn = asyncio.Lock()
+        # A look that hangs keeps its thread and its source's later looks; each source has at most one look at a time.
+        self._pool = ThreadPoolExecutor(MAX_TREES, thread_name_prefix="origin")
 
     async def now(self) -> Origin:
-        """Return where the sources lie; what was known last, if that cannot be found out in time."""
-        loop = asyncio.get_running_loop()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WITHIN):
-                roots = list(self._roots())
-                self._known = await loop.run_in_executor(self._pool, origin_of, roots)
-        return self._known
+        """Return where the sources lie; of each that cannot be found out in time, what was known last."""
+        async with self._turn:  # an answer is never older than the one before
+            roots = list(self._roots())
+            loop = asyncio.get_running_loop()
+            self._take()
+            begun = [root for root in roots if root not in self._looks]
+            for root in begun:
+                self._looks[root] = loop.run_in_executor(self._pool, kin.place_of, root)
+            if begun:
+                await asyncio.wait([self._looks[root] for root in begun], timeout=WITHIN)
+            self._take()
+            self._known = {root: self._known[root] for root in roots if root in self._known}
+            return _origin(self._known.values())
+
+    def _take(self) -> None:
+        """Take in the looks that have ended."""
+        for root in [root for root, look in self._looks.items() if look.done()]:
+            look = self._looks.pop(root)
+            if not look.cancelled() and look.exception() is None:
+                self._known[root] = look.result()
 
     def close(self) -> None:
         """Take no more questions."""

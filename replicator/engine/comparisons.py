@@ -65,6 +65,8 @@ class Comparisons:
         self._machine = machine
         self.opened: dict[int, Territory] = {}
         self.excess = Excess(commons, doubts, troubles, dispatch.dirty)
+        self._origin = Origin()
+        self._link: Link | None = None
         self._refused = Refused(commons)
         self._running: dict[asyncio.Task[Any], int] = {}
         self._confirmed: set[int] = set()
@@ -95,8 +97,8 @@ class Comparisons:
         """
         for tree in list(self._commons.plots):
             if tree not in self.opened and self._refused.may_try(tree):
-                origin = await self._commons.origin()
-                self._refuse({tree: await self._open(link, tree, origin)})
+                self._origin = await self._commons.origin()
+                self._refuse({tree: await self._open(link, tree)})
         return any(tree in self.opened for tree in self.due())
 
     async def due_changed(self) -> None:
@@ -140,11 +142,18 @@ class Comparisons:
         self.opened.clear()
         self._refused.clear()
         self._doubts.unsettled()
-        origin = await self._commons.origin()  # once: a source that hangs costs seconds each time
-        reasons = {tree: await self._open(link, tree, origin) for tree in list(self._commons.plots)}
+        self._link = link
+        self._origin = await self._commons.origin()
+        reasons = {tree: await self._open(link, tree) for tree in list(self._commons.plots)}
         if any(reasons.values()) and not self.opened:
             raise AgentFailed(next(filter(None, reasons.values())))
         self._refuse(reasons)
+
+    def sources_moved(self, origin: Origin) -> None:
+        """The sources are elsewhere, perhaps: a target that is open must not share files with one."""
+        self._origin = origin
+        if self._link is not None:
+            self._link.sources_moved(origin)
 
     async def everything(self, link: Link, may_go_on: Callable[[], Awaitable[None]]) -> list[int]:
         """Compare all trees that are due, and wait until what differs was sent, or refused.
@@ -221,13 +230,13 @@ class Comparisons:
         """A path was refused: it is not waited for."""
         self._progressed.set()
 
-    async def _open(self, link: Link, tree: int, origin: Origin) -> str:
+    async def _open(self, link: Link, tree: int) -> str:
         """Open a tree, unless it is removed meanwhile; return why its target cannot be used, or nothing."""
         plot = self._commons.plots.get(tree)
         if plot is None:
             return ""
         try:
-            opened = await link.open_tree(plot.open._replace(origin=origin))
+            opened = await link.open_tree(plot.open._replace(origin=self._origin))
         except AgentFailed as error:
             return str(error)
         targets = self._commons.targets

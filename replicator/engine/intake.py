@@ -32,6 +32,10 @@ ROOT_POLL, ROOT_POLL_MAX = 1.0, 60.0
 """Seconds between two looks for a root that is in doubt; the longer the look takes, the more."""
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Intake:
     """Watches one tree and tells what changes.
 
@@ -42,6 +46,7 @@ class Intake:
         large: where large files are read; default: `pool`.
         comparable: called when frontends may be compared with the tree, at first or again.
         resumed: called when a pause of deletions has ended by itself, and frontends must be compared with the tree.
+        located: awaited before anything of a source is read that has appeared or may be another directory.
 
     Attributes:
         tree: as given.
@@ -59,6 +64,7 @@ class Intake:
         large: Executor | None = None,
         comparable: Callable[[], None] = lambda: None,
         resumed: Callable[[], None] = lambda: None,
+        located: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self.tree = tree
         self.halted = ""
@@ -70,6 +76,7 @@ class Intake:
         self.deletions = self._worker.deletions
         self._pool = pool
         self._comparable = comparable
+        self._located = located
         self._pause = ROOT_POLL
         self._believe_mounts = False
         self._watcher: Watcher | None = None
@@ -166,7 +173,9 @@ class Intake:
             self._watcher.rescan_every(rescan)
 
     async def _watch(self) -> None:
+        await self._located()
         await self._paced(self._worker.admit)
+        await self._located()  # what was admitted may be another directory than a moment ago
         self._watcher = self.tree.make_watcher()
         self._worker.absences.clear()
         self.tree.settle.clear()  # a rename of before the survey is none of what the survey finds

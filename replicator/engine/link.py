@@ -21,7 +21,17 @@ from replicator.ports import Channel
 from replicator.wire import frames, messages
 from replicator.wire.changes import Change
 from replicator.wire.fields import text_of
-from replicator.wire.messages import Acks, Batch, Hello, Listing, ListTree, Opened, OpenTree
+from replicator.wire.messages import (
+    Acks,
+    Batch,
+    Hello,
+    Listing,
+    ListTree,
+    Opened,
+    OpenTree,
+    Origin,
+    Sources,
+)
 
 SLICE = 64
 """Frames handled before everybody else has a turn: a flood of small ones must not hold up the other frontends."""
@@ -78,6 +88,9 @@ class Link:
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._hello = asyncio.get_running_loop().create_future()
         self._empty_acks = 0
+        self._sources = Origin()
+        self._urgent = b""
+        self._urged = asyncio.Event()
         self._patience = Patience(self._owed)
         self._listings = Listings(self._say, self._patience)
 
@@ -142,6 +155,7 @@ class Link:
             AgentFailed: the target cannot be used; says why.
         """
         self._patience.asking()
+        self._sources = request.origin
         answer = self._opened[request.tree] = asyncio.get_running_loop().create_future()
         await self._say(request)
         opened: Opened = await answer
@@ -150,6 +164,25 @@ class Link:
                 f"the target {text_of(request.root)!r} cannot be used: {opened.error}"
             )
         return opened
+
+    def sources_moved(self, origin: Origin) -> None:
+        """Tell the agent, before whatever is sent next, where the sources are."""
+        if "sources" in self.features and origin != self._sources:
+            self._sources = origin
+            self._urgent = frames.encode(Sources(origin).header())
+            self._urged.set()
+
+    async def tell_sources(self) -> None:
+        """Send what `sources_moved` was given when nothing else is sent, until cancelled.
+
+        Raises:
+            ChannelLost: the connection is gone.
+        """
+        while True:
+            await self._urged.wait()
+            self._urged.clear()
+            if self._urgent:
+                await self._write(b"")
 
     async def send(self, encoded: Sequence[bytes], flights: Sequence[Flight]) -> None:
         """Send frames; their changes are under way from now on.
@@ -289,6 +322,8 @@ class Link:
     async def _write(self, frame: bytes) -> None:
         if self._closed:
             raise ChannelLost(self._closed)
+        if self._urgent:
+            frame, self._urgent = self._urgent + frame, b""
         self.bytes_sent += len(frame)
         await self._channel.write(frame)
 

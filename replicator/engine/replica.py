@@ -36,6 +36,7 @@ from replicator.engine.troubles import Troubles
 from replicator.engine.turn import Work, turn
 from replicator.model import printable
 from replicator.ports import Address, Decision, Sighting
+from replicator.wire.messages import Origin
 
 log = structlog.get_logger()
 
@@ -299,6 +300,10 @@ class Replica:
     def trees_changed(self) -> None:
         """A tree was added, or can be compared now: look at once whether there is something to compare."""
         self._doubts.tell()
+
+    def sources_moved(self, origin: Origin) -> None:
+        """The sources are elsewhere, perhaps: whatever is sent from now on, the agent knows it before."""
+        self._comparisons.sources_moved(origin)
 
     def compare(self, tree: int) -> None:
         """Compare one tree again."""

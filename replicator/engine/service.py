@@ -118,6 +118,7 @@ class Service:
             threads.large,
             self.fleet.trees_changed,
             partial(self.fleet.compare, tree.number),
+            self._locate,
         )
         self._threads[tree.number] = threads
         deletions = intake.deletions
@@ -147,6 +148,12 @@ class Service:
             )
         self.fleet.trees_changed()
         return intake
+
+    async def _locate(self) -> None:
+        """Tell all agents where the sources are: a target must not share files with one."""
+        origin = await self._commons.origin()
+        for replica in self.fleet:
+            replica.sources_moved(origin)
 
     async def survey_all(self) -> None:
         """Bring every tree's catalog up to its source, without watching.

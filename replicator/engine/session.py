@@ -77,6 +77,7 @@ class Session:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(link.receive())
             tasks.create_task(link.watch_silence(commons.op_timeout))
+            tasks.create_task(link.tell_sources())
             async with asyncio.timeout(commons.connect_timeout):
                 readiness = await greet(link)
             await readiness.begin(asyncio.get_running_loop().time())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Iterable, Sequence
+from typing import AbstractSet, Iterable, NamedTuple
 
 Identity = tuple[int, int]
 """(device, inode)."""
@@ -12,6 +12,18 @@ MOST = 300
 """Directories on a way; more are not followed."""
 
 _PATH = getattr(os, "O_PATH", 0o10000000) | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Place(NamedTuple):
+    """Where a path leads.
+
+    Attributes:
+        chain: the identities of the directory there and of all above it, the directory itself first; of the nearest one that exists.
+        missing: the names below that one which do not exist; empty if the path itself does.
+    """
+
+    chain: list[Identity]
+    missing: bytes = b""
 
 
 def chain(fd: int) -> list[Identity]:
@@ -36,39 +48,53 @@ def chain(fd: int) -> list[Identity]:
         os.close(at)
 
 
-def chain_of(place: bytes, *, exactly: bool = False) -> list[Identity]:
-    """Return the same of the directory at a path, or (unless `exactly`) of the nearest one above it that exists.
+def place_of(path: bytes) -> Place:
+    """Return where a path leads, whether there is a directory or not.
 
     Raises:
-        OSError: it cannot be reached.
+        OSError: the way cannot be searched.
     """
+    there, missing = path, b""
     while True:
         try:
-            fd = os.open(place, _PATH)
+            fd = os.open(there, _PATH)
         except (FileNotFoundError, NotADirectoryError):
-            if exactly or place == b"/":
+            if there == b"/":
                 raise
-            place = os.path.dirname(place)
+            there, name = os.path.split(there)
+            missing = os.path.join(name, missing) if missing else name
             continue
         try:
-            return chain(fd)
+            return Place(chain(fd), missing)
         finally:
             os.close(fd)
 
 
 def overlap(
-    target: Sequence[Identity], sources: Iterable[Identity], above: Iterable[Identity]
+    target: Place,
+    sources: AbstractSet[Identity],
+    above: AbstractSet[Identity],
+    missing: Iterable[tuple[int, int, bytes]],
 ) -> str:
-    """Return how a target shares files with one of the sources; empty if it does not.
+    """Return how a target shares files with one of the sources, or will once both exist; empty if it does not.
 
     Args:
-        target: its chain.
+        target: where it is.
         sources: the directories that are sources.
-        above: those above them.
+        above: those above the sources, also above those that are missing.
+        missing: of each source that is missing, the nearest directory above it, and the names below that one.
     """
-    known = set(sources)
-    if target[0] in known:
-        return "is the source"
-    if known.intersection(target):
-        return "lies in the source"
-    return "holds the source" if target[0] in set(above) else ""
+    if not sources.isdisjoint(target.chain):
+        is_it = target.chain[0] in sources and not target.missing
+        return "is the source" if is_it else "lies in the source"
+    if not target.missing:
+        return "holds the source" if target.chain[0] in above else ""
+    for device, inode, names in missing:
+        if (device, inode) == target.chain[0]:
+            if names == target.missing:
+                return "is the source"
+            if target.missing.startswith(names + b"/"):
+                return "lies in the source"
+            if names.startswith(target.missing + b"/"):
+                return "holds the source"
+    return ""

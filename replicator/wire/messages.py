@@ -19,7 +19,7 @@ VERSION = 1
 REQUIRED = ("delta", "digest", "move")
 """What every release can do: the two sides cannot work together without."""
 
-FEATURES = (*REQUIRED, "after", "boot", "durable", "identity", "link")
+FEATURES = (*REQUIRED, "after", "boot", "durable", "identity", "link", "sources")
 """What this side can do. Neighbouring releases work together: a message or field that is not in the first release has a name
 here, and is used only if both sides name it; each has a fallback for a peer that does not.
 
@@ -28,6 +28,7 @@ here, and is used only if both sides name it; each has a fallback for a peer tha
 * `durable`: `open` may ask that a change is answered when it is on disk.
 * `identity`: `opened` says which directory the target is, and who could have replaced it. Without it, any directory is used.
 * `link`: a file can be given another name (`h`). Without it, the content is sent.
+* `sources`: an agent is told when a source appears or comes to be another directory. Without it, an open target is not checked again.
 """
 
 MAX_FEATURES = 64
@@ -61,16 +62,19 @@ class Hello(NamedTuple):
 class Origin(NamedTuple):
     """Where the sources are: `boot` of the backend's machine, the directories that are `sources`, and those `above` them.
 
-    Each is (device, inode): on the same kernel they tell whether a target shares files with a source.
+    Each is (device, inode): on the same kernel they tell whether a target shares files with a source. `missing`: of each source that
+    does not exist, the nearest directory above it, and the names below that one.
     """
 
     boot: str = ""
     sources: tuple[tuple[int, int], ...] = ()
     above: tuple[tuple[int, int], ...] = ()
+    missing: tuple[tuple[int, int, bytes], ...] = ()
 
     def value(self) -> list[Any]:
         """Return it as JSON values."""
-        return [self.boot, *([list(one) for one in some] for some in self[1:])]
+        missing = [[device, inode, text_of(names)] for device, inode, names in self.missing]
+        return [self.boot, [*map(list, self.sources)], [*map(list, self.above)], missing]
 
 
 class OpenTree(NamedTuple):
@@ -105,6 +109,16 @@ class OpenTree(NamedTuple):
         if self.origin != Origin():
             header["origin"] = self.origin.value()
         return header
+
+
+class Sources(NamedTuple):
+    """The sources are elsewhere now: an agent with an open target that shares files with one of them ends."""
+
+    origin: Origin
+
+    def header(self) -> dict[str, Any]:
+        """Return the frame header."""
+        return {"t": "sources", "origin": self.origin.value()}
 
 
 class Opened(NamedTuple):
@@ -300,8 +314,16 @@ def _begin(h: dict[str, Any]) -> BeginFile:
 
 
 def _origin(value: Any) -> Origin:
-    boot, sources, above = fields.array_of(3, value)
-    return Origin(_SHORT(boot), _identities(sources), _identities(above))
+    boot, sources, above, missing = fields.array_of(4, value)
+    places = (
+        fields.row((_ID, _ID, fields.raw), one) for one in fields.array(missing, MAX_IDENTITIES)
+    )
+    return Origin(
+        _SHORT(boot),
+        _identities(sources),
+        _identities(above),
+        tuple((device, inode, names) for device, inode, names in places),
+    )
 
 
 def _identities(value: Any) -> tuple[tuple[int, int], ...]:
@@ -320,6 +342,7 @@ _DECODERS: dict[str, Any] = {
         fields.raw(h.get("ready", "")),
         _origin(h["origin"]) if "origin" in h else Origin(),
     ),
+    "sources": lambda h: Sources(_origin(h["origin"])),
     "opened": lambda h: Opened(
         fields.tree(h["tree"]),
         fields.owner_id(h["uid"]),

@@ -25,6 +25,8 @@ from replicator.wire.messages import (
     More,
     Opened,
     OpenTree,
+    Origin,
+    Sources,
 )
 
 HELLO = b"hello"
@@ -56,9 +58,13 @@ LINES = (
 UNLISTED = (Unlisted(b"a/shut", "Permission denied"), Unlisted(b"", "I/O error"))
 LISTING = Listing(1, LINES, UNLISTED, end=True)
 
+ORIGIN = Origin("boot", ((1, 2),), ((1, 1),), ((1, 1, b"to/come"),))
+
 FROM_BACKEND = (
     HI,
     OpenTree(1, b"/site", "0:0"),
+    Sources(ORIGIN),
+    OpenTree(1, b"/site", "0:0", origin=ORIGIN),
     Batch(CHANGES),
     BeginFile(put(b"large", 9), delta=False),
     Data(9, [[-1, 3]]),

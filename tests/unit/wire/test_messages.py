@@ -18,6 +18,9 @@ put_files = st.builds(
 words = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=9)
 """What a person will read: anything else is escaped when it arrives."""
 
+numbers = st.integers(0, 2**64)
+identities = st.tuples(numbers, numbers)
+
 any_message = st.one_of(
     st.builds(
         messages.Hello,
@@ -26,6 +29,16 @@ any_message = st.one_of(
         words,
     ),
     st.builds(messages.OpenTree, own.trees, own.links, st.text(max_size=20), st.booleans()),
+    st.builds(
+        messages.Sources,
+        st.builds(
+            messages.Origin,
+            st.text(max_size=20),
+            st.lists(identities, max_size=3).map(tuple),
+            st.lists(identities, max_size=3).map(tuple),
+            st.lists(st.tuples(numbers, numbers, own.paths), max_size=2).map(tuple),
+        ),
+    ),
     st.builds(
         messages.Opened,
         own.trees,

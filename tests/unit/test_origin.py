@@ -1,0 +1,59 @@
+"""What the agents are told of where the sources lie."""
+
+import asyncio
+import os
+import threading
+
+from replicator.app import origin
+from replicator.app.origin import Origins
+from replicator.files import kin
+
+
+def identity(path):
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+async def test_a_source_is_told_missing_and_then_there(tmp_path):
+    root = tmp_path / "late"
+    origins = Origins(lambda: [os.fsencode(root)])
+    before = await origins.now()
+    assert before.missing == ((*identity(tmp_path), b"late"),)
+    assert identity(tmp_path) in before.above
+    assert not before.sources
+    root.mkdir()
+    after = await origins.now()
+    assert after.sources == (identity(root),)
+    assert not after.missing
+    origins.close()
+
+
+async def test_a_source_that_hangs_keeps_no_other_from_being_looked_at(tmp_path, monkeypatch):
+    hung, other = os.fsencode(tmp_path / "hung"), os.fsencode(tmp_path / "other")
+    goes_on = threading.Event()
+    place_of = kin.place_of
+
+    def look(path):
+        if path == hung:
+            goes_on.wait()
+        return place_of(path)
+
+    origins = Origins(lambda: [hung, other])
+    known = await origins.now()
+    assert len(known.missing) == 2
+    monkeypatch.setattr(origin.kin, "place_of", look)
+    monkeypatch.setattr(origin, "WITHIN", 0.05)
+    try:
+        for directory in (hung, other):
+            os.mkdir(directory)
+        told = await origins.now()
+        assert told.sources == (identity(other),)
+        assert told.missing == ((*identity(tmp_path), b"hung"),)  # as it was known last
+        monkeypatch.setattr(origin, "WITHIN", 60.0)
+        async with asyncio.timeout(30):  # what hangs already is not waited for again
+            assert (await origins.now()).sources == (identity(other),)
+    finally:
+        goes_on.set()
+    while len((await origins.now()).sources) < 2:
+        await asyncio.sleep(0.01)
+    origins.close()
