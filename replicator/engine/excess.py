@@ -32,9 +32,9 @@ class Allowance:
         """Return True if the frontend was owed a path already when the comparison began."""
         return Key(self.tree, path) in self.owed
 
-    def judge(self, found: int, left: int, *, complete: bool) -> str:
+    def judge(self, found: int, left: int) -> str:
         """Return why surplus paths stay; empty if they may go."""
-        return self.surplus.judge(found, left, _now(), complete=complete and self.below == ROOT)
+        return self.surplus.judge(found, left, _now(), complete=self.below == ROOT)
 
 
 class Excess:

@@ -24,7 +24,8 @@ from replicator.wire.messages import Listing
 PAGE = 1000
 
 HELD = 50_000
-"""Paths that only a frontend has, held back until it is known how many there are: 10 MB. Beyond, what is known must do."""
+"""Paths that only a frontend has, kept in memory until it is known how many there are: 10 MB. If there are more and they may go, the
+frontend is listed once more."""
 
 
 LINES, TIMES = 10_000_000, 4
@@ -45,7 +46,7 @@ class Outcome:
     Attributes:
         problems: sentences about directories that the frontend could not list.
         excess: why what only the frontend has stays there; empty if it goes.
-        surplus: how many paths that are, or at least.
+        surplus: how many paths that are.
         left: paths in the tree then.
     """
 
@@ -61,13 +62,12 @@ class Judge(Protocol):
     def is_owed(self, path: bytes) -> bool:
         """Return True if the frontend was owed a path already, so that nothing is to be decided."""
 
-    def judge(self, found: int, left: int, *, complete: bool) -> str:
+    def judge(self, found: int, left: int) -> str:
         """Return why surplus paths stay; empty if they may go.
 
         Args:
-            found: how many.
+            found: how many there are below the directory that is compared.
             left: paths in the tree.
-            complete: no more will be found below the directory that is compared.
         """
 
 
@@ -130,44 +130,66 @@ async def reconcile(
     Returns:
         What kept it from being compared, or made, whole.
     """
+    held: list[Difference] = []
+    count = 0
+
+    async def tell(page: list[Difference]) -> None:
+        nonlocal count
+        told, undecided = _parted(page, territory, judge)
+        await found(told)
+        count += len(undecided)
+        if count <= HELD:
+            held.extend(undecided)
+        else:
+            held.clear()
+
+    async def tell_surplus(page: list[Difference]) -> None:
+        nonlocal count
+        _, surplus = _parted(page, territory, judge)
+        some = surplus[:count]
+        count -= len(some)
+        await found(some)
+
+    outcome = Outcome(await _compare(link, territory, below, pool, tell, digests=digests))
+    if judge is None or not count:
+        return outcome
+    left, _ = await asyncio.get_running_loop().run_in_executor(pool, territory.catalog.counts)
+    outcome.excess = judge.judge(count, left)
+    if outcome.excess:
+        outcome.surplus, outcome.left = count, left
+    elif held:
+        await found(held)
+    else:
+        await _compare(link, territory, below, pool, tell_surplus)
+    return outcome
+
+
+async def _compare(
+    link: Link,
+    territory: Territory,
+    below: bytes,
+    pool: Executor,
+    take: Callable[[list[Difference]], Awaitable[None]],
+    *,
+    digests: bool = False,
+) -> list[str]:
+    """Have a directory listed, and each page of differences taken; return sentences about what could not be listed."""
     loop = asyncio.get_running_loop()
     merge = Merge(territory.catalog, territory.comparison(digests=digests), below)
-    outcome, held = Outcome([]), list[Difference]()
-    problems = outcome.problems
+    problems: list[str] = []
     order, limit = Order(below), LINES
-
-    async def decide(judge: Judge, *, complete: bool) -> None:
-        left, _ = await loop.run_in_executor(pool, territory.catalog.counts)
-        outcome.excess = judge.judge(len(held), left, complete=complete)
-        if outcome.excess:
-            outcome.surplus, outcome.left = len(held), left
-        else:
-            await found(held.copy())
-        held.clear()
-
-    async def take(listing: Listing) -> None:
-        nonlocal limit
-        if order.check(listing) > limit:
-            limit = TIMES * (await loop.run_in_executor(pool, territory.catalog.counts))[0]
-            order.end_beyond(limit)
-        problems.extend(
-            f"{printable(path)}: cannot be listed: {reason}"
-            for path, reason in listing.unlisted[: PROBLEMS - len(problems)]
-        )
-        async for page in _pages(merge, listing, pool):
-            passing, undecided = _parted(page, territory, judge)
-            await found(passing)
-            if not outcome.excess:
-                held.extend(undecided)
-            if judge is not None and len(held) > HELD:
-                await decide(judge, complete=False)
-
     async with aclosing(_listed(link, territory.tree, order, digests=digests)) as listings:
         async for listing in listings:
-            await take(listing)
-    if judge is not None and held:
-        await decide(judge, complete=True)
-    return outcome
+            if order.check(listing) > limit:
+                limit = TIMES * (await loop.run_in_executor(pool, territory.catalog.counts))[0]
+                order.end_beyond(limit)
+            problems.extend(
+                f"{printable(path)}: cannot be listed: {reason}"
+                for path, reason in listing.unlisted[: PROBLEMS - len(problems)]
+            )
+            async for page in _pages(merge, listing, pool):
+                await take(page)
+    return problems
 
 
 async def _listed(

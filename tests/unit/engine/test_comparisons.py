@@ -218,23 +218,18 @@ async def test_what_is_owed_already_is_not_counted_again(guarded):
     assert stage.disk.keys() == {b"ours"}
 
 
-async def test_more_than_is_kept_in_memory_is_judged_before_the_listing_ends(guarded, monkeypatch):
+@pytest.mark.parametrize(("many", "goes"), [(300, False), (80, True)])
+async def test_more_than_is_kept_in_memory_is_counted_before_any_of_it_goes(
+    guarded, monkeypatch, many, goes
+):
     monkeypatch.setattr("replicator.engine.reconcile.HELD", 50)
     stage = guarded
-    stage.prepare = lambda agent: agent.mute.add(ListTree)
-    stage.start()
-    await eventually(lambda: stage.agents and stage.listings(), "the comparison")
-    asked = stage.now.of(ListTree)[-1]
-    surplus(stage, b"", 300)
-    lines = [Listed(path, entry, 0, 0) for path, entry in sorted(stage.disk.items())]
-    for first in range(0, 300, 60):
-        end = first == 240
-        stage.now.say(Listing(asked.job, tuple(lines[first : first + 60]), (), end))
-        taken = len(stage.now.of(More)) + (not end)
-        await eventually(
-            lambda least=taken: len(stage.now.of(More)) >= least, "the frame to be compared"
-        )
-    await eventually(lambda: stage.replica.excess, "the question")
-    await eventually(lambda: stage.replica.state.value == "live", "the end of the comparison")
+    surplus(stage, b"d/", many)
+    stage.disks["a"][b"missing"] = Entry(FILE, 0o644, 1, 1)
+    stage.write(b"missing", b"content")
+    await stage.live()
     await eventually(lambda: not stage.replica.dirty, "what goes to have gone")
-    assert len([path for path in stage.disk if path != b"ours"]) == 240
+    assert bool(stage.replica.excess) is not goes
+    assert len(stage.disk) == (2 if goes else 302)
+    assert stage.listings() == (2 if goes else 1)
+    assert len(stage.now.changes(b"missing")) == 1
