@@ -39,6 +39,10 @@ class Refused(Exception):
         self.detail = detail
 
 
+class HungUp(Exception):
+    """Raised in the middle of a change when nobody waits for its answer any more. No OSError: it refuses nothing, it ends the agent."""
+
+
 MOST = 500
 """Characters of an error text that are sent."""
 

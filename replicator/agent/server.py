@@ -20,7 +20,7 @@ from replicator.agent.durable import sync
 from replicator.agent.fence import Fences
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
-from replicator.agent.refusals import Refused, refusal_of, told
+from replicator.agent.refusals import HungUp, Refused, refusal_of, told
 from replicator.agent.roots import check_still_apart, open_tree
 from replicator.agent.store import Store
 from replicator.agent.transfer import Transfer
@@ -43,7 +43,10 @@ _READ_SIZE = 1 << 18
 """Bytes: sshd's pipe gives 64 KiB at a time; more only helps where it is larger."""
 
 SIGN_OF_LIFE = 5.0
-"""Seconds of silence after which an agent that hashes a large file says that it is alive."""
+"""Seconds of silence after which an agent that works for long on one change, or hashes a large file, says that it is alive."""
+
+_HUNG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+"""What the kernel reports once the other end of a pipe or socket is closed, also while bytes are left to be read."""
 
 IDLE = 10
 """Seconds after which an agent that hears nothing looks whether it was replaced: its connection may never end by itself."""
@@ -108,8 +111,9 @@ class Server:
         self._job: Optional[ListingJob] = None
         self._fences = Fences(b"", self._locks)
         self._arrived = select.poll()  # select() takes no descriptor above 1,023
-        self._arrived.register(source, select.POLLIN)
-        self._said_at = time.monotonic()
+        self._arrived.register(source, select.POLLIN | _HUNG_UP)
+        self._said_at = self._looked_at = time.monotonic()
+        self._says_alive = False
         self._done: list[int] = []
         self._refused: list[tuple[int, str, str]] = []
         self._handlers: dict[type, Callable[[Any, bytes], None]] = {
@@ -148,7 +152,7 @@ class Server:
                 for frame in self._decoder.frames():
                     self._handle(frame)
                     del frame  # JSON swells to thirty times its size: not two of them at a time
-        except (BrokenPipeError, ConnectionError):
+        except (HungUp, BrokenPipeError, ConnectionError):
             return
         finally:
             self._abort_transfers()
@@ -192,6 +196,7 @@ class Server:
         if hello.version != messages.VERSION:
             raise ProtocolError(f"wire version {hello.version} is not {messages.VERSION}")
         self._fences = Fences(hello.about.encode("utf-8", "surrogatepass"), self._locks)
+        self._says_alive = "alive" in hello.features
 
     def _on_open(self, request: OpenTree, _: bytes) -> None:
         self._look()  # within a connection, a place does not come to mean another directory
@@ -348,10 +353,27 @@ class Server:
                 self._send(Acks((), (), self._decoder.taken))
 
     def _check_heard(self) -> None:
-        """Return if the backend is still there; what it sent before it hung up counts no more. Raises ConnectionError."""
-        for _, event in self._arrived.poll(0):
-            if event & (select.POLLHUP | select.POLLERR):
-                raise ConnectionError("the backend has hung up")
+        """Return if the backend still waits for an answer; called again and again during long work on one change.
+
+        What the backend sent before it hung up counts no more. Every 5 s, tell it that this agent is alive, if it knows of that.
+
+        Raises:
+            HungUp: the backend closed the connection.
+            Fenced: a newer agent has taken over; where a network is cut, nothing else tells.
+        """
+        if any(event & _HUNG_UP for _, event in self._arrived.poll(0)):
+            raise HungUp
+        now = time.monotonic()
+        if now - max(self._said_at, self._looked_at) <= SIGN_OF_LIFE:
+            return
+        self._looked_at = now
+        for store in self._stores.values():
+            store.claim.yield_to_newer()
+        if self._says_alive:
+            try:
+                self._send(Acks((), (), self._decoder.taken))
+            except ConnectionError as error:
+                raise HungUp from error
 
     def _look(self) -> None:
         """Return if what we hold is still ours, and still in its place; what is not ends the agent."""

@@ -75,7 +75,8 @@ class Store:
         symlinks: which symlinks may be made; see `model.admits`.
 
     Attributes:
-        check_heard: called while a large file is read; raises OSError if nobody waits for the answer any more.
+        check_heard: called before each piece of a file that is read, copied or patched here; raises HungUp or Fenced if nobody waits for
+            the answer any more.
         directories: those in which names change.
     """
 
@@ -314,8 +315,10 @@ class Store:
         try:
             offset = 0
             while piece := os.pread(fd, COPY, offset):
+                self.check_heard()
                 write_all(temporary.fd, memoryview(piece))
                 offset += len(piece)
+            self.claim.check()  # it began long ago
             self.publish(change, temporary)
         except BaseException:
             self.discard(temporary)

@@ -9,7 +9,7 @@ from typing import Optional
 from replicator.agent.descriptors import keeping_time, write_all
 from replicator.agent.hashing import Sha256
 from replicator.agent.refusals import Refused
-from replicator.agent.store import Store
+from replicator.agent.store import COPY, Store
 from replicator.delta import ops, patch
 from replicator.model import parent
 from replicator.wire import changes
@@ -73,7 +73,9 @@ class Transfer:
         Raises:
             DeltaError: they do not hold together, copy from outside the base, or exceed the announced size.
             OSError: the disk refused.
+            HungUp, Fenced: see `Store.check_heard`. One frame may copy all of a huge base.
         """
+        heard_at = self._written
         for piece in patch.replay(
             ops.decode(pairs, payload),
             self._read_base,
@@ -83,6 +85,9 @@ class Transfer:
             self._digest.update(piece)
             write_all(self._temporary.fd, memoryview(piece))
             self._written += len(piece)
+            if self._written - heard_at >= COPY:
+                heard_at = self._written
+                self.store.check_heard()
 
     def finish(self) -> None:
         """Verify and publish.

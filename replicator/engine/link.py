@@ -39,6 +39,8 @@ SLICE = 64
 EMPTY_ACKS = 20
 """Acknowledgements in a row that say nothing new. An agent has a reason for a few."""
 
+WORK = 16 << 20
+"""Bytes that an agent may be reading or copying by itself before more bulk is sent: a live change behind it waits for that."""
 
 _BOOT = re.compile(r"[0-9a-f-]{1,64}")
 """A boot id, as of /proc/sys/kernel/random/boot_id."""
@@ -84,6 +86,7 @@ class Link:
         self._decoder = frames.Decoder()
         self._closed = ""
         self._flights: dict[int, Flight] = {}
+        self._work = 0
         self._opened: dict[int, asyncio.Future[Opened]] = {}
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._hello = asyncio.get_running_loop().create_future()
@@ -97,7 +100,7 @@ class Link:
     @property
     def has_room(self) -> bool:
         """True if more bulk may be sent now. Requests for a long listing alone, which nobody acknowledges, fill no room."""
-        return self.window.has_room(self.bytes_sent)
+        return self._work < WORK and self.window.has_room(self.bytes_sent)
 
     def is_under_way(self, number: int) -> bool:
         """Return True if a change was sent and is not answered yet."""
@@ -193,6 +196,7 @@ class Link:
         self._patience.asking()
         for flight in flights:
             self._flights[flight.part.number] = flight
+            self._work += flight.part.work
         for frame in encoded:
             self.window.sent(self.bytes_sent + len(frame), _now())
             await self._write(frame)
@@ -292,7 +296,7 @@ class Link:
         answers = bool(acks.done or acks.refused or self._listings.is_hashing)
         if answers:
             self._patience.progressed()
-        if answers or acks.taken > self.window.taken:
+        if answers or acks.taken > self.window.taken or (self._work and self._patience.alive()):
             self._empty_acks = 0
         elif self._empty_acks < EMPTY_ACKS:
             self._empty_acks += 1
@@ -308,6 +312,8 @@ class Link:
 
     def _answer(self, number: int, reason: str, detail: str) -> None:
         flight = self._flights.pop(number, None)
+        if flight is not None:
+            self._work -= flight.part.work
         asked = self._asked.get(number)
         if asked is not None and not asked.done():
             asked.set_result(f"{reason}: {detail}" if reason else "")

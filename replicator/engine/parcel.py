@@ -37,6 +37,13 @@ BATCH_PAYLOAD = 256 << 10
 
 BATCH_CHANGES = 200
 
+BATCH_WORK = 16 << 20
+"""Bytes that an agent reads or copies by itself for a batch after which it is closed: 0.1 s on a disk of 150 MB/s, in which it does
+nothing else and answers nothing."""
+
+ATTRIBUTES_WORK = 4096
+"""Bytes that changing a file's attributes counts for: the agent copies the file if it has another name there, which only it knows."""
+
 BATCH_NAMES = 512 << 10
 """Bytes that the names in a batch may take at worst, so that long ones make more batches and not one that no peer accepts."""
 
@@ -55,6 +62,7 @@ class Part(NamedTuple):
         target: where a Move goes; empty for every other change.
         is_delete: the change removes the path.
         twin: whose file the path becomes another name of; empty for every other change.
+        work: bytes that the agent reads or copies by itself for it.
     """
 
     number: int
@@ -62,6 +70,7 @@ class Part(NamedTuple):
     target: bytes = b""
     is_delete: bool = False
     twin: bytes = b""
+    work: int = 0
 
     @property
     def base(self) -> Key:
@@ -91,6 +100,11 @@ class Parcel:
     def size(self) -> int:
         """Bytes on the wire."""
         return sum(map(len, self.frames))
+
+    @property
+    def work(self) -> int:
+        """Bytes that the agent reads or copies by itself."""
+        return sum(part.work for part in self.parts)
 
 
 def next_number() -> int:
@@ -138,18 +152,29 @@ def part_of(change: Change) -> Part:
     target = change.target if isinstance(change, Move) else b""
     twin = change.source if isinstance(change, Link) else b""
     key = Key(change.tree, change.path)
-    return Part(change.number, key, target, isinstance(change, Delete), twin)
+    return Part(change.number, key, target, isinstance(change, Delete), twin, work_of(change))
+
+
+def work_of(change: Change) -> int:
+    """Return how many bytes an agent reads or copies by itself for a change that travels in a batch."""
+    if isinstance(change, SetAttributes):
+        return change.size if change.digest else ATTRIBUTES_WORK
+    return change.size if isinstance(change, Link) and change.copy else 0
 
 
 def batches(items: Iterable[tuple[Change, bytes]]) -> Iterator[Parcel]:
-    """Yield parcels of one frame each with the changes in their order; every content is at most INLINE_LIMIT."""
+    """Yield parcels of one frame each with the changes in their order; every content is at most INLINE_LIMIT.
+
+    What an agent does by itself for one of them, beyond its first change, is at most BATCH_WORK.
+    """
     changes: list[Change] = []
     contents: list[bytes] = []
-    size = names = 0
+    size = names = work = 0
     for change, content in items:
-        if changes and is_full(len(changes), size + len(content), names):
+        work += work_of(change)
+        if changes and (work > BATCH_WORK or is_full(len(changes), size + len(content), names)):
             yield _batch(changes, contents)
-            changes, contents, size, names = [], [], 0, 0
+            changes, contents, size, names, work = [], [], 0, 0, work_of(change)
         changes.append(change)
         contents.append(content)
         size += len(content)
@@ -199,7 +224,8 @@ def file_parcel(put: PutFile, ops: Sequence[Op], *, delta: bool) -> Parcel:
     encoded += [data_frame(put.number, group) for group in _groups(ops)]
     encoded.append(data_frame(put.number, [], end=True))
     saved = put.size - sum(map(len, encoded)) if delta else 0
-    return Parcel(tuple(encoded), (part_of(put),), delta, saved)
+    part = part_of(put)._replace(work=put.size if delta else 0)
+    return Parcel(tuple(encoded), (part,), delta, saved)
 
 
 def begin_frame(put: PutFile, *, delta: bool) -> bytes:

@@ -97,8 +97,8 @@ class Supplies:
 
 
 HASHED = 4 << 30
-"""Bytes up to which a frontend is asked to hash what it has: at 150 MB/s that takes 29 s, in which the agent says nothing, and
-`ssh.op_timeout` is 60 s. What is larger is sent."""
+"""Bytes up to which a frontend is asked to hash what it has: at 150 MB/s that takes 29 s, in which the agent does nothing else. One of
+the last release says nothing meanwhile, and `ssh.op_timeout` is 60 s. What is larger is sent."""
 
 
 class Shelf(NamedTuple):

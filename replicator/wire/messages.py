@@ -19,11 +19,12 @@ VERSION = 1
 REQUIRED = ("delta", "digest", "move")
 """What every release can do: the two sides cannot work together without."""
 
-FEATURES = (*REQUIRED, "after", "boot", "durable", "identity", "link", "sources")
+FEATURES = (*REQUIRED, "after", "alive", "boot", "durable", "identity", "link", "sources")
 """What this side can do. Neighbouring releases work together: a message or field that is not in the first release has a name
 here, and is used only if both sides name it; each has a fallback for a peer that does not.
 
 * `after`: `list` may ask for what comes after a path, so that an interrupted listing goes on where it was.
+* `alive`: an agent that works on one change for long sends `acks` that answer nothing meanwhile. Without it, it says nothing.
 * `boot`: the agent's hello says which boot of its machine it runs in, and `open` names the ready file.
 * `durable`: `open` may ask that a change is answered when it is on disk.
 * `identity`: `opened` says which directory the target is, and who could have replaced it. Without it, any directory is used.

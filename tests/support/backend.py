@@ -5,12 +5,14 @@ import json
 import os
 import signal
 import threading
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
 from replicator.app import App
 from replicator.config import parse
 from replicator.demo.trees import difference, fingerprint
+from replicator.transport.bundle import agent_code, pack
 from replicator.transport.local import LocalConnector
 from tests.support.waiting import FOREVER, wait_for
 
@@ -42,6 +44,45 @@ class LocalFleet:
         if channel is not None:
             with suppress(ProcessLookupError):
                 os.kill(channel.pid, signal.SIGKILL)
+
+
+class SlowFleet(LocalFleet):
+    """Frontends whose disks take a while for each MiB, and whose agents say often that they are alive.
+
+    Args:
+        directory: that holds the frontends' own.
+        seconds: that each write of a piece of a file takes.
+        sign: seconds of silence after which an agent says that it is alive.
+    """
+
+    def __init__(self, directory: Path, seconds: float, sign: float) -> None:
+        super().__init__(directory)
+        self._prelude = slow_disk(seconds, sign).replace("\n", "\n    ")
+
+    async def connect(self, address, identity=""):
+        jail = self.root(address.host)
+        jail.mkdir(exist_ok=True)
+        start = "    from replicator.agent.main import serve\n"
+        source = zlib.decompress(agent_code(str(jail)).partition(b"\n")[2]).decode()
+        assert source.count(start) == 1
+        code = pack(source.replace(start, f"    {self._prelude}\n{start}"))
+        channel = await LocalConnector(code=code).connect(address)
+        self.channels[address.host] = channel
+        return channel
+
+
+def slow_disk(seconds: float, sign: float) -> str:
+    """Return code that makes an agent's disk slow; see SlowFleet."""
+    return f"""
+import time
+from replicator.agent import descriptors, server, store, transfer
+server.SIGN_OF_LIFE = {sign}
+def slow(act):
+    return lambda *arguments: (time.sleep({seconds}), act(*arguments))[1]
+store.write_all = slow(store.write_all)
+transfer.write_all = slow(transfer.write_all)
+store.digest_of = lambda fd, between: descriptors.digest_of(fd, slow(between))
+"""
 
 
 class Backend:

@@ -30,12 +30,20 @@ class Agent:
         python: its interpreter.
         prelude: code that runs before the agent does.
         arguments: more of `replicator agent`.
+        features: what the backend says that it can do.
 
     Attributes:
         about: what it said of itself.
     """
 
-    def __init__(self, root, python=sys.executable, prelude="", arguments=()):
+    def __init__(
+        self,
+        root,
+        python=sys.executable,
+        prelude="",
+        arguments=(),
+        features=messages.FEATURES,
+    ):
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             [python, "-c", AGENT.format(prelude=prelude), str(root), *arguments],
@@ -45,6 +53,7 @@ class Agent:
             bufsize=0,
             cwd=Path(__file__).parents[2],
         )
+        self.features = features
         self.decoder = frames.Decoder()
         self.ready = []
         try:
@@ -61,7 +70,7 @@ class Agent:
             assert piece, self.process.stderr.read()
             seen += piece
         self.receive(seen.partition(frames.MARKER)[2])
-        self.say(Hello(messages.VERSION, messages.FEATURES))
+        self.say(Hello(messages.VERSION, self.features))
         hello = self.hear()
         assert isinstance(hello, Hello)
         self.about = hello.about

@@ -6,13 +6,16 @@ from contextlib import suppress
 import pytest
 
 from replicator.core.debts import Key
-from replicator.engine.parcel import gone
+from replicator.engine.link import WORK
+from replicator.engine.parcel import adopt, gone, link_to
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
+from replicator.model import FILE, Entry
 from replicator.wire import frames, messages
 from replicator.wire.messages import Acks, Hello, More, Opened, OpenTree
 from tests.support.ends import receiving
 from tests.support.waiting import eventually
 
+LARGE = Entry(FILE, 0o644, WORK, 7, b"", b"d" * 32)
 HELLO = Hello(messages.VERSION, messages.FEATURES, "an agent")
 
 
@@ -191,6 +194,47 @@ async def test_signs_of_life_are_no_progress_but_while_contents_are_read(ends):
         finally:
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        adopt(1, b"f", LARGE, content=True),
+        adopt(1, b"f", LARGE, content=False),  # the agent copies a file that has another name
+        link_to(1, b"f", LARGE, b"twin", copy=True),
+    ],
+    ids=["hash", "attributes", "copy"],
+)
+async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_change(ends, change):
+    async def live():
+        while True:
+            await asyncio.sleep(5)
+            ends.channel.say(Acks((), (), 0))
+
+    async with receiving(ends) as receiving_task:
+        flight = await ends.send(change)
+        living = asyncio.ensure_future(live())
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(500):  # more than EMPTY_ACKS signs
+                    await ends.link.watch_silence(60)
+            assert not receiving_task.done()
+            ends.channel.say(Acks((flight.part.number,), (), 0))
+            await ends.send(gone(1, b"a"))  # which takes no time
+            with pytest.raises(ChannelLost, match="1 changes"):
+                await ends.link.watch_silence(60)
+        finally:
+            living.cancel()
+
+
+async def test_bulk_waits_while_the_agent_has_much_to_hash(ends):
+    async with receiving(ends):
+        flight = await ends.send(adopt(1, b"f", LARGE, content=True))
+        ends.channel.say(Acks((), (), ends.link.bytes_sent))
+        await eventually(lambda: ends.moves == 1, "the acknowledgement")
+        assert not ends.link.has_room
+        ends.channel.say(Acks((flight.part.number,), (), ends.link.bytes_sent))
+        await eventually(lambda: ends.link.has_room, "room")
 
 
 async def test_a_flight_knows_its_key(ends):

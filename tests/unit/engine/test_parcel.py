@@ -67,6 +67,22 @@ def test_a_batch_is_closed_before_it_is_too_large():
     assert [len(b.parts) for b in many] == [parcel.BATCH_CHANGES, 1]
 
 
+def test_a_batch_is_closed_before_the_agent_has_too_much_to_copy_or_hash():
+    half = Entry(FILE, 0o644, parcel.BATCH_WORK // 2, 7, b"", digest(b""))
+    huge = half._replace(size=100 * parcel.BATCH_WORK)
+    copies = [parcel.link_to(1, b"%d" % n, half, b"twin", copy=True) for n in range(5)]
+    assert [len(b.parts) for b in parcel.links(copies)] == [2, 2, 1]
+    assert all(b.work <= parcel.BATCH_WORK for b in parcel.links(copies))
+
+    sizes = (half, huge, huge, half, half)
+    hashed = [(parcel.adopt(1, b"f", entry, content=True), b"") for entry in sizes]
+    assert [len(b.parts) for b in parcel.batches(hashed)] == [1, 1, 1, 2]
+
+    renamed = [parcel.link_to(1, b"%d" % n, huge, b"twin", copy=False) for n in range(50)]
+    attributes = [(parcel.adopt(1, b"%d" % n, huge, content=False), b"") for n in range(50)]
+    assert len(list(parcel.links(renamed))) == len(list(parcel.batches(attributes))) == 1
+
+
 def test_long_names_make_more_batches_and_none_that_the_wire_refuses():
     """A customer may make such names: eight directories of 120 letters, each of which JSON writes in six bytes."""
     long = ("я" * 120 + "/").encode() * 8

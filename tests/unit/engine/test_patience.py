@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from replicator.engine.patience import Patience
+from replicator.engine.patience import LONGEST, Patience
 from replicator.errors import ChannelLost
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -44,3 +44,22 @@ async def test_the_time_of_who_owed_nothing_begins_when_it_is_asked():
     assert not watching.done()
     with pytest.raises(ChannelLost):
         await watching
+
+
+async def test_signs_of_life_are_believed_until_one_change_has_taken_too_long():
+    loop = asyncio.get_running_loop()
+    patience = Patience(lambda: "1 changes")
+    began = loop.time()
+
+    async def live():
+        while True:
+            await asyncio.sleep(5)
+            patience.alive()
+
+    living = asyncio.ensure_future(live())
+    try:
+        with pytest.raises(ChannelLost):
+            await patience.watch(60.0)
+        assert LONGEST < loop.time() - began < LONGEST + 90
+    finally:
+        living.cancel()
