@@ -92,6 +92,11 @@ class DirtySet:
         debt = self._debts.get(key)
         return debt is not None and debt.generation == generation
 
+    def generation(self, key: Key) -> int:
+        """Return the generation of a path's last marking; 0, which is less than any, if it is not owed."""
+        debt = self._debts.get(key)
+        return debt.generation if debt is not None else 0
+
     def take(
         self, now: float, limit: int, is_cut: Callable[[bytes], bool] = lambda _: False
     ) -> list[Due]:

@@ -1,9 +1,9 @@
 """Carries what one frontend is owed, over one link.
 
-Three tasks. *Send* writes frames: live parcels first, prepared ones while the window has room. *Prepare* takes dirty paths,
-has them read in a worker thread, and frames them. *Stream* does the same for large files, a chunk at a time. Whatever was
-read under an older generation than the path has at the moment of writing is thrown away: something newer is already queued
-or will be read, and must not be overtaken by it.
+Three tasks. *Send* writes frames: live parcels first; then, while there is room, large copies and prepared frames in turns.
+*Prepare* takes dirty paths, has them read in a worker thread, and frames them. *Stream* does the same for large files, a chunk
+at a time. Whatever was read under an older generation than the path has at the moment of writing is thrown away: something
+newer is already queued or will be read, and must not be overtaken by it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from replicator.core.pace import Backoff
 from replicator.engine import answers
 from replicator.engine.answers import SOON, Answers
 from replicator.engine.batching import is_cut
+from replicator.engine.copies import QUICK, Copies
 from replicator.engine.link import Flight, Link
 from replicator.engine.moves import Moves
 from replicator.engine.parcel import Parcel, Part
@@ -71,6 +72,8 @@ class Courier:
         self._answers = Answers(dirty, self._moves, retry, listener)
         self._streaming = Streaming(dirty, supply, pool, listener.throttle)
         self._lane: deque[tuple[Parcel, list[int]]] = deque()
+        self._copies = Copies(dirty)
+        self._copies_next = False
         self._lane_bytes = 0
         self._prepared: deque[Prepared] = deque()
         self._large: deque[Large] = deque()
@@ -91,7 +94,10 @@ class Courier:
             usable = builds and all(self._fits(part, proven=parcel.proven) for part in parcel.parts)
         if usable:
             generations = [self._dirty.mark_sent(key, now) for key in keys]
-            self._lane.append((parcel, generations))
+            if parcel.parts[0].twin and parcel.work >= QUICK:
+                self._copies.add(parcel, generations)
+            else:
+                self._lane.append((parcel, generations))
             self._lane_bytes += parcel.size
         else:
             # Of attributes alone the content is perhaps under way: then the frontend compares digests.
@@ -113,7 +119,9 @@ class Courier:
         now = _now()
         self._dirty.rename(part.key.tree, part.key.path, part.target, now)
         self._moves.sent(part)
-        self._lane.append((parcel, [self._dirty.mark_sent(part.key, now)]))
+        generation = self._dirty.mark_sent(part.key, now)
+        self._copies.moved(part.key.tree, generation)
+        self._lane.append((parcel, [generation]))
         self._lane_bytes += parcel.size
         self.wake()
 
@@ -126,12 +134,14 @@ class Courier:
     def answered(self, flight: Flight, reason: str, detail: str) -> None:
         """An answer came; see `engine.link.Answered`."""
         self._streaming.answered(flight.part.number)
+        self._copies.answered(flight.part.key, flight.generation)
         self._answers.take(flight, reason, detail)
         self.wake()
 
     def close(self) -> None:
         """Drop what was not sent. What refers to a lost connection is freed late, and this may be 20 MB."""
         self._lane.clear()
+        self._copies.clear()
         self._prepared.clear()
         self._large.clear()
 
@@ -153,19 +163,34 @@ class Courier:
             self._to_send.clear()
             await pauses.pause()  # the lane may hold thousands of small frames
             if self._lane:
-                parcel, generations = self._lane.popleft()
-                self._lane_bytes -= parcel.size
-                both = zip(parcel.parts, generations, strict=True)
-                await link.send(
-                    parcel.frames, [Flight(part, gen, bulk=False) for part, gen in both]
+                await self._send_live(link, *self._lane.popleft())
+            elif (self._prepared or self._copies) and link.has_room:
+                self._copies_next = bool(self._copies) and not (
+                    self._copies_next and self._prepared
                 )
-            elif self._prepared and link.has_room:
-                await self._send_prepared(link, self._prepared.popleft())
+                if self._copies_next:
+                    await self._send_copies(link)
+                else:
+                    await self._send_prepared(link, self._prepared.popleft())
                 await asyncio.sleep(0)  # a frame costs a millisecond or two: others may be waiting
                 self._to_prepare.set()
                 self._to_stream.set()
             else:
                 await self._to_send.wait()
+
+    async def _send_live(self, link: Link, parcel: Parcel, generations: list[int]) -> None:
+        self._lane_bytes -= parcel.size
+        both = zip(parcel.parts, generations, strict=True)
+        await link.send(parcel.frames, [Flight(part, gen, bulk=False) for part, gen in both])
+
+    async def _send_copies(self, link: Link) -> None:
+        parcel, generations, current = self._copies.take()
+        if current:
+            await self._send_live(link, parcel, generations)
+            return
+        self._lane_bytes -= parcel.size
+        for part, generation in zip(parcel.parts, generations, strict=True):
+            self._dirty.put_back(part.key, generation)
 
     async def _send_prepared(self, link: Link, prepared: Prepared) -> None:
         current = all(self._dirty.is_current(due.key, due.generation) for due in prepared.dues)

@@ -105,3 +105,35 @@ def test_a_frontend_that_works_for_longer_than_the_time_limit_stays_connected(tm
         assert fleet.channels["one"] is connected
         assert backend.row("one")["last_error"] == ""
         wait_for(lambda: backend.row("one")["bytes_saved"] > 31 << 20, backend.explain_status)
+
+
+@pytest.mark.parametrize("where", ["source", "second"])
+def test_an_upload_does_not_wait_for_all_copies_of_a_file_with_many_names(tmp_path, where):
+    """40 copies of 3 MiB take 12 s on such a disk; what is sent behind all of them would come after them."""
+    trees = [
+        {"source": str(tmp_path / name), "target": f"/{name}"} for name in ("source", "second")
+    ]
+    names = [f"{number:02}" for number in range(41)]
+    outside = tmp_path / "outside"
+    for directory in (outside, tmp_path / "second"):
+        directory.mkdir()
+    (outside / names[0]).write_bytes(os.urandom(3 << 20))
+    for name in names[1:]:
+        os.link(outside / names[0], outside / name)
+    fleet = SlowFleet(tmp_path, seconds=0.1, sign=5.0)
+    with Backend(tmp_path, ["one"], fleet, trees=trees) as backend:
+        wait_for(backend.quiet, backend.explain_status)
+        outside.rename(backend.source / "d")
+        site = fleet.root("one") / "source/d"
+
+        def copies():
+            return sum((site / name).exists() for name in names)
+
+        wait_for(lambda: copies() > 1, backend.explain_status)
+        (tmp_path / where / "small").write_text("content")
+        wait_for((fleet.root("one") / where / "small").exists, backend.explain_status)
+        assert copies() < len(names)
+        wait_for(lambda: copies() == len(names) and backend.quiet(), backend.explain_status)
+        content = (backend.source / "d/00").read_bytes()
+        assert all((site / name).read_bytes() == content for name in names)
+        assert backend.row("one")["bytes_sent"] < 4 * len(content)

@@ -7,8 +7,10 @@ import pytest
 
 from replicator.core.debts import Key, Owed
 from replicator.engine.courier import PREPARED
-from replicator.engine.parcel import adopt, gone, moved, single
-from replicator.wire.changes import Delete, Move, PutFile, SetAttributes
+from replicator.engine.link import WORK
+from replicator.engine.parcel import adopt, gone, link_to, links, moved, single
+from replicator.model import FILE, Entry
+from replicator.wire.changes import BASE_MISMATCH, Delete, Link, Move, PutFile, SetAttributes
 from replicator.wire.messages import BeginFile, Data
 from tests.support.route import BIG
 from tests.support.waiting import eventually
@@ -202,3 +204,56 @@ async def test_a_refused_path_that_is_due_does_not_turn_in_circles_while_there_i
             return refused not in route.dirty
 
         await eventually(is_tried_again, "the refused path to be tried again")
+
+
+HUGE = Entry(FILE, 0o644, WORK, 7, b"", b"d" * 32)
+
+
+async def test_large_copies_are_sent_one_after_the_other_and_other_changes_and_bulk_pass_them(
+    route,
+):
+    route.write(b"live", b"live")
+    route.write(b"bulk", b"bulk")
+    route.courier.links = True
+    async with route.open():
+        for parcel in links(
+            [link_to(1, b"copy%d" % n, HUGE, b"base", copy=True) for n in range(3)]
+        ):
+            assert route.courier.post(parcel, builds=True)
+        first = await route.times_sent(b"copy0", 1)
+        route.mark(b"bulk")
+        await route.prepared(1)
+        route.courier.post(route.whole(b"live"), builds=False)
+        await route.times_sent(b"live", 1)
+        assert [change.path for change in route.sent()] == [b"copy0", b"live"]
+        route.accept(first.number)
+        await route.times_sent(b"bulk", 1)
+        second = await route.times_sent(b"copy1", 1)
+        assert route.sent(b"copy2") == []
+        route.accept(second.number)
+        third = await route.times_sent(b"copy2", 1)
+        route.accept(third.number)
+        await eventually(lambda: Key(1, b"copy2") not in route.dirty, "the answer")
+
+
+async def test_a_copy_of_what_has_changed_meanwhile_is_sent_as_content(route):
+    """The file to copy may be of the same size, mode and time: the frontend could not tell."""
+    route.write(b"base", b"content")
+    route.write(b"copy", b"content")
+    route.courier.links = True
+    async with route.open():
+        for parcel in links(
+            [link_to(1, path, HUGE, b"base", copy=True) for path in (b"a", b"copy")]
+        ):
+            route.courier.post(parcel, builds=True)
+        first = await route.times_sent(b"a", 1)
+        route.write(b"base", b"CONTENT")
+        route.courier.post(route.whole(b"base"), builds=False)
+        base = await route.times_sent(b"base", 1)
+        route.accept(base.number, first.number)
+        adopted = await route.times_sent(b"copy", 1)
+        assert isinstance(adopted, SetAttributes)
+        route.refuse(adopted.number, BASE_MISMATCH)
+        content = await route.times_sent(b"copy", 2)
+        assert isinstance(content, PutFile)
+    assert not any(isinstance(change, Link) for change in route.sent(b"copy"))
