@@ -14,6 +14,9 @@ CONSTRAINTS ?= constraints.txt
 QUICK := tests/unit tests/contract tests/property
 REST  := tests $(QUICK:%=--ignore=%)
 
+# The quick ones wait more than they compute: a few processes take one file after the other.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: demo test test-all quick smoke lint build constraints fuzz soak clean
 
 demo: $(READY)
@@ -25,11 +28,11 @@ test-all: test
 	$(BIN)/python -m pytest $(REST)
 
 quick: $(READY)
-	$(BIN)/python -m pytest $(QUICK)
+	$(BIN)/python -m pytest $(PARALLEL) $(QUICK)
 
 # Enough to tell whether another interpreter does.
 smoke: $(READY)
-	$(BIN)/python -m pytest tests/unit tests/contract tests/integration/test_serve_openssh.py
+	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/contract tests/integration/test_serve_openssh.py
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
