@@ -3,6 +3,7 @@
 `pytest -s` prints the figures.
 """
 
+import base64
 import json
 import os
 import re
@@ -28,6 +29,8 @@ session_start();
 $_SESSION['visits'] = ($_SESSION['visits'] ?? 0) + 1;
 echo $_SESSION['visits'];
 """
+
+LOCK = "ini_set('redis.session.lock_expire', '2');"
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,46 @@ def test_an_upload_by_rest_is_on_every_frontend(site, editor):
     everywhere(site, urllib.parse.urlsplit(json.loads(answer.text)["source_url"]).path)
 
 
+@pytest.fixture(scope="module")
+def program(site):
+    """The headers of a program that logs in with an application password, and so has no cookie."""
+    made = site.php(
+        "require '/var/www/html/wp-load.php'; $admin = get_user_by('login', 'admin');"
+        "echo WP_Application_Passwords::create_new_application_password($admin->ID, ['name' => 'app'])[0];"
+    )
+    login = base64.b64encode(f"admin:{made}".encode()).decode()
+    return {"Authorization": f"Basic {login}", "Content-Type": "image/png"}
+
+
+def upload(visitor, path, headers, name):
+    named = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return visitor.ask(path, "POST", picture(40, 40), headers | named)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/wp-json/wp/v2/media",
+        "/wp%2Djson/wp/v2/media",
+        "/index.php/wp-json/wp/v2/media",
+        "/?rest_route=/wp/v2/media",
+    ],
+)
+def test_an_upload_of_a_program_without_a_cookie_goes_to_the_backend(site, program, path):
+    answer = upload(site.visitor(), path, program, "program.png")
+    assert (answer.status, answer.server) == (201, "backend"), answer.text[-500:]
+    everywhere(site, urllib.parse.urlsplit(json.loads(answer.text)["source_url"]).path)
+
+
+@pytest.mark.parametrize("query", ["rest%5Froute=/wp/v2/media", "rest.route=/wp/v2/media"])
+def test_an_upload_that_passes_the_rules_fails_on_a_frontend_and_leaves_nothing(site, program, query):  # fmt: skip
+    answer = upload(site.visitor(), f"/?{query}", program, "lost.png")
+    assert (answer.status, answer.server[:9]) == (500, "frontend-"), answer.text[-500:]
+    assert "could not be moved" in answer.text
+    for name in site.frontends:
+        assert "lost" not in site.on(name, "find /var/www/html -name 'lost*'")
+
+
 def test_a_session_survives_the_loss_of_its_frontend_and_of_redis_for_a_while(site):
     visitor = site.visitor()
     assert [visitor.ask("/visits.php").text for _ in range(4)] == ["1", "2", "3", "4"]
@@ -124,6 +167,22 @@ def test_a_session_survives_the_loss_of_its_frontend_and_of_redis_for_a_while(si
     wait_for(lambda: visitor.ask("/visits.php").text == "7", "the session after Redis is back")
     site.signal("frontend-2", "start")
     wait_for(lambda: len({visitor.ask("/").server for _ in range(4)}) == 2, "two frontends")
+
+
+def test_a_redis_that_hangs_holds_no_page_for_long(site):
+    """`read_timeout` of the session; a page without one does not ask. The lock that the unanswered request leaves behind expires."""
+    site.put("hung.php", SESSION.replace("session_start", f"{LOCK}\nsession_start", 1))
+    visitor = site.visitor()
+    wait_for(lambda: {visitor.ask("/hung.php").status for _ in range(4)} == {200}, "hung.php")
+    before = int(visitor.ask("/hung.php").text)
+    site.signal("redis", "pause")
+    try:
+        assert visitor.ask("/").status == 200
+        answer = visitor.ask("/hung.php", timeout=20)  # PHP's own would be 60 s
+        assert answer.status == 500
+    finally:
+        site.signal("redis", "unpause")
+    assert int(visitor.ask("/hung.php").text) == before + 1
 
 
 def test_scaling_from_two_to_five_and_back_loses_no_request(site):
@@ -176,6 +235,20 @@ def test_a_session_in_files_is_lost_with_its_frontend(site):
         assert second.ask("/files.php").text == "1"
     finally:
         site.signal("frontend-1", "start")
+
+
+def test_up_again_changes_nothing(site):
+    def state():
+        nodes = ["backend", "redis", "database", "router", *site.frontends]
+        boot = [site.on(node, "stat -c %Y /proc/1") for node in nodes]
+        files = site.on(
+            "backend", "cd /var/www/html && find . -type f -printf '%p %s %T@\\n' | sort"
+        )
+        return site.nodes, boot, files, site.password, site.visitor().ask("/").text
+
+    before = state()
+    site.up()
+    assert state() == before
 
 
 PLUGIN = r"""

@@ -1,11 +1,16 @@
 """What `deploy/local/up` can bring up beside the default. Minutes each: asked for with REPLICATOR_LOCAL_ALL=1."""
 
+import html
+import json
 import os
+import re
+import urllib.parse
 
 import pytest
 
 from tests.support.local import Local
 from tests.support.waiting import wait_for
+from tests.support.web import picture
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -81,3 +86,41 @@ def test_up_again_keeps_the_site_and_refuses_another_one(make):
     assert site.visitor().ask("/kept.txt").text == "kept"
     assert site.password == password
     assert "another site" in site.fails("up", CMS="mediawiki")
+
+
+def hidden(form):
+    """The hidden fields of a form, which a browser sends along."""
+    tags = re.findall(r'<input[^>]*\btype="hidden"[^>]*>', form)
+    fields = [dict(re.findall(r'(\w+)="([^"]*)"', tag)) for tag in tags]
+    return {field["name"]: html.unescape(field.get("value", "")) for field in fields}
+
+
+def test_mediawiki_installs_itself_and_an_upload_and_its_thumbnail_are_on_every_frontend(make):
+    site = make(CMS="mediawiki")
+    editor = site.visitor()
+    page = editor.ask("/index.php?title=Special:UserLogin").text
+    form = hidden(page[page.index('name="userlogin"') : page.index('id="searchform"')])
+    form |= {"wpName": "admin", "wpPassword": site.password, "wploginattempt": "Log in"}
+    answer = editor.post("/wiki/Special:UserLogin", form)
+    assert answer.status == 302, answer.text[-500:]
+    assert editor.ask("/wiki/Main_Page").server == "backend"
+
+    page = editor.ask("/wiki/Special:Upload")
+    assert page.server == "backend"
+    form = hidden(page.text[page.text.index('id="mw-upload-form"') :])
+    form |= {"wpDestFile": "Noise.png", "wpUpload": "Upload file", "wpIgnoreWarning": "1"}
+    answer = editor.upload("/wiki/Special:Upload", form, "wpUploadFile", "Noise.png", picture(640, 480))  # fmt: skip
+    assert (answer.status, answer.server) == (302, "backend"), answer.text[-500:]
+
+    query = "titles=File:Noise.png&prop=imageinfo&iiprop=url&iiurlwidth=120"
+    answer = editor.ask(f"/api.php?action=query&format=json&{query}")
+    (page,) = json.loads(answer.text)["query"]["pages"].values()
+    for key in ("url", "thumburl"):
+        path = urllib.parse.urlsplit(page["imageinfo"][0][key]).path
+        for name, visitor in site.alone().items():
+            wait_for(lambda v=visitor, p=path: v.ask(p).status == 200, f"{path} on {name}")
+            assert visitor.ask(path).headers["Content-Type"] == "image/png"
+    for name, visitor in site.alone().items():
+        assert visitor.ask("/wiki/Main_Page").server == name
+        for refused in ("/wiki/Special:Upload", "/api.php", "/index.php?title=Special:Upload", "/index.php/Special:Upload"):  # fmt: skip
+            assert visitor.ask(refused).status == 403

@@ -75,7 +75,7 @@ class Local:
         return done.stdout.decode()
 
     def signal(self, node, action):
-        """`docker kill` or `docker start` of a node, as a machine fails and returns."""
+        """`docker kill`, `start`, `pause` or `unpause` of a node, as a machine fails, hangs and returns."""
         label = "label=com.docker.compose"
         service, _, number = node.partition("-")
         names = ["docker", "ps", "-a", "-q", "--filter", f"{label}.project=replicator-local-test"]

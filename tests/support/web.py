@@ -40,8 +40,8 @@ class Visitor:
         """Return the same browser, with the same cookies, at another server that has the same name."""
         return Visitor(address, port, self.host or f"{self.address}:{self.port}", self.cookies)
 
-    def ask(self, path, method="GET", body=None, headers=None):
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=60)
+    def ask(self, path, method="GET", body=None, headers=None, timeout=60):
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
         try:
             sent = {"Host": self.host or f"{self.address}:{self.port}", **(headers or {})}
             if self.cookies:

@@ -35,7 +35,7 @@ configuration() {
 [[tree]]
 source = "$SITE"
 preset = "$PRESET"
-owner = "www-data:www-data"
+owner = "root:www-data"
 ready_file = ".replicator/ready"
 
 [discovery]
@@ -59,6 +59,7 @@ session.save_handler = redis
 session.save_path = "tcp://$CACHE_HOST:6379?timeout=1&read_timeout=2"
 redis.session.locking_enabled = 1
 redis.session.lock_retries = -1
+redis.session.lock_expire = 30
 opcache.validate_timestamps = 1
 opcache.revalidate_freq = 0
 END

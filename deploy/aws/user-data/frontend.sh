@@ -20,7 +20,7 @@ install_packages() {
 
 # The backend's key may run the agent for this directory, and nothing else. What says so belongs to root.
 pin_agent() {
-  local agent="/opt/replicator/bin/replicator agent --root $SITE --owner www-data:www-data"
+  local agent="/opt/replicator/bin/replicator agent --root $SITE --owner root:www-data"
   python3 -m venv /opt/replicator
   /opt/replicator/bin/pip install --quiet "replicator @ $PACKAGE_URL"
   id deploy >/dev/null 2>&1 || useradd --system --home-dir /nonexistent --shell /bin/sh deploy
@@ -51,6 +51,7 @@ session.save_handler = redis
 session.save_path = "tcp://$CACHE_HOST:6379?timeout=1&read_timeout=2"
 redis.session.locking_enabled = 1
 redis.session.lock_retries = -1
+redis.session.lock_expire = 30
 opcache.validate_timestamps = 1
 opcache.revalidate_freq = 0
 END
@@ -105,7 +106,9 @@ mount_shared() {
 
 main() {
   install_packages
-  install -d -o www-data -g www-data "$SITE"
+  # PHP can read all of it, and write where the mode on the backend lets the group write. An image of the backend has files already.
+  install -d -o root -g www-data -m 2750 "$SITE"
+  chown --recursive --no-dereference root:www-data "$SITE"
   [ -z "$FILE_SYSTEM" ] || mount_shared
   pin_agent
   configure_web_server

@@ -14,6 +14,8 @@ install_cms() {
     # What frontends write by themselves, and what is not replicated (deploy/cms/mediawiki.toml): PHP there belongs to the group.
     mkdir -p "$root"/images/{thumb,temp,lockdir}
     chown -R www-data:www-data "$root"
+    # On a frontend PHP reads as a member of the group; Debian's directory of images is 0700.
+    chmod -R g+rX "$root"
     chmod 2775 "$root"/images/{thumb,lockdir} "$root/cache"
     mediawiki_settings "$password" >"$root/LocalSettings.new"
     chown www-data:www-data "$root/LocalSettings.new"

@@ -8,7 +8,8 @@ install_cms() {
     rm -rf "$root/wp-config.php" "$root/wp-content/debian"* "$root/wp-content/languages"
     mkdir -p "$root/wp-content/uploads" "$root/wp-content/cache" "$root/wp-content/upgrade"
     chown -R www-data:www-data "$root"
-    chmod 2775 "$root/wp-content/cache" # PHP on a frontend belongs to the group
+    chmod -R g+rX "$root" # PHP on a frontend reads as a member of the group
+    chmod 2775 "$root/wp-content/cache" # and writes here
     wordpress_settings >"$root/wp-config.new"
     chown www-data:www-data "$root/wp-config.new"
     chmod 640 "$root/wp-config.new"

@@ -35,14 +35,13 @@ memory_limit = 256M
 opcache.revalidate_freq = 0
 INI
   # The path is quoted: an ini value ends at an unquoted `&`. Without read_timeout a Redis that hangs costs each request 60 s. Without
-  # locking, requests of one visitor at the same time lose each other's changes.
+  # locking, requests of one visitor at the same time lose each other's changes; a lock whose request was killed is waited for 30 s.
   if [ "${SESSION:-redis}" = redis ]; then
     cat <<'INI'
 session.save_handler = redis
 session.save_path = "tcp://redis:6379?timeout=1&read_timeout=2"
 redis.session.locking_enabled = 1
-redis.session.lock_retries = 500
-redis.session.lock_wait_time = 10000
+redis.session.lock_retries = -1
 redis.session.lock_expire = 30
 INI
   fi

@@ -319,7 +319,7 @@ def test_backend_and_frontends_have_the_same_php_settings():
 
 def test_the_backends_key_may_run_the_pinned_agent_and_nothing_else():
     script = AWS / "user-data/frontend.sh"
-    agent = "/opt/replicator/bin/replicator agent --root /var/www/html --owner www-data:www-data"
+    agent = "/opt/replicator/bin/replicator agent --root /var/www/html --owner root:www-data"
     command = f"BACKEND=10.0.0.5 PUBLIC_KEY='{KEY}'; source {script}; authorized_key '{agent}'; sudoers_line '{agent}'"
     done = subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True)
     key, sudoers = done.stdout.splitlines()
