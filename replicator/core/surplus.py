@@ -32,7 +32,7 @@ class Asked(NamedTuple):
     Attributes:
         found: so many paths are not in the source.
         since: when a comparison has found exactly so many for the first time.
-        limit: so many may go.
+        share: the share of the tree that may go, in paths.
         left: paths in the source.
         enough: paths by which the source must grow before another comparison is worth its cost.
         soonest: when that may be.
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
 
     found: int
     since: float
-    limit: int
+    share: int
     left: int
     enough: int
     soonest: float
@@ -78,14 +78,15 @@ class Surplus:
         """
         removed = self._removed_since(now - WINDOW)
         text = f"{found} of {left + found} paths there are not on the backend"
-        if found + removed > self._limit(found, left, removed):
+        free = FREE if left else 0  # an empty source may be a volume that is not mounted
+        if found + removed > max(free, self._share_of(found, left, removed)):
             too_many = f"after {removed} within an hour" if removed else "in one go"
             return (
                 f"{text}, too many to be removed {too_many}. If they shall be: `replicator resume`."
             )
-        if self._asked and not (complete and self._is_steady(found, now)):
+        if self._asked and not (complete and self._is_steady(found, left, now)):
             return (
-                f"{text}. There were more; these are removed when a comparison has found as many for"
+                f"{text}, and too many were found before. They are removed when comparisons find as many for"
                 f" {STEADY:.0f} s. If they shall be now: `replicator resume`."
             )
         self._record(found, now)
@@ -101,18 +102,19 @@ class Surplus:
             took: seconds that the comparison has taken.
         """
         asked = self._asked
-        same = asked is not None and asked.found == found
         removed = self._removed_since(now - WINDOW)
-        limit = self._limit(found, left, removed)
-        missing = found + removed - limit
-        enough = min(missing, found) if missing > 0 else found
-        pause = STEADY
-        if asked and same:  # growth, if any, was by other paths
+        share = self._share_of(found, left, removed)
+        missing = found + removed - max(FREE, share)
+        enough = missing if 0 < missing < found else found
+        pause, since = STEADY, now
+        if asked and self._is_same(found, left):  # growth, if any, was by other paths
+            since = asked.since
             enough, pause = min(found, max(enough, 2 * asked.enough)), min(2 * asked.pause, LONGEST)
-        since = asked.since if asked and same else now
+        if not left:
+            enough = 1
         soonest = now + RATE * took
         latest = max(now + pause, soonest)
-        self._asked = Asked(found, since, limit, left, enough, soonest, latest, pause)
+        self._asked = Asked(found, since, share, left, enough, soonest, latest, pause)
 
     def over(self) -> None:
         """A comparison of the whole tree has left nothing there."""
@@ -131,16 +133,21 @@ class Surplus:
         has_grown = left - asked.left >= asked.enough
         return now >= (asked.soonest if has_grown else asked.latest)
 
-    def _limit(self, found: int, left: int, removed: int) -> int:
+    def _share_of(self, found: int, left: int, removed: int) -> int:
+        """Return the share of the tree in paths: of the tree as it was when a person was asked, while that lasts."""
         if self._asked:
-            return self._asked.limit
-        free = FREE if left else 0  # an empty source may be a volume that is not mounted
-        return max(free, int(self._share * (left + found + removed)))
+            return self._asked.share
+        return int(self._share * (left + found + removed))
 
-    def _is_steady(self, found: int, now: float) -> bool:
+    def _is_same(self, found: int, left: int) -> bool:
+        """Return True if the last comparison found as much, in a source that was empty, or not, as it is now."""
+        asked = self._asked
+        return asked is not None and asked.found == found and bool(asked.left) == bool(left)
+
+    def _is_steady(self, found: int, left: int, now: float) -> bool:
         """Return True if what is missing is not being put back: as many were found before, long enough ago."""
         asked = self._asked
-        return asked is not None and asked.found == found and now - asked.since >= STEADY
+        return asked is not None and self._is_same(found, left) and now - asked.since >= STEADY
 
     def _removed_since(self, time: float) -> int:
         self._removed = [one for one in self._removed if one[0] > time]

@@ -75,16 +75,16 @@ async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
             keys += [Key(tree, difference.path) for difference in kept]
             report.differing += len(differences) - len(kept)
 
+        if (tree, territory) not in replica.territories():  # it was taken out meanwhile
+            continue
         judge = replica.allowance(territory) if repair else None
         # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
         with replica.noting_changes() as changed:
             outcome = await reconcile(link, territory, ROOT, pool, found, judge, digests=True)
-        if (tree, territory) not in replica.territories():  # it was taken out meanwhile
+        if (tree, territory) not in replica.territories():
             continue
-        if (
-            outcome.excess or tree in replica.exceeding
-        ):  # status tells what a comparison leaves there
-            replica.compare(tree)
+        if outcome.excess or tree in replica.exceeding:
+            replica.compare(tree)  # and `status` tells what that leaves there
         report.error = report.error or outcome.excess or next(iter(outcome.problems), "")
         late = await _late(replica, tree)
         keys = [key for key in keys if key not in changed and key not in late]

@@ -68,6 +68,17 @@ def test_what_is_acceptable_after_a_question_goes_when_its_number_is_steady():
     assert judge(surplus, 80, 220, 10.0 + 2 * STEADY) == ""
 
 
+def test_what_an_empty_source_has_asked_about_goes_when_the_source_has_held_something_for_a_while():
+    """A volume that is mounted again is read while this looks."""
+    surplus = Surplus(0.5)
+    ask(surplus, 60, 0)
+    ask(surplus, 60, 0, STEADY)
+    assert surplus.is_due(1, STEADY)
+    ask(surplus, 60, 1, 2 * STEADY)
+    ask(surplus, 60, 5, 3 * STEADY - 1)
+    assert judge(surplus, 60, 9, 3 * STEADY) == ""
+
+
 def test_another_comparison_is_due_when_the_source_has_grown_by_what_is_too_much():
     surplus = Surplus(0.5)
     assert not surplus.is_due(10**6, 10**6)
