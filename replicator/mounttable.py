@@ -224,8 +224,9 @@ class Prober:
     def ask(self, point: bytes) -> None:
         """Ask the file system at a mount point, unless it still owes an answer."""
         if self.answered(point):
-            self._asked[point] = threading.Thread(target=_ask, args=(point,), daemon=True)
-            self._asked[point].start()
+            thread = threading.Thread(target=_ask, args=(point,), daemon=True)
+            thread.start()  # may fail; what was not started could never be joined
+            self._asked[point] = thread
 
     def answered(self, point: bytes, within: float = 0.0) -> bool:
         """Return True if the file system has answered what it was asked; blocks for `within` seconds at most."""

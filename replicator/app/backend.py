@@ -8,7 +8,6 @@ import os
 import pwd
 import random
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +31,7 @@ from replicator.engine.gate import Gate
 from replicator.engine.membership import Membership
 from replicator.engine.ready import ReadyFile
 from replicator.engine.requests import Requests
-from replicator.engine.service import Service
+from replicator.engine.service import Service, started_pool
 from replicator.engine.supply import Shelf, Supply
 from replicator.engine.tree import Tree
 from replicator.errors import ConfigError, SourceError
@@ -75,7 +74,7 @@ class App:
     ) -> None:
         self.config = config
         self._ssh = connector
-        self._pool = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
+        self._pool = started_pool(BULK_THREADS, "bulk")
         self._store = CatalogStore.open(Path(config.state.directory) / "catalog.sqlite")
         if self._store.rebuilt:
             log.warning("the catalog was damaged and is made anew", reason=self._store.rebuilt)

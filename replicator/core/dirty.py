@@ -10,6 +10,7 @@ The set is bounded; past its limit it empties itself and says `overflowed`: the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from replicator.core.debts import Debt, Due, Inside, Key, Owed, State
 from replicator.core.queues import Queues
@@ -221,6 +222,11 @@ class DirtySet:
     def lacking(self) -> Iterator[tuple[Key, Debt]]:
         """Yield what the frontend lacks and the backend could send, the longest owed first; nothing may be marked meanwhile."""
         return ((key, debt) for key, debt in self._debts.items() if not debt.withheld)
+
+    def some(self, begin: int, step: int) -> Iterator[tuple[Key, Debt]]:
+        """Yield each `step`-th of what is owed, from the `begin`-th on, as `lacking` does."""
+        every = islice(self._debts.items(), begin, None, step)
+        return ((key, debt) for key, debt in every if not debt.withheld)
 
     def lagging(self) -> float | None:
         """Return since when the frontend lacks something that the backend could send; None if it lacks nothing."""

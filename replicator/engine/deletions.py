@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from itertools import islice
 
 import structlog
 
@@ -19,6 +20,9 @@ log = structlog.get_logger()
 
 RATE = 20
 """Times longer than a count of what is missing takes (1 s for a million paths) that the next one waits."""
+
+RELEASED = 256
+"""Deletions that are told in one go, about 20 ms: uploads are looked at and told in between."""
 
 
 class Deletions:
@@ -42,6 +46,7 @@ class Deletions:
             self.unsent = noted[0] if noted else None
         self._tree = tree
         self._withheld: list[bytes] = []  # not recorded yet
+        self._judged: dict[bytes, None] = {}  # may be told, and is not yet
         self._before = 0
         self._steady = -1, 0.0  # so many were missing, since when
         self._next_look = 0.0
@@ -55,16 +60,17 @@ class Deletions:
 
     @property
     def held(self) -> int:
-        """How many wait until it is known how many there are."""
-        return len(self._guard.held)
+        """How many wait until it is known how many there are, or to be told after that."""
+        return len(self._guard.held) + len(self._judged)
 
     def holds(self, path: bytes) -> bool:
         """Return True for what is gone and held back: no comparison must tell it before it is clear how much that will be."""
-        return path in self._guard.held
+        return path in self._guard.held or path in self._judged
 
     def renamed(self, source: bytes, target: bytes) -> None:
         """A rename is told: the frontends have what is held under its new name from now on."""
         self._guard.replace(lambda path: renamed(path, source, target))
+        self._judged = {renamed(path, source, target): None for path in self._judged}
 
     def admit(self, gone: list[bytes], now: float, added: Iterable[bytes] = ()) -> list[bytes]:
         """Return what may be told at once of what is gone from the source and the catalog.
@@ -101,14 +107,25 @@ class Deletions:
         """Return True when it is time to `release` what is held back."""
         return self._guard.is_ripe(now)
 
-    def release(self) -> list[bytes]:
-        """Return what was held back and is still gone, if that is not too much; blocks."""
-        if self._guard.holding:
-            self._judge(over=True)
-        back = self._tree.catalog.get(
-            list(self._guard.held)
-        )  # this may fail, and then they are still held
-        return [path for path in self._guard.release() if path not in back]
+    @property
+    def releases(self) -> bool:
+        """True when `release` should be called again: what was judged has not been told to the end."""
+        return bool(self._judged)
+
+    def release(self, most: int = RELEASED) -> list[bytes]:
+        """Return some of what was held back and is still gone, if all of that is not too much; blocks."""
+        if not self._judged:
+            if self._guard.holding:
+                self._judge(over=True)
+            self._judged = dict.fromkeys(self._guard.release())
+        some = list(islice(self._judged, most))
+        back = self._tree.catalog.get(some)  # this may fail, and then they are still held
+        if len(some) == len(self._judged):
+            self._judged = {}
+        else:
+            for path in some:
+                del self._judged[path]
+        return [path for path in some if path not in back]
 
     def resume(self, now: float) -> bool:
         """End the pause if what was removed exists again, but for no more than may go without a question; blocks.

@@ -45,7 +45,8 @@ class Intake:
         publish: called on the loop with every framed change, in order.
         large: where large files are read; default: `pool`.
         comparable: called when frontends may be compared with the tree, at first or again.
-        resumed: called when a pause of deletions has ended by itself, and frontends must be compared with the tree.
+        resumed: called when frontends must be compared with the tree again: a pause of deletions has ended by itself, or a failure
+            has.
         located: awaited before anything of a source is read that has appeared or may be another directory.
 
     Attributes:
@@ -77,6 +78,8 @@ class Intake:
         self._pool = pool
         self._comparable = comparable
         self._located = located
+        self._resumed = resumed
+        self._is_untold = False
         self._pause = ROOT_POLL
         self._believe_mounts = False
         self._watcher: Watcher | None = None
@@ -134,6 +137,11 @@ class Intake:
         """The tree halts until it runs again: its source is in doubt, or `run` has failed with something else."""
         self.halted = reason
         self.deletions.believed = False  # what is in doubt cannot be right as it is
+
+    def broken(self, reason: str) -> None:
+        """`run` has failed with something else than a doubt: what was recorded last is perhaps told to nobody."""
+        self.failed(reason)
+        self._is_untold = True
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -210,6 +218,9 @@ class Intake:
         if self.halted:
             log.info("resumed", tree=printable(self.tree.root))
         self.halted = ""
+        if self._is_untold:
+            self._is_untold = False
+            self._resumed()
         self._comparable()
 
     def _is_drained(self, since: float) -> bool:
@@ -257,6 +268,9 @@ class Intake:
                 await self._worker.keep_up()
                 pause = 0.0 if self._worker.upkeep.unconfirmed else CONFIRM_AFTER
                 upkeep = self._loop.time() + pause
+            if self._worker.deletions.releases:
+                await self._worker.release()
+                continue
             if work:
                 continue
             dues = (upkeep, self.tree.settle.deadline(), self._worker.absences.next_due())

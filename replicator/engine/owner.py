@@ -24,6 +24,8 @@ def sentence(error: BaseException) -> tuple[str, bool]:
     """Say in one sentence why a task ended, and whether that is a bug: no trouble of what it works for."""
     causes = leaves(error)
     for cause in causes:
+        if isinstance(cause, MemoryError):
+            return "there is not enough memory", False
         if not isinstance(cause, ReplicatorError | TimeoutError):
             return f"internal error: {cause!r}", True
     if any(isinstance(cause, TimeoutError) for cause in causes):

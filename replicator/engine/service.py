@@ -41,6 +41,21 @@ DRAIN = 8.0
 """Seconds that a stop waits for what is owed to connected frontends; systemd would kill us after 90, people sooner."""
 
 
+def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
+    """Return a pool whose threads run already, so that it needs none when the system gives no more.
+
+    For a call that comes then, a pool would start a thread, fail, and yet run the call later, when nobody takes its result.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    all_run = threading.Barrier(threads)
+    try:
+        for _ in range(threads):
+            pool.submit(all_run.wait)
+    except RuntimeError:  # with fewer threads it works, too
+        all_run.abort()
+    return pool
+
+
 class TreeThreads:
     """The threads that read one tree: a tree that is being scanned, or holds huge files, takes none from the others.
 
@@ -53,8 +68,8 @@ class TreeThreads:
     """
 
     def __init__(self, number: int) -> None:
-        self.live = ThreadPoolExecutor(2, thread_name_prefix=f"live-{number}")
-        self.large = ThreadPoolExecutor(LANES, thread_name_prefix=f"large-{number}")
+        self.live = started_pool(2, f"live-{number}")
+        self.large = started_pool(LANES, f"large-{number}")
 
     async def ended(self) -> None:
         """Let the threads end, and wait until they have done what they are doing."""
@@ -205,7 +220,7 @@ class Service:
         if former is not None:
             await asyncio.wait([former])
         name = f"tree {printable(intake.tree.root)}"
-        await keep_running(intake.run, name, intake.failed, self._pauses)
+        await keep_running(intake.run, name, intake.broken, self._pauses)
 
     def set_membership(self, membership: Membership, launching: Launching | None = None) -> None:
         """Follow other providers from now on."""

@@ -124,7 +124,9 @@ class Worker:
             SourceError: the source is in doubt.
         """
         await self.do([Work(WorkKind.WALK, ROOT)])
-        await self._release()
+        await self.release()
+        while self.deletions.releases:
+            await self.release()
         self.deletions.believed = False
         self.surveyed.set()
 
@@ -181,6 +183,18 @@ class Worker:
                 self._in_hand = 0
                 self.absences.settled()
 
+    async def release(self) -> None:
+        """Tell some of the deletions that were held back, if there are not too many; see `Deletions.releases`.
+
+        Raises:
+            SourceError: the catalog cannot be read.
+        """
+        await uninterrupted(self._release())
+
+    async def _release(self) -> None:
+        framed = lambda: self._framed(Findings(gone=self.deletions.release()))  # noqa: E731
+        await self._publish_all(await self._in_thread(framed))
+
     async def keep_up(self) -> None:
         """Confirm stamps that were too fresh, look again at what could not be read, and judge what was held back.
 
@@ -190,7 +204,7 @@ class Worker:
         if doubt := self._tree.source.doubt(ROOT):
             raise SourceError(doubt)
         if self.deletions.is_ripe(self._loop.time()):
-            await self._release()
+            await self.release()
         if await self._in_thread(partial(self.deletions.resume, self._loop.time())):
             self._resumed()
         await self._look_again(await self.upkeep.confirm())
@@ -355,12 +369,6 @@ class Worker:
         added = [update.record.path for update in found.updates if update.before is None]
         gone = self.deletions.admit(found.gone, self._loop.time(), added)
         return self._framed(replace(found, gone=gone))
-
-    async def _release(self) -> None:
-        """Tell the deletions that were held back, if there are not too many."""
-        await self._publish_all(
-            await self._in_thread(lambda: self._framed(Findings(gone=self.deletions.release())))
-        )
 
     async def _publish_all(self, parcels: Iterable[Parcel]) -> None:
         """Publish parcels in order, with a turn of the loop for others every few milliseconds."""

@@ -107,6 +107,31 @@ def test_what_is_held_back_stays_so_if_the_catalog_fails(emptied, monkeypatch):
         assert deletions.held == len(MANY)
 
 
+def test_what_was_held_back_is_released_in_portions_and_stays_held_until_its_turn(monkeypatch):
+    some = tree(guard=0.9)
+    for number in range(10 * FREE):
+        some.catalog.put(b"left-%d" % number, Node("file").entry)
+    deletions = Deletions(some)
+    deletions.admit(MANY, 100.0)
+    assert deletions.release(50) == MANY[:50]
+    assert deletions.releases
+    assert not deletions.holds(MANY[0])
+    assert deletions.holds(MANY[50])
+    assert deletions.held == len(MANY) - 50
+
+    def fail(_):
+        raise SourceError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(some.catalog, "get", fail)
+        with pytest.raises(SourceError):
+            deletions.release(50)
+    some.catalog.put(MANY[50], Node("file").entry)
+    assert deletions.release(50) == MANY[51:100], "the first of them has come back"
+    assert deletions.release() == MANY[100:]
+    assert not deletions.releases
+
+
 def paused(tree, left=0):
     for number in range(left):
         tree.catalog.put(b"left-%d" % number, Node("file").entry)
