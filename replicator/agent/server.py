@@ -234,7 +234,11 @@ class Server:
             boot.remove_of_another(store.tree, request.ready, self._boot)
         claim = store.claim
         said = messages.Opened(
-            request.tree, *store.owner, identity=claim.identity, doubt=claim.doubt[:500]
+            request.tree,
+            *store.owner,
+            identity=claim.identity,
+            doubt=claim.doubt[:500],
+            granularity=store.granularity,
         )
         self._send(said)
 

@@ -18,6 +18,7 @@ from typing import Callable, NamedTuple, Union
 from replicator.agent.claim import Claim
 from replicator.agent.descriptors import digest_of, handle, write_all
 from replicator.agent.directories import Directories
+from replicator.agent.granularity import granularity_at
 from replicator.agent.refusals import Refused
 from replicator.files.confined import Confined
 from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, admits, parent
@@ -78,6 +79,7 @@ class Store:
         check_heard: called before each piece of a file that is read, copied or patched here; raises HungUp or Fenced if nobody waits for
             the answer any more.
         directories: those in which names change.
+        granularity: nanoseconds to which the root's file system rounds modification times down.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Store:
         self._bits = 0o7777 if setid else _PLAIN_BITS
         self._session = session
         self._count = 0
+        self.granularity = granularity_at(tree.root_fd, self._temporary_name())
 
     def put(self, change: PutFile, content: memoryview) -> None:
         """Make the path a file with this content.
@@ -186,7 +189,8 @@ class Store:
                 raise Refused(changes.BASE_MISMATCH, "another size")
             if change.digest and digest_of(fd, self.check_heard) != change.digest:
                 raise Refused(changes.BASE_MISMATCH, "another content")
-            if not change.digest and status.st_mtime_ns != change.old_mtime_ns:
+            kept = change.old_mtime_ns // self.granularity * self.granularity
+            if not change.digest and status.st_mtime_ns not in (change.old_mtime_ns, kept):
                 raise Refused(changes.BASE_MISMATCH, "another time")
             self.claim.check()
             if status.st_nlink > 1:  # its other names keep theirs

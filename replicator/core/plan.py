@@ -1,8 +1,8 @@
 """What must be done to a frontend, decided without doing it.
 
 `Comparison` merges a frontend's listing with the catalog, both in key order, a stretch at a time, and says which paths
-differ (rsync's quick check, with nanoseconds: kind, size, mtime, mode, owner). `safe_order` puts changes of many paths
-into an order in which each can succeed.
+differ (rsync's quick check: kind, size, mtime as exactly as the frontend keeps it, mode, owner). `safe_order` puts changes of
+many paths into an order in which each can succeed.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class Comparison:
         owner: (uid, gid) that the frontend's files shall have; -1 where it does not matter.
         delete: whether what only the frontend has shall go.
         digests: compare contents too; the listing must have been made with digests.
+        granularity: nanoseconds to which the frontend's file system rounds modification times down.
+        followed: the frontend is owed, or has confirmed, all that changed since its contents were compared.
     """
 
     def __init__(
@@ -66,12 +68,16 @@ class Comparison:
         owner: tuple[int, int] = (-1, -1),
         delete: bool = True,
         digests: bool = False,
+        granularity: int = 1,
+        followed: bool = False,
     ) -> None:
         self._excluded = excluded
         self._bits = bits
         self._owner = owner
         self._delete = delete
         self._digests = digests
+        self._granularity = granularity
+        self._followed = followed
         self._unknown: bytes | None = None
 
     def differences(self, there: Sequence[Listed], here: Sequence[Known]) -> Iterator[Difference]:
@@ -109,7 +115,7 @@ class Comparison:
             return Owed.CONTENT
         if self._digests and ours.digest and ours.digest != theirs.digest:
             return Owed.CONTENT
-        if ours.mtime_ns != theirs.mtime_ns:
+        if ours.mtime_ns != theirs.mtime_ns and not self._is_rounded(ours, theirs):
             return Owed.ADOPT if ours.kind == FILE else Owed.CONTENT
         uid, gid = self._owner
         if (
@@ -119,6 +125,16 @@ class Comparison:
         ):
             return Owed.ATTRIBUTES
         return None
+
+    def _is_rounded(self, ours: Entry, theirs: Entry) -> bool:
+        """Return True if their time is ours, rounded down, and this is enough to know that they hold our version.
+
+        Two versions of a file that were written within one second have the same time there. So either their contents were
+        compared, or the frontend cannot hold the other version: it would be owed ours.
+        """
+        if ours.kind == FILE and not (self._followed or (self._digests and ours.digest)):
+            return False
+        return theirs.mtime_ns == ours.mtime_ns // self._granularity * self._granularity
 
 
 def safe_order(changes: Sequence[Change]) -> list[Change]:

@@ -69,11 +69,12 @@ class Answers:
 
     def take(self, flight: Flight, reason: str, detail: str) -> None:
         """An answer came; see `engine.link.Answered`."""
+        if reason == changes.ROOT_GONE:  # nothing was answered: the connection ends
+            self._root_gone.set()
+            return
         ends = self._moves.answered(flight.part) if flight.part.target else ()
         if not reason:
             self.clean(flight.part.key, flight.generation, removed=flight.part.is_delete)
-        elif reason == changes.ROOT_GONE:
-            self._root_gone.set()
         elif ends:  # a rename: the old name may still be there, and the new one not
             self._dirty.put_back(flight.part.key, flight.generation)
             for end in ends:

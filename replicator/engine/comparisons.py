@@ -67,6 +67,7 @@ class Comparisons:
         self.excess = Excess(commons, doubts, troubles, dispatch.dirty)
         self._origin = Origin()
         self._link: Link | None = None
+        self._places: dict[int, tuple[str, str]] = {}
         self._refused = Refused(commons)
         self._running: dict[asyncio.Task[Any], int] = {}
         self._confirmed: set[int] = set()
@@ -110,6 +111,7 @@ class Comparisons:
     def forget(self, tree: int) -> None:
         """A tree was removed: end its comparisons, and drop what is known of it."""
         self.opened.pop(tree, None)
+        self._places.pop(tree, None)
         self._refused.forget(tree)
         self._confirmed.discard(tree)
         self.excess.forget(tree)
@@ -249,9 +251,18 @@ class Comparisons:
             self._refused.forget(tree)
             self._troubles.unopened(tree, "")
             self._troubles.lacks(tree, link.lacks(plot.open))
-            self.opened[tree] = replace(plot.territory, owner=(opened.uid, opened.gid))
+            self._note_place(tree, link.boot, opened.identity)
+            owner = opened.uid, opened.gid
+            self.opened[tree] = replace(plot.territory, owner=owner, granularity=opened.granularity)
             self._dispatch.opened(tree)
         return ""
+
+    def _note_place(self, tree: int, boot: str, identity: str) -> None:
+        """Note where a tree's files are now. Elsewhere, or after a power cut, the frontend may lack what it has confirmed."""
+        place = boot, identity
+        if not all(place) or self._places.get(tree) != place:
+            self._doubts.certain.discard(tree)
+        self._places[tree] = place
 
     def _refuse(self, reasons: dict[int, str]) -> None:
         """Try targets that cannot be used again after a pause."""
@@ -282,7 +293,9 @@ class Comparisons:
         may_go_on: Callable[[], Awaitable[None]] | None = None,
     ) -> list[str]:
         """Compare a directory, make dirty what differs, and return what could not be listed."""
-        territory = self.opened[tree]
+        # A directory in doubt is compared exactly: it may hold other files than were ordered.
+        followed = below == ROOT and self._dispatch.is_followed(tree)
+        territory = replace(self.opened[tree], followed=followed)
         confirmed, deletes, began = tree in self._confirmed, territory.delete(), _now()
         judge = None if confirmed else self.excess.allowance(territory, below)
         found = partial(self._found, tree, may_go_on)

@@ -80,6 +80,11 @@ class Courier:
         self._not_begun = -1
         self._to_send, self._to_prepare, self._to_stream = (asyncio.Event() for _ in range(3))
 
+    @property
+    def is_moving(self) -> bool:
+        """True while a rename is not answered."""
+        return bool(self._moves)
+
     def post(self, parcel: Parcel, *, builds: bool) -> bool:
         """Queue a live parcel, or mark its paths dirty where it cannot be used; return True if it was queued.
 

@@ -69,6 +69,11 @@ class Dispatch:
         """What the frontend holds of a tree is known, so that a parcel may build on it."""
         self._known.add(tree)
         self.counted.add(tree)
+        self._doubts.compared(tree)
+
+    def is_followed(self, tree: int) -> bool:
+        """Return True if the frontend is owed, or has confirmed, all that changed in a tree since it was compared as a whole."""
+        return tree in self.counted and tree in self._doubts.certain
 
     def forget(self, tree: int) -> None:
         """A tree was removed: nothing of it is owed, and nothing is sent any more."""
@@ -78,7 +83,12 @@ class Dispatch:
         self.dirty.forget(lambda number: number == tree)
 
     def lost(self) -> None:
-        """The connection is gone, and with it what was under way."""
+        """The connection is gone, and with it what was under way.
+
+        A rename that was under way is owed by its old name alone: what the frontend holds below the new one is unknown.
+        """
+        if self._courier is not None and self._courier.is_moving:
+            self._doubts.certain.clear()
         self._courier = None
         self._opened.clear()
         self._known.clear()

@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from replicator.core.debts import Key
-from replicator.model import is_below
+from replicator.model import ROOT, is_below
 
 DOUBTS = 1000
 """Directories in doubt at which everything is compared instead: each costs a round trip."""
 
 
 class Doubts:
-    """Collects what is in doubt, until it has been compared."""
+    """Collects what is in doubt, until it has been compared.
+
+    Attributes:
+        certain: the trees of which nothing has been in doubt since they were compared as a whole.
+    """
 
     def __init__(self) -> None:
+        self.certain: set[int] = set()
         self._directories: dict[Key, None] = {}
         self._comparing: list[Key] = []
         self._requests = 0
@@ -38,6 +43,7 @@ class Doubts:
 
     def directory(self, key: Key) -> None:
         """What the frontend holds below a directory is in doubt."""
+        self.certain.discard(key.tree)
         self._directories[key] = None
         self._added.set()
         if len(self._directories) > DOUBTS:
@@ -46,11 +52,13 @@ class Doubts:
 
     def everything(self) -> None:
         """Request a comparison of all trees: all that the frontend holds is in doubt, or a person wants it."""
+        self.certain.clear()
         self._requests += 1
         self.tell()
 
     def everything_of(self, tree: int) -> None:
         """Request a comparison of one tree."""
+        self.certain.discard(tree)
         self._settled.pop(tree, None)
         self.tell()
 
@@ -62,6 +70,7 @@ class Doubts:
         """Drop all doubts about a tree that was removed."""
         for key in [key for key in self._directories if key.tree == tree]:
             del self._directories[key]
+        self.certain.discard(tree)
         self._settled.pop(tree, None)
         self.tell()
 
@@ -91,6 +100,11 @@ class Doubts:
     def settling(self, tree: int) -> None:
         """A comparison of a whole tree begins. It satisfies every request made before now."""
         self._settled[tree] = self._requests
+
+    def compared(self, tree: int) -> None:
+        """A comparison of a whole tree has ended, and what it found was confirmed or is owed."""
+        if self.is_settled(tree) and not self.touch(Key(tree, ROOT)):
+            self.certain.add(tree)
 
     def is_settled(self, tree: int) -> bool:
         """Return True if a comparison of the whole tree has begun since the last request."""

@@ -26,6 +26,10 @@ class Moves:
     def __init__(self) -> None:
         self._ends: OrderedDict[int, Ends] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """True while a rename is not answered."""
+        return bool(self._ends)
+
     def sent(self, move: Part) -> None:
         """A rename is sent; it may rename what earlier ones have renamed."""
         for number, (source, target) in self._ends.items():

@@ -84,6 +84,8 @@ class Territory:
         delete: says whether what only the frontend has shall go.
         held: says whether a path that is gone is held back until it is clear how many are; it is told then.
         delete_guard: the share of the tree beyond which it shall not, until a person confirms it.
+        granularity: nanoseconds to which the frontend's file system rounds modification times down.
+        followed: the frontend is owed, or has confirmed, all that changed since its contents were compared.
     """
 
     tree: int
@@ -94,6 +96,8 @@ class Territory:
     delete: Callable[[], bool]
     held: Callable[[bytes], bool]
     delete_guard: float = 1.0
+    granularity: int = 1
+    followed: bool = False
 
     def comparison(self, *, digests: bool) -> Comparison:
         """Return a new comparison under these terms."""
@@ -103,6 +107,8 @@ class Territory:
             owner=self.owner,
             delete=self.delete(),
             digests=digests,
+            granularity=self.granularity,
+            followed=self.followed,
         )
 
 

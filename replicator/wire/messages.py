@@ -19,7 +19,17 @@ VERSION = 1
 REQUIRED = ("delta", "digest", "move")
 """What every release can do: the two sides cannot work together without."""
 
-FEATURES = (*REQUIRED, "after", "alive", "boot", "durable", "identity", "link", "sources")
+FEATURES = (
+    *REQUIRED,
+    "after",
+    "alive",
+    "boot",
+    "durable",
+    "granularity",
+    "identity",
+    "link",
+    "sources",
+)
 """What this side can do. Neighbouring releases work together: a message or field that is not in the first release has a name
 here, and is used only if both sides name it; each has a fallback for a peer that does not.
 
@@ -27,6 +37,7 @@ here, and is used only if both sides name it; each has a fallback for a peer tha
 * `alive`: an agent that works on one change for long sends `acks` that answer nothing meanwhile. Without it, it says nothing.
 * `boot`: the agent's hello says which boot of its machine it runs in, and `open` names the ready file.
 * `durable`: `open` may ask that a change is answered when it is on disk.
+* `granularity`: `opened` says how exactly modification times are kept there. Without it, to the nanosecond.
 * `identity`: `opened` says which directory the target is, and who could have replaced it. Without it, any directory is used.
 * `link`: a file can be given another name (`h`). Without it, the content is sent.
 * `sources`: an agent is told when a source appears or comes to be another directory. Without it, an open target is not checked again.
@@ -122,11 +133,16 @@ class Sources(NamedTuple):
         return {"t": "sources", "origin": self.origin.value()}
 
 
+GRANULARITIES = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+"""Nanoseconds to which file systems round modification times down: most; NTFS and CIFS; UDF; some NFS servers; exFAT; ext4 with inodes
+of 128 bytes; FAT. A frontend cannot name others: with a day, every time would count as equal."""
+
+
 class Opened(NamedTuple):
     """The answer to OpenTree: numeric ids that files will get (-1: whoever the agent runs as), or why it failed.
 
     `identity` is a text that another directory in the root's place would not have; `doubt` says, as a clause, who else could have put
-    one there.
+    one there. `granularity`: nanoseconds to which the root's file system rounds modification times down.
     """
 
     tree: int
@@ -135,6 +151,7 @@ class Opened(NamedTuple):
     error: str = ""
     identity: str = ""
     doubt: str = ""
+    granularity: int = 1
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
@@ -149,6 +166,8 @@ class Opened(NamedTuple):
             header["identity"] = self.identity
         if self.doubt:
             header["doubt"] = self.doubt
+        if self.granularity != 1:
+            header["granularity"] = self.granularity
         return header
 
 
@@ -314,6 +333,12 @@ def _begin(h: dict[str, Any]) -> BeginFile:
     return BeginFile(put, fields.flag(h["delta"]))
 
 
+def _granularity(value: Any) -> int:
+    if type(value) is not int or value not in GRANULARITIES:
+        raise ProtocolError(f"expected one of the granularities {GRANULARITIES}")
+    return value
+
+
 def _origin(value: Any) -> Origin:
     boot, sources, above, missing = fields.array_of(4, value)
     places = (
@@ -351,6 +376,7 @@ _DECODERS: dict[str, Any] = {
         _WORDS(h["error"]),
         _SHORT(h.get("identity", "")),
         _WORDS(h.get("doubt", "")),
+        _granularity(h.get("granularity", 1)),
     ),
     "batch": lambda h: Batch(tuple(map(parse_change, fields.array(h["changes"])))),
     "file": _begin,

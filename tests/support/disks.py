@@ -80,9 +80,10 @@ NOLOGFLUSH = 2
 class Volume:
     """An ext4 file system in a file, on a loop device, mounted at a directory."""
 
-    def __init__(self, image: Path, where: Path) -> None:
+    def __init__(self, image: Path, where: Path, options: tuple[str, ...] = ()) -> None:
         self.where = where
         self._image = image
+        self._options = options
         self.mount()
 
     def mount(self) -> None:
@@ -100,7 +101,7 @@ class Volume:
     def make_anew(self) -> None:
         """Put an empty file system in its place, under the same device number."""
         _run("umount", str(self.where))
-        _make_ext4(self._image)
+        _make_ext4(self._image, self._options)
         self.mount()
 
     def boot(self) -> None:
@@ -109,25 +110,25 @@ class Volume:
         self.mount()
 
 
-def _make_ext4(image: Path) -> None:
+def _make_ext4(image: Path, options: tuple[str, ...]) -> None:
     make = find("mkfs.ext4") or missing("mkfs.ext4 (apt-get install e2fsprogs)")
-    _run(make, "-q", "-F", str(image))
+    _run(make, "-q", "-F", *options, str(image))
 
 
 @contextmanager
-def volume(directory: Path, size="64M"):
-    """Yield a Volume; skips the test (fails it in CI) where the kernel has no loop device, or no ext4, for us."""
+def volume(directory: Path, size="64M", options: tuple[str, ...] = ()):
+    """Yield a Volume, made with these options of mkfs.ext4; skips the test (fails it in CI) where the kernel has no loop device, or no ext4, for us."""
     if os.geteuid() != 0:
         missing("root, who can mount a file system")
     image, where = directory / "image", directory / "volume"
-    where.mkdir()
+    where.mkdir(parents=True)
     _run("truncate", "-s", size, str(image))
-    _make_ext4(image)
+    _make_ext4(image, options)
     probe = ("mount", "-o", "loop", str(image), str(where))
     if _run(*probe, check=False):
         missing("the right to mount ext4 from a loop device")
     _run("umount", str(where))
-    made = Volume(image, where)
+    made = Volume(image, where, options)
     try:
         yield made
     finally:

@@ -44,6 +44,8 @@ class FakeAgent(FakeChannel):
         refusals: path to (reason, detail) with which changes of it are refused.
         unlisted: directories that it says it cannot list.
         problem: why its target cannot be used.
+        boot, identity: what it says of its machine and its target.
+        granularity: nanoseconds to which its file system rounds modification times down.
         closing: while it is not set, closing waits.
     """
 
@@ -54,6 +56,8 @@ class FakeAgent(FakeChannel):
         self.refusals = {}
         self.unlisted = []
         self.problem = ""
+        self.boot = self.identity = ""
+        self.granularity = 1
         self.closing = asyncio.Event()
         self.closing.set()
         self._taken = 0
@@ -74,9 +78,10 @@ class FakeAgent(FakeChannel):
 
     def _answer(self, message):
         if isinstance(message, messages.Hello):
-            self.say(messages.Hello(messages.VERSION, messages.FEATURES, "in memory"))
+            self.say(messages.Hello(messages.VERSION, messages.FEATURES, "in memory", self.boot))
         elif isinstance(message, messages.OpenTree):
-            self.say(messages.Opened(message.tree, -1, -1, self.problem))
+            opened = messages.Opened(message.tree, -1, -1, self.problem, self.identity)
+            self.say(opened._replace(granularity=self.granularity))
         elif isinstance(message, messages.ListTree):
             self.list(message)
         elif isinstance(message, messages.Batch):
@@ -88,11 +93,14 @@ class FakeAgent(FakeChannel):
     def list(self, request):
         """Answer a request for a listing."""
         paths = sorted((p for p in self.disk if is_below(p, request.below)), key=key)
-        entries = [self.disk[path] for path in paths]
+        entries = [self._rounded(self.disk[path]) for path in paths]
         if not request.digest:
             entries = [entry._replace(digest=b"") for entry in entries]
         lines = tuple(Listed(*line, 0, 0) for line in zip(paths, entries, strict=True))
         self.say(messages.Listing(request.job, lines, tuple(self.unlisted), True))
+
+    def _rounded(self, entry):
+        return entry._replace(mtime_ns=entry.mtime_ns // self.granularity * self.granularity)
 
     def _apply(self, changes):
         done, refused = [], []

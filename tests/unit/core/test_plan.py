@@ -33,6 +33,53 @@ def test_a_missing_path_and_a_surplus_path():
     ]
 
 
+SECOND = 1_000_000_000
+
+
+def test_a_time_that_the_frontend_keeps_in_whole_seconds_is_equal_when_contents_are():
+    ours = FILE_A._replace(mtime_ns=7 * SECOND + 5)
+    theirs = FILE_A._replace(mtime_ns=7 * SECOND)
+    terms = {"digests": True, "granularity": SECOND}
+    assert compare([(b"a", theirs)], [(b"a", ours)], **terms) == []
+    assert compare([(b"a", ours)], [(b"a", ours)], **terms) == [], "a mount below keeps them all"
+    another = ours._replace(digest=b"e" * 32)
+    assert compare([(b"a", theirs)], [(b"a", another)], **terms) == [(b"a", Owed.CONTENT)]
+    for seconds in (6, 8):
+        late = FILE_A._replace(mtime_ns=seconds * SECOND)
+        assert compare([(b"a", late)], [(b"a", ours)], **terms) == [(b"a", Owed.ADOPT)]
+    assert compare([(b"a", theirs)], [(b"a", ours)], digests=True) == [(b"a", Owed.ADOPT)]
+
+
+def test_two_versions_of_one_second_are_told_apart_by_their_contents_alone():
+    ours = FILE_A._replace(mtime_ns=7 * SECOND + 5)
+    theirs = FILE_A._replace(mtime_ns=7 * SECOND)
+    assert compare([(b"a", theirs)], [(b"a", ours)], granularity=SECOND) == [(b"a", Owed.ADOPT)]
+    unread = ours._replace(digest=b"")
+    terms = {"digests": True, "granularity": SECOND}
+    assert compare([(b"a", theirs)], [(b"a", unread)], **terms) == [(b"a", Owed.ADOPT)]
+
+
+def test_a_rounded_time_is_enough_on_a_frontend_that_was_followed_unless_it_is_another_time_or_stealthy():
+    ours = FILE_A._replace(mtime_ns=7 * SECOND + 5)
+    theirs = FILE_A._replace(mtime_ns=7 * SECOND)
+    terms = {"followed": True, "granularity": SECOND}
+    assert compare([(b"a", theirs)], [(b"a", ours)], **terms) == []
+    stealthy = record(b"a", ours, stealthy=True)
+    assert compare([(b"a", theirs)], [stealthy], **terms) == [(b"a", Owed.CONTENT)]
+    for late in (6 * SECOND, 8 * SECOND, 7 * SECOND + 4, 7 * SECOND + 6):
+        other = FILE_A._replace(mtime_ns=late)
+        assert compare([(b"a", other)], [(b"a", ours)], **terms) == [(b"a", Owed.ADOPT)]
+    assert compare([(b"a", theirs)], [(b"a", ours)], followed=True) == [(b"a", Owed.ADOPT)]
+
+
+def test_directories_and_symlinks_are_equal_in_whole_seconds_also_before_1970():
+    for ns in (7 * SECOND + 5, -7 * SECOND - 5):
+        floor = ns // (2 * SECOND) * 2 * SECOND
+        for entry in (DIR, Entry(SYMLINK, 0, 0, 0, b"x")):
+            ours, theirs = entry._replace(mtime_ns=ns), entry._replace(mtime_ns=floor)
+            assert compare([(b"a", theirs)], [(b"a", ours)], granularity=2 * SECOND) == []
+
+
 def test_what_size_and_time_do_not_tell_is_sent_unless_contents_are_compared():
     stealthy = record(b"a", FILE_A, stealthy=True)
     assert compare([(b"a", FILE_A)], [stealthy]) == [(b"a", Owed.CONTENT)]

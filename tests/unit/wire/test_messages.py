@@ -47,6 +47,7 @@ any_message = st.one_of(
         words,
         st.text(max_size=20),
         words,
+        st.sampled_from(messages.GRANULARITIES),
     ),
     st.builds(messages.Batch, st.lists(own.any_change, max_size=4).map(tuple)),
     st.builds(messages.BeginFile, put_files, st.booleans()),
