@@ -11,8 +11,9 @@ from __future__ import annotations
 GRACE = 0.5
 """Seconds for which a name must be missing: `rm` and a rewrite by hand or by a script follow each other faster."""
 
-MOST = 256
-"""Paths that are looked at in one go, about 50 ms: after `rm -r` of a large directory, uploads are looked at in between."""
+MOST = 64
+"""Paths that are looked at in one go, as many as share one transaction of the catalog: after `rm -r` of a large directory, uploads are
+looked at in between."""
 
 
 class Absences:

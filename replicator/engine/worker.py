@@ -193,7 +193,9 @@ class Worker:
 
     async def _release(self) -> None:
         framed = lambda: self._framed(Findings(gone=self.deletions.release()))  # noqa: E731
-        await self._publish_all(await self._in_thread(framed))
+        # Without frames: each frontend is sent them when it has room, and uploads go before them.
+        parcels = [replace(parcel, frames=()) for parcel in await self._in_thread(framed)]
+        await self._publish_all(parcels)
 
     async def keep_up(self) -> None:
         """Confirm stamps that were too fresh, look again at what could not be read, and judge what was held back.

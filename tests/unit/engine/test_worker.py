@@ -472,3 +472,22 @@ async def test_what_still_cannot_be_read_is_told_to_nobody(working):
     working.source.unreadable[b"f"] = "Input/output error"
     await working.look(b"f")
     assert len(working.parcels) == 1
+
+
+async def test_what_was_held_back_is_owed_and_not_queued_before_uploads(guarded, monkeypatch):
+    for number in range(10 * guard.FREE):
+        guarded.source.write(b"d/%d" % number, b"content")
+    await guarded.worker.survey()
+    guarded.parcels.clear()
+    for number in range(2 * guard.FREE):
+        guarded.source.remove(b"d/%d" % number)
+    await guarded.look(*[b"d/%d" % number for number in range(2 * guard.FREE)])
+    passed = {change.path for change in guarded.told()}
+    assert guarded.worker.deletions.held == 2 * guard.FREE - len(passed)
+    while True:
+        await guarded.worker.release()
+        if not guarded.worker.deletions.releases:
+            break
+    assert not any(parcel.frames for parcel in guarded.parcels)
+    owed = {part.key.path for parcel in guarded.parcels for part in parcel.parts if part.is_delete}
+    assert owed | passed == {b"d/%d" % number for number in range(2 * guard.FREE)}
