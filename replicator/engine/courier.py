@@ -2,14 +2,14 @@
 
 Three tasks. *Send* writes frames: live parcels first; then, while there is room, large copies and prepared frames in turns.
 *Prepare* takes dirty paths, has them read in a worker thread, and frames them. *Stream* does the same for large files, a chunk
-at a time. Whatever was read under an older generation than the path has at the moment of writing is thrown away: something
+at a time, one file of each tree at a time. Whatever was read under an older generation than the path has at the moment of writing is thrown away: something
 newer is already queued or will be read, and must not be overtaken by it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Protocol
@@ -34,6 +34,9 @@ LANE_BYTES = 16 << 20
 
 TAKE = 128
 """Paths read in one go: at 20 KB a file about 2.5 MB, a few milliseconds for the thread."""
+
+STREAMS = 4
+"""Trees of which a large file is under way at a time. An agent takes 16 files that are begun and not ended; live ones need room."""
 
 PREPARED = 8
 """Prepared frames in stock, at most 512 KiB each: enough that the sender never waits for the disk."""
@@ -70,14 +73,14 @@ class Courier:
         self._throttle = listener.throttle
         self._moves = Moves()
         self._answers = Answers(dirty, self._moves, retry, listener)
-        self._streaming = Streaming(dirty, supply, pool, listener.throttle)
+        self._streams: dict[int, Streaming] = {}
         self._lane: deque[tuple[Parcel, list[int]]] = deque()
         self._copies = Copies(dirty)
         self._copies_next = False
         self._lane_bytes = 0
         self._prepared: deque[Prepared] = deque()
-        self._large: deque[Large] = deque()
-        self._not_begun = -1
+        self._large: OrderedDict[int, deque[Large]] = OrderedDict()
+        self._not_begun: set[int] = set()
         self._to_send, self._to_prepare, self._to_stream = (asyncio.Event() for _ in range(3))
 
     @property
@@ -138,7 +141,9 @@ class Courier:
 
     def answered(self, flight: Flight, reason: str, detail: str) -> None:
         """An answer came; see `engine.link.Answered`."""
-        self._streaming.answered(flight.part.number)
+        stream = self._streams.get(flight.part.key.tree)
+        if stream is not None:
+            stream.answered(flight.part.number)
         self._copies.answered(flight.part.key, flight.generation)
         self._answers.take(flight, reason, detail)
         self.wake()
@@ -199,7 +204,9 @@ class Courier:
 
     async def _send_prepared(self, link: Link, prepared: Prepared) -> None:
         current = all(self._dirty.is_current(due.key, due.generation) for due in prepared.dues)
-        if prepared.stream == self._not_begun:
+        if prepared.stream in self._not_begun:
+            if prepared.is_last:
+                self._not_begun.discard(prepared.stream)
             return
         if prepared.is_content and not link.is_under_way(prepared.stream):
             return
@@ -207,7 +214,7 @@ class Courier:
             # A frame that others share keeps its numbers: the same one cannot be under way twice.
             for due in prepared.dues:
                 self._dirty.block(due.key, _now() + SOON)
-            self._not_begun = prepared.stream or self._not_begun
+            self._leave_out(prepared)
         elif current:
             await link.send([prepared.frame], prepared.flights)
         elif prepared.otherwise:
@@ -215,7 +222,12 @@ class Courier:
         else:
             for due in prepared.dues:
                 self._dirty.put_back(due.key, due.generation)
-            self._not_begun = prepared.stream or self._not_begun
+            self._leave_out(prepared)
+
+    def _leave_out(self, prepared: Prepared) -> None:
+        """If this is the beginning of a file, do not send the rest of it either."""
+        if prepared.stream:
+            self._not_begun.add(prepared.stream)
 
     async def _prepare(self) -> None:
         loop = asyncio.get_running_loop()
@@ -235,7 +247,8 @@ class Courier:
                 self._answers.clean(due.key, due.generation)
             for stuck in supplies.stuck:
                 self._answers.stuck(stuck.due, stuck.reason, passing=stuck.passing)
-            self._large.extend(supplies.large)
+            for large in supplies.large:
+                self._large.setdefault(large.due.key.tree, deque()).append(large)
             for prepared in framed:
                 await self._throttle(len(prepared.frame))
                 self._prepared.append(prepared)
@@ -243,12 +256,29 @@ class Courier:
             self._to_stream.set()
 
     async def _stream(self) -> None:
-        while True:
-            self._to_stream.clear()
-            if self._large:
-                await self._streaming.stream(self._large.popleft(), self._put)
-            else:
-                await self._to_stream.wait()
+        """Stream large files: those of a tree one after the other, those of STREAMS trees beside each other."""
+        running: set[int] = set()
+
+        async def stream(tree: int, large: Large) -> None:
+            streaming = self._streams.setdefault(
+                tree, Streaming(self._dirty, self._supply, self._pool, self._throttle)
+            )
+            await streaming.stream(large, self._put)
+            running.discard(tree)
+            self._to_stream.set()
+
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._to_stream.clear()
+                tree = next((tree for tree in self._large if tree not in running), None)
+                if tree is None or len(running) >= STREAMS:
+                    await self._to_stream.wait()
+                    continue
+                waiting = self._large.pop(tree)
+                running.add(tree)
+                tasks.create_task(stream(tree, waiting.popleft()))
+                if waiting:
+                    self._large[tree] = waiting  # after those of the other trees
 
     async def _put(self, prepared: Prepared) -> None:
         while len(self._prepared) >= PREPARED:

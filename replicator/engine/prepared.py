@@ -23,6 +23,7 @@ class Prepared:
         otherwise: what is sent then; empty: nothing, and the paths are read again.
         stream: the number of the file that the frame is a part of; if its beginning was not sent, no part is.
         is_content: a part between beginning and end, which is not sent once the file was refused.
+        is_last: the end of a file, or its cancellation.
     """
 
     frame: bytes
@@ -31,6 +32,7 @@ class Prepared:
     otherwise: bytes = b""
     stream: int = 0
     is_content: bool = False
+    is_last: bool = False
 
 
 def prepare(supply: Supply, dues: Sequence[Due]) -> tuple[Supplies, list[Prepared]]:

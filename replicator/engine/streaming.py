@@ -19,7 +19,7 @@ REMEMBERED = 1024
 
 
 class Streaming:
-    """Prepares the frames of large files for one frontend.
+    """Prepares the frames of large files for one frontend, one file at a time.
 
     Args:
         dirty: says whether a file was marked again.
@@ -71,12 +71,12 @@ class Streaming:
                     self._pool, self._supply.frame, large, number, offset
                 )
             if frame is None:
-                await put(part(cancel))
+                await put(part(cancel, is_last=True))
                 return
             await self._throttle(len(frame))
             await put(part(frame, is_content=True))
         end = data_frame(number, [], end=True)
-        await put(part(end, (), (large.due,), otherwise=cancel))
+        await put(part(end, (), (large.due,), otherwise=cancel, is_last=True))
 
     def _number(self, large: Large) -> int:
         """Return the number that all frontends share; if an attempt under it is still to be answered, another."""

@@ -137,3 +137,21 @@ def test_an_upload_does_not_wait_for_all_copies_of_a_file_with_many_names(tmp_pa
         content = (backend.source / "d/00").read_bytes()
         assert all((site / name).read_bytes() == content for name in names)
         assert backend.row("one")["bytes_sent"] < 4 * len(content)
+
+
+def test_a_large_file_does_not_wait_for_a_huge_one_of_another_tree(tmp_path):
+    """The huge one takes 25 s on such a disk."""
+    trees = [
+        {"source": str(tmp_path / name), "target": f"/{name}"} for name in ("source", "second")
+    ]
+    (tmp_path / "second").mkdir()
+    fleet = SlowFleet(tmp_path, seconds=0.1, sign=5.0)
+    with Backend(tmp_path, ["one"], fleet, trees=trees) as backend:
+        wait_for(backend.quiet, backend.explain_status)
+        (backend.source / "huge").write_bytes(os.urandom(128 << 20))
+        wait_for(lambda: strays(fleet.root("one")), backend.explain_status)
+        (tmp_path / "second/large").write_bytes(os.urandom(6 << 20))
+        wait_for((fleet.root("one") / "second/large").exists, backend.explain_status)
+        assert not (fleet.root("one") / "source/huge").exists()
+        (backend.source / "huge").unlink()  # nobody waits for the rest of it
+        wait_for(backend.quiet, backend.explain_status)

@@ -1,5 +1,11 @@
 """Large files: a version that is not the current one any more never ends."""
 
+import asyncio
+
+import pytest
+
+from replicator.core.debts import Key, Owed
+from replicator.engine.courier import STREAMS
 from replicator.engine.parcel import CHUNK
 from replicator.wire.messages import Data
 from tests.support.route import BIG
@@ -58,3 +64,51 @@ async def test_the_rest_of_a_large_file_that_was_refused_is_neither_read_nor_sen
         assert len(route.source.reads) < chunks // 2
         assert not any(data.end for data in route.channel.of(Data))
         assert len(route.sent(b"big")) == 1
+
+
+@pytest.mark.parametrize("trees", [2, STREAMS + 2])
+async def test_large_files_of_one_tree_do_not_wait_for_a_huge_one_of_another(route, trees):
+    others = range(2, trees + 1)
+    route.supply._shelves.update(dict.fromkeys(others, route.supply._shelves[1]))
+    route.write(b"huge", b"x" * (CHUNK * 100))
+    for number in range(3):
+        route.write(b"big%d" % number, BIG)
+    async with route.open():
+        route.mark(b"huge", b"big0")
+        huge = await route.times_sent(b"huge", 1)
+        for tree in others:
+            for number in range(3):
+                key = Key(tree, b"big%d" % number)
+                now = asyncio.get_running_loop().time()
+                route.dirty.mark(key, Owed.CONTENT, now, urgent=False)
+        route.courier.wake()
+
+        def all_ended():
+            route.make_room()
+            route.courier.wake()
+            ended = {data.number for data in route.channel.of(Data) if data.end}
+            return len(ended) == 3 * len(others)
+
+        await eventually(all_ended, "the ends of all in the other trees")
+        ended = {data.number for data in route.channel.of(Data) if data.end}
+        assert huge.number not in ended
+        assert {change.tree for change in route.sent() if change.number in ended} == set(others)
+        assert [change.path for change in route.sent() if change.tree == 1] == [b"huge"]
+
+
+async def test_the_parts_of_two_files_of_which_neither_was_begun_are_left_out(route):
+    route.supply._shelves[2] = route.supply._shelves[1]
+    route.write(b"big", BIG)
+    route.write(b"other", BIG)
+    async with route.open():
+        route.fill_window()
+        for key in (Key(1, b"big"), Key(2, b"other")):
+            now = asyncio.get_running_loop().time()
+            route.dirty.mark(key, Owed.CONTENT, now, urgent=False)
+        route.courier.wake()
+        await eventually(lambda: len(route.courier._prepared) == 8, "all frames of both")
+        route.dirty.clear()
+        route.make_room()
+        await eventually(lambda: not route.courier._prepared, "the frames to be looked at")
+    assert route.sent() == []
+    assert route.channel.of(Data) == []
