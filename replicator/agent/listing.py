@@ -57,11 +57,16 @@ def _produce(store: Store, request: ListTree) -> Iterator[Optional[Listing]]:
     room = _ROOM
     after = key(request.after)
 
-    def is_listed(path: bytes, _kind: str) -> bool:
-        """Return True for what was listed before, with all that is below it."""
+    def is_listed(path: bytes) -> bool:
+        """Return True for what was listed before, with all that is below it.
+
+        A cold or remote disk would need minutes for the status of each of a million names, in which nothing is sent.
+        """
         return key(path) < after and not is_below(request.after, path)
 
-    for met in walk(store.tree, request.below, prune=is_listed if after else None, temporary=sweep):
+    for met in walk(
+        store.tree, request.below, passed=is_listed if after else None, temporary=sweep
+    ):
         if after and key(met.path) <= after and not isinstance(met, Unlisted):
             continue
         if len(met.path) > MAX_NAME and not _is_path(met.path):

@@ -55,6 +55,7 @@ def walk(
     below: bytes,
     *,
     prune: Optional[Callable[[bytes, str], bool]] = None,
+    passed: Optional[Callable[[bytes], bool]] = None,
     special: Optional[Callable[[bytes], None]] = None,
     temporary: Optional[Callable[[int, bytes], None]] = None,
     closed: Optional[Mapping[bytes, str]] = None,
@@ -65,6 +66,7 @@ def walk(
         tree: the root.
         below: a directory; the root is the empty path.
         prune: called with (path, kind); True leaves the path, and all below it, out.
+        passed: called with a path; True leaves the path, and all below it, out before anything is asked of the disk.
         special: called with the path of each special file.
         temporary: called with (descriptor of its directory, name) for each of our temporaries met.
         closed: paths that must not be touched, with the reason; each is yielded as Unlisted.
@@ -91,7 +93,7 @@ def walk(
                 os.close(stack.pop().fd)
                 continue
             path = join(level.path, name)
-            met = _meet(level.fd, name, path, special, closed)
+            met = _meet(level.fd, name, path, passed, special, closed)
             if isinstance(met, Unlisted):
                 yield met
                 continue
@@ -132,10 +134,13 @@ def _meet(
     fd: int,
     name: bytes,
     path: bytes,
+    passed: Optional[Callable[[bytes], bool]],
     special: Optional[Callable[[bytes], None]],
     closed: Mapping[bytes, str],
 ) -> Union[Met, Unlisted, None]:
     """Return what is at a name; Unlisted when the kernel does not tell (another user's FUSE mount, a stale NFS one)."""
+    if passed is not None and passed(path):
+        return None
     if closed and path in closed:
         return Unlisted(path, closed[path])
     try:

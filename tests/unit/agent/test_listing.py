@@ -6,6 +6,7 @@ import pytest
 
 from replicator.agent import listing as module
 from replicator.agent.listing import ListingJob
+from replicator.files import walk
 from replicator.model import DIRECTORY, FILE
 from replicator.wire.messages import ListTree
 from tests.support.stores import store_at
@@ -121,3 +122,19 @@ def test_a_name_that_no_path_can_hold_is_passed_over(store, tmp_path, monkeypatc
     monkeypatch.setattr(module, "walk", walk)
     job = ListingJob(store, ListTree(1, 1, b"", False, 1))
     assert [line.path for line in job.step().lines] == [b"f"]
+
+
+def test_a_listing_that_goes_on_asks_nothing_of_the_disk_about_what_was_listed(
+    store, tmp_path, monkeypatch
+):
+    """In a directory of a million names this would take longer than the backend waits, each time anew."""
+    for number in range(20):
+        (tmp_path / f"{number:02}").touch()
+    looked = []
+    real = walk.entry_of
+    monkeypatch.setattr(
+        walk, "entry_of", lambda status, link: looked.append(1) or real(status, link)
+    )
+    frames = steps(ListingJob(store, ListTree(1, 1, b"", False, 4, b"16")))
+    assert [line.path for line in lines(frames)] == [b"17", b"18", b"19"]
+    assert len(looked) == 4
