@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -117,7 +118,8 @@ async def _measure(at: Path, params: Params) -> Measured:
         "upload_longest": delays[-1],
         "settled_seconds": seconds,
     }
-    return Measured(max(longest), used, None, None, figures)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Measured(max(longest), used, memory, None, figures)
 
 
 def replicator(at: Path, params: Params) -> Measured:

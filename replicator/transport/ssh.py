@@ -135,13 +135,14 @@ class SSHConnector:
             lambda: session, COMMAND, encoding=None, window=WINDOW, max_pktsize=32 << 10
         )
         channel = SSHChannel(connection, session)
-        await channel.write(self._code)
+        with suppress(ChannelLost):  # what ended first says why
+            await channel.write(self._code)
         noise, rest = await stream.after_marker(channel.read, place, printed)
         if rest is None:
             status = await session.exit_status()
             # Many a shell that lets nobody in says so on its standard output.
             said = session.line.ended or session.errors.said() or stream.said(noise)
-            said = said or session.lost
+            said = said or (session.lost if status is None else "")
             raise start_failure(place, status, said)
         session.push_back(rest)
         return channel

@@ -286,7 +286,7 @@ def test_floods_are_ended_and_cost_others_little_time_and_the_backend_no_memory(
         number = 0
         while Hostile.read_bytes < 100 << 20:
             number += 1
-            deliver(backend, f"later-{number % 3}", 20.0)
+            deliver(backend, f"later-{number % 3}", 60.0)
             most = max(most, hostile.resident())
         assert most - before < MEMORY, (most - before) >> 20
         for host in liars:

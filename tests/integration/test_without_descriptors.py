@@ -59,9 +59,9 @@ def is_equal(backend, name):
     backend.wait_until_equal()
     for server in backend.servers:
         copy = backend.fleet.copy(server, f"{backend.target}-second")
-        wait_for(lambda c=copy: (c / name).exists(), backend.status)
+        for path in (name, f"directory-{name}/deep/er/29"):
+            wait_for(lambda c=copy / path: c.exists(), backend.status)
         assert (copy / "first").read_text() == "first"
-        assert (copy / f"directory-{name}/deep/er/29").exists()
 
 
 @pytest.mark.parametrize("left", [0, 2])

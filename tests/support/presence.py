@@ -4,6 +4,9 @@ import os
 import threading
 import time
 
+UNSEEN = 0.03
+"""Seconds between two looks after which nobody knows whether a name was there meanwhile: the machine is busy with others."""
+
 
 class Presence:
     """Measures for how long names are missing.
@@ -12,12 +15,13 @@ class Presence:
         paths: what to ask for.
 
     Attributes:
-        longest: path to the longest time that it was missing, in seconds.
+        longest: path to the longest time that it was seen to be missing without a break, in seconds.
     """
 
     def __init__(self, paths) -> None:
         self.longest = dict.fromkeys(paths, 0.0)
         self._gone = {}
+        self._looked = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -37,6 +41,9 @@ class Presence:
             self._look()
 
     def _look(self):
+        last, self._looked = self._looked, time.monotonic()
+        if self._looked - last > UNSEEN:
+            self._gone.clear()
         for path in self.longest:
             there = os.path.exists(path)
             now = time.monotonic()
