@@ -173,6 +173,7 @@ async def test_a_frontend_that_refuses_too_much_is_left_for_a_while_and_the_othe
     assert stage.find("honest").logins == 1
     refusals.clear()
     stage.commons.budget.most = ALL
+    await stage.turned(stage.find("full"), State.RETRYING)
     await come_back(stage, "full")
     assert stage.disks["full"].keys() == set(names(200))
 
