@@ -1,4 +1,4 @@
-"""What is installed from a wheel has the presets, too."""
+"""A wheel contains the presets and the marker of typed packages (PEP 561)."""
 
 import subprocess
 import sys
@@ -34,3 +34,4 @@ def test_an_installed_wheel_lists_and_shows_every_preset(tmp_path):
         presets.load("wordpress").filled({}), "nginx", name="wordpress", source="/"
     )
     assert (site / "replicator/presets/cms/wordpress.toml").is_file()
+    assert (site / "replicator/py.typed").is_file()
