@@ -1,1 +1,1 @@
-"""agent: our process on the frontend. Standard library only, Python 3.9 or later, blocking, no asyncio."""
+"""The process that applies changes on a frontend. Standard library only, Python 3.9 or later, blocking I/O, no asyncio."""

@@ -1,6 +1,7 @@
-"""Which boot of its machine this agent runs in; and the ready file, which is believed only in the boot that it was written in.
+"""Identify the current boot of the machine, and remove a ready file that was written in another boot.
 
-After a power cut a frontend may lack files that it had acknowledged, while its ready file is there: visitors would come.
+After a power failure a frontend may lack files that its agent had acknowledged. A ready file that survived would announce it as
+ready for visitors.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ from replicator.files.confined import Confined
 from replicator.model import check_path
 
 MOST = 4096
-"""Bytes of a ready file that are read; it has about a hundred."""
+"""Bytes read of a ready file, which has about 100."""
 
 _LINE = b"boot: "
 
 
 def current() -> str:
-    """Return the id of this boot; empty where the kernel does not say."""
+    """Return the id of the current boot; empty if the kernel does not provide one."""
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
     return ""
 
 
 def remove_of_another(tree: Confined, path: bytes, boot: str) -> None:
-    """Remove a ready file that was written in another boot; best effort, because the backend does the same a moment later."""
+    """Remove the ready file at `path` if it was written in another boot.
+
+    Errors are ignored, because the backend does the same a moment later.
+    """
     with suppress(OSError, PathRefused):
         fd = tree.open_file(check_path(path))
         try:
@@ -45,6 +49,6 @@ def _is_of(fd: int, boot: bytes) -> bool:
     named = [line for line in os.pread(fd, MOST, 0).splitlines() if line.startswith(_LINE)]
     if named:
         return named == [_LINE + boot]
-    # The release before did not write the boot: the file's time must do.
+    # Earlier releases did not write the boot id: compare the file's change time with the time of the boot.
     began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return os.fstat(fd).st_ctime >= began

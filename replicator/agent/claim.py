@@ -1,4 +1,4 @@
-"""Whether this agent may change its tree now: nobody newer has taken over, and what it holds is what readers find."""
+"""Check whether this agent may change its tree: no newer agent has taken over, and the open root is still the directory at its path."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Claim:
     """An agent's right to change one tree.
 
     Args:
-        root_fd: the tree's root, held for as long as the tree is open.
-        fence: of that directory.
-        place: the root's path, to notice that it was renamed or unmounted; empty: nobody looks.
+        root_fd: descriptor of the tree's root; it stays open as long as the tree is.
+        fence: the Fence of that directory.
+        place: the root's path, checked to notice that the root was renamed or unmounted; empty: not checked.
         doubt: who else could have put another directory there, as a clause; empty if nobody could.
 
     Attributes:
-        doubt: as given.
+        doubt: the argument.
     """
 
     def __init__(self, root_fd: int, fence: Fence, place: bytes = b"", doubt: str = "") -> None:
@@ -32,45 +32,49 @@ class Claim:
 
     @property
     def identity(self) -> str:
-        """Text that another directory in the root's place would not have: of inode and file system, or device if that has no id."""
+        """Text that identifies the root: its inode number and the file system's id, or the device number if there is no id."""
         filesystem = os.fstatvfs(self._fd).f_fsid
         device, inode = self._root
         return f"{inode} {filesystem}" if filesystem else f"{inode} on {device}"
 
     def check(self) -> None:
-        """Return if this agent may change its tree now; from the first time on, no older one may.
+        """Verify that this agent may change its tree now; the first call takes over from older agents.
 
         Raises:
-            Fenced: a newer one has changed it already.
+            Fenced: a newer agent has taken over.
             Refused: ROOT_GONE; see `look`.
         """
         self.take_over()
         self._look_at_place()
 
     def take_over(self) -> None:
-        """From now on no older agent may change the tree. Raises Fenced."""
+        """Keep older agents from changing the tree from now on.
+
+        Raises:
+            Fenced: a newer agent has taken over.
+        """
         self._fence.check()
 
     def look(self) -> None:
-        """Check, but take over from nobody.
+        """Verify the same as `check`, but do not take over from older agents.
 
         Raises:
-            Fenced: a newer agent has changed the tree already.
-            Refused: ROOT_GONE; what we write would be seen by nobody, or not be where it was ordered.
+            Fenced: a newer agent has taken over.
+            Refused: ROOT_GONE: the root was moved, removed or replaced, so that readers would not find what is written to it.
         """
         self.yield_to_newer()
         self._fence.check_lock()
         self._look_at_place()
 
     def yield_to_newer(self) -> None:
-        """Return if there is no newer agent. Raises Fenced."""
+        """Raise Fenced if a newer agent has taken over."""
         self._fence.look()
 
     def check_root(self) -> None:
-        """Return if the root still has a name.
+        """Verify that the root was not removed.
 
         Raises:
-            Refused: ROOT_GONE.
+            Refused: ROOT_GONE: it was.
         """
         if os.fstat(self._fd).st_nlink == 0:
             raise Refused(changes.ROOT_GONE, "the target root was removed")
@@ -80,7 +84,9 @@ class Claim:
             there = os.stat(self._place) if self._place else None
         except (FileNotFoundError, NotADirectoryError):
             raise Refused(changes.ROOT_GONE, "the target root was moved or removed") from None
-        except OSError:  # a way that we may not search any more: what we hold is all we know
+        except (
+            OSError
+        ):  # a directory above may no longer be searched: nothing contradicts the open root
             return
         if there is not None and (there.st_dev, there.st_ino) != self._root:
             raise Refused(changes.ROOT_GONE, "the target root is another directory now")

@@ -1,4 +1,4 @@
-"""Small acts on open descriptors."""
+"""Helpers for open file descriptors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _READ_SIZE = 1 << 20
 
 @contextmanager
 def keeping_time(directory: int) -> Iterator[None]:
-    """Put a directory's time back after a change in it that belongs to no frame of its own.
+    """Restore a directory's modification time after a change in it that `Directories.settle` does not cover.
 
-    A file that arrived in many frames ends in a directory that was settled long ago, and may have been renamed since.
-    Best effort: the directory may be another user's, and there may be no descriptor left; neither undoes the change.
+    For example, a file that arrives in many frames gets its name long after its directory was settled, and the directory may have
+    been renamed since. Errors are ignored, because the change itself stands: the directory may belong to another user, or the
+    process may have no descriptor left.
     """
     try:
         held = os.dup(directory)
@@ -34,20 +35,20 @@ def keeping_time(directory: int) -> Iterator[None]:
 
 
 def handle(fd: int) -> Union[int, str]:
-    """Return what os.chmod and the like take for a directory: its descriptor, or a name if that allows no access."""
+    """Return what os.chmod and os.utime accept for an open directory: its descriptor or, if opened with O_PATH, a path in /proc."""
     if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH:
         return f"/proc/self/fd/{fd}"
     return fd
 
 
 def write_all(fd: int, data: memoryview) -> None:
-    """Write all of `data`; os.write may take less."""
+    """Write all of `data`; a single os.write may write less."""
     while data:
         data = data[os.write(fd, data) :]
 
 
 def digest_of(fd: int, between: Callable[[], None]) -> bytes:
-    """Return the SHA-256 of a whole file; `between` is called before each piece, and may raise to end it."""
+    """Return the SHA-256 of an open file, from its beginning; call `between` before each piece of 1 MiB, which may raise to stop."""
     digest = hashlib.sha256()
     offset = 0
     while True:
@@ -60,9 +61,9 @@ def digest_of(fd: int, between: Callable[[], None]) -> bytes:
 
 
 def sweep(at: int, name: bytes) -> None:
-    """Remove a temporary whose agent is gone; called with (descriptor of its directory, name).
+    """Remove the temporary `name`, in the directory open as `at`, unless a running agent holds a lock on it.
 
-    A symlink cannot be locked; a temporary one exists for microseconds, so one that a listing meets is stale.
+    A symlink cannot be locked. A temporary symlink exists for microseconds, so one that a listing finds is stale.
     """
     with suppress(OSError), keeping_time(at):
         if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):

@@ -1,8 +1,8 @@
-"""The directories of one tree, while names in them change.
+"""Open the directories of one tree for changes, and restore their times and modes afterwards.
 
-Putting and removing names changes the times of the directory that holds them. `settle` puts them back at the end of each
-frame; so a directory's time changes only when the backend says so, and the order in which things arrive does not matter.
-The same for modes: a directory of ours that denies us, its owner, gives us leave until then.
+Adding and removing names changes the modification time of the directory. `settle` restores it at the end of each frame; so a
+directory's time changes only when the backend says so, and the order in which changes arrive does not matter. Modes likewise:
+a directory whose mode denies access to its owner, the agent's user, is made accessible until `settle`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class Directories:
-    """Opens directories for changes, and remembers what to put back.
+    """Opens directories for changes, and records the times and modes to restore.
 
     Args:
         tree: the root.
-        claim: asked before anything changes.
+        claim: checked before each change.
     """
 
     def __init__(self, tree: Confined, claim: Claim) -> None:
@@ -37,13 +37,14 @@ class Directories:
         self._modes: dict[bytes, int] = {}
 
     def changing(self, directory: bytes) -> int:
-        """Return a descriptor of a directory whose names are about to change.
+        """Return a descriptor of a directory in which names are about to change, and record its time for `settle`.
 
-        One that is missing is not made: nothing may be here that no change has asked for, or nobody would remove it.
+        A missing directory is not created: without a change for it, the backend would not know that it has to be removed.
 
         Raises:
-            Refused: VANISHED, or ROOT_GONE.
-            Fenced, OSError: it may not be changed, or reached.
+            Refused: VANISHED: the directory is missing; ROOT_GONE: the root is.
+            Fenced: a newer agent has taken over.
+            OSError: the directory cannot be reached.
         """
         self._claim.check()
         try:
@@ -56,7 +57,7 @@ class Directories:
         return fd
 
     def reach(self, directory: bytes) -> int:
-        """Return a descriptor of a directory; those of ours on the way that deny us give us leave until `settle`."""
+        """Return a descriptor of a directory; make directories above it accessible until `settle` where necessary (see `widened`)."""
         try:
             return self._tree.directory(directory)
         except PermissionError:
@@ -66,7 +67,11 @@ class Directories:
             return self.widened(self.reach(above), above, lambda: self._tree.directory(directory))
 
     def widened(self, at: int, directory: bytes, act: Callable[[], T]) -> T:
-        """Do `act` in a directory; if its mode denies us, its owner, give us leave until `settle`."""
+        """Return the result of `act`, which works in the directory open as `at`.
+
+        If the directory's mode denies that to its owner, the agent's user, add write and search permission until `settle`, and
+        call `act` again.
+        """
         try:
             return act()
         except PermissionError:
@@ -82,19 +87,19 @@ class Directories:
             raise
 
     def ordered(self, directory: bytes, mtime_ns: int) -> None:
-        """A directory was given a mode and a time by the backend: these are what counts."""
+        """Record that the backend has set the mode and time of a directory: `settle` must keep these."""
         self._modes.pop(directory, None)
         self._times[directory] = mtime_ns
 
     def forget(self, path: bytes) -> None:
-        """Whatever was held of a path, and below it, is no more."""
+        """Drop what is recorded and held open for a path and everything below it: it was removed."""
         self._tree.forget(path)
         for held in (self._times, self._modes):
             for gone in [p for p in held if p == path or is_below(p, path)]:
                 del held[gone]
 
     def moved(self, path: bytes, target: bytes) -> None:
-        """A path has another name now."""
+        """Record that `path`, with everything below it, was renamed to `target`."""
         self._tree.forget(path)
         self.forget(target)
         for held in (self._times, self._modes):
@@ -102,17 +107,17 @@ class Directories:
                 held[rebase(old, path, target)] = held.pop(old)
 
     def settle(self) -> None:
-        """Put back the times and modes of the directories that were changed, and drop held descriptors.
+        """Restore the times and modes of the directories that were changed, and close held descriptors.
 
         Raises:
-            Fenced: this agent may not change them any more.
+            Fenced: a newer agent has taken over.
         """
         if self._modes or self._times:
             self._claim.yield_to_newer()
         for path, mtime_ns in self._times.items():
-            with suppress(OSError):  # the directory is gone: nothing to put back
+            with suppress(OSError):  # the directory is gone: nothing to restore
                 os.utime(handle(self._tree.directory(path)), ns=(mtime_ns, mtime_ns))
-        # What is below first, as long as we get there.
+        # Subdirectories first: once a directory has its mode back, those below it may be out of reach.
         for path in sorted(self._modes, reverse=True):
             with suppress(OSError):
                 os.chmod(handle(self._tree.directory(path)), self._modes[path])

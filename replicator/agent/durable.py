@@ -1,4 +1,4 @@
-"""Write what was changed to the disk, for trees whose changes are answered only then."""
+"""Write changes to the disk, for trees whose changes are acknowledged only after that."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import os
 
 try:
     import ctypes
-except ImportError:  # a Python in pieces
+except ImportError:  # an incomplete Python installation
     ctypes = None  # type: ignore[assignment]
 
 
 def sync(fd: int) -> None:
-    """Write out the file system of a directory, names included, and return when the disk has it.
+    """Write out the file system that holds an open directory, content and names, and return when all of it is on disk.
 
     Raises:
-        OSError: the disk did not take all of it.
+        OSError: writing failed.
     """
     if ctypes is not None:
         libc = ctypes.CDLL(None, use_errno=True)
         try:
             result = libc.syncfs(fd)
-        except AttributeError:  # a C library without it
+        except AttributeError:  # a C library without syncfs()
             result = -1
         else:
             number = ctypes.get_errno()
-            if result < 0 and number != errno.EBADF:  # which is a root that may only be searched
+            if result < 0 and number != errno.EBADF:  # EBADF: the root was opened with O_PATH
                 raise OSError(number, os.strerror(number))
         if result == 0:
             return

@@ -1,12 +1,12 @@
-"""Of the agents of one tree that the same backend has started, only the newest may change it.
+"""Allow only the newest agent that a backend has started for a tree to change it.
 
-A backend that hears nothing hangs up and connects anew. What it had sent until then may still reach the old agent, in a pipe
-or in packets that a network gives back late, and must not undo what the new one has done since. So each agent has a number,
-above those of all that are there, and says it with a lock: it goes when the process goes, however it ends. Whoever sees a
-higher number than its own ends.
+A backend whose connection is silent closes it and starts another agent. Frames that it sent before may still reach the old agent,
+from a pipe or in packets that a network delivers late, and must not undo what the new agent has done since. So each agent takes a
+number above those of all running agents, and locks the byte at that offset of a shared file; the kernel releases the lock when
+the process ends, however it ends. An agent that finds a lock at a number above its own ends.
 
-The locks are taken on a file that only the agent's user can open, in memory and outside of all trees. A target is no place for
-them: its directory can be opened, and so locked, by every user of the frontend.
+Only the agent's user can open the lock file, which lies in memory and outside of all trees. A target directory would not do: every
+user of the frontend who can open it can lock it.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from contextlib import suppress
 from typing import Optional
 
 _FLOCK = "hhqqi"
-"""struct flock: type, whence, start, length, process."""
+"""C's struct flock: type, whence, start, length, process id."""
 
-# Locks of an open file, not of the process: any close() of the same file would release the latter.
+# Locks of the open file description: any close() of the same file would release a lock of the process.
 _GET = getattr(fcntl, "F_OFD_GETLK", 36)
 _SET = getattr(fcntl, "F_OFD_SETLK", 37)
 
 NUMBERS = 1 << 20
-"""Numbers that the agents of one tree and backend may have: each new one takes the next above those that are alive."""
+"""Numbers for the agents of one tree and backend: a new agent takes the next one above those of running agents."""
 
 MAX_ALIVE = 1000
-"""Agents of one tree and backend that may be alive: sshd does not start more for one client."""
+"""Running agents of one tree and backend: sshd does not start more for one client."""
 
 
 class Fenced(Exception):
-    """Raised when a newer agent has taken over: this one must not do anything any more."""
+    """Raised when a newer agent has taken over: this one must not change anything any more."""
 
 
 def open_locks() -> int:
-    """Open the file that the agents of this user are locked on, and return its descriptor; -1 where there can be none.
+    """Open the lock file of this user's agents, and return its descriptor; -1 if there is none that is safe to use.
 
-    Only root can put a file into /run; in /dev/shm nobody can remove or rename the file of somebody else. One that another user
-    has put there, to be locked by him, is not used.
+    Only root can create a file in /run; in /dev/shm no user can remove or rename the file of another. A file that another user
+    has created under that name, in order to lock it, is not used.
     """
     user = os.geteuid()
-    shared = "/dev/shm"  # noqa: S108  # what somebody else has put there is not used
+    shared = "/dev/shm"  # noqa: S108  # a file of another user is rejected below
     for directory in ("/run", shared) if user == 0 else (shared,):
         with suppress(OSError):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -58,16 +58,16 @@ def open_locks() -> int:
 
 
 class Fence:
-    """Says whether this agent is still the newest of its kind.
+    """Tells whether this agent is still the newest for its backend and directory.
 
-    Where there is no file to lock it always says yes.
+    Without a lock file, or where locking fails, every agent counts as the newest.
 
     Args:
-        locks: descriptor of the file that is locked, from `open_locks`; owned by this object from now on.
-        lineage: who is served, and which directory; agents of others are none of our business.
+        locks: descriptor of the lock file, from `open_locks`; owned by this object from now on.
+        lineage: identifies the backend and the directory; agents with another lineage are ignored.
 
     Raises:
-        Fenced: too many are alive.
+        Fenced: too many agents are running.
     """
 
     def __init__(self, locks: int, lineage: bytes) -> None:
@@ -85,28 +85,28 @@ class Fence:
         raise Fenced("too many agents of the same backend serve this tree")
 
     def check(self) -> None:
-        """Return if this agent may change its tree now; from the first time on, no older one may.
+        """Verify that this agent may change its tree now; the first call takes over from older agents.
 
         Raises:
-            Fenced: a newer one has changed it already.
+            Fenced: a newer agent has taken over.
         """
         if self._possible and not self._held:
             self._lock()
         self.look()
 
     def look(self) -> None:
-        """Check, but take over from nobody."""
+        """Raise Fenced if a newer agent has taken over; do not take over from older ones."""
         if self._at_or_above(self._number) is not None:
             raise Fenced("a newer agent of the same backend serves this tree")
 
     def check_lock(self) -> None:
-        """Return if newer agents can still see this one.
+        """Verify that newer agents can still see this agent's lock.
 
         Raises:
-            Fenced: somebody removed the file that is locked; a newer agent has made another.
+            Fenced: the lock file was removed; a newer agent may hold its lock on another file.
         """
         if self._held and os.fstat(self._fd).st_nlink == 0:
-            raise Fenced("the file that agents are locked on was removed")
+            raise Fenced("the lock file of the agents was removed")
 
     def _lock(self) -> None:
         try:
@@ -116,7 +116,7 @@ class Fence:
             self._possible = False
 
     def _at_or_above(self, number: int) -> Optional[int]:
-        """Return the number of some other agent from `number` on; None if there is none."""
+        """Return the number of another agent that is `number` or above; None if there is none."""
         if not self._possible:
             return None
         if number >= NUMBERS:
@@ -134,11 +134,13 @@ class Fence:
 
 
 class Fences:
-    """One fence for each root directory that this agent has opened, under however many numbers: it must not replace itself.
+    """One fence for each root directory that this agent has opened.
+
+    An agent that opens a directory as several trees uses one fence for all of them, because it must not be fenced by itself.
 
     Args:
-        lineage: who is served.
-        locks: descriptor from `open_locks`, which stays the caller's; without it, a new one.
+        lineage: identifies the backend.
+        locks: descriptor from `open_locks`, which the caller keeps; None: call `open_locks`.
     """
 
     def __init__(self, lineage: bytes = b"", locks: Optional[int] = None) -> None:

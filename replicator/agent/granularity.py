@@ -1,4 +1,4 @@
-"""Find out how exactly a file system keeps modification times."""
+"""Measure the granularity of a file system's modification times."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from replicator.agent.descriptors import keeping_time
 from replicator.wire.messages import GRANULARITIES
 
 PROBE = 1_700_000_001_999_999_999
-"""Nanoseconds since the epoch: an odd second, and not a multiple of any granularity but 1 ns."""
+"""Nanoseconds since the epoch: an odd second, and not a multiple of any granularity except 1 ns."""
 
 
 def granularity_at(root_fd: int, name: bytes) -> int:
-    """Return the nanoseconds to which modification times are rounded down below a root; 1 if that cannot be found out.
+    """Return the nanoseconds to which the root's file system rounds modification times down; 1 if that cannot be measured.
 
     Args:
-        root_fd: the root.
-        name: of a temporary, for file systems that have no files without a name.
+        root_fd: descriptor of the root.
+        name: for a temporary file, on file systems without O_TMPFILE.
     """
     try:
         kept = _kept(root_fd, name)
-    except OSError:  # read-only, full, or not ours to write to
+    except OSError:  # read-only, full, or no permission to write
         return 1
     return next((each for each in GRANULARITIES if PROBE // each * each == kept), 1)
 
 
 def _kept(root_fd: int, name: bytes) -> int:
-    """Give a new file the time PROBE; return the time that it has then."""
-    try:  # no name: nobody sees it, and nobody has to remove it
+    """Set the modification time of a new file to PROBE; return the time that the file system has stored."""
+    try:  # a file without a name: no reader sees it, and it need not be removed
         return _probe(
             os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=root_fd)
         )

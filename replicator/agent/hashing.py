@@ -1,6 +1,7 @@
-"""A SHA-256 that large pieces do not wait for: hashlib lets go of the interpreter, so a thread hashes while the disk is written.
+"""A SHA-256 that hashes large pieces in a thread, while the caller writes them to the disk.
 
-Of a delta's application half is the digest that makes it safe; with a second core that half costs next to nothing.
+hashlib releases the interpreter lock. Half of the time to apply a delta is the digest that verifies it; with a second core, that
+half costs next to nothing.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 WORTHWHILE = 128 << 10
-"""Bytes from which on handing a piece over (30 us) costs less than it spares (100 us)."""
+"""Bytes from which the thread is used: handing over a piece takes 30 us, hashing this many bytes 100 us."""
 
 
 class Sha256:
-    """SHA-256 of the pieces given to it, in their order; at most one piece is hashed behind the caller's back."""
+    """SHA-256 of pieces, in the order in which they are added; at most one piece at a time is hashed in the background."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._behind: Optional[Future[Any]] = None
 
     def update(self, piece: Union[bytes, memoryview]) -> None:
-        """Add the next bytes, which must not change until the next call has returned."""
+        """Add the next bytes; the caller must not change them until its next call of a method has returned."""
         self._wait()
         helper = _helper() if len(piece) >= WORTHWHILE else None
         if helper is None:
@@ -33,7 +34,7 @@ class Sha256:
             self._behind = helper.submit(self._hash.update, piece)
 
     def digest(self) -> bytes:
-        """Return the digest of all that was added."""
+        """Return the digest of everything that was added."""
         self._wait()
         return self._hash.digest()
 
@@ -45,12 +46,15 @@ class Sha256:
 
 @cache
 def _helper() -> Optional[ThreadPoolExecutor]:
-    """Return one thread, which most agents never need (its import alone takes 10 ms); None where no more are allowed."""
+    """Return a pool of one thread; None where the process may not start one.
+
+    Most agents never need it, and its import takes 10 ms.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(1)
     try:
-        pool.submit(int).result()  # starts it
+        pool.submit(int).result()  # starts the thread
     except RuntimeError:
         return None
     return pool

@@ -1,4 +1,4 @@
-"""Lists a tree for the backend, a little at a time, so that live changes never wait for a long listing."""
+"""List a tree for the backend in small steps, so that live changes never wait for a long listing."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from replicator.wire.fields import MAX_FILE
 from replicator.wire.messages import Listing, ListTree
 
 LINES = 500
-"""Lines in a frame: about 60 KB of JSON, and 3 ms of work between two looks at what has arrived."""
+"""Lines in a frame: about 60 KB of JSON, and 3 ms of work between two checks for input."""
 
 _ROOM = 512 << 10
-"""Bytes that the names in a frame may take at worst, so that long ones do not make a frame that cannot be sent."""
+"""Bytes of JSON that the names in a frame may take at worst, so that long names cannot make a frame too large to send."""
 
 HOLLOW = 1 << 40
-"""Bytes: a TiB of holes is read in some minutes."""
+"""Bytes (1 TiB) above which a sparse file is not hashed: reading 1 TiB of holes takes some minutes."""
 
 _HASH_STEP = 1 << 20
 
 
 class ListingJob:
-    """One listing under way.
+    """A listing in progress.
 
-    It sends at most `credit` frames; the backend grants more as it reads, so that the agent never blocks on a full
-    channel with changes waiting behind it.
+    It sends at most `credit` frames; the backend grants more as it reads, so the agent never blocks on a full channel while
+    changes wait behind the listing.
 
     Raises:
         Fenced: a newer agent has taken over.
     """
 
     def __init__(self, store: Store, request: ListTree) -> None:
-        store.claim.take_over()  # what an older agent changed after the listing, nobody would find
+        store.claim.take_over()  # the listing would not show what an older agent changes after it
         self.job = request.job
         self.store = store
         self.credit = request.credit
         self._steps = _produce(store, request)
 
     def step(self) -> Optional[Listing]:
-        """Do a few milliseconds of work; return a frame if one is ready, None if there is more to do first."""
+        """Work for a few milliseconds; return the next frame, or None if it needs further steps."""
         listing = next(self._steps)
         if listing is not None:
             self.credit -= 1
@@ -58,9 +58,9 @@ def _produce(store: Store, request: ListTree) -> Iterator[Optional[Listing]]:
     after = key(request.after)
 
     def is_listed(path: bytes) -> bool:
-        """Return True for what was listed before, with all that is below it.
+        """Return True for a path that the interrupted listing covered, together with everything below it.
 
-        A cold or remote disk would need minutes for the status of each of a million names, in which nothing is sent.
+        Skipping it saves its lstat: on a cold or remote disk a million of them take minutes, in which nothing is sent.
         """
         return key(path) < after and not is_below(request.after, path)
 
@@ -70,13 +70,13 @@ def _produce(store: Store, request: ListTree) -> Iterator[Optional[Listing]]:
         if after and key(met.path) <= after and not isinstance(met, Unlisted):
             continue
         if len(met.path) > MAX_NAME and not _is_path(met.path):
-            continue  # of a file system with longer names: none of ours, and the wire does not take it
+            continue  # from a file system with longer names: not replicated, and rejected by the wire format
         room -= _at_worst(met.path)
         if isinstance(met, Unlisted):
             unlisted.append(met)
         else:
             entry = met.entry
-            if entry.size > MAX_FILE:  # a backend of the last release takes no larger size
+            if entry.size > MAX_FILE:  # a backend of the previous release accepts no larger size
                 entry = entry._replace(size=MAX_FILE)
             if request.digest and entry.kind == FILE and not _is_hollow(met.status):
                 entry = entry._replace(digest=(yield from _digest(store, met.path)))
@@ -97,22 +97,22 @@ def _is_path(path: bytes) -> bool:
 
 
 def _is_hollow(status: os.stat_result) -> bool:
-    """Return True for a file of more than a TiB that is mostly holes: to read 2 PiB of them takes weeks, its size says enough."""
+    """Return True for a file of more than 1 TiB that is mostly holes, which is listed without a digest: 2 PiB would take weeks."""
     return status.st_size > HOLLOW and status.st_blocks * 512 < status.st_size // 2
 
 
 def _at_worst(name: bytes) -> int:
-    """Return how long a name may get in JSON, where a byte may take six, with what stands beside it."""
+    """Return the bytes that a line may take in JSON, where a byte of the name may become six; 100 are for the other fields."""
     return 6 * len(name) + 100
 
 
 def _digest(store: Store, path: bytes) -> Generator[None, None, bytes]:
-    """Return a file's SHA-256, or nothing when it cannot be read; yields after each piece."""
+    """Return a file's SHA-256, empty if it cannot be read; yield after each piece of 1 MiB."""
     digest = hashlib.sha256()
     offset = 0
     while True:
         try:
-            # Opened anew for each piece: between two pieces a live change may drop the held descriptors.
+            # Open the file again for each piece: between two pieces a live change may close the held descriptors.
             fd = store.tree.open_file(path)
             try:
                 piece = os.pread(fd, _HASH_STEP, offset)
