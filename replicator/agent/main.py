@@ -1,8 +1,8 @@
-"""Starts the agent on standard input and output.
+"""Start the agent on standard input and output.
 
-Streamed, `serve` is called by the loader that came over the same channel. Pinned, `main` is a forced command of sshd with
-`--root DIR` and what the backend may ask for; the backend streams code all the same, not knowing the difference, and it is read
-and dropped.
+Streamed mode: the loader, which came over the same channel, calls `serve`. Pinned mode: sshd runs `main` as a forced command with
+`--root DIR` and options that say what the backend may ask for. The backend cannot tell the modes apart and streams its code in
+both; in pinned mode the agent reads and discards it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import argparse
 
 MAX_CODE = 1 << 20
-"""Bytes of streamed code that are skipped in pinned mode: thirty times what there is."""
+"""Largest streamed code, in bytes, that pinned mode skips: thirty times the size of the code today."""
 
 
 def main(arguments: list[str]) -> int:
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse  # a streamed agent spares the 4 ms
+    import argparse  # imported here because it takes 4 ms, and streamed agents do not need it
 
     parser = argparse.ArgumentParser(
         prog="replicator agent",
@@ -111,11 +111,11 @@ def serve(jail: Optional[str], policy: Optional[Policy] = None) -> int:
     """Serve one backend; return the exit status.
 
     Args:
-        jail: directory that nothing may leave; None when the backend says where its trees are.
+        jail: directory that all trees must lie in; None: the backend chooses their directories.
         policy: what the backend may ask for; None: anything.
     """
     os.umask(0o077)
-    # Whatever a library prints must not end up in the protocol.
+    # Redirect standard output to standard error: what a library prints must not get into the protocol.
     source, sink = os.dup(0), os.dup(1)
     os.dup2(2, 1)
     root = None if jail is None else os.path.abspath(os.fsencode(jail))
@@ -129,7 +129,7 @@ def serve(jail: Optional[str], policy: Optional[Policy] = None) -> int:
         server = Server(source, sink, session=session, jail=root, policy=policy, host=host)
         server.run()
     except (ProtocolError, Fenced, roots.Shared) as error:
-        with suppress(OSError):  # of an agent that was replaced, nobody may listen any more
+        with suppress(OSError):  # the backend of an agent that was replaced has usually hung up
             sys.stderr.write(f"replicator agent: {error}\n")
         return 1
     return 0

@@ -1,9 +1,9 @@
 """Refuse to pin a key to a directory from which the pin could be undone.
 
-A backend that writes authorized_keys, or a file that runs at a login, is not pinned at all. So a root must neither hold nor lie
-in a place where sshd, a shell or Python look for such files: the home of the account (Debian's www-data lives in /var/www), its
-hidden directories, some directories below /etc, and this program itself. Directories are compared by identity as well, because
-one may be mounted in two places.
+A backend that can write authorized_keys, or a file that is run at a login, is not confined at all. So a root must neither contain
+nor lie in a place where sshd, a shell or Python looks for such files: the home of the account (/var/www for Debian's www-data),
+its hidden directories, some directories below /etc, and this program itself. Directories are compared by device and inode as well,
+because one may be mounted in two places.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _STARTS = (
     "/etc/sudoers.d", "/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/systemd", "/etc/init.d", "/etc/ld.so.conf.d",
     "/usr/lib/systemd", "/var/spool/cron",
 )  # fmt: skip
-"""Read at logins, or by what starts programs for any account."""
+"""Directories and files that are read at logins, or by services that start programs for any account."""
 
 
 def refusal(root: bytes, owner: int = -1) -> str:
     """Return why a key must not be pinned to a directory, as a clause about it; empty if it may be.
 
     Args:
-        root: the directory; it exists.
-        owner: user id of what is written there; -1: the agent's own.
+        root: an existing directory.
+        owner: user id of the files written there; -1: the agent's own.
     """
     real = os.path.realpath(root)
     for home, name, is_own in _homes({os.geteuid(), owner}):
@@ -38,7 +38,7 @@ def refusal(root: bytes, owner: int = -1) -> str:
             )
         if _hidden(real, os.path.realpath(home)):
             return f"lies in a hidden directory of the home of {name}, where programs look for what they start"
-        # What another account links its hidden names to concerns that account alone.
+        # Hidden symlinks in the home of another account affect only that account.
         for start in _linked(home) if is_own else ():
             if _holds(real, start) or _holds(start, real):
                 return f"holds what a symlink in the home of {name} leads to: {os.fsdecode(start)}"
@@ -53,9 +53,9 @@ def refusal(root: bytes, owner: int = -1) -> str:
 
 
 def _homes(users: set[int]) -> Iterator[tuple[bytes, str, bool]]:
-    """Yield (home directory, name, whether it is one of these users) of accounts.
+    """Yield (home directory, account name, whether the account is one of `users`).
 
-    If one of them is root, who may write to every home, all accounts follow.
+    If one of the users is root, who may write to every home, yield all accounts.
     """
     with suppress(OSError):
         for user in pwd.getpwall():
@@ -68,7 +68,7 @@ def _homes(users: set[int]) -> Iterator[tuple[bytes, str, bool]]:
 
 
 def _linked(home: bytes) -> list[bytes]:
-    """Return where the hidden names of a home lead that are symlinks, such as .ssh or .bashrc."""
+    """Return the targets of hidden symlinks in a home directory, such as .ssh or .bashrc."""
     with suppress(OSError), os.scandir(home) as names:
         return [
             os.path.realpath(one.path)
@@ -79,7 +79,7 @@ def _linked(home: bytes) -> list[bytes]:
 
 
 def _holds(outer: bytes, inner: bytes) -> bool:
-    """Return True if a directory is `inner`, or lies above it."""
+    """Return True if the directory `outer` is `inner`, or lies above it."""
     with suppress(OSError):
         wanted = os.stat(outer)
         place = os.path.realpath(inner)

@@ -1,4 +1,4 @@
-"""What a frontend allows its backend. It is fixed where the agent is started; what comes over the wire only asks."""
+"""What a frontend allows its backend to ask for, fixed by the options with which the agent is started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CAP_CHOWN = 1 << 0
 
 
 def may_give_away() -> bool:
-    """Return True if this process can give files to anybody: as root, or by the capability."""
+    """Return True if this process can give files to any user: it has CAP_CHOWN, as root does, or /proc does not say."""
     with suppress(OSError, ValueError, IndexError), open("/proc/self/status", "rb") as file:
         effective = file.read().partition(b"CapEff:")[2].split()[0]
         return bool(int(effective, 16) & _CAP_CHOWN)
@@ -21,14 +21,14 @@ def may_give_away() -> bool:
 
 
 class Policy(NamedTuple):
-    """What a pinned agent may be asked for.
+    """What the backend may ask a pinned agent for.
 
     Attributes:
-        owner: who owns what is written; -1: the agent's own user, and a group of his.
+        owner: owner of what is written; -1: the agent's own user, or one of its groups.
         setid: whether setuid and setgid bits may be kept.
         trees: the only directories that may be targets, relative to the root; None: any below the root.
         symlinks: which symlinks may be made; see `model.admits`.
-        kernel_decides: the account may not give files away, so that the kernel refuses an owner that it is asked for.
+        kernel_decides: whether the account cannot give files to other users, so that the kernel refuses what is not allowed.
     """
 
     owner: Owner = Owner()
@@ -38,7 +38,7 @@ class Policy(NamedTuple):
     kernel_decides: bool = False
 
     def admit(self, target: bytes, asked: Owner, *, setid: bool) -> Owner:
-        """Return the owner of what is written to a target.
+        """Return the owner to give to what is written to a target.
 
         Args:
             target: relative to the root.
@@ -46,7 +46,7 @@ class Policy(NamedTuple):
             setid: whether it asks for setuid and setgid bits.
 
         Raises:
-            NotAllowed: says which option of `replicator agent` would allow it.
+            NotAllowed: the policy forbids it; the text names the option of `replicator agent` that would allow it.
         """
         if self.trees is not None and target not in self.trees:
             raise NotAllowed("this agent serves other directories (--tree)")

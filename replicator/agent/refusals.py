@@ -1,4 +1,4 @@
-"""Why the agent would not do what it was asked, in the words of the wire."""
+"""Reasons for which the agent refuses a change, as codes of the wire protocol."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _BY_ERRNO = {
 
 
 class Refused(Exception):
-    """Raised when a change is not done; the path stays as it was.
+    """Raised when a change is not applied; the path stays as it was.
 
     Attributes:
         reason: one of `wire.changes.REASONS`.
-        detail: what a person should read.
+        detail: explanation for the operator; may be empty.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -40,7 +40,10 @@ class Refused(Exception):
 
 
 class HungUp(Exception):
-    """Raised in the middle of a change when nobody waits for its answer any more. No OSError: it refuses nothing, it ends the agent."""
+    """Raised during a change when the backend has closed the connection; it ends the agent.
+
+    It is no OSError, because an OSError refuses the change.
+    """
 
 
 MOST = 500
@@ -48,12 +51,12 @@ MOST = 500
 
 
 def told(text: str) -> str:
-    """Return an error text as it is sent: a path in it may have 4 KiB."""
+    """Return an error text short enough to be sent: a path in it may have 4 KiB."""
     return shortened(text, MOST)
 
 
 def refusal_of(error: Exception) -> Refused:
-    """Return the refusal that an exception amounts to."""
+    """Return the refusal with which to answer a change that raised `error`."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, PathRefused):

@@ -1,4 +1,4 @@
-"""Open the directory that a tree is written to, and find out who shall own what is in it."""
+"""Open the directory that a tree is written to, and resolve the names of its owner."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from replicator.model import check_path, parent, printable
 from replicator.wire.messages import OpenTree, Origin
 
 MAX_ID = (1 << 32) - 2
-"""One more would be -1 to the kernel, which leaves the owner as it is."""
+"""Highest user or group id: the kernel reads the next number as -1, which means to leave the owner as it is."""
 
 _known: dict[tuple[str, str], int] = {}
 
 
 class Shared(Exception):
-    """A target that is open has come to share files with a source."""
+    """Raised when an open target shares files with a source, after the sources have changed."""
 
 
 def open_tree(
@@ -38,29 +38,29 @@ def open_tree(
     policy: Optional[Policy] = None,
     boot: str = "",
 ) -> Store:
-    """Return the store for a tree; its root is made if its parent exists.
+    """Return the store for a tree; create its root if only the root itself is missing.
 
-    With a jail, a root that already lies inside it stays as it is; any other is taken relative to it, as in a chroot,
-    with its parents made as needed, and no symlink is followed below the jail. On the way to a jail, or to a root without one,
-    symlinks are followed where only root and the agent's own user could have made them.
+    With a jail, a root that lies inside it is used as it is; any other is taken relative to the jail, as in a chroot. Missing
+    parents below the jail are created, and no symlink is followed there. On the way to the jail, or to a root without one, symlinks
+    are followed where only root and the agent's own user could have created them.
 
     Args:
         request: what the backend asks for.
         session: a name for this agent, unique on the host.
-        jail: absolute path of the directory that no root may leave.
-        fences: of this agent.
+        jail: absolute path of the directory that all roots must lie in; None: no limit.
+        fences: the fences of this agent.
         policy: what the backend may ask for; None: anything.
-        boot: of this machine: with the backend's, it tells whether both run on the same one.
+        boot: id of this machine's boot; the same as the backend's if both run on one machine.
 
     Raises:
-        PathRefused: the root is no absolute path, or is the file system's root, or a symlink is in the way, or it shares files with
-            a source.
-        NotAllowed: the policy does not admit it.
-        OSError: it cannot be opened or made.
-        LookupError: the owner is unknown here.
+        PathRefused: the root is not an absolute path, is the file system's root, is behind a symlink that is not followed, or shares
+            files with a source.
+        NotAllowed: the policy forbids it.
+        OSError: the root cannot be opened or created.
+        LookupError: the owner does not exist on this host.
     """
     if not request.root.startswith(b"/") or b"\0" in request.root:
-        raise PathRefused("the target is no absolute path")
+        raise PathRefused("the target is not an absolute path")
     place = os.path.normpath(b"/" + request.root.lstrip(b"/"))
     check_path(place[1:])
     inside = b"" if jail is None else inside_of(jail, place)
@@ -71,7 +71,7 @@ def open_tree(
         place = os.path.join(jail, inside)
     origin = _origin_here(request.origin, boot)
     if origin.boot and (how := _overlap(kin.place_of(place), origin)):
-        raise _is_shared(how)  # and is not made there either
+        raise _is_shared(how)  # before the root is created
     tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
     try:
         _check_apart(tree.root_fd, origin)
@@ -90,10 +90,10 @@ def open_tree(
 
 
 def check_still_apart(root_fd: int, origin: Origin, boot: str) -> None:
-    """Return if a root that is open already shares no files with the sources: they may be others than when it was opened.
+    """Verify that an open root shares no files with the sources, which may have changed since the root was opened.
 
     Raises:
-        Shared: it does.
+        Shared: it does share files.
     """
     try:
         _check_apart(root_fd, _origin_here(origin, boot))
@@ -105,7 +105,7 @@ def check_still_apart(root_fd: int, origin: Origin, boot: str) -> None:
 
 
 def _origin_here(origin: Origin, boot: str) -> Origin:
-    """Return where the sources lie, if that is on this very machine."""
+    """Return where the sources are if the backend runs on this machine; otherwise an empty Origin."""
     return origin if boot and boot == origin.boot else Origin()
 
 
@@ -126,7 +126,7 @@ def _is_shared(how: str) -> PathRefused:
 
 
 def inside_of(jail: bytes, place: bytes) -> bytes:
-    """Return an absolute path relative to the jail: one that lies in it as it is, any other as in a chroot."""
+    """Return the path below the jail that an absolute path means: itself if it lies in the jail, otherwise as in a chroot."""
     for outer in (jail, os.path.realpath(jail)):
         if (place + b"/").startswith(outer.rstrip(b"/") + b"/"):
             return place[len(outer) :].strip(b"/")
@@ -134,7 +134,7 @@ def inside_of(jail: bytes, place: bytes) -> bytes:
 
 
 def open_root(place: bytes) -> int:
-    """Open a root, or the jail of roots; see `files.way`. Root and the agent's own user are trusted, and nobody else."""
+    """Open a root or a jail (see `files.way`), trusting only root and the agent's own user."""
     return open_way(place, {os.geteuid()}, unread=True).fd
 
 
@@ -168,15 +168,15 @@ def _open_jailed(jail: bytes, path: bytes) -> Confined:
 
 
 def _make(tree: Confined, path: bytes) -> None:
-    """Make the directory `path` and its parents."""
+    """Create the directory `path` and its parents unless they exist."""
     if path:
         _make(tree, parent(path))
         _mkdir(path.rpartition(b"/")[2], tree.directory(parent(path)))
 
 
 def _mkdir(name: bytes, at: int) -> None:
-    """Make a directory that everybody may read, unless it is there: its mode is no change that a backend sends."""
-    before = os.umask(0o022)  # ours is for temporaries
+    """Create a directory that everybody may read, unless it exists; the backend never sends a mode for it."""
+    before = os.umask(0o022)  # the agent's own umask, 0o077, is meant for temporary files
     try:
         with suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=at)
@@ -185,7 +185,7 @@ def _mkdir(name: bytes, at: int) -> None:
 
 
 def remember_names() -> None:
-    """Read who has which number, and who is in which group, for an agent that soon cannot read /etc any more."""
+    """Read user ids, group ids and group members now: once the sandbox is in force, the agent cannot read /etc."""
     remember_groups()
     for kind, file in (("user", "/etc/passwd"), ("group", "/etc/group")):
         with suppress(OSError), open(file, encoding="utf-8", errors="surrogateescape") as lines:
@@ -195,18 +195,20 @@ def remember_names() -> None:
                 if _is_id(number):
                     _known.setdefault((kind, name), int(number))
     with suppress(KeyError):
-        pwd.getpwuid(
-            os.geteuid()
-        )  # loads whatever else the C library asks, such as a directory service
+        pwd.getpwuid(os.geteuid())  # makes the C library load its other sources, such as LDAP
 
 
 def _is_id(text: str) -> bool:
-    """Return True for the digits of a number that the kernel takes for a user or group."""
+    """Return True for a decimal number that the kernel accepts as a user or group id."""
     return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_ID
 
 
 def owner_of(text: str) -> Owner:
-    """Return the ids of `user:group`; a name that does not exist is a LookupError, never root."""
+    """Return the ids of `user:group`.
+
+    Raises:
+        LookupError: one of the names does not exist; the files must not end up as root's.
+    """
     user, _, group = text.partition(":")
     return Owner(
         _number("user", user, lambda name: pwd.getpwnam(name).pw_uid),
@@ -215,16 +217,16 @@ def owner_of(text: str) -> Owner:
 
 
 def _number(kind: str, text: str, look_up: Callable[[str], int]) -> int:
-    """Return the number of a user or group; -1 for an empty text. Raises LookupError."""
+    """Return the id of a user or group; -1 for an empty text. Raises LookupError."""
     if not text:
         return -1
     if text.isascii() and text.isdigit():
         if not _is_id(text):
-            raise LookupError(f"{text} is no number of a {kind}")
+            raise LookupError(f"{text} is not a valid {kind} id")
         return int(text)
     if (kind, text) in _known:
         return _known[kind, text]
     try:
         return look_up(text)
-    except (KeyError, OSError, ValueError):  # no such name, no way to ask, or no name at all
+    except (KeyError, OSError, ValueError):  # unknown, lookup failed, or not a possible name
         raise LookupError(f"there is no {kind} {text!r} here") from None

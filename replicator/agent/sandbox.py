@@ -1,11 +1,11 @@
-"""What the agent gives up before it hears the first byte of the backend, and the words that say so.
+"""Restrict the agent's process before it reads the first byte from the backend, and report what was restricted.
 
-All of it is best effort: where a kernel lacks a part, or Python has no ctypes, the agent works without, and says that. What
-a restricted agent must still be able to do: replace, rename, chmod and touch anything below its root, import Python's own
-modules, and start the one thread that hashes.
+Each restriction is optional: where the kernel lacks one, or Python has no ctypes, the agent runs without it and reports that.
+A restricted agent must still be able to replace, rename, chmod and touch anything below its root, import Python's own modules,
+and start the one thread that hashes.
 
-Not limited: processes, because the kernel counts all of the user's, and there is nothing left that could be executed. Nor
-does Landlock hold back chmod, chown and touch; those go to descriptors that were opened below the root.
+Not limited: the number of processes, because the kernel counts all of the user's, and Landlock leaves nothing that could be
+executed. Landlock does not restrict chmod, chown and utime; the agent applies those to descriptors opened below the root.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Callable, Optional
 try:
     import ctypes
     import resource
-except ImportError:  # a Python in pieces
+except ImportError:  # an incomplete Python installation
     ctypes = None  # type: ignore[assignment]
     resource = None  # type: ignore[assignment]
 
@@ -27,10 +27,10 @@ Call = Callable[..., int]
 """A function of the C library."""
 
 MAX_MEMORY = 1 << 30
-"""Bytes of data: twenty times what an agent takes that is given the worst that fits its frames."""
+"""Bytes of data (RLIMIT_DATA): twenty times what an agent takes for the worst input that fits into frames."""
 
 MAX_DESCRIPTORS = 4096
-"""Each of 1,024 trees may hold its root, and one batch 128 directories of each tree that it touches."""
+"""Open descriptors: each of 1,024 trees may hold its root, and one batch 128 directories of each tree that it changes."""
 
 _LIMITS = (("RLIMIT_CORE", 0), ("RLIMIT_NOFILE", MAX_DESCRIPTORS), ("RLIMIT_DATA", MAX_MEMORY))
 
@@ -47,19 +47,19 @@ _WORK = (
     _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _MAKE_SYM | _REFER
 )
 _RIGHTS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
-"""How many file rights each version of the interface has; from 5 on (ioctl on devices) there are 16."""
+"""Number of file rights in each version of Landlock's interface; from version 5 on (ioctl on devices) there are 16."""
 
 _USABLE = 2
-"""Version 1 forbids every rename from one directory to another, which would turn moves into transfers."""
+"""Lowest usable version: version 1 forbids renames from one directory to another, so each move would become a transfer."""
 
 
 def restrict(jail: Optional[str]) -> str:
-    """Give up what an agent does not need; return what that was, for `hello`.
+    """Restrict this process; return a description of the restrictions, for `hello`.
 
-    Call it before there is a second thread: Landlock binds the calling one, and those that it starts.
+    Call it before there is a second thread: Landlock restricts the calling thread and those that it starts.
 
     Args:
-        jail: directory that nothing may leave; None: the trees are named later, so that files cannot be confined yet.
+        jail: directory that all trees must lie in; None: the backend chooses them later, so file access is not restricted.
     """
     if jail is not None:
         _load_what_comes_late()
@@ -83,7 +83,7 @@ def restrict(jail: Optional[str]) -> str:
 
 
 def _load_what_comes_late() -> None:
-    """Import what is otherwise imported at its first use, when files may be out of reach."""
+    """Import now what would be imported at its first use, when Landlock may deny access to its files."""
     import concurrent.futures.thread  # noqa: F401
 
     codecs.lookup("unicode_escape")
@@ -94,7 +94,7 @@ def _prctl(prctl: Call, option: int, value: int) -> bool:
 
 
 def _limit(name: str, most: int) -> bool:
-    """Set a resource limit for good, never above what it was; return False where that is not possible."""
+    """Lower a resource limit, soft and hard, to `most` or to the present hard limit; return False if that fails."""
     kind = getattr(resource, name, None)
     if kind is None:
         return False
@@ -107,7 +107,7 @@ def _limit(name: str, most: int) -> bool:
 
 
 def _landlock(syscall: Call, jail: str) -> str:
-    """Confine this thread's files to `jail`, and let it bind and connect nowhere; return how that went."""
+    """Restrict this thread's file access to `jail`, and deny network access where supported; return the result as text."""
     version = syscall(_long(_CREATE_RULESET), None, _long(0), _long(_VERSION))
     if version < 0:
         return f"no landlock ({os.strerror(ctypes.get_errno())})"
@@ -117,9 +117,11 @@ def _landlock(syscall: Call, jail: str) -> str:
     try:
         ruleset = _made_ruleset(syscall, version, handled)
         try:
-            # To truncate is a right from version 3 on; the kernel refuses rules with rights that it does not know.
+            # Truncation is a right of its own from version 3 on; the kernel rejects rules with rights that it does not know.
             _allow(syscall, ruleset, jail, (_WORK | _TRUNCATE) & handled)
-            with suppress(OSError):  # of an unusual Python: all that is needed was imported
+            with suppress(
+                OSError
+            ):  # an unusual Python, such as a zipped one: what is needed was imported
                 _allow(syscall, ruleset, os.path.dirname(os.__file__), _READ)
             _check(syscall(_long(_RESTRICT_SELF), _long(ruleset), _long(0)))
         finally:
@@ -130,11 +132,13 @@ def _landlock(syscall: Call, jail: str) -> str:
 
 
 def _made_ruleset(syscall: Call, version: int, handled: int) -> int:
-    """Return a descriptor of a set of rules that forbids all that it does not name."""
-    net = 0b11 if version >= 4 else 0  # to bind and to connect TCP sockets
-    scoped = 0b11 if version >= 6 else 0  # abstract Unix sockets and signals of others
+    """Return the descriptor of a ruleset that denies everything for which no rule is added."""
+    net = 0b11 if version >= 4 else 0  # bind and connect TCP sockets
+    scoped = (
+        0b11 if version >= 6 else 0
+    )  # abstract Unix sockets of, and signals to, other processes
     attributes = struct.pack("=QQQ", handled, net, scoped)
-    # A kernel takes a longer structure than it knows as long as what it does not know is zero.
+    # A kernel accepts a structure longer than it knows if the additional bytes are zero.
     return _check(syscall(_long(_CREATE_RULESET), attributes, _long(len(attributes)), _long(0)))
 
 
@@ -148,7 +152,7 @@ def _allow(syscall: Call, ruleset: int, path: str, rights: int) -> None:
 
 
 def _long(number: int) -> ctypes.c_long:
-    """Return an argument as wide as a register; syscall() takes what it is given."""
+    """Return an argument as a C long: syscall() reads whole registers, and ctypes would pass an int."""
     return ctypes.c_long(number)
 
 

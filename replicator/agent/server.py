@@ -1,8 +1,8 @@
-"""The agent's loop: read frames, do what they ask, answer.
+"""The agent's main loop: read frames, apply their changes, answer.
 
-One thread, blocking, in order: what was sent first is applied first. A change that cannot be done is refused and the
-stream goes on; only a peer that breaks the wire format ends it. A listing is worked on between frames, and only while
-nothing else has arrived.
+One thread with blocking I/O handles the frames in order, so changes are applied in the order in which they were sent. A change
+that cannot be applied is refused and the connection goes on; a violation of the wire format ends the agent. Listings are produced
+between frames, and only while no input is waiting.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ from replicator.wire.messages import (
 )
 
 _READ_SIZE = 1 << 18
-"""Bytes: sshd's pipe gives 64 KiB at a time; more only helps where it is larger."""
+"""Bytes read at once. A pipe from sshd holds 64 KiB; more helps only where the pipe or socket holds more."""
 
 SIGN_OF_LIFE = 5.0
-"""Seconds of silence after which an agent that works for long on one change, or hashes a large file, says that it is alive."""
+"""Seconds without output after which an agent that is busy with one change, or hashes a large file, sends an empty `acks`."""
 
 _HUNG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
-"""What the kernel reports once the other end of a pipe or socket is closed, also while bytes are left to be read."""
+"""Events that poll() reports once the other end of a pipe or socket is closed, even while unread bytes are left."""
 
 IDLE = 10
-"""Seconds after which an agent that hears nothing looks whether it was replaced: its connection may never end by itself."""
+"""Seconds without input after which the agent checks whether it was replaced: a dead connection may never end by itself."""
 
 ANSWERS = 256
-"""Answers of a kind in a frame: with details of 500 characters, each of which JSON may write in six, they fit."""
+"""Answers of each kind in a frame: with details of 500 characters, each up to 6 bytes in JSON, they fit into a header of 1 MiB."""
 
 MAX_TRANSFERS = 16
-"""Files begun and not ended at a time: the backend sends one or two; a peer that begins more is refused."""
+"""Files in progress at a time. The backend sends one or two; to begin more is a protocol error."""
 
 
 class Host(NamedTuple):
-    """What an agent has found out of its machine before it gave up its rights.
+    """What the agent has found out about its machine and process before it was restricted.
 
     Attributes:
         locks: descriptor from `fence.open_locks`; -1: agents do not fence each other.
-        boot: which boot this is; empty if that is not known.
-        confinement: what this process has given up, for `hello`.
+        boot: id of the current boot; empty if unknown.
+        confinement: the restrictions of this process as text, for `hello`.
     """
 
     locks: int = -1
@@ -79,12 +79,12 @@ class Server:
     """Serves one backend over two descriptors.
 
     Args:
-        source: descriptor that the backend's bytes come from.
-        sink: descriptor that ours go to.
+        source: descriptor to read the backend's frames from.
+        sink: descriptor to write frames to.
         session: a name for this agent, unique on the host.
-        jail: with it, every tree lies inside this directory, whatever the backend asks for (pinned mode).
+        jail: directory that all trees must lie in (pinned mode); None: the backend chooses their directories.
         policy: what the backend may ask for; None: anything.
-        host: what is known of the machine.
+        host: what is known about the machine.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Server:
         self._transfers: dict[int, Optional[Transfer]] = {}
         self._job: Optional[ListingJob] = None
         self._fences = Fences(b"", self._locks)
-        self._arrived = select.poll()  # select() takes no descriptor above 1,023
+        self._arrived = select.poll()  # select() accepts no descriptor above 1,023
         self._arrived.register(source, select.POLLIN | _HUNG_UP)
         self._said_at = self._looked_at = time.monotonic()
         self._says_alive = False
@@ -133,6 +133,7 @@ class Server:
         Raises:
             ProtocolError: the backend broke the wire format.
             Fenced: a newer agent has taken over.
+            Shared: an open target shares files with a source.
         """
         about = f"python {platform.python_version()} on {platform.node()}, pid {os.getpid()}"
         if self._confinement:
@@ -151,7 +152,9 @@ class Server:
                 self._decoder.receive(data)
                 for frame in self._decoder.frames():
                     self._handle(frame)
-                    del frame  # JSON swells to thirty times its size: not two of them at a time
+                    del (
+                        frame
+                    )  # parsed JSON takes up to thirty times its size: keep one frame at a time
         except (HungUp, BrokenPipeError, ConnectionError):
             return
         finally:
@@ -170,7 +173,7 @@ class Server:
             self._send_acks()
 
     def _sync(self) -> None:
-        """Have what the last frame changed in durable trees on disk; what is not, is refused."""
+        """Write what the last frame changed in durable trees to the disk; if that fails, refuse the changes instead."""
         if not self._unsynced:
             return
         roots = [self._store(tree).tree.root_fd for tree in self._unsynced]
@@ -184,7 +187,7 @@ class Server:
                 self._refuse(number, error)
 
     def _send_acks(self) -> None:
-        """Answer what the last frame held, in as many frames as that takes."""
+        """Answer the changes of the last frame, in as many frames as that takes."""
         while True:
             done, refused = self._done[:ANSWERS], self._refused[:ANSWERS]
             del self._done[:ANSWERS], self._refused[:ANSWERS]
@@ -199,7 +202,7 @@ class Server:
         self._says_alive = "alive" in hello.features
 
     def _on_open(self, request: OpenTree, _: bytes) -> None:
-        self._look()  # within a connection, a place does not come to mean another directory
+        self._look()  # within a connection, the path of an open tree must not lead to another directory
         for number, known in self._stores.items():
             if number != request.tree:
                 check_still_apart(known.tree.root_fd, request.origin, self._boot)
@@ -221,7 +224,9 @@ class Server:
         old = self._stores.pop(request.tree, None)
         if old is not None:
             if self._job is not None and self._job.store is old:
-                self._job = None  # its root's descriptor may soon be another directory
+                self._job = (
+                    None  # the descriptor of its root is closed, and its number may be reused
+                )
             for number, transfer in self._transfers.items():
                 if transfer is not None and transfer.store is old:
                     self._transfers[number] = None
@@ -311,17 +316,17 @@ class Server:
             transfer.abort()
             self._refuse(
                 data.number,
-                Refused(changes.DIGEST_MISMATCH, "the source changed while it was sent"),
+                Refused(changes.DIGEST_MISMATCH, "the source changed while it was being sent"),
             )
         elif (
             transfer is not None
-        ):  # otherwise it was refused: what remains of it is read and dropped
+        ):  # None: the file was refused, and its remaining frames are discarded
             self._transfers[data.number] = self._advance(transfer, data, payload)
         if data.end or data.cancel:
             del self._transfers[data.number]
 
     def _advance(self, transfer: Transfer, data: Data, payload: bytes) -> Optional[Transfer]:
-        """Feed a transfer; return it, or None once it has been answered."""
+        """Process the next part of a transfer; return the transfer, or None once it was answered."""
         try:
             transfer.feed(data.pairs, payload)
             if not data.end:
@@ -343,7 +348,7 @@ class Server:
                 self._job = None
 
     def _work_on_listing(self) -> None:
-        """List while nothing has arrived and the backend has room."""
+        """Produce frames of the listing while no input is waiting and the backend has granted credit."""
         while self._job is not None and self._job.credit > 0:
             if self._arrived.poll(0):
                 return
@@ -357,13 +362,14 @@ class Server:
                 self._send(Acks((), (), self._decoder.taken))
 
     def _check_heard(self) -> None:
-        """Return if the backend still waits for an answer; called again and again during long work on one change.
+        """Verify that the backend still waits for an answer; called repeatedly during long work on one change.
 
-        What the backend sent before it hung up counts no more. Every 5 s, tell it that this agent is alive, if it knows of that.
+        Once the backend has closed the connection, frames that it sent before are not applied any more. Every 5 s, send an empty
+        `acks` as a sign of life if the backend has the feature `alive`.
 
         Raises:
             HungUp: the backend closed the connection.
-            Fenced: a newer agent has taken over; where a network is cut, nothing else tells.
+            Fenced: a newer agent has taken over; after a network failure, this is the only sign that the connection is dead.
         """
         if any(event & _HUNG_UP for _, event in self._arrived.poll(0)):
             raise HungUp
@@ -380,7 +386,12 @@ class Server:
                 raise HungUp from error
 
     def _look(self) -> None:
-        """Return if what we hold is still ours, and still in its place; what is not ends the agent."""
+        """Verify that this agent may still change its open trees and that their roots are in place; otherwise end the agent.
+
+        Raises:
+            ProtocolError: a root was moved, removed or replaced.
+            Fenced: a newer agent has taken over.
+        """
         try:
             for store in self._stores.values():
                 store.claim.look()

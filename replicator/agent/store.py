@@ -1,8 +1,8 @@
-"""The files of one tree on the frontend, changed so that a reader sees the old version or the new one.
+"""Change the files of one tree so that a reader sees either the old version or the new one.
 
-New content goes to a temporary dot-file in the directory of its target, gets its mode, owner and time, and takes the
-target's name in one rename. A temporary is held under flock for as long as its agent lives, so that the next agent can
-tell a stale one (its lock is free) from one in use, without trusting clocks or process ids.
+New content is written to a temporary dot-file in the target's directory, gets its mode, owner and time, and replaces the target
+in one rename. The agent holds a flock on each temporary, so that another agent can tell a stale one (not locked) from one in use
+without relying on clocks or process ids.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN_BITS = 0o1777
 
 COPY = 1 << 20
-"""Bytes that are copied at once."""
+"""Bytes copied at once."""
 
 Content = Union[PutFile, SetAttributes, Link]
-"""A change that says which mode and time a file gets."""
+"""A change that sets the mode and time of a file."""
 
 
 class Owner(NamedTuple):
-    """Numeric ids for what we create; -1: leave it to whoever the agent runs as."""
+    """Numeric owner of what the agent creates; -1: the agent's own user or group."""
 
     uid: int = -1
     gid: int = -1
@@ -55,8 +55,8 @@ class Temporary(NamedTuple):
 
     Attributes:
         fd: open for writing.
-        at: descriptor of the directory; it belongs to whoever asked for the temporary.
-        name: in that directory.
+        at: descriptor of the directory, which the caller of `begin` keeps open.
+        name: name in that directory.
     """
 
     fd: int
@@ -65,20 +65,20 @@ class Temporary(NamedTuple):
 
 
 class Store:
-    """One tree's files.
+    """Applies changes to the files of one tree.
 
     Args:
         tree: the root.
-        owner: who owns what we create.
-        setid: keep setuid and setgid bits.
+        owner: owner of what is created.
+        setid: whether to keep setuid and setgid bits.
         session: a name for this agent, unique on the host, for the names of temporaries.
-        claim: whether this agent may change the tree now.
-        symlinks: which symlinks may be made; see `model.admits`.
+        claim: says whether this agent may change the tree.
+        symlinks: which symlinks may be created; see `model.admits`.
 
     Attributes:
-        check_heard: called before each piece of a file that is read, copied or patched here; raises HungUp or Fenced if nobody waits for
-            the answer any more.
-        directories: those in which names change.
+        check_heard: called after each MiB or so of a file that is read, copied or patched; raises HungUp or Fenced if no backend waits
+            for the answer any more.
+        directories: opens the directories in which names change.
         granularity: nanoseconds to which the root's file system rounds modification times down.
     """
 
@@ -104,10 +104,10 @@ class Store:
         self.granularity = granularity_at(tree.root_fd, self._temporary_name())
 
     def put(self, change: PutFile, content: memoryview) -> None:
-        """Make the path a file with this content.
+        """Replace what is at the path by a file with this content.
 
         Raises:
-            Refused, OSError: the path is as it was.
+            Refused, OSError: the path is unchanged.
         """
         if hashlib.sha256(content).digest() != change.digest:
             raise Refused(changes.DIGEST_MISMATCH)
@@ -120,7 +120,10 @@ class Store:
             raise
 
     def begin(self, path: bytes, at: int) -> Temporary:
-        """Open a temporary file beside `path`, in its directory `at`; it ends in `publish` or `discard`, and `at` after it."""
+        """Create a temporary file for `path` in its directory, open as `at`.
+
+        The caller ends it with `publish` or `discard`, and keeps `at` open until then.
+        """
         name = self._temporary_name()
         fd = self.directories.widened(
             at, parent(path), lambda: os.open(name, _CREATE, 0o600, dir_fd=at)
@@ -129,9 +132,9 @@ class Store:
         return Temporary(fd, at, name)
 
     def publish(self, change: Content, temporary: Temporary) -> None:
-        """Give a complete temporary its attributes and its name, and release it.
+        """Set the attributes of a complete temporary, rename it to its target, and close it.
 
-        Whoever calls has asked the claim, a moment ago, whether the root is in its place.
+        The caller must have called `claim.check` immediately before.
         """
         fd, at, name = temporary
         self._set_attributes(fd, change)
@@ -145,7 +148,7 @@ class Store:
         os.close(temporary.fd)
 
     def make_directory(self, change: MakeDirectory) -> None:
-        """Make the path a directory with these attributes; a file or symlink in its place goes."""
+        """Make the path a directory with these attributes; remove a file or symlink that is there."""
         above = parent(change.path)
         at, name = self.directories.changing(above), _leaf(change.path)
         try:
@@ -160,10 +163,10 @@ class Store:
         self.directories.ordered(change.path, change.mtime_ns)
 
     def make_symlink(self, change: MakeSymlink) -> None:
-        """Make the path a symlink.
+        """Replace what is at the path by a symlink.
 
         Raises:
-            Refused, OSError: the path is as it was.
+            Refused, OSError: the path is unchanged.
         """
         if not admits(self._symlinks, change.path, change.link):
             raise Refused(changes.PATH_REFUSED, "such a symlink is not allowed here (--symlinks)")
@@ -193,7 +196,7 @@ class Store:
             if not change.digest and status.st_mtime_ns not in (change.old_mtime_ns, kept):
                 raise Refused(changes.BASE_MISMATCH, "another time")
             self.claim.check()
-            if status.st_nlink > 1:  # its other names keep theirs
+            if status.st_nlink > 1:  # a hard link: its other names must keep their attributes
                 self._put_copy(change, fd)
             else:
                 self._set_attributes(fd, change)
@@ -201,10 +204,11 @@ class Store:
             os.close(fd)
 
     def link(self, change: Link) -> None:
-        """Make the path another name, or a copy, of a file that is here.
+        """Make the path a hard link to, or a copy of, another file of the tree.
 
         Raises:
-            Refused: BASE_MISMATCH: it is not the file that is meant, or cannot have another name. Or VANISHED.
+            Refused: BASE_MISMATCH: the source is another file, or cannot be linked; VANISHED: the path's directory is missing.
+            OSError: the source's directory cannot be reached, or writing failed.
         """
         if change.copy:
             self._copy(change)
@@ -225,14 +229,16 @@ class Store:
             self._check(change, os.stat(name, dir_fd=at, follow_symlinks=False))
             self._take_name(at, name, change.path)
         finally:
-            with suppress(OSError):  # a rename onto another name of the same file does nothing
+            with suppress(
+                OSError
+            ):  # rename() onto a hard link to the same file leaves the temporary in place
                 os.unlink(name, dir_fd=at)
 
     def delete(self, change: Delete) -> None:
-        """Remove a file, a symlink or an empty directory; it is no error if nothing is there.
+        """Remove a file, a symlink or an empty directory; do nothing if the path does not exist.
 
         Raises:
-            Refused: NOT_EMPTY for a directory that holds something.
+            OSError: ENOTEMPTY for a directory that is not empty, and others.
         """
         above = parent(change.path)
         try:
@@ -250,11 +256,12 @@ class Store:
             self.directories.widened(at, above, lambda: os.unlink(name, dir_fd=at))
 
     def move(self, change: Move) -> None:
-        """Rename a path, whatever it is, with all below it.
+        """Rename a path, together with everything below it.
 
         Raises:
-            Refused: what it holds may be a symlink that leads out of the tree from there.
-            Refused, OSError: VANISHED when it is not there, NOT_EMPTY or the like when the target is in the way.
+            Refused: PATH_REFUSED: a relative symlink in it could lead out of the tree from a directory further up; VANISHED: the
+                directory of one of the paths is missing.
+            OSError: ENOENT if the path does not exist, ENOTEMPTY and others if the target is in the way.
         """
         if self._symlinks == "inside" and change.target.count(b"/") < change.path.count(b"/"):
             raise Refused(changes.PATH_REFUSED, "symlinks may not be moved up (--symlinks)")
@@ -269,14 +276,14 @@ class Store:
         self.directories.moved(change.path, change.target)
 
     def settle(self) -> None:
-        """Leave the directories as the backend wants them; see Directories."""
+        """Restore the times and modes of directories in which names have changed; see `Directories.settle`."""
         self.directories.settle()
 
     def _give(self, chown: Callable[[int, int], None]) -> None:
-        """Make the owner own something.
+        """Set the owner, if there is one, by calling `chown(uid, gid)`.
 
         Raises:
-            Refused: DENIED; this agent's user may not do that.
+            Refused: DENIED: the agent's user may not do that.
         """
         if self.owner.uid < 0 and self.owner.gid < 0:
             return
@@ -288,7 +295,11 @@ class Store:
             raise Refused(changes.DENIED, detail) from error
 
     def _open_base(self, path: bytes) -> int:
-        """Open a file that a change takes for granted; the caller closes it."""
+        """Open the file that a change builds on, and return its descriptor; the caller closes it.
+
+        Raises:
+            Refused: BASE_MISMATCH: it cannot be opened.
+        """
         try:
             return self.tree.open_file(path)
         except OSError as error:
@@ -314,7 +325,7 @@ class Store:
             os.close(fd)
 
     def _put_copy(self, change: Union[Link, SetAttributes], fd: int) -> None:
-        """Make the path a file of its own, with the content of an open one."""
+        """Replace what is at the path by a new file with the content of the one open as `fd`."""
         temporary = self.begin(change.path, self.directories.changing(parent(change.path)))
         try:
             offset = 0
@@ -322,7 +333,7 @@ class Store:
                 self.check_heard()
                 write_all(temporary.fd, memoryview(piece))
                 offset += len(piece)
-            self.claim.check()  # it began long ago
+            self.claim.check()  # copying may have taken long
             self.publish(change, temporary)
         except BaseException:
             self.discard(temporary)
@@ -330,7 +341,7 @@ class Store:
 
     def _take_name(self, at: int, temporary: bytes, path: bytes) -> None:
         name = _leaf(path)
-        self.claim.take_over()  # once more: a newer agent may have come while the content was written
+        self.claim.take_over()  # check again: a newer agent may have started while the content was written
         try:
             os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
         except IsADirectoryError:

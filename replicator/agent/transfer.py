@@ -1,4 +1,4 @@
-"""A file that arrives in several frames: begun, fed, and published or discarded."""
+"""Receive a file that arrives in several frames, and publish it once it is complete and verified."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from replicator.wire import changes
 from replicator.wire.changes import PutFile
 
 TRIED = 16 << 20
-"""Bytes up to which a file is tried however full the file system is: compressed, it may fit, and to send it in vain costs little."""
+"""Bytes up to which free space is not checked: a file system that compresses may have room, and sending this in vain costs little."""
 
 
 def _check_room(at: int, size: int) -> None:
-    """Refuse a large file that the file system has no room for, before its content is sent.
+    """Refuse a large file that does not fit into the file system, before its content is sent.
 
     Raises:
         Refused: NO_SPACE.
@@ -32,19 +32,19 @@ def _check_room(at: int, size: int) -> None:
 
 
 class Transfer:
-    """One file on its way in.
+    """A file in progress; end it with `finish` or `abort`.
 
     Args:
-        store: where it goes.
-        change: what it shall be.
-        delta: its instructions copy from the file that is there now.
+        store: the tree that it belongs to.
+        change: path, size, digest and attributes of the file.
+        delta: whether its instructions copy from the file that is at the path now.
 
     Attributes:
-        change: as given.
-        store: as given.
+        change: the argument.
+        store: the argument.
 
     Raises:
-        Refused, OSError: it cannot begin.
+        Refused, OSError: the base cannot be opened, or the file cannot be created or does not fit.
     """
 
     def __init__(self, store: Store, change: PutFile, *, delta: bool) -> None:
@@ -68,12 +68,12 @@ class Transfer:
             self._held = held.pop_all()
 
     def feed(self, pairs: list[list[int]], payload: bytes) -> None:
-        """Write what the next instructions say.
+        """Write the content that the next instructions produce.
 
         Raises:
-            DeltaError: they do not hold together, copy from outside the base, or exceed the announced size.
-            OSError: the disk refused.
-            HungUp, Fenced: see `Store.check_heard`. One frame may copy all of a huge base.
+            DeltaError: they are malformed, copy from outside the base, or exceed the announced size.
+            OSError: reading or writing failed.
+            HungUp, Fenced: see `Store.check_heard`; checked for each MiB, because one frame may copy all of a huge base.
         """
         heard_at = self._written
         for piece in patch.replay(
@@ -90,32 +90,32 @@ class Transfer:
                 self.store.check_heard()
 
     def finish(self) -> None:
-        """Verify and publish.
+        """Verify the content, and publish the file.
 
         Raises:
-            Refused: the content is not what was announced (for a delta, because the base was another one), or the root is not
-                in its place any more.
-            OSError: the disk refused.
+            Refused: the content is not what was announced (for a delta, because its base was another version), or the root was moved,
+                removed or replaced.
+            OSError: a system call failed.
             Fenced: a newer agent has taken over.
         """
         if self._written != self.change.size or self._digest.digest() != self.change.digest:
             delta = self._base is not None
             raise Refused(changes.BASE_MISMATCH if delta else changes.DIGEST_MISMATCH)
-        self.store.claim.check()  # it began long ago
+        self.store.claim.check()  # the transfer may have taken long
         with keeping_time(self._temporary.at):
             self.store.publish(self.change, self._temporary)
         self._held.close()
 
     def abort(self) -> None:
-        """Discard what has arrived."""
+        """Discard the content received so far."""
         with keeping_time(self._temporary.at):
             self.store.discard(self._temporary)
         self._held.close()
 
     def _read_base(self, offset: int, length: int) -> memoryview:
-        """Return bytes of the base, good until the next but one are asked for: the piece before may still be hashed.
+        """Return bytes of the base, valid until the second call after this one: a thread may still be hashing the previous piece.
 
-        With new memory for each piece, the faults of its pages take 40 ms more for 256 MiB.
+        Two buffers are used in turn: with new memory for each piece, page faults take 40 ms more for 256 MiB.
         """
         if self._base is None:
             return memoryview(b"")
