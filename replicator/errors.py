@@ -1,6 +1,6 @@
-"""Everything that can go wrong, by name.
+"""The exceptions of this package.
 
-* ReplicatorError: the root; knows its exit code and whether trying again can help.
+* ReplicatorError: the base class; has an exit code, and says whether trying again can help.
 
   * ConfigError: the configuration is wrong; names the TOML path.
   * SourceError: the source tree is missing, replaced or cannot be read.
@@ -9,28 +9,28 @@
 
     * ConnectFailed, HostKeyRefused, LoginRefused, AgentMissing, AgentTooOld, AgentFailed, ChannelLost
 
-  * DiscoveryError: who the frontends are cannot be found out at this moment.
+  * DiscoveryError: a provider cannot tell at the moment which frontends exist.
 
     * ActionDenied: because an IAM permission is missing; names it.
 
-  * ProtocolError: the peer said something that the wire format does not allow.
-  * DeltaError: a signature or a delta does not hold together.
+  * ProtocolError: the peer sent something that the wire format does not allow.
+  * DeltaError: a signature or a delta is malformed or inconsistent.
   * NotAllowed: the frontend's own policy does not allow what the backend asks for.
   * PathRefused: a path that is not a plain relative path below a tree's root.
   * ControlError: the daemon's control socket gave no useful answer.
 
-Errors that cross to an operator are full sentences: what is wrong, and what to do about it.
+The texts that an operator reads are full sentences: what is wrong, and what to do about it.
 """
 
 from __future__ import annotations
 
 
 class ReplicatorError(Exception):
-    """The root of all errors that this package raises on purpose.
+    """Base class of the exceptions that this package raises.
 
     Attributes:
-        exit_code: what a command that ends with this error exits with.
-        permanent: True when doing the same again cannot help.
+        exit_code: exit status of a command that this error ends.
+        permanent: whether trying again cannot help.
     """
 
     exit_code = 1
@@ -38,7 +38,12 @@ class ReplicatorError(Exception):
 
 
 class ConfigError(ReplicatorError):
-    """Raised when the configuration is wrong; nothing has been started."""
+    """Raised when the configuration is wrong, before anything is started.
+
+    Attributes:
+        where: the key in the TOML file, such as `tree[0].target`, or the file.
+        reason: what is wrong with it.
+    """
 
     exit_code = 2
 
@@ -68,15 +73,15 @@ class TransportError(ReplicatorError):
 
 
 class ConnectFailed(TransportError):
-    """Raised when no SSH connection could be made (refused, unreachable, unknown name, time-out)."""
+    """Raised when an SSH connection cannot be established (refused, unreachable, unknown name, timeout)."""
 
 
 class HostKeyRefused(TransportError):
-    """Raised when the host key is unknown, changed or revoked; known_hosts is read anew at each try."""
+    """Raised when the host key is unknown, changed or revoked; known_hosts is read again at each attempt."""
 
 
 class LoginRefused(TransportError):
-    """Raised when the frontend accepts none of our keys."""
+    """Raised when the frontend accepts none of the backend's keys."""
 
 
 class AgentMissing(TransportError):
@@ -88,21 +93,21 @@ class AgentTooOld(TransportError):
 
 
 class AgentFailed(TransportError):
-    """Raised when the agent did not start or ended by itself; carries what the frontend printed."""
+    """Raised when the agent did not start, or ended by itself; the text includes what the frontend printed."""
 
 
 class ChannelLost(TransportError):
-    """Raised when a connection that worked has ended or gone silent."""
+    """Raised when an established connection has ended or is silent for too long."""
 
 
 class DiscoveryError(ReplicatorError):
-    """Raised when a provider cannot say who the frontends are; what it said last stays true."""
+    """Raised when a provider cannot tell which frontends exist; its last answer stays in force."""
 
     permanent = False
 
 
 class ActionDenied(DiscoveryError):
-    """Raised when the cloud refuses a call for want of a permission.
+    """Raised when AWS refuses a call because a permission is missing.
 
     Attributes:
         action: the IAM action that is missing, such as `ec2:DescribeInstances`.
@@ -114,7 +119,7 @@ class ActionDenied(DiscoveryError):
 
 
 class ProtocolError(ReplicatorError):
-    """Raised when the peer breaks the wire format; the connection is closed and made anew."""
+    """Raised when the peer violates the wire format; the backend closes the connection and connects again."""
 
     permanent = False
 
@@ -128,7 +133,7 @@ class NotAllowed(ReplicatorError):
 
 
 class PathRefused(ReplicatorError):
-    """Raised for a path that is absolute, empty, too long, or has a `.`, `..`, empty or NUL part."""
+    """Raised for a path that is not a plain relative path below a root (see `model.check_path`), or that must not be used."""
 
 
 class ControlError(ReplicatorError):

@@ -1,9 +1,8 @@
-"""The words of the project: paths, entries, stamps.
+"""Basic types and functions: paths, entries, stamps and hints.
 
-A **path** is bytes, relative to a tree's root, `/`-separated. The root itself is the empty path. Paths sort by their
-**key**, in which `/` is written as NUL: NUL is the one byte no name can hold, so key order is exactly the order of a
-depth-first walk with sorted names ("a", "a/b", "a.x"), the same on both hosts, and all that lies below a directory
-is one contiguous range.
+A **path** is a byte string relative to a tree's root, with `/` between its names. The root itself is the empty path. Paths sort by
+their **key**, in which NUL replaces `/`. No name can contain a NUL, so key order is the order of a depth-first walk with sorted names
+("a", "a/b", "a.x"). It is the same on both hosts, and everything below a directory is one contiguous range.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ MAX_PATH = 4096
 """Bytes in a path: PATH_MAX on Linux."""
 
 MAX_NAME = 255
-"""Bytes in one component: NAME_MAX of ext4, XFS and tmpfs."""
+"""Bytes in one name of a path: NAME_MAX of ext4, XFS and tmpfs."""
 
 MAX_DEPTH = 200
-"""Directories above a path: a walk holds one descriptor for each, well below the usual limit of 1,024."""
+"""Names in a path: a walk holds a descriptor for each directory on it, well below the usual limit of 1,024."""
 
 MAX_TREES = 1023
-"""Trees at a time, and the highest number that one has on the wire."""
+"""Highest number of a tree on the wire, and the most trees that may be configured."""
 
 _PART = rb"(?!\.\.?(?:/|\Z))[^/\0]{1,%d}" % MAX_NAME
 _PLAIN = re.compile(rb"%b(?:/%b){0,%d}" % (_PART, _PART, MAX_DEPTH - 1))
-"""A plain path. Each line of a listing is checked: a regular expression takes a third of the time of a loop."""
+"""A plain path. Each line of a listing is checked, and a regular expression takes a third of the time of a loop."""
 
 TEMPORARY_PREFIX = b".replicator-"
-"""Our temporaries are `.replicator-<agent>-<n>.tmp` beside their target: a dot-file, so that no web server serves it,
-with a name of fixed length, so that a 255-byte target name is no obstacle."""
+"""Agents' temporary files are named `.replicator-<session>-<n>.tmp` and lie beside their target. Web servers commonly do not serve
+dot-files; and the name does not contain the target's, which may already have 255 bytes."""
 
 TEMPORARY_SUFFIX = b".tmp"
 
@@ -66,9 +65,9 @@ class Entry(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """What must be equal for a file to be believed unchanged without reading it (git's index does the same).
+    """A file whose stamp is the same as before counts as unchanged, and is not read (as in git's index).
 
-    Sizes in bytes, times in nanoseconds. ctime cannot be set by a program, so it betrays a restored mtime.
+    Size in bytes, times in nanoseconds since the epoch. Programs cannot set ctime, so it changes even if mtime is set back.
     """
 
     size: int
@@ -78,7 +77,7 @@ class Stamp(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """One line of a tree's listing: a path, what is there, and who owns it (numeric ids of that host)."""
+    """One line of a tree's listing: a path, what is there, and the owner (numeric ids of the listed host)."""
 
     path: bytes
     entry: Entry
@@ -87,30 +86,30 @@ class Listed(NamedTuple):
 
 
 class Unlisted(NamedTuple):
-    """A directory that could not be listed, and why: nothing is known of what lies below it."""
+    """A path that could not be listed, and why: what is at the path or below it may be unknown."""
 
     path: bytes
     reason: str
 
 
 class Hinted(enum.Enum):
-    """What kind of second look a hint asks for."""
+    """What a hint reports, and when its path must be checked."""
 
-    CHANGED = "changed"  # look now: created complete, attributes changed, deleted, moved in or out
-    WRITTEN = "written"  # content is being written; wait for CLOSED
+    CHANGED = "changed"  # created complete, attributes changed, deleted, moved in or out: check now
+    WRITTEN = "written"  # content is being written: wait for CLOSED
     TOUCHED = (
-        "touched"  # look now, or after what may be new content: attributes changed, or deleted
+        "touched"  # attributes changed, or deleted: check now, but if content may be new, with it
     )
     CLOSED = "closed"  # a writer closed the file
     CONTENTS = (
-        "contents"  # a directory's own times changed because names in it did: look a little later
+        "contents"  # a directory's times changed because names in it did: check a little later
     )
     MOVED = "moved"  # renamed inside the tree, `path` to `target`
-    SUBTREE = "subtree"  # all below `path` must be walked
+    SUBTREE = "subtree"  # everything below `path` must be scanned
 
 
 class Hint(NamedTuple):
-    """Something may differ at a path. Hints are never believed, only followed up."""
+    """A report that something may have changed at a path. It only causes a check of the path; its content is never relied on."""
 
     kind: Hinted
     path: bytes
@@ -122,7 +121,7 @@ def check_path(path: bytes) -> bytes:
     """Return `path` unchanged if it is a plain relative path below the root.
 
     Raises:
-        PathRefused: if it is empty, absolute, too long, nested too deep, holds a NUL, or has a `.`, `..` or empty part.
+        PathRefused: it is empty, absolute, too long, nested too deep, contains a NUL, or has a `.`, `..` or empty name.
     """
     if len(path) > MAX_PATH or not _PLAIN.fullmatch(path):
         fault = "nested too deep" if path.count(b"/") >= MAX_DEPTH else "not a path below the root"
@@ -131,17 +130,17 @@ def check_path(path: bytes) -> bytes:
 
 
 def key(path: bytes) -> bytes:
-    """Return the sort key of a path (see the module's story)."""
+    """Return the sort key of a path; see the module's docstring."""
     return path.replace(b"/", b"\0")
 
 
 def parent(path: bytes) -> bytes:
-    """Return the directory that holds `path`; the root's parent is the root."""
+    """Return the directory that contains `path`; the root's parent is the root."""
     return path.rpartition(b"/")[0]
 
 
 def ancestors(path: bytes) -> Iterator[bytes]:
-    """Yield the directories above `path`, the nearest first, without the root."""
+    """Yield the directories above `path`, nearest first, except the root."""
     above = parent(path)
     while above:
         yield above
@@ -154,9 +153,9 @@ def join(directory: bytes, name: bytes) -> bytes:
 
 
 def stays_inside(path: bytes, link: bytes) -> bool:
-    """Return True if a symlink at `path` cannot lead out of the tree, as long as no other symlink in it does.
+    """Return True if a symlink from `path` to `link` cannot lead out of the tree, provided that no other symlink in the tree does.
 
-    A `..` after a name counts as leading out: the name may be a symlink to a directory further up.
+    A `..` after a name counts as leading out, because the name may be a symlink to a directory further up.
     """
     if link.startswith(b"/"):
         return False
@@ -166,12 +165,12 @@ def stays_inside(path: bytes, link: bytes) -> bool:
 
 
 def admits(policy: str, path: bytes, link: bytes) -> bool:
-    """Return True if a policy (`all`, `inside` the tree, or `none`) admits a symlink at `path` that leads to `link`."""
+    """Return True if a policy (`all`, `inside` or `none`) admits a symlink from `path` to `link`; `inside`: see `stays_inside`."""
     return policy == "all" or (policy == "inside" and stays_inside(path, link))
 
 
 def too_deep(directory: bytes) -> bool:
-    """Return True if what a directory holds may be too deep or too long to be a path: then it is not entered."""
+    """Return True if paths directly below a directory may exceed MAX_DEPTH or MAX_PATH; such a directory is not listed."""
     return directory.count(b"/") + 1 >= MAX_DEPTH or len(directory) >= MAX_PATH - MAX_NAME
 
 
@@ -183,30 +182,30 @@ def is_below(path: bytes, directory: bytes) -> bool:
 
 
 def last_below(directory: bytes) -> bytes:
-    """Return a path that sorts after everything below `directory`, and before whatever follows it."""
+    """Return a path that sorts after everything below `directory`, and before all paths that follow the directory's content."""
     return join(directory, b"\xff" * (MAX_NAME + 1))
 
 
 def rebase(path: bytes, source: bytes, target: bytes) -> bytes:
-    """Return where `path`, at or below `source`, ends up when `source` is renamed to `target`."""
+    """Return the new path of `path`, which is `source` or below it, after `source` was renamed to `target`."""
     return target + path[len(source) :]
 
 
 def renamed(path: bytes, source: bytes, target: bytes) -> bytes:
-    """Return where `path` is after `source` was renamed to `target`: where it was, unless it lies at or below `source`."""
+    """Return the new path of any `path` after `source` was renamed to `target`; it is unchanged outside of `source`."""
     inside = path == source or is_below(path, source)
     return rebase(path, source, target) if inside else path
 
 
 def is_temporary(name: bytes) -> bool:
-    """Return True for the name of one of our temporaries; such names are never listed nor replicated."""
+    """Return True for the name of an agent's temporary file; such files are neither listed nor replicated."""
     return name.startswith(TEMPORARY_PREFIX) and name.endswith(TEMPORARY_SUFFIX)
 
 
 def printable(path: bytes) -> str:
-    """Return a path as one safe line of text: control bytes, quotes and invalid UTF-8 are escaped.
+    """Return a path as one line of printable text: control characters and invalid UTF-8 are escaped.
 
-    A name with a newline or a terminal escape must not forge a log line (CWE-117).
+    Otherwise a name with a newline or a terminal escape sequence could forge a log line (CWE-117).
     """
     text = path.decode("utf-8", "backslashreplace")
     if text.isprintable():
@@ -215,14 +214,15 @@ def printable(path: bytes) -> str:
 
 
 def shortened(text: str, most: int, *, left_out: int = 0) -> str:
-    """Return a text of at most about `most` characters: a third from its beginning, two thirds from its end.
+    """Shorten a text in its middle: keep `most` characters, a third from its beginning and two thirds from its end.
 
-    Beginnings say what failed, ends say why. What is left out between them is counted in the text.
+    The beginning of an error text usually says what failed, and its end why. A note of how many characters are left out replaces the
+    middle.
 
     Args:
         text: the text.
-        most: characters that are kept.
-        left_out: characters that are missing in its middle already.
+        most: number of characters to keep.
+        left_out: number of characters that the caller has already left out of the middle.
     """
     over = max(len(text) - most, 0) + left_out
     if not over:

@@ -76,8 +76,8 @@ class Store:
         symlinks: which symlinks may be created; see `model.admits`.
 
     Attributes:
-        check_heard: called after each MiB or so of a file that is read, copied or patched; raises HungUp or Fenced if no backend waits
-            for the answer any more.
+        check_heard: called for each MiB of a file that is read, copied or patched; raises HungUp or Fenced if no backend waits for the
+            answer any more.
         directories: opens the directories in which names change.
         granularity: nanoseconds to which the root's file system rounds modification times down.
     """

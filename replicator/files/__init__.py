@@ -1,1 +1,1 @@
-"""files: reach into a tree by held directory descriptors, never through a symlink. Both hosts use it."""
+"""Access to the files of a tree through open directory descriptors, never through a symlink; used on the backend and the frontends."""

@@ -1,9 +1,9 @@
-"""A tree's root as an open descriptor, and the way from it to any path below.
+"""Open paths below a tree's root without following symlinks.
 
-Every component is opened with openat(O_NOFOLLOW) relative to the descriptor of its parent, so a directory that somebody
-swaps for a symlink in mid-flight leads to an error and never out of the tree (rsync 3.5 chose the same walk after nine
-CVEs of this class). Descriptors are cached, because a batch of files usually shares few directories; the cache is
-dropped between batches, so that a directory moved away is soon looked up anew.
+Every component is opened with openat(O_NOFOLLOW) relative to the descriptor of its parent, so a directory that is replaced by a
+symlink at any moment leads to an error and never out of the tree (rsync 3.5 does the same, after nine CVEs of this class). Directory
+descriptors are cached, because the files of a batch usually share few directories. The cache is cleared between batches, so that a
+directory that was moved away is soon looked up again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_NAMES = (b"", b".", b"..")
 
 CACHE_SIZE = 128
-"""Held directory descriptors: far below the usual limit of 1,024, and more than a batch of files touches."""
+"""Directory descriptors held open: far below the usual limit of 1,024, and more directories than a batch of files touches."""
 
 
 class Confined:
@@ -29,8 +29,8 @@ class Confined:
 
     Args:
         root_fd: an open descriptor of the root directory; owned by this object from now on.
-        unread: pass through directories that may be searched but not read, too; descriptors of those are good for a
-            way further down, and for nothing else.
+        unread: also accept directories that may be searched but not read; their descriptors (O_PATH) only serve to reach what is
+            below them.
     """
 
     def __init__(self, root_fd: int, *, unread: bool = False) -> None:
@@ -40,15 +40,15 @@ class Confined:
 
     @classmethod
     def open(cls, root: bytes, *, unread: bool = False) -> Confined:
-        """Open the directory `root`; symlinks on the way to it are the operator's choice, and followed."""
+        """Open the directory `root`; follow symlinks on the way to it, because the operator chose that path."""
         return cls(_open(root, _DIRECTORY & ~os.O_NOFOLLOW, None, unread=unread), unread=unread)
 
     def directory(self, path: bytes) -> int:
         """Return a descriptor of the directory `path`, valid until the next call of any method.
 
         Raises:
-            PathRefused: a component is no name.
-            OSError: ENOENT, ENOTDIR or ELOOP when there is no such directory, EACCES and the like.
+            PathRefused: a component is empty, `.` or `..`.
+            OSError: ENOENT, ENOTDIR or ELOOP if there is no such directory; EACCES and others.
         """
         missing: list[bytes] = []
         at = path
@@ -71,13 +71,13 @@ class Confined:
         """Return (descriptor of the parent directory, last component) of `path`.
 
         Raises:
-            PathRefused: a component is no name.
-            OSError: as `directory`, for the parent.
+            PathRefused: a component is empty, `.` or `..`.
+            OSError: as for `directory`, about the parent.
         """
         return self.directory(parent(path)), _leaf(path)
 
     def lstat(self, path: bytes) -> os.stat_result:
-        """Return what is at `path`, a symlink as itself. Raises OSError, PathRefused."""
+        """Return the status of what is at `path`, without following a symlink. Raises OSError, PathRefused."""
         if not path:
             return os.fstat(self.root_fd)
         fd, name = self.locate(path)
@@ -86,11 +86,11 @@ class Confined:
     def open_file(self, path: bytes) -> int:
         """Open a regular file for reading and return its descriptor, which the caller closes.
 
-        O_NONBLOCK, so that a fifo put in the file's place cannot hang us.
+        O_NONBLOCK keeps the call from blocking on a FIFO that has replaced the file.
 
         Raises:
-            PathRefused: if it is no regular file, or a component is no name.
-            OSError: if it cannot be opened.
+            PathRefused: it is not a regular file, or a component is empty, `.` or `..`.
+            OSError: it cannot be opened.
         """
         at, name = self.locate(path)
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
@@ -100,31 +100,31 @@ class Confined:
         return fd
 
     def forget(self, path: bytes) -> None:
-        """Drop what is held at and below `path`, because it was moved or removed."""
+        """Close descriptors held for `path` and below it, because it was moved or removed."""
         for held in [p for p in self._held if p == path or is_below(p, path)]:
             os.close(self._held.pop(held))
 
     def forget_all(self) -> None:
-        """Drop every held descriptor but the root's."""
+        """Close every held descriptor except the root's."""
         while self._held:
             os.close(self._held.popitem()[1])
 
     def close(self) -> None:
-        """Release all descriptors."""
+        """Close all descriptors."""
         self.forget_all()
         os.close(self.root_fd)
 
 
 def _leaf(path: bytes) -> bytes:
-    """Return the last component of a path; one that O_NOFOLLOW would not hold back is refused, whoever checked it before."""
+    """Return the last component of a path; refuse an empty one, `.` and `..`, which O_NOFOLLOW does not stop."""
     name = path.rpartition(b"/")[2]
     if name in _NO_NAMES:
-        raise PathRefused(f"no path below a root: {printable(path)}")
+        raise PathRefused(f"not a path below a root: {printable(path)}")
     return name
 
 
 def _open(name: bytes, flags: int, at: Optional[int], *, unread: bool) -> int:
-    """Open a directory; with `unread`, one that may only be searched as well."""
+    """Open a directory; with `unread`, also one that may be searched but not read."""
     try:
         return os.open(name, flags, dir_fd=at)
     except PermissionError:

@@ -1,4 +1,8 @@
-"""Which directories lie above a directory: by device and inode, which two processes on one kernel see alike, whatever they call them."""
+"""Find out whether a target shares files with a source on the same machine.
+
+Directories are identified by device and inode, which are the same for two processes on one kernel, even if they see the directories
+under different paths.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ Identity = tuple[int, int]
 """(device, inode)."""
 
 MOST = 300
-"""Directories on a way; more are not followed."""
+"""Directories examined from a place up to the root; those above are ignored."""
 
 _PATH = getattr(os, "O_PATH", 0o10000000) | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -18,8 +22,8 @@ class Place(NamedTuple):
     """Where a path leads.
 
     Attributes:
-        chain: the identities of the directory there and of all above it, the directory itself first; of the nearest one that exists.
-        missing: the names below that one which do not exist; empty if the path itself does.
+        chain: identities of the nearest directory on the path that exists, and of all directories above it, in that order.
+        missing: the names below that directory, which do not exist; empty if the path exists.
     """
 
     chain: list[Identity]
@@ -27,10 +31,10 @@ class Place(NamedTuple):
 
 
 def chain(fd: int) -> list[Identity]:
-    """Return the identities of an open directory and of all above it, the directory itself first.
+    """Return the identities of an open directory and of all directories above it, in that order.
 
     Raises:
-        OSError: a directory on the way cannot be searched.
+        OSError: one of the directories cannot be searched.
     """
     at = os.dup(fd)
     try:
@@ -38,7 +42,7 @@ def chain(fd: int) -> list[Identity]:
         while len(found) < MOST:
             status = os.fstat(at)
             if found and found[-1] == (status.st_dev, status.st_ino):
-                break  # the root of what this process sees is its own parent
+                break  # the root directory is its own parent
             found.append((status.st_dev, status.st_ino))
             above = os.open(b"..", _PATH, dir_fd=at)
             os.close(at)
@@ -49,10 +53,10 @@ def chain(fd: int) -> list[Identity]:
 
 
 def place_of(path: bytes) -> Place:
-    """Return where a path leads, whether there is a directory or not.
+    """Return where a path leads, whether or not it exists.
 
     Raises:
-        OSError: the way cannot be searched.
+        OSError: a directory on the path cannot be searched.
     """
     there, missing = path, b""
     while True:
@@ -76,13 +80,13 @@ def overlap(
     above: AbstractSet[Identity],
     missing: Iterable[tuple[int, int, bytes]],
 ) -> str:
-    """Return how a target shares files with one of the sources, or will once both exist; empty if it does not.
+    """Return how a target shares files with one of the sources, or will once both exist, as a clause; empty if it does not.
 
     Args:
-        target: where it is.
-        sources: the directories that are sources.
-        above: those above the sources, also above those that are missing.
-        missing: of each source that is missing, the nearest directory above it, and the names below that one.
+        target: place of the target.
+        sources: identities of the source directories.
+        above: identities of the directories above the sources, missing ones included.
+        missing: (device, inode, names) for each source that does not exist: the nearest directory above it, and the names below that.
     """
     if not sources.isdisjoint(target.chain):
         is_it = target.chain[0] in sources and not target.missing

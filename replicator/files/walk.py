@@ -1,7 +1,7 @@
 """List a tree in key order: depth first, names sorted as bytes.
 
-Both hosts walk with this one function, so that the two listings can be compared in a single streaming merge.
-Our own temporaries are never listed; special files (fifo, socket, device) are told to `special` and left out.
+The backend and the agent both list with `walk`, so that the two listings can be compared in a single streaming merge.
+Temporary files of agents are never listed; special files (FIFO, socket, device) are reported to `special` and omitted.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from replicator.model import (
 PERMISSIONS = 0o7777
 
 TOO_DEEP = "nested too deep"
-"""Why a directory is not listed whose content could have no path (see `model.too_deep`)."""
+"""Reason for not listing a directory whose content would exceed the limits of a path (see `model.too_deep`)."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Met(NamedTuple):
-    """One path of a walk: what is there, and the kernel's record of it."""
+    """One path found by a walk, with its entry and its lstat result."""
 
     path: bytes
     entry: Entry
@@ -39,7 +39,7 @@ class Met(NamedTuple):
 
 
 def entry_of(status: os.stat_result, link: Callable[[], bytes]) -> Optional[Entry]:
-    """Return the entry that a status describes; None for a special file. `link` reads a symlink's target."""
+    """Return the entry for a status; None for a special file. `link` is called to read a symlink's target."""
     mode = status.st_mode
     if stat.S_ISREG(mode):
         return Entry(FILE, mode & PERMISSIONS, status.st_size, status.st_mtime_ns)
@@ -60,16 +60,16 @@ def walk(
     temporary: Optional[Callable[[int, bytes], None]] = None,
     closed: Optional[Mapping[bytes, str]] = None,
 ) -> Iterator[Union[Met, Unlisted]]:
-    """Yield all that lies strictly below the directory `below`, in key order.
+    """Yield everything strictly below the directory `below`, in key order.
 
     Args:
         tree: the root.
         below: a directory; the root is the empty path.
-        prune: called with (path, kind); True leaves the path, and all below it, out.
-        passed: called with a path; True leaves the path, and all below it, out before anything is asked of the disk.
+        prune: called with (path, kind); True omits the path and everything below it.
+        passed: called with a path before its lstat; True omits the path and everything below it, without disk access.
         special: called with the path of each special file.
-        temporary: called with (descriptor of its directory, name) for each of our temporaries met.
-        closed: paths that must not be touched, with the reason; each is yielded as Unlisted.
+        temporary: called with (descriptor of its directory, name) for each temporary file of an agent.
+        closed: paths that must not be accessed, with the reason; each is yielded as Unlisted.
     """
     closed = closed or {}
     stack: list[_Level] = []
@@ -77,7 +77,7 @@ def walk(
         yield Unlisted(below, TOO_DEEP)
         return
     try:
-        # Opened anew, not dup()ed: two walks at once must not share one position in the directory.
+        # Opened again instead of dup(): two walks at the same time must not share the read position of the directory.
         problem = _push(
             stack,
             below,
@@ -110,7 +110,7 @@ def walk(
 
 
 class _Level:
-    """One open directory on the way down."""
+    """An open directory between `below` and the current path, with the names that are still to be visited."""
 
     __slots__ = ("fd", "names", "path")
 
@@ -138,7 +138,7 @@ def _meet(
     special: Optional[Callable[[bytes], None]],
     closed: Mapping[bytes, str],
 ) -> Union[Met, Unlisted, None]:
-    """Return what is at a name; Unlisted when the kernel does not tell (another user's FUSE mount, a stale NFS one)."""
+    """Return what is at a name; Unlisted if its status cannot be read (another user's FUSE mount, a stale NFS mount)."""
     if passed is not None and passed(path):
         return None
     if closed and path in closed:
@@ -163,7 +163,7 @@ def _descend(
     name: bytes,
     temporary: Optional[Callable[[int, bytes], None]],
 ) -> str:
-    """Push the directory `name`; return why not, or an empty text."""
+    """Open the directory `name` and push it; return the reason if that fails, otherwise an empty string."""
     if too_deep(path):
         return TOO_DEEP
     at = stack[-1].fd
@@ -179,11 +179,11 @@ def _push(
     fd = -1
     try:
         fd = opener()
-        os.stat(b".", dir_fd=fd)  # a directory may be read and yet not be entered
+        os.stat(b".", dir_fd=fd)  # fails if the directory may be read but not searched
         stack.append(_Level(path, fd, _names(fd, temporary)))
     except OSError as error:
         if fd >= 0:
             os.close(fd)
-        gone = isinstance(error, FileNotFoundError)  # since its name was read
+        gone = isinstance(error, FileNotFoundError)  # removed since its name was read
         return "" if gone else error.strerror or str(error)
     return ""

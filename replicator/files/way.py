@@ -1,9 +1,9 @@
-"""Open a root by its path, and tell whether somebody else could have changed the way to it.
+"""Open a root by its path, and find out whether an untrusted user could redirect that path.
 
-A root's path is given by the operator, but the directories on it may belong to others: www-data usually owns the parent of the
-uploads. The way is walked from `/` by descriptors, one name at a time. A step is safe if only trusted users can change what the
-name stands for, by the rules of sshd's StrictModes; in a sticky directory, such as /tmp, the owner of the entry counts as well.
-Up to the first step that is not safe, symlinks are followed; from there on, a symlink is an error.
+The operator chooses the path of a root, but directories on it may belong to others: www-data usually owns the parent of the uploads.
+The path is opened from `/`, one name at a time, each relative to the descriptor of its directory. A name is safe if only trusted
+users can replace what it refers to, by the rules of sshd's StrictModes; in a sticky directory, such as /tmp, the owner of the entry
+counts as well. Symlinks are followed up to the first name that is not safe; from there on, a symlink is an error.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from replicator.errors import PathRefused
 from replicator.model import printable
 
 MAX_LINKS = 40
-"""Symlinks on one way: as many as the kernel follows."""
+"""Symlinks followed on one path: as many as the kernel follows."""
 
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 _remembered: dict[int, frozenset[int]] = {}
-"""The members of groups, for a process that can no longer look them up; see `remember_groups`."""
+"""User ids of the members of groups, for a process that can no longer look them up; see `remember_groups`."""
 
 
 class Way(NamedTuple):
@@ -35,7 +35,8 @@ class Way(NamedTuple):
 
     Attributes:
         fd: descriptor of the directory; the caller closes it.
-        doubt: why somebody else could have changed the way to it, as a clause that names the directory; empty if nobody could.
+        doubt: clause that names the first directory on the path in which an untrusted user could replace a name, and the remedy; empty if
+            there is none.
     """
 
     fd: int
@@ -47,12 +48,12 @@ def open_way(place: bytes, trusted: AbstractSet[int], *, unread: bool = False) -
 
     Args:
         place: the path.
-        trusted: user ids that may change the way; root is always one of them.
-        unread: take a directory that may be searched but not read, too; its descriptor is good for a way further down.
+        trusted: user ids that may change the path; root is always one of them.
+        unread: also accept a directory that may be searched but not read; its descriptor only serves to reach what is below it.
 
     Raises:
-        PathRefused: the way leads through a symlink that somebody else could have made; says who, and what to do.
-        OSError: there is no such directory, or it cannot be opened.
+        PathRefused: the path leads through a symlink that an untrusted user could have created; the text says who, and what to do.
+        OSError: the directory does not exist or cannot be opened.
     """
     walker = _Walker(place, trusted | {0})
     try:
@@ -64,11 +65,11 @@ def open_way(place: bytes, trusted: AbstractSet[int], *, unread: bool = False) -
 
 
 class _Walker:
-    """A way that is being walked.
+    """Resolves a path, one name at a time.
 
     Attributes:
-        fd: the directory that was reached.
-        names: what is still to be walked, the next one last.
+        fd: descriptor of the directory reached so far.
+        names: the remaining names, the next one last.
         doubt: see Way.
     """
 
@@ -82,7 +83,7 @@ class _Walker:
         self.fd = os.open(b"/", _STEP)
 
     def step(self) -> None:
-        """Walk one name further."""
+        """Resolve the next name."""
         name = self.names.pop()
         if name in (b"", b"."):
             return
@@ -101,7 +102,7 @@ class _Walker:
             os.close(found)
 
     def _entry(self, name: bytes) -> int:
-        """Return a descriptor of what a name stands for. Only O_DIRECTORY has a volume mounted that is mounted on demand."""
+        """Return an O_PATH descriptor of what a name refers to. Without O_DIRECTORY, the kernel would not trigger an automount."""
         try:
             return os.open(name, _STEP | os.O_DIRECTORY, dir_fd=self.fd)
         except NotADirectoryError:
@@ -120,7 +121,7 @@ class _Walker:
             self.fd, self._at = os.open(b"/", _STEP), b"/"
 
     def _doubt_of(self, entry: os.stat_result) -> str:
-        """Return who else could change the entry of the directory that was reached; empty if nobody."""
+        """Return who else could replace `entry` in the directory reached so far, as a clause; empty if nobody could."""
         above, at = os.fstat(self.fd), printable(self._at)
         if above.st_uid not in self._trusted:
             return f"{at} belongs to {_user(above.st_uid)}, who can replace what is in it: chown root {at}"
@@ -150,9 +151,9 @@ def _user(uid: int) -> str:
 
 
 def remember_groups() -> None:
-    """Look up the members of this process's own groups, for a process that soon cannot read /etc any more.
+    """Look up the members of this process's own groups now: once the sandbox is in force, the process cannot read /etc.
 
-    Only these can be private groups of this user; what was looked up is used for as long as the process lives.
+    Only these groups can be private groups of this user. The result is used until the process ends.
     """
     for gid in {0, os.getegid(), *os.getgroups()}:
         with suppress(KeyError, OSError):
@@ -160,9 +161,9 @@ def remember_groups() -> None:
 
 
 def _is_private(fd: int, gid: int, trusted: AbstractSet[int]) -> bool:
-    """Return True if only trusted users are members of a directory's group, as of the private groups of Debian and Red Hat.
+    """Return True if all members of a directory's group are trusted, as in the private groups of Debian and Red Hat.
 
-    With an access control list, the group's bits of the mode say what anybody named in the list may do.
+    Return False if the directory has an access control list, because then the mode's group bits apply to everybody named in the list.
     """
     try:
         os.getxattr(f"/proc/self/fd/{fd}", "system.posix_acl_access")
@@ -179,6 +180,6 @@ def _is_private(fd: int, gid: int, trusted: AbstractSet[int]) -> bool:
 
 
 def _look_up_members(gid: int) -> frozenset[int]:
-    """Return the users who have a group as their own or are named in it. Raises KeyError or OSError."""
+    """Return the user ids of accounts whose primary group this is, or that are listed in it. Raises KeyError or OSError."""
     members = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid}
     return frozenset(members | {pwd.getpwnam(name).pw_uid for name in grp.getgrgid(gid).gr_mem})

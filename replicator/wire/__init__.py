@@ -1,1 +1,1 @@
-"""wire: bytes to messages and back, without I/O; the backend runs it under asyncio, the agent under blocking reads."""
+"""Conversion of bytes to messages and back, without I/O: the backend uses it with asyncio, the agent with blocking reads."""

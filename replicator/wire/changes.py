@@ -1,7 +1,7 @@
-"""A change: what shall be at one path of a frontend, and the reasons for which an agent may refuse it.
+"""Changes to paths of a frontend, and the reasons for which an agent may refuse one.
 
-A change travels as one row of a batch: a tag, its number, the tree, the path, and the rest of its fields. Numbers are
-unique over the whole fleet, so that one encoded frame serves every frontend; every answer carries the number.
+A change is sent as one row of a batch: a tag, its number, the tree, the path, and its other fields. Numbers are unique over the
+whole fleet, so that one encoded frame serves all frontends; the answer to a change carries its number.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from replicator.wire import fields
 from replicator.wire.fields import text_of
 
 # Why a change was refused.
-BASE_MISMATCH = (
-    "base_mismatch"  # what is there is not what the change builds on: send the whole file
-)
+BASE_MISMATCH = "base_mismatch"  # the file at the path is not the one that the change builds on: send the whole file
 DIGEST_MISMATCH = (
-    "digest_mismatch"  # what arrived is not what was announced: the source changed meanwhile
+    "digest_mismatch"  # the content is not the announced one: the source changed while it was sent
 )
-NO_SPACE = "no_space"
-DENIED = "denied"
-PATH_REFUSED = "path_refused"
-VANISHED = "vanished"
-NOT_EMPTY = "not_empty"
-ROOT_GONE = "root_gone"
-FAILED = "failed"
+NO_SPACE = "no_space"  # file system full, quota used up, or file too large
+DENIED = "denied"  # the agent's user lacks the permission
+PATH_REFUSED = "path_refused"  # a symlink or file is in the way, or the path is not allowed
+VANISHED = "vanished"  # the path, or its directory, does not exist
+NOT_EMPTY = "not_empty"  # the directory to be removed or replaced has content
+ROOT_GONE = "root_gone"  # the target root was moved, removed or replaced
+FAILED = "failed"  # anything else
 REASONS = frozenset(
     (
         BASE_MISMATCH,
@@ -42,7 +40,7 @@ REASONS = frozenset(
 
 
 class PutFile(NamedTuple):
-    """The path shall be a file with the `size` bytes that stand in the payload (or follow as Data)."""
+    """Replace what is at the path by a file; its `size` bytes are in the payload, or follow as Data."""
 
     number: int
     tree: int
@@ -54,7 +52,7 @@ class PutFile(NamedTuple):
 
 
 class MakeDirectory(NamedTuple):
-    """The path shall be a directory with this mode and time; what it holds stays."""
+    """Make the path a directory with this mode and time; the content of an existing directory stays."""
 
     number: int
     tree: int
@@ -64,7 +62,7 @@ class MakeDirectory(NamedTuple):
 
 
 class MakeSymlink(NamedTuple):
-    """The path shall be a symlink to `link`, verbatim."""
+    """Replace what is at the path by a symlink with the target `link`, verbatim."""
 
     number: int
     tree: int
@@ -74,9 +72,9 @@ class MakeSymlink(NamedTuple):
 
 
 class SetAttributes(NamedTuple):
-    """The file keeps its content and gets this mode and time.
+    """Set the mode and time of a file, and keep its content.
 
-    Applied only if it has `size` bytes, and its digest is `digest` or (if that is empty) its time `old_mtime_ns`.
+    Applied only if the file has `size` bytes and either the digest `digest` or, if `digest` is empty, the time `old_mtime_ns`.
     """
 
     number: int
@@ -90,7 +88,7 @@ class SetAttributes(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Nothing shall be at the path; a directory goes only if it is empty."""
+    """Remove what is at the path; a directory is removed only if it is empty."""
 
     number: int
     tree: int
@@ -98,7 +96,7 @@ class Delete(NamedTuple):
 
 
 class Move(NamedTuple):
-    """What is at `path`, with all below it, shall be at `target`."""
+    """Rename `path`, with everything below it, to `target`."""
 
     number: int
     tree: int
@@ -107,9 +105,9 @@ class Move(NamedTuple):
 
 
 class Link(NamedTuple):
-    """The path shall be another name, or a copy, of the file at `source`, which has this mode, size and time.
+    """Make the path a hard link to, or a copy of, the file at `source`, which must have this mode, size and time.
 
-    Needs the feature `link`.
+    Requires the feature `link`.
     """
 
     number: int
@@ -156,7 +154,11 @@ def change_row(change: Change) -> list[Any]:
 
 
 def parse_change(row: Any) -> Change:
-    """Return the change that a row describes, checked field by field."""
+    """Return the change in a row, after checking each field.
+
+    Raises:
+        ProtocolError: the row is not a valid change.
+    """
     if type(row) is not list or not row or type(row[0]) is not str or row[0] not in _KINDS:
         raise ProtocolError("unknown change")
     cls, checks = _KINDS[row[0]]

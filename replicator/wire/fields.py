@@ -1,6 +1,7 @@
-"""The fields of messages: how each kind of value is written in JSON, and how it is checked when it arrives.
+"""Fields of messages: how each type of value is encoded in JSON, and how it is checked on arrival.
 
-A value from the peer is believed only after its check; a check raises ProtocolError, whatever it was given.
+A value from the peer is used only after its check. A check accepts any JSON value, and returns the decoded value or raises
+ProtocolError.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from replicator.model import KINDS, MAX_TREES, ROOT, check_path, printable
 Check = Callable[[Any], Any]
 
 MAX_FILE = 1 << 50
-"""Bytes: more than any file system here holds (ext4: 2^44), and far from where arithmetic on offsets gets odd."""
+"""Bytes in a file: more than any supported file system allows (ext4: 2^44), and far below the limit of file offsets (2^63)."""
 
 MAX_NUMBER = 1 << 53
-"""Beyond it, JSON numbers stop being exact in other languages."""
+"""Highest number: beyond it, JSON numbers are not exact in other languages."""
 
 DIGEST_SIZE = 32
 
 
 def text_of(data: bytes) -> str:
-    """Return bytes as JSON text, losslessly."""
+    """Return bytes as a JSON string, without loss: bytes that are not UTF-8 become surrogate escapes."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def integer(low: int, high: int) -> Check:
-    """Return a check for an integer in low..high (a bool is none)."""
+    """Return a check for an integer in low..high; it rejects true and false."""
 
     def check(value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
@@ -38,18 +39,18 @@ def integer(low: int, high: int) -> Check:
 
 
 def text(limit: int) -> Check:
-    """Return a check for a text of at most `limit` characters."""
+    """Return a check for a string of at most `limit` characters."""
 
     def check(value: Any) -> str:
         if type(value) is not str or len(value) > limit:
-            raise ProtocolError(f"expected a text of at most {limit} characters")
+            raise ProtocolError(f"expected a string of at most {limit} characters")
         return value
 
     return check
 
 
 def sentence(limit: int) -> Check:
-    """Return a check for words that a person will read: a bounded text, in which whatever is not printable is escaped."""
+    """Return a check for a string that is shown to the operator: of bounded length, and with unprintable characters escaped."""
     words = text(limit)
 
     def check(value: Any) -> str:
@@ -59,13 +60,13 @@ def sentence(limit: int) -> Check:
 
 
 def raw(value: Any) -> bytes:
-    """Check a byte string that travelled as text."""
+    """Check a byte string that was encoded by `text_of`."""
     if type(value) is not str:
-        raise ProtocolError("expected a text")
+        raise ProtocolError("expected a string")
     try:
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise ProtocolError("text holds characters that no name can hold") from None
+        raise ProtocolError("the string holds characters that no name can hold") from None
 
 
 def path(value: Any) -> bytes:
@@ -77,12 +78,12 @@ def path(value: Any) -> bytes:
 
 
 def path_or_root(value: Any) -> bytes:
-    """Check a path, or the empty text, which is the root."""
+    """Check a path, or an empty string for the root."""
     return ROOT if value == "" else path(value)
 
 
 def link(value: Any) -> bytes:
-    """Check a symlink's target: any bytes but NUL, not empty, at most PATH_MAX."""
+    """Check a symlink's target: 1 to 4,096 bytes (PATH_MAX) without NUL."""
     target = raw(value)
     if not 0 < len(target) <= 4096 or b"\0" in target:
         raise ProtocolError("not a symlink target")
@@ -97,27 +98,27 @@ def digest(value: Any) -> bytes:
         found = bytes.fromhex(value)
     except ValueError:
         found = b""
-    if len(found) != DIGEST_SIZE:  # fromhex() passes over blanks
+    if len(found) != DIGEST_SIZE:  # fromhex() ignores spaces
         raise ProtocolError("expected a SHA-256 in hexadecimal")
     return found
 
 
 def digest_or_none(value: Any) -> bytes:
-    """Check a SHA-256, or the empty text for none."""
+    """Check a SHA-256 in hexadecimal, or an empty string for none."""
     return b"" if value == "" else digest(value)
 
 
 def flag(value: Any) -> bool:
-    """Check a truth value."""
+    """Check a boolean."""
     if type(value) is not bool:
         raise ProtocolError("expected true or false")
     return value
 
 
 def kind(value: Any) -> str:
-    """Check the kind of an entry."""
+    """Check the kind of an entry: FILE, DIRECTORY or SYMLINK."""
     if type(value) is not str or value not in KINDS:
-        raise ProtocolError("expected the kind of an entry")
+        raise ProtocolError("expected the kind of an entry: f, d or l")
     return value
 
 
@@ -129,14 +130,14 @@ def array(value: Any, limit: int = 1 << 20) -> list[Any]:
 
 
 def array_of(length: int, values: Any) -> list[Any]:
-    """Check an array that has so many fields, whatever they are."""
+    """Check an array of exactly `length` fields, but not the fields themselves."""
     if type(values) is not list or len(values) != length:
         raise ProtocolError(f"expected an array of {length} fields")
     return values
 
 
 def row(checks: Sequence[Check], values: Any) -> list[Any]:
-    """Check an array field by field."""
+    """Check an array with one check for each field; return the decoded fields."""
     # no strict= on Python 3.9
     return [check(value) for check, value in zip(checks, array_of(len(checks), values))]
 
@@ -147,6 +148,6 @@ mode = integer(0, 0o7777)
 size = integer(0, MAX_FILE)
 any_size = integer(
     0, (1 << 63) - 1
-)  # of a file that is not ours: a sparse one may be larger than MAX_FILE
-time_ns = integer(-(1 << 63) * 10**9, (1 << 63) * 10**9 - 1)  # seconds of 64 bits, as in a time_t
+)  # size of any file on a frontend: a sparse one may be larger than MAX_FILE
+time_ns = integer(-(1 << 63) * 10**9, (1 << 63) * 10**9 - 1)  # a 64-bit time_t, in nanoseconds
 owner_id = integer(-1, (1 << 32) - 1)

@@ -1,8 +1,8 @@
-"""Cut a byte stream into frames.
+"""Split a byte stream into frames, and encode frames.
 
-A frame is two unsigned 32-bit big-endian lengths (header, payload), a JSON object, and a raw payload. Both lengths are
-checked before anything is buffered, so a peer can make us hold one frame and no more. The standard library parses it on
-both sides. Paths travel in JSON as UTF-8 with surrogate escapes, so that every byte of a name survives.
+A frame is two unsigned 32-bit big-endian lengths (header, payload), a JSON object, and a raw payload. Both lengths are checked as
+soon as they arrive, so a peer cannot make the receiver buffer more than one frame and one read. Both sides parse frames with the
+standard library. Paths are encoded in JSON as UTF-8 with surrogate escapes, so that every byte of a name is kept.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, Iterator, NamedTuple, Sequence, Union
 from replicator.errors import ProtocolError
 
 MARKER = b"\n\0REPLICATOR\0 agent ready\n"
-"""The agent's first bytes. Whatever a login prints before it is skipped; NULs make it unlikely in any banner."""
+"""First bytes of the agent's output. The backend skips what a login prints before them; a banner hardly contains NULs."""
 
 MAX_HEADER = 1 << 20
-"""Bytes of JSON: a thousand rows with the longest paths that occur in practice; rsync caps its lists likewise."""
+"""Bytes of JSON in a frame: enough for a thousand rows with the longest paths that occur in practice. rsync limits its lists likewise."""
 
 MAX_PAYLOAD = 1 << 20
-"""Bytes of content: at 50 MB/s one frame holds up a live change for 20 ms at worst."""
+"""Bytes of content in a frame: at 50 MB/s, a live change waits at most 20 ms for the frame before it."""
 
 _LENGTHS = struct.Struct(">II")
 
@@ -35,10 +35,10 @@ class Frame(NamedTuple):
 
 
 def encode(header: dict[str, Any], payload: Sequence[Buffer] = ()) -> bytes:
-    """Return the bytes of a frame; `payload` is the parts of the payload, in order.
+    """Return the bytes of a frame; `payload` holds the parts of the payload, in order.
 
     Raises:
-        ProtocolError: if it would be larger than the peer accepts (our bug, or a listing beyond reason).
+        ProtocolError: the frame would be larger than the peer accepts.
     """
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     size = sum(map(len, payload))
@@ -48,12 +48,12 @@ def encode(header: dict[str, Any], payload: Sequence[Buffer] = ()) -> bytes:
 
 
 class Decoder:
-    """Turns received bytes, however they were split, into frames.
+    """Decodes a byte stream, received in pieces of any size, into frames.
 
-    Call `receive` with what has arrived, then take what `frames` yields.
+    Call `receive` with the bytes that have arrived, then iterate over `frames`.
 
     Attributes:
-        taken: bytes of all frames that were yielded.
+        taken: total bytes of the frames yielded so far, lengths and headers included.
     """
 
     def __init__(self) -> None:
@@ -65,10 +65,10 @@ class Decoder:
         self._buffer += data
 
     def frames(self) -> Iterator[Frame]:
-        """Yield every frame that is complete.
+        """Yield each complete frame.
 
         Raises:
-            ProtocolError: if a length is over its limit or a header is no JSON object.
+            ProtocolError: a length exceeds its limit, or a header is not a JSON object.
         """
         start = 0
         buffer = self._buffer
@@ -97,7 +97,7 @@ def _parse(header: bytes) -> dict[str, Any]:
     try:
         value = json.loads(header)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"frame header is no JSON: {type(error).__name__}") from None
+        raise ProtocolError(f"frame header is not JSON: {type(error).__name__}") from None
     if not isinstance(value, dict):
-        raise ProtocolError("frame header is no JSON object")
+        raise ProtocolError("frame header is not a JSON object")
     return value

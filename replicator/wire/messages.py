@@ -1,7 +1,7 @@
-"""Everything that the two sides may say.
+"""The messages of the wire protocol.
 
-Each message is a small frozen value with `header()`; `decode` turns a frame's header back into one, or raises
-ProtocolError, whatever it was given.
+Each message is a NamedTuple whose `header()` returns the header of its frame. `decode` turns a header back into a message, or
+raises ProtocolError.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from replicator.wire.fields import text_of
 VERSION = 1
 
 REQUIRED = ("delta", "digest", "move")
-"""What every release can do: the two sides cannot work together without."""
+"""Features of every release: the two sides cannot work together without them."""
 
 FEATURES = (
     *REQUIRED,
@@ -30,30 +30,31 @@ FEATURES = (
     "link",
     "sources",
 )
-"""What this side can do. Neighbouring releases work together: a message or field that is not in the first release has a name
-here, and is used only if both sides name it; each has a fallback for a peer that does not.
+"""Features of this side. Successive releases work together: a message or field that the first release lacks has a name here, and is
+used only if both sides list that name; each has a fallback for a peer that does not.
 
-* `after`: `list` may ask for what comes after a path, so that an interrupted listing goes on where it was.
-* `alive`: an agent that works on one change for long sends `acks` that answer nothing meanwhile. Without it, it says nothing.
-* `boot`: the agent's hello says which boot of its machine it runs in, and `open` names the ready file.
-* `durable`: `open` may ask that a change is answered when it is on disk.
-* `granularity`: `opened` says how exactly modification times are kept there. Without it, to the nanosecond.
-* `identity`: `opened` says which directory the target is, and who could have replaced it. Without it, any directory is used.
-* `link`: a file can be given another name (`h`). Without it, the content is sent.
-* `sources`: an agent is told when a source appears or comes to be another directory. Without it, an open target is not checked again.
+* `after`: `list` may ask for the paths after a given one, to continue an interrupted listing.
+* `alive`: an agent that is busy with one change for long sends empty `acks` meanwhile. Without it, the agent is silent.
+* `boot`: the agent's `hello` carries the id of its machine's boot, and `open` names the ready file.
+* `durable`: `open` may ask for changes to be acknowledged only once they are on disk.
+* `granularity`: `opened` carries the granularity of modification times. Without it, 1 ns is assumed.
+* `identity`: `opened` identifies the target directory, and says who could have replaced it. Without it, any directory is used.
+* `link`: a file can be hard-linked or copied on the frontend (`h`). Without it, the content is sent.
+* `sources`: the backend tells the agent when a source appears or becomes another directory. Without it, an open target is not checked
+  again.
 """
 
 MAX_FEATURES = 64
 
 MAX_IDENTITIES = 10_000
-"""Directories in a message."""
+"""Directories in each list of an Origin."""
 
 MAX_LINES = 5000
-"""Lines of a listing in one message; an agent sends 500. What a megabyte of the shortest would cost, all frontends would feel."""
+"""Lines of a listing in one message. An agent sends 500; checking 1 MiB of the shortest lines at once would delay all frontends."""
 
 
 class Hello(NamedTuple):
-    """Who speaks: first message of each side."""
+    """First message of each side: wire version, features, a description of the sender, and the id of the agent's boot."""
 
     version: int
     features: tuple[str, ...]
@@ -72,10 +73,11 @@ class Hello(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where the sources are: `boot` of the backend's machine, the directories that are `sources`, and those `above` them.
+    """Where the sources are, so that an agent on the same machine can tell whether a target shares files with a source.
 
-    Each is (device, inode): on the same kernel they tell whether a target shares files with a source. `missing`: of each source that
-    does not exist, the nearest directory above it, and the names below that one.
+    `boot` is the id of the boot of the backend's machine; `sources` are the source directories and `above` the directories above them,
+    each as (device, inode). `missing` has (device, inode, names) for each source that does not exist: the nearest directory above it,
+    and the names below that directory.
     """
 
     boot: str = ""
@@ -84,17 +86,17 @@ class Origin(NamedTuple):
     missing: tuple[tuple[int, int, bytes], ...] = ()
 
     def value(self) -> list[Any]:
-        """Return it as JSON values."""
+        """Return the origin as JSON values."""
         missing = [[device, inode, text_of(names)] for device, inode, names in self.missing]
         return [self.boot, [*map(list, self.sources)], [*map(list, self.above)], missing]
 
 
 class OpenTree(NamedTuple):
-    """From now on `tree` means the directory `root`; `owner` is `user:group`, or empty.
+    """Open the directory `root` as number `tree`; files will belong to `owner` (`user:group`), or the agent's user if it is empty.
 
-    `durable`: changes are answered when they are on disk. `ready`: path of the ready file below the root, or empty; one that was
-    written in another boot of the machine is removed. `origin`: a root that shares files with a source is refused; agents of earlier
-    releases do not look at it.
+    `durable`: acknowledge changes only once they are on disk. `ready`: path of the ready file below the root, or empty; a file there
+    that was written in another boot of the machine is removed. `origin`: refuse a root that shares files with a source; agents of
+    earlier releases ignore this field.
     """
 
     tree: int
@@ -124,7 +126,7 @@ class OpenTree(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The sources are elsewhere now: an agent with an open target that shares files with one of them ends."""
+    """New locations of the sources; an agent with an open target that shares files with one of them ends."""
 
     origin: Origin
 
@@ -134,15 +136,16 @@ class Sources(NamedTuple):
 
 
 GRANULARITIES = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
-"""Nanoseconds to which file systems round modification times down: most; NTFS and CIFS; UDF; some NFS servers; exFAT; ext4 with inodes
-of 128 bytes; FAT. A frontend cannot name others: with a day, every time would count as equal."""
+"""Nanoseconds to which file systems round modification times down: most file systems; NTFS and CIFS; UDF; some NFS servers; exFAT;
+ext4 with inodes of 128 bytes; FAT. Other values are rejected: with a granularity of a day, most changes of a time would go unnoticed."""
 
 
 class Opened(NamedTuple):
-    """The answer to OpenTree: numeric ids that files will get (-1: whoever the agent runs as), or why it failed.
+    """Answer to OpenTree: numeric ids of the owner of new files (-1: the agent's own user or group), or an error text.
 
-    `identity` is a text that another directory in the root's place would not have; `doubt` says, as a clause, who else could have put
-    one there. `granularity`: nanoseconds to which the root's file system rounds modification times down.
+    `identity` identifies the root directory: if another directory takes its place, the text differs. `doubt` is a clause that says who
+    else could have put another directory there, or empty. `granularity`: nanoseconds to which the root's file system rounds
+    modification times down.
     """
 
     tree: int
@@ -172,7 +175,7 @@ class Opened(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Changes, applied in order; the contents of its files follow one another in the payload."""
+    """Changes, applied in order; the payload holds the contents of the files, one after the other."""
 
     changes: tuple[Change, ...]
 
@@ -193,9 +196,9 @@ class BeginFile(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The next instructions for a begun file: pairs as in `delta.ops`, literals in the payload.
+    """The next instructions for a file started by BeginFile: pairs as in `delta.ops`, with the literals in the payload.
 
-    `end` says that the file is complete; `cancel` that it will never be.
+    `end`: the file is complete. `cancel`: the backend abandons it.
     """
 
     number: int
@@ -215,7 +218,11 @@ class Data(NamedTuple):
 
 
 class ListTree(NamedTuple):
-    """List all below a directory in key order, `credit` frames at first, with digests if asked; only what is `after` a path."""
+    """Request a listing of everything below a directory, in key order.
+
+    `digest`: hash the files. `credit`: frames that may be sent before the first More. `after`: list only paths that sort after this
+    one; empty: all.
+    """
 
     job: int
     tree: int
@@ -238,7 +245,7 @@ class ListTree(NamedTuple):
 
 
 class More(NamedTuple):
-    """Send `credit` more frames of a listing; 0: stop it."""
+    """Grant `credit` more frames of a listing; 0 stops it."""
 
     job: int
     credit: int
@@ -249,7 +256,7 @@ class More(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The next lines of a listing, in key order."""
+    """The next lines of a listing, in key order; `end` marks the last frame."""
 
     job: int
     lines: tuple[Listed, ...]
@@ -268,9 +275,9 @@ class Listing(NamedTuple):
 
 
 class Acks(NamedTuple):
-    """Numbers of the changes that are done, and (number, reason, detail) of those that are refused.
+    """Numbers of applied changes, and (number, reason, detail) of refused ones.
 
-    `taken` is the bytes of all frames dealt with since the connection began: what was sent beyond it is under way.
+    `taken`: total bytes of the frames that the agent has handled since the connection began; bytes sent beyond that are in transit.
     """
 
     done: tuple[int, ...]
@@ -293,7 +300,7 @@ def _listed_row(line: Listed) -> list[Any]:
 
 
 def _parse_listed(row: Any) -> Listed:
-    """Check one of the many lines that a listing has: `fields.row` would take a third longer."""
+    """Check one line of a listing. Listings have many lines, and `fields.row` would take a third longer."""
     path, kind, mode, size, mtime_ns, link, digest, uid, gid = fields.array_of(9, row)
     try:
         entry = Entry(
@@ -312,7 +319,7 @@ def _parse_listed(row: Any) -> Listed:
 
 _SHORT = fields.text(1000)
 _WORDS = fields.sentence(1000)
-_ID = fields.integer(-(1 << 200), 1 << 200)  # compared with others, and nothing else
+_ID = fields.integer(-(1 << 200), 1 << 200)  # devices and inodes are only compared for equality
 _FEATURE = fields.sentence(64)
 
 
@@ -322,7 +329,7 @@ def _reason(value: Any) -> str:
 
 def _hello(h: dict[str, Any]) -> Hello:
     names: Sequence[str] = [_FEATURE(name) for name in fields.array(h["features"], MAX_FEATURES)]
-    boot = _SHORT(h.get("boot", ""))  # not for people, and checked where it is used
+    boot = _SHORT(h.get("boot", ""))  # not shown to the operator, so not escaped
     return Hello(fields.number(h["version"]), tuple(names), _WORDS(h["about"]), boot)
 
 
@@ -416,10 +423,10 @@ _DECODERS: dict[str, Any] = {
 
 
 def decode(header: dict[str, Any]) -> Message:
-    """Return the message that a frame header holds.
+    """Return the message in a frame header.
 
     Raises:
-        ProtocolError: whatever is wrong with it.
+        ProtocolError: the header is not a valid message.
     """
     kind = header.get("t")
     decoder = _DECODERS.get(kind) if isinstance(kind, str) else None

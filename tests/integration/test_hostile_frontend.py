@@ -119,11 +119,11 @@ MALFORMED = {
     ),
     "long-header": (at_open(b"\0\x10\0\x01\0\0\0\0"), "too large"),
     "long-payload": (at_open(b"\0\0\0\x02\xff\xff\xff\xff{}"), "too large"),
-    "no-json": (at_open(raw("{")), "no JSON"),
-    "deep-json": (at_open(raw("[" * 500_000)), "no JSON"),
-    "no-object": (at_open(raw("[]")), "no JSON object"),
-    "huge-int": (at_open(json_acks(taken="9" * 100_000)), "no JSON"),
-    "not-utf8": (at_open(raw(b'{"t":"\xff"}')), "no JSON"),
+    "no-json": (at_open(raw("{")), "not JSON"),
+    "deep-json": (at_open(raw("[" * 500_000)), "not JSON"),
+    "no-object": (at_open(raw("[]")), "not a JSON object"),
+    "huge-int": (at_open(json_acks(taken="9" * 100_000)), "not JSON"),
+    "not-utf8": (at_open(raw(b'{"t":"\xff"}')), "not JSON"),
     "unknown": (at_open(raw('{"t":"evil"}')), "unknown"),
     "no-kind": (at_open(raw('{"t":[]}')), "unknown"),
     "lacking": (at_open(raw('{"t":"acks"}')), "lacks"),
@@ -143,7 +143,7 @@ MALFORMED = {
     "acks-first": ({Hello: says(Acks((1,), (), 0))}, "not under way"),
     "taken-first": ({Hello: says(Acks((), (), 1 << 40))}, "has dealt with"),
     "negative": (at_open(json_acks(done="[-1]")), "expected"),
-    "huge-detail": (at_open(Acks((), ((1, "failed", "x" * 1_000_000),), 0)), "expected a text"),
+    "huge-detail": (at_open(Acks((), ((1, "failed", "x" * 1_000_000),), 0)), "expected a string"),
     "empty-acks": (at_open(json_acks() * 5000), "again and again"),
 }
 
@@ -325,7 +325,7 @@ ANSWERS = {
     "twice": (lambda a, b: Acks((b.changes[0].number,) * 2, (), a._taken), "not under way"),
     "ahead": (lambda a, b: Acks((), (), a._taken + 1), "has dealt with"),
     "huge": (lambda a, b: Acks((), (), 1 << 53), "has dealt with"),
-    "huge-detail": (lambda a, b: Acks((), ((1, "failed", "x" * 10_000),), 0), "expected a text"),
+    "huge-detail": (lambda a, b: Acks((), ((1, "failed", "x" * 10_000),), 0), "expected a string"),
 }
 
 
