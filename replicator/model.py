@@ -31,7 +31,8 @@ MAX_DEPTH = 200
 """Names in a path: a walk holds a descriptor for each directory on it, well below the usual limit of 1,024."""
 
 MAX_TREES = 1023
-"""Highest number of a tree on the wire, and the most trees that may be configured."""
+"""Highest number of a tree on the wire, and the most trees that may be open at a time. A configuration may have half as many,
+because a reload may replace all of them."""
 
 _PART = rb"(?!\.\.?(?:/|\Z))[^/\0]{1,%d}" % MAX_NAME
 _PLAIN = re.compile(rb"%b(?:/%b){0,%d}" % (_PART, _PART, MAX_DEPTH - 1))

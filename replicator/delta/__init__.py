@@ -1,4 +1,4 @@
-"""Block sums of a version, and the instructions that turn one version into the next.
+"""Signatures of file versions, and deltas that turn one version into the next.
 
-Pure: buffers in, values out. `ops` and `patch` are also streamed to the frontends and use the standard library alone.
+All functions work on buffers and do no I/O. `ops` and `patch` are also streamed to the frontends: standard library only.
 """

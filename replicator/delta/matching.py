@@ -1,18 +1,19 @@
 """Find a base's blocks in a new version, from the base's signature alone.
 
-The order is that of likelihood and of cost, cheapest first (WebR2sync+, FAST '18: following the locality of edits saves
-90 % of the search):
+The matcher tries the likely and cheap steps first (WebR2sync+, FAST '18: using the locality of edits saves 90 % of the search):
 
-1. *Follow*: the next expected block begins where the last one ended. One strong sum for each block, 10 GB/s and more.
-2. *Miss*: the base's short last block; the same block elsewhere in the base; an aligned block a little ahead, as after an
+1. *Follow*: expect the base's next block where the last one ended. This takes one strong sum for each block, at 10 GB/s and more.
+2. *Miss*: try the base's short last block, then any block of the base here and at the next few block boundaries, as after an
    overwrite in place.
-3. *Search*: weak sums at every offset (see `rolling`), a strong sum where one is known. The first hit goes back to 1.
-4. *Stride*: after GIVE_UP bytes in vain take long stretches as literal, looking only at each block's boundary. Search
-   again at geometric distances: a large insert is overshot by at most a sixteenth, an unrelated file is hardly searched.
+3. *Search*: compute weak sums at every offset (see `rolling`), and a strong sum where the weak sum is one of the base's. The first
+   block found leads back to step 1.
+4. *Stride*: after GIVE_UP bytes without a match, send long stretches as literals and test only the block boundaries. Search again at
+   geometrically growing distances, so that at most a sixteenth of a large insert is sent in excess, and an unrelated file is hardly
+   searched.
 
-rsync (Tridgell and Mackerras, "The rsync algorithm", 1996) compares each offset's candidates one by one. Here a candidate is
-an offset: its strong sum is computed once and looked up in a dictionary of all blocks, so 40,000 blocks with one weak
-sum cost no more than one. What is left to bound is how many offsets are followed up; that is the credit.
+rsync (Tridgell and Mackerras, "The rsync algorithm", 1996) compares the blocks that share a weak sum one by one. Here the strong sum
+of an offset is computed once and looked up in a dictionary of all blocks, so 40,000 blocks with one weak sum cost no more than one.
+It remains to bound the number of offsets whose strong sum is computed; the credit does that.
 """
 
 from __future__ import annotations
@@ -27,42 +28,42 @@ from replicator.delta.rolling import PIECE, WeakIndex, WeakSum
 from replicator.delta.signature import DIGEST_SIZE, Signature
 
 LOOK_AHEAD = 4
-"""Aligned blocks looked at after a miss: an edit in place rarely spans more, and each costs 1 us where a search costs 60."""
+"""Block boundaries tested after a miss, beyond the first: an edit in place rarely spans more, and each costs 1 us, a search 60 us."""
 
 GIVE_UP = 8 << 20
-"""Bytes searched without a hit before striding: 20 ms of work."""
+"""Bytes searched without a match before striding: 20 ms of work."""
 
 OVERSHOOT = 16
-"""One part in so many of what was missed is strode over before the next search."""
+"""Divisor: after a search without a match, stride over 1/16 of the bytes since the last match before the next search."""
 
 CREDIT = 16 << 20
-"""Bytes that may be hashed to follow up weak hits, to begin with: about 1,000 candidates for blocks of 8 KiB."""
+"""Initial and largest credit, in bytes that may be hashed where weak sums match: about 1,000 offsets with blocks of 8 KiB."""
 
 CREDIT_RATE = 16
-"""Bytes of credit for each byte searched: 1 ms of strong sums beside 4 ms of weak ones for each MiB of decoys."""
+"""Bytes of credit gained for each byte searched: for each MiB with false matches, 1 ms of strong sums beside 4 ms of weak sums."""
 
 CALL_COST = 4096
-"""Bytes that one strong sum costs beyond its block's: a call from Python takes as long as hashing these."""
+"""Bytes of credit for the call that computes a strong sum: from Python it takes as long as hashing this many bytes."""
 
 
 class _Index:
-    """Where each of a base's full blocks is. Built on the first miss; most deltas of identical files need none."""
+    """Index of a base's full blocks by weak and strong sum. It is built at the first miss, so identical files need none."""
 
     def __init__(self, base: Signature, strong: list[bytes]) -> None:
         self.weak_sum = WeakSum(base.block_size, base.multiplier)
         self.weak = WeakIndex(np.frombuffer(base.weak, dtype="<u4").astype(np.uint32, copy=False))
         blocks = range(base.full_blocks - 1, -1, -1)
-        self.where = {strong[block]: block for block in blocks}  # the first of equals stays
+        self.where = {strong[block]: block for block in blocks}  # of equal blocks, the first
 
 
 class Matcher:
-    """Turns a new version, however it is cut, into instructions against a base.
+    """Computes the delta from a base to a new version, which is fed in chunks of any size.
 
-    Feed the bytes in order, then finish; the concatenation of all lists is the delta. It holds less than one block
-    between calls, and literals of at most MAX_LITERAL.
+    Call `feed` with the chunks in order, then `finish`; the concatenation of the returned lists is the delta. Between calls, the
+    matcher holds less than one block of input, and literals of at most MAX_LITERAL bytes.
 
     Args:
-        base: signature of the version that the frontends hold.
+        base: signature of the version that the frontends have.
     """
 
     def __init__(self, base: Signature) -> None:
@@ -75,17 +76,15 @@ class Matcher:
         self._tail = base.size % size
         self._out = Merger()
         self._rest = b""
-        self._next = 0  # the block of the base that is expected next
-        self._lost = False
-        self._missed = 0  # bytes since we are lost
+        self._next = 0  # index of the block expected next
+        self._lost = False  # whether searching or striding (steps 3 and 4)
+        self._missed = 0  # bytes since the last match, while lost
         self._to_search = 0  # bytes to search before the next stride
-        self._to_stride = (
-            0  # bytes to stride before the next search; both are multiples of the block
-        )
+        self._to_stride = 0  # bytes to stride before the next search, a multiple of the block size
         self._credit = CREDIT
 
     def feed(self, chunk: bytes | memoryview) -> list[Op]:
-        """Return the instructions that the next bytes complete; the buffer behind them may be used again afterwards."""
+        """Return the instructions that the next bytes complete; the caller may then reuse the buffer."""
         view, at = self._joined(chunk), 0
         while len(view) - at >= self._block:
             at = self._seek(view, at) if self._lost else self._follow(view, at)
@@ -93,7 +92,7 @@ class Matcher:
         return self._out.take()
 
     def finish(self) -> list[Op]:
-        """Return the last instructions; the matcher is done."""
+        """Return the remaining instructions; the matcher must not be used afterwards."""
         rest = memoryview(self._rest)
         for start in (0, len(rest) - self._tail):
             if start >= 0 and self._is_tail(rest[start:]):
@@ -105,9 +104,9 @@ class Matcher:
         return self._out.finish()
 
     def _joined(self, chunk: bytes | memoryview) -> memoryview:
-        """Return what was left with what has come; or only the latter, behind the block that lies across the cut.
+        """Return the rest of the previous chunk joined with the next chunk; if a block across the cut matches, the bytes after it.
 
-        To join all of it would copy a version with a byte more in front from its beginning to its end.
+        Such a block is joined by itself: to join all chunks would copy the whole version once data was inserted at its beginning.
         """
         rest, self._rest = self._rest, b""
         cut = self._block - len(rest)
@@ -124,20 +123,20 @@ class Matcher:
         return _Index(self._base, self._strong)
 
     def _is_tail(self, view: memoryview) -> bool:
-        """Whether the base's short last block is here."""
+        """Return True if the base's short last block is at the beginning of `view`."""
         if not 0 < self._tail <= len(view):
             return False
         return xxh3_128_digest(view[: self._tail]) == self._strong[-1]
 
     def _locate(self, view: memoryview, hint: int) -> int:
-        """Return which block this is, or -1; of equal ones rather `hint`, so that runs of them stay runs."""
+        """Return the index of the base's block with this content, or -1; of equal blocks, prefer `hint`, which continues a copy."""
         digest = xxh3_128_digest(view)
         if hint < self._full and self._strong[hint] == digest:
             return hint
         return self._index.where.get(digest, -1)
 
     def _follow(self, view: memoryview, at: int) -> int:
-        """Take expected blocks as long as they come; return where that ended, with a block's bytes left on a miss."""
+        """Copy blocks as long as the expected one follows, then handle the miss; return the offset of the first byte not consumed."""
         size, strong, full = self._block, self._strong, self._full
         block, end = self._next, at
         while (
@@ -152,7 +151,7 @@ class Matcher:
         return end if end + size > len(view) else self._miss(view, end)
 
     def _miss(self, view: memoryview, at: int) -> int:
-        """Look where it costs little; begin to search if that is in vain."""
+        """Try the cheap places (step 2), and begin to search if none matches; return the offset of the first byte not consumed."""
         if self._next == self._full and self._is_tail(view[at:]):
             self._out.copy(self._full * self._block, self._tail)
             self._next += 1
@@ -182,7 +181,7 @@ class Matcher:
         return at + count
 
     def _seek(self, view: memoryview, at: int) -> int:
-        """Go on while lost, by one piece or one block; a block's bytes are left."""
+        """Search one piece or stride over one block; at least a block of input must be left."""
         return self._stride(view, at) if self._to_stride else self._search(view, at)
 
     def _stride(self, view: memoryview, at: int) -> int:
@@ -192,12 +191,14 @@ class Matcher:
             return self._hit(view, at, at, block)
         self._to_stride -= size
         if not self._to_stride:
-            self._to_search = max(size, PIECE)  # a block begins in any block's length
+            self._to_search = max(
+                size, PIECE
+            )  # any stretch of one block's length contains the beginning of a block
         return self._pass(view, at, size)
 
     def _search(self, view: memoryview, at: int) -> int:
         size = self._block
-        # Pieces grow with what was missed: of a piece that ends in an early hit, no more is wasted than was gained.
+        # Pieces grow with the bytes missed, so that a match early in a piece wastes no more work than was done before.
         piece = min(PIECE, max(2 * size, self._missed))
         count = min(piece, self._to_search, len(view) - size - at + 1)
         self._credit = min(self._credit + CREDIT_RATE * count, CREDIT)

@@ -1,8 +1,8 @@
-"""The vocabulary of a delta: copy a range of the base, or take literal bytes.
+"""The instructions of a delta: copy a range of the base, or insert literal bytes.
 
-A version is written as a sequence of such instructions. In a frame they travel as a flat list of `[offset, length]`
-pairs beside one payload: `[8192, 4096]` copies 4,096 bytes of the base from offset 8,192, and `[-1, 100]` takes the next
-100 bytes of the payload. The pairs come from a peer, so `decode` checks them all before it gives out the first.
+A delta is a sequence of instructions. A frame carries them as a list of `[offset, length]` pairs, with the literals in its payload:
+`[8192, 4096]` copies 4,096 bytes of the base from offset 8,192, and `[-1, 100]` takes the next 100 bytes of the payload. The pairs
+come from the peer, so `decode` checks all of them before it returns the first.
 
 This file is streamed to the frontends: standard library only, Python 3.9.
 """
@@ -15,10 +15,10 @@ from typing import NamedTuple, Union
 from replicator.errors import DeltaError
 
 MAX_LITERAL = 1 << 20
-"""Bytes in one literal that we produce: one fits a frame's payload (1 MiB), none holds a file in memory."""
+"""Largest literal that is produced, in bytes: it fits into a frame's payload (1 MiB), and no file is held in memory whole."""
 
 MAX_OPS = 16_384
-"""Instructions in one frame: with two 16-digit numbers each they take 0.6 MiB of JSON, and a header may have 1 MiB."""
+"""Instructions in one frame: with two 16-digit numbers each, they take 0.6 MiB of JSON; a header may have 1 MiB."""
 
 MAX_EXTENT = 1 << 50
 """Largest offset and length: 1 PiB, beyond the files of ext4 (16 TiB), and exact in every JSON reader (2**53)."""
@@ -28,14 +28,14 @@ LITERAL_OFFSET = -1
 
 
 class Copy(NamedTuple):
-    """Take `length` bytes of the base, from `offset`."""
+    """Copy `length` bytes of the base, from `offset`."""
 
     offset: int
     length: int
 
 
 class Literal(NamedTuple):
-    """Take these bytes."""
+    """Insert these bytes."""
 
     data: bytes
 
@@ -44,10 +44,10 @@ Op = Union[Copy, Literal]
 
 
 class Merger:
-    """Joins neighbours while they arrive: copies that continue each other, and literals up to MAX_LITERAL.
+    """Joins adjacent instructions as they are added: copies of adjacent ranges, and literals up to MAX_LITERAL.
 
-    The last instruction stays open until one comes that does not continue it, so that a run of copies is one
-    instruction however the input was cut. Empty instructions vanish.
+    The last instruction stays open until one is added that does not continue it. So the result does not depend on how the input was
+    split. Empty instructions are dropped.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Merger:
             self._copy = Copy(offset, length)
 
     def literal(self, data: bytes | memoryview) -> None:
-        """Add literal bytes; they are copied, so the buffer behind a view may be used again."""
+        """Add literal bytes; they are copied, so the caller may reuse the buffer."""
         if len(data):
             self._close_copy()
         for start in range(0, len(data), MAX_LITERAL):
@@ -79,12 +79,12 @@ class Merger:
             self._size += len(piece)
 
     def take(self) -> list[Op]:
-        """Return the instructions that are complete; what is still open follows later."""
+        """Return the complete instructions since the last call, without the open one."""
         done, self._done = self._done, []
         return done
 
     def finish(self) -> list[Op]:
-        """Return all that is left."""
+        """Return all remaining instructions."""
         self._close_copy()
         self._close_literal()
         return self.take()
@@ -101,7 +101,7 @@ class Merger:
 
 
 def merge(ops: Iterable[Op]) -> list[Op]:
-    """Return instructions with the same result, neighbours joined."""
+    """Return instructions with the same result, with adjacent ones joined."""
     merger = Merger()
     for op in ops:
         if isinstance(op, Copy):
@@ -112,12 +112,12 @@ def merge(ops: Iterable[Op]) -> list[Op]:
 
 
 def literal_bytes(ops: Iterable[Op]) -> int:
-    """Return how many bytes travel; the rest comes from the base."""
+    """Return the total bytes of the literals; the rest of the content comes from the base."""
     return sum(len(op.data) for op in ops if isinstance(op, Literal))
 
 
 def encode(ops: Iterable[Op]) -> tuple[list[list[int]], list[bytes]]:
-    """Return the pairs, and the literals which, concatenated, are the payload."""
+    """Return the pairs, and the literals that make up the payload, in order."""
     pairs: list[list[int]] = []
     literals: list[bytes] = []
     for op in ops:
@@ -130,14 +130,14 @@ def encode(ops: Iterable[Op]) -> tuple[list[list[int]], list[bytes]]:
 
 
 def decode(pairs: object, payload: bytes | memoryview) -> Iterator[Op]:
-    """Return the instructions of a frame, all of them checked.
+    """Check the instructions of a frame, and return an iterator over them.
 
     Args:
-        pairs: any JSON value; believed only when it is a list of at most MAX_OPS valid pairs.
-        payload: the frame's payload; its literals must add up to exactly this.
+        pairs: any JSON value; it must be a list of at most MAX_OPS valid pairs.
+        payload: the frame's payload; the literals must have exactly its length in total.
 
     Raises:
-        DeltaError: before the first instruction is given out, if anything is out of order.
+        DeltaError: an instruction is invalid; raised before any is returned.
     """
     if not isinstance(pairs, list) or len(pairs) > MAX_OPS:
         raise DeltaError(f"instructions must be a list of at most {MAX_OPS} pairs")

@@ -1,7 +1,7 @@
-"""Replay a delta against its base.
+"""Apply a delta to its base.
 
-The instructions come from a peer and the base may have changed under us, so every range and the total are checked here;
-whether the result is the right one, only its digest can tell.
+The instructions come from the peer, and the base may have changed meanwhile. So each range and the total size are checked here, and
+the caller must verify the digest of the result.
 
 This file is streamed to the frontends: standard library only, Python 3.9.
 """
@@ -17,25 +17,25 @@ from replicator.errors import DeltaError
 Piece = Union[bytes, memoryview]
 
 MAX_PIECE = 1 << 20
-"""Bytes read from the base at once: a copy may span the file, memory may not."""
+"""Bytes read from the base at once, because one copy may span a whole file."""
 
 
 def replay(
     ops: Iterable[Op], read: Callable[[int, int], Piece], *, base_size: int, max_size: int
 ) -> Iterator[Piece]:
-    """Yield the content that the instructions describe, in pieces of at most MAX_PIECE or one literal.
+    """Yield the content that the instructions produce, in pieces of at most MAX_PIECE bytes or one literal.
 
-    Each is good for as long as what `read` has returned.
+    A piece that was copied is the buffer that `read` returned, and valid for as long.
 
     Args:
         ops: the instructions.
         read: `read(offset, length)` returns bytes of the base; fewer than asked for, or none, at its end.
         base_size: bytes in the base.
-        max_size: bytes that may come out at most.
+        max_size: largest output in bytes.
 
     Raises:
-        DeltaError: a copy from outside the base, more output than allowed, or a base that ends early; what was yielded
-            before is to be discarded.
+        DeltaError: a copy reaches outside the base, the output exceeds `max_size`, or the base ends early; the caller must discard what
+            was yielded before.
     """
     room = max_size
     for op in ops:
@@ -51,7 +51,7 @@ def replay(
 def _copied(op: Copy, read: Callable[[int, int], Piece], base_size: int) -> Iterator[Piece]:
     at, end = op.offset, op.offset + op.length
     if not 0 <= at < end <= base_size:
-        raise DeltaError(f"a copy of bytes {at} to {end} from a base of {base_size}")
+        raise DeltaError(f"a copy of bytes {at} to {end} from a base of {base_size} bytes")
     while at < end:
         wanted = min(MAX_PIECE, end - at)
         piece = read(at, wanted)

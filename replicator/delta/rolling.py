@@ -1,22 +1,22 @@
-"""The weak sum: cheap at every offset of a buffer, to find where a block of the base may begin.
+"""Weak sums: cheap to compute at every offset of a buffer, to find where a block of the base may begin.
 
-A window's sum is a polynomial over its bytes in a multiplier M, modulo 2**32 (Karp and Rabin, "Efficient randomized
-pattern-matching algorithms", 1987; librsync uses the same since 2.2.0):
+The sum of a window of w bytes is a polynomial in a multiplier M, modulo 2**32 (Karp and Rabin, "Efficient randomized pattern-matching
+algorithms", 1987; librsync has used the same since 2.2.0):
 
     H(w, i) = b[i] * M**(w-1) + b[i+1] * M**(w-2) + ... + b[i+w-1]
 
-A loop that rolls it byte by byte runs at 2 MB/s in Python. All offsets together are reached by *doubling*, each step two
-NumPy operations over a piece that stays in the L2 cache:
+A Python loop that updates it byte by byte runs at 2 MB/s. *Doubling* computes it for all offsets at once; each step is two NumPy
+operations on a piece that stays in the L2 cache:
 
     H(2w, i) = H(w, i) * M**w + H(w, i+w)
 
-The sum does not cover a block. It covers 32 bytes at its start and, by one more step of the same form with a longer
-distance, 32 bytes at a *probe* deeper in it: that tells apart blocks which begin alike (headers, zeros), and leaves signing
-a file 20 times cheaper than summing all of it would. A strong sum has the last word.
+The sum does not cover a whole block, but 32 bytes at its start and, by one more step of the same form with a longer distance, 32 bytes
+at a *probe* further on. That tells apart blocks that begin alike (headers, zeros), and makes signing a file 20 times cheaper than
+summing all of its bytes. A match of weak sums must be confirmed by a strong sum.
 
-M is odd and secret to a catalog, which takes the aim out of collisions made in advance. It does not exclude them: for
-windows of 128 bytes Thue-Morse words collide under every odd M (at 32 bytes they still share 19 bits). So the work that
-collisions can cause is bounded by whoever follows up the hits.
+M is odd, random and secret to a catalog, which makes it hard to construct collisions in advance. It does not exclude them: for windows
+of 128 bytes, Thue-Morse words collide under every odd M (at 32 bytes they still share 19 bits). So the matcher bounds the work that
+collisions can cause.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ import numpy.typing as npt
 Sums = npt.NDArray[np.uint32]
 
 WINDOW = 32
-"""Bytes under each of the two windows, a power of two. Each doubling costs a fifth of the speed; 32 tell text apart."""
+"""Bytes in each of the two windows, a power of two. Each doubling costs a fifth of the speed; 32 bytes distinguish text well."""
 
 MAX_PROBE = 8192
-"""Largest distance in bytes from a block's start to its second window: it is looked ahead beyond each piece."""
+"""Largest distance in bytes from a block's start to its second window; this many bytes after each piece must be summed as well."""
 
 PIECE = 1 << 16
-"""Offsets summed at once: two buffers of 256 KiB (+ probe) fit an L2 cache of 1 MiB; 8 Ki offsets run at a third of the
-speed (call overhead)."""
+"""Offsets summed at once: two buffers of 256 KiB (plus probe) fit into an L2 cache of 1 MiB. With 8 Ki offsets, the overhead of calls
+makes it three times slower."""
 
 MIN_TABLE_BITS, MAX_TABLE_BITS = 16, 20
-"""The table has 64 cells or more for each sum, so that under 2 % of random offsets pass. 2**20 cells (1 MiB) are as many as
-an L2 cache holds: beyond 16,384 blocks more pass, and the search slows down."""
+"""The table has at least 64 cells for each sum, so that less than 2 % of random offsets pass it. 2**20 cells (1 MiB) are as many as an
+L2 cache holds: with more than 16,384 blocks, more offsets pass, and the search slows down."""
 
 FOUND_AT_ONCE = 2048
-"""Positions looked up together: random data passes about 1,000 of a piece on, and of 65,536 decoys few are ever asked for."""
+"""Positions looked up together: of random data, about 1,000 offsets of a piece pass the table; where all 65,536 pass, the caller stops
+after a few."""
 
 
 class WeakSum:
@@ -51,7 +52,7 @@ class WeakSum:
 
     Args:
         block_size: bytes in a block, at least 2 * WINDOW.
-        multiplier: the odd M, below 2**32.
+        multiplier: the odd multiplier M, below 2**32.
 
     Attributes:
         span: bytes from a block's start to the end of its second window.
@@ -100,7 +101,7 @@ class WeakSum:
         np.copyto(sums[:left], np.frombuffer(data, dtype=np.uint8))
         for distance, power in self._steps:
             left -= distance
-            # From one buffer to the other: NumPy would copy what overlaps.
+            # Two buffers, used in turn: with one, NumPy would make a temporary copy, because input and output overlap.
             np.multiply(sums[:left], power, out=scratch[:left])
             np.add(scratch[:left], sums[distance : distance + left], out=scratch[:left])
             sums, scratch = scratch, sums
@@ -120,17 +121,17 @@ class WeakIndex:
         self._sorted = ordered[np.flatnonzero(np.diff(ordered, prepend=~ordered[:1]))]
         bits = len(self._sorted).bit_length() + 6
         self._shift = np.uint32(32 - min(max(bits, MIN_TABLE_BITS), MAX_TABLE_BITS))
-        # The top bits: the low ones of a polynomial modulo 2**32 depend on the low bits of the data alone.
+        # Index by the top bits: the low bits of a polynomial modulo 2**32 depend only on the low bits of the data.
         self._table = np.zeros(1 << (32 - int(self._shift)), dtype=np.bool_)
         self._table[self._sorted >> self._shift] = True
         self._cells = np.empty(PIECE, dtype=np.uint32)
         self._marked = np.empty(PIECE, dtype=np.bool_)
 
     def find(self, sums: Sums) -> Iterator[int]:
-        """Yield, ascending, the positions whose sum is in the set.
+        """Yield the positions whose sum is in the set, in ascending order.
 
         Args:
-            sums: uint32, shape (at most PIECE,); to be left alone until the last position is out.
+            sums: uint32, shape (at most PIECE,); must not change until the iteration ends.
         """
         cells, marked = self._cells[: len(sums)], self._marked[: len(sums)]
         np.right_shift(sums, self._shift, out=cells)

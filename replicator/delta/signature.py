@@ -1,7 +1,7 @@
-"""The block sums of one version, kept so that the next version's delta needs neither the old bytes nor a round trip.
+"""Signatures: the block sums of one version, kept so that the delta to the next needs neither the old content nor a round trip.
 
-Each full block has a weak sum (see `rolling`) and each block, a short last one included, has its xxh3_128. xxh3 is a
-prefilter and no promise: the result of a delta is always verified by its SHA-256.
+Each full block has a weak sum (see `rolling`), and each block, including a short last one, has an xxh3_128 as its strong sum. xxh3 is
+not cryptographic: the agent always verifies the result of a delta by its SHA-256.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ DIGEST_SIZE = 16
 """Bytes of an xxh3_128."""
 
 MIN_BLOCK = 2 * WINDOW
-"""Smallest block that a signature may have; for tests. `block_size_for` begins at 4 KiB."""
+"""Smallest block of a signature, in bytes; used by tests. `block_size_for` begins at 4 KiB."""
 
 MAX_BLOCK = 4 << 20
-"""Largest block: a matcher holds one in memory, and an edit sends one whole."""
+"""Largest block, in bytes: a matcher holds one in memory, and the smallest edit sends a whole one."""
 
 MAX_BLOCKS = 1 << 22
 """Blocks in a signature (80 MiB packed): 16 TiB, ext4's largest file, in blocks of MAX_BLOCK."""
 
 _HEADER = struct.Struct("<4sIIQ")
-_MAGIC = b"sig1"  # the version of the packed form, and of what a weak sum covers
+_MAGIC = b"sig1"  # version of the packed form and of the weak sum
 
 
 def block_size_for(size: int) -> int:
     """Return the block size in bytes for a file of `size` bytes: the least power of two >= its square root.
 
-    The rsync thesis (Tridgell 1999, 3.3) finds that growth with the square root balances sums against literals; a power
-    of two keeps blocks on pages. 4 KiB up to 16 MiB, then 8 KiB up to 64 MiB, 32 KiB at 1 GiB, and so on to MAX_BLOCK.
-    Packed, that is 80 KiB of sums at 16 MiB and 640 KiB at 1 GiB.
+    Growth with the square root balances the size of the sums against that of the literals (Tridgell's rsync thesis, 1999, 3.3); a power
+    of two aligns blocks with pages. Blocks have 4 KiB in files up to 16 MiB, 8 KiB up to 64 MiB, 32 KiB at 1 GiB, and so on up to
+    MAX_BLOCK. Packed, the sums take 80 KiB at 16 MiB and 640 KiB at 1 GiB.
     """
     block = 4096
     while block * block < size and block < MAX_BLOCK:
@@ -53,10 +53,10 @@ class Signature:
         block_size: bytes in a block; a power of two.
         multiplier: the key of the weak sums; odd, below 2**32.
         weak: little-endian uint32 of each full block, in order.
-        strong: xxh3_128 (16 bytes, canonical order) of each block, in order; the last may be of a short block.
+        strong: xxh3_128 (16 bytes, canonical order) of each block, in order; the last block may be short.
 
     Raises:
-        DeltaError: on construction, if the parts contradict each other.
+        DeltaError: a value is out of range, or the number of sums does not fit the size.
     """
 
     size: int
@@ -78,20 +78,20 @@ class Signature:
 
     @property
     def full_blocks(self) -> int:
-        """How many blocks are of full size."""
+        """Number of blocks of full size."""
         return self.size // self.block_size
 
     def pack(self) -> bytes:
-        """Return the form that is kept: a header of 20 bytes, then 20 bytes for each block."""
+        """Return the signature as bytes: a header of 20 bytes, then 20 bytes for each block."""
         header = _HEADER.pack(_MAGIC, self.block_size, self.multiplier, self.size)
         return header + self.weak + self.strong
 
     @classmethod
     def unpack(cls, packed: bytes) -> Signature:
-        """Return what `pack` wrote.
+        """Return the signature that `pack` encoded.
 
         Raises:
-            DeltaError: not in this version's form, truncated, too long, or inconsistent.
+            DeltaError: another version of the format, truncated, too long, or inconsistent.
         """
         if len(packed) < _HEADER.size or not packed.startswith(_MAGIC):
             raise DeltaError("not a packed signature of this version")
@@ -101,14 +101,14 @@ class Signature:
 
 
 class Signer:
-    """Makes the signature of a version from its bytes, however they are cut.
+    """Computes the signature of a version that is added in chunks of any size.
 
     Args:
         block_size: bytes in a block; see `block_size_for`.
         multiplier: the catalog's random odd number below 2**32.
 
     Raises:
-        DeltaError: if `block_size` or `multiplier` is not allowed.
+        DeltaError: `block_size` or `multiplier` is not allowed.
     """
 
     def __init__(self, block_size: int, multiplier: int) -> None:
@@ -122,7 +122,7 @@ class Signer:
         self._rest = b""
 
     def update(self, chunk: bytes | memoryview) -> None:
-        """Add the next bytes; the buffer behind them may be used again afterwards."""
+        """Add the next bytes; the caller may then reuse the buffer."""
         self._size += len(chunk)
         view = memoryview(self._rest + chunk if self._rest else chunk)
         full = len(view) // self._block_size
@@ -134,10 +134,10 @@ class Signer:
         self._rest = bytes(view[end:])
 
     def finish(self) -> Signature:
-        """Return the signature of all that was added; the signer is done.
+        """Return the signature of all bytes added; the signer must not be used afterwards.
 
         Raises:
-            DeltaError: if there are more than MAX_BLOCKS blocks.
+            DeltaError: there are more than MAX_BLOCKS blocks.
         """
         self._add_strong(memoryview(self._rest))
         return Signature(
