@@ -1,1 +1,1 @@
-"""core: decisions. No files, no sockets, no clock: the time is an argument, in seconds of a monotonic clock."""
+"""Decisions without I/O: no files, no sockets, no clock. The time is an argument, in seconds of a monotonic clock."""

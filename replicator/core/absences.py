@@ -1,7 +1,7 @@
-"""Names that are missing on the source, and since when.
+"""Grace period for paths that are missing on the source.
 
-A name may be missing for a moment: editors rename a file away and write it anew, and deploys swap directories. So a path is believed
-gone only after it has been missing for a grace period without an event about it. Until then the frontends keep what they have.
+A path may be missing for a moment: editors rename a file and write a new one, and deployments swap directories. A path counts as
+deleted only after it has been missing for a grace period without an event about it. Until then the frontends keep their copies.
 
 Times are seconds of a monotonic clock, given by the caller.
 """
@@ -9,15 +9,14 @@ Times are seconds of a monotonic clock, given by the caller.
 from __future__ import annotations
 
 GRACE = 0.5
-"""Seconds for which a name must be missing: `rm` and a rewrite by hand or by a script follow each other faster."""
+"""Seconds for which a path must be missing. Scripts that remove and rewrite a file take less."""
 
 MOST = 64
-"""Paths that are looked at in one go, as many as share one transaction of the catalog: after `rm -r` of a large directory, uploads are
-looked at in between."""
+"""Paths checked at once, equal to the catalog's transaction size. After `rm -r` of a large directory, uploads are checked in between."""
 
 
 class Absences:
-    """Remembers which paths are missing, until they are believed gone or an event says that something happened to them."""
+    """Missing paths, each with the time since when, until their grace period ends or an event arrives about them."""
 
     def __init__(self, grace: float = GRACE) -> None:
         self._grace = grace
@@ -28,19 +27,19 @@ class Absences:
         return len(self._since) + len(self._ripe)
 
     def note(self, path: bytes, now: float) -> bool:
-        """A look found nothing at a path; return True if it has been missing for the grace period."""
+        """Record that a check found nothing at a path; return True if its grace period is over."""
         if path in self._ripe:
             return True
         self._since.setdefault(path, now)
         return False
 
     def heard(self, path: bytes) -> None:
-        """An event was about a path: its grace period begins anew if it is missing again."""
+        """Record an event about a path: if the path is still missing, its grace period starts again."""
         self._since.pop(path, None)
         self._ripe.discard(path)
 
     def take(self, now: float, most: int = MOST) -> list[bytes]:
-        """Return at most `most` paths whose grace period is over, to be looked at once more; call `settled` after that look."""
+        """Return at most `most` paths whose grace period is over. The caller checks them once more, then calls `settled`."""
         ripe: list[bytes] = []
         for path, since in self._since.items():
             if since + self._grace > now or len(ripe) == most:
@@ -52,15 +51,15 @@ class Absences:
         return ripe
 
     def settled(self) -> None:
-        """What was taken has been looked at: it is gone, there again, or was noted anew."""
+        """Forget the paths that `take` has returned: the caller has checked them."""
         self._ripe.clear()
 
     def next_due(self) -> float | None:
-        """Return when `take` has something to return; None if nothing is missing."""
+        """Return the time at which the next grace period ends; None if no path is missing."""
         since = next(iter(self._since.values()), None)
         return None if since is None else since + self._grace
 
     def clear(self) -> None:
-        """Forget everything: all of the tree will be looked at."""
+        """Forget all paths; the caller scans the whole tree."""
         self._since.clear()
         self._ripe.clear()

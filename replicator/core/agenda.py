@@ -1,8 +1,8 @@
-"""What is wanted when, by path.
+"""A timer queue of paths.
 
-A slot holds when a path is wanted next, and what is remembered of it after it was handed out (so that it is not handed out
-again at once). Everything costs O(log n) or less: dues and fading memories are heaps whose stale entries are skipped when
-they surface, and what is wanted below a directory is found through an index of children, not by a scan.
+A slot holds the time at which a path is due, and after the path was returned, its history, so that the cooldown can be kept.
+Every operation costs O(log n) or less: due times and the expiry of history are heaps whose stale entries are skipped when they are
+popped; the due paths below a directory are found through an index of children.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from replicator.core.backlog import Backlog
 from replicator.model import parent
 
 AT_ONCE = 500
-"""Entries of a heap that are dealt with in one call which has a limit: 5 us each, and the loop does nothing else meanwhile."""
+"""Heap entries processed at least in one call with a limit: 5 us each, during which the event loop is blocked."""
 
 
 class Slot:
-    """One path.
+    """Due time and history of one path.
 
     Attributes:
-        due: when it is wanted, in seconds; None when it is not.
-        queued: the time of its live entry in the heap; infinite when there is none, minus infinity in the backlog.
-        since: when it was first seen being written, and not handed out whole since; None when it is not.
-        tries: how often reading it failed in a row.
-        unclosed: it was written, and no event since says that it was closed.
-        fresh: something happened to it since it was handed out.
-        handed: when it was last handed out; minus infinity when that is long ago.
-        cooldown: seconds from one handing out to the next.
-        minor: it is wanted for no new content, as far as is known.
+        due: time at which the path is due; None if it is not scheduled.
+        queued: time of its valid heap entry; infinite if there is none, minus infinity while it is in the backlog.
+        since: time of the first write event since the file was last read completely; None if there was none.
+        tries: failed reads in a row.
+        unclosed: True after a write event that no close event has followed.
+        fresh: True after an event since the path was last returned.
+        handed: time at which the path was last returned; minus infinity if the cooldown does not apply.
+        cooldown: minimum seconds between two returns.
+        minor: True if no event suggests new content (attributes, deletions, directories).
     """
 
     __slots__ = (
@@ -51,24 +51,27 @@ class Slot:
 
     @property
     def rested(self) -> float:
-        """When the path may be handed out again, in seconds."""
+        """Time at which the cooldown ends."""
         return self.handed + self.cooldown
 
     @property
     def faded(self) -> float:
-        """When the path counts as quiet, and its cooldown starts small again, in seconds."""
+        """Time at which the path counts as quiet: its history expires, and its cooldown is reset."""
         return self.handed + 2 * self.cooldown
 
 
 class Agenda:
-    """Slots by path.
+    """Slots by path. Times are seconds of a monotonic clock.
 
     Args:
-        cooldown: what a new slot's cooldown is, in seconds.
+        cooldown: initial cooldown of a slot, in seconds.
+
+    Attributes:
+        pending: number of scheduled paths.
     """
 
     SLACK = 4
-    """Heap entries per slot before the stale ones are cleared out: a path that is written and closed in turns leaves two."""
+    """Heap entries per scheduled path before stale ones are removed: a path that is repeatedly written and closed leaves two."""
 
     def __init__(self, cooldown: float) -> None:
         self.pending = 0
@@ -88,25 +91,25 @@ class Agenda:
         return self._slots.get(path)
 
     def slot(self, path: bytes) -> Slot:
-        """Return the slot of a path, a new one if it has none."""
+        """Return the slot of a path; create it if there is none."""
         slot = self._slots.get(path)
         if slot is None:
             slot = self._slots[path] = Slot(self.cooldown)
         return slot
 
     def is_pending(self, path: bytes) -> bool:
-        """Return True if the path is wanted."""
+        """Return True if the path is scheduled."""
         slot = self._slots.get(path)
         return slot is not None and slot.due is not None
 
     def want(self, path: bytes, due: float, *, now: float = -math.inf, minor: bool = False) -> None:
-        """Want a path at `due`, instead of whenever it was wanted before.
+        """Schedule a path for `due`, replacing its earlier due time.
 
         Args:
-            path: what is wanted.
-            due: when, in seconds.
-            now: the time; what is due already waits in the backlog at once, behind nothing that was queued before.
-            minor: not for new content; where much is due, it may wait for that.
+            path: the path.
+            due: the new due time.
+            now: the current time. A path that is due already enters the backlog at once, before heap entries that are due later.
+            minor: no new content is expected; while the backlog is long, paths with new content go first.
         """
         slot = self.slot(path)
         if slot.due is None:
@@ -128,12 +131,12 @@ class Agenda:
     def want_by(
         self, path: bytes, due: float, *, now: float = -math.inf, minor: bool = False
     ) -> None:
-        """Want a path at `due`, or earlier if it was wanted earlier already."""
+        """Schedule a path for `due`, unless it is already scheduled for an earlier time."""
         slot = self.slot(path)
         self.want(path, due if slot.due is None else min(slot.due, due), now=now, minor=minor)
 
     def cancel(self, path: bytes) -> None:
-        """Want a path no more; its history is kept while it is of use."""
+        """Unschedule a path; its history is kept until it expires."""
         slot = self._slots.get(path)
         if slot is None or slot.due is None:
             return
@@ -149,7 +152,7 @@ class Agenda:
             heapq.heappush(self._fading, (slot.faded, path))
 
     def below(self, path: bytes) -> Iterator[bytes]:
-        """Yield the wanted paths at and below `path`; nothing may be changed meanwhile."""
+        """Yield the scheduled paths at and below `path`; the agenda must not be changed during the iteration."""
         stack = [path]
         while stack:
             at = stack.pop()
@@ -164,12 +167,14 @@ class Agenda:
         *,
         limit: int | None = None,
     ) -> Iterator[tuple[bytes, Slot]]:
-        """Yield what is due, and want it no more. The caller notes in the slot that it was handed out, and takes all.
+        """Yield due paths with their slots, and unschedule them.
+
+        The caller must exhaust the iterator, and set `handed` in each slot before it takes the next.
 
         Args:
-            now: the time.
-            held: returns until when a path must wait all the same; 0.0 if it need not.
-            limit: at most so many, in the order of the backlog; None: all, earliest first.
+            now: the current time.
+            held: returns the time until which a path is held back although it is due; 0.0 if it is not.
+            limit: maximum number of paths, in the order of `core.backlog`; None: all, earliest first.
         """
         self._become_due(now, None if limit is None else max(limit, AT_ONCE))
         for path in self._backlog.take(limit):
@@ -185,7 +190,7 @@ class Agenda:
         self._fade(now, limit)
 
     def _become_due(self, now: float, limit: int | None) -> None:
-        """Move what is due from the heap to the backlog."""
+        """Move due paths from the heap to the backlog."""
         while self._dues and self._dues[0][0] <= now and limit != 0:
             queued, path = heapq.heappop(self._dues)
             slot = self._slots.get(path)
@@ -201,7 +206,7 @@ class Agenda:
         self._backlog.add(path, minor=slot.minor)
 
     def next_due(self) -> float | None:
-        """Return when something is due, in seconds; at times too early, never too late."""
+        """Return the time at which the next path is due; None if none is scheduled. It may be too early, never too late."""
         if self._backlog:
             return self._due_at
         while self._dues:
@@ -213,7 +218,7 @@ class Agenda:
         return None
 
     def newest(self, limit: int) -> list[tuple[bytes, Slot]]:
-        """Return what is wanted for new content and was met last, at most `limit`, the oldest first."""
+        """Return at most `limit` scheduled paths that are not minor: those whose slots were created last, the oldest first."""
         wanted = (
             (path, slot)
             for path, slot in reversed(self._slots.items())
@@ -222,7 +227,7 @@ class Agenda:
         return list(islice(wanted, limit))[::-1]
 
     def forget_history(self) -> None:
-        """Keep only what is wanted."""
+        """Remove the slots of paths that are not scheduled."""
         self._slots = {p: s for p, s in self._slots.items() if s.due is not None}
         self._fading.clear()
 

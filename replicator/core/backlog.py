@@ -1,8 +1,8 @@
-"""Due paths that wait for their turn: where there are many, a small change does not wait for a large one.
+"""A fair queue of due paths: a small change does not wait behind a large one.
 
-Half of each slice is what became due first, so that nothing waits for ever. The other half comes from the directories with the
-fewest due paths, the newest path first; new content comes before mere attributes and deletions. So the look at an upload is in the
-next slice, also during a `chmod -R` or the unpacking of an archive.
+Half of each slice is first in, first out, so that no path starves. The other half comes from the directories with the fewest due
+paths, the newest path first, and paths with new content before attribute changes and deletions. An upload is therefore checked
+in the next slice, even during `chmod -R` or the extraction of an archive.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _Group(NamedTuple):
 
 
 class Backlog:
-    """The paths; everything costs O(log n) or less."""
+    """The queue. Every operation costs O(log n) or less per path."""
 
     def __init__(self) -> None:
         self._order: OrderedDict[bytes, _Group] = OrderedDict()
@@ -32,7 +32,7 @@ class Backlog:
         return len(self._order)
 
     def add(self, path: bytes, *, minor: bool) -> None:
-        """Add a path, or say of one that waits already what it waits for."""
+        """Add a path. A path that is queued as minor moves to the group with new content if `minor` is False."""
         group = self._order.get(path)
         if group is not None:
             if minor or not group.minor:
@@ -41,11 +41,11 @@ class Backlog:
         group = self._order[path] = _Group(minor, parent(path))
         paths = self._groups.setdefault(group, {})
         paths[path] = None
-        if len(paths) == 1:  # of a group that grows, the entry is put right when it is met
+        if len(paths) == 1:  # when a group grows, its heap entry is corrected when it is popped
             self._enter(group, 1)
 
     def remove(self, path: bytes) -> None:
-        """Remove a path, if it is there."""
+        """Remove a path, if it is queued."""
         group = self._order.pop(path, None)
         if group is not None:
             paths = self._groups[group]
@@ -74,7 +74,7 @@ class Backlog:
         while True:
             minor, size, count, directory = heapq.heappop(self._smallest)
             paths = self._groups.get(_Group(minor, directory))
-            if paths is None or len(paths) < size:  # it is over, or another entry tells its size
+            if paths is None or len(paths) < size:  # empty, or a newer entry holds its size
                 continue
             if len(paths) == size:
                 return next(reversed(paths))

@@ -1,7 +1,6 @@
-"""What one path is owed: the words, and the record that is kept of it.
+"""Record of one dirty path of a frontend, and its states.
 
-A debt moves between three states. *Waiting*: to be read and sent. *Sent*: read under its generation, the answer is outstanding.
-*Blocked*: refused, to be tried again at a time.
+WAITING: to be read and sent. SENT: read under its generation, not yet acknowledged. BLOCKED: refused, to be retried later.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ from typing import NamedTuple
 
 
 class Owed(enum.IntEnum):
-    """What a path is owed; the higher covers the lower."""
+    """What a frontend needs for a path; a higher value includes the lower ones."""
 
-    ATTRIBUTES = 1  # the content is right (same size and time), mode or owner is not
-    ADOPT = 2  # same size, another time: perhaps the same content; the agent compares digests first
+    ATTRIBUTES = 1  # size and time are equal, mode or owner differs
+    ADOPT = 2  # equal size, different time: the agent compares digests before content is sent
     CONTENT = 3
 
 
 class Key(NamedTuple):
-    """A path of a tree."""
+    """A path in a tree: the tree's number and the relative path."""
 
     tree: int
     path: bytes
 
 
 class Due(NamedTuple):
-    """A path to be read and sent now, and the generation that it is read under."""
+    """A path to read and send now, with the generation that its acknowledgement must carry."""
 
     key: Key
     generation: int
@@ -34,7 +33,7 @@ class Due(NamedTuple):
 
 
 class State(enum.Enum):
-    """Where a debt stands; one that is paid, or forgotten, is clean."""
+    """State of a record; CLEAN: acknowledged or removed."""
 
     CLEAN = 0
     WAITING = 1
@@ -43,12 +42,12 @@ class State(enum.Enum):
 
 
 class Inside:
-    """What is owed in one directory.
+    """Index entry of one directory.
 
     Attributes:
         key: the directory.
-        keys: what is owed directly inside it.
-        below: the directories directly inside it in or below which something is owed.
+        keys: dirty paths directly inside it.
+        below: its subdirectories that have an index entry.
     """
 
     __slots__ = ("below", "key", "keys")
@@ -59,24 +58,24 @@ class Inside:
         self.below: set[Key] = set()
 
 
-_WAITING, _SENT = State.WAITING, State.SENT  # a member is looked up in its class at each use
+_WAITING, _SENT = State.WAITING, State.SENT  # faster than a lookup in the class at each use
 
 
 class Debt:
-    """What one path is owed.
+    """Record of one dirty path.
 
     Args:
         since: the time at which the path became dirty.
-        inside: the directory that it is directly inside of.
+        inside: index entry of its directory.
 
     Attributes:
-        generation: of the last marking.
-        owed: what is owed.
+        generation: number of the last `DirtySet.mark`.
+        owed: what must be sent.
         urgent: True for a live change, False for bulk.
-        state: where it stands; changed by `core.queues` alone.
+        state: changed only by `core.queues`.
         attempts: refusals in a row.
-        reason: why it was refused last.
-        withheld: the backend cannot read the path.
+        reason: why the path was refused last; empty if it was not.
+        withheld: True if the backend cannot read the path.
     """
 
     __slots__ = (
@@ -96,5 +95,5 @@ class Debt:
 
     @property
     def is_open_bulk(self) -> bool:
-        """True for bulk that is neither acknowledged nor blocked."""
+        """True for a bulk path that is waiting or sent, not blocked."""
         return not self.urgent and (self.state is _WAITING or self.state is _SENT)

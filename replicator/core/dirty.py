@@ -1,10 +1,10 @@
-"""What one frontend is owed: the set of paths that it does not provably hold in their current version.
+"""Dirty set of one frontend: the paths whose current version the frontend has not confirmed.
 
-Level-triggered: a path is in the set or it is not; how often it changed meanwhile does not matter. Each marking gives the
-path a new generation. What is sent carries the generation it was read under, and its acknowledgement clears the path only
-if the generation is still that one: a path that changed again while its last version was under way stays dirty.
+The set is level-triggered: a path is dirty or clean, no matter how often it changed. Each call of `mark` gives the path a new
+generation. A sent version carries the generation under which it was read, and its acknowledgement clears the path only if that
+is still the current generation: a path that changes while its previous version is in flight stays dirty.
 
-The set is bounded; past its limit it empties itself and says `overflowed`: the frontend must be reconciled anew.
+The set is bounded. At its limit it empties itself and sets `overflowed`; the frontend must then be compared again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,18 @@ from replicator.core.queues import Queues
 from replicator.model import parent, rebase
 
 LIMIT = 200_000
-"""Paths owed to one frontend: about 80 MB at worst. A reconcile pauses long before (see engine.comparisons)."""
+"""Maximum number of dirty paths of one frontend: at most about 80 MB. A comparison pauses long before (see engine.comparisons)."""
 
 
 class DirtySet:
-    """The set; times are seconds of a monotonic clock, given by the caller."""
+    """The set. Times are seconds of a monotonic clock, passed in by the caller.
+
+    Args:
+        limit: maximum number of paths.
+
+    Attributes:
+        overflowed: True after the limit was exceeded; reset by `clear`.
+    """
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
@@ -42,20 +49,27 @@ class DirtySet:
 
     @property
     def bulk_open(self) -> int:
-        """Paths marked as bulk that are neither acknowledged nor blocked."""
+        """Number of bulk paths that are waiting or sent, not blocked."""
         return self._queues.bulk_open
 
     def mark(self, key: Key, owed: Owed, now: float, *, urgent: bool) -> int:
-        """Make a path dirty, waiting to be read and sent; return its new generation."""
+        """Queue a path to be read and sent; return its new generation.
+
+        Args:
+            key: the path.
+            owed: what the frontend needs; the higher of this and what was owed before counts.
+            now: the current time.
+            urgent: True for a live change; it stays urgent until it is acknowledged.
+        """
         debt = self._enter(key, now)
         debt.owed = max(owed, debt.owed)
         self._queues.turn(key, debt, State.WAITING, urgent=debt.urgent or urgent)
         return debt.generation
 
     def mark_sent(self, key: Key, now: float) -> int:
-        """Make a path dirty with its current version already under way; return its new generation.
+        """Mark a path whose current version is already in flight; return its new generation.
 
-        If that is lost, nobody knows whether it has arrived: then the frontend compares digests.
+        If the connection is lost, it is unknown whether the version arrived: the path is then owed as ADOPT, by a comparison of digests.
         """
         debt = self._enter(key, now)
         debt.owed = max(debt.owed, Owed.ADOPT)
@@ -63,26 +77,26 @@ class DirtySet:
         return debt.generation
 
     def holds(self, key: Key) -> bool:
-        """Return True if the frontend has, or will have when all that was sent is done, the current version."""
+        """Return True if the current version is confirmed or in flight."""
         debt = self._debts.get(key)
         return debt is None or debt.state is State.SENT
 
     def since(self, key: Key) -> float | None:
-        """Return since when a path is owed; None if it is not."""
+        """Return the time at which a path became dirty; None if it is clean."""
         debt = self._debts.get(key)
         return debt.since if debt is not None else None
 
     def is_urgent(self, key: Key) -> bool:
-        """Return True if a path is owed as a live change."""
+        """Return True if a path is dirty because of a live change."""
         debt = self._debts.get(key)
         return debt is not None and debt.urgent
 
     def any_refused(self, keys: Iterable[Key]) -> bool:
-        """Return True if one of these paths was refused."""
+        """Return True if one of these paths was refused by the frontend."""
         return any(key in self._debts and self._debts[key].reason for key in keys)
 
     def is_on_its_way(self, key: Key, *, urgent: bool) -> bool:
-        """Return True if a path was sent, or is sent before whatever is marked as `urgent` from now on."""
+        """Return True if a path is in flight, or queued before anything that is marked with this `urgent` from now on."""
         debt = self._debts.get(key)
         return debt is not None and (
             debt.state is State.SENT or (debt.state is State.WAITING and debt.urgent >= urgent)
@@ -94,47 +108,53 @@ class DirtySet:
         return debt is not None and debt.generation == generation
 
     def generation(self, key: Key) -> int:
-        """Return the generation of a path's last marking; 0, which is less than any, if it is not owed."""
+        """Return the current generation of a path; 0, which is less than any other, if it is clean."""
         debt = self._debts.get(key)
         return debt.generation if debt is not None else 0
 
     def take(
         self, now: float, limit: int, is_cut: Callable[[bytes], bool] = lambda _: False
     ) -> list[Due]:
-        """Return paths to read and send now; they are *sent* from here on.
+        """Return paths to read and send now; their state becomes SENT.
 
         Args:
-            now: the time.
-            limit: at most so many.
-            is_cut: says after which bulk path it is good to stop, once half of that is taken.
+            now: the current time.
+            limit: maximum number of paths.
+            is_cut: returns True for a bulk path after which the batch should end, once it holds half of `limit`.
         """
         return self._queues.take(now, limit, is_cut)
 
     def waiting_or_sent(self) -> bool:
-        """Return True if anything is not merely blocked."""
+        """Return True if any path is waiting or in flight, not blocked."""
         return any(debt.state is not State.BLOCKED for debt in self._debts.values())
 
     def next_retry(self) -> float | None:
-        """Return when the next blocked path is due; None if none is."""
+        """Return the time of the next retry; None if there is none. It may be too early, never too late."""
         return self._queues.next_retry()
 
     def acknowledged(self, key: Key, generation: int) -> bool:
-        """The version read under `generation` has arrived; return True if the path is clean now."""
+        """Record that the version read under `generation` has arrived; return True if the path is clean now."""
         if not self.is_current(key, generation):
             return False
         self.drop(key)
         return True
 
     def put_back(self, key: Key, generation: int) -> None:
-        """What was taken was not sent after all: wait again."""
+        """Queue a path again that `take` returned and that was not sent."""
         debt = self._debts.get(key)
         if debt is not None and debt.generation == generation and debt.state is State.SENT:
             self._queues.turn(key, debt, State.WAITING)
 
     def refused(self, key: Key, generation: int, owed: Owed, reason: str) -> int | None:
-        """The version was not taken; return how often in a row, or None if the path has changed again since.
+        """Record a refusal; return the number of refusals in a row, or None if the path was marked again since `generation`.
 
-        The caller decides what follows: `block` it for a while, or `mark` it at once.
+        The caller must then `block` the path for a while, or `mark` it again.
+
+        Args:
+            key: the path.
+            generation: the one under which the refused version was read.
+            owed: what must be sent next.
+            reason: why the frontend refused; shown to the operator.
         """
         debt = self._debts.get(key)
         if debt is None or debt.generation != generation:
@@ -145,25 +165,25 @@ class DirtySet:
         return debt.attempts
 
     def explain(self, key: Key, reason: str) -> None:
-        """Note why a path was refused, for people: a reason that ends by itself is not noted."""
+        """Set the reason that is shown to the operator; empty for a reason that resolves itself."""
         debt = self._debts.get(key)
         if debt is not None:
             debt.reason = reason
 
     def block(self, key: Key, until: float) -> None:
-        """Leave a path alone until a time, unless it was forgotten by an overflow meanwhile."""
+        """Block a path until a time; does nothing if an overflow has removed the path."""
         debt = self._debts.get(key)
         if debt is not None:
             self._queues.block(key, debt, until)
 
     def lost(self) -> None:
-        """The connection is gone: what was sent and not acknowledged waits again."""
+        """Record that the connection was lost: paths in flight are queued again."""
         for key, debt in self._debts.items():
             if debt.state is State.SENT:
                 self._queues.turn(key, debt, State.WAITING)
 
     def drop(self, key: Key) -> None:
-        """Forget a path: it is clean, or nobody's business any more."""
+        """Remove a path: it is clean, or not replicated any more."""
         debt = self._debts.pop(key, None)
         if debt is not None:
             self._queues.turn(key, debt, State.CLEAN)
@@ -172,24 +192,24 @@ class DirtySet:
                 self._left(debt.inside)
 
     def forget(self, lost: Callable[[int], bool]) -> None:
-        """Drop all paths of the trees for whose number `lost` returns True."""
+        """Remove all paths of the trees for whose number `lost` returns True."""
         for key in [key for key in self._debts if lost(key.tree)]:
             self.drop(key)
 
     def clear(self) -> None:
-        """Forget everything; what is under way will be acknowledged to nobody."""
+        """Remove all paths; acknowledgements of versions in flight will be ignored."""
         self._debts.clear()
         self._inside.clear()
         self._queues.clear()
         self.overflowed = False
 
     def holds_any_in(self, key: Key) -> bool:
-        """Return True if something directly inside a directory is dirty. Quick: a frontend may ask for it with each answer."""
+        """Return True if a path directly inside a directory is dirty. O(1): a frontend's answers may call it often."""
         inside = self._inside.get(key)
         return inside is not None and bool(inside.keys)
 
     def at_or_below(self, key: Key) -> list[Key]:
-        """Return the dirty paths at or below a path, in the order of marking; costs nothing for what is dirty elsewhere."""
+        """Return the dirty paths at or below a path, in the order of marking. The cost depends only on their number."""
         found = {key} if key in self._debts else set()
         directories = [key]
         while directories:
@@ -200,7 +220,7 @@ class DirtySet:
         return sorted(found, key=lambda one: self._debts[one].generation)
 
     def rename(self, tree: int, source: bytes, target: bytes, now: float) -> None:
-        """A rename was sent: what was dirty at or below `source` is dirty at or below `target`."""
+        """Record that a rename was sent: dirty paths at or below `source` become dirty at or below `target`, owed as CONTENT."""
         for key in self.at_or_below(Key(tree, target)):
             self.drop(key)
         for key in self.at_or_below(Key(tree, source)):
@@ -210,38 +230,38 @@ class DirtySet:
             self.mark(moved, Owed.CONTENT, now, urgent=urgent)
 
     def oldest(self) -> float | None:
-        """Return since when the longest dirty path is dirty; None if all is clean."""
+        """Return the time at which the oldest dirty path became dirty; None if all are clean."""
         return next(iter(self._debts.values())).since if self._debts else None
 
     def withhold(self, key: Key) -> None:
-        """The path cannot be read on the backend: no frontend has it, and none lags for it. Until it is marked again."""
+        """Exclude a path that the backend cannot read from lag and status, until it is marked again."""
         debt = self._debts.get(key)
         if debt is not None:
             debt.withheld = True
 
     def lacking(self) -> Iterator[tuple[Key, Debt]]:
-        """Yield what the frontend lacks and the backend could send, the longest owed first; nothing may be marked meanwhile."""
+        """Yield the dirty paths that the backend can read, the oldest first; the set must not be changed during the iteration."""
         return ((key, debt) for key, debt in self._debts.items() if not debt.withheld)
 
     def some(self, begin: int, step: int) -> Iterator[tuple[Key, Debt]]:
-        """Yield each `step`-th of what is owed, from the `begin`-th on, as `lacking` does."""
+        """Yield every `step`-th dirty path from index `begin` on, without those that the backend cannot read."""
         every = islice(self._debts.items(), begin, None, step)
         return ((key, debt) for key, debt in every if not debt.withheld)
 
     def lagging(self) -> float | None:
-        """Return since when the frontend lacks something that the backend could send; None if it lacks nothing."""
+        """Return the time at which the oldest dirty path that the backend can read became dirty; None if there is none."""
         return next((debt.since for _, debt in self.lacking()), None)
 
     def refusals(self) -> bool:
-        """Return True if the frontend has refused something that the backend could send."""
+        """Return True if the frontend refused a path that the backend can read."""
         return any(debt.reason and not debt.withheld for debt in self._debts.values())
 
     def troubled(self) -> bool:
-        """Return True if anything was refused, or cannot be read on the backend."""
+        """Return True if any path was refused, or cannot be read on the backend."""
         return any(debt.reason for debt in self._debts.values())
 
     def late(self, now: float, after: float) -> list[tuple[Key, str]]:
-        """Return the paths that are owed for `after` seconds or were refused, each with its reason (perhaps empty)."""
+        """Return the paths that have been dirty for `after` seconds or were refused, each with its reason or an empty string."""
         return [
             (key, debt.reason)
             for key, debt in self._debts.items()
@@ -268,7 +288,7 @@ class DirtySet:
         return debt
 
     def _enter_directory(self, directory: Key) -> Inside:
-        """Return what is known to be owed in a directory; if nothing was, the directories above it learn of it."""
+        """Return the index entry of a directory; if it is new, create entries for its parents as well."""
         inside = self._inside.get(directory)
         if inside is not None:
             return inside
@@ -285,7 +305,7 @@ class DirtySet:
         return first
 
     def _left(self, inside: Inside | None) -> None:
-        """Nothing is owed directly inside a directory any more: forget it, and those above it that nothing is owed in."""
+        """Remove the index entry of a directory if nothing inside or below it is dirty, and those of its parents likewise."""
         while inside is not None and not inside.keys and not inside.below:
             del self._inside[inside.key]
             if not inside.key.path:

@@ -1,9 +1,8 @@
-"""Which paths the operator wants left alone: gitignore patterns, judged as git judges them.
+"""Paths that the operator excludes, by gitignore patterns with git's semantics.
 
-git asks of every path, from the top down, which pattern is the last to match *this very name*, and stops at the first
-directory that is excluded: nothing below it can be brought back. pathspec turns a pattern into a regular expression
-that also matches whatever lies below a match; those matches are told by their capturing group, and passed over here,
-because the directories above a path have already been judged.
+For each path, from the top down, git finds the last pattern that matches the path itself, and stops at the first excluded directory:
+a path below it cannot be re-included. pathspec translates a pattern into a regular expression that also matches everything
+below a match, in a capturing group. Those matches are ignored here, because the parent directories were already tested.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from replicator.errors import ConfigError
 from replicator.model import DIRECTORY
 
 CACHED_DIRECTORIES = 4096
-"""Directories whose verdict is kept: about 1 MB, and more than the open part of any walk."""
+"""Directories whose result is cached: about 1 MB, and more than any walk has open."""
 
 
 class Filter:
-    """Tells which paths are excluded. Thread-safe.
+    """Decides which paths are excluded. Thread-safe.
 
     Args:
-        patterns: lines as in a .gitignore at the tree's root.
-        reserved: paths that are excluded whatever the patterns say.
+        patterns: lines of a .gitignore file at the tree's root.
+        reserved: paths that are always excluded, with everything below them.
 
     Raises:
-        ConfigError: a pattern is malformed, and would silently match nothing.
+        ConfigError: if a pattern is malformed and would match nothing.
     """
 
     def __init__(self, patterns: Sequence[str], reserved: Collection[bytes] = ()) -> None:
@@ -40,7 +39,7 @@ class Filter:
         self._directory = lru_cache(CACHED_DIRECTORIES)(self._match_directory)
 
     def excluded(self, path: bytes, kind: str) -> bool:
-        """Return True if `path`, which is (or was) of this kind, is excluded, or lies below what is."""
+        """Return True if `path`, of this (present or former) kind, or a directory above it is excluded."""
         if path in self._reserved or path.startswith(self._below_reserved):
             return True
         if not self._rules or not path:
@@ -77,7 +76,10 @@ class _Rule:
     def parse(cls, line: str) -> _Rule | None:
         """Return the rule of one line; None for a blank line or a comment.
 
-        The slash that marks a pattern for directories only is taken off, as git does, before the rest is translated.
+        As in git, the trailing slash of a pattern that matches only directories is removed before the translation.
+
+        Raises:
+            ConfigError: if the line is malformed.
         """
         bare = line if line.endswith("\\ ") else line.rstrip()
         if not bare or bare.startswith("#"):
@@ -91,7 +93,7 @@ class _Rule:
         return cls(pattern.regex, excludes=pattern.include, directory_only=bare.endswith("/"))
 
     def matches(self, text: str, *, directory: bool) -> bool:
-        """Return True if the path itself, not a directory above it, matches."""
+        """Return True if the pattern matches the path itself, not only a directory above it."""
         if self._directory_only and not directory:
             return False
         match = self._search(text)
@@ -99,5 +101,5 @@ class _Rule:
 
 
 def _text(text: str) -> str:
-    """Write a newline as NUL, which no path holds: in a regular expression `.` and `$` treat a newline specially."""
+    """Replace newlines by NUL, which no path contains: `.` and `$` of a regular expression treat a newline specially."""
     return text.replace("\n", "\0")

@@ -1,8 +1,8 @@
-"""When what looks deleted must not be believed.
+"""Protection against accidental mass deletion.
 
-A source is in doubt as a whole when it is empty, or another one: an unmounted volume looks like an empty directory (lsyncd
-wiped its targets for it), a wrong one like another tree. And whatever the reason, a tree that loses most of its files in one
-go waits for a person: an accident is over in seconds, and a backup takes hours.
+A scan is rejected as a whole if the source is empty or another directory: an unmounted volume looks like an empty directory (for
+which lsyncd wiped its targets), a wrong volume like another tree. Independently of that, deletions of most of a tree within a
+short time, here called a burst, are held until an operator confirms them: an accident takes seconds, and restoring a backup hours.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ from replicator.core.absences import GRACE
 T = TypeVar("T", bound=Hashable)
 
 FREE = 100
-"""Deletions of one go that are always believed: people do that by hand."""
+"""Deletions of one burst that are always allowed: people delete that many by hand."""
 
 CALM = 2.0
-"""Seconds without a deletion that end a go."""
+"""Seconds without a deletion after which a burst is over."""
 
 HOLD = 10.0
-"""Seconds that a deletion is held back at most, unless it is one too many: where files come and go all day, they shall go."""
+"""Maximum seconds for which an acceptable number of deletions is held, so that they are released even under continuous churn."""
 
 MANY = 10_000
-"""Deletions held back that are too much already while the go goes on. Fewer have time until it is over: a directory that is renamed
-again and again is met under neither name for a moment."""
+"""Held deletions at which a pause may begin before the burst is over. With fewer, it begins only after the burst, because a directory
+that is renamed repeatedly is for a moment found under neither name."""
 
 STEADY = 30.0
-"""Seconds for which as many as may go without a question must have been missing, and no more, before a pause ends by itself: a
-backup that is being put back stops for less between two files."""
+"""Seconds for which an acceptable number of paths, and no more, must have been missing before a pause ends by itself. Restoring a backup
+takes less than that from one file to the next."""
 
 YOUNG = GRACE
-"""Seconds before a go: a path that is added within them, or during the go, and removed in the go, is no loss; such as a release that
-is made, switched to and dropped again. By then the first path of the go was missing already, so what there was before is not meant."""
+"""Seconds before a burst. A path that is added in this time, or during the burst, and deleted in the burst does not count as lost:
+a release that is created, activated and removed again. Equal to the grace period of `core.absences`, because the first path of a
+burst is missing for that long before its deletion is reported."""
 
 REMEMBERED = 100_000
-"""New paths that are remembered: 15 MB. If one that was forgotten goes, it counts as lost."""
+"""New paths that are remembered: 15 MB. A deleted path that was forgotten counts as lost."""
 
 _CALM = "Nothing is deleted on the frontends, and replication goes on by itself when the source is back."
 
 
 def doubt(*, known: int, met: int, vanished: int, replaced: bool, what: str = "The source") -> str:
-    """Return why a full walk's result must not be believed; empty if it may.
+    """Return why the result of a full scan must be rejected; empty if it is accepted.
 
     Args:
-        known: paths that the catalog held.
-        met: paths that the walk met.
-        vanished: paths that were known and not met.
-        replaced: the root is another directory (device, inode) than the one that the catalog describes. By itself that is
-            no reason: device numbers change with a reboot, and a restored backup is a new directory.
-        what: what was walked: the source, or a volume in it.
+        known: paths in the catalog before the scan.
+        met: paths that the scan found.
+        vanished: paths in the catalog that the scan did not find.
+        replaced: the root is another directory (device, inode) than the one that the catalog describes. That alone is no reason
+            to reject: device numbers change with a reboot, and a restored backup is a new directory.
+        what: name of what was scanned, for the text: the source, or a volume in it.
     """
     if known and not met:
         return f"{what} is empty, but {known} paths were known: is its volume mounted? {_CALM}"
@@ -65,17 +66,19 @@ def doubt(*, known: int, met: int, vanished: int, replaced: bool, what: str = "T
 
 
 class DeleteGuard(Generic[T]):
-    """Judges the deletions of one go. What a comparison finds on a frontend alone is judged by `core.surplus`.
+    """Holds deletions on the source back until they are known not to be a mass deletion.
 
-    The first hundred pass. What exceeds them is held until it is known how much there is, and what is left; then it passes, or
-    everything is paused until `confirm`, or `resume`.
+    The first FREE deletions of a burst pass. Further ones are held until `judge` has compared their number with the size of the
+    tree: then they are released, or all deletions are paused until `confirm` or `resume`. Deletions of paths that exist only on a
+    frontend are limited by `core.surplus`.
 
     Args:
-        share: of what there was before; if more than that is lost, it is too much. 1: nothing ever is.
+        share: fraction of the tree, 0..1, that may be lost in one burst; 1 disables the guard.
 
     Attributes:
-        paused: too much was lost.
-        lost, before: of how much; `before` is 0 until it is found out by the first judgement of a go.
+        paused: True after too much was lost.
+        lost: paths lost in this burst, as of the last `judge`.
+        before: paths in the tree before this burst; 0 until the first `judge` of the burst.
     """
 
     def __init__(self, share: float) -> None:
@@ -99,16 +102,16 @@ class DeleteGuard(Generic[T]):
 
     @property
     def held(self) -> Collection[T]:
-        """What is held back, in its order."""
+        """The held deletions, in their order."""
         return self._held.keys()
 
     @property
     def asks(self) -> bool:
-        """True when `judge` should be called: it costs a count of the tree."""
+        """True when `judge` should be called. The caller must count the tree for it, so it is not called for each deletion."""
         return self.holding and self._gone >= self._look_at
 
     def added(self, paths: Iterable[T], now: float) -> None:
-        """Take note of new paths: if they go in the same go, they are no loss."""
+        """Remember new paths: their deletion in the same burst does not count as a loss."""
         for path in paths:
             self._added[path] = now
             self._added.move_to_end(path)
@@ -121,7 +124,7 @@ class DeleteGuard(Generic[T]):
             del self._added[oldest]
 
     def admit(self, gone: Sequence[T], now: float = 0.0) -> Sequence[T]:
-        """Return those of `gone` that pass at once; the others are held, or dropped while paused."""
+        """Return those of `gone` that may be deleted at once; hold the others, or drop them while paused."""
         if self.paused or not gone:
             return ()
         if not self.holding and (now - self._last > CALM or self._is_trickle(now)):
@@ -141,13 +144,14 @@ class DeleteGuard(Generic[T]):
         return ()
 
     def judge(self, left: int, *, over: bool = True) -> bool:
-        """Return False, and pause, if too much is lost beside what is `left` in the tree now.
+        """Pause and return False if too much is lost; else return True.
+
+        The loss is the difference of the tree's sizes, so new paths compensate for deleted ones: a tree that was renamed, or copied
+        and removed, has lost nothing.
 
         Args:
-            left: paths in the tree.
-            over: False while the go goes on: what was lost may come back.
-
-        What came meanwhile counts: a tree that was renamed, or copied and removed, has lost nothing.
+            left: paths in the tree now.
+            over: False while the burst continues: then only MANY held deletions cause a pause.
         """
         if not self.before:
             self.before = left + self._gone - self._fleeting
@@ -160,41 +164,41 @@ class DeleteGuard(Generic[T]):
         return not self.paused
 
     def is_too_much(self, lost: int, before: int) -> bool:
-        """Return True if so many must not go without a question."""
+        """Return True if the loss of `lost` out of `before` paths needs a confirmation."""
         return lost > FREE and lost > self.share * before
 
     def is_ripe(self, now: float) -> bool:
-        """Return True when what is held should be judged and released: nothing more goes, or it has waited long enough."""
+        """Return True when the held deletions should be judged: after CALM seconds without a deletion, or after HOLD seconds."""
         return self.holding and (now - self._last > CALM or now - self._since > HOLD)
 
     def _is_trickle(self, now: float) -> bool:
         return self._gone <= FREE and now - self._began > HOLD
 
     def release(self) -> list[T]:
-        """Return what was held, in its order; it passes."""
+        """Remove and return the held deletions, in their order."""
         held, self._held = list(self._held), {}
-        few = self._gone - self._passed_at <= FREE  # a trickle is no go, however long it takes
+        few = self._gone - self._passed_at <= FREE  # slow continuous deletions are no burst
         self._passed_at = self._gone
         if few:
             self.calm()
         return held
 
     def replace(self, change: Callable[[T], T]) -> None:
-        """Something happened to what is held: hold what `change` makes of it instead."""
+        """Replace each held deletion by the result of `change`, after a rename for example."""
         self._held = {change(one): None for one in self._held}
 
     def calm(self) -> None:
-        """Begin another go."""
+        """Start a new burst."""
         self._gone = self._passed_at = self._look_at = self._fleeting = self.before = 0
         self._trusted = False
 
     def resume(self) -> None:
-        """What was lost is there again: go on, and judge what goes from now on."""
+        """End the pause because the lost paths exist again; a new burst starts."""
         self.paused = False
         self.calm()
 
     def confirm(self, now: float) -> None:
-        """A person says that it is meant: what is left of this go passes."""
+        """End the pause because an operator confirmed the deletions; the rest of this burst passes."""
         self.paused = False
         self._trusted = True
         self._last = now

@@ -1,13 +1,13 @@
-"""The states of a frontend, and the moves between them.
+"""State machine of a frontend.
 
-    connecting -> queued -> bootstrapping -> live        the way up
-    any of these -> retrying -> connecting               a failure, and the next attempt after a pause
-    bootstrapping -> queued -> live                      it was slow, and others went first
-    live <-> queued                                      a reconcile was asked for, or the dirty set overflowed
-    any -> gone                                          discovery does not name it any more
+    connecting -> queued -> bootstrapping -> live        the normal course
+    any of these -> retrying -> connecting               a failure, then the next attempt after a delay
+    bootstrapping -> queued -> live                      the bootstrap was slow, and other frontends went first
+    live <-> queued                                      a comparison was requested, or the dirty set overflowed
+    any -> gone                                          discovery no longer lists the frontend
 
-`halted` is not a state of a frontend but of a tree (its source is in doubt); `status` shows it in the frontend's place.
-So is `degraded`, which it shows for a live frontend that refuses something, cannot be given something, or holds what it should not.
+`status` shows two more states: `halted` while the source of a tree is not trusted, and `degraded` for a live frontend that refuses a
+path, cannot be sent one, or has paths that should not exist.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from replicator.errors import ReplicatorError
 
 
 class State(enum.Enum):
-    """Where a frontend is in its life; the values are what `status` prints."""
+    """State of a frontend; the values are those in `status`."""
 
     CONNECTING = "connecting"
     QUEUED = "queued"
@@ -40,10 +40,10 @@ _MOVES = {
 
 
 def move(current: State, to: State) -> State:
-    """Return the new state.
+    """Return `to` if the transition is allowed.
 
     Raises:
-        ReplicatorError: if there is no such move; our own bug.
+        ReplicatorError: if it is not, which is a bug in the caller.
     """
     if to is not current and to not in _MOVES[current]:
         raise ReplicatorError(f"a frontend cannot turn from {current.value} to {to.value}")

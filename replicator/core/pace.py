@@ -1,6 +1,6 @@
-"""How fast: delays between attempts, a byte budget over time, and how much may be under way at once.
+"""Rate control: backoff, batch size, token bucket and congestion window.
 
-Times are seconds of a monotonic clock, given by the caller; sizes are bytes.
+Times are seconds of a monotonic clock, passed in by the caller; sizes are bytes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 
 class Backoff(NamedTuple):
-    """Delays that double, with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+    """Exponential backoff with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
 
-    Never less than a tenth, so that a crowd that failed together does not come back together, nor at once.
+    A delay is at least a tenth of its upper bound, so that clients that failed together neither return together nor at once.
 
     Attributes:
-        first: the first delay's upper end.
-        cap: the longest delay.
+        first: upper bound of the first delay, in seconds; it doubles with each failure.
+        cap: the largest upper bound, in seconds.
         chance: returns a random number in 0..1.
     """
 
@@ -26,56 +26,59 @@ class Backoff(NamedTuple):
     chance: Callable[[], float]
 
     def delay(self, attempts: int) -> float:
-        """Return how long to wait after so many (at least 1) failures in a row."""
+        """Return the delay in seconds after `attempts` (at least 1) failures in a row."""
         ceiling = min(self.cap, self.first * 2.0 ** min(attempts - 1, 60))
         return ceiling * (0.1 + 0.9 * self.chance())
 
 
 class Slice:
-    """How many paths are looked at before the debouncer is asked again, so that this takes some 20 ms.
+    """Adaptive batch size: as many paths as are checked in 20 to 50 ms before the debouncer is queried again.
 
     Attributes:
-        size: paths.
+        size: paths in the next batch.
     """
 
     FIRST = 8
     MOST = 64
-    """As many as share one transaction of the catalog: more would save nothing."""
+    """The catalog's transaction size; larger batches are no faster."""
     SHORT, LONG = 0.02, 0.05
-    """Seconds: a slice that takes less makes the next one larger, one that takes more makes it smaller."""
+    """Seconds: after a batch that took less, the next is twice as large; after one that took more, a quarter as large."""
 
     def __init__(self) -> None:
         self.size = self.FIRST
 
     def took(self, seconds: float) -> None:
-        """A slice has taken so long."""
+        """Record how long a batch has taken, and adapt the size."""
         if seconds > self.LONG:
             self.size = max(1, self.size // 4)
         elif seconds < self.SHORT:
             self.size = min(self.MOST, 2 * self.size)
 
     def rested(self) -> None:
-        """There was nothing to do: begin anew."""
+        """Reset the size after an idle period."""
         self.size = self.FIRST
 
 
 class Streak:
-    """Failures in a row. Only a success that has lasted ends the row: who fails as soon as it is live is tried ever more rarely."""
+    """Count of consecutive failures. It is reset only after a success has lasted STEADY seconds.
+
+    A frontend that always fails soon after it was connected is therefore retried less and less often.
+    """
 
     STEADY = 30.0
-    """Seconds of success after which a failure is a first one."""
+    """Seconds of success after which the next failure counts as the first."""
 
     def __init__(self) -> None:
         self._failures = 0
         self._since: float | None = None
 
     def succeeded(self, now: float) -> None:
-        """It has come as far as it shall, or still is there."""
+        """Record that the success began, or continues."""
         if self._since is None:
             self._since = now
 
     def failed(self, now: float) -> int:
-        """It has failed; return how often in a row."""
+        """Record a failure; return the number of consecutive failures."""
         steady = self._since is not None and now - self._since >= self.STEADY
         self._failures = 1 if steady else self._failures + 1
         self._since = None
@@ -83,10 +86,14 @@ class Streak:
 
 
 class TokenBucket:
-    """A byte budget that refills with time; None as rate means no limit."""
+    """A token bucket of bytes.
+
+    Args:
+        rate: bytes per second; None: no limit.
+    """
 
     BURST_SECONDS = 0.1
-    """A frame of 1 MiB passes at once above 10 MiB/s; a tenth of a second is what a person does not notice."""
+    """Capacity in seconds of the rate: above 10 MiB/s, a frame of 1 MiB is not delayed."""
 
     def __init__(self, rate: float | None) -> None:
         self.rate = rate
@@ -94,7 +101,7 @@ class TokenBucket:
         self._at = 0.0
 
     def delay(self, size: int, now: float) -> float:
-        """Take `size` bytes from the budget; return how long to wait before sending them."""
+        """Take `size` bytes from the bucket; return the seconds to wait before sending them."""
         if self.rate is None:
             return 0.0
         burst = self.rate * self.BURST_SECONDS
@@ -105,21 +112,21 @@ class TokenBucket:
 
 
 class Window:
-    """How many bulk bytes may be under way to one frontend.
+    """Congestion window: the number of bulk bytes that may be in flight to one frontend.
 
-    Whatever is under way delays the live change behind it, so the window follows the answers: it shrinks when one takes
-    long and grows while they come fast (additive increase, multiplicative decrease, as TCP does).
+    Bytes in flight delay the live change behind them. The window is adapted to the response time by additive increase and
+    multiplicative decrease, as in TCP (RFC 5681).
 
     Attributes:
-        size: bytes.
-        taken: of all bytes since the beginning, how many the frontend has dealt with.
+        size: the window, in bytes.
+        taken: bytes that the frontend has processed since the connection began.
     """
 
     LEAST = 256 << 10
     MOST = 8 << 20
     STEP = 256 << 10
     TARGET = 0.05
-    """Seconds from sending to answer that we aim for: half of the 100 ms in which a live change should arrive."""
+    """Target response time in seconds: half of the 100 ms within which a live change should arrive."""
 
     def __init__(self) -> None:
         self.size = 1 << 20
@@ -127,15 +134,15 @@ class Window:
         self._under_way: deque[tuple[int, float]] = deque()
 
     def has_room(self, total: int) -> bool:
-        """Return True if more may follow after `total` bytes. While no frame waits for its answer it always may."""
+        """Return True if more may be sent after `total` bytes; always True while no frame is unanswered."""
         return not self._under_way or total - self.taken < self.size
 
     def sent(self, total: int, now: float) -> None:
-        """A frame is sent; with it, `total` bytes."""
+        """Record that a frame was sent, after which `total` bytes have been sent."""
         self._under_way.append((total, now))
 
     def took(self, total: int, now: float) -> bool:
-        """The frontend has dealt with `total` bytes; return True if that answers a frame."""
+        """Record that the frontend has processed `total` bytes; return True if that answers at least one frame."""
         self.taken = total
         frames = len(self._under_way)
         while self._under_way and self._under_way[0][0] <= total:
@@ -143,7 +150,7 @@ class Window:
         return len(self._under_way) < frames
 
     def answered(self, seconds: float) -> None:
-        """An answer came `seconds` after its frame was sent."""
+        """Adapt the window to a response time of `seconds`."""
         if seconds > 2 * self.TARGET:
             self.size = max(self.LEAST, self.size // 2)
         elif seconds < self.TARGET:

@@ -1,8 +1,8 @@
-"""What must be done to a frontend, decided without doing it.
+"""Comparison of a frontend with the catalog, and the order of changes.
 
-`Comparison` merges a frontend's listing with the catalog, both in key order, a stretch at a time, and says which paths
-differ (rsync's quick check: kind, size, mtime as exactly as the frontend keeps it, mode, owner). `safe_order` puts changes of
-many paths into an order in which each can succeed.
+`Comparison` merges a frontend's listing with the catalog, both in key order, one key range at a time, and yields the paths that
+differ by rsync's quick check: kind, size, mtime (rounded to the precision of the frontend's file system), mode, owner. `safe_order`
+sorts changes so that each can succeed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from replicator.wire.changes import Change, Delete, MakeDirectory, MakeSymlink
 
 
 class Difference(NamedTuple):
-    """A path that a frontend does not hold as the catalog says; `size` is the bytes that it may cost.
+    """A path that differs between a frontend and the catalog.
 
-    A `surplus` is on the frontend alone.
+    Attributes:
+        path: the path.
+        owed: what must be sent.
+        size: bytes of content to send at most.
+        surplus: True if the path exists only on the frontend.
     """
 
     path: bytes
@@ -28,36 +32,36 @@ class Difference(NamedTuple):
 
 
 class Known(Protocol):
-    """What must be known of a path here; a `ports.Record` is one."""
+    """The attributes of a catalog record that a comparison needs; see `ports.Record`."""
 
     @property
     def path(self) -> bytes:
-        """Where."""
+        """The path, relative to the tree's root."""
 
     @property
     def entry(self) -> Entry:
-        """What is there."""
+        """The entry on the source."""
 
     @property
     def problem(self) -> str:
-        """Why its content is not known. Of a directory: what lies below it is not."""
+        """Why the content could not be read; for a directory, why the paths below it are unknown."""
 
     @property
     def stealthy(self) -> bool:
-        """True if size and mtime do not tell which content it is."""
+        """True if an earlier version had the same size and mtime, so that they do not identify the content."""
 
 
 class Comparison:
     """One merge of a listing with the catalog.
 
     Args:
-        excluded: says whether a path (with its kind) is none of ours; such paths are left alone.
-        bits: the mode bits that are replicated.
-        owner: (uid, gid) that the frontend's files shall have; -1 where it does not matter.
-        delete: whether what only the frontend has shall go.
-        digests: compare contents too; the listing must have been made with digests.
-        granularity: nanoseconds to which the frontend's file system rounds modification times down.
-        followed: the frontend is owed, or has confirmed, all that changed since its contents were compared.
+        excluded: called with (path, kind); returns True for paths that are not replicated and must be left alone.
+        bits: mode bits that are replicated.
+        owner: (uid, gid) of the frontend's files; -1: not checked.
+        delete: yield paths that exist only on the frontend.
+        digests: compare contents too; the listing must contain digests.
+        granularity: precision of the frontend's modification times in nanoseconds; its file system rounds them down.
+        followed: every change since the last comparison of contents is either in the frontend's dirty set or confirmed.
     """
 
     def __init__(
@@ -81,7 +85,12 @@ class Comparison:
         self._unknown: bytes | None = None
 
     def differences(self, there: Sequence[Listed], here: Sequence[Known]) -> Iterator[Difference]:
-        """Yield the differences of one stretch: both sequences are complete between the same two keys, and sorted."""
+        """Yield the differences in one key range.
+
+        Args:
+            there: lines of the frontend's listing, complete for the range, in key order.
+            here: catalog records, complete for the same range, in key order.
+        """
         others = iter(there)
         other = next(others, None)
         for known in here:
@@ -127,10 +136,10 @@ class Comparison:
         return None
 
     def _is_rounded(self, ours: Entry, theirs: Entry) -> bool:
-        """Return True if their time is ours, rounded down, and this is enough to know that they hold our version.
+        """Return True if the frontend's time is ours rounded down, and that proves that the frontend has our version.
 
-        Two versions of a file that were written within one second have the same time there. So either their contents were
-        compared, or the frontend cannot hold the other version: it would be owed ours.
+        Two versions of a file that were written within one granule have the same time on the frontend. The rounded time is proof only
+        if contents are compared, or if `followed`: a frontend with the earlier version would have the path in its dirty set.
         """
         if ours.kind == FILE and not (self._followed or (self._digests and ours.digest)):
             return False
@@ -140,8 +149,8 @@ class Comparison:
 def safe_order(changes: Sequence[Change]) -> list[Change]:
     """Return the changes in an order in which each can succeed.
 
-    Directories before what they hold; symlinks after all else that is put, because they may lead to it; deletes after puts, the deepest first; but what must make way for a path that turns
-    from a directory into something else is deleted before that path is put.
+    Directories come before their contents, and symlinks after all other puts, because they may point to them. Deletes follow, the
+    deepest first. Exception: where a directory is replaced by another kind of entry, the paths below it are deleted first.
     """
     puts = sorted((c for c in changes if not isinstance(c, Delete)), key=_place)
     puts.sort(key=lambda change: isinstance(change, MakeSymlink))

@@ -1,4 +1,4 @@
-"""Whose turn it is: urgent (live) debts before bulk ones, each in the order of marking, and blocked ones at their time."""
+"""Queues of dirty paths: urgent (live) before bulk, each in the order of marking, and blocked ones at their retry time."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ class _Retry(NamedTuple):
 
     @property
     def is_current(self) -> bool:
-        """True while the debt is neither clean nor marked again."""
+        """True while the path is neither clean nor marked again."""
         return self.debt.state is not State.CLEAN and self.debt.generation == self.generation
 
 
 class Queues:
-    """Knows the state of every debt, and takes them in turn; times are seconds of a monotonic clock, given by the caller.
+    """Changes the state of dirty paths, and selects the next to send. Times are seconds of a monotonic clock, passed in by the caller.
 
     Attributes:
-        bulk_open: bulk debts that are neither acknowledged nor blocked.
+        bulk_open: number of bulk paths that are waiting or sent, not blocked.
     """
 
     def __init__(self) -> None:
-        # Not plain dicts: taking the first key of one, again and again, passes over all that were taken before.
+        # Not plain dicts: finding the first key of a dict skips all slots of removed keys, O(n) each time.
         self._urgent: OrderedDict[Key, Debt] = OrderedDict()
         self._bulk: OrderedDict[Key, Debt] = OrderedDict()
         self._retries: list[_Retry] = []
         self.bulk_open = 0
 
     def turn(self, key: Key, debt: Debt, state: State, *, urgent: bool | None = None) -> None:
-        """Change a debt's state, and with it its queue and the count of open bulk.
+        """Change the state of a record, its queue and the count of open bulk.
 
         Args:
-            key: whose it is.
-            debt: the debt.
-            state: the new one.
-            urgent: whether it is a live change from now on; None leaves it as it was.
+            key: the path.
+            debt: its record.
+            state: the new state.
+            urgent: True for a live change, False for bulk; None: unchanged.
         """
         if debt.state is State.WAITING:
             (self._urgent if debt.urgent else self._bulk).pop(key, None)
@@ -55,12 +55,12 @@ class Queues:
             (self._urgent if debt.urgent else self._bulk)[key] = debt
 
     def block(self, key: Key, debt: Debt, until: float) -> None:
-        """Leave a debt alone until a time."""
+        """Block a record until a time."""
         self.turn(key, debt, State.BLOCKED)
         heapq.heappush(self._retries, _Retry(until, debt.generation, key, debt))
 
     def take(self, now: float, limit: int, is_cut: Callable[[bytes], bool]) -> list[Due]:
-        """Return at most `limit` debts that wait; they are *sent* from here on. See DirtySet.take."""
+        """Return at most `limit` waiting paths; their state becomes SENT. See DirtySet.take."""
         while self._retries and self._retries[0].until <= now:
             retry = heapq.heappop(self._retries)
             if retry.is_current and retry.debt.state is State.BLOCKED:
@@ -76,11 +76,11 @@ class Queues:
         return taken
 
     def next_retry(self) -> float | None:
-        """Return when the next blocked debt is due; None if none is."""
+        """Return the time of the next retry; None if there is none. It may be too early: stale entries are not skipped."""
         return self._retries[0].until if self._retries else None
 
     def blocked(self, limit: int) -> Iterator[tuple[Key, Debt]]:
-        """Yield what is blocked, as far as the next `limit` retries tell."""
+        """Yield blocked records among the first `limit` entries of the heap, in no particular order."""
         for retry in self._retries[:limit]:
             if retry.is_current:
                 yield retry.key, retry.debt

@@ -1,11 +1,11 @@
-"""Renames on their way from the watcher to the worker.
+"""Queue of renames between the watcher and the worker.
 
-A rename of a file is handed out at once. A rename of a directory waits for a short grace period, because the name that it leaves
-may be there again at once (`mv live old; mv new live`); what is at and below its new name is looked at after it. Renames of what
-has not been handed out yet are joined: `a` to `b` and `b` to `c` is `a` to `c`. What ends where it began is no rename, and neither
-is what ends below that, in a new directory of the old name: the look at its new name finds it.
+A file rename is due at once. A directory rename waits for a grace period, because its old name may be used again immediately
+(`mv live old; mv new live`); paths at and below its new name are not checked before it is processed. Consecutive renames in the queue
+are composed: `a` to `b` and `b` to `c` become `a` to `c`. A rename that ends at its own source, or below it in a new directory of
+that name, is dropped: the check of the new name finds the content.
 
-Times are seconds of a monotonic clock, given by the caller.
+Times are seconds of a monotonic clock, passed in by the caller.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from replicator.model import ancestors, is_below, rebase
 
 GRACE = 0.1
-"""Seconds that the rename of a directory waits: two commands of a script take a few milliseconds."""
+"""Seconds for which a directory rename waits: two commands of a script follow each other within milliseconds."""
 
 
 class _Rename(NamedTuple):
@@ -26,7 +26,7 @@ class _Rename(NamedTuple):
 
 
 class Renames:
-    """Renames that are not handed out yet, by their new names, in the order in which they happened."""
+    """Pending renames by new name, in the order in which they happened."""
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, _Rename] = {}
@@ -36,7 +36,7 @@ class Renames:
         return len(self._waiting)
 
     def add(self, source: bytes, target: bytes, now: float, *, is_directory: bool) -> None:
-        """Take a rename, which happened after all that were taken before."""
+        """Add a rename that happened after all earlier ones."""
         origin = self._origin(source)
         for path in (target, *ancestors(target)):
             self.returned(path, now)
@@ -44,10 +44,10 @@ class Renames:
         self._drop(target)
         below = [p for p in self._waiting if is_below(p, source)] if is_directory else []
         for path in [p for p in self._waiting if is_below(p, target)] if is_directory else []:
-            self._drop(path)  # what was there before went with the directory that has been replaced
+            self._drop(path)  # replaced together with the directory that was at `target`
         due = now + GRACE if is_directory else now
         if not _is_within(target, origin):
-            self.returned(origin, now)  # another directory had this name, and left it before
+            self.returned(origin, now)  # an earlier directory had this name too, and was renamed
             self._waiting[target] = _Rename(origin, is_directory, due)
             if is_directory:
                 self._left[origin] = target
@@ -63,31 +63,31 @@ class Renames:
                 self._left[moved.source] = renamed
 
     def returned(self, path: bytes, now: float) -> None:
-        """A name is there again: the rename that left it need not wait, because it is none."""
+        """Record that a path exists again: the directory rename that left this name is due now."""
         target = self._left.pop(path, None)
         if target is not None and target in self._waiting:
             self._waiting[target] = self._waiting[target]._replace(due=now)
 
     def take(self, now: float) -> list[tuple[bytes, bytes]]:
-        """Return the renames that are due, as (old name, new name), in their order."""
+        """Remove and return the due renames as (old path, new path), in their order."""
         due = [(one.source, target) for target, one in self._waiting.items() if one.due <= now]
         for _, target in due:
             self._drop(target)
         return due
 
     def next_due(self) -> float:
-        """Return when a rename is due; infinite if none waits."""
+        """Return the time at which the next rename is due; infinite if none is pending."""
         return min((one.due for one in self._waiting.values()), default=math.inf)
 
     def holds(self, path: bytes) -> float:
-        """Return until when a path must not be looked at, because the rename that led to it, or above it, waits; 0.0 if it may be."""
+        """Return the time before which a path must not be checked, because a rename to it or to a parent is pending; else 0.0."""
         if not self._waiting:
             return 0.0
         above = (self._waiting.get(each) for each in (path, *ancestors(path)))
         return max((one.due for one in above if one is not None), default=0.0)
 
     def concern(self, path: bytes) -> bool:
-        """Return True if a rename waits that begins or ends at, above or below a path."""
+        """Return True if a pending rename has its source or target at, above or below a path."""
         return any(
             _related(path, end)
             for target, one in self._waiting.items()
@@ -95,7 +95,7 @@ class Renames:
         )
 
     def _origin(self, path: bytes) -> bytes:
-        """Return what a path was called before the renames that wait."""
+        """Return the name that a path had before the pending renames."""
         for each in (path, *ancestors(path)):
             one = self._waiting.get(each)
             if one is not None and (each == path or one.is_directory):

@@ -1,8 +1,8 @@
-"""Who the frontends are, as far as one provider's answers can be believed.
+"""Debounced membership: the frontends that one provider reports.
 
-A cloud's API throttles, times out, lags behind itself, and sometimes says that there is nobody. None of that may shrink the
-fleet. So an answer adds at once, but takes away slowly: who is missing is kept until several good answers in a row agree,
-more of them when many are missing at once, and an answer without anybody takes away nobody at all.
+A cloud API throttles, times out, returns stale data, and sometimes returns an empty list. None of these may shrink the fleet.
+New members are therefore added at once, and missing ones removed only after several consecutive answers without them: more answers
+while many are missing. An empty answer removes nobody.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 PATIENCE = 2
-"""Good answers in a row without a member, until it is dropped."""
+"""Consecutive answers without a member before it is removed."""
 
 MASS_PATIENCE = 4
-"""The same, while more than half of all members are missing: a minute at the usual interval."""
+"""The same while more than half of all members are missing: one minute at the default interval."""
 
 
 class Roster(Generic[K, V]):
-    """The last good answer of one provider.
+    """Debounced members of one provider.
 
     Args:
-        members: what is believed already.
-        certain: believe every answer at once and whole; for words that a person wrote.
+        members: initial members, such as those that were saved.
+        certain: replace the members with every answer; for lists that an operator wrote.
 
     Attributes:
-        members: who is there.
-        dropped: who was said to be gone, and is believed to be.
-        doubt: why the members are not what the last answer said; empty when they are.
-        answered: True once there was a good answer.
+        members: the current members.
+        dropped: members that were removed because the provider reported them as gone, and still does.
+        doubt: why `members` differs from the last answer; empty if it does not.
+        answered: True after the first answer.
     """
 
     def __init__(self, members: Mapping[K, V] | None = None, *, certain: bool = False) -> None:
@@ -45,12 +45,12 @@ class Roster(Generic[K, V]):
     def answer(
         self, present: Mapping[K, V], gone: Collection[K] = (), *, complete: bool = True
     ) -> None:
-        """Take in an answer.
+        """Update the members from one successful answer.
 
         Args:
-            present: whom the provider sees.
-            gone: of whom it says that they are gone.
-            complete: False if somebody may be there without being in the answer.
+            present: members in the answer.
+            gone: members that the provider reports as gone.
+            complete: False if the answer may lack members; then only those in `gone` count as missing.
         """
         self.doubt = ""
         known = len(self.members)

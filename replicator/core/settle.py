@@ -1,11 +1,11 @@
-"""When a hint is worth a look.
+"""Debouncer: decides when to check the paths that hints name.
 
-The first change of a quiet path is looked at at once. A path that was just looked at rests for its cooldown, which doubles
-while it goes on changing; a file that is being written waits until nobody writes it, but not for ever; a directory whose names
-change is looked at a little later. A rename is handed out at once and takes what is pending with it, because hints are
-about names. Nothing is lost by waiting: whoever looks, looks at what is there then.
+The first change of a quiet path is checked at once. After a check, a path is not checked again before its cooldown ends, which doubles
+while the path keeps changing. A file that is being written is checked after it is closed, or after `max_wait` seconds; a directory
+whose names change, a little later. A rename takes the pending checks below its old name along, because hints are about names.
+Waiting loses nothing: a check reads the state at the time of the check, not at the time of the hint.
 
-Times are seconds of a monotonic clock, given by the caller.
+Times are seconds of a monotonic clock, passed in by the caller.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from replicator.core.renames import Renames
 from replicator.model import ROOT, Hint, Hinted, parent, rebase
 
 UNCLOSED = 0.05
-"""Seconds after the last write of a file, without a close, at which it is asked whether anybody has it open for writing."""
+"""Seconds after a write without a close, at which the kernel is asked whether a process has the file open for writing."""
 
 SYMLINK_REST = 0.1
-"""Seconds between two looks at a symlink: it leads to other paths, so it must be sent before what it led to is believed gone
-(0.5 s, see `core.absences`), and a look at it reads no content."""
+"""Cooldown of a symlink in seconds. A symlink must be sent before its former target counts as deleted (0.5 s, see `core.absences`);
+a check of a symlink reads no content."""
 
 LONGEST = 16
-"""How many times longer than at first a cooldown gets."""
+"""Largest factor by which a cooldown grows."""
 
 
 MANY = 50
-"""Renames beyond which it takes too long to say which looks they concern: 1 us for each look and rename."""
+"""Pending renames above which `between` returns nothing: testing each check against each rename takes 1 us per pair."""
 
 KEPT = 2000
-"""Looks for new content that outlive the change from looks to a walk: more than are made while events wait to be taken in."""
+"""Checks for new content that are kept when the pending checks are replaced by a full scan: more than arrive with one batch of events."""
 
 HELD = 0.02
-"""Seconds after which a look that waits for a rename is offered again."""
+"""Seconds for which `between` postpones a check that a pending rename concerns."""
 
 
 class WorkKind(enum.Enum):
-    """What there is to do."""
+    """Kind of work."""
 
-    EXAMINE = "examine"  # look at `path` itself
+    EXAMINE = "examine"  # check `path` itself
     MOVE = "move"  # `path` was renamed to `target`
-    WALK = "walk"  # look at all below `path`
+    WALK = "walk"  # scan everything below `path`
 
 
 class Work(NamedTuple):
-    """One thing to do.
+    """One unit of work.
 
     Attributes:
         kind: what to do.
-        path: where.
-        target: the new name, of MOVE.
-        force: take a consistent snapshot even if the file is open for writing, of EXAMINE.
-        unclosed: no event says that the writer has closed the file, of EXAMINE: read it only if the kernel says that it has none.
+        path: the path concerned.
+        target: MOVE: the new path.
+        force: EXAMINE: take a consistent snapshot even if the file is open for writing.
+        unclosed: EXAMINE: no close event followed the last write; read the file only if the kernel confirms that it has no writer.
     """
 
     kind: WorkKind
@@ -67,16 +67,16 @@ class Work(NamedTuple):
 
 
 class Settle:
-    """Turns hints into work, in time.
+    """Turns hints into work.
 
-    Call `hint` for each hint, `ready` when `deadline` has come, and `busy` for what could not be read, before the next
-    call of `ready`.
+    Call `hint` for each hint, `ready` at `deadline`, and `busy` for each returned file that could not be read, before the next
+    call of `ready` or `between`.
 
     Args:
-        cooldown: seconds between two looks at a path, at first.
-        max_wait: seconds that a file which stays open for writing is waited for.
-        contents_delay: seconds by which a directory is looked at after its names changed.
-        limit: how many paths may be pending before all are replaced by one walk of the tree (100,000 are about 50 MB).
+        cooldown: initial seconds between two checks of a path.
+        max_wait: seconds to wait for a file that stays open for writing, before it is read nevertheless.
+        contents_delay: seconds between a change of a directory's names and its check.
+        limit: number of pending paths above which they are replaced by one scan of the tree (100,000 take about 50 MB).
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Settle:
         self._out: list[bytes] = []
 
     def adjust(self, *, cooldown: float, max_wait: float) -> None:
-        """Use other times; what rests already, does so for as long as it would have."""
+        """Change the times; cooldowns that have begun keep their length."""
         self._cooldown = self._looks.cooldown = self._walks.cooldown = cooldown
         self._max_wait = max_wait
 
@@ -105,11 +105,11 @@ class Settle:
         return self._looks.pending + self._walks.pending + len(self._renames)
 
     def is_pending(self, path: bytes) -> bool:
-        """Return True if a look at this very path is still to come."""
+        """Return True if a check of exactly this path is pending."""
         return self._looks.is_pending(path)
 
     def concerns(self, path: bytes) -> bool:
-        """Return True if a look, a walk or a rename is still to come that may find something at a path."""
+        """Return True if a check, a scan or a rename that may concern a path is pending."""
         return (
             self._looks.is_pending(path)
             or any(self._walks.is_pending(each) for each in (path, *_above(path)))
@@ -117,7 +117,7 @@ class Settle:
         )
 
     def hint(self, hint: Hint, now: float) -> None:
-        """Take one hint."""
+        """Schedule the work that a hint asks for."""
         self._renames.returned(hint.path, now)
         if hint.kind is Hinted.WRITTEN:
             self._written(hint.path, now)
@@ -138,10 +138,10 @@ class Settle:
             self._looks.forget_history()
 
     def busy(self, path: bytes, now: float) -> None:
-        """The file could not be read: it is open for writing, or changed meanwhile.
+        """Record that a file could not be read: it is open for writing, or changed during the read.
 
-        It is tried again when it is closed, after delays that double, and with `force` when it has been written for
-        `max_wait` seconds. The first vain look starts no cooldown: the close that follows shall be looked at at once.
+        The file is checked again after its close, after delays that double, and with `force` once it has been written for
+        `max_wait` seconds. The first failed check starts no cooldown, so that a close is followed by a check at once.
         """
         slot = self._looks.slot(path)
         if slot.tries == 0:
@@ -156,14 +156,14 @@ class Settle:
         return float(self._cooldown * 2 ** min(slot.tries, LONGEST))
 
     def ready(self, now: float, limit: int | None = None) -> list[Work]:
-        """Return what is to be done now, in a safe order; it counts as done from now on.
+        """Remove and return the work that is due, in the order in which it must be done.
 
-        Renames come first, in the order in which they happened; then looks, for a rename leaves under a name what was known
-        under another one; then walks. What is at or below the new name of a directory waits for its rename.
+        Renames come first, in the order in which they happened, because a rename changes what is recorded under the names that are
+        checked; then checks; then scans. Paths at or below the new name of a directory wait for its rename.
 
         Args:
-            now: the time.
-            limit: at most so many looks; which ones, if more are due, says `core.backlog`.
+            now: the current time.
+            limit: maximum number of checks; `core.backlog` says which ones if more are due.
         """
         self._believe_read()
         work = [Work(WorkKind.MOVE, *ends) for ends in self._renames.take(now)]
@@ -175,9 +175,13 @@ class Settle:
         return work
 
     def between(self, now: float, limit: int) -> list[Work]:
-        """Return looks that are due and may be done in the middle of other work: no rename that waits concerns them.
+        """Remove and return due checks that no pending rename concerns, to be done in the middle of other work.
 
-        What is handed out counts as done. The paths that `ready` has handed out last are believed to be read from here on.
+        Paths that the last call of `ready` or `between` returned count as read from here on.
+
+        Args:
+            now: the current time.
+            limit: maximum number of checks.
         """
         if len(self._renames) > MANY:
             return []
@@ -189,7 +193,7 @@ class Settle:
         return self._take_looks(now, held, limit)
 
     def deadline(self) -> float | None:
-        """Return when to call `ready` next, in seconds; None when there is nothing to wait for."""
+        """Return the time at which to call `ready` next; None if nothing is pending."""
         dues = (self._renames.next_due(), self._looks.next_due(), self._walks.next_due())
         earliest = min(due for due in dues if due is not None)
         return earliest if earliest < math.inf else None
@@ -206,10 +210,10 @@ class Settle:
         agenda.want_by(path, max(due, slot.rested), now=now, minor=minor)
 
     def _written(self, path: bytes, now: float) -> None:
-        """Hold the path back, even if it was wanted sooner: a look now would find it half written.
+        """Postpone the check of a file that is being written, even if it was due sooner: it would be read half written.
 
-        A look a little later asks for a writer: some files are complete without an event that says so (a link to an unnamed
-        file, truncate). While there is one, `busy` says when to look next.
+        The check after UNCLOSED seconds asks the kernel for a writer, because some files are complete without a close event (linkat
+        of an O_TMPFILE file, truncate(2)). While there is a writer, `busy` schedules the next check.
         """
         slot = self._looks.slot(path)
         if slot.since is None:
@@ -232,30 +236,30 @@ class Settle:
         walk_is_owed = any(self._walks.is_pending(above) for above in _above(source))
         for agenda in (self._looks, self._walks):
             _rename(agenda, source, target)
-        if walk_is_owed:  # the walk of the directory that it left will not meet it any more
+        if walk_is_owed:  # the pending scan of the old parent will not find the path any more
             self._walk(target, now)
         self._renames.add(source, target, now, is_directory=hint.is_directory)
-        for path in (source, target):  # something else may be called `source` now
+        for path in (source, target):  # another file may have the name `source` now
             self._touch(self._looks, path, now, now)
 
     def gone(self, path: bytes) -> None:
-        """A path is believed gone: if it comes back, it is looked at without a rest."""
+        """Record that a path was deleted: if it is created again, it is checked without a cooldown."""
         slot = self._looks.get(path)
         if slot is not None:
             slot.handed = -math.inf
             slot.cooldown = self._cooldown
 
     def again(self, path: bytes, now: float) -> None:
-        """The look at a path came too early: look again without a rest, after the rename that led to it if one waits."""
+        """Check a path again without a cooldown, after the pending rename to it, if there is one."""
         self._looks.slot(path).handed = -math.inf
         self._looks.want_by(path, now, now=now)
 
     def is_renamed(self, path: bytes) -> bool:
-        """Return True if a rename that concerns a path waits."""
+        """Return True if a pending rename concerns a path."""
         return self._renames.concern(path)
 
     def is_symlink(self, path: bytes) -> None:
-        """A look has found a symlink: its next look comes soon, however often it changes."""
+        """Record that a path is a symlink: its cooldown is at most SYMLINK_REST, however often it changes."""
         slot = self._looks.get(path)
         if slot is not None:
             slot.cooldown = min(self._cooldown, SYMLINK_REST)
@@ -263,14 +267,14 @@ class Settle:
                 self._looks.want_by(path, slot.rested)
 
     def clear(self) -> None:
-        """Forget everything: all of the tree will be looked at."""
+        """Forget all pending work; the caller scans the whole tree."""
         self._looks = Agenda(self._cooldown)
         self._walks = Agenda(self._cooldown)
         self._renames = Renames()
         self._out = []
 
     def _collapse(self, now: float) -> None:
-        """Replace all that waits by a walk, but for what would be found late by it: an upload in another directory, for example."""
+        """Replace the pending work by a full scan; keep the newest checks for new content, which the scan would reach late."""
         kept = self._looks.newest(min(KEPT, self._limit // 2))
         self.clear()
         self._walk(ROOT, now)
@@ -284,7 +288,7 @@ class Settle:
     def _take_looks(
         self, now: float, held: Callable[[bytes], float], limit: int | None
     ) -> list[Work]:
-        """Hand out looks that are due, at most `limit`."""
+        """Remove and return at most `limit` due checks."""
         due = self._looks.take(now, held, limit=limit)
         looks = [self._hand_out(path, slot, now) for path, slot in due]
         self._out = [look.path for look in looks]
@@ -304,7 +308,7 @@ class Settle:
         slot.fresh = False
 
     def _believe_read(self) -> None:
-        """What was handed out last time and not called busy was read whole."""
+        """Reset the retry state of the paths that were returned last and not reported busy: they were read successfully."""
         for path in self._out:
             slot = self._looks.get(path)
             if slot is not None and slot.due is None:
@@ -314,7 +318,7 @@ class Settle:
 
 
 def _above(path: bytes) -> list[bytes]:
-    """Return the directories above a path, the root first."""
+    """Return the parent directories of a path, the root first."""
     above = []
     while path:
         path = parent(path)
@@ -323,9 +327,9 @@ def _above(path: bytes) -> list[bytes]:
 
 
 def _rename(agenda: Agenda, source: bytes, target: bytes) -> None:
-    """Relabel what is wanted at and below `source`; what was wanted at and below `target` is gone with its content.
+    """Move the scheduled paths at and below `source` to `target`; those that were at and below `target` are cancelled.
 
-    How long a path rests belongs to the name: a file that is saved by renaming is the same file to its readers.
+    The cooldown stays with the name: an editor that saves by renaming changes the same file again and again.
     """
     taken = []
     for path in list(agenda.below(source)):

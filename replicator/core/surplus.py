@@ -1,10 +1,10 @@
-"""How much of what one frontend has beyond the source may be removed from it without a question.
+"""Limit for the removal of surplus paths: those that exist on a frontend and not on the source.
 
-A comparison removes nothing of that before it knows how much there is. What comparisons have removed within an hour counts as well:
-each new connection, each directory in doubt and each `verify --repair` is a comparison, and together they may remove no more than one.
+A comparison counts the surplus before it removes any of it. Removals within the last hour count as well, because each connection,
+each resync of a directory and each `verify --repair` compares, and all of them together may remove no more than one may.
 
-Once a person is asked, the limit of that moment holds until nothing is left, or the person has answered: a tree that grows by other
-paths makes nothing acceptable. What is put into the source again does.
+Above the limit, the operator is asked. The limit is then fixed until the surplus is gone or the operator has answered: new paths in
+the source do not raise it. Surplus paths that are restored in the source do lower the surplus.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from typing import NamedTuple
 from replicator.core.guard import FREE, STEADY
 
 WINDOW = 3600.0
-"""Seconds for which a removal counts."""
+"""Seconds for which a removal counts against the limit."""
 
 COARSE = 60.0
-"""Seconds in which removals are counted as one, so that an hour of them takes little memory."""
+"""Seconds within which removals are recorded as one, to bound memory."""
 
 LONGEST = 3600.0
-"""Seconds between two comparisons at most while each finds as many; the first follows after STEADY."""
+"""Maximum seconds between two comparisons while the surplus does not change; the first follows after STEADY seconds, then the pause
+doubles."""
 
 RATE = 20
-"""Times longer than a comparison takes that the next one waits."""
+"""Minimum pause before the next comparison, as a multiple of the duration of the last."""
 
 
 class Asked(NamedTuple):
-    """What a frontend keeps of a tree, by its last comparison, until a person answers.
+    """A surplus above the limit, as of the last comparison, while the operator's answer is outstanding.
 
     Attributes:
-        found: so many paths are not in the source.
-        since: when a comparison has found exactly so many for the first time.
-        share: the share of the tree that may go, in paths.
+        found: surplus paths.
+        since: time of the first comparison that found this number.
+        share: the fixed limit, in paths.
         left: paths in the source.
-        enough: paths by which the source must grow before another comparison is worth its cost.
-        soonest: when that may be.
-        latest: when it is due although the source has not grown: somebody may have removed paths on the frontend.
-        pause: seconds until then.
+        enough: number of paths by which the source must grow before it is compared again early.
+        soonest: earliest time of the next comparison.
+        latest: time of the next comparison if the source does not grow: paths may have been removed on the frontend.
+        pause: seconds from the last comparison to the next if the source does not grow.
     """
 
     found: int
@@ -51,10 +52,10 @@ class Asked(NamedTuple):
 
 
 class Surplus:
-    """Judges the surplus of one tree on one frontend, over all its connections.
+    """Limits the removal of one tree's surplus on one frontend, across reconnects. Times are seconds of a monotonic clock.
 
     Args:
-        share: of the tree; if more is surplus, a person is asked. Below 1.
+        share: fraction of the tree, below 1, above which the operator is asked.
     """
 
     def __init__(self, share: float) -> None:
@@ -64,17 +65,17 @@ class Surplus:
 
     @property
     def asks(self) -> bool:
-        """True from a comparison that has left surplus paths there until one that has not."""
+        """True while the last comparison of the whole tree has kept surplus paths on the frontend."""
         return self._asked is not None
 
     def judge(self, found: int, left: int, now: float, *, complete: bool) -> str:
-        """Return why surplus paths stay; empty if they are removed, which is recorded.
+        """Return why surplus paths are kept; if empty, they may be removed, and their removal is recorded.
 
         Args:
-            found: how many.
+            found: number of surplus paths.
             left: paths in the source.
-            now: seconds.
-            complete: these are all of the tree.
+            now: the current time.
+            complete: `found` covers the whole tree.
         """
         removed = self._removed_since(now - WINDOW)
         text = f"{found} of {left + found} paths there are not on the backend"
@@ -93,13 +94,13 @@ class Surplus:
         return ""
 
     def kept(self, found: int, left: int, now: float, took: float) -> None:
-        """A comparison of the whole tree has left surplus paths there.
+        """Record that a comparison of the whole tree has kept surplus paths, and schedule the next one.
 
         Args:
-            found: how many.
+            found: number of surplus paths.
             left: paths in the source.
-            now: seconds.
-            took: seconds that the comparison has taken.
+            now: the current time.
+            took: duration of the comparison in seconds.
         """
         asked = self._asked
         removed = self._removed_since(now - WINDOW)
@@ -117,15 +118,15 @@ class Surplus:
         self._asked = Asked(found, since, share, left, enough, soonest, latest, pause)
 
     def over(self) -> None:
-        """A comparison of the whole tree has left nothing there."""
+        """Record that a comparison of the whole tree has kept no surplus path."""
         self._asked = None
 
     def is_due(self, left: int, now: float) -> bool:
-        """Return True if the tree should be compared again, of which surplus paths are kept.
+        """Return True if a tree with kept surplus paths should be compared again.
 
         Args:
             left: paths in the source.
-            now: seconds.
+            now: the current time.
         """
         asked = self._asked
         if asked is None:
@@ -134,18 +135,18 @@ class Surplus:
         return now >= (asked.soonest if has_grown else asked.latest)
 
     def _share_of(self, found: int, left: int, removed: int) -> int:
-        """Return the share of the tree in paths: of the tree as it was when a person was asked, while that lasts."""
+        """Return the limit in paths; while the operator's answer is outstanding, the limit at the time of the question."""
         if self._asked:
             return self._asked.share
         return int(self._share * (left + found + removed))
 
     def _is_same(self, found: int, left: int) -> bool:
-        """Return True if the last comparison found as much, in a source that was empty, or not, as it is now."""
+        """Return True if the last comparison found the same number, and the source was empty then if and only if it is now."""
         asked = self._asked
         return asked is not None and asked.found == found and bool(asked.left) == bool(left)
 
     def _is_steady(self, found: int, left: int, now: float) -> bool:
-        """Return True if what is missing is not being put back: as many were found before, long enough ago."""
+        """Return True if the surplus has not changed for STEADY seconds, so that the paths are not being restored."""
         asked = self._asked
         return asked is not None and self._is_same(found, left) and now - asked.since >= STEADY
 

@@ -1,7 +1,7 @@
-"""What the engine asks of the world; `app.py` is the one room that says who answers.
+"""Interfaces (protocols) that the engine uses; the package `app` chooses the implementations.
 
-Calls of Source and Catalog block and are made from worker threads. All else lives on the event loop. Ports with several
-implementations have one suite of tests (`tests/contract/`) that each of them passes.
+Calls of Source and Catalog block, and are made from worker threads. All others run on the event loop. For ports with several
+implementations, `tests/contract/` holds one test suite that each implementation passes.
 """
 
 from replicator.ports.files import (

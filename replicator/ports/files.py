@@ -1,4 +1,4 @@
-"""What the engine asks of the backend's own disk."""
+"""Interfaces to the backend's disk: source tree, catalog and watcher."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from replicator.mounttable import Mount
 
 
 class Record(NamedTuple):
-    """What the catalog knows of one path.
+    """One path in the catalog.
 
     Attributes:
         path: relative to the tree's root.
         entry: what the source holds; the digest is empty when the content could not be read.
         stamp: the source file's stamp when its content was hashed.
-        firm: False while the content was hashed so soon after its last change that a later change might carry the
-            same stamp; such a path is hashed again when it is next met.
-        problem: why the content could not be read; empty when it was.
-        stealthy: True if another content had this size and mtime before: neither tells which one a frontend holds.
+        firm: False if the content was hashed so soon after its last change that a later change might have the same stamp
+            (git calls such entries racy); the path is hashed again at its next check.
+        problem: why the content could not be read; empty if it was.
+        stealthy: True if an earlier content had the same size and mtime, so that these do not tell which one a frontend holds.
     """
 
     path: bytes
@@ -35,12 +35,13 @@ class Record(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Which directory a source's root is.
+    """Identity of the directory that is a source's root.
 
     Attributes:
-        device, inode: as stat(2) tells them. The device number of a volume may be another one after a reboot.
-        filesystem: f_fsid of statvfs(3), which ext4 and btrfs make from their UUID, and XFS from the device number; 0 if the file
-            system tells none, as NFS does.
+        device: st_dev of stat(2). It may change with a reboot.
+        inode: st_ino of stat(2).
+        filesystem: f_fsid of statvfs(3), which ext4 and btrfs derive from their UUID, and XFS from the device number; 0 if the file
+            system has none, as NFS.
     """
 
     device: int
@@ -48,28 +49,29 @@ class Identity(NamedTuple):
     filesystem: int = 0
 
     def differs_from(self, known: Identity | None) -> bool:
-        """Return True if this is another directory than the known one; False if none is known."""
+        """Return True if this is another directory than `known`; False if `known` is None."""
         if known is None:
             return False
         if self.filesystem and known.filesystem:
-            same_volume = self.filesystem == known.filesystem  # another disk may have its number
+            same_volume = self.filesystem == known.filesystem  # device numbers are reused
         else:
             same_volume = self.device == known.device
         return self.inode != known.inode or not same_volume
 
 
 class Catalog(Protocol):
-    """What one source tree holds now, kept across restarts. Thread-safe; one writer at a time.
+    """Persistent record of one source tree. Thread-safe; writes are serialized.
 
     Attributes:
-        renaming: held from before a rename is recorded until it has been told. Who reads in order to act upon it takes it,
-            or would take for deleted what is only called otherwise, and have it deleted before it is renamed.
+        renaming: lock that the writer of a rename holds until the rename was queued for the frontends. A caller that reads the catalog
+            to decide about changes must hold it. Otherwise it would find nothing under the old name, and delete there before the
+            frontend has renamed.
     """
 
     renaming: Lock
 
     def get(self, paths: Sequence[bytes]) -> dict[bytes, Record]:
-        """Return the records of those of `paths` that exist."""
+        """Return the records of `paths`, without those that are not recorded."""
 
     def scan(self, after: bytes | None, until: bytes | None, limit: int) -> list[Record]:
         """Return at most `limit` records in key order, with `after` < path <= `until` (None: no bound)."""
@@ -78,10 +80,10 @@ class Catalog(Protocol):
         """Return the paths strictly below `directory`, in key order."""
 
     def sharing(self, inode: int) -> list[bytes]:
-        """Return the recorded paths of an inode, in key order: a file with several names has several."""
+        """Return the recorded paths with this inode number, in key order: several if the file has hard links."""
 
     def sharing_below(self, directory: bytes) -> list[bytes]:
-        """Return the recorded paths that are not below `directory` of inodes that are, in key order."""
+        """Return the paths outside `directory` that are hard links of files below it, in key order."""
 
     def apply(
         self,
@@ -89,56 +91,63 @@ class Catalog(Protocol):
         gone: Sequence[bytes],
         signatures: Mapping[bytes, bytes | None],
     ) -> None:
-        """Store records and forget paths (themselves only), in one durable transaction.
+        """Store records and remove paths (not what is below them), in one durable transaction.
 
         Args:
-            records: what is new.
-            gone: paths to forget, with their signatures.
-            signatures: packed signatures of recorded versions to keep; None forgets the one that was kept.
+            records: records to insert or replace.
+            gone: paths to remove, with their signatures.
+            signatures: packed signatures to store, by path; None removes the stored one.
         """
 
     def move(self, source: bytes, target: bytes) -> None:
-        """Relabel `source` and all below it as `target`; what was known at or below `target` is forgotten."""
+        """Rename `source` and everything below it to `target`; records at or below `target` are removed first."""
 
     def signature(self, path: bytes) -> bytes | None:
-        """Return the packed signature of the file's recorded version, if one is kept."""
+        """Return the packed signature of the file's recorded version; None if none is stored."""
 
     def counts(self) -> tuple[int, int]:
-        """Return how many records there are, and the bytes of all files."""
+        """Return the number of records, and the total size of all files in bytes."""
 
     def root_identity(self) -> Identity | None:
-        """Return which source root this catalog describes; None when it is new."""
+        """Return the identity of the root that this catalog describes; None if the catalog is new."""
 
     def set_root_identity(self, identity: Identity) -> None:
-        """Remember which directory this catalog describes."""
+        """Store the identity of the root that this catalog describes."""
 
     def paused(self) -> str:
         """Return why deletions are paused; empty if they are not."""
 
     def pause(self, reason: str, before: int, paths: Iterable[bytes]) -> None:
-        """Remember a pause of deletions, in one durable transaction.
+        """Store that deletions are paused, in one durable transaction.
 
         Args:
-            reason: why.
-            before: how many paths there were before too many were removed.
-            paths: removed paths, in addition to those of earlier calls during this pause.
+            reason: why; shown to the operator.
+            before: number of paths in the tree before the deletions.
+            paths: deleted paths, in addition to those of earlier calls during this pause.
         """
 
     def unpause(self) -> None:
-        """Remember that deletions are not paused, and forget the paths that were withheld."""
+        """Store that deletions are not paused, and remove the paths that were passed to `pause`."""
 
     def withheld(self) -> tuple[int, int] | None:
-        """Return how many of the paths of `pause` are not recorded now, and its `before`; None if that is unknown."""
+        """Return how many of the paths passed to `pause` are still missing, and its `before`; None if that is unknown."""
 
     def mounts(self) -> dict[bytes, str]:
-        """Return which file systems were mounted below the root when it was last read: path to identity."""
+        """Return the mounts below the root as of the last `set_mounts`: path to file system identity."""
 
     def set_mounts(self, mounts: Mapping[bytes, str]) -> None:
-        """Remember which file systems are mounted below the root."""
+        """Store the mounts below the root."""
 
 
 class Seen(NamedTuple):
-    """A path as it stands in the source right now; the entry has no digest yet, `links` counts its names."""
+    """A path as found on the source.
+
+    Attributes:
+        path: relative to the tree's root.
+        entry: what is there, without a digest.
+        stamp: its stamp.
+        links: number of hard links.
+    """
 
     path: bytes
     entry: Entry
@@ -147,13 +156,13 @@ class Seen(NamedTuple):
 
 
 class Verdict(enum.Enum):
-    """How the reading of a file ended."""
+    """Outcome of reading a file."""
 
     READ = "read"
-    GONE = "gone"  # not there any more, or no regular file any more
-    BUSY = "busy"  # somebody has it open for writing
-    TORN = "torn"  # it changed while it was read
-    FAILED = "failed"  # the kernel refused; see `problem`
+    GONE = "gone"  # it was removed, or is no longer a regular file
+    BUSY = "busy"  # a process has it open for writing
+    TORN = "torn"  # it changed during the read
+    FAILED = "failed"  # a system call failed; see `problem`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,15 +170,15 @@ class Snapshot:
     """One consistent version of a file, read and hashed once.
 
     Attributes:
-        verdict: READ, or why there is no version.
+        verdict: READ, or why no version could be read; then only `problem` is set.
         entry: what was read, with its digest.
-        stamp: the file's stamp before and after the reading (they were equal).
+        stamp: the file's stamp before the read.
         firm: see Record.
-        signature: packed signature of this version; None for a file too small to be worth one.
-        ops: the delta against the base signature (if one was given), or one Literal with the whole content; None when
-            that would hold more than the memory limit, and the content must be streamed from the source instead.
-        is_delta: True when `ops` copy from the base.
-        problem: text for FAILED.
+        signature: packed signature of this version; None for a file too small to need one.
+        ops: the delta against the base signature if one was given, or Literals with the whole content; None if that would exceed the
+            memory limit: the content must then be streamed from the source.
+        is_delta: True if `ops` copy from the base.
+        problem: error text for FAILED.
     """
 
     verdict: Verdict
@@ -183,12 +192,15 @@ class Snapshot:
 
 
 class Source(Protocol):
-    """One source tree's files. Nothing outside the root is ever opened, no symlink is ever followed.
+    """The files of one source tree. Nothing outside the root is opened, and below the root no symlink is followed.
+
+    A path is untrusted while the root, or the mount that holds it, may be the wrong volume. Nothing at or below an untrusted path is
+    read, and nothing missing there counts as deleted.
 
     Attributes:
-        bytes_read: of content, since it was opened.
-        files_hashed: how often a file was read whole and hashed.
-        exposed: why a user who is not trusted could replace the root, as a clause with the remedy; empty if none could.
+        bytes_read: bytes of content read since the start.
+        files_hashed: number of files read completely and hashed since the start.
+        exposed: how an untrusted user could replace the root, as a clause with the remedy; empty if none could.
     """
 
     bytes_read: int
@@ -196,57 +208,57 @@ class Source(Protocol):
     exposed: str
 
     def check_root(self) -> Identity:
-        """Return which directory the root is.
+        """Return the identity of the root.
 
         Raises:
             SourceError: if the path no longer names the directory that was opened, or cannot be read.
         """
 
     def reopen(self) -> None:
-        """Hold whatever directory the path names now; if it is another one, it is in doubt until `set_doubt("")`.
+        """Open the directory that the root's path names now; if it is another one, it is untrusted until `set_doubt("")`.
 
         Raises:
-            SourceError: there is none.
+            SourceError: if there is no such directory.
         """
 
     def stop(self) -> None:
-        """End what is being read, a walk or a file, with SourceError; called from any thread."""
+        """Make running reads and walks raise SourceError. May be called from any thread."""
 
     def set_doubt(self, reason: str) -> None:
-        """Say why the root is in doubt, so that nothing of it is read or held; empty: it was judged, and is believed."""
+        """Mark the root as untrusted for a reason, and close it; an empty reason marks it as trusted."""
 
     def doubt(self, path: bytes) -> str:
-        """Return why nothing at and below a path is read or believed gone at present; empty if it is."""
+        """Return why a path is untrusted; empty if it is trusted."""
 
     def duplicate_root(self) -> int:
-        """Return a descriptor of the root, which the caller closes.
+        """Return a new descriptor of the root, which the caller must close.
 
         Raises:
-            SourceError: there is no root.
-            OSError: too many files are open.
+            SourceError: if the root is not open.
+            OSError: if too many files are open.
         """
 
     def mounts(self) -> dict[bytes, Mount]:
-        """Return what is mounted below the root and not excluded, by path.
+        """Return the mounts below the root by path, without excluded ones.
 
         Raises:
-            SourceError: there is no root.
+            SourceError: if the root is not open.
         """
 
     def forget_mounts(self) -> None:
-        """Read the mount table again: a directory above a mount was renamed, which the kernel does not tell."""
+        """Discard the cached mount table: a directory above a mount was renamed, which the kernel does not notify."""
 
     def set_mounts(self, believed: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
-        """Say which mounts below the root are believed, and why others are not: nothing at and below those is read."""
+        """Set the trusted mounts below the root, and the reasons why others are untrusted."""
 
     def excluded(self, path: bytes, kind: str) -> bool:
-        """Return True if the operator wants a path neither sent nor deleted."""
+        """Return True if the operator's patterns exclude a path: it is neither sent nor deleted."""
 
     def look(self, path: bytes) -> Seen | None:
-        """Return what is at `path` now; None when nothing is, or a special file, or something that has no name here.
+        """Return what is at `path` now; None if there is nothing, a special file, or a name that is not replicated.
 
         Raises:
-            OSError: when the kernel does not tell (EACCES on a parent, EIO): the path is in doubt, not gone.
+            OSError: if that cannot be determined (EACCES on a parent, EIO); the path must not count as deleted.
         """
 
     def snapshot(
@@ -256,53 +268,53 @@ class Source(Protocol):
 
         Args:
             path: the file.
-            base: packed signature of the version that the frontends hold, if there is one.
-            force: take a consistent snapshot even if a writer has the file open.
-            unclosed: take none if the kernel does not tell whether a writer has it open.
+            base: packed signature of the version that the frontends hold; None: make no delta.
+            force: take a consistent snapshot even if a process has the file open for writing.
+            unclosed: return BUSY if the kernel cannot tell whether a process has the file open for writing.
         """
 
     def read(self, path: bytes, stamp: Stamp, offset: int, length: int) -> bytes | None:
-        """Return `length` bytes at `offset` of the version with this `stamp`; None when that version is no more."""
+        """Return `length` bytes at `offset` of the version with this `stamp`; None if the file has changed since."""
 
     def read_whole(self, wanted: Sequence[tuple[bytes, Stamp]]) -> list[bytes | None]:
-        """Return the content of small files, in order: for each path of the version with its stamp, as `read`."""
+        """Return the contents of small files in order; None for each file that no longer has the given stamp."""
 
     def walk(self, below: bytes, *, judging: bool = False) -> Iterator[Seen | Unlisted]:
-        """Yield all that lies strictly below the directory `below`, in key order (see `model.key`).
+        """Yield everything strictly below the directory `below`, in key order (see `model.key`).
 
         Args:
             below: the directory.
-            judging: walk it although it is in doubt; what is in doubt below it is left out all the same.
+            judging: walk it although it is untrusted; untrusted mounts below it are left out nevertheless.
         """
 
 
 class Watcher(Protocol):
-    """Tells where a tree may have changed.
+    """Reports where a tree may have changed.
 
     Attributes:
-        overflows: how often the kernel has lost events, so that the whole tree was to be walked.
+        overflows: number of times that the kernel has dropped events; each requires a full scan.
     """
 
     overflows: int
 
     async def start(self) -> None:
-        """Arm the watches; all that changes from now on is told.
+        """Add the watches. Changes after this call are reported by `hints`.
 
         Raises:
-            SourceError: if the root cannot be watched at all.
+            SourceError: if the root cannot be watched.
         """
 
     async def hints(self) -> list[Hint]:
-        """Wait for, and return, the next batch of hints."""
+        """Wait for the next batch of hints, and return it."""
 
     def is_drained(self, since: float) -> bool:
-        """Return True if all that the kernel had told at `since`, a time of the loop's clock, was returned by `hints`."""
+        """Return True if `hints` has returned every event that was in the kernel's queue at `since`, a time of the loop's clock."""
 
     def problems(self) -> list[str]:
-        """Return full sentences about what is not watched, for status and check."""
+        """Return full sentences about directories that are not watched, for `status` and `check`."""
 
     def rescan_every(self, seconds: float) -> None:
-        """Walk what cannot be watched at another interval from now on."""
+        """Change the interval at which directories without a watch are scanned."""
 
     def close(self) -> None:
         """Release the watches."""

@@ -1,4 +1,4 @@
-"""What the engine asks of the network: who the frontends are, and a way to each."""
+"""Interfaces to the network: discovery of frontends, and connections to them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Protocol
 
 
 class Channel(Protocol):
-    """A byte stream to one agent that has said its marker, in both directions."""
+    """A bidirectional byte stream to one agent, after the agent's start marker."""
 
     async def read(self) -> bytes:
         """Return the next bytes; empty at the end of the stream."""
 
     async def write(self, data: bytes) -> None:
-        """Queue bytes, and wait while too many are queued.
+        """Queue bytes for sending, and wait while too many are queued.
 
         Raises:
-            ChannelLost: when the connection is gone.
+            ChannelLost: if the connection is closed.
         """
 
     def diagnosis(self) -> str:
-        """Return what the far side printed on its error stream (bounded, made printable), for error texts."""
+        """Return what the agent printed on its error stream, or why the connection ended, as one bounded, printable line."""
 
     async def close(self) -> None:
-        """Close the channel and what carries it; never raises, bounded in time."""
+        """Close the channel and its connection. Bounded in time; never raises."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a frontend is dialled.
+    """Address of a frontend.
 
     Attributes:
-        host: name or IP address, as configured; what `status` shows.
+        host: name or IP address, as configured and as `status` shows it.
         user: login name; empty: the configured default.
         port: TCP port; 0: the configured default.
     """
@@ -43,7 +43,7 @@ class Address:
     port: int = 0
 
     def means(self, other: Address) -> bool:
-        """Return True if this names `other`: the same host, and user and port where they are given here."""
+        """Return True if `other` has the same host, and the same user and port where they are set here."""
         same_user = self.user in ("", other.user)
         return self.host == other.host and same_user and self.port in (0, other.port)
 
@@ -56,11 +56,11 @@ class Connector(Protocol):
     """Opens channels to agents."""
 
     async def connect(self, address: Address, identity: str = "") -> Channel:
-        """Connect, log in, start the agent, and read past everything up to its marker.
+        """Connect, log in, start the agent, and skip its output up to the marker.
 
         Args:
-            address: where.
-            identity: which machine that is (see Sighting); its host key is remembered under this name.
+            address: the frontend's address.
+            identity: the machine's identity (see Sighting); its host key is stored under this name.
 
         Raises:
             TransportError: one of its subclasses, with a full sentence.
@@ -68,22 +68,22 @@ class Connector(Protocol):
 
 
 class Decision(enum.Enum):
-    """What becomes of a frontend that a provider sees."""
+    """What to do with a discovered frontend."""
 
     SERVE = "serve"
-    DRAIN = "drain"  # on its way out, and perhaps back: served after everybody else
-    DROP = "drop"  # it is gone, or is about to be; not the same as not being seen, which may be an error
+    DRAIN = "drain"  # it is leaving, and may return: served after all others
+    DROP = "drop"  # it is gone or terminating; mere absence from an answer is not enough
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A new machine that its Auto Scaling group holds back until somebody says that it is ready.
+    """A new instance that an Auto Scaling lifecycle hook keeps out of service until the hook is completed.
 
     Attributes:
-        group: name of the group.
-        hook: name of the lifecycle hook that holds it.
+        group: name of the Auto Scaling group.
+        hook: name of the lifecycle hook.
         instance: instance id.
-        timeout: seconds without a heartbeat after which the group goes on by itself.
+        timeout: seconds without a heartbeat after which the group applies the hook's default result.
     """
 
     group: str
@@ -94,16 +94,16 @@ class Launch:
 
 @dataclass(frozen=True)
 class Sighting:
-    """One frontend as a provider sees it.
+    """One frontend as reported by a provider.
 
     Attributes:
-        address: where it is dialled.
-        source: who says so: `static`, `alb web`, `manual`.
-        identity: which machine it is (an instance id), where that is known: addresses are used again, these are not.
-        state: in the provider's own words.
-        decision: what becomes of it.
-        reason: why, for a person.
-        launch: set while an Auto Scaling group waits for it.
+        address: its address.
+        source: where it was found: `static`, `alb web`, `manual`.
+        identity: the machine's instance id, where known. Unlike addresses, instance ids are not reused.
+        state: the provider's name for its state.
+        decision: what to do with it.
+        reason: why; shown to the operator.
+        launch: set while a lifecycle hook keeps it out of service.
     """
 
     address: Address
@@ -117,13 +117,13 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Look:
-    """One answer of a provider.
+    """Result of polling a provider once.
 
     Attributes:
-        sightings: whom it sees, each address once.
-        notes: what a person should know, full sentences.
-        complete: False if some part of the answer is missing: who is not in it may be there all the same.
-        unlocated: identities that are there, at an address that was not told this time.
+        sightings: the frontends, each address once.
+        notes: full sentences for the operator.
+        complete: False if parts are missing, so that an absent frontend may exist nevertheless.
+        unlocated: identities of frontends that exist, but whose addresses this answer lacks.
     """
 
     sightings: tuple[Sighting, ...]
@@ -133,13 +133,13 @@ class Look:
 
 
 class Provider(Protocol):
-    """Says which frontends there are.
+    """Discovers frontends.
 
     Attributes:
         name: unique among the providers of a daemon, and the same after a restart with the same settings.
-        interval: seconds between two looks.
-        retry_cap: seconds: the longest pause between two looks that fail; never shorter than `interval`.
-        certain: True if its word is a person's: taken at once, also when it says that there is nobody.
+        interval: seconds between two polls.
+        retry_cap: maximum seconds between two failing polls; `interval` if that is longer.
+        certain: True if an operator wrote the list: an answer replaces the members at once, even if it is empty.
     """
 
     name: str
@@ -148,47 +148,47 @@ class Provider(Protocol):
     certain: bool
 
     async def look(self) -> Look:
-        """Return whom it sees now.
+        """Poll the provider; return the current frontends.
 
         Raises:
-            DiscoveryError: it does not know.
+            DiscoveryError: if the poll fails.
         """
 
 
 class LaunchControl(Protocol):
-    """Tells an Auto Scaling group about a machine that it holds back."""
+    """Completes or extends the lifecycle action of a new instance."""
 
     async def heartbeat(self, launch: Launch) -> None:
-        """Ask for more time.
+        """Record a lifecycle heartbeat, which restarts the hook's timeout.
 
         Raises:
-            DiscoveryError: it was not granted.
+            DiscoveryError: if the heartbeat was not accepted.
         """
 
     async def complete(self, launch: Launch, *, ready: bool) -> None:
-        """End the waiting: put the machine into service, or give it up. No error if it does not wait any more.
+        """Complete the lifecycle action: put the instance into service, or abandon it. No error if it has ended already.
 
         Raises:
-            DiscoveryError: the group was not told.
+            DiscoveryError: if the call failed.
         """
 
 
 class Console(Protocol):
-    """Knows what a machine printed on its console when it booted."""
+    """Reads the console output of instances."""
 
     async def fingerprints(self, identity: str) -> Sequence[str]:
-        """Return the fingerprints of its host keys (`SHA256:...`); empty while it has not printed them.
+        """Return the host key fingerprints (`SHA256:...`) that an instance printed at boot; empty while there are none.
 
         Raises:
-            DiscoveryError: the console cannot be read.
+            DiscoveryError: if the console cannot be read.
         """
 
 
 class RosterMemory(Protocol):
-    """Keeps the last good answers across restarts: the cloud may be silent when the daemon starts."""
+    """Stores the last successful answers across restarts, for a start during which a provider cannot be reached."""
 
     def load(self) -> dict[str, list[Sighting]]:
-        """Return what was saved, by provider; empty when nothing useful was."""
+        """Return the stored frontends by provider name; empty if there are none or they cannot be read."""
 
     def save(self, known: dict[str, list[Sighting]]) -> None:
-        """Replace what was saved."""
+        """Replace the stored frontends."""

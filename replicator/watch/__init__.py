@@ -1,1 +1,1 @@
-"""watch: where may a tree have changed? Hints from the kernel (inotify); the rest of the house never sees an event."""
+"""Change notification: translates inotify events into hints. No other package sees an event."""

@@ -1,9 +1,9 @@
-"""Put watches on directories: first the watch, then the list, so that nothing can appear unseen between the two.
+"""Add watches to directories. A directory is watched before it is listed, so that no new name is missed between the two.
 
-One operation, `arm`, makes the watches at and below a path what they should be, whatever they were: new directories get a
-watch, renamed ones keep theirs under the new name, those that are no longer there are detached. It serves start,
-new directories, moved ones, a dropped batch of events and the retry of what could not be watched. Every directory is
-opened without following symlinks and watched through its open descriptor, so watch and list are of the same directory.
+One operation, `arm`, corrects the watches at and below a path, whatever they were: new directories get a watch, renamed ones keep
+theirs under the new name, removed ones are detached. It is used at the start, for new and renamed directories, after a queue
+overflow, and to retry directories that could not be watched. Every directory is opened without following symlinks and watched through
+its descriptor, so that the watch and the listing belong to the same directory.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 MOST_UNWATCHED = 1000
-"""Directories that are remembered as not watched, each with all below it, before the whole tree counts as one."""
+"""Maximum number of unwatched subtrees that are recorded separately; beyond it, the whole tree counts as unwatched."""
 
 
 LISTED = 500
-"""Names of a directory that are listed, 2 us each, before the caller may do something else."""
+"""Names of a directory that are listed, 2 us each, before `arm` yields."""
 
 
 @dataclass
 class Unwatched:
-    """A directory that cannot be watched, with all below it.
+    """A directory that cannot be watched, with everything below it.
 
     Attributes:
-        error: why, an errno.
-        directories: how many there are at and below it.
+        error: why; an errno.
+        directories: number of directories at and below it.
     """
 
     error: int
@@ -44,7 +44,7 @@ class Unwatched:
 
 
 class _Listing(Protocol):
-    """What os.scandir returns."""
+    """The iterator that os.scandir returns."""
 
     def __iter__(self) -> Iterator[os.DirEntry[str]]: ...
 
@@ -65,13 +65,13 @@ class Armer:
     """Adds the watches of one tree.
 
     Args:
-        tree: the files.
-        watched: which descriptor is which directory.
-        prune: called with (path, kind); True for what is excluded.
-        add: puts a watch on an open directory and returns the watch descriptor, or raises OSError.
+        tree: the tree's files.
+        watched: map of watch descriptors to directories; `arm` updates it.
+        prune: called with (path, kind); returns True for excluded paths.
+        add: adds a watch to an open directory and returns the watch descriptor, or raises OSError.
 
     Attributes:
-        unwatched: what could not be watched, by path; none lies below another.
+        unwatched: directories that could not be watched, by path; none lies below another.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Armer:
         self.unwatched: dict[bytes, Unwatched] = {}
 
     def arm(self, path: bytes, found: list[bytes]) -> Iterator[None]:
-        """Watch the directory `path` and all below it; pauses after each directory, and within the listing of a large one.
+        """Watch the directory `path` and everything below it. Yields after each directory, and after LISTED names of a large one.
 
         Args:
-            path: what is to be watched, if it is a directory.
-            found: gets `path` if it is one.
+            path: the path; nothing happens if it is no directory.
+            found: `path` is appended if it is a directory.
         """
         stack: list[_Level] = []
-        self._tree.forget_all()  # what is held may have been renamed since
+        self._tree.forget_all()  # directories that are held open may have been renamed
         try:
             for stale in [p for p in self.unwatched if p == path or is_below(p, path)]:
                 del self.unwatched[stale]
@@ -128,7 +128,7 @@ class Armer:
     def _enter(
         self, stack: list[_Level], path: bytes, opener: Callable[[], int], under: _Level | None
     ) -> bool:
-        """Watch and list one directory; return False if it is none (any more)."""
+        """Watch one directory and push it on the stack; return False if it does not exist, or is no directory any more."""
         fd = -1
         wd = None
         above = under.above if under is not None else None
@@ -151,14 +151,14 @@ class Armer:
     def _watch(
         self, fd: int, path: bytes, under: _Level | None
     ) -> tuple[int | None, Unwatched | None]:
-        """Return the watch descriptor, or why there is none.
+        """Add a watch to one directory; return the watch descriptor, or the record of why it has none.
 
         Raises:
-            OSError: ENOENT and the like: there is no such directory.
+            OSError: ENOENT, ENOTDIR or ELOOP if there is no such directory.
         """
         at = under.wd if under is not None else self._watched.wd_of(parent(path))
         if path and (at is None or at not in self._watched):
-            # The directory above was renamed, and we have yet to read of it; that event brings us back.
+            # The parent was renamed, and its event has not been read yet. That event causes another call of `arm`.
             raise FileNotFoundError(errno.ENOENT, "moved on", path)
         try:
             wd = self._add(fd)
@@ -173,14 +173,14 @@ class Armer:
         return wd, None
 
     def _note(self, path: bytes, error: OSError) -> Unwatched:
-        """Remember what is not watched; beyond a bound it is the whole tree that is walked instead."""
+        """Record a directory as unwatched; after MOST_UNWATCHED, the root in its place, so that the whole tree is scanned."""
         where = path if len(self.unwatched) < MOST_UNWATCHED else ROOT
         noted = self.unwatched.setdefault(where, Unwatched(error.errno or 0))
         noted.directories += 1
         return noted
 
     def _list(self, level: _Level, listing: _Listing) -> None:
-        """List the next part of a directory; once all of it is listed, detach what is not there any more."""
+        """List the next LISTED names of a directory; after the last, detach watched subdirectories that no longer exist."""
         try:
             entries = list(islice(listing, LISTED))
             names = [os.fsencode(e.name) for e in entries if e.is_dir(follow_symlinks=False)]
@@ -201,7 +201,7 @@ class Armer:
             self._sweep(level)
 
     def _sweep(self, level: _Level) -> None:
-        """Detach what was watched in this directory and is there no more."""
+        """Detach watched subdirectories that the listing does not contain."""
         there = set(level.names)
         watched = self._watched.children(level.wd) if level.wd is not None else {}
         for name in watched.keys() - there:

@@ -1,14 +1,14 @@
 """Watch a tree with inotify.
 
-`hints` reads, translates and returns one batch; nothing runs behind its back. What is not read stays in the kernel's queue,
-which is bounded (fs.inotify.max_queued_events) and says when it overflowed: then the tree is armed anew and walked. Small
-repairs of the watches happen on the event loop, large ones in a thread, while nobody reads events.
+`hints` reads, translates and returns one batch of events; no task runs between its calls. Unread events stay in the kernel's queue,
+which is bounded (fs.inotify.max_queued_events). When the kernel reports an overflow, all watches are checked and the tree is scanned.
+Few watches are added on the event loop, many in a thread, during which no events are read.
 
-Three things inotify does not tell: that a root which we hold open was removed (measured on Linux 6.18: rmdir sends
-nothing while a descriptor is open), so its identity is compared from time to time; what happens in directories for
-which it grants no watch, so these are told to be walked from time to time; and what is mounted where (see `watch.mounts`).
+inotify does not report three things: the removal of a root that is held open (measured on Linux 6.18: rmdir sends no event while a
+descriptor is open), so the root's identity is checked every ROOT_CHECK seconds; changes in directories that could not be watched, so
+these are scanned every `rescan` seconds; and mounts (see `watch.mounts`).
 
-Looks at the root's path, and at file systems that may hang, happen in threads that nobody waits for at the end of the process.
+The root's path, and file systems that may hang, are accessed in daemon threads, which do not delay the end of the process.
 """
 
 from __future__ import annotations
@@ -54,41 +54,43 @@ MASK = (
     | flags.ONLYDIR
     | flags.EXCL_UNLINK
 )
-"""Without DONT_FOLLOW: the path is /proc/self/fd/<n>, a link to the directory that we hold, opened with O_NOFOLLOW."""
+"""Without DONT_FOLLOW: the path is /proc/self/fd/<n>, a link to a directory that was opened with O_NOFOLLOW."""
 
 READ_SIZE = 1 << 13
-"""Bytes of events in a batch: about 250, translated in some 5 ms; for so long the loop does nothing else."""
+"""Bytes of events in a batch: about 250 events, whose translation blocks the loop for about 5 ms."""
 
 READ_AHEAD = 16 << 20
-"""Bytes of events that are taken from the kernel before they are translated: its queue holds 16,384 events, which a `chmod -R` fills in
+"""Bytes of events that are buffered before they are translated: the kernel's queue holds 16,384 events, which `chmod -R` fills in
 30 ms."""
 
 MAX_EVENT = 16 + 256
-"""Bytes of an event at most; a read that leaves so much room has emptied the queue."""
+"""Maximum bytes of one event. A read that returns that much less than its buffer has emptied the queue."""
 
 INLINE = 0.004
-"""Seconds for which directories are armed on the loop (20 us each) before a thread takes over."""
+"""Seconds for which watches are added on the event loop (20 us per directory) before a thread continues."""
 
 HOLD = 0.02
-"""Seconds for which half a rename waits for its other half; the kernel queues both within microseconds."""
+"""Seconds for which MOVED_FROM waits for its MOVED_TO; the kernel queues both within microseconds."""
 
 ROOT_CHECK = 2.0
-"""Seconds between two looks whether the root is still the directory that we watch: one stat."""
+"""Seconds between two checks that the path still names the watched root; each is one stat."""
 
 
 PROBE_SOON = 0.1
-"""Seconds until a file system that may hang has had time to answer, after it was mounted."""
+"""Seconds from a mount to the first check of whether its file system answers."""
 
 
 class InotifyWatcher:
     """Implements ports.Watcher.
 
     Args:
-        root: what the directory is called.
-        prune: called with (path, kind); True for what is excluded: it gets no watch and is not told.
-        rescan: seconds between two walks of what cannot be watched.
-        source: holds the directory that is to be watched, and checks whether it is still in its place; default: whatever the
-            path names when the watcher is started.
+        root: path of the directory.
+        prune: called with (path, kind); returns True for excluded paths, which are neither watched nor reported.
+        rescan: seconds between two scans of directories that cannot be watched.
+        source: opens the directory, and checks that the path still names it; default: the directory that the path names at `start`.
+
+    Attributes:
+        overflows: number of times that the kernel has dropped events.
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class InotifyWatcher:
         self._loop: asyncio.AbstractEventLoop
 
     async def start(self) -> None:
-        """Arm the watches; all that changes from now on is told.
+        """Add the watches. Changes after this call are reported by `hints`.
 
         Raises:
             SourceError: if the root cannot be opened, or the kernel grants no inotify instance.
@@ -158,22 +160,22 @@ class InotifyWatcher:
         self._armer = Armer(tree, self._watched, self._is_unwatched, self.add_watch)
         self._arm_in_thread(self._steps([ROOT]))
         await self._armed()
-        self._found.clear()  # whoever starts a watcher walks the tree anyway
+        self._found.clear()  # the caller scans the whole tree after the start
         now = asyncio.get_running_loop().time()
         self._root_check_at = now + (PROBE_SOON if self._mounts.may_block else ROOT_CHECK)
         self._rescan_at = now + self._rescan
 
     async def hints(self) -> list[Hint]:
-        """Wait for, and return, the next batch of hints; one caller at a time."""
+        """Wait for the next batch of hints, and return it. Only one task may call it at a time."""
         while True:
-            await asyncio.sleep(0)  # let others run in a flood of events
+            await asyncio.sleep(0)  # let other tasks run while events keep arriving
             hints = await self._batch()
             if hints:
                 return hints
             await self._readable()
 
     def is_drained(self, since: float) -> bool:
-        """Return True if all that the kernel had told at `since`, a time of the loop's clock, was returned by `hints`."""
+        """Return True if `hints` has returned every event that was in the kernel's queue at `since`, a time of the loop's clock."""
         if self._inotify is None or self._closed or self._translating:
             return False
         if self._unread or self._translator.halves:
@@ -185,7 +187,7 @@ class InotifyWatcher:
         return not waiting[0]
 
     def problems(self) -> list[str]:
-        """Return full sentences about what is not watched."""
+        """Return full sentences about directories that are not watched."""
         problems = []
         if self._translator.root_gone:
             problems.append(
@@ -199,15 +201,15 @@ class InotifyWatcher:
         return problems
 
     def rescan_every(self, seconds: float) -> None:
-        """Walk what cannot be watched at another interval from now on."""
+        """Change the interval at which directories without a watch are scanned."""
         self._rescan = seconds
         self._rescan_at = min(self._rescan_at, asyncio.get_running_loop().time() + seconds)
         self._ready.set()
 
     def close(self) -> None:
-        """Release the watches. A thread that is still arming stops at its next directory, and releases them then.
+        """Release the watches. A thread that is still adding watches stops at its next directory, and releases them itself.
 
-        This never waits: a thread that looks at a file system which does not answer holds the lock.
+        This never waits for the lock: a thread that accesses a hanging file system may hold it.
         """
         self._closed = True
         if self._mount_events is not None:
@@ -220,7 +222,7 @@ class InotifyWatcher:
                 self._lock.release()
 
     def _release_all(self) -> None:
-        """Release what the kernel holds for us, once; only who holds the lock may call it."""
+        """Close the inotify instance and all descriptors, once. The caller must hold the lock."""
         if self._inotify is not None:
             self._inotify.close()
             self._inotify = None
@@ -228,10 +230,10 @@ class InotifyWatcher:
             self._tree.close()
 
     def add_watch(self, directory: int) -> int:
-        """Put a watch on an open directory and return the watch descriptor.
+        """Add a watch to an open directory; return the watch descriptor.
 
         Raises:
-            OSError: ENOSPC when fs.inotify.max_user_watches is reached, EACCES without the right to read it.
+            OSError: ENOSPC if fs.inotify.max_user_watches is reached, EACCES if the directory is not readable.
         """
         if self._inotify is None or self._closed:
             raise OSError(errno.EBADF, "the watcher is closed")
@@ -239,7 +241,7 @@ class InotifyWatcher:
 
     async def _batch(self) -> list[Hint]:
         await self._armed()
-        self._translating = True  # until it returns: if it is cancelled, nobody asks any more
+        self._translating = True  # if it is cancelled it stays set; the watcher is then closed
         now = asyncio.get_running_loop().time()
         events = self._read(now)
         self._check_root(now)
@@ -250,7 +252,7 @@ class InotifyWatcher:
             self._release(lost)
             waiting = self._translator.halves or self._watched.detached
             self._hold_until = now + HOLD if waiting else math.inf
-            self._tree.forget_all()  # a held directory that is removed would not be told as such
+            self._tree.forget_all()  # rmdir of a directory held open sends no event
         else:
             await self._arm(self._checks(now))
         for path in self._found:
@@ -278,7 +280,7 @@ class InotifyWatcher:
         return [Event(e.wd, e.mask, e.cookie, os.fsencode(e.name)) for e in parse_events(data)]
 
     def _checks(self, now: float) -> list[bytes]:
-        """Return the directories whose watches may not be what they should be."""
+        """Return the directories whose watches must be checked."""
         translator = self._translator
         located = [self._watched.locate(*name) for name in translator.checks]
         paths = [p for p in located if p is not None and not self._prune(p, DIRECTORY)]
@@ -332,13 +334,13 @@ class InotifyWatcher:
                     self._release_all()
 
     async def _armed(self) -> None:
-        """Wait for the thread; it goes on if we are cancelled, and the next call waits for it again."""
+        """Wait for the thread. If this call is cancelled, the thread continues, and the next call waits for it."""
         if self._arming is not None:
             await asyncio.shield(self._arming)
             self._arming = None
 
     def _release(self, lost: set[int]) -> None:
-        """Take the watches from what has left the tree: it was detached a batch ago, and nothing placed it again."""
+        """Remove the watches of directories that left the tree: detached before this batch, and not placed again."""
         assert self._inotify is not None  # as in _read
         for wd in lost & self._watched.detached:
             for each in self._watched.remove(wd):
@@ -346,13 +348,13 @@ class InotifyWatcher:
                     self._inotify.rm_watch(each)
 
     def _is_complete(self, path: bytes) -> bool:
-        """Return True unless the new file at `path` is about to be written, and closed.
+        """Return True if the new file at `path` is complete, so that no write and close need to be awaited.
 
-        A hard link is complete. So is a file whose inode changed after its content did: it was linked here, or its
-        writer has set its times already.
+        A hard link is complete. So is a file whose ctime differs from its mtime: it was linked here, or its writer has already set
+        its times.
         """
         if self._mounts.is_remote(path):
-            return True  # nobody may wait for its file system here
+            return True  # lstat could block the event loop
         try:
             status = self._tree.lstat(path)
         except OSError:
@@ -364,7 +366,7 @@ class InotifyWatcher:
         )
 
     def _check_root(self, now: float) -> None:
-        """Begin a look at the root's path when it is time, and take the answer to the last one."""
+        """Evaluate the last check of the root's path, and start the next one when it is due."""
         if self._root_check is not None and self._root_check.done():
             same, self._root_check = self._root_check.result(), None
             self._translator.root_gone = not same
@@ -389,13 +391,13 @@ class InotifyWatcher:
         return self._mounts.is_skipped(path) or self._prune(path, kind)
 
     def _on_mount(self) -> None:
-        """Something was mounted or unmounted somewhere; called from a thread."""
+        """Note that the mount table changed; called from a thread."""
         self._mounts_changed = True
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._ready.set)
 
     def _check_mounts(self) -> list[bytes]:
-        """Return the paths at which other file systems are now, or answer again, and tell that all there is to be walked."""
+        """Return the paths at which a mount has changed or answers again; add hints that these must be scanned."""
         paths = []
         if self._mounts_changed:
             self._mounts_changed = False
@@ -406,18 +408,18 @@ class InotifyWatcher:
         self._back = []
         for (
             path
-        ) in paths:  # a walk judges what is mounted there, and has the mount point itself looked at
+        ) in paths:  # the scan decides whether the mount is trusted, and checks the mount point
             self._translator.tell(Hint(Hinted.SUBTREE, path))
         return [path for path in paths if not self._mounts.is_skipped(path)]
 
     def _with_aliases(self, hints: list[Hint]) -> list[Hint]:
         if any(hint.kind is Hinted.MOVED for hint in hints):
-            self._mounts_changed = True  # what was renamed may be what a bind mount shows
+            self._mounts_changed = True  # the renamed directory may be the source of a bind mount
             self._ready.set()
         return self._mounts.with_aliases(hints)
 
     async def _readable(self) -> None:
-        """Wait until there are events, or something else is due. The reader is armed only here, so it cannot spin."""
+        """Wait for events or the next timer. The reader is registered only here: it would fire all the time while events are unread."""
         assert self._inotify is not None  # as in _read
         loop = asyncio.get_running_loop()
         until = min(self._hold_until, self._rescan_at, self._root_check_at)

@@ -1,9 +1,9 @@
-"""What is mounted below the root of a watched tree.
+"""Mounts below the root of a watched tree.
 
-A file system that is mounted on a watched directory hides it, without any event of inotify: so the mount table is watched as
-well. inotify knows a directory by its inode, and tells one path for it; where a bind mount shows the same directory at two
-places, one of them is watched, and what is told of it is told of the other as well (an **alias**). A file system that does not
-answer is not touched until it does.
+A mount hides the directory that it covers, and inotify sends no event for that, so the mount table is watched as well. inotify
+identifies a directory by its inode and reports one path for it. Where a bind mount shows the same directory at two paths, one of them
+is watched, and each of its hints is repeated for the other, its **alias**. A file system that does not answer is not accessed until
+it does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ from replicator.mounttable import Mount, MountTable, Prober
 
 
 class Region(NamedTuple):
-    """A part of a file system, and where the tree shows it."""
+    """A subtree of a file system, and the path at which it is mounted in the tree.
+
+    Attributes:
+        path: path in the tree.
+        device: number of the file system.
+        root: path of the subtree in the file system.
+    """
 
     path: bytes
     device: bytes
@@ -38,12 +44,12 @@ class TreeMounts:
     """The mounts below one root.
 
     Args:
-        root_fd: a descriptor of the root; the caller's.
-        prune: called with (path, kind); True for what is excluded.
+        root_fd: a descriptor of the root, which the caller closes.
+        prune: called with (path, kind); returns True for excluded paths.
 
     Attributes:
-        aliases: path to the other path at which the same directory or file is watched.
-        unheard: paths of mounts of which not every change is told by inotify.
+        aliases: alias path to the path at which the same directory or file is watched.
+        unheard: paths of mounts whose changes inotify does not report completely: single files and network file systems.
     """
 
     def __init__(self, root_fd: int, prune: Callable[[bytes, str], bool]) -> None:
@@ -67,7 +73,7 @@ class TreeMounts:
         self._table.close()
 
     def refresh(self) -> list[bytes]:
-        """Read the table again; return the paths of which the watches may not be what they should be."""
+        """Read the mount table again; return the paths whose watches must be checked."""
         self._table.forget()
         real = os.readlink(b"/proc/self/fd/%d" % self._root_fd)
         before, aliased = self._mounts, self.aliases
@@ -97,7 +103,7 @@ class TreeMounts:
         return sorted(changed | {path for path, _ in aliased.items() ^ self.aliases.items()})
 
     def probe(self) -> list[bytes]:
-        """Ask the file systems that may hang; return the paths of those that answer again."""
+        """Probe the file systems that may hang; return the paths of those that answer again."""
         silent = {
             path for path, mount in self._remote.items() if not self._prober.answered(mount.point)
         }
@@ -109,17 +115,17 @@ class TreeMounts:
 
     @property
     def may_block(self) -> bool:
-        """True if a look at the tree may take as long as another machine likes."""
+        """True if an access to the tree may block, because the root or a mount is on a network file system."""
         return bool(self._remote)
 
     def is_remote(self, path: bytes) -> bool:
-        """Return True if a look at a path may take as long as another machine likes."""
+        """Return True if an access to a path may block, because it is on a network file system."""
         if not self._remote:
             return False
         return any(at in self._remote for at in (path, *ancestors(path), ROOT))
 
     def is_skipped(self, path: bytes) -> bool:
-        """Return True for a directory that gets no watch: its file system is silent, or it is watched at another path."""
+        """Return True for a directory that gets no watch: its file system does not answer, or it is watched at another path."""
         return path in self._silent or path in self.aliases
 
     def problems(self, root: bytes) -> Iterator[str]:
@@ -133,7 +139,7 @@ class TreeMounts:
                 )
 
     def with_aliases(self, hints: Iterable[Hint]) -> list[Hint]:
-        """Return hints, each followed by what it means for other paths of the same directory."""
+        """Return the hints, each followed by the corresponding hints for aliases."""
         told = []
         for hint in hints:
             told.append(hint)
@@ -165,7 +171,7 @@ class TreeMounts:
         return aliases
 
     def _shown(self, inner: Region, outer: Region) -> bytes | None:
-        """Return where `outer` shows the content of `inner`; None if it does not."""
+        """Return the path at which the mount `outer` shows the root of the mount `inner`; None if it does not show it."""
         if inner.root == outer.root:
             path = outer.path
         elif inner.root.startswith(outer.root.rstrip(b"/") + b"/"):
@@ -179,7 +185,7 @@ class TreeMounts:
 
 
 def _elsewhere(hint: Hint, watched: bytes, path: bytes) -> Iterator[Hint]:
-    """Yield what a hint means for `path`, which is the same directory as `watched`."""
+    """Yield the hints for `path`, an alias of `watched`, that correspond to `hint`."""
     source = _there(hint.path, watched, path)
     if hint.kind is not Hinted.MOVED:
         if source is not None:
@@ -209,7 +215,7 @@ def _joined(root: bytes, way: bytes) -> bytes:
 
 
 def _is_file(mount: Mount) -> bool:
-    """Return True if a single file is mounted: changes of it are told where it is, not where it is mounted."""
+    """Return True if a single file is mounted. inotify reports its changes in its original directory, not at the mount point."""
     if mount.may_hang:
         return False
     try:

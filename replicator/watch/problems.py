@@ -1,4 +1,4 @@
-"""What to tell the operator about directories that are not watched."""
+"""Messages to the operator about directories that are not watched."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from replicator.watch.arm import Unwatched
 
 LIMIT_FILE = Path("/proc/sys/fs/inotify/max_user_watches")
 NAMESPACE_FILE = Path("/proc/sys/user/max_inotify_watches")
-"""The limit of a user namespace, such as a container's; whichever of the two is lower is reached first."""
+"""The limit of a user namespace, such as a container's; the lower of the two applies."""
 
 UNKNOWN = 1 << 62
-"""A limit that cannot be read: above any other."""
+"""Stands for a limit that cannot be read; larger than any real one."""
 
 NAMED = 5
-"""Directories that are named one by one; the others are counted."""
+"""Maximum number of directories that are listed by name; the others are counted."""
 
 
 def describe(
     root: bytes, unwatched: Mapping[bytes, Unwatched], watched: int, rescan: float
 ) -> list[str]:
-    """Return full sentences.
+    """Return full sentences about directories that are not watched.
 
     Args:
-        root: the tree.
-        unwatched: what is not watched.
-        watched: how many directories are watched.
-        rescan: seconds between two walks of what is not.
+        root: path of the tree's root.
+        unwatched: the directories, by path.
+        watched: number of directories that are watched.
+        rescan: seconds between two scans of unwatched directories.
     """
     without = sum(u.directories for u in unwatched.values() if u.error == errno.ENOSPC)
     told = [_limit_reached(root, without, watched, rescan)] if without else []
@@ -48,7 +48,7 @@ def describe(
 
 
 def _limit_reached(root: bytes, without: int, watched: int, rescan: float) -> str:
-    """Say how many watches are needed: all that the limit allows are taken, by us and by others of this user."""
+    """Return a sentence with the limit that is needed: the present one is used up, by this and other processes of the user."""
     limit, name = min(
         (_limit(LIMIT_FILE), "fs.inotify.max_user_watches"),
         (_limit(NAMESPACE_FILE), "user.max_inotify_watches"),

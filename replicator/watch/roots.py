@@ -1,4 +1,4 @@
-"""Which directory a watcher watches, and whether it is still in its place."""
+"""The root directory of a watcher: how it is opened, and whether its path still names it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,47 @@ from replicator.model import printable
 
 
 class Root(Protocol):
-    """What the watcher asks of a source."""
+    """The part of `ports.Source` that a watcher uses."""
 
     def duplicate_root(self) -> int:
-        """Return a descriptor of the root, which the caller closes. Raises SourceError, OSError."""
+        """Return a new descriptor of the root, which the caller must close.
+
+        Raises:
+            SourceError: if the root is not open.
+            OSError: if it cannot be opened.
+        """
 
     def check_root(self) -> object:
-        """Raise SourceError if the path does not name the root any more."""
+        """Check that the path still names the root.
+
+        Raises:
+            SourceError: if it does not.
+        """
 
 
 class NamedRoot:
-    """Whatever directory a path names."""
+    """The directory that a path names when `duplicate_root` is called.
+
+    Args:
+        root: the path.
+    """
 
     def __init__(self, root: bytes) -> None:
         self._root = root
         self._held: os.stat_result
 
     def duplicate_root(self) -> int:
-        """Open the directory."""
+        """Open the directory, and remember its identity for `check_root`."""
         fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._held = os.fstat(fd)
         return fd
 
     def check_root(self) -> None:
-        """Raise SourceError if the path names another directory now."""
+        """Check that the path still names the directory that was opened.
+
+        Raises:
+            SourceError: if it names another one.
+            OSError: if it cannot be read.
+        """
         if not os.path.samestat(Path(os.fsdecode(self._root)).stat(), self._held):
             raise SourceError(f"The source {printable(self._root)} was replaced.")

@@ -1,4 +1,4 @@
-"""Calls that may take as long as a file system likes, in threads that keep no process from ending."""
+"""Run blocking calls in daemon threads: a call on a hanging file system must not prevent the process from exiting."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _idle: list[SimpleQueue[Callable[[], None]]] = []
-"""Threads that have done their call. A start takes 20 ms while other threads are busy, and hangs if memory is short just then."""
+"""Queues of idle threads, for reuse: starting a thread takes 20 ms while others are busy, and may hang when memory is short."""
 
 
 def in_daemon_thread(call: Callable[[], T]) -> asyncio.Future[T]:
-    """Run `call` in a thread that nothing else uses meanwhile, and which keeps no process from ending, however long a file system does not answer."""
+    """Run `call` in a daemon thread of its own; return a future for its result or exception.
+
+    The thread does not prevent the process from exiting, however long the call blocks.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 

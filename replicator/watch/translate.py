@@ -1,9 +1,9 @@
-"""From the kernel's events to hints. Knows no kernel: tests feed it events by hand.
+"""Translate inotify events into hints. Makes no system calls.
 
-An event about a name is true of a moment that has passed. So beside the hints, every event that may have moved a
-directory asks for a **check** of that name: whoever adds the watches looks what is there now (see `arm`). A rename is two
-events with one cookie. They follow each other closely, but a read may end between them, so the first waits for the second
-until the next batch has been translated; then it was a move out of the tree.
+An event describes a moment in the past. Every event after which a directory may have appeared, moved or vanished therefore requests
+a **check** of the name: `watch.arm` then examines what is there now. A rename is reported as two events with the same cookie. They
+follow each other closely, but a read may end between them, so the first waits for the second until the next batch has been
+translated; without the second, it was a move out of the tree.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ROOT_GONE = DELETE_SELF | MOVE_SELF | UNMOUNT | IGNORED
 
 
 class Event(NamedTuple):
-    """What the kernel says; `name` is empty when it is about the watched directory itself."""
+    """One event of inotify(7); `name` is empty if it concerns the watched directory itself."""
 
     wd: int
     mask: int
@@ -43,14 +43,20 @@ class Event(NamedTuple):
 
 
 class Name(NamedTuple):
-    """A name in a watched directory: stays right while directories above it are renamed."""
+    """A name in a watched directory. It stays valid when directories above are renamed, unlike a path."""
 
     wd: int
     name: bytes
 
 
 class Half(NamedTuple):
-    """The first half of a rename."""
+    """The first event of a rename, MOVED_FROM.
+
+    Attributes:
+        name: the old name.
+        is_directory: whether a directory was renamed.
+        child: watch descriptor of the renamed directory; None if it has no watch.
+    """
 
     name: Name
     is_directory: bool
@@ -61,16 +67,16 @@ class Translator:
     """Turns batches of events into hints.
 
     Args:
-        watched: which descriptor is which directory; kept up to date with renames and removals.
-        prune: called with (path, kind); True for what is excluded.
-        is_complete: called with the path of a new file; True if it is not about to be written.
+        watched: map of watch descriptors to directories; updated after renames and removals.
+        prune: called with (path, kind); returns True for excluded paths.
+        is_complete: called with the path of a new file; returns True if it needs no further write.
 
     Attributes:
-        hints: what is to be told, in order; the caller takes them out.
-        checks: names where directories may have come or gone; the caller takes them out.
-        overflowed: the kernel dropped events: anything may have changed.
-        root_gone: the root is not where it was.
-        halves: renames of which only the first half is known, by cookie.
+        hints: translated hints in order; the caller removes them.
+        checks: names at which directories may have appeared or vanished; the caller removes them.
+        overflowed: True if the kernel dropped events, so that anything may have changed; the caller resets it.
+        root_gone: True if the root was moved, removed or unmounted.
+        halves: renames of which only MOVED_FROM was read, by cookie.
     """
 
     def __init__(
@@ -89,7 +95,7 @@ class Translator:
         self.halves: dict[int, Half] = {}
 
     def translate(self, events: Iterable[Event]) -> None:
-        """Take one batch."""
+        """Translate one batch of events."""
         waiting = list(self.halves)
         touched: dict[int, None] = {}
         for event in events:
@@ -98,7 +104,7 @@ class Translator:
             elif not event.name:
                 self._about_itself(event)
             else:
-                if event.mask & _NAMES:  # by whatever name: it changes the directory's time
+                if event.mask & _NAMES:  # even of an excluded name: it changes the mtime
                     touched[event.wd] = None
                 if not is_temporary(event.name):
                     self._about_name(event)
@@ -112,7 +118,7 @@ class Translator:
                 self.tell(Hint(Hinted.CONTENTS, directory))
 
     def tell(self, hint: Hint) -> None:
-        """Add a hint, unless it is the one before it again."""
+        """Append a hint, unless it equals the last one."""
         if not self.hints or self.hints[-1] != hint:
             self.hints.append(hint)
 
@@ -175,14 +181,14 @@ class Translator:
             self.checks[name] = None
 
     def _replace(self, wd: int, name: Name) -> None:
-        if wd in self._watched.detached:  # else it was removed, or found elsewhere, meanwhile
+        if wd in self._watched.detached:  # else it was removed or placed elsewhere since
             self._watched.place(wd, *name)
 
     def _moved(self, source: bytes | None, target: bytes | None, *, is_directory: bool) -> None:
         if source is not None and target is not None:
             self.tell(Hint(Hinted.MOVED, source, target, is_directory))
             return
-        for path in (source, target):  # of what moved in or out, one is None
+        for path in (source, target):  # one is None if it moved into or out of the tree
             if path is not None:
                 self.tell(Hint(Hinted.CHANGED, path))
 
@@ -192,7 +198,7 @@ class Translator:
             self.tell(Hint(Hinted.CHANGED, path))
 
     def _visible(self, name: Name, *, is_directory: bool) -> bytes | None:
-        """Return where a name is; None if it is nowhere any more, or excluded."""
+        """Return the path of a name; None if its directory has no path any more, or the path is excluded."""
         path = self._watched.locate(*name)
         if path is None or self._prune(path, DIRECTORY if is_directory else FILE):
             return None

@@ -1,12 +1,12 @@
-"""Which watch descriptor stands for which directory.
+"""Map of watch descriptors to directories.
 
-The kernel names a directory by its watch descriptor, and keeps it through every rename. So a node holds its parent's
-descriptor and its own name, a path is found by climbing, and renaming a directory with a million below it is one step.
+A directory keeps its watch descriptor through every rename. Each node therefore holds its name and the descriptor of its parent: a
+path is computed by walking up, and renaming a directory with a million descendants changes one node.
 
-A directory that is no longer where it was, and of which we do not know where it is, is **detached**: it has no path until
-it is placed again. A name belongs to one directory: who is placed there detaches who was there before.
+A directory that has left its place, and whose new place is unknown, is **detached**: it has no path until it is placed again. A name
+belongs to one directory: placing a directory detaches the one that had the name before.
 
-Renames can take a directory deeper than any path may be. Such a one has no path either, and what lies in it has no place.
+Renames can move a directory deeper than MAX_DEPTH. Such a directory has no path either, nor has anything below it.
 """
 
 from __future__ import annotations
@@ -40,22 +40,24 @@ class WatchMap:
         return wd in self._nodes
 
     def place_root(self, wd: int) -> None:
-        """Say which descriptor is the root."""
+        """Set the descriptor of the root."""
         self.root = wd
         self._nodes.setdefault(wd, _Node())
         self.detached.discard(wd)
 
     def place(self, wd: int, parent: int, name: bytes) -> None:
-        """Say that the directory is `name` in `parent` now, wherever it was before."""
+        """Record that the directory is now `name` in `parent`, wherever it was before."""
         node = self._nodes.setdefault(wd, _Node())
         if node.parent == parent and node.name == name:
             return
-        if wd == self.root:  # mounted once more inside itself
+        if wd == self.root:  # a bind mount shows the root inside itself
             return
-        if wd == parent:  # as below, and a directory is never its own
+        if (
+            wd == parent
+        ):  # a directory is never its own parent: later renames have not been read yet
             self.detach(wd)
             return
-        if wd in self._climb(parent):  # two renames that we have not read yet; never close a circle
+        if wd in self._climb(parent):  # avoid a cycle: later renames have not been read yet
             self.detach(parent)
         occupant = self._nodes[parent].children.get(name)
         if occupant is not None:
@@ -66,7 +68,7 @@ class WatchMap:
         self._nodes[parent].children[name] = wd
 
     def detach(self, wd: int) -> None:
-        """Say that the directory is not where it was; what is below it stays below it."""
+        """Record that the directory has left its place; directories below it stay below it."""
         node = self._nodes[wd]
         if node.parent is not None:
             del self._nodes[node.parent].children[node.name]
@@ -74,7 +76,7 @@ class WatchMap:
         self.detached.add(wd)
 
     def remove(self, wd: int) -> list[int]:
-        """Forget a directory and all below it; return their descriptors (none if it is unknown)."""
+        """Remove a directory and all below it; return their descriptors (none if it is unknown)."""
         if wd not in self._nodes:
             return []
         removed = self.below(wd)
@@ -87,7 +89,7 @@ class WatchMap:
         return removed
 
     def path_of(self, wd: int) -> bytes | None:
-        """Return where a directory is; None if it is unknown, too deep, or at or below a detached one."""
+        """Return the path of a directory; None if it is unknown, too deep, detached, or below a detached one."""
         climbed = self._climb(wd, MAX_DEPTH + 1)
         if not climbed or climbed[-1] != self.root:
             return None
@@ -103,7 +105,7 @@ class WatchMap:
         return wd
 
     def locate(self, directory: int, name: bytes) -> bytes | None:
-        """Return the path of `name` in a directory; None when the directory has none, or is not entered."""
+        """Return the path of `name` in a directory; None if the directory has no path, or is too deep to be entered."""
         path = self.path_of(directory)
         return None if path is None or too_deep(path) else join(path, name)
 
@@ -125,7 +127,7 @@ class WatchMap:
         return found
 
     def _climb(self, wd: int, limit: int = sys.maxsize) -> list[int]:
-        """Return the descriptors from `wd` up to the root, or to what is detached; at most `limit`."""
+        """Return the descriptors from `wd` up to the root or to a detached directory, at most `limit`."""
         climbed: list[int] = []
         at: int | None = wd
         while at is not None and len(climbed) < limit:
