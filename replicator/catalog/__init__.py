@@ -1,1 +1,1 @@
-"""catalog: what each source tree holds, kept across restarts."""
+"""Persistent catalog of the source trees, in SQLite."""

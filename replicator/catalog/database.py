@@ -1,11 +1,11 @@
-"""One SQLite file that can be thrown away at any time.
+"""The SQLite file of the catalogs, its connections, and recovery from damage.
 
-Writes go through one connection under a lock; each read takes an idle connection of its own, sees the last commit, and
-in WAL mode never waits for the writer.
+Writes use one connection under a lock. Each read uses a connection of its own from a pool, sees the last commit, and in WAL mode
+never waits for the writer.
 
-Nothing in here is precious: a file that is damaged, or of another schema, is moved aside and begun anew, which costs one
-reading of the sources. Damage that shows only later is noted in a file beside, and acted upon at the next start, for which the
-owner is asked.
+The file can be rebuilt from the sources at any time. At the start, a file that is damaged or has another schema is moved aside, and a
+new one is created, which costs one read of all sources. If damage is found during use, a marker file is created beside it, the operator
+is asked to restart the daemon, and the next start moves the file aside.
 """
 
 from __future__ import annotations
@@ -31,18 +31,22 @@ PRAGMA journal_size_limit = 67108864;
 PRAGMA cache_size = -8192;
 """
 KEPT = 3
-"""Damaged files that are kept beside, for a person to look at: each is as large as the catalog was, a gigabyte for a million files."""
+"""Damaged files that are kept for inspection. Each is as large as the catalog was: about 1 GB for a million files."""
 
 _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 
 
 class Database:
-    """One file, its connections, and what becomes of it when it is damaged.
+    """The file and its connections. Thread-safe.
+
+    Args:
+        path: the file; created if missing.
+        rebuilt: initial value of the attribute.
 
     Attributes:
-        multiplier: odd 32-bit number made once for each catalog; keys the weak block sums.
-        rebuilt: why the catalog was begun anew; empty if it was not (nor when there was none).
-        on_damage: called with a sentence, in any thread, when damage shows in use.
+        multiplier: random odd 32-bit number, created once per catalog; the key of the weak block sums.
+        rebuilt: why an earlier catalog was replaced; empty if none was.
+        on_damage: called with a sentence, in any thread, when damage is found during use.
     """
 
     def __init__(self, path: Path, rebuilt: str) -> None:
@@ -61,10 +65,10 @@ class Database:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open the file `path`, which is made if missing, readable by its owner alone.
+        """Open the file `path`; create it with mode 0600 if missing, and replace it if damaged.
 
         Raises:
-            SourceError: it cannot be made, read or written.
+            SourceError: if it cannot be created, read or written.
         """
         path = Path(path)
         try:
@@ -83,19 +87,19 @@ class Database:
             raise SourceError(f"The catalog {path} cannot be opened: {error}.") from error
 
     def close(self) -> None:
-        """Release the file; what is used afterwards raises SourceError."""
+        """Close the connections; later calls raise SourceError."""
         with self._lock:
             self._closed = True
             while self._idle:
                 self._idle.pop().close()
-            self._writer.close()  # the last to go: it folds the WAL into the file
+            self._writer.close()  # last: closing the last connection merges the WAL into the file
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction of the only writer; undone if the block fails.
+        """Run the block in a write transaction; roll back if it raises.
 
         Raises:
-            SourceError: the file cannot be written (full disk, damage).
+            SourceError: if the file cannot be written (full disk, damage).
         """
         with self._lock, self._told():
             self._writer.execute("BEGIN IMMEDIATE")
@@ -109,10 +113,10 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for reads, nobody else's for as long as the block lasts.
+        """Provide a connection for reads that no other thread uses during the block.
 
         Raises:
-            SourceError: the file cannot be read.
+            SourceError: if the file cannot be read.
         """
         with self._told():
             try:
@@ -130,7 +134,7 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise sqlite3.ProgrammingError("it is closed")
-        # SQLite gives -wal and -shm the permissions of the file itself.
+        # SQLite creates -wal and -shm with the permissions of the main file.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._path.chmod(0o600)
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -142,7 +146,7 @@ class Database:
         return db
 
     def _prepare(self) -> int:
-        """Make the tables in a new file, or see that an old one is sound; return the multiplier."""
+        """Create the tables of a new file, or check an existing one; return the multiplier."""
         self._writer.execute("BEGIN IMMEDIATE")
         if not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             for statement in filter(str.strip, schema.CREATE.split(";")):
@@ -156,7 +160,7 @@ class Database:
             raise _OtherSchema("it is not a catalog") from error
         if meta.get("schema") != schema.VERSION:
             raise _OtherSchema(f"its schema is {meta.get('schema')}, not {schema.VERSION}")
-        # Finds broken pages and keys out of order, which would hide paths from a comparison; rows tell of themselves.
+        # quick_check finds broken pages and keys out of order, which would hide paths from a comparison. Rows have checksums.
         (found,) = self._writer.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise _OtherSchema(" ".join(found.split()))
@@ -189,7 +193,7 @@ class Database:
 
 
 class _OtherSchema(sqlite3.DatabaseError):
-    """The file is no sound catalog of ours, or of another version."""
+    """The file is damaged, not a catalog, or of another schema version."""
 
 
 def _multiplier(meta: Mapping[str, str]) -> int:
@@ -209,7 +213,7 @@ def _suspect(path: Path) -> Path:
 
 
 def _move_aside(path: Path) -> Path:
-    """Rename the file, and what belongs to it, to the next `<name>.broken-N`; only the last few of these stay."""
+    """Rename the file with its -wal and -shm to the next `<name>.broken-N`; keep only the last KEPT of these."""
     parts = ("", "-wal", "-shm")
     kept = _moved_aside(path)
     target = path.with_name(f"{path.name}.broken-{max(kept, default=0) + 1}")
@@ -226,7 +230,7 @@ def _move_aside(path: Path) -> Path:
 
 
 def _moved_aside(path: Path) -> list[int]:
-    """Return the numbers of the files that were moved aside, the oldest first."""
+    """Return the numbers N of the files that were moved aside, the oldest first."""
     form = re.compile(re.escape(path.name) + r"\.broken-([0-9]{1,9})")
     found = (form.fullmatch(one.name) for one in path.parent.iterdir())
     return sorted(int(match[1]) for match in found if match)

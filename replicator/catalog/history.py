@@ -1,7 +1,7 @@
 """Earlier versions of paths: size, mtime and digest of what was removed, renamed or replaced.
 
-A frontend that was away may still hold an earlier version. If its size and mtime are those of the present one, a comparison by
-size and mtime finds no difference, so such a record is stored as `Record.stealthy`, and its content is compared.
+A frontend that was disconnected may still have an earlier version. If that has the same size and mtime as the current one, a comparison
+by size and mtime finds no difference. Such a record is marked `Record.stealthy`, and its content is compared.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from replicator.model import FILE, key
 from replicator.ports import Record
 
 LIMIT = 100_000
-"""Versions that are kept, of all trees: about 15 MB. The oldest go first."""
+"""Versions that are kept, of all trees together: about 15 MB. The oldest are removed first."""
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS past (
   id INTEGER PRIMARY KEY AUTOINCREMENT, tree INTEGER NOT NULL, key BLOB NOT NULL, size INTEGER NOT NULL, mtime NOT NULL,
   digest BLOB NOT NULL, UNIQUE (tree, key, size, mtime))
 """
-# An empty digest says that there were several.
+# An empty digest stands for several different ones.
 _NOTE = (
     "INSERT INTO past (tree, key, size, mtime, digest)"  # noqa: S608  # constants only
     f" SELECT tree, key, size, mtime, digest FROM entries WHERE kind = '{FILE}' AND digest != x'' AND "
 )
 _ONCE = " ON CONFLICT (tree, key, size, mtime) DO UPDATE SET digest = CASE digest WHEN excluded.digest THEN digest ELSE x'' END"
 NOTE_GONE = f"{_NOTE} tree = ? AND key = ?{_ONCE}"
-# Not what was written without setting its time: a log would replace all else, and its times never come again.
+# Only versions whose mtime was set explicitly (ctime differs by more than 1 s). A file that is appended to, such as a log, would
+# fill the table, and its mtimes do not recur.
 NOTE_REPLACED = (
     f"{_NOTE} tree = ? AND key = ? AND (kind, size, mtime) != (?, ?, ?)"
     f" AND (stamp_ctime = -1 OR abs(stamp_ctime - mtime) > 1000000000){_ONCE}"
@@ -46,7 +47,7 @@ TRIM = f"DELETE FROM past WHERE id <= (SELECT max(id) FROM past) - {LIMIT}"  # n
 def note(
     db: sqlite3.Connection, tree: int, records: Sequence[Record], gone: Sequence[bytes]
 ) -> None:
-    """Note what is about to be replaced and forgotten."""
+    """Save the versions that a transaction is about to replace (`records`) or remove (`gone`)."""
     db.executemany(NOTE_GONE, [(tree, key(path)) for path in gone])
     replaced = (
         (tree, key(path), entry.kind, entry.size, schema.number_of(entry.mtime_ns))
@@ -57,7 +58,7 @@ def note(
 
 
 def marked(db: sqlite3.Connection, tree: int, records: Sequence[Record]) -> Iterable[Record]:
-    """Return the records, stealthy where another content had the same size and mtime."""
+    """Return the records, marked stealthy where another content had the same size and mtime."""
     if db.execute("SELECT max(id) FROM past").fetchone()[0] is None:
         return records
     return [
@@ -69,13 +70,13 @@ def marked(db: sqlite3.Connection, tree: int, records: Sequence[Record]) -> Iter
 
 
 def note_below(db: sqlite3.Connection, tree: int, low: bytes, high: bytes) -> None:
-    """Note what is about to be forgotten or relabelled between two keys."""
+    """Save the versions in a key range that is about to be removed or renamed."""
     db.execute(NOTE_BELOW, (tree, low, high))
     db.execute(TRIM)
 
 
 def mark_below(db: sqlite3.Connection, tree: int, low: bytes, high: bytes) -> None:
-    """Mark what was relabelled, and is now between two keys."""
+    """Mark stealthy records in a key range that entries were renamed to."""
     rows = db.execute(CLASHING, (tree, low, high)).fetchall()
     records = [schema.record_of(row)._replace(stealthy=True) for row in rows]
     db.executemany(schema.PUT, schema.rows_of(tree, records))

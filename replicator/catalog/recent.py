@@ -1,7 +1,7 @@
-"""Records that were read last.
+"""Cache of recently read records.
 
-Ten frontends that are filled side by side ask for the same records, one after the other; each row costs SQLite two handovers of
-the interpreter's lock, which on a busy backend was a fifth of the daemon's CPU time.
+Frontends that are bootstrapped at the same time read the same records one after the other. For each row, SQLite releases and acquires
+the GIL, which with ten frontends took a fifth of the daemon's CPU time.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable, Sequence
 from replicator.ports import Record
 
 LIMIT = 10_000
-"""Records: about 6 MB. Half of them are more than a comparison runs ahead of the sending (engine.comparisons.HIGH_WATER)."""
+"""Records: about 6 MB. Half of them are more than a comparison may be ahead of the sender (engine.comparisons.HIGH_WATER)."""
 
 
 class Recent:
-    """A bounded cache that never keeps what was read before the last write. Thread-safe.
+    """A bounded cache that never returns a record older than the last write. Thread-safe.
 
-    In two generations: when the young one holds half of what may be kept, it becomes the old one, which is forgotten. To keep the
-    order of single records costs 2 us for each.
+    It keeps two generations: when the young one reaches half of the limit, it replaces the old one. An LRU order of single
+    records would cost 2 us for each.
 
     Args:
-        limit: how many records are kept: the last half of that for certain.
+        limit: maximum number of records; at least the last half of that is kept.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -33,14 +33,14 @@ class Recent:
         self._writes = 0
 
     def find(self, paths: Sequence[bytes]) -> tuple[dict[bytes, Record], int]:
-        """Return those of the paths that are kept, and how many writes there were; note that before reading the rest."""
+        """Return the cached records of `paths`, and the number of writes so far, which the caller passes to `keep`."""
         with self._lock:
             young, old = self._young.get, self._old.get
             found = {path: record for path in paths if (record := young(path) or old(path))}
             return found, self._writes
 
     def keep(self, records: Iterable[Record], writes: int) -> None:
-        """Keep what was read after `writes` writes, unless there was another one since."""
+        """Add records that were read when there had been `writes` writes; do nothing if there were more since."""
         with self._lock:
             if writes != self._writes:
                 return
@@ -49,7 +49,7 @@ class Recent:
                 self._young, self._old = {}, self._young
 
     def written(self, paths: Iterable[bytes]) -> None:
-        """These paths were written, or forgotten."""
+        """Record that paths were written or removed."""
         with self._lock:
             self._writes += 1
             for path in paths:
@@ -57,7 +57,7 @@ class Recent:
                 self._old.pop(path, None)
 
     def all_written(self) -> None:
-        """Anything may have been written."""
+        """Record that any path may have been written."""
         with self._lock:
             self._writes += 1
             self._young.clear()

@@ -1,9 +1,9 @@
-"""What the catalog's file looks like: its tables, its statements, and a record as a row.
+"""Tables and statements of the catalog's file, and the conversion of records to rows.
 
-An entry's key is its path as `model.key` writes it, so the primary key's order is the order of a walk, and all below a
-directory is one range of it. SQLite finds a page that is no page, but not a digit that was changed: each row has a sum of its
-own, of all but its key (a row with a wrong key is a path that the next walk does not meet, and the right path is new). The lowest bit of `firm` says so; the next one is
-`Record.stealthy`.
+An entry's key is its path in the form of `model.key`, so that the primary key has the order of a walk, and everything below a directory
+is one range of it. SQLite detects a broken page, but not a changed value: each row has a CRC-32 of all columns but its key (a row with a
+damaged key is a path that the next scan does not find, while the right path is new). In the column `firm`, bit 0 is `Record.firm`,
+and bit 1 is `Record.stealthy`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SCAN = (
 )
 BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
 SHARING = "SELECT key FROM entries WHERE tree = ? AND stamp_inode = ? ORDER BY key"
-# By the inodes below, and not the other way round: joined, SQLite walks the whole tree once for each of them (800 s for 100,000).
+# A subquery of the inodes below, not a join: for a join, SQLite reads the whole tree once per inode (800 s for 100,000).
 SHARING_BELOW = (
     "SELECT key FROM entries INDEXED BY entries_by_inode WHERE tree = :tree AND stamp_inode IN"
     " (SELECT stamp_inode FROM entries"
@@ -56,11 +56,11 @@ PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 PUT_SIGNATURE = "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?)"
 FORGET = "DELETE FROM entries WHERE tree = ? AND key = ?"
 FORGET_SIGNATURE = "DELETE FROM signatures WHERE tree = ? AND key = ?"
-# Nothing sorts between a directory and what lies below it.
+# No key sorts between a directory and the entries below it.
 _AT_OR_BELOW = "tree = ? AND key >= ? AND key < ?"
 CLEAR = [f"DELETE FROM {table} WHERE {_AT_OR_BELOW}" for table in ("entries", "signatures")]  # noqa: S608
 SOURCES = "SELECT source, id FROM trees"
-# Larger than every number that any row has: a number is never given to a second tree while rows of the first are left.
+# Larger than the number in any row, so that no tree gets the number of another one whose rows are not all deleted yet.
 NEW_NUMBER = (
     "SELECT 1 + max((SELECT ifnull(max(id), 0) FROM trees),"
     " (SELECT ifnull(max(tree), 0) FROM entries), (SELECT ifnull(max(tree), 0) FROM signatures),"
@@ -73,7 +73,7 @@ KEEP_SOME = (
 )
 BEYOND = "SELECT 1 FROM entries WHERE tree = ? LIMIT 1 OFFSET ?"
 RENAME_NOTE = "UPDATE OR REPLACE meta SET name = ? WHERE name = ?"
-# By the primary key from one tree to the next: `NOT IN` would read every row of a million.
+# A step along the primary key from one tree to the next; `NOT IN` would read every row.
 NEXT_TREE = {
     table: f"SELECT min(tree) FROM {table} WHERE tree > ?"  # noqa: S608
     for table in ("entries", "signatures", "withheld")
@@ -89,19 +89,19 @@ RELABEL = [
 ]
 
 PAST_ALL = b"\xff" * 256
-"""Sorts after every key: a name has at most 255 bytes."""
+"""Sorts after every key, because a name has at most 255 bytes."""
 
 ASIDE = b"\0"
-"""A key that no path has: where a subtree waits while its new place is cleared."""
+"""A key that no path has; a renamed subtree is stored under it while the target's rows are deleted."""
 
 
 def end_of(directory: bytes) -> bytes:
-    """Return the key before which everything below a directory lies."""
+    """Return the upper bound (exclusive) of the keys at and below a directory."""
     return directory + b"\1" if directory else PAST_ALL
 
 
 def number_of(number: int) -> int | str:
-    """Write an integer as SQLite can keep it: as text beyond 64 bits (dates after 2262, inodes with the top bit set)."""
+    """Return an integer in a form that SQLite can store: text beyond signed 64 bits (mtimes after 2262, inodes with the top bit set)."""
     return number if -(1 << 63) <= number < 1 << 63 else str(number)
 
 
@@ -111,14 +111,14 @@ def path_of(stored: bytes) -> bytes:
 
 
 class RowDamaged(Exception):
-    """A row is not what was written."""
+    """The checksum of a row is wrong."""
 
 
 def record_of(row: tuple[Any, ...]) -> Record:
     """Return the record in a row of GET or SCAN.
 
     Raises:
-        RowDamaged: it is not what was written.
+        RowDamaged: if the row's checksum is wrong.
     """
     if _sum(row[1:-1]) != row[-1] or not isinstance(row[0], bytes):
         raise RowDamaged
@@ -144,7 +144,7 @@ def record_of(row: tuple[Any, ...]) -> Record:
 
 
 def rows_of(tree: int, records: Iterable[Record]) -> Iterator[tuple[object, ...]]:
-    """Yield what PUT stores of records."""
+    """Yield the rows of records, as parameters of PUT."""
     for path, entry, stamp, firm, problem, stealthy in records:
         kind, mode, size, mtime, link, digest = entry
         values = (

@@ -16,36 +16,36 @@ from replicator.model import FILE, key
 from replicator.ports import Identity, Record
 
 NOTES = ("paused", "mounts", "filesystem")
-"""What is noted of a tree."""
+"""Names of the notes of a tree in the table `meta`."""
 
 SLICE = 1000
-"""Rows that are deleted in one transaction: the daemon's other writes wait that long."""
+"""Rows deleted in one transaction, during which other writes wait."""
 
 SAMPLE = 100
-"""Entries that stay of an abandoned tree."""
+"""Entries that are kept of an abandoned tree."""
 
 
 class CatalogStore(Database):
-    """One file with the catalogs of all trees."""
+    """The catalogs of all trees, in one file; see `Database.open`."""
 
     def __init__(self, path: Path, rebuilt: str) -> None:
         super().__init__(path, rebuilt)
         self._trees: dict[int, SqliteCatalog] = {}
 
     def tree(self, source: bytes) -> SqliteCatalog:
-        """Return the catalog of the tree whose root is `source`."""
+        """Return the catalog of the tree whose root is `source`; create it if there is none."""
         with self.writing() as db:
             db.execute("INSERT OR IGNORE INTO trees (source) VALUES (?)", (source,))
             number = db.execute("SELECT id FROM trees WHERE source = ?", (source,)).fetchone()[0]
-        # One object for each tree, however often it is asked for: it knows what was read last.
+        # One object per tree, because it holds the cache of recently read records.
         return self._trees.setdefault(number, SqliteCatalog(self, number))
 
     def abandon(self, source: bytes) -> None:
-        """Forget what is recorded of the tree whose root is `source`, in a moment; `clean` deletes the rows.
+        """Drop the records of the tree whose root is `source`, without delay; `clean` deletes the rows later.
 
-        The tree gets a new number, so that nothing is deleted of what is recorded afterwards. What protects its frontends stays:
-        which directory its root was, what was mounted there, whether deletions wait for a person, and enough entries to halt
-        the tree if it comes back with an empty or a wrong source.
+        The tree gets a new number, so that `clean` deletes nothing that is recorded afterwards. The data that protects its frontends is
+        kept: the root's identity, its mounts, a pause of deletions, and SAMPLE entries, which suffice to halt the tree if it is
+        configured again with an empty or wrong source.
         """
         with self.writing() as db:
             row = db.execute("SELECT id FROM trees WHERE source = ?", (source,)).fetchone()
@@ -59,14 +59,14 @@ class CatalogStore(Database):
         self._trees.pop(row[0], None)
 
     def recorded(self) -> set[bytes]:
-        """Return the roots of the trees of which more is recorded than `abandon` keeps."""
+        """Return the roots of the trees with more entries than `abandon` keeps."""
         with self.reading() as db:
             trees = db.execute(schema.SOURCES).fetchall()
             beyond = {n: db.execute(schema.BEYOND, (n, SAMPLE)).fetchone() for _, n in trees}
             return {source for source, number in trees if beyond[number]}
 
     def clean(self) -> bool:
-        """Delete some rows of abandoned trees; return True if there may be more. Blocks for some 10 ms."""
+        """Delete up to SLICE rows of abandoned trees; return True if there may be more. Blocks for about 10 ms."""
         with self.writing() as db:
             known = {number for _, number in db.execute(schema.SOURCES)}
             for table, drop in schema.DROP_SOME.items():
@@ -85,11 +85,11 @@ def _trees_in(db: sqlite3.Connection, table: str) -> Iterator[int]:
 
 
 class SqliteCatalog:
-    """One tree's catalog; see `ports.Catalog`. Every call may raise SourceError when the file fails.
+    """One tree's catalog; see `ports.Catalog`. Every method raises SourceError if the file cannot be used.
 
     Args:
         database: the file.
-        number: the tree's row.
+        number: the tree's id in the table `trees`.
     """
 
     def __init__(self, database: Database, number: int) -> None:
@@ -100,7 +100,7 @@ class SqliteCatalog:
         self._counted: tuple[int, tuple[int, int]] = -1, (0, 0)
 
     def get(self, paths: Sequence[bytes]) -> dict[bytes, Record]:
-        """Return the records of those of `paths` that exist."""
+        """Return the records of `paths`, without those that are not recorded."""
         found, writes = self._recent.find(paths)
         missing = [path for path in paths if path not in found]
         if missing:
@@ -113,7 +113,7 @@ class SqliteCatalog:
 
     def scan(self, after: bytes | None, until: bytes | None, limit: int) -> list[Record]:
         """Return at most `limit` records in key order, with `after` < path <= `until` (None: no bound)."""
-        low = b"" if after is None else key(after) + b"\0"  # the very next key
+        low = b"" if after is None else key(after) + b"\0"  # the next possible key
         high = schema.PAST_ALL if until is None else key(until)
         _, writes = self._recent.find(())
         with self._database.reading() as db:
@@ -131,13 +131,13 @@ class SqliteCatalog:
             return [schema.path_of(row[0]) for row in rows]
 
     def sharing(self, inode: int) -> list[bytes]:
-        """Return the recorded paths of an inode, in key order."""
+        """Return the recorded paths with this inode number, in key order."""
         with self._database.reading() as db:
             rows = db.execute(schema.SHARING, (self._tree, schema.number_of(inode)))
             return [schema.path_of(row[0]) for row in rows]
 
     def sharing_below(self, directory: bytes) -> list[bytes]:
-        """Return the recorded paths that are not below `directory` of inodes that are, in key order."""
+        """Return the paths outside `directory` that are hard links of files below it, in key order."""
         low, high = key(directory), schema.end_of(key(directory))
         values = {"tree": self._tree, "low": low, "high": high, "kind": FILE}
         with self._database.reading() as db:
@@ -150,7 +150,7 @@ class SqliteCatalog:
         gone: Sequence[bytes],
         signatures: Mapping[bytes, bytes | None],
     ) -> None:
-        """Store records and forget paths, in one transaction; see `ports.Catalog`."""
+        """Store records and remove paths, in one transaction; see `ports.Catalog`."""
         if not (records or gone or signatures):
             return
         lost = [(self._tree, key(path)) for path in gone]
@@ -167,7 +167,7 @@ class SqliteCatalog:
         self._recent.written([*gone, *(record.path for record in records)])
 
     def move(self, source: bytes, target: bytes) -> None:
-        """Relabel `source` and all below it as `target`; what was known at or below `target` is forgotten."""
+        """Rename `source` and everything below it to `target`; records at or below `target` are removed first."""
         if source == target:
             return
         with self._database.writing() as db:
@@ -182,35 +182,33 @@ class SqliteCatalog:
         self._recent.all_written()
 
     def signature(self, path: bytes) -> bytes | None:
-        """Return the packed signature of the file's recorded version, if one is kept."""
+        """Return the packed signature of the file's recorded version; None if none is stored."""
         with self._database.reading() as db:
             row = db.execute(schema.SIGNATURE, (self._tree, key(path))).fetchone()
         return row[0] if row and isinstance(row[0], bytes) else None  # damage may make it a text
 
     def counts(self) -> tuple[int, int]:
-        """Return how many records there are, and the bytes of all files."""
+        """Return the number of records, and the total size of all files in bytes."""
         _, writes = self._recent.find(())
-        if (
-            self._counted[0] != writes
-        ):  # a million rows take a tenth of a second, and are asked for every second
+        if self._counted[0] != writes:  # called each second; counting a million rows takes 0.1 s
             with self._database.reading() as db:
                 entries, size = db.execute(schema.COUNTS, (self._tree,)).fetchone()
             self._counted = writes, (entries, int(size))
         return self._counted[1]
 
     def root_identity(self) -> Identity | None:
-        """Return which source root this catalog describes; None when it is new."""
+        """Return the identity of the root that this catalog describes; None if the catalog is new."""
         with self._database.reading() as db:
             row = db.execute(
                 "SELECT device, inode FROM trees WHERE id = ?", (self._tree,)
             ).fetchone()
         if row is None or row[0] is None:
             return None
-        noted = self._note("filesystem")  # none: an earlier release wrote the catalog
+        noted = self._note("filesystem")  # empty in catalogs of earlier releases
         return Identity(int(row[0]), int(row[1]), int(noted) if noted.isdecimal() else 0)
 
     def set_root_identity(self, identity: Identity) -> None:
-        """Remember which directory this catalog describes."""
+        """Store the identity of the root that this catalog describes."""
         device, inode = map(schema.number_of, identity[:2])
         with self._database.writing() as db:
             db.execute(
@@ -220,26 +218,26 @@ class SqliteCatalog:
             db.execute(schema.PUT_NOTE, note)
 
     def paused(self) -> str:
-        """Return why deletions wait for a person; empty if they do not."""
+        """Return why deletions are paused; empty if they are not."""
         return self._note("paused")
 
     def pause(self, reason: str, before: int, paths: Iterable[bytes]) -> None:
-        """Remember why deletions are paused; see `ports.Catalog`."""
+        """Store that deletions are paused; see `ports.Catalog`."""
         with self._database.writing() as db:
             withheld.pause(db, self._tree, reason, before, paths)
 
     def unpause(self) -> None:
-        """Remember that deletions are not paused."""
+        """Store that deletions are not paused, and remove the withheld paths."""
         with self._database.writing() as db:
             withheld.unpause(db, self._tree)
 
     def withheld(self) -> tuple[int, int] | None:
-        """Return how many paths that a pause withholds do not exist; see `ports.Catalog`."""
+        """Return how many of the withheld paths are still missing, and the number of paths before; see `ports.Catalog`."""
         with self._database.reading() as db:
             return withheld.missing(db, self._tree)
 
     def mounts(self) -> dict[bytes, str]:
-        """Return which file systems were mounted below the root when it was last read: path to identity."""
+        """Return the mounts below the root as of the last `set_mounts`: path to file system identity."""
         try:
             noted = json.loads(self._note("mounts") or "{}")
             return {os.fsencode(path): str(identity) for path, identity in noted.items()}
@@ -247,7 +245,7 @@ class SqliteCatalog:
             return {}
 
     def set_mounts(self, mounts: Mapping[bytes, str]) -> None:
-        """Remember which file systems are mounted below the root."""
+        """Store the mounts below the root."""
         noted = {os.fsdecode(path): identity for path, identity in mounts.items()}
         self._put_note("mounts", json.dumps(noted, sort_keys=True))
 

@@ -1,6 +1,6 @@
-"""Paths whose deletions the frontends have not been sent, because too many were removed in one go.
+"""Paths whose deletions are withheld from the frontends, because too many were deleted within a short time.
 
-They are recorded by name, so that a pause can end by itself when they exist again. New files under other names do not end it.
+They are recorded by name: the pause ends by itself when the paths exist again, and not because of new files under other names.
 """
 
 from __future__ import annotations
@@ -25,24 +25,32 @@ _MISSING = (
 def pause(
     db: sqlite3.Connection, tree: int, reason: str, before: int, paths: Iterable[bytes]
 ) -> None:
-    """Note why deletions are paused, and add to the paths that are withheld."""
+    """Store why deletions are paused, and add `paths` to those that are withheld.
+
+    Args:
+        db: a connection in a write transaction.
+        tree: the tree's number.
+        reason: why; shown to the operator.
+        before: number of paths in the tree before the deletions.
+        paths: deleted paths.
+    """
     if not noted(db, f"paused {tree}"):
-        db.execute(_CLEAR, (tree,))  # an earlier release ended a pause, and left them
+        db.execute(_CLEAR, (tree,))  # left over from a pause that an earlier release ended
     db.executemany(_ADD, [(tree, key(path)) for path in paths])
     notes = (f"paused {tree}", reason), (f"before {tree}", str(before))
     db.executemany(schema.PUT_NOTE, notes)
 
 
 def unpause(db: sqlite3.Connection, tree: int) -> None:
-    """Note that deletions are not paused."""
+    """Store that deletions are not paused, and remove the withheld paths."""
     db.execute(_CLEAR, (tree,))
     db.executemany(schema.PUT_NOTE, [(f"paused {tree}", ""), (f"before {tree}", "")])
 
 
 def missing(db: sqlite3.Connection, tree: int) -> tuple[int, int] | None:
-    """Return how many of the withheld paths do not exist, and how many paths there were before.
+    """Return the number of withheld paths that are still missing, and the number of paths before the deletions.
 
-    None: that is unknown, because an earlier release paused, or because the tree was not configured for a while.
+    None if that is unknown: an earlier release began the pause, or the tree was not configured for a while.
     """
     before = noted(db, f"before {tree}")
     if not before.isdecimal():
@@ -51,6 +59,6 @@ def missing(db: sqlite3.Connection, tree: int) -> tuple[int, int] | None:
 
 
 def noted(db: sqlite3.Connection, name: str) -> str:
-    """Return a note; empty if there is none."""
+    """Return a value from the table `meta`; empty if there is none."""
     row = db.execute(schema.NOTE, (name,)).fetchone()
     return str(row[0]) if row else ""

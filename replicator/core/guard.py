@@ -168,7 +168,7 @@ class DeleteGuard(Generic[T]):
         return lost > FREE and lost > self.share * before
 
     def is_ripe(self, now: float) -> bool:
-        """Return True when the held deletions should be judged: after CALM seconds without a deletion, or after HOLD seconds."""
+        """Return True when `judge` should decide about the held deletions: after CALM seconds without a deletion, or after HOLD seconds."""
         return self.holding and (now - self._last > CALM or now - self._since > HOLD)
 
     def _is_trickle(self, now: float) -> bool:

@@ -170,7 +170,7 @@ class Snapshot:
     """One consistent version of a file, read and hashed once.
 
     Attributes:
-        verdict: READ, or why no version could be read; then only `problem` is set.
+        verdict: READ, or why no version could be read.
         entry: what was read, with its digest.
         stamp: the file's stamp before the read.
         firm: see Record.

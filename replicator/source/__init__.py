@@ -1,1 +1,1 @@
-"""source: the files of one source tree, as they stand right now."""
+"""Read access to the files of a source tree."""

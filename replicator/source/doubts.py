@@ -1,7 +1,7 @@
-"""What of a source tree must not be believed at present: the root, or a mount below it.
+"""Untrusted parts of a source tree: the root, or mounts below it.
 
-What is met or missed below the root is believed only while the mounts are those that were judged (see `engine.judge`): what is
-gone with a volume was not deleted.
+What is found or missing below the root counts only while the mounts are those that were accepted (see `engine.judge`): a file that
+vanished because a volume was unmounted was not deleted.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ NOT_JUDGED = "another volume has been mounted there"
 
 
 class Doubts:
-    """The doubts about one tree. All methods may be called from any thread.
+    """The untrusted parts of one tree. Thread-safe.
 
     Args:
-        generation: returns a number that is another one after each change of the mount table.
-        mounts: returns what is mounted below the root now.
+        generation: returns a number that changes with each change of the mount table.
+        mounts: returns the current mounts below the root.
 
     Attributes:
-        reasons: path (the root, or a mount point) to the reason why nothing at and below it is read or believed gone.
+        reasons: untrusted path (the root or a mount point) to the reason why nothing at and below it is read or counts as deleted.
     """
 
     def __init__(
@@ -37,19 +37,19 @@ class Doubts:
         self._vetted = -1
 
     def set_mounts(self, believed: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
-        """Say which mounts below the root are believed, and why others are not."""
+        """Set the trusted mounts below the root, and the reasons why others are untrusted."""
         kept = {path: reason for path, reason in self.reasons.items() if path == ROOT}
         self.reasons = {**reasons, **kept}
         self._believed = dict(believed)
         self._vetted = -1
 
     def set_root(self, reason: str) -> None:
-        """Say why the root is in doubt; empty if it is not."""
+        """Set the reason why the root is untrusted; empty if it is trusted."""
         others = {path: text for path, text in self.reasons.items() if path != ROOT}
         self.reasons = {ROOT: reason, **others} if reason else others
 
     def of(self, path: bytes) -> str:
-        """Return why a path must not be believed now; empty if it may."""
+        """Return why a path is untrusted; empty if it is trusted."""
         reasons = self.reasons
         if not reasons:
             return ""
@@ -58,10 +58,10 @@ class Doubts:
         return next((reasons[at] for at in (path, *ancestors(path)) if at in reasons), "")
 
     def vet(self, path: bytes) -> None:
-        """Check, after a look at `path`, that it was on the file system that belongs there. Costs 1 us if nothing was mounted.
+        """Check, after an access to `path`, that it was on the expected file system. Costs 1 us if the mounts have not changed.
 
         Raises:
-            OSError: something was mounted or unmounted, and that has not been judged yet.
+            OSError: ENODEV if a mount has changed and the new one has not been accepted yet.
         """
         generation = self._generation()
         if generation == self._vetted:
@@ -78,14 +78,14 @@ class Doubts:
             self._vetted = generation
 
     def vet_absence(self, path: bytes, is_there: Callable[[bytes], bool]) -> None:
-        """Check that nothing is missing at `path` because the directory with a volume in it was moved.
+        """Check that a path is not missing because of a mount: its directory may have been moved together with a volume.
 
         Args:
-            path: where nothing was found.
-            is_there: says whether a directory is there.
+            path: the path at which nothing was found.
+            is_there: returns True if a path is a directory.
 
         Raises:
-            OSError: a volume is missing.
+            OSError: ENODEV if a volume is missing.
         """
         self.vet(path)
         for mount in (*self._believed, *self.reasons):
@@ -95,12 +95,12 @@ class Doubts:
 
 
 def _which(mount: Mount) -> tuple[int, str]:
-    """Return what tells a mount from others; its path may change with a rename above it."""
+    """Return what identifies a mount; not its path, which changes when a directory above is renamed."""
     return mount.number, mount.identity
 
 
 def _nearest(places: Mapping[bytes, object], path: bytes) -> bytes:
-    """Return which of `places` is at or above a path, the nearest; the root if none is."""
+    """Return the nearest of `places` at or above a path; the root if there is none."""
     if not places:
         return ROOT
     return next((at for at in (path, *ancestors(path)) if at in places), ROOT)

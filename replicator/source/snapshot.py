@@ -1,10 +1,10 @@
-"""One consistent version of a file, read once: digest, signature and delta come from the same pass.
+"""Read one consistent version of a file: digest, signature and delta are computed in one pass.
 
-A file may change while it is read. The kernel is asked beforehand whether somebody has it open for writing; a stamp is
-taken before and after, and must be the same (unison and git do so). Where a writer never lets go, two readings in a row
-with one digest prove that these bytes stood in the file all at once, between the two.
+A file may change while it is read. Before the read, the kernel is asked whether a process has the file open for writing; the stamps
+before and after the read must be equal (as in unison and git). For a file that never stops changing, two consecutive reads with the
+same digest prove that the file had exactly this content at one moment, between the two.
 
-A mapping would be faster and is not used: the truncation of a mapped file kills the reader (SIGBUS).
+mmap(2) would be faster, but truncation of a mapped file kills the reader (SIGBUS).
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from replicator.model import FILE, Entry, Stamp
 from replicator.ports import Snapshot, Verdict
 
 CHUNK = 1 << 20
-"""Bytes read at once: long enough for hashlib to let go of the interpreter, short enough for the cache."""
+"""Bytes per read: large enough for hashlib to release the GIL, small enough for the CPU cache."""
 
 MEMORY_LIMIT = 4 << 20
-"""Bytes of content that a snapshot carries; four workers hold at most 32 MiB of whole contents and deltas."""
+"""Maximum bytes of content in a snapshot; four workers hold at most 32 MiB of contents and deltas."""
 
 LOOK_EVERY = 64 * CHUNK
-"""Bytes after which a file that is being read is looked at: it may have been removed."""
+"""Bytes between two checks of whether the file being read was removed."""
 
 SMALL = 64 << 10
-"""Smaller files are sent whole: a signature would cost more than it spares."""
+"""Files below this size in bytes are sent whole: a signature would cost more than it saves."""
 
 WORTHWHILE = 0.7
-"""A delta that sends more than this part of the file is dropped: applying it costs the frontend a second reading."""
+"""A delta with more literal bytes than this fraction of the file is dropped: the frontend would have to read the base for it."""
 
 GRANULARITY_NS = 20_000_000
-"""Twice the coarsest tick of the kernel's file clock (10 ms at HZ=100): a later write in the same tick would carry the
-same stamp (git calls such entries racy)."""
+"""Twice the coarsest tick of the kernel's file clock (10 ms at HZ=100). A later write in the same tick would have the same stamp
+(git calls such entries racy)."""
 
 ATTEMPTS = 3
-"""Readings of a file that never stands still before it is left for later."""
+"""Attempts to read a file that keeps changing, before it is left for later."""
 
 
 @dataclass
 class Reader:
-    """How one file is read.
+    """Reads one file.
 
     Args:
-        fd: the open file.
-        multiplier: the catalog's, for the signature.
-        base: the version that frontends hold, if one is known.
-        stopped: asked between chunks; True ends the reading, however much is left of a huge file.
+        fd: descriptor of the file, which the caller closes.
+        multiplier: the catalog's multiplier, for the signature.
+        base: signature of the version that the frontends hold; None: make no delta.
+        stopped: called after each chunk; if it returns True, the read ends with SourceError.
 
     Attributes:
-        bytes_read: so far.
+        bytes_read: number of bytes read so far.
     """
 
     fd: int
@@ -73,12 +73,12 @@ class Reader:
         """Read one version.
 
         Args:
-            force: even if somebody has the file open for writing.
-            unclosed: not if the kernel does not tell whether somebody has.
+            force: read the file even if a process has it open for writing.
+            unclosed: return BUSY if the kernel cannot tell whether a process has it open for writing.
 
         Raises:
-            OSError: the kernel refuses (EIO and the like).
-            SourceError: it was stopped.
+            OSError: if a read fails (EIO).
+            SourceError: if `stopped` returned True.
         """
         if not force and has_writer(self.fd, unknown=unclosed):
             return Snapshot(verdict=Verdict.BUSY)
@@ -86,7 +86,7 @@ class Reader:
             taken = self._attempt(force=force)
             if taken is None:
                 continue
-            # Within one tick of the clock a stamp proves nothing: ask again for whoever came meanwhile.
+            # Within one clock tick a stamp proves nothing: check again for a writer that came during the read.
             if not force and not taken.firm and has_writer(self.fd, unknown=unclosed):
                 return Snapshot(verdict=Verdict.BUSY)
             return taken
@@ -119,7 +119,7 @@ class Reader:
         return self._read(size, again) == size and again.digest == digest
 
     def _read(self, size: int, sink: _Digest) -> int:
-        """Feed the first `size` bytes to `sink`; return how many there were."""
+        """Feed the first `size` bytes of the file to `sink`; return how many were read."""
         at = 0
         while at < size:
             chunk = os.pread(self.fd, min(CHUNK, size - at), at)
@@ -128,15 +128,15 @@ class Reader:
             at += len(chunk)
             sink.feed(chunk)
             if self.stopped():
-                raise SourceError("The tree is not read any more.")
+                raise SourceError("The source tree was closed.")
             if at % LOOK_EVERY == 0 and os.fstat(self.fd).st_nlink == 0:
-                break  # it was removed: no need to read a huge file to its end
+                break  # the file was removed
         self.bytes_read += at
         return at
 
 
 class _Digest:
-    """Takes bytes for their SHA-256."""
+    """Computes the SHA-256 of the bytes it is fed."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -152,7 +152,13 @@ class _Digest:
 
 
 class _Content(_Digest):
-    """Takes the bytes of one version for everything that is wanted of them."""
+    """Computes digest, signature and delta of the bytes it is fed.
+
+    Args:
+        size: expected size in bytes.
+        base: signature to make a delta against; None: none.
+        multiplier: the catalog's multiplier.
+    """
 
     def __init__(self, size: int, base: Signature | None, multiplier: int) -> None:
         super().__init__()
@@ -175,11 +181,14 @@ class _Content(_Digest):
             self._collect(self._matcher.feed(chunk))
 
     def signature(self) -> bytes | None:
-        """Return the packed signature; call it once, at the end."""
+        """Return the packed signature; None for a small file. Call it once, after the last byte."""
         return self._signer.finish().pack() if self._signer is not None else None
 
     def outcome(self) -> tuple[list[Op] | None, bool]:
-        """Return the instructions that are cheapest to send, and whether they are a delta; call it once, at the end."""
+        """Return the instructions to send, and whether they are a delta. Call it once, after the last byte.
+
+        The instructions are None if neither the content nor a delta fits into MEMORY_LIMIT.
+        """
         if self._matcher is not None:
             self._collect(self._matcher.finish())
         if self._matcher is not None:
@@ -187,7 +196,7 @@ class _Content(_Digest):
         return self._whole, False
 
     def _collect(self, ops: list[Op]) -> None:
-        """Keep instructions of the delta, or give it up once it is not worth its bytes."""
+        """Add instructions to the delta; drop the delta once it holds too many literal bytes."""
         self._delta += ops
         self._literal += sum(len(op.data) for op in ops if isinstance(op, Literal))
         if self._literal > min(MEMORY_LIMIT, WORTHWHILE * self._size):
@@ -195,12 +204,12 @@ class _Content(_Digest):
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """Return what of a status tells one version from another."""
+    """Return the fields of a stat result that identify a version."""
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def base_of(packed: bytes | None) -> Signature | None:
-    """Return the base that a packed signature describes; None if it is none, or of another version."""
+    """Return the unpacked signature; None if there is none, or it has another format."""
     try:
         return Signature.unpack(packed) if packed else None
     except DeltaError:
@@ -208,11 +217,12 @@ def base_of(packed: bytes | None) -> Signature | None:
 
 
 def has_writer(fd: int, *, unknown: bool = False) -> bool:
-    """Return True if any process has the file open for writing, False if not, and `unknown` if the kernel does not tell.
+    """Return True if any process has the file open for writing, False if none has, and `unknown` if the kernel cannot tell.
 
-    A read lease is granted only while there is no writer. It is given back at once; a writer that opens the file in that
-    microsecond waits for it. The kernel then sends a signal, SIGIO by default, which kills; SIGURG is ignored by default.
-    Not told: files of other users (without CAP_LEASE), and file systems without leases.
+    The kernel grants a read lease (fcntl(2), F_SETLEASE) only while there is no writer. The lease is released at once; a process that
+    opens the file for writing in that microsecond waits for the release, and the kernel signals us. The default signal SIGIO would
+    kill this process; SIGURG is ignored by default. The kernel cannot tell for files of other users (without CAP_LEASE), nor on file
+    systems without leases.
     """
     try:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)

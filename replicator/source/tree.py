@@ -1,7 +1,7 @@
-"""One source tree's files.
+"""Access to the files of one source tree.
 
-A call walks from the root's descriptor down to its path, and holds nothing afterwards: a directory that was moved away a
-moment ago is never mistaken for what its old name holds now. An open costs 2 us; a stale answer costs a wrong delete.
+Each call opens the directories from the root's descriptor down to its path, and keeps none open: a kept descriptor of a directory that
+was renamed would show the old directory under its former name. An open costs 2 us; a stale answer could cause a wrong deletion.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ from replicator.source.doubts import Doubts
 from replicator.source.snapshot import Reader, base_of, stamp_of
 
 MAX_SPECIALS = 1000
-"""Special files and symlinks that are left out and remembered, each to be told once; more are not told."""
+"""Maximum number of skipped special files and symlinks that are reported, each once."""
 
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
-"""Nothing is there, or the way there leads over something that is no directory."""
+"""Errors that mean: there is nothing at the path, or one of its parents is no directory."""
 
 
 class SourceTree:
     """The files below one root; see `ports.Source`. Thread-safe.
 
     Args:
-        root: absolute path of the directory; symlinks on the way to it are followed where only trusted users could have made them.
-        filter: what the operator wants left alone.
-        multiplier: the catalog's, for signatures.
-        symlinks: which symlinks there are for whoever asks; see `model.admits`.
-        trusted: users, beside root and the user of this process, who may change the way to the root.
-        must_exist: open the root now, and raise if there is none; else it is in doubt until `reopen`.
+        root: absolute path of the directory; symlinks in it are followed if only trusted users could have created them.
+        filter: the operator's excludes.
+        multiplier: the catalog's multiplier, for signatures.
+        symlinks: which symlinks are replicated; see `model.admits`.
+        trusted: ids of users, in addition to root and the user of this process, that may change the directories above the root.
+        must_exist: open the root now; otherwise it is untrusted until `reopen`.
 
     Attributes:
-        bytes_read: of all contents, since the start.
-        files_hashed: versions read whole, since the start.
-        exposed: why somebody else could replace the root, as a clause; empty if nobody could.
-        on_special: called once with the path of each fifo, socket and device that was met and left out.
-        on_symlink: called once with the path of each symlink that was met and left out.
+        bytes_read: bytes of content read since the start.
+        files_hashed: number of versions read completely since the start.
+        exposed: how an untrusted user could replace the root, as a clause; empty if none could.
+        on_special: called once with the path of each fifo, socket and device that is skipped.
+        on_symlink: called once with the path of each symlink that is skipped.
 
     Raises:
-        SourceError: there is no such directory, or it cannot be read.
+        SourceError: if `must_exist` is set and there is no such directory, or it cannot be read.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class SourceTree:
         self.set_doubt("")
 
     def check_root(self) -> Identity:
-        """Return which directory the root is; see `ports.Source`."""
+        """Return the identity of the root; see `ports.Source`."""
         try:
             return self._identity()
         except SourceError as error:
@@ -113,10 +113,10 @@ class SourceTree:
             raise
 
     def reopen(self) -> None:
-        """Hold whatever directory the path names now; if it is another one, it is in doubt until `set_doubt`.
+        """Open the directory that the root's path names now; if it is another one, it is untrusted until `set_doubt("")`.
 
         Raises:
-            SourceError: there is none, or it cannot be read.
+            SourceError: if there is no such directory, or it cannot be read.
         """
         try:
             opened, filesystem = self._open_root()
@@ -130,29 +130,31 @@ class SourceTree:
             former, self._fd = self._fd, opened
             self._filesystem = filesystem
             if former < 0 or not os.path.sameopenfile(former, opened):
-                self._doubts.set_root(f"The source {printable(self._root)} is being judged.")
+                self._doubts.set_root(
+                    f"The source {printable(self._root)} is being compared with the catalog."
+                )
         if former >= 0:
             os.close(former)
 
     def set_doubt(self, reason: str) -> None:
-        """Say why the root is in doubt, so that nothing is read; empty: it has been judged, and is believed.
+        """Mark the root as untrusted for a reason, so that nothing is read; an empty reason marks it as trusted.
 
-        A root in doubt is released until `reopen`: a wrong volume in its place could not be unmounted while it is held.
+        An untrusted root is closed until `reopen`, because a wrong volume could not be unmounted while it is open.
         """
         self._doubts.set_root(reason)
         if reason:
             self._release()
 
     def doubt(self, path: bytes) -> str:
-        """Return why nothing at and below a path is read now; see `ports.Source`."""
+        """Return why a path is untrusted; empty if it is trusted. See `ports.Source`."""
         return self._doubts.of(path)
 
     def duplicate_root(self) -> int:
-        """Return a descriptor of the root, which the caller closes.
+        """Return a new descriptor of the root, which the caller must close.
 
         Raises:
-            SourceError: there is no root.
-            OSError: too many files are open.
+            SourceError: if the root is not open.
+            OSError: if too many files are open.
         """
         with self._lock:
             if self._fd < 0:
@@ -161,7 +163,7 @@ class SourceTree:
             return os.dup(self._fd)
 
     def mounts(self) -> dict[bytes, Mount]:
-        """Return what is mounted below the root and not excluded; see `ports.Source`."""
+        """Return the mounts below the root by path, without excluded ones; see `ports.Source`."""
         fd = self.duplicate_root()
         try:
             real = os.readlink(b"/proc/self/fd/%d" % fd)
@@ -174,27 +176,27 @@ class SourceTree:
         return {path: mount for path, mount in found.items() if not self._is_left_out(path)}
 
     def forget_mounts(self) -> None:
-        """Read the mount table again when it is next asked for; see `ports.Source`."""
+        """Discard the cached mount table; see `ports.Source`."""
         with self._lock:
             self._table.forget()
 
     def set_mounts(self, believed: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
-        """Say which mounts are believed, and why others are not; see `ports.Source`."""
+        """Set the trusted mounts, and the reasons why others are untrusted; see `ports.Source`."""
         self._doubts.set_mounts(believed, reasons)
 
     def stop(self) -> None:
-        """End what is being read; nothing is walked or read as a whole any more."""
+        """Make running and later walks and snapshots raise SourceError."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Release the root; whoever reads afterwards is told that there is none."""
+        """Stop, and close the root; later reads fail."""
         self._stopped.set()
         with self._lock:
             self._table.close()
         self._release()
 
     def excluded(self, path: bytes, kind: str) -> bool:
-        """Return True if the operator wants a path neither sent nor deleted."""
+        """Return True if the operator's patterns exclude a path."""
         return self._filter.excluded(path, kind)
 
     def look(self, path: bytes) -> Seen | None:
@@ -232,7 +234,7 @@ class SourceTree:
             return _refused(error)
 
     def read(self, path: bytes, stamp: Stamp, offset: int, length: int) -> bytes | None:
-        """Return `length` bytes at `offset` of the version with this `stamp`; None when it cannot be had any more."""
+        """Return `length` bytes at `offset` of the version with this `stamp`; None if the file has changed or cannot be read."""
         try:
             fd = self._open(path)
             try:
@@ -246,10 +248,10 @@ class SourceTree:
         return content if same and len(content) == length else None
 
     def read_whole(self, wanted: Sequence[tuple[bytes, Stamp]]) -> list[bytes | None]:
-        """Return the content of small files; see `ports.Source`.
+        """Return the contents of small files; see `ports.Source`.
 
-        One descent serves all files of a directory, which halves the cost of a file of 20 KB. A directory that is moved
-        away meanwhile does no harm: the stamp tells a file from another.
+        Each directory is opened once for all of its files, which halves the cost of a file of 20 KB. A directory that is renamed
+        during the call does no harm, because the stamp identifies each file.
         """
         try:
             with self._files() as files:
@@ -263,7 +265,7 @@ class SourceTree:
         return contents
 
     def walk(self, below: bytes, *, judging: bool = False) -> Iterator[Seen | Unlisted]:
-        """Yield all that lies strictly below the directory `below`, in key order; see `ports.Source`."""
+        """Yield everything strictly below the directory `below`, in key order; see `ports.Source`."""
         if below and not _has_name(below):
             return
         reason = "" if judging else self._doubts.of(below)
@@ -279,7 +281,7 @@ class SourceTree:
                 closed=self._doubts.reasons,
             ):
                 if self._stopped.is_set():
-                    raise SourceError("The tree is not read any more.")
+                    raise SourceError("The source tree was closed.")
                 if isinstance(met, Unlisted):
                     yield met
                 elif not self._leaves_out(met.path, met.entry):
@@ -292,11 +294,11 @@ class SourceTree:
             os.close(former)
 
     def _open_root(self) -> tuple[int, int]:
-        """Return a descriptor of whatever directory the path names now, and what its file system is called."""
+        """Open the directory that the root's path names now; return its descriptor and the f_fsid of its file system."""
         try:
             fd, self.exposed = open_way(self._root, self._trusted)
             try:
-                os.stat(b".", dir_fd=fd)  # may be read and yet not be entered
+                os.stat(b".", dir_fd=fd)  # fails without search permission, unlike the open
                 return fd, os.fstatvfs(fd).f_fsid
             except OSError:
                 os.close(fd)
@@ -336,7 +338,7 @@ class SourceTree:
 
     @contextmanager
     def _files(self) -> Iterator[Confined]:
-        """The tree, through a descriptor of this call alone."""
+        """Provide access to the tree through a descriptor that is closed after the block."""
         files = Confined(self.duplicate_root())
         try:
             yield files
@@ -344,10 +346,10 @@ class SourceTree:
             files.close()
 
     def _stat(self, path: bytes) -> tuple[os.stat_result, Entry | None] | None:
-        """Return what is at a path; None if nothing is.
+        """Return the stat result and the entry of a path (None for a special file); None if there is nothing.
 
         Raises:
-            OSError: the kernel does not tell, or the path is in doubt.
+            OSError: if a system call fails, or the path is untrusted.
         """
         if reason := self._doubts.of(path):
             raise OSError(errno.ENODEV, reason)
@@ -361,7 +363,7 @@ class SourceTree:
                     if error.errno in _ABSENT:
                         self._doubts.vet_absence(path, partial(_is_directory, files))
                         return None
-                    if error.errno != errno.EINVAL:  # a symlink was replaced before it was read
+                    if error.errno != errno.EINVAL:  # EINVAL: the symlink was replaced; try again
                         raise
 
     def _mount_generation(self) -> int:
@@ -392,7 +394,7 @@ class SourceTree:
             self.files_hashed += files
 
     def _leaves_out(self, path: bytes, entry: Entry) -> bool:
-        """Return True for a symlink that is not replicated, and tell it."""
+        """Return True for a symlink that is not replicated, and report it once."""
         if entry.kind != SYMLINK or admits(self._symlinks, path, entry.link):
             return False
         if self._is_news(path):
@@ -404,7 +406,7 @@ class SourceTree:
             self.on_special(path)
 
     def _is_news(self, path: bytes) -> bool:
-        """Return True for the first time that a path is left out."""
+        """Return True if a skipped path has not been reported yet, at most MAX_SPECIALS times."""
         with self._lock:
             if path in self._specials or len(self._specials) >= MAX_SPECIALS:
                 return False
@@ -441,11 +443,11 @@ def _readlink(files: Confined, path: bytes) -> bytes:
 
 
 def _closed(root: bytes) -> str:
-    return f"The source {printable(root)} is not read any more."
+    return f"The source {printable(root)} was closed."
 
 
 def _has_name(path: bytes) -> bool:
-    """Return True if a path can be replicated at all: plain, not too long or deep, none of our temporaries."""
+    """Return True if a path can be replicated: well-formed, not too long or deep, and none of our temporary files."""
     try:
         check_path(path)
     except PathRefused:
@@ -454,10 +456,8 @@ def _has_name(path: bytes) -> bool:
 
 
 def _refused(error: OSError) -> Snapshot:
-    if (
-        error.errno in _ABSENT or error.errno == errno.ENXIO
-    ):  # ENXIO: a socket, or a device without driver
+    if error.errno in _ABSENT or error.errno == errno.ENXIO:  # ENXIO: socket or driverless device
         return Snapshot(verdict=Verdict.GONE)
-    if error.errno == errno.EAGAIN:  # somebody (Samba) holds a write lease
+    if error.errno == errno.EAGAIN:  # another process (Samba) holds a write lease
         return Snapshot(verdict=Verdict.BUSY)
     return Snapshot(verdict=Verdict.FAILED, problem=error.strerror or str(error))

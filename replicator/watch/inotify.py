@@ -406,9 +406,7 @@ class InotifyWatcher:
                 self._root_check_at = min(self._root_check_at, self._loop.time() + PROBE_SOON)
         paths += self._back
         self._back = []
-        for (
-            path
-        ) in paths:  # the scan decides whether the mount is trusted, and checks the mount point
+        for path in paths:  # the scan decides whether the mount is trusted
             self._translator.tell(Hint(Hinted.SUBTREE, path))
         return [path for path in paths if not self._mounts.is_skipped(path)]
 

@@ -52,9 +52,7 @@ class WatchMap:
             return
         if wd == self.root:  # a bind mount shows the root inside itself
             return
-        if (
-            wd == parent
-        ):  # a directory is never its own parent: later renames have not been read yet
+        if wd == parent:  # never true of a directory: later renames are unread
             self.detach(wd)
             return
         if wd in self._climb(parent):  # avoid a cycle: later renames have not been read yet
