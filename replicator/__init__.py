@@ -1,3 +1,3 @@
-"""replicator carries every new or changed file from one backend to every frontend."""
+"""replicator copies every new or changed file from one backend to every frontend."""
 
 __version__ = "0.1.0"

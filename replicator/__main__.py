@@ -1,10 +1,10 @@
-"""`python -m replicator`, and the script `replicator`."""
+"""Entry point of `python -m replicator` and of the script `replicator`."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command line; the daemon handles its signals before anything else is imported."""
+    """Run the command line; for the daemon, install signal handlers before the slow imports."""
     if sys.argv[1:2] == ["serve"]:
         from replicator import early
 

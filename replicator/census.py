@@ -1,4 +1,4 @@
-"""Ask every provider once, without a daemon: for `discover` and `check`."""
+"""Poll every provider once, without a daemon, for the commands `discover` and `check`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replicator.ports import Address, Decision, Look, Provider, Sighting
 
 @dataclass(frozen=True)
 class Answer:
-    """What one provider said; `look` is None when it failed, and `error` says why."""
+    """The answer of one provider. If the provider failed, `look` is None and `error` is the reason."""
 
     name: str
     look: Look | None
@@ -26,11 +26,11 @@ class Answer:
 
     @property
     def whole(self) -> bool:
-        """True if nothing is missing in it."""
+        """True if the answer is complete."""
         return self.look is not None and self.look.complete
 
     def row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the answer as a JSON-compatible object."""
         sightings = self.look.sightings if self.look else ()
         return {
             "provider": self.name,
@@ -53,7 +53,7 @@ class Answer:
 
 
 async def ask_all(config: Config) -> list[Answer]:
-    """Return what each provider says now."""
+    """Return the current answer of each provider."""
     aws = Aws(region=config.discovery.region, endpoint_url=config.discovery.endpoint_url)
     try:
         return list(await asyncio.gather(*map(_ask, providers_of(config, aws))))
@@ -69,7 +69,7 @@ async def _ask(provider: Provider) -> Answer:
 
 
 def frontends_in(answers: list[Answer]) -> list[Sighting]:
-    """Return whom a daemon would serve after these answers, if it knew nobody yet."""
+    """Return the frontends that a daemon would serve after these answers, if they were its first."""
     rosters: list[Roster[Address, Sighting]] = []
     for answer in answers:
         if answer.look is not None:

@@ -1,7 +1,8 @@
-"""Signals that reach `replicator serve` before its event loop handles them, and after it has ended.
+"""Handle signals of `replicator serve` before its event loop runs, and after it has ended.
 
-By default SIGHUP ends a process, and SIGINT ends it with a traceback: for the half second that the imports take, and while the
-catalog is checked. Nothing is owed then, so an end is an end at once, with status 0; a reload is noted.
+Python starts with default handlers: SIGHUP ends the process, and SIGINT ends it with a traceback. The imports take half a second,
+and the check of the catalog more. No change is pending during that time, so SIGTERM and SIGINT exit at once with status 0; SIGHUP
+is recorded, and reloads the configuration later.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ _noted: set[int] = set()
 
 
 def handle_signals() -> None:
-    """End at once when told to stop, and note a reload, until the event loop takes over."""
+    """Exit at once on SIGTERM or SIGINT, and record SIGHUP, until the event loop installs its own handlers."""
     for number in _STOPS:
         signal.signal(number, _end)
     signal.signal(signal.SIGHUP, _note)
 
 
 def take_reload() -> bool:
-    """Return True, once, if a reload was asked for before the event loop took over."""
+    """Return True if SIGHUP was recorded, and reset the record."""
     noted = bool(_noted)
     _noted.clear()
     return noted
 
 
 def ignore_signals() -> None:
-    """Ignore what comes after the end: the exit status is decided."""
+    """Ignore signals after the event loop has ended, so that they do not change the exit status."""
     for number in (*_STOPS, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,7 +1,7 @@
-"""The file systems that are mounted, as the kernel lists them in /proc/self/mountinfo (proc(5)).
+"""The mounted file systems, as the kernel lists them in /proc/self/mountinfo (proc(5)).
 
-Reading the list touches none of the file systems, so a network mount that hangs cannot hang the reader. The kernel marks the
-file whenever something is mounted or unmounted (poll(2): POLLPRI); a rename of a directory above a mount is not told.
+Reading that file does not access the file systems, so a hanging network mount cannot block the reader. poll(2) reports POLLPRI on
+it after each mount and unmount, but not after a rename of a directory above a mount point.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOUNTINFO = "/proc/self/mountinfo"
 NETWORK = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2")
 )
-"""Types of file systems that may stop answering when another machine does; FUSE is one as well (see `Mount.may_hang`)."""
+"""File system types that depend on other machines and may hang. FUSE may hang as well: see `Mount.may_hang`."""
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
@@ -28,14 +28,15 @@ class Mount(NamedTuple):
     """One mounted file system, or a part of one (a bind mount).
 
     Attributes:
-        number, above: its number, and that of the mount on which it is mounted.
+        number: mount ID.
+        above: mount ID of the parent, on which it is mounted.
         device: `major:minor` of the file system.
-        root: which directory or file of the file system is mounted.
-        point: absolute path where it is mounted.
-        kind: the file system's type.
-        source: what the file system calls itself, such as a device or an export.
-        volume: the file system's own id (statvfs(3): f_fsid), as the kernel gives device and mount numbers to the next one that is
-            mounted; empty where asking could hang, and for a mount outside of the tree.
+        root: directory or file within the file system that is mounted; not `/` for a bind mount.
+        point: absolute path of the mount point.
+        kind: file system type.
+        source: name given by the file system, such as a device or an NFS export.
+        volume: file system id (statvfs(3): f_fsid), in hexadecimal. Needed because the kernel reuses device and mount numbers.
+            Empty if asking could hang, and for mounts outside of the tree.
     """
 
     number: int
@@ -49,19 +50,19 @@ class Mount(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """Text that another volume in its place, or another part of this one, would not have."""
+        """Text that differs for every other volume, and for every other directory of the same volume."""
         parts = (self.device, self.root, self.kind, self.source, self.volume)
         return " ".join(part.decode("utf-8", "backslashreplace") for part in parts)
 
     @property
     def may_hang(self) -> bool:
-        """True if another machine or process answers for it, which may stop doing so."""
+        """True if the file system depends on another machine or process that may stop answering."""
         kind = self.kind.decode("ascii", "replace")
         return kind in NETWORK or kind == "fuse" or kind.startswith("fuse.")
 
 
 class MountTable:
-    """The mounts of this process's namespace, read again when the kernel says that they changed."""
+    """The mounts in this process's namespace; read again after the kernel reported a change."""
 
     def __init__(self) -> None:
         self._fd = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
@@ -76,18 +77,18 @@ class MountTable:
         os.close(self._fd)
 
     def generation(self) -> int:
-        """Return a number that is another one after something was mounted or unmounted."""
+        """Return a number that changes whenever something was mounted or unmounted."""
         if self._poll.poll(0):
             self.forget()
         return self._generation
 
     def forget(self) -> None:
-        """Read the table again when it is next asked for: a directory above a mount was renamed."""
+        """Discard the table, so that the next access reads it again. Call it after a rename of a directory above a mount point."""
         self._generation += 1
         self._mounts = self._below = None
 
     def below(self, root: bytes) -> dict[bytes, Mount]:
-        """Return the visible mounts strictly below a real path, by path relative to it."""
+        """Return the visible mounts strictly below a path, by path relative to it. The path must not contain symlinks."""
         self.generation()
         if self._mounts is None:
             self._mounts = _read(self._fd)
@@ -97,13 +98,13 @@ class MountTable:
         return dict(self._below[1])
 
     def holding(self, root: bytes) -> Mount | None:
-        """Return the mount on which a real path lies; None if it cannot be told."""
+        """Return the mount that contains a path without symlinks; None if unknown, as in some chroots."""
         self.below(root)
         return Visible(self._mounts or []).at(root)
 
 
 def below(mounts: list[Mount], root: bytes) -> dict[bytes, Mount]:
-    """Return those of `mounts` that are strictly below a real path and not hidden by another, by path relative to it."""
+    """Return the mounts that are strictly below `root` and not hidden by another mount, by path relative to `root`."""
     prefix = root.rstrip(b"/") + b"/"
     points = {mount.point for mount in mounts if mount.point.startswith(prefix)}
     if not points:
@@ -118,7 +119,7 @@ def below(mounts: list[Mount], root: bytes) -> dict[bytes, Mount]:
 
 
 def parse(text: bytes) -> Iterator[Mount]:
-    """Yield the mounts in the text of a mountinfo file; a line that has another form is left out."""
+    """Parse the content of a mountinfo file; skip lines of an unknown format."""
     for line in text.splitlines():
         left, separator, right = line.partition(b" - ")
         fields, more = left.split(b" "), right.split(b" ")
@@ -129,7 +130,7 @@ def parse(text: bytes) -> Iterator[Mount]:
 
 
 class Visible:
-    """Which mount a path leads to: a later mount hides what is below its mount point."""
+    """Finds the mount that contains a path: a mount hides everything that was below its mount point before."""
 
     def __init__(self, mounts: list[Mount]) -> None:
         numbers = {mount.number for mount in mounts}
@@ -144,7 +145,7 @@ class Visible:
         )
 
     def at(self, path: bytes) -> Mount | None:
-        """Return the mount that holds the absolute path; None in a chroot whose root is no mount point."""
+        """Return the mount that contains an absolute path; None in a chroot whose root is not a mount point."""
         mount = self._first
         ends = [i for i, byte in enumerate(path) if byte == 0x2F and i] + [len(path)]
         for place in (b"/", *(path[:end] for end in ends)):
@@ -159,11 +160,11 @@ class Visible:
 def _with_volume(mount: Mount) -> Mount:
     if (
         mount.may_hang or mount.kind == b"autofs"
-    ):  # asking autofs mounts what it waits for, and may hang
+    ):  # statvfs on an autofs mount point triggers the mount, which may hang
         return mount
     try:
         return mount._replace(volume=b"%x" % os.statvfs(mount.point).f_fsid)
-    except OSError:  # unmounted since, or it cannot be asked: its other names have to do
+    except OSError:  # unmounted meanwhile, or not permitted: the identity then lacks the volume
         return mount
 
 
@@ -176,17 +177,18 @@ def _read(fd: int) -> list[Mount]:
 
 
 def _plain(field: bytes) -> bytes:
-    """Undo the kernel's escapes of blanks, newlines and backslashes."""
+    """Decode the octal escapes for space, tab, newline and backslash (proc(5))."""
     return _ESCAPE.sub(lambda match: bytes((int(match[1], 8),)), field)
 
 
 class MountEvents:
-    """Calls back whenever something is mounted or unmounted, from a thread that waits for it.
+    """Waits in a thread for mounts and unmounts, and calls a callback after each.
 
-    Not from the event loop's selector: the kernel marks the file for whoever polls it first, and calls it readable all the time.
+    The event loop's selector cannot be used: mountinfo is always readable, and after a change the kernel reports POLLPRI only to the
+    first poll(2) of each open file.
 
     Args:
-        changed: called from that thread.
+        changed: the callback; called in the thread.
     """
 
     def __init__(self, changed: Callable[[], object]) -> None:
@@ -201,7 +203,7 @@ class MountEvents:
             made.pop_all()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread, and wait for it."""
         os.eventfd_write(self._stop, 1)
         self._thread.join()
         os.close(self._fd)
@@ -216,20 +218,20 @@ class MountEvents:
 
 
 class Prober:
-    """Asks file systems whether they answer, each from a thread of its own, which may hang as long as the file system does."""
+    """Tests whether file systems respond. Each has its own thread, because statvfs(2) blocks for as long as a mount hangs."""
 
     def __init__(self) -> None:
         self._asked: dict[bytes, threading.Thread] = {}
 
     def ask(self, point: bytes) -> None:
-        """Ask the file system at a mount point, unless it still owes an answer."""
+        """Start a test of the file system at a mount point, unless an earlier test is still running."""
         if self.answered(point):
             thread = threading.Thread(target=_ask, args=(point,), daemon=True)
-            thread.start()  # may fail; what was not started could never be joined
+            thread.start()  # may raise RuntimeError; so it is recorded only afterwards, as it could not be joined
             self._asked[point] = thread
 
     def answered(self, point: bytes, within: float = 0.0) -> bool:
-        """Return True if the file system has answered what it was asked; blocks for `within` seconds at most."""
+        """Return True if no test of the file system is running; wait up to `within` seconds for one to end."""
         thread = self._asked.get(point)
         if thread is not None:
             thread.join(within)
@@ -237,5 +239,5 @@ class Prober:
 
 
 def _ask(point: bytes) -> None:
-    with suppress(OSError):  # an error is an answer
+    with suppress(OSError):  # an error counts as a response
         os.statvfs(point)

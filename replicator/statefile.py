@@ -1,4 +1,4 @@
-"""Small files of the state directory: private, and replaced whole."""
+"""Small private files in the state directory, replaced atomically."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def replace(path: Path, text: str) -> None:
-    """Make a file hold a text, with mode 0600; a reader sees the old text or the new one, also after a power cut.
+    """Replace a file's content atomically, with mode 0600; after a power cut the file holds the old text or the new one.
 
     Raises:
-        OSError: it is as it was.
+        OSError: if that fails; the file is unchanged.
     """
     temporary = path.with_suffix(".new")
     with suppress(FileNotFoundError):
@@ -20,7 +20,6 @@ def replace(path: Path, text: str) -> None:
     with open(fd, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(
-            fd
-        )  # host keys that were learned must not be forgotten: the next key would be believed
+        # Without fsync a power cut could lose learned host keys, and `accept-new` would then trust any key.
+        os.fsync(fd)
     temporary.replace(path)

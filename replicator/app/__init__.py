@@ -1,4 +1,4 @@
-"""The composition root: the one room that names concrete classes."""
+"""The composition root: the only package that connects the engine with concrete implementations of `ports`."""
 
 from replicator.app.backend import App, trusted_users
 from replicator.app.daemon import alone, serve, state_lock

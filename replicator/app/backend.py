@@ -1,4 +1,4 @@
-"""From settings to a running Service, with the hands that the engine asks for; from reloaded settings to the smallest change."""
+"""Build the service from the settings, and apply reloaded settings with as few changes as possible."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ from replicator.wire.messages import OpenTree
 log = structlog.get_logger()
 
 RESERVED = b".replicator"
-"""What is ours on the frontends, whatever the source holds there: an upload of that name would be in the way of ready files."""
+"""Directory reserved for replicator on the frontends; never replicated, because an upload could then replace a ready file."""
 
 BULK_THREADS = 3
-"""Threads that read for frontends which are filled or lag; more only fight for the interpreter."""
+"""Threads that read files for bootstraps and lagging frontends. More threads only contend for the interpreter lock."""
 
 
 class Made(NamedTuple):
-    """A tree that was made from its settings, and is not replicated yet."""
+    """A tree that was built from its settings, but not added to the service yet."""
 
     settings: TreeSettings
     tree: Tree
@@ -61,11 +61,13 @@ class Made(NamedTuple):
 
 
 class App:
-    """One backend: the service, the answers to what people ask of it, and what it was built from.
+    """One backend: the service, the request handler of the control socket, and the settings in force.
+
+    Must be created in a running event loop.
 
     Args:
         config: the settings.
-        connector: how frontends are reached; default: SSH.
+        connector: connects to frontends; default: SSH.
         compare: see engine.commons.Commons.
     """
 
@@ -81,7 +83,7 @@ class App:
         self._shelves: dict[int, Shelf] = {}
         self._numbers: dict[int, TreeSettings] = {}
         self._sources: dict[int, SourceTree] = {}
-        # Used anew as late as possible: a frontend that is away may still be owed something of a tree that is gone.
+        # Cycle through all numbers before reusing one: changes of a removed tree may still be pending for a disconnected frontend.
         self._free = itertools.cycle(range(1, MAX_TREES + 1))
         self._aws: Aws | None = None
         self._console_aws: Aws | None = None
@@ -105,30 +107,30 @@ class App:
         self.service = Service(self._commons, self._shelves)
         self.requests = Requests(self.service, self._commons)
         loop = asyncio.get_running_loop()
-        # Halting for good would be the worst answer to a file that can be made anew.
+        # A damaged catalog ends the daemon, because the next start rebuilds it. The callback is called from other threads.
         self._store.on_damage = lambda reason: loop.call_soon_threadsafe(self.service.fail, reason)
 
     async def set_trees(self, config: Config, *, watch: bool = True) -> None:
-        """Replicate the trees of a configuration, and no others; those that are replicated already are not touched.
+        """Replicate exactly the trees of a configuration; trees with unchanged settings are not touched.
 
         Args:
             config: the settings.
-            watch: follow the sources. A source that is missing halts its tree until it is there.
+            watch: True to watch the sources. A missing source then halts its tree until the source exists.
 
         Raises:
-            ConfigError: a user that a tree trusts is unknown, or a source is missing and nobody watches; nothing was changed.
+            ConfigError: if `tree.trust` names an unknown user, or a source is missing and `watch` is False. Nothing is changed.
         """
         self._follow_trees(config, self._make_trees(config, watch=watch), watch=watch)
 
     def _roots(self) -> list[bytes]:
-        """Return the sources of the trees that are replicated."""
+        """Return the source directories of the replicated trees."""
         return [os.fsencode(tree.source) for tree in self._numbers.values()]
 
     def _make_trees(self, config: Config, *, watch: bool) -> list[Made]:
-        """Make the trees of a configuration that are not replicated yet.
+        """Build the trees of a configuration that are not replicated yet.
 
         Raises:
-            ConfigError: one cannot be made; none is left open then.
+            ConfigError: if one cannot be built; those built before are closed.
         """
         known = set(self._numbers.values())
         made: list[Made] = []
@@ -144,7 +146,10 @@ class App:
         return made
 
     def _follow_trees(self, config: Config, made: list[Made], *, watch: bool) -> None:
-        """Take out the trees that a configuration does not name, and add what was made. Nothing here can fail or wait."""
+        """Remove the trees that are not in a configuration, and add the built ones.
+
+        Must neither fail nor wait: a reload calls this as its last step, after everything that can fail.
+        """
         for number in [n for n, tree in self._numbers.items() if tree not in config.tree]:
             del self._numbers[number]
             ending = self.service.remove_tree(number)
@@ -181,9 +186,7 @@ class App:
             "symlink left out",
             path=printable(path),
             reason=f"tree.symlinks is {settings.symlinks!r}",
-            frontends="it is removed"
-            if settings.delete
-            else "what is there stays: tree.delete is off",
+            frontends="removed" if settings.delete else "not removed: tree.delete is off",
         )
         tree = Tree(
             number=number,
@@ -193,7 +196,7 @@ class App:
             make_watcher=lambda: InotifyWatcher(
                 root,
                 prune=excluded.excluded,
-                rescan=self.config.settle.rescan,  # as it is then: a reload may change it
+                rescan=self.config.settle.rescan,  # read when the watcher is made: a reload may have changed it
                 source=source,
             ),
             settle=Settle(cooldown=settle.cooldown, max_wait=settle.max_wait),
@@ -208,12 +211,12 @@ class App:
         return Made(settings, tree, source, target)
 
     def set_frontends(self, addresses: list[Address]) -> None:
-        """Follow a fixed list of frontends."""
+        """Serve a fixed list of frontends, without discovery."""
         provider = StaticProvider(addresses)
         self.service.set_membership(Membership([provider], self.service.join, random.random))
 
     def set_discovery(self, config: Config) -> None:
-        """Follow the providers that a configuration names; if these are followed already, nothing changes."""
+        """Serve the frontends that the configured providers return; do nothing if the discovery settings are unchanged."""
         if config.discovery == self._discovering:
             return
         aws, former = self._make_aws(config), self._aws
@@ -241,12 +244,12 @@ class App:
         return connector
 
     async def reload(self, config: Config) -> None:
-        """Change what runs to another configuration, touching only what differs.
+        """Apply another configuration, changing only what differs.
 
-        It waits for nothing, so that of two calls the first is done before the second begins, and the last one counts.
+        Contains no await, so that concurrent calls are applied one after the other, and the last one wins.
 
         Raises:
-            ConfigError: the new one cannot be used; the old one goes on.
+            ConfigError: if the new configuration cannot be used. The old one stays in force.
         """
         if config.state != self.config.state:
             raise ConfigError(
@@ -274,7 +277,7 @@ class App:
             )
 
     def close(self) -> None:
-        """Release threads, sources and catalog."""
+        """Release threads, sources and catalog. Call it after the service has ended."""
         for source in self._sources.values():
             source.stop()
         for aws in filter(None, [self._aws, self._console_aws]):
@@ -293,15 +296,15 @@ def _close(made: Iterable[Made]) -> None:
 
 
 def _close_source(source: SourceTree, _ending: asyncio.Task[None]) -> None:
-    """Close the source of a tree that was taken out: nothing reads it any more."""
+    """Close the source of a removed tree; called when the tree has ended, so that nothing reads the source any more."""
     source.close()
 
 
 def trusted_users(where: str, settings: TreeSettings) -> frozenset[int]:
-    """Return the numbers of the users that a tree trusts.
+    """Return the numeric ids of the users in `tree.trust`.
 
     Raises:
-        ConfigError: one is unknown.
+        ConfigError: if a user is unknown.
     """
     return frozenset(_user(f"{where}[{index}]", name) for index, name in enumerate(settings.trust))
 

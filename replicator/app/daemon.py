@@ -1,4 +1,4 @@
-"""One daemon for each state directory: serve until told to stop, or do a single thing without a daemon."""
+"""The process: `serve` runs the daemon, `alone` a single command without one. A lock allows one per state directory."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from replicator.telemetry.systemd import Notifier
 log = structlog.get_logger()
 
 STATE_CHECK = 1.0
-"""Seconds between two looks whether the state directory is still there."""
+"""Seconds between two checks that the state directory still exists."""
 
 
 @contextmanager
 def state_lock(directory: Path) -> Iterator[int]:
-    """Own a state directory, made if missing, for as long as the context lasts; yield the locked file.
+    """Create a state directory if it is missing, and lock it (flock) until the context ends; yield the lock's descriptor.
 
     Raises:
-        StateLocked: another process owns it.
-        ConfigError: it cannot be made or written.
+        StateLocked: if another process holds the lock.
+        ConfigError: if the directory cannot be created or written, or other users can write to it.
     """
     try:
         _make_private(directory)
@@ -48,7 +48,9 @@ def state_lock(directory: Path) -> Iterator[int]:
         raise ConfigError("state.directory", f"{directory}: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with suppress(OSError):  # a full disk: the lock holds without a name in it
+        with suppress(
+            OSError
+        ):  # on a full disk the lock still works; only the pid is missing in it
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield fd
@@ -62,15 +64,15 @@ def state_lock(directory: Path) -> Iterator[int]:
 
 
 def _make_private(directory: Path) -> None:
-    """Make a state directory, or see that nobody else can put files into the one that is there.
+    """Create a private state directory, or check that no other user can write to the existing one.
 
-    It is not mended: the path may be a slip, and /tmp must not get the modes of a state directory.
+    The mode of an existing directory is not changed: if the path is a mistake such as /tmp, chmod would do harm.
 
     Raises:
-        OSError: it cannot be made or seen.
-        ConfigError: others may write there.
+        OSError: if the directory cannot be created or examined.
+        ConfigError: if other users may write to it.
     """
-    mask = os.umask(0o077)  # for parents that are missing, too
+    mask = os.umask(0o077)  # applies to missing parents as well
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     finally:
@@ -84,17 +86,22 @@ def _make_private(directory: Path) -> None:
         return
     raise ConfigError(
         "state.directory",
-        f"{directory} {wrong}, so others could talk to the daemon or replace its catalog: `{fix}`",
+        f"{directory} {wrong}, so other users could send it requests or replace its catalog: `{fix}`",
     )
 
 
 async def serve(
     config: Config, load: Callable[[], Config], *, connector: Connector | None = None
 ) -> None:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP loads the configuration anew.
+    """Run the daemon until SIGTERM or SIGINT; reload the configuration on SIGHUP.
+
+    Args:
+        config: the settings at the start.
+        load: reads the settings again, for a reload.
+        connector: connects to frontends; default: SSH.
 
     Raises:
-        ReplicatorError: it could not start, or had to end.
+        ReplicatorError: if the daemon cannot start, or a failure ends it.
     """
     loop = asyncio.get_running_loop()
     notifier = Notifier(os.environ)
@@ -137,7 +144,7 @@ async def serve(
 
 
 async def _heartbeat(app: App, notifier: Notifier) -> None:
-    """Tell the service manager, if there is one, that all is well and what is done, until cancelled."""
+    """Send watchdog heartbeats and status texts to the service manager, if there is one, until cancelled."""
     if notifier.has_manager:
         beat = partial(notifier.keep, app.service.summary)
         pauses = Backoff(1.0, 10.0, random.random)
@@ -145,7 +152,7 @@ async def _heartbeat(app: App, notifier: Notifier) -> None:
 
 
 async def _watch_state(app: App, lock: int) -> None:
-    """End the daemon when its state directory is removed or replaced: a second daemon would find no lock in a new one."""
+    """End the daemon if its state directory is removed or replaced: its lock would not stop a second daemon any more."""
     directory, owned = Path(app.config.state.directory), os.fstat(lock)
     while True:
         if _is_lost(directory / "lock", owned):
@@ -153,7 +160,7 @@ async def _watch_state(app: App, lock: int) -> None:
         await asyncio.sleep(STATE_CHECK)
     app.service.fail(
         f"The state directory {directory} was removed or replaced while the daemon ran."
-        " Restart the daemon: it makes a new one, and reads the sources once."
+        " Restart the daemon: it makes a new one, and reads every source again."
     )
 
 
@@ -162,12 +169,12 @@ def _is_lost(lock: Path, owned: os.stat_result) -> bool:
         return not os.path.samestat(lock.stat(follow_symlinks=False), owned)
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except OSError:  # it cannot be told now
+    except OSError:  # unknown for now, for example for lack of permission
         return False
 
 
 async def _retire(app: App) -> None:
-    """Forget what the catalog holds of trees that are no longer configured, until cancelled."""
+    """Delete the catalog rows of trees that are no longer configured, until cancelled."""
     pauses = Backoff(60.0, 3600.0, random.random)
     await keep_running(
         app.retired.run, "catalog of former trees", failed=lambda _reason: None, pauses=pauses
@@ -175,13 +182,13 @@ async def _retire(app: App) -> None:
 
 
 async def _reload(app: App, load: Callable[[], Config], notifier: Notifier) -> None:
-    """Load the configuration and follow it; nothing here waits, so that reloads come one after the other."""
+    """Load and apply the configuration. Nothing here suspends, so that reloads run one after the other."""
     notifier.reloading()
     try:
         await app.reload(load())
         log.info("reloaded")
     except ReplicatorError as error:
-        log.error("not reloaded", reason=str(error))  # noqa: TRY400  # no bug of ours
+        log.error("not reloaded", reason=str(error))  # noqa: TRY400  # expected, so without a traceback
     except Exception as error:
         log.exception("not reloaded", reason=f"internal error: {error!r}")
     finally:
@@ -190,11 +197,17 @@ async def _reload(app: App, load: Callable[[], Config], notifier: Notifier) -> N
 
 @asynccontextmanager
 async def alone(config: Config, *, compare: bool = True) -> AsyncIterator[App]:
-    """A backend without a daemon: the trees are surveyed once and not watched, and nobody is connected yet.
+    """Run a backend in this process without a daemon; the trees are scanned once, and not watched.
+
+    Yields the App when the scan is done; no frontend is connected yet.
+
+    Args:
+        config: the settings.
+        compare: see engine.commons.Commons.
 
     Raises:
-        StateLocked: a daemon runs after all.
-        ReplicatorError: a source is in doubt.
+        StateLocked: if a daemon runs on the state directory.
+        ReplicatorError: if a source is missing, or looks empty or replaced.
     """
     with state_lock(Path(config.state.directory)):
         app = App(config, compare=compare)

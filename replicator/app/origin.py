@@ -1,4 +1,7 @@
-"""Where the sources lie, for agents to find out whether they run on this very machine."""
+"""Identify the sources (boot id, device and inode numbers), so that an agent on the same machine can recognise them.
+
+An agent uses this to refuse a target that is, contains or lies in a source.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from replicator.wire.messages import Origin
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 WITHIN = 2.0
-"""Seconds: a network mount that hangs must not keep frontends from being served."""
+"""Seconds to wait for an lstat(2): a source on a network mount that hangs must not delay the frontends."""
 
 
 def origin_of(roots: Iterable[bytes]) -> Origin:
-    """Return where some sources lie now; those whose place cannot be found out are left out. Blocks."""
+    """Return the identity of some source directories; skip those that cannot be examined. Blocks."""
     places = []
     for root in roots:
         with suppress(OSError):
@@ -46,10 +49,10 @@ def _origin(places: Iterable[kin.Place]) -> Origin:
 
 
 class Origins:
-    """Finds out again and again where the sources lie: a root may be replaced while the daemon runs.
+    """Identifies the sources at every call, because a source may be replaced while the daemon runs.
 
     Args:
-        roots: returns the sources' paths.
+        roots: returns the paths of the sources.
     """
 
     def __init__(self, roots: Callable[[], Iterable[bytes]]) -> None:
@@ -57,12 +60,12 @@ class Origins:
         self._known: dict[bytes, kin.Place] = {}
         self._looks: dict[bytes, asyncio.Future[kin.Place]] = {}
         self._turn = asyncio.Lock()
-        # A look that hangs keeps its thread and its source's later looks; each source has at most one look at a time.
+        # At most one lookup per source runs at a time: on a mount that hangs it occupies one thread, and no further one.
         self._pool = ThreadPoolExecutor(MAX_TREES, thread_name_prefix="origin")
 
     async def now(self) -> Origin:
-        """Return where the sources lie; of each that cannot be found out in time, what was known last."""
-        async with self._turn:  # an answer is never older than the one before
+        """Return the identity of the sources; for each that cannot be examined within WITHIN, the last known one."""
+        async with self._turn:  # so that a caller never gets an older result than an earlier caller
             roots = list(self._roots())
             loop = asyncio.get_running_loop()
             self._take()
@@ -76,12 +79,12 @@ class Origins:
             return _origin(self._known.values())
 
     def _take(self) -> None:
-        """Take in the looks that have ended."""
+        """Store the results of finished lookups."""
         for root in [root for root, look in self._looks.items() if look.done()]:
             look = self._looks.pop(root)
             if not look.cancelled() and look.exception() is None:
                 self._known[root] = look.result()
 
     def close(self) -> None:
-        """Take no more questions."""
+        """Shut the threads down without waiting for lookups that hang."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Which providers, policies and launch controls the settings ask for."""
+"""Build the providers, the host key policy and the launch control that the settings ask for."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from replicator.transport.pins import Pins
 from replicator.transport.trust import Policy, machine_name
 
 INTERVALS = {"alb": 15.0, "autoscaling": 15.0, "dns": 5.0, "file": 1.0}
-"""Seconds between two looks. AWS: 40 calls at once and 10 a second are allowed for a whole account and region."""
+"""Default seconds between two polls. AWS throttles at bursts of 40 calls and 10 calls per second for an account and region."""
 
 
 def frontends_of(config: Config) -> list[Address]:
-    """Return the frontends that a configuration names."""
+    """Return the frontends that `discovery.frontends` lists."""
     return [
         Address(host, user, port)
         for i, text in enumerate(config.discovery.frontends)
@@ -36,7 +36,7 @@ def frontends_of(config: Config) -> list[Address]:
 
 
 def named_in(config: Config, address: Address) -> Address:
-    """Return the frontend that a person means: what the configuration says of that host, if it says anything."""
+    """Return the configured frontend that an address on the command line refers to, or the address itself."""
     for known in frontends_of(config):
         if address.means(known):
             return known
@@ -44,7 +44,7 @@ def named_in(config: Config, address: Address) -> Address:
 
 
 def providers_of(config: Config, aws: Aws) -> list[Provider]:
-    """Return the providers that a configuration asks for; the list of frontends is always the first."""
+    """Return the providers that a configuration asks for; the first is always the static list."""
     settings = config.discovery
     interval = settings.interval or INTERVALS.get(settings.provider, 0.0)
     providers: list[Provider] = [StaticProvider(frontends_of(config))]
@@ -80,7 +80,7 @@ def providers_of(config: Config, aws: Aws) -> list[Provider]:
 def launching_of(
     config: Config, aws: Aws, fleet: Fleet, pool: Executor, retry: Backoff
 ) -> Launching | None:
-    """Return what attends launches; None where no Auto Scaling group is named."""
+    """Return the object that completes launch hooks; None if no Auto Scaling group is configured."""
     settings = config.discovery
     if not settings.auto_scaling_groups:
         return None
@@ -97,12 +97,12 @@ def launching_of(
 def host_key_policy(
     config: Config, aws: Aws, members: Callable[[], Iterable[Sighting]] | None = None
 ) -> Policy:
-    """Return which host keys are believed.
+    """Return the policy that decides which host keys are trusted.
 
     Args:
         config: the settings.
-        aws: shows consoles.
-        members: returns the frontends of now, whose keys are never forgotten; None: nobody's key is.
+        aws: reads EC2 consoles.
+        members: returns the current frontends, whose remembered keys are kept; None: all remembered keys are kept.
     """
     ssh = config.ssh
 

@@ -1,4 +1,4 @@
-"""Forgets what the catalog holds of trees that are no longer configured."""
+"""Delete the catalog rows of trees that are no longer configured."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from replicator.model import printable
 log = structlog.get_logger()
 
 AFTER = 3600.0
-"""Seconds without a break that a tree is not configured: who comments one out for a moment does not pay for a new reading."""
+"""Seconds without interruption that a tree must be unconfigured. An operator may comment a tree out for a short time; if its rows
+were deleted at once, the source would be read and hashed again."""
 
 PAUSE = 0.05
-"""Seconds between two slices of rows: uploads come first."""
+"""Seconds between deleting two batches of rows, so that uploads are not delayed."""
 
 
 class Retired:
-    """Looks every now and then which trees of the catalog are no longer configured.
+    """Checks at intervals which trees of the catalog are no longer configured, and deletes their rows.
 
     Args:
         store: the catalog.
-        roots: returns the sources of the trees that are configured.
-        after: seconds that a tree is not configured before it is forgotten.
+        roots: returns the sources of the configured trees.
+        after: seconds that a tree must be unconfigured before its rows are deleted.
     """
 
     def __init__(
@@ -37,10 +38,10 @@ class Retired:
         self._since: dict[bytes, float] = {}
 
     async def run(self) -> None:
-        """Look and forget, until cancelled.
+        """Check and delete, until cancelled.
 
         Raises:
-            SourceError: the catalog cannot be used.
+            SourceError: if the catalog cannot be used.
         """
         while True:
             recorded = await asyncio.to_thread(self._store.recorded)
@@ -49,12 +50,15 @@ class Retired:
             await asyncio.sleep(PAUSE if more else self._after / 10)
 
     def configured(self, roots: Iterable[bytes]) -> None:
-        """These trees are configured now: if they go again, their time begins anew."""
+        """Reset the waiting time of trees that are configured (again)."""
         for root in roots:
             self._since.pop(root, None)
 
     def _look(self, recorded: Iterable[bytes]) -> None:
-        """Abandon what is not configured for long enough. On the loop: no tree can be added between the question and the deed."""
+        """Abandon trees that were unconfigured for long enough.
+
+        Must run in the event loop without await, so that no tree can be added between the check and the deletion.
+        """
         now, roots = asyncio.get_running_loop().time(), set(self._roots())
         unused = [source for source in recorded if source not in roots]
         self._since = {source: self._since.get(source, now) for source in unused}
@@ -63,5 +67,6 @@ class Retired:
                 self._store.abandon(source)
                 del self._since[source]
                 log.info(
-                    "the catalog forgets a tree that is not configured", tree=printable(source)
+                    "deleting the catalog of a tree that is no longer configured",
+                    tree=printable(source),
                 )

@@ -1,4 +1,4 @@
-"""The targets that were used, in a file of the state directory."""
+"""The identities of the targets that were used, kept in a file of the state directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 def open_targets(path: Path) -> Targets:
-    """Return what a file says; one that cannot be read costs a warning, and every target is believed once more."""
+    """Read the known targets from a file. If it cannot be read, log a warning, and accept every target once more as it is."""
     known: dict[str, str] = {}
     try:
         raw = json.loads(path.read_text("utf-8"))

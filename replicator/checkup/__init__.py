@@ -1,4 +1,4 @@
-"""Examine a backend before it is trusted: each finding says what is, why it matters, and what to do about it."""
+"""Diagnose a backend for `replicator check`: each finding says what was found, why it matters, and how to fix it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from replicator.transport.algorithms import MACS, unauthenticated
 from replicator.transport.ssh import SSHConnector
 
 PARALLEL = 10
-"""Frontends that are tried at a time."""
+"""Number of frontends that are tested at the same time."""
 
 
 async def examine(config: Config) -> list[Finding]:
-    """Return what was found, in the order in which a person would fix it.
+    """Return all findings, in the order in which an operator would fix them.
 
-    Nothing is changed but that a missing target is made, and that a small file is put into each target and removed.
+    Creates missing target directories, and writes a small file into each target and removes it. Changes nothing else.
     """
     findings = list(_examine_user(Path(config.state.directory)))
     findings += _examine_identity(config)
@@ -60,9 +60,7 @@ async def examine(config: Config) -> list[Finding]:
     findings += own_targets(sightings)
     if not sightings:
         findings.append(
-            Finding(
-                "warn", "discovery", "there are no frontends", "nothing will be sent to anybody"
-            )
+            Finding("warn", "discovery", "there are no frontends", "no file is replicated")
         )
     for found in await asyncio.gather(*map(one, sightings)):
         findings += found
@@ -70,10 +68,10 @@ async def examine(config: Config) -> list[Finding]:
 
 
 def daemon_findings(status: dict[str, Any]) -> Iterator[Finding]:
-    """Yield what a running daemon complains of that nobody else can see.
+    """Yield the problems that a running daemon reports about its trees and frontends.
 
     Args:
-        status: what it answers to `status`.
+        status: the daemon's answer to `status`.
     """
     for tree in status["trees"]:
         subject = f"daemon, tree {tree['source']}"
@@ -86,11 +84,11 @@ def daemon_findings(status: dict[str, Any]) -> Iterator[Finding]:
             yield from (Finding("warn", subject, problem) for problem in tree["problems"])
     for row in status["frontends"]:
         if row["excess"]:
-            why = "it serves what the backend has not"
+            why = "it serves files that the backend does not have"
             yield Finding("fail", f"frontend {row['host']}", row["excess"], why, frontend=True)
         elif row.get("state") == "degraded":
-            what = f"{row['dirty']} paths are owed or refused: {row['last_error']}"
-            why = "it serves something else than the backend holds"
+            what = f"{row['dirty']} paths are pending or refused: {row['last_error']}"
+            why = "it serves other files than the backend holds"
             yield Finding("fail", f"frontend {row['host']}", what, why, frontend=True)
 
 
@@ -101,7 +99,7 @@ def _examine_answer(answer: census.Answer) -> Iterator[Finding]:
     )
     if answer.look is None:
         fix = grant if "IAM permission" in answer.error else ""
-        yield Finding("fail", subject, answer.error, "no frontend is found this way", fix)
+        yield Finding("fail", subject, answer.error, "this provider finds no frontends", fix)
         return
     for note in answer.look.notes:
         fix = grant if "IAM permission" in note else ""
@@ -133,8 +131,8 @@ def _examine_identity(config: Config) -> Iterator[Finding]:
     if not os.access(config.ssh.known_hosts, os.R_OK):
         yield Finding(
             "fail", "ssh.known_hosts", f"{config.ssh.known_hosts} cannot be read",
-            "a host that cannot be recognised is never talked to",
-            f"ssh-keyscan -p {config.ssh.port} HOST >> {config.ssh.known_hosts}  (and compare the fingerprint by another way)",
+            "replicator does not connect to a host whose key it cannot verify",
+            f"ssh-keyscan -p {config.ssh.port} HOST >> {config.ssh.known_hosts}  (and compare the fingerprint over another channel)",
         )  # fmt: skip
 
 
@@ -142,13 +140,13 @@ def _examine_ciphers(ciphers: Sequence[str]) -> Iterator[Finding]:
     if weak := unauthenticated(ciphers):
         yield Finding(
             "warn", "ssh.ciphers", f"allows {', '.join(weak)}, with a MAC of {', '.join(MACS)}",
-            "AES-GCM and ChaCha20-Poly1305 authenticate what they encrypt: they are faster and safer",
-            f"let every frontend's sshd offer one of {', '.join(AUTHENTICATED_CIPHERS)}, and remove these here",
+            "AES-GCM and ChaCha20-Poly1305 are authenticated ciphers: they are faster and safer",
+            f"let every frontend's sshd offer one of {', '.join(AUTHENTICATED_CIPHERS)}, and remove the others from ssh.ciphers",
         )  # fmt: skip
 
 
 def as_daemon(user: str) -> str:
-    """Return the command that runs `check` with the user, the capabilities and the limits of the unit in deploy/."""
+    """Return the command that runs `check` with the user, capabilities and limits of deploy/replicator.service."""
     return (
         f"systemd-run --quiet --pipe --wait --collect --uid={user}"
         " -p 'AmbientCapabilities=CAP_DAC_READ_SEARCH CAP_LEASE' -p LimitNOFILE=65536"
@@ -157,15 +155,15 @@ def as_daemon(user: str) -> str:
 
 
 def _examine_user(directory: Path) -> Iterator[Finding]:
-    """Tell that the daemon runs as another user: it owns the state directory."""
+    """Warn if this process runs as another user than the daemon, which owns the state directory."""
     try:
         owner = directory.stat().st_uid
-    except OSError:  # not made yet, or the user of this process may not see it
+    except OSError:  # it does not exist yet, or this user may not read its parent
         return
     if owner != os.geteuid():
         yield Finding(
             "warn", "check", f"runs as {_name(os.geteuid())}, but the daemon runs as {_name(owner)}, who owns {directory}",
-            "sources, keys and limits were tried with other rights than the daemon has",
+            "sources, keys and limits were tested with other permissions than the daemon has",
             f"{as_daemon(_name(owner))}  (as root; with --config as for this call)",
         )  # fmt: skip
 
@@ -180,16 +178,16 @@ def _name(uid: int) -> str:
 def _examine_state(directory: Path) -> Iterator[Finding]:
     parent = next(p for p in (directory, *directory.parents) if p.exists())
     if directory.exists() and directory.stat().st_uid != os.geteuid():
-        return  # `_examine_user` has told
+        return  # `_examine_user` reports that
     if not os.access(parent, os.W_OK):
         yield Finding(
-            "fail", "state.directory", f"{directory} cannot be written", "catalog, lock and control socket live there",
+            "fail", "state.directory", f"{directory} cannot be written", "catalog, lock and control socket are kept there",
             f"install -d -m 700 -o {_name(os.geteuid())} {directory}",
         )  # fmt: skip
     elif directory.exists() and directory.stat().st_mode & 0o077:
         yield Finding(
             "warn", "state.directory", f"{directory} can be opened by others",
-            "it tells every name in the trees", f"chmod 700 {directory}",
+            "the catalog shows every path in the trees", f"chmod 700 {directory}",
         )  # fmt: skip
     else:
         yield Finding("ok", "state.directory", str(directory))
@@ -225,13 +223,13 @@ def _examine_tree(settings: TreeSettings) -> tuple[list[Finding], int]:
     ]
     findings += _examine_way(subject, source.exposed)
     findings += [
-        Finding("warn", subject, f"the pattern {pattern!r} has no effect: {reason}", "what it was to exclude is replicated, or the reverse")
+        Finding("warn", subject, f"the pattern {pattern!r} has no effect: {reason}", "paths that it should exclude are replicated, or the reverse")
         for pattern, reason in idle_patterns(settings)
     ]  # fmt: skip
     findings += _examine_excludes(subject, settings)
     findings += [
         Finding(
-            "warn", f"{subject}/{printable(path)}", reason, "what lies below is neither sent nor deleted",
+            "warn", f"{subject}/{printable(path)}", reason, "paths below it are neither sent nor deleted",
             f"setfacl -R -m u:{_name(os.geteuid())}:rX {settings.source}",
         )
         for path, reason in unlisted[:10]
@@ -243,15 +241,15 @@ def _examine_excludes(subject: str, settings: TreeSettings) -> Iterator[Finding]
     for pattern, directory in missing_directories(settings):
         shown = printable(os.fsencode(directory))
         yield Finding(
-            "warn", subject, f"the pattern {pattern!r} excludes the directory {shown} itself: it is missing on frontends that do not make it",
+            "warn", subject, f"the pattern {pattern!r} excludes the directory {shown} itself: it is missing on frontends that do not create it",
             "a program that writes into it fails there",
-            f'exclude what is in it: "/{shown}/*" instead of "{pattern}"',
+            f'exclude its content: "/{shown}/*" instead of "{pattern}"',
         )  # fmt: skip
     if reason := misplaced_preset(settings):
         yield Finding(
             "warn", subject, f"preset {settings.preset} has no effect: {reason}",
-            "what each host writes by itself is replicated, or removed from the frontends",
-            "let tree.source be that directory, or write the patterns into tree.exclude",
+            "files that each host writes by itself are replicated, or removed from the frontends",
+            "set tree.source to that directory, or write the patterns into tree.exclude",
         )  # fmt: skip
 
 
@@ -270,13 +268,17 @@ def _examine_watches(directories: int) -> Iterator[Finding]:
         (
             "fs/inotify/max_user_watches",
             directories * 2 + 1024,
-            "directories beyond it are only looked at now and then",
+            "directories beyond it are scanned every settle.rescan seconds instead of watched",
         ),
-        ("user/max_inotify_watches", directories * 2 + 1024, "it limits them in a container, too"),
+        (
+            "user/max_inotify_watches",
+            directories * 2 + 1024,
+            "it limits the watches per user, also in a container",
+        ),
         (
             "fs/inotify/max_queued_events",
             16384,
-            "when the queue overflows the whole tree is walked",
+            "when the queue overflows, the whole tree is scanned",
         ),
         ("fs/inotify/max_user_instances", 16, "without an instance nothing can be watched"),
     ):
@@ -287,6 +289,6 @@ def _examine_watches(directories: int) -> Iterator[Finding]:
         name = name.replace("/", ".")
         if limit < needed:
             fix = f"echo {name}={needed} > /etc/sysctl.d/60-replicator.conf && sysctl --system"
-            yield Finding("warn", name, f"{limit}, and {needed} would be safe", why, fix)
+            yield Finding("warn", name, f"{limit}, but {needed} is recommended", why, fix)
         else:
             yield Finding("ok", name, str(limit))

@@ -1,4 +1,4 @@
-"""Traps in what AWS was told: each is valid, and brings visitors to an empty frontend, or files to where they do not belong."""
+"""Find AWS settings that are valid but harmful: they send requests to an empty frontend, or files to the wrong machine."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _TEMPLATE = "deploy/aws/template.yaml has an example"
 
 
 async def cloud_findings(config: Config, aws: Aws) -> list[Finding]:
-    """Return the traps in load balancers and Auto Scaling groups that the configuration names.
+    """Return findings about the load balancers and Auto Scaling groups that the configuration names.
 
-    What AWS does not answer is left out: `discover` and the findings about discovery say so.
+    Failed calls are skipped: `replicator discover` and the findings about discovery report them.
     """
     settings = config.discovery
     findings: list[Finding] = []
@@ -39,20 +39,20 @@ async def cloud_findings(config: Config, aws: Aws) -> list[Finding]:
 
 
 def own_targets(sightings: Iterable[Sighting]) -> Iterator[Finding]:
-    """Yield a finding for each target of a load balancer that is this very machine."""
+    """Yield a finding for each load balancer target that is this machine."""
     for sighting in sightings:
         if sighting.source.startswith("alb ") and _is_ours(sighting.address.host):
             group = sighting.source.removeprefix("alb ")
             yield Finding(
-                "fail", f"discovery {sighting.source}", f"{sighting.address.host} is this machine: the backend is taken for a frontend",
+                "fail", f"discovery {sighting.source}", f"{sighting.address.host} is this machine: the backend is treated as a frontend",
                 "the backend would be filled from itself",
                 f"name the frontends' own group in discovery.target_groups instead of the load balancer or {group},"
-                f' or say discovery.exclude = ["{sighting.identity or sighting.address.host}"]',
+                f' or set discovery.exclude = ["{sighting.identity or sighting.address.host}"]',
             )  # fmt: skip
 
 
 async def _examine_balancer(aws: Aws, name: str) -> Iterator[Finding]:
-    """Find target groups that get only the requests of certain rules, as the backend's does."""
+    """Find target groups that get requests only by conditional rules, such as the backend's own target group."""
     key = "LoadBalancerArns" if name.startswith("arn:") else "Names"
     usual: set[str] = set()
     special: set[str] = set()
@@ -74,8 +74,8 @@ def _balancer_findings(name: str, usual: list[str], special: list[str]) -> Itera
         wanted = ", ".join(f'"{_name_of(arn)}"' for arn in usual)
         yield Finding(
             "warn", f"discovery.load_balancer {name}",
-            f"it also yields {', '.join(map(_name_of, special))}, to which only certain requests are forwarded: such as the backend's own target group",
-            "every target of it is taken for a frontend, and the backend, too, where the instance metadata service does not answer",
+            f"it includes {', '.join(map(_name_of, special))}, which gets only certain requests, as the backend's own target group does",
+            "its targets are treated as frontends; so is the backend if the instance metadata service does not answer",
             f"target_groups = [{wanted}] instead of load_balancer",
         )  # fmt: skip
 
@@ -111,7 +111,7 @@ async def _examine_group(aws: Aws, name: str, hook: str) -> list[Finding]:
             findings.append(
                 Finding(
                     "warn", subject, "its health checks are of type ELB",
-                    "a frontend that merely lags fails the load balancer's health check, and is terminated for it",
+                    "a frontend that only lags fails the load balancer's health check, and is terminated for that",
                     f"aws autoscaling update-auto-scaling-group --auto-scaling-group-name {name} --health-check-type EC2",
                 )
             )  # fmt: skip
@@ -130,7 +130,7 @@ async def _launch_hooks(aws: Aws, group: str) -> list[dict[str, Any]]:
 def _examine_hooks(subject: str, hooks: list[dict[str, Any]], wanted: str) -> Iterator[Finding]:
     if not hooks:
         yield Finding(
-            "warn", subject, "it has no launch hook", "a new instance gets visitors before it has files, unless a ready file keeps them away",
+            "warn", subject, "it has no launch hook", "a new instance gets requests before it has files, unless the health check asks for a ready file",
             f"put a hook for {LAUNCH} into the group's LifecycleHookSpecificationList: {_TEMPLATE}",
         )  # fmt: skip
     for row in hooks:
@@ -138,12 +138,15 @@ def _examine_hooks(subject: str, hooks: list[dict[str, Any]], wanted: str) -> It
         if row.get("DefaultResult") == "CONTINUE" and wanted in ("", name):
             yield Finding(
                 "warn", subject, f"its launch hook {name} has DefaultResult CONTINUE",
-                "an instance that was not filled in time is put into service all the same", "let it be ABANDON",
+                "an instance that was not filled in time is put into service all the same", "set it to ABANDON",
             )  # fmt: skip
 
 
 async def _examine_stack(aws: Aws, subject: str, group: dict[str, Any]) -> Iterator[Finding]:
-    """Find a launch hook that the group's CloudFormation stack declares as a resource of its own; needs cloudformation:ListStackResources."""
+    """Find launch hooks that the group's CloudFormation stack declares as separate resources.
+
+    Needs the permission cloudformation:ListStackResources; finds nothing without it.
+    """
     tags = {tag["Key"]: tag.get("Value", "") for tag in group.get("Tags", ())}
     if not tags.get(_STACK):
         return iter(())
@@ -160,20 +163,22 @@ def _outside(subject: str, stack: str, rows: Iterable[dict[str, Any]]) -> Iterat
         if row.get("ResourceType") == "AWS::AutoScaling::LifecycleHook":
             yield Finding(
                 "warn", subject, f"the stack {stack} declares the launch hook {row['LogicalResourceId']} outside of the group",
-                "the first instances are launched before it exists, and get visitors before they have files",
+                "the first instances are launched before it exists, and get requests before they have files",
                 f"move it into the group's LifecycleHookSpecificationList: {_TEMPLATE}",
             )  # fmt: skip
 
 
 def _is_ours(host: str) -> bool:
-    """Return True if an address is one of this machine's; all of 127.0.0.0/8 is everybody's."""
+    """Return True if an address belongs to this machine; False for loopback addresses, which every machine has."""
     try:
         address = ipaddress.ip_address(host)
         if address.is_loopback:
             return False
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))  # the kernel allows it for own addresses only
+            probe.bind(
+                (host, 0)
+            )  # the kernel allows this only for local addresses (EADDRNOTAVAIL, bind(2))
     except (OSError, ValueError):
         return False
     return True

@@ -1,4 +1,4 @@
-"""What a check-up finds."""
+"""The result type of the diagnosis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a check-up; `level` is `ok`, `warn` or `fail`, `frontend` says that it is about a frontend alone."""
+    """One finding of `replicator check`.
+
+    Attributes:
+        level: `ok`, `warn` or `fail`.
+        subject: what was examined.
+        what: what was found.
+        why: why it matters; empty if `ok`.
+        fix: how to fix it, preferably a command; may be empty.
+        frontend: True if it concerns one frontend only, not the backend.
+    """
 
     level: str
     subject: str

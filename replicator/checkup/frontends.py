@@ -1,4 +1,4 @@
-"""Try each frontend as the daemon would use it: log in, start the agent, open each target, and put a file into it."""
+"""Test each frontend as the daemon would use it: log in, start the agent, open each target, and write a file into it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from replicator.wire.messages import OpenTree, Origin
 CONTENT = b"Written by `replicator check`, and removed again.\n"
 
 AGENT = "/opt/replicator/bin/replicator agent --root"
-"""How docs/operations.md installs the agent on a frontend."""
+"""Command of an agent that was installed as docs/operations.md describes."""
 
 
 async def examine_frontend(
     connector: SSHConnector, sighting: Sighting, config: Config
 ) -> list[Finding]:
-    """Return what is found on one frontend."""
+    """Connect to one frontend, test every target, and return the findings."""
     subject = f"frontend {sighting.address}"
     try:
         channel = await connector.connect(sighting.address, sighting.identity)
     except TransportError as error:
-        why = "it gets no files; it is tried again by itself"
+        why = "it gets no files; the daemon keeps trying to connect"
         return [Finding("fail", subject, str(error), why, frontend=True)]
     link = Link(channel, lambda *_: None, lambda: None)
     receiver = asyncio.get_running_loop().create_task(link.receive())
@@ -57,7 +57,7 @@ async def examine_frontend(
 
 
 def _reason_of(receiver: asyncio.Task[None]) -> str:
-    """Return why the connection ended, such as the agent's own last words; empty if it did not."""
+    """Return why the connection ended, such as the agent's last error output; empty if it did not end."""
     ended = receiver.done() and not receiver.cancelled()
     return str(receiver.exception() or "") if ended else ""
 
@@ -72,13 +72,13 @@ async def _try_trees(link: Link, config: Config) -> list[Trial]:
 
 
 class Trial:
-    """Puts a file into one target, gives it to its owner, renames it, and removes it: all that replicating a file takes.
+    """Writes a file into one target, with the configured owner, and removes it: every operation that replication needs.
 
     Args:
-        link: to the frontend.
-        number: what the tree is called on the wire.
-        settings: of the tree.
-        origin: where the sources lie.
+        link: connection to the frontend.
+        number: number of the tree on the wire.
+        settings: the settings of the tree.
+        origin: device and inode numbers of the sources, so that an agent on this machine refuses to overwrite them.
     """
 
     def __init__(self, link: Link, number: int, settings: TreeSettings, origin: Origin) -> None:
@@ -94,10 +94,12 @@ class Trial:
         self._lacking = ""
 
     async def run(self) -> None:
-        """Try it, and find out what is refused.
+        """Test the target, and record what is refused.
+
+        If the write is refused, repeat it without the owner, to tell whether only the change of owner is refused.
 
         Raises:
-            ReplicatorError: the target cannot be opened, or the connection was lost.
+            ReplicatorError: if the target cannot be opened, or the connection is lost.
         """
         self._lacking = self._link.lacks(self._request(self._owner))
         self._refused = await self._put(self._owner)
@@ -105,7 +107,7 @@ class Trial:
             self._denied, self._refused = self._refused, ""
 
     def findings(self, subject: str, user: str) -> Iterator[Finding]:
-        """Yield what was refused, and what to do about it."""
+        """Yield what was refused, and how to fix it."""
         target = self._target
         command = f"{AGENT} {target}" + (f" --owner {self._owner}" if self._owner else "")
         in_sudoers = command.replace(":", "\\:")
@@ -114,7 +116,9 @@ class Trial:
             f" authorized_keys, and `{user} ALL=(root) NOPASSWD: {in_sudoers}` in /etc/sudoers.d/replicator there"
         )
         if self._lacking:
-            yield Finding("warn", subject, self._lacking, "it is served without", frontend=True)
+            yield Finding(
+                "warn", subject, self._lacking, "it is served without that feature", frontend=True
+            )
         if self._denied:
             yield Finding(
                 "fail", subject, f"files in {target} cannot be given to {self._owner}: {self._denied}",
@@ -131,7 +135,7 @@ class Trial:
         return OpenTree(self._number, place, owner, self._setid, self._durable, origin=self._origin)
 
     async def _put(self, owner: str) -> str:
-        """Put and remove a file; return why that was refused, or nothing."""
+        """Write and remove a file; return the reason if that is refused, otherwise an empty string."""
         name = TEMPORARY_PREFIX + b"check-%d" % os.getpid() + TEMPORARY_SUFFIX
         await self._link.open_tree(self._request(owner))
         now, digest = time.time_ns(), hashlib.sha256(CONTENT).digest()

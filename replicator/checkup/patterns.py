@@ -1,4 +1,4 @@
-"""Patterns of `tree.exclude` that do not do what their writer expects: each is valid, and has no effect."""
+"""Find patterns of `tree.exclude` that are valid, but do not do what their author probably expects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicator.model import DIRECTORY
 from replicator.presets import load
 
 MOST_DIRECTORIES = 20_000
-"""Directories that are looked at; a trap that is deeper in a huge tree is not worth minutes."""
+"""Limit of directories to search, so that a huge tree does not take minutes."""
 
 _NOBODY_WRITES = ("node_modules",)
 _INSIDE = re.compile(r"/\*+$")
@@ -32,11 +32,11 @@ def idle_patterns(settings: TreeSettings) -> Iterator[tuple[str, str]]:
             excludes_any = True
             reason = _elsewhere(body, settings.source)
         elif not excludes_any:
-            reason = "it brings back what an earlier pattern excludes, and there is none"
+            reason = "it re-includes what an earlier pattern excludes, but no earlier pattern excludes anything"
         else:
             above = next((p for p in _above(body[1:]) if excluded(os.fsencode(p), DIRECTORY)), "")
             if above:
-                reason = f"the directory {above} is excluded, and nothing below it can be brought back: exclude /{above}/* instead"
+                reason = f"the directory {above} is excluded, and nothing below it can be re-included: exclude /{above}/* instead"
         if reason:
             yield pattern, reason
 
@@ -44,8 +44,9 @@ def idle_patterns(settings: TreeSettings) -> Iterator[tuple[str, str]]:
 def missing_directories(settings: TreeSettings) -> Iterator[tuple[str, str]]:
     """Yield each pattern that excludes a directory itself, with one such directory of the source.
 
-    The directory is then missing on every frontend that has not made it by itself, and a program that writes into it fails
-    there (OpenCart answers 500 without `image/cache`). Hidden directories, and what no program writes into, are left out.
+    The directory is then missing on every frontend that does not create it by itself, and a program that writes into it fails
+    there (OpenCart answers 500 without `image/cache`). Hidden directories and node_modules are skipped: no PHP program writes
+    into them.
     """
     judge = Filter(settings.exclude).excluded
     single = {pattern: Filter([pattern]) for pattern in settings.exclude if pattern.strip()}
@@ -67,17 +68,17 @@ def missing_directories(settings: TreeSettings) -> Iterator[tuple[str, str]]:
 
 
 def misplaced_preset(settings: TreeSettings) -> str:
-    """Return why the excludes of `tree.preset` match nothing; empty if they may."""
+    """Return why the exclude patterns of `tree.preset` match nothing; empty if they may match."""
     if not settings.preset:
         return ""
     firsts = {pattern.split("/")[1] for pattern in load(settings.preset).excludes}
     if any(os.path.lexists(os.path.join(settings.source, first)) for first in firsts):
         return ""
-    return f"its patterns are relative to the directory of {load(settings.preset).title}, and there is none of {', '.join(sorted(firsts))} in the source"
+    return f"its patterns are relative to the directory of {load(settings.preset).title}, but the source holds none of {', '.join(sorted(firsts))}"
 
 
 def _elsewhere(body: str, source: str) -> str:
-    """Return why a pattern that was meant as an absolute path matches nothing; empty if it was not."""
+    """Return why a pattern matches nothing that is probably meant as an absolute path; empty if it is not."""
     first, _, rest = body.removeprefix("/").partition("/")
     if not body.startswith("/") or not rest.strip("/") or not first or _WILD.search(first):
         return ""
@@ -85,11 +86,11 @@ def _elsewhere(body: str, source: str) -> str:
         return ""
     below = source.rstrip("/") + "/"
     write = f": write /{body.removeprefix(below)}" if body.startswith(below) else ""
-    return f"patterns are relative to the source, in which there is no {first}{write}"
+    return f"patterns are relative to the source, which holds no {first}{write}"
 
 
 def _above(body: str) -> Iterator[str]:
-    """Yield the directories above what a pattern names, as far as they are names without wildcards."""
+    """Yield the parent directories of a pattern, from the top down to the first one with a wildcard."""
     parts = body.strip("/").split("/")
     for number in range(1, len(parts)):
         if _WILD.search(parts[number - 1]):

@@ -1,4 +1,4 @@
-"""cli: turns a command line into one call, and an error into one line and an exit code.
+"""The command line: each command makes one call, and prints an error as one line.
 
 Exit codes of every command: 0 done, 1 failed, 2 bad usage or config, 3 some frontends failed.
 """
@@ -20,7 +20,7 @@ COMMANDS = (
 
 
 class _OnDemand(click.Group):
-    """Imports a command when it is asked for: asking a daemon takes a tenth of a second, of which imports would be half."""
+    """Imports a command only when it runs: importing all would take half of the 0.1 s of a command that asks the daemon."""
 
     def list_commands(self, _: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -35,7 +35,7 @@ class _OnDemand(click.Group):
 @click.group(cls=_OnDemand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="replicator")
 def commands() -> None:
-    """Carry every changed file from this backend to every frontend, milliseconds later.
+    """Replicate every changed file from this backend to every frontend, within milliseconds.
 
     Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 some frontends failed.
     """
@@ -44,7 +44,7 @@ def commands() -> None:
 def main() -> None:
     """Run the command line of this process."""
     try:
-        # In this mode click returns what a command exits with.
+        # With standalone_mode=False click returns the exit code instead of exiting, and raises its errors.
         sys.exit(commands.main(standalone_mode=False) or 0)
     except ReplicatorError as error:
         click.echo(f"replicator: {error}", err=True)

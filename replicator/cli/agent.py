@@ -1,4 +1,4 @@
-"""`replicator agent`: the receiving end, for pinned mode."""
+"""`replicator agent`: the agent of a frontend, for pinned mode."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from replicator.agent import main
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def agent(context: click.Context, arguments: tuple[str, ...]) -> None:
-    """Receive files on standard input, as a forced command in authorized_keys."""
+    """Receive changes on standard input, as a forced command in authorized_keys."""
     context.exit(main.main(list(arguments)))

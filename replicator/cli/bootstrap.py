@@ -26,9 +26,9 @@ from replicator.ports import Address
 @config_option
 @click.pass_context
 def bootstrap(context: click.Context, host: str, config: str) -> None:
-    """Fill HOST now; asks the running daemon (front of the queue), or does it alone if there is none.
+    """Fill HOST now, through the running daemon (at the front of the queue), or in this process if no daemon runs.
 
-    HOST need not be named by discovery. Exits 0 when it is up to date, 1 when it is not.
+    HOST need not be known to discovery. Exits 0 when HOST is up to date, 1 when it is not.
     """
     settings = load_config(config)
     request = {"command": "bootstrap", **request_for(host)}
@@ -37,7 +37,7 @@ def bootstrap(context: click.Context, host: str, config: str) -> None:
     progress = row["progress"]
     click.echo(
         f"{row['host']}: {progress['files_done']} files, {size_text(progress['bytes_done'])}"
-        f" in {progress['seconds'] or 0:.2f} s; {row['dirty']} paths still owed"
+        f" in {progress['seconds'] or 0:.2f} s; {row['dirty']} paths still pending"
     )
     for problem in row["problems"]:
         click.echo(f"{row['host']}: {problem['path']}: {problem['reason']}", err=True)
@@ -45,7 +45,7 @@ def bootstrap(context: click.Context, host: str, config: str) -> None:
 
 
 def _alone(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Do the work in this process, on a thread of its own, and yield its rows as the daemon would."""
+    """Bootstrap in this process; run the event loop in a thread, and yield the same rows as the daemon."""
     import asyncio
     import queue
     import threading

@@ -1,4 +1,4 @@
-"""`replicator check`: what works, and what to fix."""
+"""`replicator check`: diagnose the set-up."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _FAIL = click.style("FAIL ", fg="red")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def check(context: click.Context, config: str, *, as_json: bool) -> None:
-    """Look at config, sources, inotify limits, state directory, and SSH, agent and targets of every frontend.
+    """Check config, sources, inotify limits, state directory, and SSH, agent and targets of every frontend.
 
-    Asks a running daemon, too. Changes nothing but to make a target directory that is missing, and to put a small file into each
-    target and remove it. Says for each finding what is wrong, why it matters, and the command that fixes it. Exits 0 when all is
-    well, 1 when the backend cannot work, 3 when only some frontends fail.
+    Also asks a running daemon for problems. Creates missing target directories, and writes a small file into each target and
+    removes it; changes nothing else. Prints for each finding what is wrong, why it matters, and how to fix it. Exits 0 when
+    nothing failed, 1 when the backend cannot work, 3 when only some frontends fail.
     """
     from replicator.checkup import daemon_findings, examine
 

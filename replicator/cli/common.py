@@ -1,6 +1,6 @@
-"""What several commands need: the --config option, a loop, and a word with the daemon.
+"""Shared by several commands: the --config option, the event loop, and requests to the daemon.
 
-Commands import the engine, the loop and the log where they use them, for the sake of those who only ask the daemon.
+Commands import engine, event loop and logging inside functions, so that commands that only ask the daemon start fast.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ DEFAULT_CONFIG = "/etc/replicator/replicator.toml"
 
 
 def config_option(function: F) -> F:
-    """Add `--config FILE`, given to the function as the path `config`."""
+    """Decorate a command with `--config FILE`; the command gets the path as the argument `config`."""
     option = click.option(
         "--config",
-        # Whether it can be read is known when it is read: access(2) knows nothing of our capabilities.
+        # No check for readability: access(2), which click uses, ignores capabilities such as CAP_DAC_READ_SEARCH.
         type=click.Path(dir_okay=False, readable=False),
         default=DEFAULT_CONFIG,
         envvar="REPLICATOR_CONFIG",
@@ -39,11 +39,11 @@ def load_config(path: str, *, daemon: bool = False) -> Config:
     """Read the configuration.
 
     Args:
-        path: of the file.
-        daemon: from now on log as it says.
+        path: path of the file.
+        daemon: True to set up logging as the configuration says.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: if the configuration is refused.
     """
     config = load(path)
     if daemon:
@@ -58,9 +58,9 @@ def _log(level: str, form: str) -> None:
 
 
 def run(main: Coroutine[Any, Any, T], *, daemon: bool = False) -> T:
-    """Run a coroutine on the fast loop, or (REPLICATOR_LOOP=asyncio) on the plain one, for debugging.
+    """Run a coroutine on uvloop, or with REPLICATOR_LOOP=asyncio on asyncio's own event loop, for debugging.
 
-    Unless it is the daemon, log only what is a bug of ours: the command itself says what happens.
+    Commands other than the daemon log errors only: they print their results themselves.
     """
     import asyncio
 
@@ -74,10 +74,10 @@ def run(main: Coroutine[Any, Any, T], *, daemon: bool = False) -> T:
 
 
 def request_for(host: str) -> dict[str, Any]:
-    """Return the request fields that name a frontend.
+    """Return the fields of a request that name a frontend.
 
     Raises:
-        ConfigError: if it is no address.
+        ConfigError: if `host` is not an address.
     """
     user, name, port = parse_address("HOST", host)
     return {"host": name, "user": user, "port": port}
@@ -86,10 +86,15 @@ def request_for(host: str) -> dict[str, Any]:
 def ask_daemon(
     config: Config, request: dict[str, Any], *, patience: float | None = 30.0
 ) -> Iterator[dict[str, Any]] | None:
-    """Return the daemon's answer, line by line; None if no daemon runs.
+    """Return the daemon's answer, one object per line; None if no daemon runs.
+
+    Args:
+        config: the settings.
+        request: the request.
+        patience: seconds to wait for each part of the answer; None: no limit.
 
     Raises:
-        ControlError: the socket is there but not for us.
+        ControlError: if this user may not connect to the socket.
     """
     socket = socket_path(config.state.directory)
     answer = client.ask(socket, request, patience=patience)
@@ -105,7 +110,7 @@ def ask_daemon(
 
 
 def no_daemon(config: Config) -> ControlError:
-    """Return what is said when a command needs the daemon."""
+    """Return the error of a command that needs a running daemon."""
     return ControlError(
         f"no daemon runs on {config.state.directory}: start it with `replicator serve`"
     )
@@ -120,7 +125,7 @@ def _chain(
 
 
 def size_text(count: float) -> str:
-    """Return a number of bytes for a person: `1.4 MiB`."""
+    """Format a number of bytes, such as `1.4 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""`replicator demo`: the whole thing on this machine."""
+"""`replicator demo`: a backend and frontends on this machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import click
     "--files",
     default=2000,
     show_default=True,
-    help="How many files the uploads directory has at first.",
+    help="Number of files that the uploads directory holds at first.",
 )
 @click.pass_context
 def demo(context: click.Context, files: int) -> None:
     """Fill three embedded frontends, change files, let three more join, and compare all by digest.
 
-    Needs no root, no sshd and no AWS. Exits 0 only if every tree is equal in the end.
+    Needs no root, no sshd and no AWS. Exits 0 only if all trees are equal at the end.
     """
     from rich.console import Console
 

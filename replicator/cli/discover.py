@@ -1,4 +1,4 @@
-"""`replicator discover`: what each provider sees."""
+"""`replicator discover`: print the answer of each provider."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def discover(context: click.Context, config: str, *, as_json: bool) -> None:
-    """Ask every provider once, and print whom it sees, in which state, and what becomes of each.
+    """Ask every provider once; print each frontend, its state, and whether replicator serves it.
 
-    Needs no daemon and changes nothing. Exits 0 when every provider gave a whole answer, 3 when some part is missing, 1 when
-    none gave any.
+    Needs no daemon and changes nothing. Exits 0 when every answer is complete, 3 when a part is missing, 1 when no provider
+    answered.
     """
     from replicator.census import ask_all
 
@@ -44,7 +44,7 @@ def _print(answer: Answer) -> None:
     if answer.look is None:
         click.echo(f"{answer.name}: FAILED: {answer.error}")
         return
-    whole = "" if answer.look.complete else " (incomplete: nobody is dropped for not being here)"
+    whole = "" if answer.look.complete else " (incomplete: no frontend is dropped for being absent)"
     click.echo(f"{answer.name}: {len(answer.look.sightings)} seen{whole}")
     for note in answer.look.notes:
         click.echo(f"  note: {note}")
@@ -52,7 +52,7 @@ def _print(answer: Answer) -> None:
         table = Table("address", "instance", "source", "state", "decision", "why", box=None)
         for row in answer.row()["sightings"]:
             table.add_row(*(_text(row[name]) for name in ("address", "instance_id", "source", "state", "decision", "reason")))  # fmt: skip
-        # Not a terminal: a wide line is better than a broken one.
+        # Not a terminal: 240 columns, so that lines are not wrapped.
         console = Console()
         console.print(table) if console.is_terminal else Console(width=240).print(table)
 

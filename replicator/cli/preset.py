@@ -1,4 +1,4 @@
-"""`replicator preset`: what is known of a CMS, and what is made from it."""
+"""`replicator preset`: print the presets of a CMS, and configuration made from them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from replicator import presets
 
 @click.group()
 def preset() -> None:
-    """Show what is known of each CMS: requests for the backend, what not to replicate, settings."""
+    """Show the preset of a CMS: requests that only the backend may answer, exclude patterns, settings."""
 
 
 @preset.command("list")
 def list_presets() -> None:
-    """Print the name of each preset, and whether its rows were tested."""
+    """Print the name of each preset, and how many of its rows were tested."""
     for name in presets.names():
         one = presets.load(name)
         rows = [*one.route, *one.exclude, *one.writable, *one.setting]

@@ -1,4 +1,4 @@
-"""How a long operation shows itself: a progress bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of a long operation: a progress bar on a terminal, otherwise a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import click
 from replicator.cli.common import size_text
 
 PLAIN_EVERY = 5.0
-"""Seconds between two plain lines: a log file, or somebody's cron mail."""
+"""Seconds between two plain lines, which usually go to a log file or a mail of cron."""
 
 
 def show_bootstrap(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Show a frontend's rows while it is filled; return the last one."""
+    """Show the progress of a bootstrap from its rows; return the last row, which is the result."""
     return _show_bar(rows) if sys.stderr.isatty() else _show_lines(rows)
 
 
@@ -65,7 +65,7 @@ def _show_lines(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def bootstrap_line(row: dict[str, Any]) -> str:
-    """Return one plain line about a frontend that is being filled."""
+    """Format the progress of a bootstrap as one plain line."""
     progress = row["progress"]
     eta = f", {progress['eta_seconds']:.0f} s to go" if progress["eta_seconds"] is not None else ""
     return (

@@ -1,4 +1,4 @@
-"""`replicator resume`: a person confirms what the daemon did not dare."""
+"""`replicator resume`: the operator confirms held deletions and doubtful sources."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from replicator.cli.common import ask_daemon, config_option, load_config, no_dae
 @click.command()
 @config_option
 def resume(config: str) -> None:
-    """Send the deletions that wait because there are too many, and believe a source that looks empty or replaced.
+    """Send deletions that are held because they are too many, and accept a source that looks empty or replaced.
 
-    `replicator status` says what waits, and why. A source that is not there at all stays halted until it is back.
+    `replicator status` shows what is held, and why. A tree whose source is missing stays halted until the source is back.
     """
     settings = load_config(config)
     rows = ask_daemon(settings, {"command": "resume"})
@@ -22,4 +22,4 @@ def resume(config: str) -> None:
     for row in resumed:
         click.echo(f"resumed: {row['what']}: {row['reason']}")
     if not resumed:
-        click.echo("nothing waits")
+        click.echo("nothing is held")

@@ -10,16 +10,19 @@ import click
 from replicator.cli.common import config_option, load_config, run
 
 COLLECT = (2_000, 5, 2_000)
-"""Thresholds of the garbage collector. Filling ten frontends makes a hundred thousand small objects, of which few are garbage:
-with Python's own (700, 10, 10) full collections stopped the loop for up to 190 ms, and took a sixth of the CPU time. So they are as rare
-as can be; the middle generation is 10,000 objects, 10 ms. (With 200,000 a bulk change of the source stopped the loop for 0.3 s.)"""
+"""Thresholds of the garbage collector (gc.set_threshold), measured while ten frontends are filled.
+
+Filling makes a hundred thousand small objects, few of them garbage. With Python's default (700, 10, 10) full collections
+stopped the event loop for up to 190 ms, and took a sixth of the CPU time; with these values they are rare. A collection of the
+middle generation covers 10,000 objects (2,000 x 5) and takes 10 ms; with 200,000 it stopped the loop for 0.3 s during a bulk change
+of the source."""
 
 
 @click.command()
 @config_option
 def serve(config: str) -> None:
-    """Replicate until SIGTERM (drains, at most 10 s, and exits 0); SIGHUP reloads the configuration."""
-    # NumPy's linear algebra, which nobody here uses, would start threads that spin.
+    """Replicate until SIGTERM: then send what is pending, for at most 10 s, and exit 0. SIGHUP reloads the configuration."""
+    # Importing NumPy starts OpenBLAS's threads, which busy-wait; replicator uses no linear algebra.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from replicator import app, early
 

@@ -1,4 +1,4 @@
-"""`replicator status`: what the daemon knows."""
+"""`replicator status`: print the state of the daemon, its trees and its frontends."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from replicator.config import Config
     "--max-lag",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Accept what is owed for so long.",
+    help="Accept changes that are pending for at most this long.",
 )
 @click.option(
-    "--max-dirty", type=click.IntRange(min=0), metavar="N", help="Accept so many owed paths."
+    "--max-dirty", type=click.IntRange(min=0), metavar="N", help="Accept this many pending paths."
 )
 @click.pass_context
 def status(
@@ -40,8 +40,8 @@ def status(
 ) -> None:
     """Show every frontend's state, dirty count, lag, queue position, progress and last error.
 
-    Exits 0 when every frontend is known to hold what the source holds, 3 when anything is refused, owed, unreadable, unknown,
-    held back or not connected, 1 when no daemon runs. --max-lag and --max-dirty accept some owed paths.
+    Exits 0 when every frontend is known to hold what the source holds, 3 when anything is refused, pending, unreadable, unknown,
+    held or not connected, 1 when no daemon runs. --max-lag and --max-dirty tolerate some pending paths.
     """
     settings = load_config(config)
     request = {"command": "status", "max_lag": max_lag, "max_dirty": max_dirty}
@@ -59,7 +59,7 @@ def status(
 
 
 def _console() -> Console:
-    """Return a console that prints what it is given: a file may be called `[/red]`, which is markup that rich refuses."""
+    """Return a console without markup: a file name such as `[/red]` is invalid markup, for which rich raises an error."""
     return Console(markup=False, emoji=False)
 
 

@@ -1,4 +1,4 @@
-"""`replicator verify`: compare digests of everything."""
+"""`replicator verify`: compare the frontends with the backend by digest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from replicator.ports import Address
 @click.command()
 @click.argument("host", required=False)
 @config_option
-@click.option("--repair", is_flag=True, help="Send again what differs.")
+@click.option("--repair", is_flag=True, help="Send differing files again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def verify(
@@ -24,8 +24,8 @@ def verify(
 ) -> None:
     """Read every file of every frontend (or of HOST) and compare its SHA-256 with the backend's.
 
-    What is refused, or owed for more than some seconds, counts as different. Exits 0 when all are equal (or repaired), 1 when all
-    differ or failed, 3 when some do.
+    Paths that are refused, or pending for more than a few seconds, count as different. Exits 0 when all frontends are equal (or
+    repaired), 1 when all differ or failed, 3 when some do.
     """
     settings = load_config(config)
     request = {"command": "verify", "repair": repair, **(request_for(host) if host else {})}
@@ -44,7 +44,7 @@ def verify(
 
 
 def _is_right(report: dict[str, Any]) -> bool:
-    """Return True if the frontend holds what the backend holds, or is sent what it lacked."""
+    """Return True if the frontend is equal to the backend, or was repaired."""
     if report["error"] or report["owed"]:
         return False
     return report["repaired"] or not report["differing"]
@@ -58,7 +58,9 @@ def _show(report: dict[str, Any]) -> None:
     elif not report["differing"]:
         click.echo(f"{host}: equal")
     if owed:
-        click.echo(f"{host}: {owed} paths are owed or refused; they are sent by themselves")
+        click.echo(
+            f"{host}: {owed} paths are pending or refused; the daemon sends them without --repair"
+        )
     if others := report["differing"] - owed:
         done = "sent again" if report["repaired"] else "differ; --repair sends them again"
         click.echo(f"{host}: {others} paths {done}")
@@ -68,7 +70,7 @@ def _show(report: dict[str, Any]) -> None:
 
 
 async def _alone(config: Config, request: dict[str, Any]) -> list[dict[str, Any]]:
-    """Verify without a daemon: connect, look, and change nothing unless asked to repair."""
+    """Verify in this process when no daemon runs; change nothing unless asked to repair."""
     from replicator import app
 
     if "host" in request:

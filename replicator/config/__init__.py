@@ -1,4 +1,4 @@
-"""config: what the operator decides, frozen, complete and checked before anything starts."""
+"""The configuration: read from TOML, checked completely before anything starts, and immutable afterwards."""
 
 from replicator.config.reading import load, parse
 from replicator.config.settings import (

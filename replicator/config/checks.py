@@ -1,4 +1,4 @@
-"""What settings may say: values that could do harm, or that contradict each other, are refused with the TOML path and a reason."""
+"""Validation of settings: refuse harmful or contradictory values, naming the TOML path and the reason."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?
 
 
 def check(config: Config) -> None:
-    """Refuse what could do harm.
+    """Refuse harmful or contradictory settings.
 
     Raises:
-        ConfigError: names the TOML path and the reason.
+        ConfigError: if a setting is refused; names its TOML path and the reason.
     """
     _check_state(config.state.directory)
     _check_trees(config.tree, config.state.directory)
@@ -56,8 +56,9 @@ def _check_ciphers(ciphers: tuple[str, ...]) -> None:
 def _check_trees(trees: tuple[TreeSettings, ...], state: str) -> None:
     if not trees:
         raise ConfigError("tree", "at least one [[tree]] is needed")
-    if len(trees) > MAX_TREES // 2:  # a reload may replace all of them
-        raise ConfigError("tree", f"at most {MAX_TREES // 2} are possible")
+    # A reload may replace every tree; the new ones get numbers before the old ones are removed.
+    if len(trees) > MAX_TREES // 2:
+        raise ConfigError("tree", f"at most {MAX_TREES // 2} trees are possible")
     for index, tree in enumerate(trees):
         where = f"tree[{index}]"
         if tree.source == "/":
@@ -84,7 +85,7 @@ def _check_target(where: str, target: str) -> None:
     if not target.strip():
         raise ConfigError(where, "must not be empty")
     if "\0" in target:
-        raise ConfigError(where, "must not hold a NUL")
+        raise ConfigError(where, "must not contain a NUL byte")
     if not target.startswith("/"):
         raise ConfigError(where, f"must be an absolute path on the frontends, got {target!r}")
     if ".." in target.split("/"):
@@ -113,10 +114,11 @@ def _contains(outer: str, inner: str) -> bool:
 def _check_state(directory: str) -> None:
     if not directory:
         raise ConfigError("state.directory", "must not be empty")
-    # A Unix socket's name has 108 bytes with its final NUL (unix(7)).
+    # The path of a Unix socket has at most 108 bytes, the final NUL included (unix(7)).
     if len(os.fsencode(directory)) > 107 - len("/control.sock"):
         raise ConfigError(
-            "state.directory", "is too long a name for the control socket in it: at most 94 bytes"
+            "state.directory",
+            "is too long for the path of the control socket in it: at most 94 bytes",
         )
 
 
@@ -143,9 +145,9 @@ def _check_discovery(settings: DiscoverySettings) -> None:
     for name, providers in _KEYS_OF.items():
         if getattr(settings, name) and settings.provider not in providers:
             raise ConfigError(
-                f"discovery.{name}", f"means nothing to provider = {settings.provider!r}"
+                f"discovery.{name}", f"has no meaning for provider = {settings.provider!r}"
             )
-    if "@" in settings.endpoint_url:  # it is quoted wherever a call fails
+    if "@" in settings.endpoint_url:  # botocore quotes the URL in its error messages
         raise ConfigError(
             "discovery.endpoint_url", "must hold no user name and no password: errors quote it"
         )

@@ -1,7 +1,7 @@
-"""From a TOML file to settings that are complete and checked.
+"""Read a TOML file into complete, checked settings.
 
-A key that we do not know, a value of the wrong type, and a value that could do harm are refused with the TOML path and a
-reason before anything starts. Relative paths are relative to the file.
+Unknown keys, values of the wrong type and harmful values are refused before anything starts; the error names the TOML path
+and the reason. Relative paths are relative to the directory of the file.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ def load(path: str | os.PathLike[str]) -> Config:
     """Read and check a configuration file.
 
     Raises:
-        ConfigError: if it cannot be read, is no TOML, or says something that we refuse.
+        ConfigError: if the file cannot be read, is not valid TOML, or holds a setting that is refused.
     """
     file = Path(path)
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a BOM
+        # utf-8-sig: some editors begin the file with a byte order mark.
+        raw = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(str(file), str(error)) from error
     return parse(raw, base=file.parent.resolve())
@@ -37,7 +38,7 @@ def parse(raw: dict[str, Any], *, base: Path) -> Config:
     """Return the checked settings in `raw`, with relative paths made absolute against `base`.
 
     Raises:
-        ConfigError: names the TOML path and the reason.
+        ConfigError: if a setting is refused; names its TOML path and the reason.
     """
     try:
         config = msgspec.convert(raw, Config)
@@ -52,11 +53,11 @@ def parse(raw: dict[str, Any], *, base: Path) -> Config:
 
 
 def _absolute(config: Config, base: Path) -> Config:
-    """Return the settings with every path absolute, and every tree's target filled in."""
+    """Return the settings with absolute paths, and with the defaults filled in that depend on other settings."""
 
     def path(where: str, text: str) -> str:
         if "\0" in text:
-            raise ConfigError(where, "must not hold a NUL")
+            raise ConfigError(where, "must not contain a NUL byte")
         try:
             return os.path.normpath(base / Path(text).expanduser()) if text else text
         except RuntimeError as error:

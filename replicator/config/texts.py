@@ -1,4 +1,4 @@
-"""Texts in the settings that mean something: rates and addresses."""
+"""Parsers for settings that are written as text: sizes, rates and addresses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNITS = {"": 1} | {
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE | re.ASCII)
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?(?:/s)?\s*", re.IGNORECASE | re.ASCII)
 _ZONE = r"(?:%[A-Za-z0-9_][A-Za-z0-9_.-]{0,14})?"
-"""The network interface behind an IPv6 address: a name of at most 15 bytes, or a number (RFC 4007, section 11)."""
+"""Zone of an IPv6 address (RFC 4007, section 11): the network interface, as a name of at most 15 bytes or a number."""
 _ADDRESS = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?"
     rf"(?:\[(?P<v6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*{_ZONE})\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*)"
@@ -24,23 +24,31 @@ _ADDRESS = re.compile(
 )
 
 SHOWN = 100
-"""Characters of what is wrong, in an error text: a file of addresses may hold a line of a megabyte."""
+"""Limit in characters for input quoted in an error message: a line of an address file may be a megabyte long."""
 
 
 def parse_rate(where: str, text: str) -> float:
-    """Return bytes per second for a text such as `40MiB/s`.
+    """Parse a rate such as `40MiB/s` into bytes per second.
+
+    Args:
+        where: TOML path, for the error message.
+        text: the rate; units are decimal (`MB`) or binary (`MiB`).
 
     Raises:
-        ConfigError: if it is no positive rate.
+        ConfigError: if `text` is not a positive rate.
     """
     return _bytes_of(where, text, _RATE, "a rate such as '40MiB/s'")
 
 
 def parse_size(where: str, text: str) -> int:
-    """Return bytes for a text such as `20GiB`.
+    """Parse a size such as `20GiB` into bytes.
+
+    Args:
+        where: TOML path, for the error message.
+        text: the size; units are decimal (`GB`) or binary (`GiB`).
 
     Raises:
-        ConfigError: if it is no positive size.
+        ConfigError: if `text` is not a positive size.
     """
     return int(_bytes_of(where, text, _SIZE, "a size such as '20GiB'")) or 1
 
@@ -54,12 +62,16 @@ def _bytes_of(where: str, text: str, form: re.Pattern[str], expected: str) -> fl
 
 
 def parse_address(where: str, text: str) -> tuple[str, str, int]:
-    """Return (user, host, port) of `user@host:port`; user is empty and port 0 where not given.
+    """Parse `user@host:port` into (user, host, port); a missing user is empty, a missing port 0.
 
-    An IPv6 address with a port is written in brackets; it may have a zone (`fe80::1%eth0`).
+    An IPv6 address with a port needs brackets; it may have a zone (`fe80::1%eth0`).
+
+    Args:
+        where: TOML path or argument name, for the error message.
+        text: the address.
 
     Raises:
-        ConfigError: if it is no address, or begins like an option.
+        ConfigError: if `text` is not an address, or begins like a command-line option.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"] or 1) not in range(1, 65536):

@@ -1,1 +1,1 @@
-"""discovery: says which frontends should exist."""
+"""Providers: each tells which frontends exist, according to one source such as a file, DNS or AWS."""

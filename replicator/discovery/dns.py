@@ -1,4 +1,4 @@
-"""Every address of a name: docker compose, Cloud Map, a round-robin record."""
+"""Provider that takes every address of a DNS name as a frontend, as in docker compose, Cloud Map or a round-robin record."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from replicator.errors import DiscoveryError
 from replicator.ports import Address, Look, Sighting
 
 TIMEOUT = 10.0
-"""Seconds for one name; the resolver's own limit is half a minute, in a thread that cannot be stopped."""
+"""Seconds for one name. The resolver gives up only after 30 s, and runs in a thread that cannot be stopped."""
 
 
 class DnsProvider:
-    """Resolves names again and again.
+    """Resolves DNS names at every poll.
 
     Args:
-        names: as (user, host, port) of which each address is a frontend.
-        interval: seconds between two looks.
-        exclude: addresses that are none of ours.
+        names: DNS names, with the user and port for all their addresses.
+        interval: seconds between two polls.
+        exclude: addresses that are not frontends.
     """
 
     certain = False
@@ -35,10 +35,10 @@ class DnsProvider:
         self._exclude = frozenset(exclude)
 
     async def look(self) -> Look:
-        """Return the addresses of all names; a name without any makes the answer incomplete.
+        """Return the addresses of all names. The answer is incomplete if a name has no address.
 
         Raises:
-            DiscoveryError: no name has any.
+            DiscoveryError: if no address was found at all.
         """
         sightings: dict[Address, Sighting] = {}
         notes = []
@@ -50,7 +50,7 @@ class DnsProvider:
                 notes.append(f"{name.host} has no address: {reason}")
                 continue
             except UnicodeError:  # a label that is empty or too long
-                notes.append(f"{name.host} has no address: it is no host name")
+                notes.append(f"{name.host} has no address: it is not a valid host name")
                 continue
             for host in hosts:
                 if host not in self._exclude:
@@ -62,7 +62,7 @@ class DnsProvider:
 
 
 async def _resolve(host: str) -> list[str]:
-    if "%" in host:  # uvloop's resolver drops the zone
+    if "%" in host:  # an address with a zone, which uvloop's resolver would drop
         return [host]
     async with asyncio.timeout(TIMEOUT):
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -70,11 +70,11 @@ async def _resolve(host: str) -> list[str]:
 
 
 def _text(address: tuple[Any, ...]) -> str:
-    """Return an address of the resolver as text, with the network interface of a link-local one."""
+    """Return a resolver's socket address as text; a link-local IPv6 address gets its zone."""
     host, scope = str(address[0]), address[3] if len(address) == 4 else 0
     if not scope or "%" in host:
         return host
     try:
         return f"{host}%{socket.if_indextoname(scope)}"
-    except OSError:  # an interface that has gone
+    except OSError:  # the interface no longer exists
         return f"{host}%{scope}"

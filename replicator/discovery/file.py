@@ -1,4 +1,4 @@
-"""A file that somebody else writes: one address on each line, or JSON."""
+"""Provider that reads frontends from a file: one address per line, or JSON."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from replicator.errors import ConfigError, DiscoveryError
 from replicator.ports import Address, Look, Sighting
 
 MAX_SIZE = 1 << 20
-"""Bytes: ten thousand frontends. Whatever is larger is another file."""
+"""Bytes: enough for ten thousand frontends. A larger file is refused as being something else."""
 
 
 class FileProvider:
-    """Reads a file at every look: there is nothing cheaper than to read a page of text once a second.
+    """Reads a file at every poll; reading a small file once a second is cheaper than watching it.
 
     Args:
-        path: the file. Text: an address on each line, `#` begins a comment. JSON: a list (or an object with a list
-            `frontends`) of addresses, or of objects with `address` and, as far as known, `identity` and `state`.
-        interval: seconds between two looks.
-        exclude: hosts and identities that are none of ours.
+        path: the file. Text: one address per line, `#` begins a comment. JSON: a list, or an object with a list `frontends`;
+            its items are addresses, or objects with `address` and optionally `identity` and `state`.
+        interval: seconds between two polls.
+        exclude: hosts and identities that are not frontends.
     """
 
     certain = False
-    retry_cap = 0.0  # a file that was not understood may be right a second later, and reading it costs nothing
+    retry_cap = 0.0  # no backoff: a file that could not be parsed may be correct a second later
 
     def __init__(self, path: str, *, interval: float, exclude: Sequence[str] = ()) -> None:
         self.name = f"file {path}"
@@ -37,10 +37,10 @@ class FileProvider:
         self._exclude = frozenset(exclude)
 
     async def look(self) -> Look:
-        """Return whom the file names.
+        """Return the frontends that the file lists.
 
         Raises:
-            DiscoveryError: it cannot be read or understood; then nothing of it is believed.
+            DiscoveryError: if the file cannot be read, or any entry cannot be parsed; no entry is used then.
         """
         try:
             text = await asyncio.to_thread(self._read)
@@ -60,7 +60,7 @@ class FileProvider:
             content = file.read(MAX_SIZE + 1)
         if len(content) > MAX_SIZE:
             raise ValueError(f"larger than {MAX_SIZE} bytes")
-        return content.decode("utf-8-sig")  # some editors write a BOM
+        return content.decode("utf-8-sig")  # some editors begin the file with a byte order mark
 
 
 def _parse(text: str) -> list[Sighting]:
@@ -77,11 +77,11 @@ def _parse(text: str) -> list[Sighting]:
 def _sighting(where: str, row: Any) -> Sighting:  # noqa: ANN401  # whatever JSON holds
     fields = {"address": row} if isinstance(row, str) else row
     if not isinstance(fields, dict) or not all(isinstance(v, str) for v in fields.values()):
-        raise ValueError(f"{where}: expected an address, or an object of texts with `address`")
+        raise ValueError(f"{where}: expected an address, or an object of strings with `address`")
     if unknown := set(fields) - {"address", "identity", "state"}:
         raise ValueError(f"{where}: unknown key {min(unknown)[:SHOWN]!r}")
     if not all(map(str.isprintable, fields.values())):
-        raise ValueError(f"{where}: holds what cannot be printed")
+        raise ValueError(f"{where}: contains an unprintable character")
     user, host, port = parse_address(where, fields.get("address", ""))
     return Sighting(
         Address(host, user, port), "file", fields.get("identity", ""), fields.get("state", "listed")

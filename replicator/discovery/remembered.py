@@ -1,4 +1,4 @@
-"""The last good answers, in a file of the state directory."""
+"""The last good answer of every provider, kept in a file of the state directory for the next start."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = structlog.get_logger()
 
 
 class RosterFile:
-    """See `ports.RosterMemory`; a file that cannot be read or written costs a warning, never a frontend.
+    """Implements `ports.RosterMemory`. If the file cannot be read or written, it logs a warning and goes on.
 
     Args:
-        path: the file, replaced whole.
+        path: the file; replaced atomically.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +26,7 @@ class RosterFile:
         self._saved = ""
 
     def load(self) -> dict[str, list[Sighting]]:
-        """Return what was saved; whatever is not as we write it is as good as nothing."""
+        """Return what was saved, by provider; nothing if the file is missing or malformed."""
         try:
             raw = json.loads(self._path.read_text("utf-8"))
             return {name: [_sighting(row) for row in rows] for name, rows in raw.items()}
@@ -40,11 +40,11 @@ class RosterFile:
             AttributeError,
             RecursionError,
         ) as error:
-            log.warning("the last roster cannot be read", path=str(self._path), reason=str(error))
+            log.warning("the saved roster cannot be read", path=str(self._path), reason=str(error))
             return {}
 
     def save(self, known: dict[str, list[Sighting]]) -> None:
-        """Replace what was saved, if it is another."""
+        """Write the file, if its content would change."""
         text = json.dumps({name: [_row(s) for s in rows] for name, rows in known.items()}, indent=1)
         if text == self._saved:
             return
@@ -69,11 +69,11 @@ def _sighting(row: dict[str, object]) -> Sighting:
     host, user, port = row["host"], row["user"], row["port"]
     texts = [row["source"], row["identity"], row["state"]]
     if not isinstance(host, str) or not isinstance(user, str) or type(port) is not int:
-        raise TypeError("an address is no address")
+        raise TypeError("expected strings for host and user, and an integer for port")
     if not 0 <= port < 65536:
-        raise ValueError("a port is no port")
+        raise ValueError("expected a port from 0 to 65535")
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a text is no text")
+        raise TypeError("expected strings for source, identity and state")
     decision = Decision.DRAIN if row["draining"] else Decision.SERVE
     source, identity, state = map(str, texts)
     return Sighting(

@@ -1,4 +1,4 @@
-"""The frontends that are written in the config."""
+"""Provider of the frontends that the configuration file lists."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from replicator.ports import Address, Look, Sighting
 
 
 class StaticProvider:
-    """Says always the same; a reload brings another one of these.
+    """Returns a fixed list. A reload of the configuration replaces the provider.
 
     Args:
-        addresses: the frontends.
+        addresses: the frontends; duplicates are dropped.
     """
 
     name = "static"
@@ -23,5 +23,5 @@ class StaticProvider:
         self._look = Look(tuple(Sighting(address) for address in dict.fromkeys(addresses)))
 
     async def look(self) -> Look:
-        """Return all of them."""
+        """Return the whole list."""
         return self._look

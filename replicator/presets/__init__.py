@@ -1,8 +1,8 @@
-"""presets: what is known of a CMS that runs on a backend and many frontends.
+"""Presets: how to run a CMS on a backend and many frontends.
 
-One TOML file for each CMS, in `cms/` of this package (`deploy/cms` has a symlink to each): which requests go to the backend, what is
-not replicated, what must be writable on frontends, and the settings of sessions and caches. nginx's routes, the parameters of
-`deploy/aws/template.yaml` and the `[[tree]]` part of a configuration are made from it.
+`cms/` holds one TOML file per CMS (`deploy/cms` has a symlink to each): which requests only the backend may answer, which paths are
+not replicated, which directories must be writable on frontends, and settings for sessions and caches. `rendering` turns a preset
+into nginx maps, parameters of `deploy/aws/template.yaml`, or a `[[tree]]` table.
 """
 
 from replicator.presets.rendering import FORMATS, render

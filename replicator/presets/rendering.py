@@ -1,4 +1,4 @@
-"""What is made from a preset: text for people, JSON, nginx's maps, a `[[tree]]`, parameters of the CloudFormation template."""
+"""Render a preset as text, JSON, nginx maps, a `[[tree]]` table, or parameters of the CloudFormation template."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from replicator.errors import ConfigError
 from replicator.presets.settings import Preset, Row, load
 
 VALUES_PER_RULE = 3
-"""Values of one path condition. A rule of an Application Load Balancer takes five values in all, and a condition three
+"""Maximum number of values in a path condition. A rule of an Application Load Balancer takes five values in all, a condition three
 (AWS, "Condition types for listener rules", "Condition basics")."""
 
 WILDCARDS_PER_RULE = 5
-"""AWS, "Quotas for your Application Load Balancers", "Rules"."""
+"""Maximum number of wildcards in a rule (AWS, "Quotas for your Application Load Balancers", "Rules")."""
 
 LONGEST_VALUE = 128
-"""Characters of a path pattern or header value."""
+"""Maximum length in characters of a path pattern or header value (same source)."""
 
 PATH_RULES = 6
 QUERY_RULES = 4
 COOKIES = 2
-"""How much `deploy/aws/template.yaml` has parameters for; cookies share one rule."""
+"""Numbers of path rules, query rules and cookies for which `deploy/aws/template.yaml` has parameters. Cookies share one rule."""
 
 _ENCODED = {":": "(?::|%3A)", "/": "(?:/|%2F)"}
-"""What browsers may write encoded into a query string."""
+"""Characters that browsers may percent-encode in a query string, as regular expressions."""
 
 
 def render(preset: Preset, form: str, *, name: str, source: str) -> str:
     """Return a preset in one of `FORMATS`.
 
     Args:
-        preset: with its parameters filled.
-        form: name of the format.
-        name: of the preset.
+        preset: the preset, with its parameters filled in.
+        form: key of `FORMATS`.
+        name: name of the preset.
         source: directory of the CMS on the backend.
 
     Raises:
-        ConfigError: the preset asks for more than the CloudFormation template can take.
+        ConfigError: if the preset has more routes than the CloudFormation template has parameters.
     """
     return FORMATS[form](preset, name, source)
 
@@ -81,8 +81,8 @@ def _tree(preset: Preset, name: str, source: str) -> str:
 def _nginx(preset: Preset, name: str, _source: str) -> str:
     lines = [
         f"# {preset.title}: requests that only the backend answers (`replicator preset show {name} --format nginx`).",
-        "# Belongs into http {}. The router says `proxy_pass http://$replicator_upstream;`, with upstreams `backend` and `frontends`.",
-        "# Frontends say `if ($replicator_refused) { return 403; }` in server {}: whoever reaches one directly is refused, too.",
+        "# Put this into http {}. On the router use `proxy_pass http://$replicator_upstream;`, with upstreams `backend` and `frontends`.",
+        "# On frontends put `if ($replicator_refused) { return 403; }` into server {}, to refuse such requests made directly to them.",
     ]
     for kind, variable in (("path", "$uri"), ("cookie", "$http_cookie"), ("query", "$args")):
         lines += ["", f"map {variable} $replicator_by_{kind} {{", "    default 0;"]
@@ -107,7 +107,14 @@ def _nginx(preset: Preset, name: str, _source: str) -> str:
 
 
 def regular_expression(kind: str, pattern: str) -> str:
-    """Return what nginx's `map` compares, with `~` or `~*` in front."""
+    """Return a route's pattern as a regular expression of nginx's `map`.
+
+    It begins with `~` (case-sensitive) or `~*`.
+
+    Args:
+        kind: `path`, `cookie` or `query`.
+        pattern: with the wildcards `*` and `?`.
+    """
     wild = {"*": ".*", "?": ".", "-": "-"}
     if kind == "query":
         body = "".join(wild.get(c) or _ENCODED.get(c) or re.escape(c) for c in pattern)
@@ -123,10 +130,10 @@ def _cloudformation(preset: Preset, _name: str, _source: str) -> str:
 
 
 def cloudformation_parameters(preset: Preset) -> dict[str, str]:
-    """Return the parameters of `deploy/aws/template.yaml` that say what goes to the backend.
+    """Return the parameters of `deploy/aws/template.yaml` that route requests to the backend, by name.
 
     Raises:
-        ConfigError: there are more routes than it has parameters for.
+        ConfigError: if the preset has more routes than the template has parameters.
     """
 
     def of(kind: str) -> list[str]:
@@ -141,7 +148,7 @@ def cloudformation_parameters(preset: Preset) -> dict[str, str]:
 
 
 def rules(values: Sequence[str]) -> list[list[str]]:
-    """Split values over listener rules, none of which exceeds what a rule may hold."""
+    """Distribute path patterns over listener rules within AWS's limits per rule (VALUES_PER_RULE, WILDCARDS_PER_RULE)."""
     found: list[list[str]] = []
     for value in values:
         wild = sum(_wildcards(other) for other in found[-1]) if found else 0
@@ -168,4 +175,4 @@ FORMATS: dict[str, Callable[[Preset, str, str], str]] = {
     "nginx": _nginx,
     "cloudformation": _cloudformation,
 }
-"""By name, what writes it."""
+"""Formats by name, each with its function of preset, name and source."""

@@ -1,4 +1,4 @@
-"""Read the file of one CMS, and check that each row says what it must."""
+"""Read the TOML file of a CMS, and check that each row is complete."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ T = TypeVar("T")
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every row says: why it is there, and how that is known."""
+    """Fields of every row: the reason for it, and exactly one origin of that knowledge."""
 
     why: str
-    """The reason, for the person who decides whether to keep it."""
+    """The reason, for the operator who decides whether to keep the row."""
     tested: str = ""
-    """The release with which it was seen to work; empty: it was only read."""
+    """Release of the CMS with which the row was tested."""
     read: str = ""
-    """Address of the page that says so, of a row that was not tested."""
+    """URL of the documentation, for a row that was not tested."""
     from_memory: bool = False
-    """Neither tested nor found on a page: to be checked before it is relied on."""
+    """Neither tested nor documented; check it before relying on it."""
 
     def __post_init__(self) -> None:
         """Refuse a row without a reason, or without exactly one origin."""
@@ -42,7 +42,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     @property
     def origin(self) -> str:
-        """How the row is known, in words."""
+        """The origin, as text."""
         if self.from_memory:
             return "from memory: check it before you rely on it"
         return f"tested with {self.tested}" if self.tested else f"read: {self.read}"
@@ -55,16 +55,16 @@ class Route(Row, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     path: str = ""
-    """Of the URL's path, case-sensitive."""
+    """Pattern for the path of the URL, case-sensitive."""
     cookie: str = ""
-    """Of the Cookie header, not case-sensitive."""
+    """Pattern for the Cookie header, case-insensitive."""
     query: str = ""
-    """`KEY=VALUE` in the query string, not case-sensitive."""
+    """Pattern `KEY=VALUE` for one pair of the query string, case-insensitive."""
     matches: tuple[str, ...] = ()
     """Examples that go to the backend: a URL path, a Cookie header, or a query string."""
 
     def __post_init__(self) -> None:
-        """Refuse a row that says nothing, or two things."""
+        """Refuse a row without exactly one of path, cookie and query."""
         super().__post_init__()
         if sum(map(bool, (self.path, self.cookie, self.query))) != 1:
             raise ValueError("needs exactly one of `path`, `cookie`, `query`")
@@ -73,12 +73,12 @@ class Route(Row, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """Which of the three it is."""
+        """`path`, `cookie` or `query`."""
         return "path" if self.path else "cookie" if self.cookie else "query"
 
     @property
     def pattern(self) -> str:
-        """What is compared with the request."""
+        """The pattern of that kind."""
         return self.path or self.cookie or self.query
 
 
@@ -88,38 +88,38 @@ class Exclude(Row, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pattern: str
     """gitignore pattern, relative to the directory of the CMS."""
     matches: tuple[str, ...]
-    """Example paths that it excludes; a directory ends with `/`."""
+    """Example paths that the pattern excludes; directories end with `/`."""
     keeps: tuple[str, ...]
-    """Example paths that are replicated all the same, such as the directory itself."""
+    """Example paths that the pattern does not exclude, such as the parent directory."""
 
 
 class Writable(Row, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A directory into which PHP must be able to write on the frontends."""
+    """A directory in which PHP needs write permission on the frontends."""
 
     path: str
     """Relative to the directory of the CMS."""
 
 
 class Setting(Row, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Lines of a configuration file."""
+    """Lines for a configuration file."""
 
     about: str
-    """`session`, `cache`, `opcache`, `proxy` (what the load balancer changes) or `frontend` (only there)."""
+    """Subject: `session`, `cache`, `opcache`, `proxy` (needed behind a load balancer) or `frontend` (only on frontends)."""
     file: str
-    """The file that they belong into."""
+    """The file into which the lines belong."""
     text: str
-    """The lines. `CACHE_HOST` stands for the host of Redis."""
+    """The lines. `CACHE_HOST` is a placeholder for the host of Redis."""
 
 
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All that is known of one CMS."""
+    """The preset of one CMS."""
 
     title: str
-    """Its name, for people."""
+    """Name of the CMS, for display."""
     release: str
-    """The release that the rows are about."""
+    """Release of the CMS to which the rows apply."""
     parameters: dict[str, str] = {}
-    """What installations differ in, such as the name of the admin directory, with its default."""
+    """Parameters in which installations differ, such as the name of the admin directory, with their defaults."""
     route: tuple[Route, ...]
     exclude: tuple[Exclude, ...]
     writable: tuple[Writable, ...]
@@ -127,17 +127,17 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @property
     def excludes(self) -> tuple[str, ...]:
-        """The patterns, with defaults for parameters that are not filled: what `tree.preset` adds."""
+        """The exclude patterns that `tree.preset` adds, with unset parameters at their defaults."""
         return tuple(row.pattern for row in self.filled({}).exclude)
 
     def filled(self, values: Mapping[str, str]) -> Preset:
-        """Return the preset with its parameters replaced.
+        """Return the preset with the parameters filled in.
 
         Args:
-            values: by name; a parameter that is missing has its default.
+            values: values by parameter name; missing parameters get their defaults.
 
         Raises:
-            ConfigError: there is no such parameter, or the value cannot stand in a pattern.
+            ConfigError: if there is no such parameter, or its value has characters that are not allowed in a pattern.
         """
         for name, value in values.items():
             if name not in self.parameters:
@@ -172,7 +172,7 @@ def load(name: str) -> Preset:
     """Read one preset.
 
     Raises:
-        ConfigError: there is none of that name, or its file is wrong.
+        ConfigError: if there is no preset of that name, or its file is malformed.
     """
     if name not in names():
         raise ConfigError("preset", f"there is no preset {name!r}; known: {', '.join(names())}")

@@ -1,1 +1,1 @@
-"""telemetry: how the daemon tells what it is doing."""
+"""Logging and the notifications to the service manager."""

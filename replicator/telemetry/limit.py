@@ -1,6 +1,7 @@
-"""Lines that are alike are logged a few times a minute, and then counted: `status` tells the rest.
+"""Rate limit for the log: similar lines are logged a few times a minute, and then only counted.
 
-A frontend that refuses ten thousand files, or that comes and goes all night, must not fill the disk with its story.
+Otherwise a frontend that refuses ten thousand files, or that reconnects all night, could fill the disk. `replicator status` shows
+the complete state.
 """
 
 from __future__ import annotations
@@ -12,26 +13,26 @@ from typing import Any
 import structlog
 
 UNLIMITED = ("deleted", "sent", "removed")
-"""Events of which each is logged: what was deleted must be found in the log, and who asks for `debug` wants every path."""
+"""Events without a limit: the log must list every deleted path, and at level `debug` every path that was sent."""
 
 LINES = 10
-"""Lines that are alike, in each period."""
+"""Number of similar lines that are logged in each period."""
 
 PERIOD = 60.0
-"""Seconds."""
+"""Length of a period in seconds."""
 
 KINDS = 10_000
-"""Kinds of lines that are remembered: a thousand frontends have several each. Then all are forgotten."""
+"""Limit of kinds that are counted; a thousand frontends produce several each. Beyond it all counts restart at zero."""
 
 
 class Limiter:
-    """A structlog processor that drops what has been said often enough.
+    """A structlog processor that drops a line if LINES similar ones were logged in the same period.
 
-    Lines are alike when event, frontend and state are. The last one before the silence says so, and the first one after it says
-    how many were left out.
+    Lines are similar if event, frontend and state are equal. The last line before the limit gets a field `more`, which says that
+    lines are dropped; the first line of a later period gets a field `left_out` with their number.
 
     Args:
-        clock: seconds that only grow.
+        clock: returns seconds, monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,10 +45,10 @@ class Limiter:
         __: str,
         event: MutableMapping[str, Any],
     ) -> MutableMapping[str, Any]:
-        """Return the line, or none.
+        """Return the line, or drop it.
 
         Raises:
-            structlog.DropEvent: it has been said often enough.
+            structlog.DropEvent: if the line is over the limit.
         """
         if event.get("event") in UNLIMITED:
             return event

@@ -1,4 +1,4 @@
-"""One place that configures logging: one line for each event, on standard error; text on a terminal, JSON otherwise."""
+"""Configure logging: one line per event on standard error, text on a terminal and JSON otherwise."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def configure(level: str, form: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # asyncssh tells every connection and channel at info level; what matters of it is in our own lines.
+    # asyncssh logs every connection and channel at info level; replicator itself logs the events that matter.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("asyncssh").setLevel(logging.ERROR)

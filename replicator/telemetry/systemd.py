@@ -1,7 +1,7 @@
-"""What a service manager is told, by the sd_notify protocol: datagrams to the socket that $NOTIFY_SOCKET names.
+"""Notify the service manager by the sd_notify(3) protocol: datagrams to the socket that $NOTIFY_SOCKET names.
 
-Everything is sent from the event loop, the watchdog's heartbeat above all: a loop that is blocked sends none, and is restarted.
-Outside a service manager all of it does nothing.
+The watchdog's heartbeat is sent from the event loop on purpose: if the loop is blocked, no heartbeat is sent, and systemd restarts
+the daemon. Without a service manager nothing is sent.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 
 PACE = 10.0
-"""Seconds between two statuses where no watchdog asks for a heartbeat."""
+"""Seconds between two updates of the status text if no watchdog is configured."""
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Notifier:
-    """Tells the service manager that started this process.
+    """Sends notifications to the service manager that started this process.
 
     Args:
-        environment: what it said; its variables are taken out, because they are not for our children.
+        environment: the process's environment. The protocol's variables are removed from it, so that child processes do not
+            inherit them.
+
+    Attributes:
+        watchdog: timeout of the watchdog in seconds; 0.0: no watchdog.
     """
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
@@ -35,28 +39,28 @@ class Notifier:
 
     @property
     def has_manager(self) -> bool:
-        """True if there is a service manager to tell."""
+        """True if the environment names a socket of a service manager."""
         return bool(self._address)
 
     def ready(self, text: str) -> None:
-        """It serves (again), and this is what it does."""
+        """Report that start or reload is finished, with a status text of one line."""
         self._text = text
         self._send(f"READY=1\nSTATUS={text}")
 
     def reloading(self) -> None:
-        """It loads its configuration anew; `ready` follows."""
+        """Report that the configuration is being reloaded. The caller must call `ready` afterwards."""
         moment = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send(f"RELOADING=1\nMONOTONIC_USEC={moment}\nSTATUS=reloading")
 
     def stopping(self) -> None:
-        """It has begun to end."""
+        """Report that the daemon is shutting down."""
         self._send("STOPPING=1\nSTATUS=draining")
 
     async def keep(self, describe: Callable[[], str]) -> None:
-        """Send heartbeats, twice in each period of the watchdog, and the status when it has changed, until cancelled.
+        """Send heartbeats, two per watchdog timeout, and the status text whenever it changed, until cancelled.
 
         Args:
-            describe: says on one line what the process does; called on the loop.
+            describe: returns the status text, one line; called in the event loop.
         """
         while self._address:
             lines = ["WATCHDOG=1"] if self.watchdog else []
@@ -69,7 +73,7 @@ class Notifier:
             await asyncio.sleep(self.watchdog / 2 if self.watchdog else PACE)
 
     def _send(self, text: str) -> None:
-        """Send one datagram, or none: a service manager that cannot take it is no reason to wait, or to fail."""
+        """Send one datagram; drop it if that fails or would block."""
         if not self._address:
             return
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
@@ -78,7 +82,7 @@ class Notifier:
 
 
 def _address(place: str) -> str:
-    """Return the address to send to: a path, or an abstract name (`@name`); nothing for what we do not speak."""
+    """Return the socket address: a path, or an abstract name (`@name`); empty for other kinds such as `vsock:`."""
     if place.startswith("@"):
         return "\0" + place[1:]
     return place if place.startswith("/") else ""

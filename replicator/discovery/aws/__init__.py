@@ -1,1 +1,1 @@
-"""AWS: who is behind a load balancer or in an Auto Scaling group, who we are, and what a console shows."""
+"""AWS: targets of load balancers, members of Auto Scaling groups, the backend's own instance id, and EC2 consoles."""

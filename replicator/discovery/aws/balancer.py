@@ -1,7 +1,7 @@
-"""The frontends behind load balancers: every target of every group, whatever its health.
+"""Provider of the frontends behind load balancers: every target of every target group, whatever its health.
 
-One call for each group at each look; which groups those are is asked once a minute. A call that fails costs its part of the
-answer, which is then incomplete, and nothing else.
+Each poll makes one call per target group; the list of target groups is refreshed once a minute. If a call fails, the answer
+lacks that part and is marked incomplete.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from replicator.errors import DiscoveryError
 from replicator.ports import Address, Decision, Look, Sighting
 
 GROUPS_FOR = 60.0
-"""Seconds for which an answer about groups is used: a blue-green switch is seen within a minute, at little cost."""
+"""Seconds for which the list of target groups is cached. A blue-green deployment is noticed within that time."""
 
 
 class Target(NamedTuple):
-    """A target of a group: where its kind is `ip` the id is the address."""
+    """A target of a target group. If its kind is `ip`, the identity is the address; otherwise it is the instance id."""
 
     identity: str
     kind: str
@@ -33,14 +33,14 @@ class Target(NamedTuple):
 
 
 class BalancerProvider:
-    """See `ports.Provider`.
+    """Implements `ports.Provider` with the Elastic Load Balancing v2 API.
 
     Args:
         aws: makes the calls.
         target_groups: names or ARNs.
         load_balancers: names or ARNs.
-        interval: seconds between two looks.
-        ourselves: who is not a frontend.
+        interval: seconds between two polls.
+        ourselves: knows which targets are not frontends.
     """
 
     certain = False
@@ -69,7 +69,7 @@ class BalancerProvider:
         """Return all targets.
 
         Raises:
-            DiscoveryError: not one group gave an answer.
+            DiscoveryError: if calls failed and no target was found.
         """
         self._notes = await self._ourselves.notes()
         failed: list[str] = []
@@ -121,7 +121,7 @@ class BalancerProvider:
     async def _locate(
         self, targets: Sequence[Target], failed: list[str]
     ) -> tuple[list[Sighting], frozenset[str]]:
-        """Return sightings, and the ids of the instances whose address is not known."""
+        """Add addresses to targets; return the sightings, and the ids of the instances without a known address."""
         by_id = {t.identity: t for t in targets if t.kind == "instance"}
         by_ip = {t.identity: t for t in targets if t.kind == "ip"}
         instances: dict[str, Instance] = {}
@@ -132,7 +132,7 @@ class BalancerProvider:
             if by_ip:
                 owners = await by_address(self._aws, [ip for ip in by_ip if ":" not in ip])
         except (DiscoveryError, LookupError, TypeError, AttributeError) as error:
-            # Addresses can be dialled without knowing whose they are; instances cannot without knowing where.
+            # Targets by address can be served without EC2's answer, targets by instance id cannot.
             said = _said(error, "the instances")
             (failed if by_id else self._notes).append(said)
         found = {t.identity: (t, instances.get(t.identity)) for t in by_id.values()}
@@ -147,8 +147,8 @@ class BalancerProvider:
                 sightings.setdefault(sighting.address.host, sighting)
             elif sighting.decision is not Decision.DROP:
                 unlocated.add(target.identity)
-                if not failed:  # then that has been said
-                    self._notes.append(f"{target.identity}: EC2 tells no address yet")
+                if not failed:  # otherwise the failed call explains it
+                    self._notes.append(f"{target.identity}: EC2 reports no address yet")
         return list(sightings.values()), frozenset(unlocated)
 
 

@@ -1,7 +1,6 @@
-"""The one door to boto3: calls in a thread, and errors that an operator can act on.
+"""The only module that calls boto3: it runs each call in a thread, and turns errors into messages that an operator can act on.
 
-Credentials come by the standard chain (environment, profile, container, instance role) and are refreshed by it; there is no
-place for a key in our settings.
+boto3 finds and refreshes the credentials (environment, profile, container, instance role); the settings of replicator hold none.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
 
 ATTEMPTS = 2
-"""Tries of one call; between looks we wait by ourselves, longer than botocore would."""
+"""Attempts of botocore for one call. After a failed poll the caller waits by itself, longer than botocore would."""
 
 RETRY_CAP = 120.0
-"""Seconds: the longest pause between two looks that fail. An API that throttles asks for fewer calls."""
+"""Longest pause in seconds between two failed polls; long, because AWS throttles callers that call too often."""
 
 _IAM_NAMES = {"elbv2": "elasticloadbalancing"}
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
@@ -39,11 +38,11 @@ _CREDENTIALS = (
 
 
 class Aws:
-    """Makes calls in one region.
+    """Client for the AWS APIs of one region.
 
     Args:
-        region: its name; empty: what the standard chain says.
-        endpoint_url: another address for all calls; empty: AWS's own.
+        region: name of the region; empty: as boto3 finds it.
+        endpoint_url: URL for all calls; empty: AWS's own.
     """
 
     def __init__(self, *, region: str = "", endpoint_url: str = "") -> None:
@@ -54,28 +53,27 @@ class Aws:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="aws")
 
     async def call(self, service: str, operation: str, **request: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # botocore's own shapes
-        """Make a call; return its answer, page by page.
+        """Call an operation; return all pages of its answer.
 
         Args:
-            service: as boto3 names it, such as `elbv2`.
-            operation: as botocore names the method, such as `describe_target_health`.
-            request: its parameters.
+            service: boto3's name of the service, such as `elbv2`.
+            operation: botocore's name of the method, such as `describe_target_health`.
+            request: the parameters of the operation.
 
         Raises:
-            ActionDenied: names the IAM action that is missing.
-            DiscoveryError: any other failure.
+            ActionDenied: if the role lacks an IAM permission; names the action.
+            DiscoveryError: if the call fails for any other reason.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._call, service, operation, request)
 
     def close(self) -> None:
-        """Let go of the threads; a call under way ends by its own time limit."""
+        """Shut the threads down without waiting; a running call ends by its own timeout."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _call(self, service: str, operation: str, request: dict[str, Any]) -> list[dict[str, Any]]:
-        from botocore import (
-            exceptions as failures,
-        )  # late: it takes a third of a second, and only AWS needs it
+        # Imported here because the import takes a third of a second, and only AWS users need it.
+        from botocore import exceptions as failures
 
         try:
             client = self._client(service)
@@ -93,7 +91,7 @@ class Aws:
         except failures.BotoCoreError as error:
             raise DiscoveryError(f"{service} {operation}: {_short(error)}") from error
         except Exception as error:
-            # botocore's parsers raise what they like at an answer that is none.
+            # botocore's parsers raise arbitrary exceptions for a malformed answer.
             raise DiscoveryError(
                 f"{service} {operation}: malformed answer: {_short(error)}"
             ) from error
@@ -128,5 +126,5 @@ def _translated(error: ClientError, service: str) -> DiscoveryError:
 
 
 def _short(error: Exception) -> str:
-    """Return an error's first line: a parser quotes the whole answer."""
+    """Return the first line of an error, at most 300 characters: botocore's parsers quote the whole answer."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

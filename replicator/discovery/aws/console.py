@@ -1,4 +1,4 @@
-"""What a new machine printed on its console: cloud-init shows the fingerprints of its SSH host keys there."""
+"""Read SSH host key fingerprints from the EC2 console, to which cloud-init prints them at the first boot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FINGERPRINT = re.compile(r"\b\d+ (SHA256:[A-Za-z0-9+/]{43})\b")
 
 
 class Ec2Console:
-    """See `ports.Console`.
+    """Implements `ports.Console` with EC2's GetConsoleOutput.
 
     Args:
         aws: makes the calls.
@@ -25,13 +25,17 @@ class Ec2Console:
         self._aws = aws
 
     async def fingerprints(self, identity: str) -> list[str]:
-        """Return what the console shows; empty while that is nothing.
+        """Return the fingerprints on an instance's console (`SHA256:...`); empty while there are none.
+
+        Args:
+            identity: instance id.
 
         Raises:
-            DiscoveryError: it cannot be read.
+            DiscoveryError: if the console cannot be read.
         """
         try:
-            # What the serial port shows now; otherwise it may be minutes old.
+            # Latest: the current output of the serial console; without it the output may be minutes old. Only Nitro instances
+            # support it: others answer UnsupportedOperation (EC2 API, GetConsoleOutput).
             pages = await self._aws.call(
                 "ec2", "get_console_output", InstanceId=identity, Latest=True
             )
@@ -45,12 +49,12 @@ class Ec2Console:
 
 
 def printed(output: str) -> list[str]:
-    """Return the fingerprints in a console's output, which the API encodes in base64 and botocore may have decoded."""
+    """Return the fingerprints in a console's output; the API encodes it in base64, which botocore may have decoded already."""
     if "-----BEGIN" not in output:
         try:
             output = base64.b64decode(output, validate=True).decode("utf-8", "replace")
         except (binascii.Error, ValueError):
             return []
-    # Cut, and not searched: with many beginnings and no end, a regular expression would look for each end anew.
+    # split() instead of a regular expression: on many begin markers without an end, the expression takes quadratic time.
     parts = [part.partition(_END) for part in output.split(_BEGIN)[1:]]
     return _FINGERPRINT.findall("\n".join(block for block, end, _ in parts if end))

@@ -1,4 +1,4 @@
-"""Which target groups there are: named in the settings, or fed by the listeners and rules of a load balancer."""
+"""Find target groups: by name or ARN, or as the destinations of a load balancer's listeners and rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicator.errors import DiscoveryError
 
 
 class Group(NamedTuple):
-    """A target group; the kind is `instance` or `ip` (or what replicator cannot serve)."""
+    """A target group. Its kind is `instance` or `ip`, or one that replicator cannot serve, such as `lambda`."""
 
     arn: str
     name: str
@@ -21,17 +21,17 @@ async def named(aws: Aws, name: str) -> list[Group]:
     """Return the target group with a name or an ARN.
 
     Raises:
-        DiscoveryError: there is none, or no answer.
+        DiscoveryError: if there is no such target group, or the call fails.
     """
     key = "TargetGroupArns" if name.startswith("arn:") else "Names"
     return _groups(await aws.call("elbv2", "describe_target_groups", **{key: [name]}))
 
 
 async def behind(aws: Aws, balancer: str) -> list[Group]:
-    """Return all target groups that a load balancer's listeners and rules forward to, those of weight 0 included.
+    """Return all target groups that a load balancer's listeners and rules forward to, including those with weight 0.
 
     Raises:
-        DiscoveryError: there is no such load balancer, or no answer.
+        DiscoveryError: if there is no such load balancer, it forwards to no target group, or a call fails.
     """
     key = "LoadBalancerArns" if balancer.startswith("arn:") else "Names"
     arns: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""Where instances are, and which instance is at an address."""
+"""Look up EC2 instances by id or by address."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from replicator.discovery.aws.client import Aws
 
 FILTER_VALUES = 200
-"""Values that one filter may hold (EC2 API, DescribeInstances)."""
+"""Maximum number of values in one filter (EC2 API, DescribeInstances)."""
 
 
 class Instance(NamedTuple):
-    """An instance; the address is empty while it has none."""
+    """An EC2 instance. The address is empty while the instance has none."""
 
     identity: str
     state: str
@@ -22,19 +22,19 @@ class Instance(NamedTuple):
 async def by_identity(aws: Aws, identities: Iterable[str]) -> dict[str, Instance]:
     """Return the instances that exist, by id.
 
-    A filter, not InstanceIds: an id that is not known (any more, or yet) fails a call that names it, for all others too.
+    Uses a filter instead of the parameter InstanceIds, with which one unknown id fails the whole call.
 
     Raises:
-        DiscoveryError: EC2 gave no answer.
+        DiscoveryError: if the call fails.
     """
     return {i.identity: i for i in await _described(aws, "instance-id", sorted(set(identities)))}
 
 
 async def by_address(aws: Aws, addresses: Iterable[str]) -> dict[str, Instance]:
-    """Return the running instances that have these IPv4 addresses, by address.
+    """Return the pending or running instances that have these private IPv4 addresses, by address.
 
     Raises:
-        DiscoveryError: EC2 gave no answer.
+        DiscoveryError: if the call fails.
     """
     found = await _described(aws, "private-ip-address", sorted(set(addresses)))
     return {i.address: i for i in found if i.state in ("pending", "running")}

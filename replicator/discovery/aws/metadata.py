@@ -1,4 +1,4 @@
-"""Which instance this is: the instance metadata service, version 2 only."""
+"""Ask the EC2 instance metadata service (version 2 only) for this instance's id."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from urllib.parse import urlsplit
 from replicator.errors import DiscoveryError
 
 ENDPOINT = "http://169.254.169.254"
-"""Link-local; the standard variable AWS_EC2_METADATA_SERVICE_ENDPOINT names another one, such as http://[fd00:ec2::254]."""
+"""Link-local address of the service. The environment variable AWS_EC2_METADATA_SERVICE_ENDPOINT overrides it, for example
+with http://[fd00:ec2::254]."""
 
 TIMEOUT = 1.0
-"""Seconds: the service is in the hypervisor. Outside of EC2 nobody answers at all."""
+"""Seconds. The service is local to the host, so it answers quickly; outside of EC2 nothing answers."""
 
 
 def own_instance() -> str:
     """Return this instance's id. Blocks.
 
     Raises:
-        DiscoveryError: there is no such service, or it does not let us in; says what to do.
+        DiscoveryError: if there is no such service, or it refuses the request.
     """
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         raise DiscoveryError("AWS_EC2_METADATA_DISABLED is set")
@@ -46,7 +47,7 @@ def own_instance() -> str:
         )
     except TimeoutError as error:
         raise DiscoveryError(
-            "the instance metadata service is there, but its answer does not arrive: in a container it needs"
+            "the instance metadata service accepts connections, but its answer does not arrive: in a container it needs"
             " HttpPutResponseHopLimit=2"
         ) from error
     except (OSError, http.client.HTTPException) as error:

@@ -1,4 +1,4 @@
-"""Who is not a frontend: this backend, which may well stand behind the same load balancer."""
+"""Recognise instances that are not frontends, above all this backend: it may be a target of the same load balancer."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from replicator.errors import DiscoveryError
 
 
 class Ourselves:
-    """Knows instances and addresses that are none of ours.
+    """Set of instances and addresses that are not frontends.
 
     Args:
-        exclude: instance ids and addresses; empty: this instance is found out, once.
+        exclude: instance ids and addresses. If empty, the set is this instance's id, from the instance metadata service.
     """
 
     def __init__(self, exclude: Iterable[str]) -> None:
         self._excluded = frozenset(exclude)
 
     async def notes(self) -> list[str]:
-        """Find out, if that is still to be done; return what a person should know about it."""
+        """Ask for this instance's id if it is needed and not known yet; return what the operator should know about that."""
         if self._excluded:
             return []
         try:
             self._excluded = frozenset([await asyncio.to_thread(own_instance)])
         except DiscoveryError as error:
             return [
-                f"which instance this backend is is not known ({error}): if it is a target too, name it in discovery.exclude"
+                f"the instance id of this backend is not known ({error}): if it is a target too, name it in discovery.exclude"
             ]
         return []
 
     def are(self, identity: str, host: str) -> bool:
-        """Return True for an instance, or an address, that is none of ours."""
+        """Return True if an instance id or an address is not a frontend."""
         return identity in self._excluded or host in self._excluded

@@ -1,4 +1,4 @@
-"""What becomes of a frontend in each state that AWS knows. Pure; the reasons are what `replicator discover` prints."""
+"""Decide whether to serve, drain or drop a frontend by its state in AWS. `replicator discover` prints the reasons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from replicator.ports import Decision
 
 
 class Policy(NamedTuple):
-    """A decision, and why."""
+    """A decision and its reason."""
 
     decision: Decision
     reason: str
@@ -18,17 +18,19 @@ class Policy(NamedTuple):
 _SERVE, _DRAIN, _DROP = Decision.SERVE, Decision.DRAIN, Decision.DROP
 
 TARGET: Mapping[str, Policy] = {
-    "initial": Policy(_SERVE, "its first health checks run: it must be filled before visitors come"),
-    "healthy": Policy(_SERVE, "visitors are sent to it"),
+    "initial": Policy(_SERVE, "its first health checks run: it must be filled before it gets requests"),
+    "healthy": Policy(_SERVE, "the load balancer sends requests to it"),
     "unhealthy": Policy(_SERVE, "it may fail its health check because it lacks files"),
     "unavailable": Policy(_SERVE, "its health is not known: health checks are off"),
-    "unused": Policy(_SERVE, "no listener uses its group or zone yet: it may be next"),
-    "draining": Policy(_DRAIN, "it is being deregistered: it may still answer visitors, and may be registered again"),
+    "unused": Policy(_SERVE, "no listener uses its group or zone yet, but one may soon"),
+    "draining": Policy(_DRAIN, "it is being deregistered: it may still answer requests, and may be registered again"),
     "unhealthy.draining": Policy(_DRAIN, "unhealthy, its last connections are being drained"),
 }  # fmt: skip
-"""States of a target (ELBv2 API, TargetHealth)."""
+"""Policy by state of a target (ELBv2 API, TargetHealth)."""
 
-INVALID_STATE = Policy(_DROP, "the load balancer says that the instance is stopped or terminated")
+INVALID_STATE = Policy(
+    _DROP, "the load balancer reports that the instance is stopped or terminated"
+)
 
 INSTANCE: Mapping[str, Policy] = {
     "stopping": Policy(_DROP, "the instance is being stopped"),
@@ -36,34 +38,41 @@ INSTANCE: Mapping[str, Policy] = {
     "shutting-down": Policy(_DROP, "the instance is being terminated"),
     "terminated": Policy(_DROP, "the instance is terminated"),
 }
-"""States of an instance (EC2 API, InstanceState) that outweigh what a load balancer says; all others do not."""
+"""Policy by state of an instance (EC2 API, InstanceState), for the states that override what a load balancer reports."""
 
 LAUNCHING = ("Pending:Wait", "Warmed:Pending:Wait")
-"""Lifecycle states in which a launch hook holds an instance back."""
+"""Lifecycle states in which a launch hook holds an instance."""
 
 _GOING = ("Terminating", "Terminated", "Detached", "Warmed:Terminating", "Warmed:Terminated")
 _ASLEEP = ("Warmed:Stopped", "Warmed:Hibernated")
 
 
 def of_target(state: str, reason: str) -> Policy:
-    """Return what becomes of a target; a state that we do not know counts as being there."""
+    """Return the policy for a target; an unknown state is served.
+
+    Args:
+        state: TargetHealth.State.
+        reason: TargetHealth.Reason; empty if there is none.
+    """
     if state == "unused" and reason == "Target.InvalidState":
         return INVALID_STATE
-    return TARGET.get(state, Policy(_SERVE, "a state that we do not know: taken as being there"))
+    return TARGET.get(
+        state, Policy(_SERVE, "this state is unknown to replicator, which serves it all the same")
+    )
 
 
 def of_lifecycle(state: str) -> Policy:
-    """Return what becomes of a member of an Auto Scaling group (API, LifecycleState)."""
+    """Return the policy for a member of an Auto Scaling group by its state (Auto Scaling API, LifecycleState)."""
     if state in LAUNCHING:
         return Policy(_SERVE, "its group waits until it is filled")
     if state.startswith(_GOING):
-        return Policy(_DROP, "its group is terminating or has let go of it")
+        return Policy(_DROP, "its group is terminating it or has detached it")
     if state in _ASLEEP:
-        return Policy(_DROP, "it sleeps in the warm pool")
+        return Policy(_DROP, "it is stopped in the warm pool")
     return Policy(_SERVE, "a member of its group")
 
 
 def heavier(one: Policy, other: Policy) -> Policy:
-    """Return the policy of one frontend that is seen twice by the same provider: being in use anywhere counts."""
+    """Return the stronger of two policies for one frontend that is in two groups: serve before drain before drop."""
     order = (_SERVE, _DRAIN, _DROP)
     return one if order.index(one.decision) <= order.index(other.decision) else other

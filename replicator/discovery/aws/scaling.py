@@ -1,7 +1,7 @@
-"""The members of Auto Scaling groups, those that are held back included, and the word that lets them go.
+"""Provider of the members of Auto Scaling groups, and control of their launch hooks.
 
-An instance in `Pending:Wait` is in no target group yet: its group waits for somebody to say that it is ready. That is the
-moment to fill it.
+A launch hook holds a new instance in `Pending:Wait`, before it is in any target group, until somebody completes the hook.
+replicator fills the instance during that time, and then completes the hook.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from replicator.ports import Address, Decision, Launch, Look, Sighting
 LAUNCH = "autoscaling:EC2_INSTANCE_LAUNCHING"
 
 HEARTBEAT_DEFAULT = 3600.0
-"""Seconds: what a hook without HeartbeatTimeout has (Auto Scaling API, LifecycleHook)."""
+"""Default of HeartbeatTimeout in seconds (Auto Scaling API, LifecycleHook)."""
 
 
 class ScalingProvider:
-    """See `ports.Provider`.
+    """Implements `ports.Provider` with the Auto Scaling API.
 
     Args:
         aws: makes the calls.
-        groups: their names.
-        hook: the launch hook that waits for us; empty: a group's only one.
-        interval: seconds between two looks.
-        ourselves: who is not a frontend.
+        groups: names of the Auto Scaling groups.
+        hook: name of the launch hook that waits for replicator; empty: the group's only launch hook.
+        interval: seconds between two polls.
+        ourselves: knows which instances are not frontends.
     """
 
     certain = False
@@ -59,7 +59,7 @@ class ScalingProvider:
         """Return all members.
 
         Raises:
-            DiscoveryError: the groups, or where their instances are, cannot be found out.
+            DiscoveryError: if the groups or the addresses of their instances cannot be read.
         """
         self._notes = await self._ourselves.notes()
         self._asked = set()
@@ -78,7 +78,7 @@ class ScalingProvider:
                 sightings.append(sighting)
             elif sighting.decision is not Decision.DROP:
                 unlocated.add(identity)
-                self._notes.append(f"{identity}: EC2 tells no address yet")
+                self._notes.append(f"{identity}: EC2 reports no address yet")
         missing = set(self._groups) - {group for group, _ in members.values()} - self._seen
         self._notes += [f"there is no Auto Scaling group {name}" for name in sorted(missing)]
         return Look(
@@ -121,7 +121,7 @@ class ScalingProvider:
         )
 
     async def _launch_hook(self, group: str) -> tuple[str, float] | None:
-        """Return name and heartbeat timeout of the hook that waits for us; None, and a note, if that is not clear."""
+        """Return name and heartbeat timeout (seconds) of the hook that waits for replicator; add a note and return None if unclear."""
         try:
             hooks = await self._launch_hooks(group)
         except DiscoveryError as error:
@@ -131,18 +131,18 @@ class ScalingProvider:
         if name in hooks:
             return name, hooks[name]
         self._notes.append(
-            f"{group}: which launch hook waits for us is not clear: name it in discovery.lifecycle_hook"
+            f"{group}: it is not clear which launch hook waits for replicator: name it in discovery.lifecycle_hook"
         )
         return None
 
     async def _launch_hooks(self, group: str) -> dict[str, float]:
-        """Return the heartbeat timeouts of a group's launch hooks, by name.
+        """Return the heartbeat timeouts (seconds) of a group's launch hooks, by name.
 
-        They are asked for once in each look that meets a waiting instance: hooks are replaced, and their time limits
-        changed, while the daemon runs. If that fails, what was said last counts: a launch that is being attended goes on.
+        Each poll that finds a waiting instance asks once, because hooks and their timeouts may change while the daemon runs.
+        If the call fails, the last answer is used, so that a launch in progress continues.
 
         Raises:
-            DiscoveryError: they cannot be found out, and never could.
+            DiscoveryError: if the call fails and there is no earlier answer.
         """
         if group in self._asked:
             return self._hooks[group]
@@ -166,7 +166,7 @@ class ScalingProvider:
 
 
 class ScalingLaunches:
-    """See `ports.LaunchControl`.
+    """Implements `ports.LaunchControl` with the Auto Scaling API.
 
     Args:
         aws: makes the calls.
@@ -176,21 +176,21 @@ class ScalingLaunches:
         self._aws = aws
 
     async def heartbeat(self, launch: Launch) -> None:
-        """Ask for another HeartbeatTimeout.
+        """Restart the hook's timeout.
 
         Raises:
-            DiscoveryError: it was not granted.
+            DiscoveryError: if the call fails.
         """
         await self._aws.call("autoscaling", "record_lifecycle_action_heartbeat", **_names(launch))
 
     async def complete(self, launch: Launch, *, ready: bool) -> None:
-        """Let the instance into service, or give it up; that it does not wait any more is no error.
+        """Put the instance into service (`ready`), or abandon it. It is no error if the instance no longer waits.
 
-        "No active Lifecycle Action found" does not tell that: it is also answered while the action has not yet reached all
-        of the API, and when it belongs to another hook. The instance's state decides.
+        The answer "No active Lifecycle Action found" does not prove that it no longer waits: the API also gives it when the
+        action belongs to another hook, or is too new to be known to all API servers. So this method checks the instance's state.
 
         Raises:
-            DiscoveryError: the group was not told, or the instance waits all the same.
+            DiscoveryError: if the call fails and the instance still waits.
         """
         try:
             await self._aws.call(
@@ -207,7 +207,7 @@ class ScalingLaunches:
                 raise DiscoveryError(f"{error}, but the instance is still in {state}") from error
 
     async def _state(self, launch: Launch) -> str:
-        """Return the lifecycle state of a launch's instance; empty if it is not in the group any more."""
+        """Return the lifecycle state of a launch's instance; empty if the instance is no longer in the group."""
         pages = await self._aws.call(
             "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[launch.group]
         )

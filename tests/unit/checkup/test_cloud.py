@@ -135,7 +135,7 @@ def test_a_target_that_is_this_machine_is_a_failure(monkeypatch):
     monkeypatch.setattr("replicator.checkup.cloud._is_ours", lambda host: host == ours)
     (told,) = own_targets([sighting(ours), sighting("192.0.2.8"), sighting(ours, "static")])
     assert told.level == "fail"
-    assert "the backend is taken for a frontend" in told.what
+    assert "the backend is treated as a frontend" in told.what
     assert 'exclude = ["i-1"]' in told.fix
 
 
