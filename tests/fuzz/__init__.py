@@ -1,1 +1,1 @@
-"""Fuzzers for every parser, on both sides: only documented exceptions may come out, in bounded time and memory."""
+"""Fuzzers for every parser of backend and agent: each may raise only documented exceptions, in bounded time and memory."""

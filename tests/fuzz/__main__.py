@@ -1,6 +1,7 @@
-"""`python -m tests.fuzz [TARGET...] --seconds N`: each target under a coverage-guided engine, in a process of its own.
+"""`python -m tests.fuzz [TARGET...] --seconds N`: run each target in its own process with a coverage-guided fuzzer.
 
-Prints for each target how often it ran and what is new in its corpus; exits 1 if any broke, with the input in `findings`.
+Prints for each target the number of executions and the new files of its corpus. Exits 1 if a target failed; the input is in
+`findings` then.
 """
 
 import argparse
@@ -17,21 +18,27 @@ from tests.fuzz import corpus
 from tests.fuzz.targets import TARGETS
 
 PATIENCE = 10
-"""Seconds that one input may take."""
+"""Time limit in seconds for one input."""
 
 MEMORY = 1024
-"""MiB that a process may take; it grows with the corpus that it holds, and without a bound only if a target leaks."""
+"""Memory limit of a process in MiB. Memory grows with the corpus; it exceeds this only if a target leaks."""
 
 SCRATCH = Path("/dev/shm")
-"""Where it is, files cost half of what they cost on a disk."""
+"""Preferred place for temporary files: twice as fast as a disk."""
 
 TOLD = 30
-"""Lines of an engine's last words."""
+"""Number of lines to print from the end of a failed fuzzer's output."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a long run of one target ended."""
+    """Result of running one target.
+
+    Attributes:
+        executions: number of inputs that were tried.
+        new: names of new corpus files.
+        finding: the end of the fuzzer's output if the target failed; otherwise empty.
+    """
 
     executions: int
     new: list[str]
@@ -39,7 +46,7 @@ class Outcome:
 
 
 def explore(target, seconds):
-    """Run one target for some seconds; keep what is worth keeping."""
+    """Run one target for some seconds, and add inputs with new coverage to its corpus."""
     corpus.FINDINGS.mkdir(exist_ok=True)
     (corpus.CORPUS / target.name).mkdir(parents=True, exist_ok=True)
     place = SCRATCH if SCRATCH.is_dir() else None
@@ -73,7 +80,7 @@ def explore(target, seconds):
 
 
 def main():
-    """Run as the command line says; return the exit status."""
+    """Run the targets that the command line names; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=int, default=60, help="for each target")

@@ -1,4 +1,4 @@
-"""Inputs that are worth keeping: each takes some way through our code that no smaller one takes."""
+"""The corpus: a minimal set of inputs, each of which covers a step of replicator's code that no smaller input covers."""
 
 import hashlib
 import os
@@ -12,25 +12,25 @@ import replicator
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 FINDINGS = HERE / "findings"
-"""Where the engine leaves what broke a target. Once mended, it belongs in the corpus, under a name that says what it was."""
+"""Directory of inputs that made a target fail. After the bug is fixed, move the input into the corpus under a descriptive name."""
 
 MOST = 40
-"""Files that are kept for a target, besides those with names of their own."""
+"""Maximum number of corpus files of a target, not counting those with descriptive names."""
 
 _OURS = os.path.dirname(replicator.__file__)
 
 
 def files(name):
-    """Return the corpus of a target, the smallest first."""
+    """Return the corpus files of a target, smallest first."""
     return sorted((CORPUS / name).glob("*"), key=lambda path: (path.stat().st_size, path.name))
 
 
 def keep(target, found):
-    """Make the corpus of a target out of what it is and what was found; return the names of new files.
+    """Rebuild the corpus of a target from its current files and newly found inputs; return the names of new files.
 
     Args:
-        target: whose.
-        found: inputs that did not break it.
+        target: the target.
+        found: inputs that the target handled.
     """
     old = {path.name: path.read_bytes() for path in files(target.name)}
     given = {name: data for name, data in old.items() if not _is_digest(name)}
@@ -56,7 +56,7 @@ def _is_digest(name):
 
 
 def _ways(target, data):
-    """Return the steps from line to line in our code that an input takes."""
+    """Return the coverage of an input: pairs of consecutive lines (file, line, next line) in replicator's code."""
     with _traced() as steps:
         target(data)
     return steps

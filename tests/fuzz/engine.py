@@ -1,4 +1,4 @@
-"""One target under atheris, for as long as libFuzzer is told: `python -m tests.fuzz.engine TARGET [its flags and directories]`."""
+"""Run one target with atheris: `python -m tests.fuzz.engine TARGET [libFuzzer's flags and corpus directories]`."""
 
 import random
 import sys
@@ -9,11 +9,11 @@ with atheris.instrument_imports(include=["replicator"]):
     from tests.fuzz.targets import TARGETS
 
 PLAIN = 4
-"""One mutation in so many is libFuzzer's own, which knows what was compared with what."""
+"""One in this many mutations is libFuzzer's own, which uses the operands of comparisons that it has seen."""
 
 
 def main():
-    """Run until the time is over or something breaks; does not return."""
+    """Run until the time is over or the target fails. Does not return."""
     target = TARGETS[sys.argv.pop(1)]
 
     def near(data, most, seed):

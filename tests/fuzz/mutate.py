@@ -1,8 +1,8 @@
-"""Valid inputs made slightly wrong.
+"""Mutators, which make valid inputs slightly wrong.
 
-Random bytes end at the first check. What finds bugs behind it keeps the shape and changes one thing: a number to the edge of its
-range, a text to one that no name can hold, a frame to the place of another. Each mutator takes bytes and a random.Random, so
-that both engines drive the same ones, and gives bytes whatever it was given.
+The first check of a parser rejects random bytes. To reach the code behind it, a mutator keeps the structure and changes one thing:
+a number to a limit of its range, a string to one that is not a valid path, the order of two frames. A mutator takes any bytes and
+a random.Random, and returns bytes, so that both hypothesis and atheris can call it.
 """
 
 import json
@@ -28,7 +28,7 @@ TEXTS = (
     "\ud800",
     "\udcff",
     "\x1b[31m\r\n",
-    "k\u0131",  # without regard to case it is KI; in lower case it is not
+    "k\u0131",  # dotless i: equals KI when case is ignored by upper(), but not by lower()
     " " * 64,
     "0" * 64,
     "a..b",
@@ -40,7 +40,7 @@ _TOKEN = re.compile(rb"[^\s=\[\]\",|:@]+")
 
 
 def octets(data, rng):
-    """Change bytes, whatever they mean."""
+    """Change some bytes without regard to structure."""
     at, end = sorted(rng.randint(0, len(data)) for _ in range(2))
     part = data[at:end]
     match rng.randrange(9):
@@ -71,7 +71,7 @@ def octets(data, rng):
 
 
 def lines(data, rng):
-    """Change one line of a text, or one word in it."""
+    """Change one line of a text, or one word of a line."""
     rows = data.split(b"\n")
     at = rng.randrange(len(rows))
     words = list(_TOKEN.finditer(rows[at]))
@@ -136,7 +136,7 @@ def _change(holder, rng):
 
 
 def frames(data, rng):
-    """Change one frame of a stream: its header, its payload, its lengths, or its place."""
+    """Change one frame of a stream: its header, its payload, its lengths, or its position."""
     parts, rest = split(data)
     if not parts or not rng.randrange(12):
         return octets(data, rng)
@@ -158,12 +158,12 @@ def frames(data, rng):
 
 
 def frame(header, payload=b""):
-    """A frame of any bytes."""
+    """Return a frame with any bytes as header and payload."""
     return struct.pack(">II", len(header), len(payload)) + header + payload
 
 
 def split(data):
-    """The frames of a stream as (header, payload), and what is left."""
+    """Split a stream; return its complete frames as (header, payload), and the remaining bytes."""
     parts = []
     while len(data) >= 8:
         middle, size = struct.unpack_from(">II", data)
@@ -175,7 +175,7 @@ def split(data):
 
 
 def repeated(mutate, data, rng):
-    """Change a few things; rarely none, and rarely many."""
+    """Apply a mutator 0 to 5 times, mostly once or twice."""
     for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 3, 5))):
         data = mutate(data, rng)
     return data

@@ -1,4 +1,4 @@
-"""What a target is, and the list of them."""
+"""Definition and registry of fuzz targets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class Target:
     """One parser under test.
 
     Attributes:
-        name: what it is called, and the directory of its corpus.
-        run: takes any bytes; whatever comes out of it is a finding. Its docstring says what it swallows, as documented.
-        seeds: valid inputs, from real encoders.
+        name: its name, and that of the directory of its corpus.
+        run: takes any bytes. An exception from it is a bug; its docstring names the documented exceptions that it catches.
+        seeds: valid inputs, made with replicator's encoders.
         mutate: makes a valid input slightly wrong.
-        swell: bytes of memory that it may take for each byte of input, and MEMORY besides.
-        limit: bytes of input that are of use.
-        effort: how many inputs the short run tries.
+        swell: memory limit in bytes per byte of input, in addition to MEMORY.
+        limit: maximum length of an input in bytes; longer inputs are cut.
+        effort: number of inputs that the short run tries.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Target:
     effort: int
 
     def __call__(self, data: bytes) -> None:
-        """Try one input."""
+        """Run the target with one input."""
         self.run(data[: self.limit])
 
     def near(self, data: bytes, rng: Random) -> bytes:
@@ -43,7 +43,7 @@ class Target:
 
 
 MEMORY = 8 << 20
-"""Bytes that any target may take, however small its input: buffers of a fixed size."""
+"""Memory in bytes that every target may use for buffers of a fixed size."""
 
 
 def target(
@@ -53,7 +53,7 @@ def target(
     limit: int = 4096,
     effort: int = 200,
 ):
-    """Register a function bytes -> None under its own name."""
+    """Return a decorator that registers a function (bytes) -> None as a target under its own name."""
 
     def register(run):
         name = run.__name__
@@ -64,6 +64,6 @@ def target(
 
 
 def sentence(error: Exception, most: int = 1000) -> None:
-    """See that what a person will read is printable, and no longer than that."""
+    """Assert that an error message is printable and has at most `most` characters."""
     assert str(error).isprintable()
     assert len(str(error)) <= most

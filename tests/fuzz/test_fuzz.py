@@ -1,4 +1,4 @@
-"""Every parser, told what is almost right: a short and repeatable run of what `python -m tests.fuzz` does for as long as one likes."""
+"""A short, repeatable run of all fuzz targets with slightly wrong inputs; `python -m tests.fuzz` runs them for longer."""
 
 import tracemalloc
 from random import Random
@@ -33,7 +33,7 @@ def test_what_is_almost_right(target):
 
 
 def bombs(target):
-    """Inputs that are made to be dear: nested, or without an end, as long as they are of use."""
+    """Return inputs that are expensive to parse, such as deep nesting, at the target's maximum length."""
     return [(bomb * target.limit)[: target.limit] for bomb in mutate.BOMBS]
 
 
@@ -44,7 +44,7 @@ def test_what_was_found_before_takes_bounded_memory(target):
         *bombs(target),
         *(file.read_bytes() for file in corpus.files(target.name)),
     ):
-        target(data)  # what is loaded and cached once does not count
+        target(data)  # first run: imports and caches do not count
         tracemalloc.start()
         try:
             target(data)

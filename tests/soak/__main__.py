@@ -1,8 +1,8 @@
-"""`python -m tests.soak --minutes 10`: `replicator serve` and three real OpenSSH servers, under work and faults, watched all the time.
+"""`python -m tests.soak --minutes 10`: run `replicator serve` with three real OpenSSH servers under a workload and faults.
 
-In rounds: a seeded workload changes the tree, readers read on the frontends, faults happen; then all is let come to rest, and
-everything must be equal, with nothing left over. A second tree is in trouble in every other round, also while the first must
-become equal. Prints a line for each round and a summary; exits 1 on any violation.
+Each round: a seeded workload changes the tree, readers read files on the frontends, and faults occur. Then workload and faults
+pause, and the copies must become equal to the source without leftover temporaries. In every other round a second tree has a fault
+of its own, which must not affect the first. Prints a line for each round and a summary; exits 1 on any violation.
 """
 
 import argparse
@@ -28,26 +28,27 @@ from tests.support.workload import Workload
 
 ADDRESSES = ("127.0.4.1", "127.0.4.2", "127.0.4.3")
 WATCHED = {"small": 2_000, "medium": 200_000, "large": 6_000_000}
-"""Files that are replaced while readers look, and their sizes: sent whole, as a delta, in many frames."""
+"""Files that are replaced while readers read them, with their sizes in bytes: sent whole, as a delta, in many frames."""
 
 PATIENCE = 120.0
-"""Seconds until all must be equal after a round."""
+"""Seconds after a round within which all trees must be equal."""
 
 LINGERING = 20.0
-"""Seconds in which temporaries must be gone: an agent that was stopped, and replaced, notices after at most 10."""
+"""Seconds within which temporaries must be gone. An agent that was stopped and replaced notices that after at most 10 s."""
 
 
 class Soak:
-    """A backend with its frontends, and everybody who works on them.
+    """A backend with its frontends, the workload, the readers and the faults.
 
     Args:
-        directory: of its own.
-        seed: of the workload and the faults; what the machine does between is not repeatable.
-        spare: True to leave the daemon alive.
+        directory: an empty directory for everything.
+        seed: seed of workload and faults. Timing still differs between runs.
+        spare: True to never end the daemon, so that its memory can be followed over the whole run.
 
     Attributes:
-        violations: what was promised and not held.
-        series: what the daemon holds at rest after each round.
+        violations: violated guarantees, one text each.
+        checks: how often all trees were found equal.
+        series: memory and descriptors of the daemon after each round.
     """
 
     def __init__(self, directory: Path, seed: int, *, spare: bool = False) -> None:
@@ -56,7 +57,7 @@ class Soak:
         home = directory / "b"
         home.mkdir()
         self.backend = Backend(home, self._fleet, servers)
-        self.backend.tree = {"delete_guard": 1}  # the workload removes whatever it likes
+        self.backend.tree = {"delete_guard": 1}  # the workload may delete most of the tree at once
         self.backend.tables = {"log": {"level": "warning"}}
         target = self._fleet.root / "second"
         self.second = SecondTree(
@@ -95,7 +96,7 @@ class Soak:
             publish(self.backend.source / "watched" / name, self._number, WATCHED[name])
 
     def _labour(self):
-        """Work on the tree while the event is set, until the end."""
+        """Run the workload while `_work` is set, until `_end` is set."""
         while not self._end.is_set():
             if not self._work.wait(0.1):
                 continue
@@ -130,7 +131,7 @@ class Soak:
                 if self.second.troubled:
                     self._found += self.second.mend()
             if self.backend.stop() != 0:
-                self._found.append("the daemon did not end well")
+                self._found.append("the daemon exited with an error")
             self._found += growth(self.series)
         except AssertionError as error:
             self._found.append(str(error))
@@ -149,21 +150,21 @@ class Soak:
             self._flip_during(self.faults.all)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            # The catalog knows which directory the source was: without it, another one is believed.
+            # Keep the catalog while the second tree's source may be replaced: only the catalog tells that it is another directory.
             self._flip_during(partial(self.faults.one, keep_catalog=self.second.troubled))
             time.sleep(self._random.uniform(0, 2))
 
     def _flip_during(self, trouble):
-        """Let a burst of names change what they stand for meanwhile."""
+        """Run tests.support.flips, which quickly renames and replaces a few names, during the faults."""
         how = map(str, (self._random.randrange(1 << 30), 400, 0.002))
         command = [sys.executable, "-m", "tests.support.flips", *self._flipping, *how]
         with subprocess.Popen(command, cwd=PROJECT) as flips:
             trouble()
         if flips.returncode:
-            self._found.append("the flips ended badly")
+            self._found.append("tests.support.flips failed")
 
     def _rest(self, number, say):
-        """Let everything come to rest; it must be equal then."""
+        """Stop the workload, and wait until all trees are equal; record leftovers and the daemon's memory."""
         begun = time.monotonic()
         halted = {str(self.second.source)} if self.second.troubled else set()
         with self._busy:
@@ -185,19 +186,19 @@ class Soak:
 
 
 def leftovers(copy: Path) -> list[Path]:
-    """Return temporaries in a frontend's copy."""
+    """Return replicator's temporary files in a frontend's copy."""
     return list(copy.rglob(f"{os.fsdecode(TEMPORARY_PREFIX)}*"))
 
 
 def main() -> int:
-    """Run as the command line says; return the exit status."""
+    """Run the soak test with the options of the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument(
         "--one-life",
         action="store_true",
-        help="leave the daemon alive: one long series of its memory",
+        help="never end the daemon, to follow its memory over the whole run",
     )
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)

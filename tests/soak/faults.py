@@ -1,4 +1,4 @@
-"""What can go wrong with a backend, three frontends and the way between them; each fault mends itself before it returns."""
+"""Faults of a backend, three frontends and their connections. Each fault is repaired before its method returns."""
 
 import os
 import random
@@ -12,17 +12,17 @@ from tests.support.waiting import wait_for
 
 
 class Faults:
-    """Does one thing at a time, chosen by a seeded generator.
+    """Causes one fault at a time, chosen at random from a seed.
 
     Args:
         backend: the daemon, a `tests.support.daemon.Backend`.
-        busy: a lock that the workload holds during each step; taken while the source is not there.
-        seed: of the choices.
-        spare: True to leave the daemon alive, so that its memory is one long series.
+        busy: a lock that the workload holds during each step; held here while the source is missing.
+        seed: seed of the choices.
+        spare: True to never end the daemon, so that its memory can be followed over the whole run.
 
     Attributes:
-        counts: {what: how often}.
-        complaints: what a fault found to be wrong.
+        counts: number of faults by name.
+        complaints: violations that the faults themselves found.
     """
 
     def __init__(self, backend, busy, seed: int, *, spare: bool = False) -> None:
@@ -31,7 +31,7 @@ class Faults:
         self._random = random.Random(seed)
         self.counts: dict[str, int] = {}
         self.complaints: list[str] = []
-        # The frequent ones first: the daemon must live long enough for its memory to be a series.
+        # Weights. Faults that end the daemon are rare, so that it runs long enough to show a growth of memory.
         self._kinds = {
             self.kill_agent: 8,
             self.cut: 4,
@@ -49,17 +49,17 @@ class Faults:
                 del self._kinds[kind]
 
     def one(self, *, keep_catalog: bool = False) -> str:
-        """Do one of them, and return which; with `keep_catalog`, the catalog is left alone."""
+        """Cause one random fault and return its name; with `keep_catalog`, never `lose_catalog`."""
         kinds = {k: n for k, n in self._kinds.items() if not keep_catalog or k != self.lose_catalog}
         return self.do(self._random.choices(list(kinds), kinds.values())[0])
 
     def all(self):
-        """Do each once."""
+        """Cause each fault once."""
         for kind in self._kinds:
             self.do(kind)
 
     def do(self, kind) -> str:
-        """Do this one, and count it."""
+        """Cause the given fault, count it, and return its name."""
         kind()
         name = kind.__name__.replace("_", " ")
         self.counts[name] = self.counts.get(name, 0) + 1
@@ -85,7 +85,7 @@ class Faults:
         self._server().cut()
 
     def freeze_agent(self):
-        """Shorter and longer than the daemon waits: then two agents are alive on one tree."""
+        """Stop an agent for 0.2 to 6 s. If the daemon's timeout (2 s) is shorter, two agents exist for one tree afterwards."""
         agents = self._agents(self._server())
         try:
             for pid in agents:
@@ -120,7 +120,7 @@ class Faults:
         self._backend.start()
 
     def reload(self):
-        """One frontend leaves, and comes back."""
+        """Remove one frontend from the configuration, and add it again."""
         servers = self._backend.servers
         left_out = self._server()
         for roster in ([s for s in servers if s is not left_out], servers):
@@ -132,7 +132,7 @@ class Faults:
         wait_for(lambda: len(self._backend.status()["frontends"]) == wanted, "the daemon to reload")
 
     def source_away(self):
-        """The source is renamed away: that is told, nothing is deleted (the readers watch), and all goes on when it is back."""
+        """Rename the source away and back. The tree must halt and recover; readers notice if anything is deleted."""
         source = self._backend.source
         with self._busy:
             source.rename(source.with_name("away"))
@@ -150,7 +150,7 @@ class Faults:
             )
 
     def lose_catalog(self):
-        """The catalog is gone, or damaged, after a crash: it is made anew."""
+        """Delete or damage the catalog after a crash of the daemon, which must rebuild it."""
         self._backend.kill()
         for path in self._backend.state.glob("*.sqlite*"):
             if self._random.random() < 0.5:

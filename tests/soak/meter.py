@@ -1,4 +1,4 @@
-"""What a process holds: its memory and its descriptors, from /proc."""
+"""Measure memory and open descriptors of a process, from /proc."""
 
 import os
 from contextlib import suppress
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Held:
-    """One look: the process, its resident memory in MiB, and how many descriptors are open."""
+    """One measurement: process id, resident memory in MiB, number of open descriptors."""
 
     pid: int
     rss: float
@@ -16,7 +16,7 @@ class Held:
 
 
 def look(pid: int) -> Held | None:
-    """Return what a process holds; nothing if it has ended."""
+    """Measure a process; return None if it has ended."""
     with suppress(OSError):
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         mebibytes = resident * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
@@ -25,15 +25,14 @@ def look(pid: int) -> Held | None:
 
 
 MOST = 300.0
-"""MiB that a daemon may ever hold at rest: 80 when it has started, two caches of frames of 64, and what the allocator keeps."""
+"""Limit in MiB for a daemon at rest: 80 after the start, two frame caches of 64 each, and what the allocator retains."""
 
 
 def growth(series: list[Held]) -> list[str]:
-    """Return complaints on memory or descriptors that grow within the life of one process; looks were taken at rest.
+    """Return a text for each process whose memory or descriptors grew between measurements at rest.
 
-    The first look of a life is at empty caches, so that memory is compared from the second on: a later look may hold a third and
-    32 MiB more, and 16 descriptors. What is cached or held back by the allocator comes and goes, a leak of one per event or
-    connection does not.
+    Memory is compared with the second measurement, because the caches are empty at the first. Allowed growth: a third and 32 MiB
+    of memory, and 16 descriptors. Caches and the allocator stay within that; a leak per event or connection does not.
     """
     found = []
     for pid in {look.pid for look in series}:

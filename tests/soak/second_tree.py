@@ -1,4 +1,4 @@
-"""A second tree whose source is in trouble in every other round of a soak, beside the tree that must not notice."""
+"""A second tree whose source has a fault in every other round of a soak; the first tree must not be affected."""
 
 import random
 from pathlib import Path
@@ -7,23 +7,23 @@ from replicator.demo.trees import difference, fingerprint
 from tests.support.workload import Workload
 
 STEPS = 40
-"""Operations between two troubles."""
+"""Number of workload operations between two faults."""
 
 HUGE = 2 << 40
-"""Bytes of a sparse file: its digest takes longer than a round."""
+"""Size in bytes of a sparse file; hashing it takes longer than a round."""
 
 
 class SecondTree:
-    """Works on a source of its own, and takes it away, replaces it, or puts a huge file in it.
+    """Changes its own source; as a fault renames it away, replaces it, or creates a huge file in it.
 
     Args:
-        source: the source directory; made here.
-        copies: where this process sees the frontends' copies.
-        seed: of the work and the choices.
+        source: the source directory; created here.
+        copies: the frontends' copies, as paths for this process.
+        seed: seed of workload and choices.
 
     Attributes:
         troubled: True from `trouble` to `mend`.
-        counts: {kind of trouble: how often}.
+        counts: number of faults by kind.
     """
 
     def __init__(self, source: Path, copies: list[Path], seed: int) -> None:
@@ -42,12 +42,12 @@ class SecondTree:
         self.work()
 
     def work(self) -> None:
-        """Change the tree a little."""
+        """Run STEPS operations of the workload."""
         for _ in range(STEPS):
             self._workload.step()
 
     def trouble(self) -> None:
-        """Begin a trouble, each kind in its turn."""
+        """Begin a fault; the kinds alternate."""
         names = set(fingerprint(self.source))
         self._kept = {copy: names & set(fingerprint(copy)) for copy in self._copies}
         kind = self._kinds[sum(self.counts.values()) % len(self._kinds)]
@@ -57,7 +57,7 @@ class SecondTree:
         kind()
 
     def mend(self) -> list[str]:
-        """End the trouble; return what was wrong on the frontends while it lasted."""
+        """End the fault; return the violations that the frontends showed."""
         wrong = []
         for copy, kept in self._kept.items():
             there = set(fingerprint(copy))

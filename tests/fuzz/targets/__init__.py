@@ -1,4 +1,4 @@
-"""The targets, by subject; importing this registers them all in `target.TARGETS`."""
+"""The targets by subject. Importing this package registers all of them in `target.TARGETS`."""
 
 from tests.fuzz.target import TARGETS
 from tests.fuzz.targets import (

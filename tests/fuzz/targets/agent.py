@@ -1,4 +1,4 @@
-"""The agent, told anything: it keeps inside its root, leaves nothing behind, and answers what the backend can read."""
+"""Fuzz the agent with any input: it must stay inside its root, leave no temporary files, and answer with valid messages."""
 
 import os
 import shutil
@@ -20,14 +20,14 @@ from tests.fuzz.targets import samples
 from tests.fuzz.targets.wire import received
 
 QUIET = 3
-"""Looks at what has arrived, between two frames, that find nothing: then the agent lists."""
+"""Number of polls between two frames that report no input, so that the agent continues a listing."""
 
 OPEN = (samples.HI, OpenTree(1, b"/site"))
 BATCH = samples.FROM_BACKEND[2], samples.HELLO
 
 
 class Script:
-    """What the agent polls: frames arrive one after the other, with quiet moments between them."""
+    """Replaces the agent's poll object: delivers frames one by one, with polls without input between them."""
 
     def __init__(self, data):
         parts, rest = mutate.split(data)
@@ -36,7 +36,7 @@ class Script:
         self.source, self._write = os.pipe()
 
     def poll(self, patience):
-        """Return what is there, as select.poll does; whoever waits gets the next frame, or the end."""
+        """Return the readable descriptors, as select.poll does. A poll that may wait gets the next frame, or end of file."""
         if self._quiet and not patience:
             self._quiet -= 1
             return []
@@ -59,7 +59,7 @@ class Script:
 
 @contextmanager
 def world():
-    """A jail with a small tree, beside a directory in which nothing may change."""
+    """Create a jail with a small tree, and a directory outside of it; assert at the end that the latter is unchanged."""
     base = Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:
         for name in ("jail/site/dir", "outside"):
@@ -76,12 +76,12 @@ def world():
             for name in below:
                 path = os.path.join(top, name)
                 if not os.path.islink(path):
-                    os.chmod(path, stat.S_IRWXU)  # else nobody but root could remove it
+                    os.chmod(path, stat.S_IRWXU)  # otherwise only root could remove it
         shutil.rmtree(base)
 
 
 def picture(base):
-    """What lies outside of the jail; ctime tells of each change."""
+    """Return names, modes, owners and ctimes outside of the jail; every change updates a ctime."""
     found = [sorted(os.listdir(base)), os.listdir(base / "outside")]
     for path in (base / "outside", base / "outside/canary"):
         status = os.lstat(path)
@@ -108,12 +108,14 @@ def picture(base):
     effort=100,
 )
 def agent(data):
-    """Nothing comes out; inside, ProtocolError and Fenced. No descriptor, temporary or word out of the format is left."""
+    """Raise nothing; catches ProtocolError and Fenced. Assert that no descriptor or temporary is left, and all output is valid."""
     held = len(os.listdir("/proc/self/fd"))
     with world() as base:
         said = _serve(data, base / "jail")
         left = [name for _, _, files in os.walk(os.fsencode(base)) for name in files]
-        if TEMPORARY_PREFIX not in data:  # else a change may have asked for such a name
+        if (
+            TEMPORARY_PREFIX not in data
+        ):  # otherwise a change may have created a file of such a name
             assert not any(map(is_temporary, left))
     found, broken = received([said])
     assert not broken
@@ -123,7 +125,7 @@ def agent(data):
 
 
 def _serve(data, jail):
-    """Return what an agent says; whatever it holds until its process ends is released."""
+    """Run an agent; return its output, and close the descriptors that it would keep until its process ends."""
     script, sink, fences = Script(data), os.memfd_create("said"), []
 
     def make(*lineage):
@@ -135,7 +137,7 @@ def _serve(data, jail):
         server._arrived = script
         with suppress(ProtocolError, Fenced):
             server.run()
-    server._job = None  # a listing holds the directories on its way
+    server._job = None  # an unfinished listing holds open directories
     for store in server._stores.values():
         store.tree.close()
     for fence in [fence for each in fences for fence in each._made.values()]:

@@ -1,4 +1,4 @@
-"""A frontend that says anything to the backend: the link, and a comparison that reads its listing."""
+"""Fuzz the backend's side of a connection with any output of a frontend: the link, and the comparison with a listing."""
 
 import asyncio
 from concurrent.futures import Executor, Future
@@ -18,17 +18,17 @@ from tests.fuzz.targets import samples
 from tests.support.fakes import FakeCatalog
 
 LINES = 20
-"""Lines that a listing may have here, so that the end of patience is met by small inputs."""
+"""Limit of lines in a listing for these tests, so that small inputs reach it."""
 
 HANDSHAKE = samples.stream(samples.HI, Opened(1, -1, -1))
 NUMBERS = (1, 2, 3)
 
 
 class Inline(Executor):
-    """Runs at once what others run in threads."""
+    """An executor that runs each call at once, in the calling thread."""
 
     def submit(self, fn, /, *args, **kwargs):
-        """Return the finished future of a call."""
+        """Make the call; return its finished future."""
         future = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -38,14 +38,14 @@ class Inline(Executor):
 
 
 class Script:
-    """A channel whose far side says frames, one after the other, and hangs up."""
+    """A channel that delivers frames one by one, and then end of file."""
 
     def __init__(self, data):
         parts, rest = mutate.split(data)
         self._pieces = iter([*(mutate.frame(*part) for part in parts), rest])
 
     async def read(self):
-        for _ in range(20):  # whoever was answered goes on first
+        for _ in range(20):  # let tasks run that wait for the previous frame
             await asyncio.sleep(0)
         return next(self._pieces, b"")
 
@@ -57,7 +57,7 @@ class Script:
 
 
 def catalog():
-    """What the backend holds: some of what an honest frontend lists."""
+    """Return the backend's catalog: some entries that a correct frontend lists, and one that it lacks."""
     made = FakeCatalog()
     for line in samples.LINES[:3]:
         made.put(line.path, line.entry)
@@ -119,13 +119,13 @@ def _answered(flight, reason, detail):
     limit=8192,
 )
 def link(data):
-    """Nothing comes out; inside, ProtocolError and TransportError (ChannelLost at the end, AgentFailed for a bad target)."""
+    """Raise nothing; catches ProtocolError and TransportError (ChannelLost at the end, AgentFailed for a bad target)."""
     with mock.patch.object(compare, "LINES", LINES):
         asyncio.run(_converse(data))
 
 
 def _frames(*cuts, end=True):
-    """A listing in frames of some lines."""
+    """Return a listing, split into frames after the given numbers of lines."""
     parts = [samples.LINES[low:high] for low, high in zip((0, *cuts), (*cuts, 9), strict=True)]
     last = len(parts) - 1
     return samples.stream(
@@ -153,5 +153,5 @@ def _frames(*cuts, end=True):
     limit=8192,
 )
 def listing(data):
-    """As `link`, after an honest handshake: what comes is compared as a listing."""
+    """Run `link` with a valid handshake before the input, so that the input is compared as a listing."""
     link(HANDSHAKE + data)

@@ -1,4 +1,4 @@
-"""The control socket: what the daemon is asked, and what the command line is told."""
+"""Fuzz the control socket: requests to the daemon, and answers to the command line."""
 
 import asyncio
 import io
@@ -17,7 +17,7 @@ from tests.fuzz.target import target
 
 
 class Stub:
-    """A service that does nothing, and is told to."""
+    """A service that checks its arguments and does nothing."""
 
     async def status(self):
         return {"frontends": []}
@@ -44,7 +44,7 @@ def _check(address):
 
 
 class Writer:
-    """Keeps what is written."""
+    """A stream writer that keeps what is written."""
 
     def __init__(self):
         self.written = b""
@@ -78,13 +78,13 @@ def _request(**fields):
     limit=MAX_REQUEST + 100,
 )
 def requests(data):
-    """Nothing comes out: whatever is asked has one answer, a JSON object on a line."""
+    """Raise nothing. Assert that every request gets one answer, a JSON object on one line."""
     answer = json.loads(asyncio.run(_ask(data)))
     assert isinstance(answer, dict)
 
 
 class Connection(io.BytesIO):
-    """A socket at whose other end a daemon says bytes."""
+    """A socket from which given bytes can be read."""
 
     settimeout = connect = sendall = lambda *_: None
 
@@ -98,7 +98,7 @@ class Connection(io.BytesIO):
     mutate=mutate.json_text,
 )
 def answers(data):
-    """Nothing comes out; inside, ControlError. What is yielded is a JSON object."""
+    """Raise nothing; catches ControlError. Assert that every answer is a JSON object."""
     with mock.patch.object(client.socket, "socket", return_value=Connection(data)):
         try:
             for answer in client.ask(Path("socket"), {}):

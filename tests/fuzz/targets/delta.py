@@ -1,4 +1,4 @@
-"""Deltas that a peer sends, and signatures that lay on a disk."""
+"""Fuzz deltas from a peer, and signatures from the catalog."""
 
 import json
 from unittest import mock
@@ -36,16 +36,19 @@ def sums(content, block=MIN_BLOCK):
     mutate=mutate.frames,
 )
 def delta(data):
-    """Nothing comes out; inside, DeltaError. Never more content than announced, nor a larger piece read than allowed."""
+    """Raise nothing; catches DeltaError. Assert that replay yields at most `max_size` bytes, and bounds each read of the base."""
     parts, _ = mutate.split(data)
     header, payload = parts[0] if parts else (data, b"")
     try:
         pairs = json.loads(header)
-    except (ValueError, RecursionError):  # caught where frames are cut
+    except (ValueError, RecursionError):  # the frame decoder refuses such a header
         return
     size = 0
     try:
-        for base_size in (len(BASE), len(BASE) + 500):  # the latter: it was cut off meanwhile
+        for base_size in (
+            len(BASE),
+            len(BASE) + 500,
+        ):  # the latter: the base was truncated meanwhile
             size = 0
             for piece in replay(
                 decode(pairs, payload), _read, base_size=base_size, max_size=MAX_SIZE
@@ -69,7 +72,7 @@ def _read(offset, length):
 
 @target(sums(BASE), sums(BASE, 4096), sums(b""), sums(BASE[:130]), limit=1024)
 def signature(data):
-    """Nothing comes out; inside, DeltaError. What is believed yields a delta that stays inside its base."""
+    """Raise nothing; catches DeltaError. Assert that an accepted signature yields only copies inside its base."""
     try:
         found = Signature.unpack(data)
     except DeltaError:

@@ -1,4 +1,4 @@
-"""Who the frontends are, as files, resolvers and consoles say."""
+"""Fuzz discovery: the file of frontends, the saved roster, DNS names and the EC2 console."""
 
 import asyncio
 import base64
@@ -33,7 +33,7 @@ CONSOLE = f"[  1.0] cloud-init\n{MARKS[0]}\n{PRINT} root@web (ED25519)\n{PRINT}\
 
 
 def _dialled(address):
-    """See that an address is one that the configuration would take."""
+    """Assert that the configuration accepts an address."""
     assert type(address.port) is int
     assert 0 <= address.port < 65536
     parse_address("", str(address))
@@ -51,7 +51,7 @@ def _either(data, rng):
     effort=100,
 )
 def frontends(data):
-    """Nothing comes out; inside, DiscoveryError. Whom the file names can be dialled."""
+    """Raise nothing; catches DiscoveryError. Assert that all frontends have valid addresses."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         file = Path(directory) / "frontends"
         file.write_bytes(data)
@@ -79,7 +79,7 @@ def _saved(known):
     effort=200,
 )
 def roster(data):
-    """Nothing comes out: what is not as we write it is as good as nothing. What is believed can be saved."""
+    """Raise nothing. Assert that whatever was loaded can be saved and loaded again."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory, capture_logs():
         file = Path(directory) / "roster"
         file.write_bytes(data)
@@ -93,7 +93,7 @@ def roster(data):
 
 
 async def _resolver(_loop, host, port, **_):
-    """Does with a name what the real one does before it asks anybody."""
+    """Encode the name as the real resolver does, and return fixed addresses."""
     host.encode("idna")
     if host.startswith("x"):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -105,7 +105,7 @@ async def _resolver(_loop, host, port, **_):
 
 @target(b"web.example\nxanadu\ndeploy@web:2222", b"a..b", b"x" * 64, mutate=mutate.lines)
 def dns(data):
-    """Nothing comes out; inside, ConfigError for what is no name, and DiscoveryError when no name has an address."""
+    """Raise nothing; catches ConfigError for an invalid name, and DiscoveryError if no name has an address."""
     names = []
     for line in data.decode("utf-8", "replace").split("\n"):
         try:
@@ -131,7 +131,7 @@ def dns(data):
     limit=65536,
 )
 def console(data):
-    """Nothing comes out; what does not stand between the two marks is not believed, nor what is no fingerprint."""
+    """Raise nothing. Assert that only well-formed fingerprints between the two marks are returned."""
     text = data.decode("utf-8", "replace")
     for found in printed(text):
         assert re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", found)

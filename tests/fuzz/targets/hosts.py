@@ -1,4 +1,4 @@
-"""Which host keys are believed: known_hosts, and the file of our own."""
+"""Fuzz the files of trusted host keys: known_hosts, and replicator's own file of remembered keys."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ HOST, PORT = "10.0.0.1", 2222
     effort=100,
 )
 def known_hosts(data):
-    """Nothing comes out; inside, HostKeyRefused. Who is remembered is known by that key, whatever else the file says."""
+    """Raise nothing; catches HostKeyRefused. Assert that only the key that was shown is remembered, and never in mode `strict`."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         file = Path(directory) / "known_hosts"
         file.write_bytes(data)
@@ -49,14 +49,14 @@ def known_hosts(data):
 
 
 class Console:
-    """Shows the fingerprint of our key."""
+    """A console that shows the fingerprint of KEY."""
 
     async def fingerprints(self, _identity):
         return [asyncssh.import_public_key(KEY).get_fingerprint()]
 
 
 async def _meet(policy, file):
-    """Dial a machine twice; it shows the same key."""
+    """Connect to a machine twice; it shows the same key both times."""
     key = asyncssh.import_public_key(KEY)
     for _ in range(2):
         judge = await policy.judge(HOST, PORT, MACHINE)
@@ -77,7 +77,7 @@ def _pinned(machine, text):
     effort=150,
 )
 def pins(data):
-    """Nothing comes out; inside, HostKeyRefused. A key that is remembered is that machine's, and nobody else's."""
+    """Raise nothing; catches HostKeyRefused. Assert that adding a key for one machine changes no other machine's keys."""
     try:
         held = json.loads(data)
         machine, text = str(held["machine"]), str(held["file"]).encode("utf-8", "surrogatepass")

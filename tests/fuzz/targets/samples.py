@@ -1,4 +1,4 @@
-"""What honest peers say: seeds are made from it, with our own encoders."""
+"""Valid messages of both peers, from which the seeds are encoded."""
 
 import hashlib
 import json
@@ -84,11 +84,11 @@ FROM_AGENT = (
 
 
 def text(message):
-    """A message's header as it travels."""
+    """Return a message's header as sent: JSON bytes."""
     return json.dumps(message.header()).encode()
 
 
 def stream(*said):
-    """Frames of messages, or of (message, payload)."""
+    """Return the frames of messages, or of pairs (message, payload)."""
     pairs = [one if type(one) is tuple else (one, b"") for one in said]
     return b"".join(frames.encode(message.header(), [payload]) for message, payload in pairs)

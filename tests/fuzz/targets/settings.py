@@ -1,4 +1,4 @@
-"""What the operator writes: the configuration, addresses and rates in it, and patterns."""
+"""Fuzz what the operator writes: the configuration file, addresses, rates and exclude patterns."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from tests.fuzz import mutate
 from tests.fuzz.target import sentence, target
 
 STARS = 5
-"""Wildcards in one pattern: what they cost grows with their power, and is the operator's own."""
+"""Maximum number of `*` in a pattern to try: matching time grows exponentially with it. Patterns come from the operator only."""
 
 PATHS = (b"a", b"dir/file.tmp", b"dir/sub/\xff\xfe", b"new\nline", b"cache/x", b"a" * 60)
 
@@ -71,7 +71,7 @@ format = "json"
     effort=200,
 )
 def config(data):
-    """Nothing comes out; inside, ConfigError. What is believed is complete: paths are absolute, numbers finite."""
+    """Raise nothing; catches ConfigError. Assert that accepted settings have absolute paths and finite numbers."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         file = Path(directory) / "replicator.toml"
         file.write_bytes(data)
@@ -96,7 +96,7 @@ def config(data):
     b"10.0.0.1", b"deploy@web-1.example:2222", b"[fd00::1%eth0]:22", b"::1", b"40MiB/s", b"1.5 gb"
 )
 def address(data):
-    """Nothing comes out; inside, ConfigError. Addresses can be written and read again; rates are finite. Both are short texts."""
+    """Raise nothing; catches ConfigError. Assert that addresses survive formatting and parsing, and that rates are finite."""
     text = data.decode("utf-8", "surrogateescape")
     try:
         user, host, port = parse_address("HOST", text)
@@ -119,7 +119,7 @@ def address(data):
     limit=1024,
 )
 def filters(data):
-    """Nothing comes out; inside, ConfigError. A pattern that is believed can be asked about any path."""
+    """Raise nothing; catches ConfigError. Assert that accepted patterns can be matched against any path."""
     patterns = data.decode("utf-8", "replace").split("\n")
     if any(pattern.count("*") > STARS for pattern in patterns):
         return

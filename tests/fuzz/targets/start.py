@@ -1,4 +1,4 @@
-"""How an agent starts: the loader that reads its code, the pinned agent that drops it and reads who is who, the marker."""
+"""Fuzz the start of an agent: the loader, the pinned agent that skips streamed code, user names, the marker, error output."""
 
 import asyncio
 import io
@@ -15,7 +15,7 @@ from tests.fuzz import mutate
 from tests.fuzz.target import sentence, target
 
 NOISE = 100
-"""Bytes that a login may print here, so that small inputs meet the limit."""
+"""Limit of bytes before the marker for these tests, so that small inputs reach it."""
 
 PIECE = 7
 RAN = "RAN.append(1)"
@@ -24,7 +24,7 @@ _LOADER = compile(bundle.LOADER, "<loader>", "exec")
 
 
 class Input:
-    """Standard input that gives a few bytes at a time."""
+    """Standard input that returns at most 4096 bytes per read."""
 
     def __init__(self, data):
         self.left = data
@@ -37,7 +37,7 @@ class Input:
 
 @target(PACKED, PACKED + b"what follows", PACKED[:-3], b"5 x\nabcde")
 def loader(data):
-    """Nothing comes out; inside, SystemExit with DAMAGED. Only code that arrived whole runs, and nothing after it is read."""
+    """Raise nothing; catches SystemExit, whose code must be DAMAGED. Assert that the code runs only if it arrived complete."""
     ran, source = [], Input(data)
     with mock.patch.object(os, "read", source.read):
         try:
@@ -52,7 +52,7 @@ def loader(data):
 
 @target(b"4 unused\ncode", b"0 x\nrest", b"%d x\n" % MAX_CODE, b"-1 x\n", PACKED)
 def code(data):
-    """Nothing comes out; inside, ProtocolError. Exactly the code is dropped."""
+    """Raise nothing; catches ProtocolError. Assert that exactly the streamed code is skipped."""
     source = Input(data)
     with mock.patch.object(os, "read", source.read):
         try:
@@ -69,7 +69,7 @@ def code(data):
     mutate=mutate.lines,
 )
 def names(data):
-    """Nothing comes out: a line of /etc/passwd or /etc/group that makes no sense names nobody."""
+    """Raise nothing. Assert that malformed lines of /etc/passwd and /etc/group are ignored."""
 
     def opened(_file, **how):
         return io.TextIOWrapper(io.BytesIO(data), **how)
@@ -101,7 +101,7 @@ async def _wait_for_marker(pieces):
     limit=400,
 )
 def marker(data):
-    """Nothing comes out; inside, AgentFailed. However the stream is cut, the same is noise, and no more is kept than may be."""
+    """Raise nothing; catches AgentFailed. Assert that the result does not depend on how the stream is split into reads."""
     pieces = [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
     found = []
     for cut in ([data], pieces):
@@ -111,12 +111,13 @@ def marker(data):
             except AgentFailed as error:
                 sentence(error)
                 found.append(None)
-    if not NOISE - len(MARKER) < data.find(MARKER) <= NOISE:  # half a marker counts as noise
+    # Near the limit the result may differ, because a part of the marker counts as noise until the rest arrives.
+    if not NOISE - len(MARKER) < data.find(MARKER) <= NOISE:
         assert found[0] == found[1]
 
 
 @target(b"bash: python3: command not found\n", b"3.6.8", b"\x1b[31mTraceback\n\xff\n")
 def last_words(data):
-    """Nothing comes out: whatever a frontend prints is one bounded, printable line of an error."""
+    """Raise nothing. Assert that any output of a frontend becomes a printable error message of bounded length."""
     for status in (None, 0, 1, bundle.TOO_OLD, bundle.DAMAGED, 127):
         sentence(start_failure("host", status, stream.said(data)))

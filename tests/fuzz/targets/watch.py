@@ -1,4 +1,4 @@
-"""The kernel's events in any order: a map of watches that stays a tree, and hints about paths that can be."""
+"""Fuzz inotify events in any order: the map of watches must stay a tree, and all hints must have valid paths."""
 
 import os
 import struct
@@ -17,22 +17,22 @@ MASKS = (t.MODIFY, t.ATTRIB, t.CLOSE_WRITE, t.MOVED_FROM, t.MOVED_TO, t.CREATE, 
 OURSELVES = (t.DELETE_SELF, t.MOVE_SELF, t.UNMOUNT, t.Q_OVERFLOW, t.IGNORED)
 DIRECTORY = 0x80
 BATCH, ARM, RELEASE = range(13, 16)
-"""What a step may be, besides an event: the end of a batch, a directory found, the lost ones given up."""
+"""Steps other than an event: end a batch, add a watch for a directory, remove the watches of directories that were moved away."""
 
 
 def event(mask, wd, name=b"", cookie=0, *, directory=True):
-    """One step, as bytes: what, which watch, which name, which cookie."""
+    """Return an event as four bytes: kind, watch, name, cookie."""
     what = (MASKS + OURSELVES).index(mask) | (DIRECTORY if directory else 0)
     return bytes((what, wd, NAMES.index(name), cookie))
 
 
 def arm(wd, parent, name):
-    """A directory was found at a name, and the kernel says which watch it has."""
+    """Return the step that adds watch `wd` for a directory `name` in the directory of watch `parent`."""
     return bytes((ARM, wd, NAMES.index(name), parent))
 
 
 def moved(wd, name, to, new, cookie):
-    """Both halves of a rename."""
+    """Return both events of a rename."""
     return event(t.MOVED_FROM, wd, name, cookie) + event(t.MOVED_TO, to, new, cookie)
 
 
@@ -50,7 +50,7 @@ TREE = arm(2, 1, b"a") + arm(3, 2, b"b") + arm(4, 3, b"c")
     limit=400,
 )
 def inotify(data):
-    """Nothing comes out, whatever the kernel says in whatever order."""
+    """Raise nothing, for any events in any order."""
     watched = WatchMap()
     watched.place_root(1)
     translator = Translator(
@@ -95,7 +95,7 @@ def _translate(translator, watched, batch):
 
 
 def _through_the_kernel(batch):
-    """The same events, as the kernel writes them and our reader reads them."""
+    """Encode events as the kernel does, and return what InotifyWatcher reads from them."""
     source, sink = os.pipe()
     try:
         for wd, mask, cookie, name in batch:
@@ -109,8 +109,8 @@ def _through_the_kernel(batch):
         os.close(sink)
 
 
-class source_of:  # noqa: N801  # reads as what it is
-    """Has a descriptor."""
+class source_of:  # noqa: N801  # used like a function
+    """An object with a fileno()."""
 
     def __init__(self, fd):
         self.fileno = lambda: fd

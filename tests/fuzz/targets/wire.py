@@ -1,4 +1,4 @@
-"""What arrives from the other side, before anybody believes it: frames, and the messages in them."""
+"""Fuzz the wire format: frames, and the messages in them."""
 
 from replicator.errors import ProtocolError
 from replicator.wire import frames as wire
@@ -8,14 +8,14 @@ from tests.fuzz.target import target
 from tests.fuzz.targets import samples
 
 PIECE = 13
-"""Bytes that arrive at a time: lengths and JSON are cut everywhere."""
+"""Bytes per read; small, so that lengths and JSON are split at many positions."""
 
 _ESCAPED = (words.Hello, words.Opened, words.Listing, words.Acks)
-"""Messages with sentences for a person, which get longer when they are made printable."""
+"""Messages with free text, which the decoder escapes to be printable; so encoding does not give the original text."""
 
 
 def received(pieces):
-    """What comes of a stream: its frames, and whether it broke the format."""
+    """Decode a stream; return its frames, and whether a ProtocolError ended it."""
     decoder, found = wire.Decoder(), []
     try:
         for piece in pieces:
@@ -37,7 +37,7 @@ def received(pieces):
     limit=16384,
 )
 def frames(data):
-    """Nothing comes out; inside, ProtocolError. However the stream is cut, it means the same."""
+    """Raise nothing; catches ProtocolError. Assert that the result does not depend on how the stream is split into reads."""
     cut = [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
     assert repr(received(cut)) == repr(received([data]))  # JSON may hold NaN, which equals nothing
 
@@ -48,11 +48,11 @@ def frames(data):
     mutate=mutate.json_text,
 )
 def messages(data):
-    """Nothing comes out; inside, ProtocolError. What is believed can be said again, and means the same."""
+    """Raise nothing; catches ProtocolError. Assert that an accepted message can be encoded and decoded again."""
     try:
         (frame,), _ = received([mutate.frame(data)])
         message = words.decode(frame.header)
-    except (ProtocolError, ValueError):  # the latter from here: there was no frame
+    except (ProtocolError, ValueError):  # ValueError: the unpacking above found no frame
         return
     if not isinstance(message, _ESCAPED):
         assert words.decode(message.header()) == message
@@ -61,7 +61,7 @@ def messages(data):
 
 
 def sentences(message):
-    """Yield what a person may read of a message."""
+    """Yield the texts of a message that are shown to operators."""
     if isinstance(message, words.Hello):
         yield from (message.about, *message.features)
     elif isinstance(message, words.Opened):
