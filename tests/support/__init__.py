@@ -1,6 +1,6 @@
-"""What tests are made of, and the machine they need."""
+"""Fakes, fixtures and helpers that tests share."""
 
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
-"""Where the project lies: what a child process must import from."""
+"""Root directory of the project; child processes import the packages from there."""

@@ -1,4 +1,4 @@
-"""An AWS API over HTTP: moto's server for what it can do, recorded shapes for what it cannot."""
+"""AWS APIs over HTTP: moto's server where it implements an operation, otherwise recorded answers."""
 
 import logging
 import threading
@@ -22,7 +22,7 @@ ENVIRONMENT = {
 
 
 class Cloud:
-    """One moto server with a network in it, running while the context lasts."""
+    """A moto server with a VPC in it; runs until the context ends."""
 
     def __enter__(self):
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
@@ -30,7 +30,7 @@ class Cloud:
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.url = f"http://{host}:{port}"
-        # What it knows is shared by all servers of this process.
+        # All moto servers of a process share their state.
         with urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"") as answer:
             assert answer.status == 200
         self.reset()
@@ -92,7 +92,7 @@ class Cloud:
         )
 
     def instances(self, *addresses):
-        """Start an instance at each private address; return their ids."""
+        """Start an instance for each private address; return the instance ids."""
         return [
             self.ec2.run_instances(
                 ImageId="ami-12c6146b",
@@ -116,12 +116,13 @@ class Cloud:
 
 
 class Recorded:
-    """An endpoint that answers each action with what a test says, and counts.
+    """An endpoint that returns the test's answer for each action, and counts the requests.
 
     Attributes:
-        answers: by action: a body, a (status, body), an exception to hang up with, or a callable of the request's fields.
-        asked: how often, by action.
-        requests: (action, fields) in order.
+        answers: by action: a body, a pair (status, body), an exception to close the connection, or a function of the request's
+            fields that returns one of these.
+        asked: number of requests by action.
+        requests: pairs (action, fields), in order.
     """
 
     def __init__(self, **answers):
@@ -176,7 +177,7 @@ class Recorded:
 
 
 def error(code, message="", status=400):
-    """The query protocol's error."""
+    """Return an error of the AWS query protocol."""
     return status, (
         f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
         "<RequestId>1</RequestId></ErrorResponse>"
@@ -184,7 +185,7 @@ def error(code, message="", status=400):
 
 
 def ec2_error(code, message="", status=400):
-    """EC2 has a shape of its own."""
+    """Return an error of EC2, whose format differs from the query protocol's."""
     return status, (
         f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
         "<RequestID>1</RequestID></Response>"
@@ -205,7 +206,7 @@ def target_groups(*names, kind="ip"):
 
 
 def health(*targets):
-    """Each target: (id, state) or (id, state, reason) or (id, state, reason, port)."""
+    """Return an answer of DescribeTargetHealth for targets (id, state), (id, state, reason) or (id, state, reason, port)."""
     members = ""
     for identity, state, *more in targets:
         reason = f"<Reason>{more[0]}</Reason>" if more and more[0] else ""
@@ -219,7 +220,7 @@ def health(*targets):
 
 
 def instances(*rows, token=""):
-    """Each row: (id, state, private address)."""
+    """Return an answer of DescribeInstances for rows (id, state, private address)."""
     items = "".join(
         f"<item><instancesSet><item><instanceId>{identity}</instanceId><instanceState><name>{state}</name></instanceState>"
         + (f"<privateIpAddress>{address}</privateIpAddress>" if address else "")
@@ -231,7 +232,7 @@ def instances(*rows, token=""):
 
 
 def scaling_group(name, *members):
-    """Each member: (instance id, lifecycle state)."""
+    """Return an answer of DescribeAutoScalingGroups for members (instance id, lifecycle state)."""
     rows = "".join(
         f"<member><InstanceId>{identity}</InstanceId><LifecycleState>{state}</LifecycleState></member>"
         for identity, state in members
@@ -244,7 +245,7 @@ def scaling_group(name, *members):
 
 
 def hooks(*rows):
-    """Each row: (name, heartbeat timeout)."""
+    """Return an answer of DescribeLifecycleHooks for rows (name, heartbeat timeout)."""
     members = "".join(
         f"<member><LifecycleHookName>{name}</LifecycleHookName><HeartbeatTimeout>{timeout}</HeartbeatTimeout>"
         "<LifecycleTransition>autoscaling:EC2_INSTANCE_LAUNCHING</LifecycleTransition></member>"
@@ -258,7 +259,7 @@ def done(action):
 
 
 def set_credentials(monkeypatch):
-    """Let the standard chain find these, and nothing of this machine."""
+    """Set fake credentials in the environment, so that boto3 uses nothing of this machine."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)

@@ -1,4 +1,4 @@
-"""A whole backend on a thread of its own, with agents in child processes for frontends."""
+"""A complete backend in a thread of its own; its frontends are agents in child processes."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.support.waiting import FOREVER, wait_for
 
 
 class LocalFleet:
-    """A connector to agents in child processes: each host has a directory of its own as its world."""
+    """A connector to agents in child processes; each host has its own directory as file system root."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -39,7 +39,7 @@ class LocalFleet:
         return channel
 
     def kill(self, host: str) -> None:
-        """Kill a host's agent as the kernel's OOM killer would."""
+        """Kill a host's agent with SIGKILL, as the kernel's OOM killer would."""
         channel = self.channels.get(host)
         if channel is not None:
             with suppress(ProcessLookupError):
@@ -47,12 +47,12 @@ class LocalFleet:
 
 
 class SlowFleet(LocalFleet):
-    """Frontends whose disks take a while for each MiB, and whose agents say often that they are alive.
+    """Frontends with slow disks, whose agents send keepalive messages often.
 
     Args:
-        directory: that holds the frontends' own.
-        seconds: that each write of a piece of a file takes.
-        sign: seconds of silence after which an agent says that it is alive.
+        directory: parent of the frontends' directories.
+        seconds: delay of each write of file content.
+        sign: seconds without other messages after which an agent sends a keepalive.
     """
 
     def __init__(self, directory: Path, seconds: float, sign: float) -> None:
@@ -72,7 +72,7 @@ class SlowFleet(LocalFleet):
 
 
 def slow_disk(seconds: float, sign: float) -> str:
-    """Return code that makes an agent's disk slow; see SlowFleet."""
+    """Return agent code that delays writes; see SlowFleet."""
     return f"""
 import time
 from replicator.agent import descriptors, server, store, transfer
@@ -86,7 +86,7 @@ store.digest_of = lambda fd, between: descriptors.digest_of(fd, slow(between))
 
 
 class Backend:
-    """An App on its own loop and thread; everything public is called from the test's thread."""
+    """An App with its own event loop in a thread. Its public methods are called from the test's thread."""
 
     def __init__(self, directory: Path, hosts=("one", "two"), connector=None, **settings) -> None:
         self.source = directory / "source"
@@ -116,7 +116,7 @@ class Backend:
         return app, asyncio.get_running_loop().create_task(app.service.run())
 
     def call(self, coroutine, seconds=FOREVER):
-        """Run a coroutine on the backend's loop and return its result."""
+        """Run a coroutine in the backend's event loop, and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
 
     def status(self):
@@ -132,7 +132,7 @@ class Backend:
         return self.call(collect())
 
     def site(self, host) -> Path:
-        """Where a host's copy of the tree lies."""
+        """Path of a host's copy of the tree."""
         return self.connector.root(host) / "site"
 
     def differences(self):
@@ -143,7 +143,7 @@ class Backend:
         }
 
     def quiet(self):
-        """True when nothing is pending, owed or under way."""
+        """Return True if no change is queued, pending or in flight."""
         assert not self._running.done(), self._running
         status = self.status()
         rows = status["frontends"]
@@ -155,7 +155,7 @@ class Backend:
         )
 
     def wait_until_equal(self, seconds=FOREVER):
-        """Wait until every host's copy equals the source in kind, mode, time and content."""
+        """Wait until every host's copy equals the source in type, mode, modification time and content."""
 
         def equal():
             return (
@@ -167,7 +167,7 @@ class Backend:
         wait_for(equal, self.explain, seconds, pause=0.02)
 
     def explain(self):
-        """Say what differs: on the source, in the catalog, and on the frontend."""
+        """Return the differences between source, catalog and frontends as text."""
         (plot,) = self.app._commons.plots.values()
         source = fingerprint(self.source)
         lines = []
@@ -188,7 +188,7 @@ class Backend:
         return json.dumps(self.status(), indent=1)
 
     def stop(self):
-        """Drain, and end the thread."""
+        """Send pending changes, and end the thread."""
 
         async def end():
             self.app.service.stop()

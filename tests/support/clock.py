@@ -1,18 +1,18 @@
-"""A clock for tests of waiting: it stands while there is work to do, and jumps to what is due next when there is none.
+"""Virtual time for tests of delays: time stands still while callbacks run, and jumps to the next timer when the loop is idle.
 
-A test that measures time so takes none, and a machine that is busy with something else changes nothing in it.
+Such a test takes no real time, and its result does not depend on the load of the machine.
 """
 
 import asyncio
 
 
 class VirtualTime:
-    """The time of an event loop. Not for loops that wait for sockets, processes or threads of their own.
+    """Replaces the clock of an event loop. Not for loops that wait for sockets, processes or other threads.
 
-    While a call runs in an executor, time stands.
+    Time also stands still while a call runs in an executor.
 
     Args:
-        loop: one of asyncio's own; it keeps this time until it is closed.
+        loop: an event loop of asyncio; its clock is replaced for good.
     """
 
     def __init__(self, loop):
@@ -41,5 +41,5 @@ class VirtualTime:
 
 
 def virtual_time():
-    """Have the running loop's time stand while there is work to do; see VirtualTime."""
+    """Give the running event loop virtual time; see VirtualTime."""
     VirtualTime(asyncio.get_running_loop())

@@ -1,7 +1,7 @@
-"""The daemon as it is run, a process with a configuration file, and the real OpenSSH servers that it serves.
+"""The daemon as a process with a configuration file, and real OpenSSH servers as frontends.
 
-As root, each server has its own mounts, so that all have the same absolute target and contents of their own, as three
-machines would; else a forced command gives each its own root.
+As root, each server runs in its own mount namespace, so that the same target path is another directory on each, as on separate
+machines. Otherwise a forced command gives each server its own root directory.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ USER = "root" if os.geteuid() == 0 else ""
 
 
 class Fleet:
-    """Servers whose logins see a world of their own below the same directory."""
+    """SSH servers; the logins of each see different content below the same directory."""
 
     def __init__(self, directory: Path) -> None:
         find_sshd()
@@ -48,7 +48,7 @@ class Fleet:
         self._stack.close()
 
     def copy(self, server, target):
-        """Where this process sees a server's copy of a target."""
+        """Return the path at which this process sees a server's copy of a target."""
         if self.namespaces:
             return server.see(target)
         return self.directory / f"world-{server.directory.name}" / str(target).lstrip("/")
@@ -59,12 +59,13 @@ def pinned(root):
 
 
 class Backend:
-    """A source tree, a configuration, the daemon as a subprocess, and the command line.
+    """A source tree, a configuration file, the daemon as a subprocess, and the command line.
 
     Attributes:
-        tables, tree: settings beside those that `configure` writes: {table: {key: value}}, {key: value}.
-        more_trees: the settings of trees beside the first.
-        env: more of the environment of whatever is run.
+        tables: additional settings for `configure`: {table: {key: value}}.
+        tree: additional settings of the first tree: {key: value}.
+        more_trees: settings of further trees.
+        env: additional environment variables for daemon and commands.
     """
 
     def __init__(self, directory, fleet, servers) -> None:
@@ -88,7 +89,7 @@ class Backend:
         return self.directory / self.tables.get("state", {}).get("directory", "state")
 
     def configure(self, *more, servers=None, **ssh):
-        """Write the configuration; `more` are frontends beside the servers."""
+        """Write the configuration; `more` are frontends in addition to the servers."""
         servers = self.servers if servers is None else servers
         frontends = [server.frontend for server in servers] + list(more)
         self.known_hosts(self.servers)
@@ -127,7 +128,7 @@ class Backend:
         return [sys.executable, "-m", "replicator", *arguments, "--config", str(self.config)]
 
     def start(self, wrapper=(), **options):
-        """Start the daemon, by a command that runs it or plainly; return when it answers."""
+        """Start the daemon, optionally through a wrapper command; return when it answers."""
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
                 [*wrapper, *self.command("serve")],
@@ -141,7 +142,7 @@ class Backend:
         return self
 
     def run(self, *arguments, seconds=FOREVER):
-        """Run another command to its end."""
+        """Run another command of replicator until it ends."""
         return subprocess.run(
             self.command(*arguments),
             check=False,
@@ -153,7 +154,7 @@ class Backend:
         )
 
     def status(self):
-        """Return the status, or nothing while no daemon answers."""
+        """Return the status; None while the daemon does not answer."""
         assert self.daemon.poll() is None, f"the daemon ended: {self.log.read_text()[-3000:]}"
         try:
             return next(client.ask(self.state / "control.sock", {"command": "status"}), None)
@@ -180,10 +181,10 @@ class Backend:
         }
 
     def quiet(self, servers=None, *, halted=()):
-        """True when nothing is pending at the backend, nor owed to these servers.
+        """Return True if no change is queued at the backend or pending for these servers.
 
-        A tree whose source is in `halted` may be in any state. Then the frontends need not be live, and
-        may be owed paths: no row says of which tree.
+        A tree whose source is in `halted` may be in any state. Then frontends may also be halted or degraded with
+        pending paths, because the status does not tell to which tree these belong.
         """
         fine = {"live", "halted", "degraded"} if halted else {"live"}
         status = self.status()
@@ -210,7 +211,7 @@ class Backend:
         )
 
     def explain(self, servers=None):
-        """Say what differs, and how: on the source and on each frontend."""
+        """Return the differences between the source and each frontend as text."""
         source, lines = fingerprint(self.source), []
         for server in servers or self.servers:
             there = fingerprint(self.copy(server))
@@ -221,7 +222,7 @@ class Backend:
         return "\n".join([*lines, json.dumps(self.status(), indent=1)])
 
     def fill(self, files=60):
-        """Create a small site of its own."""
+        """Create a small site with random content in the source."""
         rng = random.Random(self.directory.name)
         for number in range(files):
             path = self.source / f"d{number % 7}" / f"e{number % 3}" / f"file-{number}.bin"
@@ -232,7 +233,7 @@ class Backend:
         (self.source / "empty").mkdir()
 
     def stop(self):
-        """End the daemon as a service manager does; return its exit status."""
+        """End the daemon with SIGTERM, as a service manager does; return its exit status."""
         if self.daemon is None or self.daemon.poll() is not None:
             return None
         self.daemon.send_signal(signal.SIGTERM)
@@ -246,5 +247,5 @@ class Backend:
 
 
 def one_line(text):
-    """True for one line of text, whatever its length, that is no traceback."""
+    """Return True if a text is exactly one line and not a traceback."""
     return text.count("\n") == 1 and text.endswith("\n") and "Traceback" not in text

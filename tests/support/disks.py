@@ -1,4 +1,4 @@
-"""Small file systems of their own (tmpfs), to be filled, made read-only and taken away; only root can mount them."""
+"""Small separate file systems (tmpfs, ext4) that tests fill, make read-only or unmount. Needs root."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from tests.support.tools import find, missing
 
 
 class Disk:
-    """A tmpfs that is mounted at a directory."""
+    """A tmpfs, mounted at a directory."""
 
     def __init__(self, where: Path) -> None:
         self.where = where
@@ -22,21 +22,21 @@ class Disk:
         _run("mount", "-o", f"remount,{options}", str(self.where))
 
     def detach(self) -> None:
-        """Take it away although it is in use, as `umount -l` and a lost volume do."""
+        """Unmount it although it is in use (`umount -l`), as when a volume is lost."""
         _run("umount", "-l", str(self.where))
 
     def unmount(self) -> bool:
-        """Take it away; return False while it is in use."""
+        """Unmount it; return False if it is in use."""
         return not _run("umount", str(self.where), check=False)
 
     @property
     def free(self) -> int:
-        """Bytes that are free."""
+        """Return the number of free bytes."""
         status = os.statvfs(self.where)
         return status.f_bavail * status.f_frsize
 
     def temporaries(self) -> list[str]:
-        """Return the names of our temporaries that lie on it."""
+        """Return the names of replicator's temporary files on it."""
         return [
             name
             for _, _, names in os.walk(self.where)
@@ -47,9 +47,9 @@ class Disk:
 
 @contextmanager
 def disk(where: Path, options: str = "size=16m"):
-    """Mount a tmpfs at `where` and yield it; whatever is mounted there at the end is unmounted.
+    """Mount a tmpfs at `where` and yield it; unmount at the end whatever is mounted there.
 
-    Skips the test (fails it in CI) without the right to mount, of which a container may have none even as root.
+    Skips the test (fails it in CI) without permission to mount, which even root may lack in a container.
     """
     if os.geteuid() != 0:
         missing("root, who can mount a file system")
@@ -74,7 +74,7 @@ EXT4_IOC_SHUTDOWN = 0x8004587D
 """_IOR('X', 125, __u32), of fs/ext4/ext4.h."""
 
 NOLOGFLUSH = 2
-"""Nothing that is not in the journal yet gets there: as when the power is cut."""
+"""EXT4_GOING_FLAGS_NOLOGFLUSH: do not flush the journal, as when the power is cut."""
 
 
 class Volume:
@@ -87,11 +87,11 @@ class Volume:
         self.mount()
 
     def mount(self) -> None:
-        """Mount it; its journal is replayed. A mount finds no dirty pages of the one before."""
+        """Mount it, which replays its journal. Dirty pages of an earlier mount are lost."""
         _run("mount", "-o", "loop,commit=300", str(self._image), str(self.where))
 
     def cut_power(self) -> None:
-        """Stop all writing at once: what is not on the disk now never gets there."""
+        """Stop all writes at once: data that is not on the disk yet is lost."""
         fd = os.open(self.where, os.O_RDONLY)
         try:
             fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
@@ -99,13 +99,13 @@ class Volume:
             os.close(fd)
 
     def make_anew(self) -> None:
-        """Put an empty file system in its place, under the same device number."""
+        """Replace it with an empty file system that has the same device number."""
         _run("umount", str(self.where))
         _make_ext4(self._image, self._options)
         self.mount()
 
     def boot(self) -> None:
-        """Mount what is on the disk; nobody may hold anything of it."""
+        """Unmount it and mount it again. No file on it may be open."""
         _run("umount", str(self.where))
         self.mount()
 
@@ -117,7 +117,7 @@ def _make_ext4(image: Path, options: tuple[str, ...]) -> None:
 
 @contextmanager
 def volume(directory: Path, size="64M", options: tuple[str, ...] = ()):
-    """Yield a Volume, made with these options of mkfs.ext4; skips the test (fails it in CI) where the kernel has no loop device, or no ext4, for us."""
+    """Yield a Volume, made with these options of mkfs.ext4. Skips the test (fails it in CI) without loop devices or ext4."""
     if os.geteuid() != 0:
         missing("root, who can mount a file system")
     image, where = directory / "image", directory / "volume"

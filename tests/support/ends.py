@@ -1,4 +1,4 @@
-"""Both ends of a link: the agent's is the test."""
+"""A link whose other end, the agent's, is controlled by the test."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from tests.support.fakes import FakeChannel
 
 
 class Ends:
-    """A link, its channel, and all that it answered."""
+    """A link, its channel, and all answers that the link reported."""
 
     def __init__(self):
         self.channel = FakeChannel()

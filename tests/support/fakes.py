@@ -1,4 +1,4 @@
-"""In-memory twins of the ports, and an agent on a thread of this process."""
+"""In-memory implementations of the ports, and an agent in a thread of this process."""
 
 import asyncio
 import errno
@@ -36,7 +36,7 @@ def digest(content):
 
 @dataclass(frozen=True)
 class Node:
-    """What is at a path of a FakeSource."""
+    """A file, directory or symlink of a FakeSource."""
 
     kind: str
     mode: int = 0o644
@@ -56,18 +56,18 @@ class Node:
 
 
 class FakeSource:
-    """A tree in a dict. A "signature" is the content itself; every change ticks a clock.
+    """A source tree in a dict. The signature of a file is its content; every change advances a clock.
 
     Attributes:
         hashed: paths of all snapshots that were taken.
-        reads: (path, offset) of all reads.
+        reads: pairs (path, offset) of all reads.
         unlisted: directories that cannot be listed, with the reason.
         unreadable: files that cannot be read, with the reason.
-        denied: paths of which the kernel tells nothing, with the errno.
-        verdicts: what a snapshot of a path ends with instead of READ, unless forced.
-        away: why there is no root.
+        denied: paths whose lstat fails, with the errno.
+        verdicts: result of a snapshot by path, instead of READ; ignored if the snapshot is forced.
+        away: reason why the root is missing; empty if it exists.
         mounted: the mounts below the root.
-        reasons: what is in doubt.
+        reasons: reasons why the source is in doubt, by path.
     """
 
     def __init__(self):
@@ -98,7 +98,7 @@ class FakeSource:
         self.nodes[path] = Node(FILE, mode, content, b"", now, now, now)
 
     def rewrite(self, path, content):
-        """Change the content in place: all names of the inode have it."""
+        """Change the content in place, for all hard links of the file."""
         now = self.tick()
         inode = self.nodes[path].inode
         for name, node in list(self.nodes.items()):
@@ -110,7 +110,7 @@ class FakeSource:
         self.nodes[path] = self.nodes[name] = replace(self.nodes[path], changed=now)
 
     def touch(self, path):
-        """Change ctime alone, as an open, chmod to the same mode, or new hard link does."""
+        """Change only the ctime, as chmod to the same mode or a new hard link does."""
         self.nodes[path] = replace(self.nodes[path], changed=self.tick())
 
     def chmod(self, path, mode):
@@ -238,7 +238,7 @@ class FakeSource:
 
 
 class FakeCatalog:
-    """Records in a dict."""
+    """A catalog in a dict."""
 
     def __init__(self):
         self.renaming = threading.Lock()
@@ -327,13 +327,13 @@ class FakeCatalog:
         self.noted = dict(mounts)
 
     def put(self, path, entry, stamp=None, problem=""):
-        """Record something directly."""
+        """Store a record directly."""
         stamp = stamp or Stamp(entry.size, entry.mtime_ns, entry.mtime_ns, 1)
         self.records[path] = Record(path, entry, stamp, problem=problem)
 
 
 class FakeWatcher:
-    """Hints come from `tell`; an exception among them is raised."""
+    """A watcher that reports the hints given to `tell`; raises a hint that is an exception."""
 
     def __init__(self):
         self.overflows = 0
@@ -364,13 +364,13 @@ class FakeWatcher:
 
 
 class FakeChannel:
-    """A channel whose far side is the test: `heard` is what was written, `say` is what will be read."""
+    """A channel whose other end is the test: `heard` holds the messages written; `say` adds messages to be read."""
 
     def __init__(self):
         self.heard = []
         self.payloads = []
         self.closed = False
-        self.open = asyncio.Event()  # while it is not set, writing waits
+        self.open = asyncio.Event()  # write() blocks while this is not set
         self.open.set()
         self._incoming = asyncio.Queue()
         self._decoder = frames.Decoder()
@@ -408,7 +408,7 @@ class FakeChannel:
 
 
 class AgentChannel:
-    """The real agent's loop on a thread, at the other end of a socket pair."""
+    """A channel to the real agent, which runs in a thread at the other end of a socket pair."""
 
     def __init__(self, jail, session=b"in-process"):
         self._ours, self._theirs = socket.socketpair()
@@ -450,7 +450,7 @@ class AgentChannel:
             raise ChannelLost("the agent has ended") from error
 
     def kill(self):
-        """End both directions at once, as the death of the agent does."""
+        """Close both directions at once, as when the agent is killed."""
         with suppress(OSError):
             self._theirs.shutdown(socket.SHUT_RDWR)
 
@@ -465,12 +465,12 @@ class AgentChannel:
 
 
 class FakeConnector:
-    """Agents on threads: each host has a directory of its own as its world.
+    """A connector to agents in threads; each host has its own directory as file system root.
 
     Attributes:
-        refused: hosts that refuse.
-        made: the channels, by host, in order.
-        make: called with the host for a channel, instead of an agent.
+        refused: hosts that refuse connections.
+        made: the channels by host, in order.
+        make: if set, called with the host to create a channel instead of an agent.
     """
 
     def __init__(self, directory):

@@ -1,6 +1,6 @@
-"""Networks that fail: a host behind a cable that can be pulled, and a line that is slow or stops.
+"""Network failures: a host behind a cable that can be unplugged, and a proxy that is slow or stops.
 
-Cables need root: each is a network namespace of its own with a pair of interfaces, made and removed here.
+A cable needs root: it is a pair of virtual interfaces (veth) into a separate network namespace.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ PORT = 2222
 
 
 class Cable:
-    """A host of its own at the other end of a cable.
+    """A network namespace that acts as a host at the other end of a cable.
 
     Attributes:
-        address: of that host.
+        address: address of that host.
     """
 
     def __init__(self) -> None:
@@ -63,14 +63,14 @@ class Cable:
             raise
 
     def pull(self) -> None:
-        """Lose every packet from now on, in both directions; nobody is told."""
+        """Drop all packets in both directions from now on, without any error to the peers."""
         self._ip("-n", self.name, "link", "set", self.far, "down")
         self._ip(
             "neighbor", "replace", self.address, "lladdr", "02:00:00:00:00:01", "dev", self.near
         )
 
     def plug(self) -> None:
-        """Carry packets again."""
+        """Transmit packets again."""
         self._ip("-n", self.name, "link", "set", self.far, "up")
         self._ip("neighbor", "delete", self.address, "dev", self.near)
 
@@ -85,7 +85,7 @@ class Cable:
 
 
 class RemoteSshd(Sshd):
-    """A server at the other end of a cable, with its own view of a directory."""
+    """An SSH server at the other end of a cable, with its own content below a directory."""
 
     def __init__(self, directory: Path, cable: Cable, **options) -> None:
         self._cable = cable
@@ -97,11 +97,11 @@ class RemoteSshd(Sshd):
 
 
 class Line:
-    """A way to a server through a child process, which can be slow, stop, and be killed.
+    """A TCP proxy to a server, in a child process; it can be slow, be stopped, and be killed.
 
     Args:
-        server: where it leads.
-        rate: bytes per second in each direction; 0: as fast as it can.
+        server: the server.
+        rate: bytes per second in each direction; 0: no limit.
     """
 
     def __init__(self, server, rate=0) -> None:
@@ -119,7 +119,7 @@ class Line:
         self._child = subprocess.Popen(
             command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=PROJECT
         )
-        self._child.stdout.readline()  # it listens
+        self._child.stdout.readline()  # wait until it listens
 
     @property
     def frontend(self):
@@ -129,7 +129,7 @@ class Line:
         return server.known_hosts_line().replace(f":{server.port}", f":{self.port}")
 
     def stall(self) -> None:
-        """Carry nothing any more; connections stand, and new ones are taken by the kernel."""
+        """Stop the proxy process (SIGSTOP): connections stay open, and the kernel still accepts new ones."""
         self._child.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -145,7 +145,7 @@ class Line:
 
 
 async def _carry(reader, writer, rate):
-    """Pass bytes on, never more than a tenth of a second's worth ahead of the rate."""
+    """Copy bytes from reader to writer at `rate`, at most 0.1 s ahead of it."""
     begun, carried = time.monotonic(), 0
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(max(1024, rate // 20) if rate else 1 << 16):
@@ -163,7 +163,7 @@ async def _main(address, port, target, rate):
         far_reader, far_writer = await asyncio.open_connection(address, target)
         await asyncio.gather(_carry(reader, far_writer, rate), _carry(far_reader, writer, rate))
 
-    # Small buffers: a slow line that hides megabytes in them is none.
+    # Small buffers: otherwise megabytes would pass at full speed into them.
     server = await asyncio.start_server(connected, address, port, limit=1 << 14)
     print("listening", flush=True)
     await server.serve_forever()

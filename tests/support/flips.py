@@ -1,9 +1,8 @@
-"""`python -m tests.support.flips ROOT STAGE SEED STEPS PAUSE`: a few names that change what they stand for, as fast as they can.
+"""`python -m tests.support.flips ROOT STAGE SEED STEPS PAUSE`: rename and replace a few names as fast as possible.
 
-From a process of its own, so that it does not wait for the daemon's interpreter: what is found by it happens within
-microseconds, between two looks, or between a rename and the look that follows. `STAGE` is a directory beside the tree, where
-things are moved to and from. Content is changed below `ROOT` only: of what is done to a hard link elsewhere the kernel tells
-nothing.
+Runs in its own process, so that it is not slowed down by the daemon's interpreter: the races that it provokes last microseconds,
+such as between a rename and the lstat(2) that follows. `STAGE` is a directory outside of the tree; files are moved to it and back.
+Content is changed only below `ROOT`, because inotify reports no change through a hard link outside of the tree.
 """
 
 import os
@@ -18,16 +17,16 @@ from tests.support.uploader import exchange
 NAMES = ("a", "b", "c")
 SIZES = (0, 10, 3000, 40_000)
 PAUSES = (0, 0, 0.0002, 0.002)
-"""Seconds between two steps, at most."""
+"""Maximum pauses in seconds between two steps."""
 
 
 class Flips:
-    """Draws steps from a seed; a step that is impossible is none.
+    """Performs random steps; an impossible step is skipped.
 
     Args:
         root: the tree.
-        stage: a directory beside it.
-        seed: the same seed on the same directories does the same.
+        stage: a directory outside of the tree, on the same file system.
+        seed: the same seed on the same directories gives the same steps.
     """
 
     def __init__(self, root: str, stage: str, seed: int) -> None:
@@ -41,7 +40,7 @@ class Flips:
         ]
 
     def step(self) -> None:
-        """Do one thing to one name, or to two."""
+        """Perform one random operation on one or two names."""
         act, where = self._rng.choice(self._steps)
         with suppress(OSError):
             act(where(), where())
@@ -56,7 +55,7 @@ class Flips:
     def _content(self):
         return self._rng.randbytes(self._rng.choice(SIZES))
 
-    # --- each is given two names, and may need one ---
+    # --- Operations. Each gets two names; some use only the first. ---
 
     def _exchange(self, one, other):
         exchange(one, other)
@@ -88,7 +87,9 @@ class Flips:
         os.symlink(self._rng.choice(["a", "../b", ".", "nowhere"]), path)
 
     def _link(self, path, other):
-        if not os.path.islink(path):  # the times of its other names are not followed
+        if not os.path.islink(
+            path
+        ):  # replicator does not follow time changes through hard links of symlinks
             os.link(path, other)
 
     def _touch(self, path, _):
@@ -106,7 +107,7 @@ class Flips:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run with the command line's arguments."""
     root, stage = sys.argv[1:3]
     seed, steps, pause = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
     flips, rng = Flips(root, stage, seed), random.Random(seed)

@@ -1,4 +1,4 @@
-"""An SSH server that says our agent's marker and then floods its client: `python -m tests.support.flooder KIND`."""
+"""An SSH server that sends the agent's marker and then floods the client: `python -m tests.support.flooder KIND`."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ MARKER = b"\n\0REPLICATOR\0 agent ready\n"
 
 
 def packets(kind, channel):
-    """Return (message number, *parts) of one packet of a flood."""
+    """Return one packet of a flood as (SSH message number, *parts)."""
     number = UInt32(channel)
     name = String(b"x@example.org")
     return {
@@ -35,7 +35,7 @@ class Server(asyncssh.SSHServer):
 
 async def flood(connection, kind, channel):
     if kind != "rekeys":
-        connection._transport.pause_reading()  # the replies stay where they are
+        connection._transport.pause_reading()  # leave the client's replies unread
     while not connection.is_closed() and connection._transport:
         for _ in range(100):
             if kind == "rekeys":

@@ -1,4 +1,4 @@
-"""Frontends in memory, and all that their replicas share."""
+"""Frontends in memory, and the shared dependencies of their replicas."""
 
 import asyncio
 from types import SimpleNamespace
@@ -36,17 +36,18 @@ def sighting(host, **more):
 
 
 class FakeAgent(FakeChannel):
-    """A channel to an agent that does what it is told, as far as the test lets it. It knows files and directories.
+    """A channel to a simulated agent that applies changes to a dict. It supports files and directories.
 
     Attributes:
-        disk: what the frontend holds: path to entry.
-        mute: kinds of messages that it does not answer.
-        refusals: path to (reason, detail) with which changes of it are refused.
-        unlisted: directories that it says it cannot list.
-        problem: why its target cannot be used.
-        boot, identity: what it says of its machine and its target.
+        disk: content of the frontend, as entries by path.
+        mute: message types that it does not answer.
+        refusals: (reason, detail) by path; changes of these paths are refused.
+        unlisted: directories that it reports as unreadable.
+        problem: error for opening the target; empty if it can be opened.
+        boot: boot id that it reports.
+        identity: identity of the target that it reports.
         granularity: nanoseconds to which its file system rounds modification times down.
-        closing: while it is not set, closing waits.
+        closing: close() blocks while this event is not set.
     """
 
     def __init__(self, disk):
@@ -66,7 +67,7 @@ class FakeAgent(FakeChannel):
     async def write(self, data):
         await super().write(data)
         self._taken += len(data)
-        while self._answered < len(self.heard):  # several writers may have waited
+        while self._answered < len(self.heard):  # several writers may have waited for `open`
             message = self.heard[self._answered]
             self._answered += 1
             if type(message) not in self.mute:
@@ -133,7 +134,7 @@ class FakeAgent(FakeChannel):
         return entry.mtime_ns == change.old_mtime_ns
 
     def changes(self, path):
-        """All changes of a path that it has heard of."""
+        """Return all changes of a path that it received."""
         found = []
         for message in self.heard:
             found += message.changes if isinstance(message, messages.Batch) else []
@@ -142,11 +143,11 @@ class FakeAgent(FakeChannel):
 
 
 class Backdrop:
-    """A source in memory, and frontends in memory.
+    """A source and frontends in memory.
 
     Attributes:
-        agents: all connections that were made, by host, in order.
-        disks: what each host holds.
+        agents: the connections by host, in order.
+        disks: content of each host, by host.
         prepare: called with each new FakeAgent before it is used.
     """
 
@@ -197,16 +198,16 @@ class Backdrop:
         return agent
 
     def agent(self, host):
-        """The last connection to a host."""
+        """Return the last connection to a host."""
         return self.agents[host][-1]
 
     def write(self, path, content):
-        """Change the source; return the parcel that says so."""
+        """Change a file of the source; return the parcel with that change."""
         self.source.write(path, content)
         return self.survey(path)
 
     def survey(self, path):
-        """Have the source examined; return the parcel that carries a file of it as a whole."""
+        """Scan the source; return a parcel with the whole content of one file."""
         for _ in survey(Examiner(self.source, self.catalog), ROOT):
             pass
         change = change_for(1, path, self.catalog.records[path].entry)

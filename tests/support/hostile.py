@@ -1,7 +1,7 @@
-"""Frontends that lie: they speak our wire as far as it suits them.
+"""Hostile frontends: they send messages that a correct agent would not send.
 
-A hostile frontend is a FakeAgent with what it does wrong. A connector gives named hosts to such, and all others to real agents
-in child processes, so that one backend serves both.
+A hostile frontend is a FakeAgent with wrong answers. The connector `Mixed` gives named hosts hostile agents, and all others real
+agents in child processes, so that one backend serves both.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from tests.support.backend import LocalFleet
 from tests.support.frontends import FakeAgent
 
 EVIL = "\x1b]0;owned\x07[/red]\nforged line"
-"""A terminal escape, what rich takes for markup, and a second line."""
+"""Text with a terminal escape sequence, markup of rich, and a second line."""
 
 
 class Mixed(LocalFleet):
-    """A connector: hosts in `liars` are hostile, all others are honest.
+    """A connector for hostile and correct frontends.
 
     Args:
-        liars: host to what makes its next agent, or to where a real server is.
+        liars: by host: a function that makes its next hostile agent, or the address of a real server.
 
     Attributes:
-        attempts: connections, by host.
-        spoken: agents of the liars, in order.
-        ssh: a connector for liars that are addresses of real servers.
+        attempts: number of connections by host.
+        spoken: the hostile agents, in order.
+        ssh: connector for the addresses of real servers in `liars`.
     """
 
     def __init__(self, directory, **liars):
@@ -53,16 +53,16 @@ class Mixed(LocalFleet):
 
 
 class Hostile(FakeAgent):
-    """Behaves, until a subclass or a script says otherwise. It keeps no file, and its answers take no time.
+    """An agent that answers correctly, except where a subclass or a script overrides it. It stores no file content.
 
     Args:
-        script: kind of message (a class) to a function (agent, message) that answers instead.
-        flood: bytes that are there to be read for ever, after the handshake.
-        disk: what it holds; default: nothing.
+        script: by message class: a function (agent, message) that answers instead.
+        flood: bytes that can be read endlessly after the handshake.
+        disk: entries by path; default: empty.
     """
 
     read_bytes = 0
-    """What all of them have flooded the backend with, since a test set it to 0."""
+    """Bytes of `flood` that the backend read from all instances, since a test reset it to 0."""
 
     def __init__(self, script=None, flood=b"", disk=None):
         super().__init__({} if disk is None else disk)
@@ -72,13 +72,13 @@ class Hostile(FakeAgent):
 
     async def read(self):
         if self._flood and self.of(OpenTree) and self._incoming.empty():
-            await asyncio.sleep(0)  # as a socket does
+            await asyncio.sleep(0)  # yield to other tasks, as reading from a socket does
             Hostile.read_bytes += len(self._flood)
             return self._flood
         return await super().read()
 
     def say_later(self, pieces, pause=0.05):
-        """Say pieces with pauses between them, until the channel is closed."""
+        """Send pieces with pauses between them, until the channel is closed."""
 
         async def drip():
             for piece in pieces:
@@ -103,18 +103,18 @@ class Hostile(FakeAgent):
         super()._answer(message)
 
     def honestly(self, message):
-        """Answer as an honest agent does."""
+        """Answer as a correct agent does."""
         super()._answer(message)
 
 
 def raw(text, payload=b""):
-    """A frame of any text."""
+    """Return a frame whose header is any text."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     return struct.pack(">II", len(data), len(payload)) + data + payload
 
 
 def says(*data):
-    """A script's step: say these bytes, or messages."""
+    """Return a script function that sends these bytes or messages."""
 
     def act(agent, _message):
         for one in data:
@@ -124,27 +124,27 @@ def says(*data):
 
 
 def silent(_agent, _message):
-    """A script's step: say nothing."""
+    """Script function: send nothing."""
 
 
 def hangs_up(agent, _message):
-    """A script's step: end the connection."""
+    """Script function: close the connection."""
     agent.hang_up()
 
 
 def line(name, **more):
-    """One line of a listing."""
+    """Return one line of a listing."""
     return Listed(name, Entry(FILE, 0o644, 1, 1)._replace(**more), 0, 0)
 
 
 def names(prefix=b"extra", start=0, step=500):
-    """Endless lists of lines with names in order."""
+    """Yield lists of listing lines with ascending names, without end."""
     for begin in count(start, step):
         yield tuple(line(b"%s-%012d" % (prefix, n)) for n in range(begin, begin + step))
 
 
 def lists_for_ever(lines_of=names):
-    """A script whose listings never end; it obeys the credit."""
+    """Return a script whose listings never end, but respect the credit."""
     going = {}
 
     def begin(agent, request):
@@ -160,7 +160,7 @@ def lists_for_ever(lines_of=names):
 
 
 def lists(*frames_of_lines, end=True):
-    """A script that answers each request for a listing with these lines."""
+    """Return a script that answers each request for a listing with these lines."""
 
     def begin(agent, request):
         for number, lines in enumerate(frames_of_lines, 1):
@@ -171,7 +171,7 @@ def lists(*frames_of_lines, end=True):
 
 
 def lists_row(row):
-    """A script that answers a request for a listing with one row of any JSON text."""
+    """Return a script that answers a request for a listing with one row of any JSON text."""
 
     def begin(agent, request):
         text = '{"t":"listing","job":%d,"lines":[%s],"unlisted":[],"end":true}'
@@ -181,7 +181,7 @@ def lists_row(row):
 
 
 def refuses(reason, detail=EVIL):
-    """A script that refuses every change."""
+    """Return a script that refuses every change."""
 
     def batch(agent, message):
         rows = tuple((change.number, reason, detail) for change in message.changes)
@@ -191,12 +191,12 @@ def refuses(reason, detail=EVIL):
 
 
 def answers(make):
-    """A script that answers each batch with what `make(agent, batch)` returns."""
+    """Return a script that answers each batch with what `make(agent, batch)` returns."""
     return {messages.Batch: lambda agent, batch: agent.say(make(agent, batch))}
 
 
 def ends_at(point):
-    """A script that answers until it has heard as many messages as `point`, and hangs up in place of the answer."""
+    """Return a script that closes the connection instead of answering message number `point`."""
 
     def act(agent, message):
         if len(agent.heard) >= point:
@@ -208,13 +208,13 @@ def ends_at(point):
 
 
 def resident():
-    """Bytes of memory that this process has now."""
+    """Return the resident memory of this process in bytes."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def tree_of(directory):
-    """What a directory holds, with times: nobody may have written there."""
+    """Return the content of a directory with times, to compare it before and after a test."""
     found = {}
     for top, _, files in os.walk(directory):
         for path in [top, *(os.path.join(top, file) for file in files)]:

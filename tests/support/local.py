@@ -1,4 +1,4 @@
-"""`deploy/local` as its user has it: brought up, asked, taken down."""
+"""Run `deploy/local` as a user does: start it, use it, remove it."""
 
 import os
 import re
@@ -12,7 +12,7 @@ COMMANDS = Path(__file__).parents[2] / "deploy" / "local"
 
 
 class Local:
-    """One site on this machine, in a compose project of its own."""
+    """One site on this machine, in its own compose project."""
 
     def __init__(self, state, **settings):
         self.state = state
@@ -36,7 +36,7 @@ class Local:
         return done.stdout
 
     def fails(self, command, *arguments, **settings):
-        """Run a command that must fail; return what it said."""
+        """Run a command that must fail; return its error output."""
         done = self._run(command, *arguments, **settings)
         assert done.returncode, done.stdout
         return done.stderr
@@ -75,7 +75,7 @@ class Local:
         return done.stdout.decode()
 
     def signal(self, node, action):
-        """`docker kill`, `start`, `pause` or `unpause` of a node, as a machine fails, hangs and returns."""
+        """Run `docker kill`, `start`, `pause` or `unpause` on a node, to simulate a crash, a hang or a recovery."""
         label = "label=com.docker.compose"
         service, _, number = node.partition("-")
         names = ["docker", "ps", "-a", "-q", "--filter", f"{label}.project=replicator-local-test"]
@@ -85,7 +85,7 @@ class Local:
 
     @property
     def nodes(self):
-        """The address of each node by its name, as `status` prints them."""
+        """Return the address of each node by its name, from the output of `status`."""
         printed = self.call("status", check=False)
         return dict(re.findall(r"^([a-z]+(?:-\d+)?) +([0-9.]+) ", printed, re.MULTILINE))
 
@@ -98,10 +98,10 @@ class Local:
         return (self.state / "secrets" / "admin").read_text()
 
     def visitor(self):
-        """A new browser, at the router."""
+        """Return a new browser that talks to the router."""
         return Visitor("127.0.0.1", self.port)
 
     def alone(self):
-        """A new browser at each frontend, by its name."""
+        """Return a new browser for each frontend, by the frontend's name."""
         router = self.visitor()
         return {name: router.at(where) for name, where in self.frontends.items()}

@@ -1,4 +1,4 @@
-"""Look at a directory while it changes: what goes meanwhile is not there, and temporaries are nobody's business."""
+"""List a directory while it changes: entries that vanish meanwhile are skipped, and temporaries are ignored."""
 
 import os
 from contextlib import suppress
@@ -9,7 +9,7 @@ from replicator.model import is_temporary
 
 
 def below(directory, pattern="*"):
-    """Return all paths below a directory whose name matches; `Path.rglob` fails when a directory goes while it lists."""
+    """Return all paths below a directory whose name matches. Unlike `Path.rglob` it tolerates directories that vanish."""
     found = []
     for above, directories, files in os.walk(directory):
         found += [Path(above, name) for name in directories + files if fnmatch(name, pattern)]
@@ -17,12 +17,12 @@ def below(directory, pattern="*"):
 
 
 def temporaries_below(directory):
-    """Return our temporaries below a directory."""
+    """Return replicator's temporary files below a directory."""
     return [path for path in below(directory, ".*") if is_temporary(os.fsencode(path.name))]
 
 
 def texts(directory):
-    """Return what the files below a directory hold, by relative path; temporaries are left out."""
+    """Return the content of all files below a directory by relative path, without temporaries."""
     found = {}
     for path in below(directory):
         with suppress(FileNotFoundError):

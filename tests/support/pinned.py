@@ -1,4 +1,4 @@
-"""A pinned agent in a child process, and a world around it in which nothing may change."""
+"""A pinned agent in a child process, and a directory outside of its root in which nothing may change."""
 
 import hashlib
 import os
@@ -14,26 +14,26 @@ from replicator.wire.messages import Hello, OpenTree
 
 AGENT = "import sys\nfrom replicator.agent import main, sandbox\n{prelude}\nsys.exit(main.main(['--root', *sys.argv[1:]]))"
 OPEN = "sandbox.restrict = lambda jail: 'open'"
-"""A prelude that leaves the sandbox out: what is held then is held by the agent's own walk."""
+"""Prelude that disables the sandbox, so that a test shows that the agent's path resolution alone confines it."""
 HELLO = b"hello"
 DIGEST = hashlib.sha256(HELLO).digest()
 TIME = 1_500_000_000_123_456_789
 MOST_MEMORY = 64 << 20
-"""Bytes that an agent may ever take, whatever it is sent."""
+"""Limit of an agent's memory in bytes, for any input."""
 
 
 class Agent:
-    """A pinned agent in a child process, and the bytes that go to it.
+    """A pinned agent in a child process, with the backend's end of its pipes.
 
     Args:
-        root: what it is pinned to.
+        root: directory to which it is pinned.
         python: its interpreter.
-        prelude: code that runs before the agent does.
-        arguments: more of `replicator agent`.
-        features: what the backend says that it can do.
+        prelude: code that runs before the agent.
+        arguments: additional arguments of `replicator agent`.
+        features: features that the backend offers in its `hello`.
 
     Attributes:
-        about: what it said of itself.
+        about: description of itself from its `hello`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Agent:
         self.process.stdin.write(frames.encode(message.header(), payload))
 
     def pour(self, data):
-        """Write bytes, as many as it takes; return False if it hung up on us."""
+        """Write all bytes; return False if the agent closed the connection."""
         view = memoryview(data)
         try:
             while view:
@@ -89,7 +89,7 @@ class Agent:
         return True
 
     def hear(self):
-        """Return the next message; None when the agent has ended."""
+        """Return the agent's next message; None if the agent has ended."""
         while not self.ready:
             data = os.read(self.process.stdout.fileno(), 1 << 20)
             if not data:
@@ -102,7 +102,7 @@ class Agent:
         self.ready += [messages.decode(frame.header) for frame in self.decoder.frames()]
 
     def answers(self, *numbers):
-        """Return {number: reason, empty if done} once all `numbers` are answered; None if the agent hung up first."""
+        """Return {number: reason, empty if done} when all `numbers` are answered; None if the agent ended before."""
         found = {}
         while not found.keys() >= set(numbers):
             said = self.hear()
@@ -118,15 +118,17 @@ class Agent:
         return self.hear()
 
     def memory(self):
-        """Return the most bytes that it ever took (VmHWM); 0 when it has ended, and nobody can tell any more."""
+        """Return its peak memory in bytes (VmHWM); 0 if it has ended."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         _, _, found = status.partition("VmHWM:")
         return int(found.split()[0]) << 10 if found else 0
 
     def end(self):
-        """Hang up; return (exit status, what it printed on its error stream)."""
+        """Close its standard input; return (exit status, error output)."""
         self.process.stdin.close()
-        rest = threading.Thread(target=self.process.stdout.read)  # it may have much to say yet
+        rest = threading.Thread(
+            target=self.process.stdout.read
+        )  # it may block on unread output otherwise
         rest.start()
         said = self.process.stderr.read().decode()
         rest.join()
@@ -145,7 +147,7 @@ def put(path, number=1, size=5):
 
 
 def picture(directory):
-    """Return all that can be told of a directory and what is in it: type, mode, owner, times, content."""
+    """Return type, mode, owner, times and content of a directory and everything below it."""
     found = {}
     for path in [directory, *sorted(directory.rglob("*"))]:
         status = path.lstat()
@@ -159,9 +161,9 @@ def picture(directory):
 
 
 def make_outside(directory):
-    """Make a directory that holds one of each kind; return it."""
+    """Create a directory with a file, a directory and a symlink; return it."""
     (directory / "dir").mkdir(parents=True)
-    (directory / "canary").write_bytes(HELLO)  # what a delta, or attributes, would build on
+    (directory / "canary").write_bytes(HELLO)  # a possible base of a delta, or target of attributes
     (directory / "dir/inner").write_text("inner")
     (directory / "link").symlink_to("canary")
     (directory / "empty").mkdir()
@@ -171,5 +173,5 @@ def make_outside(directory):
 
 
 def strays(directory):
-    """Return the names of temporaries that are left."""
+    """Return the paths of leftover temporaries."""
     return [str(path) for path in directory.rglob(".replicator-*")]

@@ -1,21 +1,21 @@
-"""A thread that asks all the time whether names are there, on the backend and on a frontend, and how long they were not."""
+"""Measure in a thread for how long paths are missing while they are renamed or replaced."""
 
 import os
 import threading
 import time
 
 UNSEEN = 0.03
-"""Seconds between two looks after which nobody knows whether a name was there meanwhile: the machine is busy with others."""
+"""Seconds. If the machine is so busy that two checks are further apart, the time between them does not count as missing."""
 
 
 class Presence:
-    """Measures for how long names are missing.
+    """Checks continuously whether paths exist.
 
     Args:
-        paths: what to ask for.
+        paths: the paths; they must exist at the start.
 
     Attributes:
-        longest: path to the longest time that it was seen to be missing without a break, in seconds.
+        longest: by path, the longest uninterrupted time in seconds for which it was missing.
     """
 
     def __init__(self, paths) -> None:

@@ -1,8 +1,8 @@
-"""Somebody who reads all the time, and notices when what is read is not one complete version.
+"""A reader that checks continuously that watched files are always complete versions.
 
-Watched files carry versions that describe themselves: a number, a length and the digest of the body in the first line, and
-a mode and a time that follow from the number. So a reader needs to know nothing but the file, and a soak of hours need
-keep nothing. A version that is older than one that was read before is a violation too: nothing may go back.
+The content of a watched file describes itself: its first line holds a version number, the length and the digest of the body, and
+mode and modification time follow from the number. So a reader can check a file without other knowledge, and without memory that grows
+during a soak of hours. An older version than one read before is a violation as well.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ MOST_VIOLATIONS = 100
 
 
 def publish(path: Path, number: int, size: int) -> None:
-    """Write version `number`, with a body of `size` bytes, as editors and uploads do: a draft beside it, then one rename.
+    """Write version `number` with a body of `size` bytes, as editors do: into a temporary file, which is then renamed.
 
-    Numbers of a path must rise. Its directory is made if it is missing.
+    The numbers of a path must increase. A missing directory is created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
@@ -34,21 +34,21 @@ def publish(path: Path, number: int, size: int) -> None:
 
 
 def version(number: int, size: int) -> bytes:
-    """Return a complete version."""
+    """Return the content of a version."""
     body = random.Random(number).randbytes(size)
     return b"%d %d %s\n" % (number, size, hashlib.sha256(body).hexdigest().encode()) + body
 
 
 def time_of(number: int) -> int:
-    """Return the modification time in nanoseconds that a version has."""
+    """Return the modification time of a version in nanoseconds."""
     return 1_600_000_000_000_000_000 + number * 1_000_000_007
 
 
 def number_in(content: bytes) -> int:
-    """Return the number of a complete version.
+    """Return the number of a version from its content.
 
     Raises:
-        ValueError: it is not one; says why.
+        ValueError: if the content is not one complete version; gives the reason.
     """
     head, _, body = content.partition(b"\n")
     try:
@@ -61,21 +61,21 @@ def number_in(content: bytes) -> int:
     if len(body) != length:
         raise ValueError(f"version {number} has {len(body)} bytes instead of {length}")
     if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise ValueError(f"version {number} has another content")
+        raise ValueError(f"the body of version {number} does not match its digest")
     return number
 
 
 class Reader:
-    """Reads files on frontends over and over, in a thread of its own.
+    """Reads files on frontends repeatedly, in a thread.
 
     Args:
-        paths: what to read; it need not be there yet, but once seen, must stay (see `retire`).
-        pause: seconds between two rounds, so that whoever is tested gets to run.
+        paths: files to read. They may be missing at first, but must not vanish later (see `retire`).
+        pause: seconds between two rounds, to leave CPU time for the code under test.
 
     Attributes:
-        reads: complete versions that were read.
-        seen: path to the number that was read last.
-        violations: what was wrong, one line each, the same thing once; must be empty.
+        reads: number of complete versions that were read.
+        seen: the number read last, by path.
+        violations: one line for each distinct violation; a test asserts that it is empty.
     """
 
     def __init__(self, paths: list[Path], *, pause: float = 0.002) -> None:
@@ -89,24 +89,24 @@ class Reader:
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 
     def start(self) -> Self:
-        """Begin to read."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Read once more, and end."""
+        """Read all files once more, and end the thread."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
         self.look()
 
     def watch(self, path: Path) -> None:
-        """Read one file more from now on."""
+        """Add a file."""
         with self._lock:
             self._paths.append(path)
 
     def retire(self, path: Path) -> None:
-        """Read a file no more: it is about to be deleted or renamed at the source."""
+        """Remove a file, before it is deleted or renamed at the source."""
         with self._lock:
             self._paths.remove(path)
             self.seen.pop(path, None)

@@ -1,4 +1,4 @@
-"""The agent of the last release, as it is streamed; made by `transport.bundle.agent_code()` of that release."""
+"""The streamed agent code of the last release, made by `transport.bundle.agent_code()` of that release."""
 
 import zlib
 
@@ -16,14 +16,14 @@ def source_of(bundle=LAST):
 
 
 def code_of(jail, bundle=LAST):
-    """Return what is sent to the loader for an agent that must not leave a directory."""
+    """Return the code for the loader of an agent that is confined to a directory."""
     source = source_of(bundle)
     assert "\nJAIL = None\n" in source
     return pack(source.replace("\nJAIL = None\n", f"\nJAIL = {str(jail)!r}\n"))
 
 
 class MixedFleet(LocalFleet):
-    """Frontends of which some run the agent of the last release, as pinned ones do until it is installed there."""
+    """Frontends of which some run the agent of the last release, as pinned frontends do until they are upgraded."""
 
     def __init__(self, directory, old=("old",)):
         super().__init__(directory)

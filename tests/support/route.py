@@ -1,4 +1,4 @@
-"""A courier on its way between a source in memory and a frontend that is the test."""
+"""A courier between a source in memory and a frontend that the test controls."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -19,14 +19,14 @@ from tests.support.fakes import FakeCatalog, FakeChannel, FakeSource
 from tests.support.waiting import eventually
 
 NEVER = 3600.0
-"""A delay that no test outlives."""
+"""Seconds; longer than any test."""
 
 BIG = bytes(range(256)) * (CHUNK // 256) + b"a second chunk"
-"""A content that travels in two frames."""
+"""Content that is sent in two frames."""
 
 
 class Listener:
-    """Remembers what it was told."""
+    """Records the courier's callbacks."""
 
     def __init__(self):
         self.clean = []
@@ -55,7 +55,7 @@ class Listener:
 
 
 class Route:
-    """A courier between a source in memory and a frontend that is the test."""
+    """A courier, its source in memory, and the channel to the test."""
 
     def __init__(self, pool):
         self.source, self.catalog, self.dirty = FakeSource(), FakeCatalog(), DirtySet()
@@ -69,7 +69,7 @@ class Route:
         self.link = Link(self.channel, self._answered, self._moved)
 
     def retry(self, seconds):
-        """Have a courier that tries again after exactly so many seconds at first."""
+        """Let the courier retry after exactly this many seconds the first time."""
         backoff = Backoff(seconds, NEVER, lambda: 1.0)
         self.courier = Courier(self.dirty, self.supply, self.pool, backoff, self.listener)
 
@@ -106,7 +106,7 @@ class Route:
         self.courier.wake()
 
     def fill_window(self):
-        """Take all room for bulk; `make_room` gives it back."""
+        """Use up the window for bulk content; `make_room` frees it again."""
         self.link.bytes_sent += self.link.window.size
         self.link.window.sent(self.link.bytes_sent, asyncio.get_running_loop().time())
 
@@ -120,7 +120,7 @@ class Route:
         self.channel.say(Acks((), ((number, reason, detail),), self.link.bytes_sent))
 
     def sent(self, path=None):
-        """All changes that the frontend has heard of, in order."""
+        """Return all changes that the frontend received, in order."""
         found = []
         for message in self.channel.heard:
             found += message.changes if isinstance(message, Batch) else []
@@ -131,7 +131,7 @@ class Route:
         return [bytes(payload) for payload in self.channel.payloads if payload]
 
     async def times_sent(self, path, times):
-        """Wait until a path was sent so often; return the last change."""
+        """Wait until a path was sent `times` times; return the last change."""
         await eventually(
             lambda: len(self.sent(path)) >= times,
             lambda: f"{path} to be sent {times} times: {self.channel.heard}",
@@ -140,18 +140,18 @@ class Route:
         return self.sent(path)[-1]
 
     async def prepared(self, frames):
-        """Wait until so many frames were prepared since the beginning."""
+        """Wait until `frames` frames were prepared in total."""
         await eventually(lambda: self.listener.frames >= frames, "prepared frames")
 
     def whole(self, path):
-        """A live parcel that carries a file as it is now."""
+        """Return a live parcel with a file's whole current content."""
         entry = self.catalog.records[path].entry
         content = self.source.nodes[path].content
         (parcel,) = batches([(change_for(1, path, entry), content)])
         return parcel
 
     def delta(self, path, keep):
-        """A live parcel that builds on the `keep` first bytes of the version before."""
+        """Return a live parcel with a delta that copies the first `keep` bytes of the previous version."""
         put = put_file(next_number(), 1, path, self.catalog.records[path].entry)
         tail = self.source.nodes[path].content[keep:]
         return file_parcel(put, [Copy(0, keep), Literal(tail)], delta=True)

@@ -1,4 +1,4 @@
-"""Real OpenSSH servers on loopback addresses, each with its own keys, log, environment and (as root) its own mounts."""
+"""Real OpenSSH servers on loopback addresses, each with its own keys, log, environment and, as root, its own mounts."""
 
 import contextlib
 import functools
@@ -16,11 +16,11 @@ from tests.support.tools import find, missing
 from tests.support.waiting import wait_for
 
 READ = "/usr/bin:/bin"
-"""What a login needs besides python3: sh, head, tr."""
+"""Directories of the programs that a login needs besides python3: sh, head, tr."""
 
 
 def find_sshd():
-    """Return sshd's absolute path (it insists on one)."""
+    """Return the absolute path of sshd, which refuses to start by a relative one."""
     return find("sshd") or missing("sshd (apt-get install openssh-server)")
 
 
@@ -33,7 +33,7 @@ def find_python(version):
     """Return the path of another Python, such as `3.9`."""
     if found := find(f"python{version}"):
         result = subprocess.run([found, "-c", ""], check=False, capture_output=True)
-        if result.returncode == 0:  # a pyenv shim may stand for nothing
+        if result.returncode == 0:  # a pyenv shim may exist without the version
             return found
     pattern = f".pyenv/versions/{version}*/bin/python{version}"
     found = sorted(Path.home().glob(pattern))
@@ -41,7 +41,7 @@ def find_python(version):
 
 
 def needs_namespaces():
-    """Skip unless we may have mounts of our own."""
+    """Skip the test without permission to create a mount namespace."""
     command = ["unshare", "--mount", "--propagation", "private", "true"]
     if not find("unshare") or subprocess.run(command, check=False, capture_output=True).returncode:
         missing("the right to make mount namespaces (root)")
@@ -55,7 +55,7 @@ def _version():
 
 
 class Keys:
-    """A client's key pair, an authority for host keys, and a place for more; several servers may share them."""
+    """A client's key pair, a certificate authority for host keys, and further keys. Several servers may share them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -71,34 +71,34 @@ class Keys:
 
     @functools.cached_property
     def authority(self):
-        """The private key that signs host keys."""
+        """Path of the certificate authority's private key."""
         return self.make("authority")
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """How a server's host key is signed by the authority; `principals` None: the address it listens on."""
+    """Parameters of a host certificate; `principals` None: the address on which the server listens."""
 
     validity: str = "-1h:+1h"
     principals: str | None = None
 
 
 class Sshd:
-    """One server, running while the context lasts.
+    """One server; runs until the context ends.
 
     Args:
-        directory: of its own; made if missing.
-        keys: what it trusts and is signed with; default: its own.
-        address: loopback address that it listens on.
-        forced_command: all that its only user may do; as `restrict,command="..."` in authorized_keys.
-        python: what a login finds as python3; None: nothing at all.
-        env: more of the login's environment.
-        noise_bytes: printed on each login before the command runs.
-        certificate: sign its host key.
-        binds: directories of this machine that its logins see elsewhere: {absolute target: directory}.
+        directory: its own directory; created if missing.
+        keys: keys of the client that may log in, and of the certificate authority; default: new ones.
+        address: loopback address on which it listens.
+        forced_command: if given, `restrict,command="..."` in authorized_keys.
+        python: interpreter that a login finds as python3; None: no python3.
+        env: additional environment of logins.
+        noise_bytes: number of bytes that each login prints before the command runs.
+        certificate: if given, sign the host key with these parameters.
+        binds: bind mounts that only its logins see: {absolute target: directory}.
         tmpfs: small file systems that only its logins see: {absolute target: size}.
-        shell: login shell of its accounts; needs root.
-        extra: more lines of sshd_config.
+        shell: login shell of all accounts; needs root.
+        extra: additional lines of sshd_config.
     """
 
     def __init__(
@@ -139,13 +139,13 @@ class Sshd:
         self.authorize(self.keys.identity, forced_command)
 
     def _path_for(self, python):
-        """Make a directory that a login finds its python3 in; return its PATH."""
+        """Create a directory with the python3 of logins; return their PATH."""
         (self.directory / "home").mkdir(exist_ok=True)
         bin_directory = self.directory / "bin"
         bin_directory.mkdir(exist_ok=True)
         if python is None:
             return str(bin_directory)
-        # The interpreter itself: a link to a virtual environment's would not find its library.
+        # Link to the real interpreter: one of a virtual environment would not find its library through a second symlink.
         (bin_directory / "python3").unlink(missing_ok=True)
         (bin_directory / "python3").symlink_to(os.path.realpath(python))
         return f"{bin_directory}:{READ}"
@@ -165,20 +165,20 @@ class Sshd:
             subprocess.run(command, check=True)
 
     def authorize(self, identity, forced_command=None):
-        """Let one key in, and no other."""
+        """Authorize one key, and no other."""
         command = (forced_command or "").replace("\\", "\\\\").replace('"', '\\"')
         options = f'restrict,command="{command}" ' if forced_command else ""
         public = Path(f"{identity}.pub").read_text()
         (self.directory / "authorized_keys").write_text(options + public)
 
     def new_host_key(self):
-        """Have another host key from the next start on, as a new machine on an old address."""
+        """Use a new host key from the next start on, as a new machine at the same address would."""
         (self.directory / "host_key").unlink()
         self._make_host_key(None)
 
     @property
     def frontend(self):
-        """How discovery names it."""
+        """Address of the server for `discovery.frontends`."""
         return f"{self.address}:{self.port}"
 
     @property
@@ -187,31 +187,31 @@ class Sshd:
         return " ".join((self.directory / "host_key.pub").read_text().split()[:2])
 
     def fingerprint(self):
-        """Return its host key's fingerprint as people compare it."""
+        """Return the fingerprint of its host key, as ssh-keygen prints it."""
         command = [find_keygen(), "-l", "-f", self.directory / "host_key.pub"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1]
 
     def known_hosts_line(self, marker=""):
-        """Return what known_hosts says of it; `marker` such as @revoked."""
+        """Return its line for known_hosts; `marker` such as @revoked."""
         return f"{marker} [{self.address}]:{self.port} {self.host_key}\n".lstrip()
 
     def ca_line(self):
-        """Return what known_hosts says of the authority."""
+        """Return the @cert-authority line for known_hosts."""
         public = " ".join(Path(f"{self.keys.authority}.pub").read_text().split()[:2])
         return f"@cert-authority [{self.address}]:{self.port},{self.address} {public}\n"
 
     def logins(self):
-        """Return how often somebody logged in since it was made."""
+        """Return the number of logins since the server was created."""
         return self.log.read_text(errors="replace").count("Accepted publickey")
 
     def see(self, path):
-        """Return the place at which this process sees a path of the logins' world."""
+        """Return the path at which this process sees a path of the logins."""
         if not self._mounts:
             return Path(path)
         return Path(f"/proc/{self._process.pid}/root{path}")
 
     def sessions(self):
-        """Return the process ids below the server."""
+        """Return the process ids of all descendants of the server."""
         return _below(self._process.pid)
 
     def _configuration(self):
@@ -233,7 +233,7 @@ class Sshd:
         if self.certified:
             lines.append(f"HostCertificate {self.directory}/host_key-cert.pub")
         if _version() >= (9, 8):
-            lines.append("PerSourcePenalties no")  # we fail on purpose, and often
+            lines.append("PerSourcePenalties no")  # tests fail to log in often, on purpose
         if self._noise:
             script = self.directory / "noisy"
             script.write_text(
@@ -246,7 +246,7 @@ class Sshd:
         return "\n".join([*lines, self._extra, ""])
 
     def _command(self, config):
-        # Even a test run that is killed leaves no server behind.
+        # pdeathsig: the server ends even if the test run is killed.
         leash = [find("setpriv"), "--pdeathsig", "KILL"] if find("setpriv") else []
         server = [*leash, find_sshd(), "-D", "-e", "-f", str(config)]
         if not self._mounts:
@@ -263,20 +263,20 @@ class Sshd:
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
 
     def _change_shell(self):
-        """Make a copy of passwd with another shell for everybody; return the commands that put it in place."""
+        """Write a copy of /etc/passwd with another shell for all accounts; return the commands that mount it."""
         accounts = self.directory / "passwd"
         lines = Path("/etc/passwd").read_text().splitlines()
         accounts.write_text("".join(f"{line.rpartition(':')[0]}:{self._shell}\n" for line in lines))
         return [f"mount --bind {shlex.quote(str(accounts))} /etc/passwd"]
 
     def start(self):
-        """Start it, on the port that it had before if it had one; return when it accepts connections."""
+        """Start the server, on its previous port if it had one; return when it accepts connections."""
         assert self._process is None
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, parents=True, exist_ok=True)
         config = self.directory / "sshd_config"
         fixed = self.port
-        for _ in range(1 if fixed else 5):  # somebody else may take a port that we found free
+        for _ in range(1 if fixed else 5):  # another process may take the free port meanwhile
             self.port = fixed or free_port(self.address)
             config.write_text(self._configuration())
             before = self._listening()
@@ -294,12 +294,12 @@ class Sshd:
         raise AssertionError(f"sshd did not start: {self.log.read_text(errors='replace')[-2000:]}")
 
     def _listening(self):
-        """How often its log says that it listens; a connection of ours would be one more line in it."""
+        """Return how often its log reports listening. Not tested by connecting, which would add lines to the log."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return text.count(f"Server listening on {self.address} port {self.port}.")
 
     def _accepts(self, before):
-        """Wait until it listens; False if it ended instead."""
+        """Wait until it listens; return False if it ends instead."""
         process = self._process
 
         def settled():
@@ -309,11 +309,11 @@ class Sshd:
         return process.poll() is None
 
     def stop(self):
-        """End the server and every session in it, and wait for that."""
+        """End the server and all its sessions, and wait for them."""
         process, self._process = self._process, None
         if process is None:
             return
-        # The server first, or it would take another connection while we look.
+        # Stop the server first, so that it accepts no connection while its sessions are listed.
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGSTOP)
         below = _below(process.pid)
@@ -325,7 +325,7 @@ class Sshd:
 
     @contextlib.contextmanager
     def frozen(self):
-        """The server and its sessions do nothing at all: connections stand, and nobody answers."""
+        """Stop server and sessions (SIGSTOP) until the context ends: connections stay open without an answer."""
         pids = [self._process.pid, *self.sessions()]
         try:
             for pid in pids:
@@ -338,7 +338,7 @@ class Sshd:
                     os.kill(pid, signal.SIGCONT)
 
     def cut(self):
-        """End all sessions, but not the server: what a frontend's crash looks like."""
+        """Kill all sessions, but not the server; to the backend this looks like a crash of the frontend."""
         for pid in self.sessions():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -351,7 +351,7 @@ class Sshd:
 
 
 def free_port(address="127.0.0.1"):
-    """Return a port that nobody listens on at this moment."""
+    """Return a port on which no process listens at the moment."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""One replica before a backdrop of frontends in memory."""
+"""One replica with frontends in memory."""
 
 import asyncio
 
@@ -9,11 +9,11 @@ from replicator.wire.messages import ListTree
 from tests.support.frontends import Backdrop, sighting
 
 NEVER = 3600.0
-"""A delay that no test outlives."""
+"""Seconds; longer than any test."""
 
 
 class Stage(Backdrop):
-    """One replica before a backdrop, and a record of its states."""
+    """One replica with frontends in memory, and a record of its states."""
 
     def __init__(self, pool):
         super().__init__(pool)
@@ -32,7 +32,7 @@ class Stage(Backdrop):
         if self.task is not None:
             for agent in self.agents.get("a", ()):
                 agent.open.set()
-            while not self.task.done():  # one cancellation may be lost, see test_fleet
+            while not self.task.done():  # a single cancellation may be lost: see test_fleet
                 self.task.cancel()
                 await asyncio.wait([self.task], timeout=0.1)
 
@@ -41,7 +41,7 @@ class Stage(Backdrop):
 
     @property
     def now(self):
-        """The connection of this moment."""
+        """Return the current connection."""
         return self.agent("a")
 
     @property

@@ -1,4 +1,4 @@
-"""A store of an agent, as `roots.open_tree` makes it."""
+"""Create a store of an agent as `roots.open_tree` does."""
 
 import os
 
@@ -9,7 +9,7 @@ from replicator.files.confined import Confined
 
 
 def store_at(root, owner=Owner(), *, setid=False, session=b"test", lineage=b"", place=b""):  # noqa: B008  # immutable
-    """Return the store of a directory; whoever asks closes its `tree`."""
+    """Return the store of a directory. The caller must close its `tree`."""
     tree = Confined.open(os.fsencode(root))
     claim = Claim(tree.root_fd, Fence(tree.root_fd, lineage), place)
     return Store(tree, owner, setid=setid, session=session, claim=claim)

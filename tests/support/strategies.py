@@ -1,11 +1,11 @@
-"""Hypothesis strategies for the words of the project."""
+"""Hypothesis strategies for paths, entries, hints and the like."""
 
 from hypothesis import strategies as st
 
 from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Listed
 from replicator.wire import changes
 
-# Names that break naive code: dots around the separator's sort position, invalid UTF-8, newlines, options, temporaries' kin.
+# Names that break naive code: characters that sort next to "/", invalid UTF-8, newlines, options, names like temporaries.
 names = st.sampled_from(
     [
         b"a",

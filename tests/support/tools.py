@@ -1,4 +1,4 @@
-"""What tests need of the machine: found, or the test is skipped, and fails where nothing may be missing."""
+"""Find programs that tests need; a missing one skips the test, or fails it in CI."""
 
 import functools
 import os
@@ -8,7 +8,7 @@ import pytest
 
 
 def missing(what):
-    """Skip the test, or fail it in CI, which installs all that is needed."""
+    """Skip the test; fail it in CI, which installs everything that tests need."""
     if os.environ.get("CI"):
         pytest.fail(f"{what} is missing, and CI is set")
     pytest.skip(f"{what} is missing")
@@ -16,5 +16,5 @@ def missing(what):
 
 @functools.cache
 def find(name):
-    """Return a program's absolute path, also from where only root looks; None if there is none."""
+    """Return a program's absolute path, searching sbin directories as well; None if it is not installed."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/sbin")

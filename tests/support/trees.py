@@ -1,4 +1,4 @@
-"""A backend with several trees on the test's own loop, with agents in child processes for frontends."""
+"""A backend with several trees in the test's event loop; its frontends are agents in child processes."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ class Trees:
 
     Attributes:
         app: the backend.
-        fleet: the connector; each host has a directory of its own as its world.
+        fleet: the connector; each host has its own directory as file system root.
     """
 
     def __init__(self, directory, hosts=("one", "two"), connector=None):
@@ -26,7 +26,7 @@ class Trees:
         (directory / "state").mkdir(mode=0o700, exist_ok=True)
 
     def config(self, *trees, hosts=None, **settings):
-        """Return the settings that replicate these trees: names, or dicts with a name."""
+        """Return settings for these trees, each given by name or as a dict with `name` and settings."""
         rows = [{"name": tree} if isinstance(tree, str) else dict(tree) for tree in trees]
         raw = {
             "tree": [
@@ -46,7 +46,7 @@ class Trees:
         return self.directory / name
 
     def make(self, *names, files=3):
-        """Make sources that hold some files."""
+        """Create sources with some files."""
         for name in names:
             self.source(name).mkdir(exist_ok=True)
             for number in range(files):
@@ -59,7 +59,7 @@ class Trees:
         self._running = asyncio.get_running_loop().create_task(self.app.service.run())
 
     async def stop(self):
-        """Stop it; raise what it failed with."""
+        """Stop the service; raise its error if it failed."""
         self.app.service.stop()
         try:
             await self._running
@@ -67,18 +67,18 @@ class Trees:
             self.app.close()
 
     def ended(self):
-        """True if the service has ended, which it must not by itself."""
+        """True if the service has ended without being stopped."""
         return self._running.done()
 
     def copy(self, host, name):
-        """What a host holds of a tree: name to content; empty without a target."""
+        """Return a host's copy of a tree as content by name; empty if the target is missing."""
         return texts(self.fleet.root(host) / name)
 
     def wanted(self, name):
         return texts(self.source(name))
 
     async def arrived(self, *names, hosts=None):
-        """Wait until hosts hold the same as the sources of these trees."""
+        """Wait until the hosts' copies of these trees equal the sources."""
         hosts = self.hosts if hosts is None else hosts
 
         def equal():
@@ -97,5 +97,5 @@ class Trees:
         return next((r for r in self.app.service.fleet if r.address.host == host), None)
 
     async def ask(self, **request):
-        """Return all lines of the answer to a request of the control socket."""
+        """Return all lines of the answer to a control request."""
         return [line async for line in self.app.requests.handle(request)]

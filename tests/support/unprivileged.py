@@ -1,4 +1,4 @@
-"""Run Python code as somebody whom file modes bind, also where the tests run as root."""
+"""Run Python code as a user for whom file modes are enforced, even if the tests run as root."""
 
 import os
 import subprocess
@@ -7,12 +7,12 @@ import sys
 from tests.support import PROJECT
 
 NOBODY = 65534
-# Dropped after the imports: the interpreter itself may lie where nobody else can read.
+# Privileges are dropped after the imports, because this user may not be able to read the interpreter's files.
 DROP = f"import os\nif os.geteuid() == 0:\n    os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
 
 
 def run_unprivileged(imports, code, directory):
-    """Run `imports`, then `code` with few rights, with `directory` as working directory; return what it printed."""
+    """Run `imports` as this user, then `code` as NOBODY, with `directory` as working directory; return the output."""
     if os.geteuid() == 0:
         os.chown(directory, NOBODY, NOBODY)
     source = f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n{imports}\n{DROP}{code}"

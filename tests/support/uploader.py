@@ -1,4 +1,4 @@
-"""Somebody who may write in the tree, and what a test asks while that goes on."""
+"""Changes by a user who may write in the tree, and queries of a test meanwhile."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 def exchange(one, two):
-    """Swap what two names stand for, in one step of the kernel; skips where it cannot."""
+    """Swap two names atomically with renameat2(2); skip the test where the kernel or file system cannot."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         missing("renameat2")
@@ -29,7 +29,7 @@ def exchange(one, two):
 
 @contextmanager
 def in_a_loop(directory, code):
-    """Run `code` again and again in a process of its own, in `directory`; it must have run a hundred times in the end."""
+    """Run `code` repeatedly in a child process in `directory`; assert at the end that it ran at least 100 times."""
     script = (
         f"import os, sys, time, random; sys.path.insert(0, {str(PROJECT)!r})\n"
         "from tests.support.uploader import exchange\nturns = 0\nprint('ready', flush=True)\n"
@@ -80,5 +80,5 @@ def catalog_of(backend):
 
 
 def temporaries(backend):
-    """Return our temporaries that lie on any frontend."""
+    """Return replicator's temporary files on all frontends."""
     return [path for h in backend.hosts for path in temporaries_below(backend.connector.root(h))]

@@ -1,14 +1,24 @@
-"""Wait for a condition, never for luck."""
+"""Wait for conditions by polling, instead of fixed sleeps."""
 
 import asyncio
 import time
 
 FOREVER = 60.0
-"""Seconds until a wait fails: far longer than anything takes on a machine that is busy with something else."""
+"""Seconds until a wait fails; far longer than any operation takes, even on a busy machine."""
 
 
 def wait_for(condition, what, seconds=FOREVER, pause=0.005):
-    """Poll until `condition()` is true, and return what it returned; fail with `what` after `seconds`."""
+    """Poll until `condition()` is true, and return its result.
+
+    Args:
+        condition: called without arguments.
+        what: description for the error message, or a function that returns it.
+        seconds: time limit.
+        pause: seconds between two polls.
+
+    Raises:
+        AssertionError: if the time is over.
+    """
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, (
@@ -19,7 +29,7 @@ def wait_for(condition, what, seconds=FOREVER, pause=0.005):
 
 
 async def eventually(condition, what, seconds=FOREVER, pause=0.005):
-    """The same on the event loop."""
+    """Wait as `wait_for` does, in the event loop."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, (

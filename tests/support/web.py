@@ -1,4 +1,4 @@
-"""Visitors: HTTP requests with cookies, and crowds of them that write down what they were answered."""
+"""HTTP clients: a browser with cookies, and threads that send requests and record the answers."""
 
 import collections
 import http.client
@@ -29,7 +29,7 @@ class Answer:
 
 @dataclass
 class Visitor:
-    """One browser: follows no redirect, keeps cookies, and makes a connection for each request."""
+    """A browser that keeps cookies, follows no redirects, and opens a connection for each request."""
 
     address: str
     port: int = 80
@@ -37,7 +37,7 @@ class Visitor:
     cookies: dict[str, str] = field(default_factory=dict)
 
     def at(self, address, port=80):
-        """Return the same browser, with the same cookies, at another server that has the same name."""
+        """Return a browser with the same cookies and Host header that connects to another server."""
         return Visitor(address, port, self.host or f"{self.address}:{self.port}", self.cookies)
 
     def ask(self, path, method="GET", body=None, headers=None, timeout=60):
@@ -61,7 +61,7 @@ class Visitor:
         return self.ask(path, "POST", urllib.parse.urlencode(fields), {**form, **(headers or {})})
 
     def upload(self, path, fields, name, file, content):
-        """Post a form with one file in it, as a browser does (multipart)."""
+        """Post a form with one file as multipart/form-data, as a browser does."""
         mark = secrets.token_hex(16)
         parts = [
             f'--{mark}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
@@ -77,13 +77,13 @@ class Seen:
     at: float
     path: str
     status: int
-    """0: no answer."""
+    """HTTP status; 0: no answer."""
     server: str | None
     body: bytes
 
 
 class Crowd:
-    """Threads that ask for the same things again and again until the block ends; `seen` says what they got and when."""
+    """Threads that repeat the same requests until the context ends. `seen` holds the answers with their times."""
 
     def __init__(self, visitors, paths, pause=0.01, headers=None):
         self.seen = []
@@ -116,17 +116,17 @@ class Crowd:
                 self._over.wait(self._pause)
 
     def statuses(self, since=0.0, until=float("inf")):
-        """How often each status was answered."""
+        """Return the number of answers by status."""
         return dict(collections.Counter(one.status for one in self.seen if since <= one.at < until))
 
     def by_second(self):
-        """The statuses of each second, in lines for people."""
+        """Return the statuses of each second as text, one line per second."""
         last = int(max((one.at for one in self.seen), default=0))
         return "\n".join(f"{n:3d} s  {self.statuses(n, n + 1)}" for n in range(last + 1))
 
 
 def picture(width=320, height=240):
-    """Return a PNG of noise, large enough for a CMS to make thumbnails of."""
+    """Return a PNG image of noise, large enough that a CMS makes thumbnails of it."""
     rows = b"".join(b"\0" + secrets.token_bytes(3 * width) for _ in range(height))
 
     def chunk(kind, data):

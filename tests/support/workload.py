@@ -1,7 +1,7 @@
-"""What people and programs do to a site all day, drawn at random from a seed.
+"""A random workload: file operations that users and programs do on a site, drawn from a seed.
 
-It knows nothing of replicator: it only changes a directory. So it serves tests of a few seconds and a soak of hours alike;
-the tree neither dies out nor grows without end.
+It only changes a directory, and does not depend on replicator. It keeps the size of the tree within bounds, so that it can run for
+hours.
 """
 
 import os
@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 WATCHED = "watched"
-"""A directory below the root that the workload never touches: see tests/support/reader.py."""
+"""Directory below the root that the workload never changes: see tests/support/reader.py."""
 
 MOST_FILES = 300
 MOST_DIRECTORIES = 60
@@ -21,20 +21,20 @@ STEPS = {
     "rename_directory": 3, "delete_file": 6, "delete_directory": 1, "make_directory": 6, "symlink": 3, "chmod": 4,
     "touch": 4, "hard_link": 2,
 }  # fmt: skip
-"""What a step may be, and how likely it is."""
+"""Operations with their weights."""
 
 
 class Workload:
     """Random file operations below a directory.
 
     Args:
-        root: a directory that exists; what is in it already takes part, except `watched/`.
-        seed: the same seed on the same tree does the same.
-        large: bytes of the largest file that is written.
+        root: an existing directory. Its files take part, except those in `watched/`.
+        seed: the same seed on the same tree gives the same operations.
+        large: size in bytes of the largest file that is written.
 
     Attributes:
-        steps: how many operations were done.
-        kinds: how many of each.
+        steps: number of operations done.
+        kinds: number of operations by kind.
     """
 
     def __init__(self, root: Path, seed: int, *, large: int = 3 << 20) -> None:
@@ -49,7 +49,7 @@ class Workload:
         self._survey()
 
     def step(self) -> str:
-        """Do one operation; return it as one line of text."""
+        """Do one operation; return its description, one line."""
         while True:
             kind = self._rng.choices(list(STEPS), list(STEPS.values()))[0]
             if len(self._files) > MOST_FILES:
@@ -62,7 +62,7 @@ class Workload:
                 self.kinds[kind] += 1
                 return f"{kind} {told}"
 
-    # --- each returns what it did, or nothing when there was nothing to do it to ---
+    # --- Operations. Each returns a description, or None if there was no file or directory for it. ---
 
     def _write_small(self):
         path = self._some_file() if self._rng.random() < 0.4 else self._new_name("file", ".txt")
@@ -118,7 +118,7 @@ class Workload:
         path = self._some_file()
         target = self._some_file() if self._rng.random() < 0.2 else self._new_name("moved", ".txt")
         if path is None or target is None or (target.exists() and target.samefile(path)):
-            return None  # rename() of two names of one file does nothing
+            return None  # rename(2) does nothing if both names are hard links of the same file
         path.rename(target)
         self._files.remove(path)
         self._add(target)
@@ -192,7 +192,7 @@ class Workload:
         self._add(target)
         return f"{self._name(path)} = {self._name(target)}"
 
-    # --- what is there ---
+    # --- Files and directories that exist. ---
 
     def _survey(self):
         for directory, directories, files in os.walk(self.root):
@@ -220,7 +220,7 @@ class Workload:
         return self._some(self._directories[1:])
 
     def _new_name(self, stem, ending):
-        """Return a path at which nothing is; the names are those that make trouble, too."""
+        """Return an unused path; its name may contain blanks, newlines, quotes and the like."""
         middle = self._rng.choice(["", "", "", " with blanks", "-é", "\n", "'\"", "$x"])
         path = (
             self._rng.choice(self._directories)

@@ -1,4 +1,4 @@
-"""A real source directory and a real catalog, and somebody who examines it."""
+"""A real source directory, a real catalog, and an Examiner."""
 
 import os
 
@@ -10,7 +10,7 @@ from replicator.source.tree import SourceTree
 
 
 class World:
-    """A source directory, its catalog, and somebody who examines it."""
+    """A source directory, its catalog, and an Examiner that compares them."""
 
     def __init__(self, directory, exclude=()):
         self.root = directory / "source"
@@ -29,7 +29,7 @@ class World:
         return path
 
     def settle(self):
-        """Give files stamps that are believed at once, as if they were old."""
+        """Scan, and treat all files as old, so that their stamps are trusted at once."""
         self.survey()
         records = [record._replace(firm=True) for record in self.catalog.scan(None, None, 10_000)]
         self.catalog.apply(records, (), {})
