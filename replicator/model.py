@@ -98,9 +98,7 @@ class Hinted(enum.Enum):
 
     CHANGED = "changed"  # created complete, attributes changed, deleted, moved in or out: check now
     WRITTEN = "written"  # content is being written: wait for CLOSED
-    TOUCHED = (
-        "touched"  # attributes changed, or deleted: check now, but if content may be new, with it
-    )
+    TOUCHED = "touched"  # attributes changed, or deleted: check now, after paths with possibly new content
     CLOSED = "closed"  # a writer closed the file
     CONTENTS = (
         "contents"  # a directory's times changed because names in it did: check a little later

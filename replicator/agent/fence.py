@@ -73,6 +73,7 @@ class Fence:
     def __init__(self, locks: int, lineage: bytes) -> None:
         self._fd = locks
         digest = hashlib.sha256(lineage).digest()
+        # Each lineage has a range of 2**20 offsets, chosen by 40 bits of its hash, and below the limit of offsets (2**63).
         self._first = (int.from_bytes(digest[:5], "big") + 1) * NUMBERS
         self._number = 1
         self._held = False

@@ -179,6 +179,7 @@ class Server:
         roots = [self._store(tree).tree.root_fd for tree in self._unsynced]
         self._unsynced.clear()
         try:
+            # syncfs() writes a whole file system: one call for each device.
             for root in {os.fstat(root).st_dev: root for root in roots}.values():
                 sync(root)
         except OSError as error:
@@ -231,7 +232,7 @@ class Server:
                 if transfer is not None and transfer.store is old:
                     self._transfers[number] = None
                     transfer.abort()
-                    self._refuse(number, Refused(changes.FAILED, "its tree was opened anew"))
+                    self._refuse(number, Refused(changes.FAILED, "its tree was opened again"))
             old.tree.close()
         self._stores[request.tree] = store
         (self._durable.add if request.durable else self._durable.discard)(request.tree)
@@ -299,7 +300,7 @@ class Server:
     def _on_begin(self, begin: BeginFile, _: bytes) -> None:
         number = begin.put.number
         if number in self._transfers or len(self._transfers) >= MAX_TRANSFERS:
-            raise ProtocolError("too many files begun, or one begun twice")
+            raise ProtocolError("too many files in progress, or a file begun twice")
         self._transfers[number] = None
         try:
             self._transfers[number] = Transfer(

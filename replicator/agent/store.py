@@ -189,12 +189,13 @@ class Store:
         try:
             status = os.fstat(fd)
             if status.st_size != change.size:
-                raise Refused(changes.BASE_MISMATCH, "another size")
+                raise Refused(changes.BASE_MISMATCH, "the file has another size")
             if change.digest and digest_of(fd, self.check_heard) != change.digest:
-                raise Refused(changes.BASE_MISMATCH, "another content")
+                raise Refused(changes.BASE_MISMATCH, "the file has other content")
+            # The file system may have rounded the old time down when the file was written.
             kept = change.old_mtime_ns // self.granularity * self.granularity
             if not change.digest and status.st_mtime_ns not in (change.old_mtime_ns, kept):
-                raise Refused(changes.BASE_MISMATCH, "another time")
+                raise Refused(changes.BASE_MISMATCH, "the file has another time")
             self.claim.check()
             if status.st_nlink > 1:  # a hard link: its other names must keep their attributes
                 self._put_copy(change, fd)
@@ -314,7 +315,7 @@ class Store:
         found = stat.S_IMODE(status.st_mode), status.st_size, status.st_mtime_ns
         wanted = change.mode & self._bits, change.size, change.mtime_ns
         if not stat.S_ISREG(status.st_mode) or found != wanted:
-            raise Refused(changes.BASE_MISMATCH, "another file")
+            raise Refused(changes.BASE_MISMATCH, "the source is not the file that was announced")
 
     def _copy(self, change: Link) -> None:
         fd = self._open_base(change.source)

@@ -145,7 +145,7 @@ def decode(pairs: object, payload: bytes | memoryview) -> Iterator[Op]:
         _check(pair)
     promised = sum(length for offset, length in pairs if offset == LITERAL_OFFSET)
     if promised != len(payload):
-        raise DeltaError(f"literals of {promised} bytes, but a payload of {len(payload)}")
+        raise DeltaError(f"the literals have {promised} bytes, but the payload has {len(payload)}")
     return _decoded(pairs, payload)
 
 

@@ -41,7 +41,7 @@ def replay(
     for op in ops:
         room -= op.length if isinstance(op, Copy) else len(op.data)
         if room < 0:
-            raise DeltaError(f"more than the {max_size} bytes that were announced")
+            raise DeltaError(f"the delta yields more than {max_size} bytes")
         if isinstance(op, Copy):
             yield from _copied(op, read, base_size)
         else:
@@ -51,7 +51,7 @@ def replay(
 def _copied(op: Copy, read: Callable[[int, int], Piece], base_size: int) -> Iterator[Piece]:
     at, end = op.offset, op.offset + op.length
     if not 0 <= at < end <= base_size:
-        raise DeltaError(f"a copy of bytes {at} to {end} from a base of {base_size} bytes")
+        raise DeltaError(f"the delta copies bytes {at} to {end} of a base of {base_size} bytes")
     while at < end:
         wanted = min(MAX_PIECE, end - at)
         piece = read(at, wanted)

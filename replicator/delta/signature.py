@@ -67,14 +67,14 @@ class Signature:
 
     def __post_init__(self) -> None:
         if not MIN_BLOCK <= self.block_size <= MAX_BLOCK or self.block_size & (self.block_size - 1):
-            raise DeltaError(f"a signature with blocks of {self.block_size} bytes")
+            raise DeltaError(f"invalid signature: block size {self.block_size}")
         if not 0 < self.multiplier < 1 << 32 or not self.multiplier & 1:
-            raise DeltaError("a signature whose multiplier is not an odd 32-bit number")
+            raise DeltaError("invalid signature: the multiplier is not an odd 32-bit number")
         if not 0 <= self.size <= MAX_BLOCKS * self.block_size:
-            raise DeltaError(f"a signature of {self.size} bytes")
+            raise DeltaError(f"invalid signature: file size {self.size}")
         full, blocks = self.size // self.block_size, -(-self.size // self.block_size)
         if len(self.weak) != 4 * full or len(self.strong) != DIGEST_SIZE * blocks:
-            raise DeltaError(f"a signature of {self.size} bytes has the wrong number of sums")
+            raise DeltaError(f"invalid signature: wrong number of sums for {self.size} bytes")
 
     @property
     def full_blocks(self) -> int:

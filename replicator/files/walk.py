@@ -121,13 +121,13 @@ class _Level:
 
 
 def _names(fd: int, temporary: Optional[Callable[[int, bytes], None]]) -> Iterator[bytes]:
-    ours: list[bytes] = []
+    listed: list[bytes] = []
     for name in sorted(map(os.fsencode, os.listdir(fd))):
         if not is_temporary(name):
-            ours.append(name)
+            listed.append(name)
         elif temporary is not None:
             temporary(fd, name)
-    return iter(ours)
+    return iter(listed)
 
 
 def _meet(
@@ -176,6 +176,7 @@ def _push(
     opener: Callable[[], int],
     temporary: Optional[Callable[[int, bytes], None]],
 ) -> str:
+    """Push the directory that `opener` opens; return the reason if that fails, but an empty string if it was removed meanwhile."""
     fd = -1
     try:
         fd = opener()
