@@ -1,1 +1,1 @@
-"""transport: a byte stream to an agent, over SSH or to a child process, with everything before its marker dealt with."""
+"""Byte streams to agents, over SSH or to a child process: connecting, host keys, start of the agent, limits."""

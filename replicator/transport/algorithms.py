@@ -1,7 +1,6 @@
-"""Which ciphers and MACs are offered to an SSH server, and why a server shares none of them.
+"""Ciphers and MACs that are offered to an SSH server, and error texts for a server that shares no algorithm.
 
-A cipher that authenticates what it encrypts (AES-GCM, ChaCha20-Poly1305) needs no MAC beside it. The others are offered only where
-`ssh.ciphers` names them.
+An authenticated cipher (AES-GCM, ChaCha20-Poly1305) needs no MAC. Other ciphers are offered only if `ssh.ciphers` names them.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ MACS = (
     "hmac-sha2-256",
     "hmac-sha2-512",
 )
-"""Used with a cipher that does not authenticate; those that cover the ciphertext (encrypt-then-MAC) first."""
+"""Used with ciphers that are not authenticated; encrypt-then-MAC first."""
 
 _PSEUDO = ("ext-info-", "kex-strict-")
-"""Beginnings of names in the list of key exchanges that are markers, not algorithms (RFC 8308)."""
+"""Prefixes of names in the list of key exchanges that are extension markers, not algorithms (RFC 8308)."""
 
 SHOWN = 10
-"""Algorithms that are named in one text."""
+"""Maximum number of algorithms in an error text."""
 
 
 def unauthenticated(ciphers: Sequence[str]) -> list[str]:
-    """Return the ciphers that need a MAC beside them."""
+    """Return the ciphers that need a MAC."""
     return [cipher for cipher in ciphers if cipher not in AUTHENTICATED_CIPHERS]
 
 
 def mac_options(ciphers: Sequence[str]) -> dict[str, Any]:
-    """Return the argument of `asyncssh.connect` that names the MACs; nothing where no cipher needs one."""
+    """Return the keyword argument of `asyncssh.connect` with the MACs; empty if no cipher needs one."""
     return {"mac_algs": MACS} if unauthenticated(ciphers) else {}
 
 
 def mismatch(connection: Any) -> str:  # noqa: ANN401  # its undocumented side
-    """Return which kind of algorithm a server and this side do not share; empty if none, or if it cannot be told.
+    """Return an error text if client and server share no algorithm of some kind; empty if they do, or if it is unknown.
 
     Args:
-        connection: an asyncssh connection that failed, after both sides have sent what they offer.
+        connection: an asyncssh connection that failed, after both sides have sent SSH_MSG_KEXINIT.
     """
     ours, theirs = (
         _offer(getattr(connection, name, b"")) for name in ("_client_kexinit", "_server_kexinit")
@@ -81,9 +80,9 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _offer(packet: bytes) -> list[list[str]]:
-    """Return key exchanges, host keys, ciphers and MACs in an SSH_MSG_KEXINIT (RFC 4253, section 7.1).
+    """Return the key exchanges, host keys, ciphers and MACs in an SSH_MSG_KEXINIT (RFC 4253, section 7.1); empty if it is malformed.
 
-    Of ciphers and MACs, those from us to the server: OpenSSH offers the same in both directions.
+    The ciphers and MACs are those from client to server; OpenSSH offers the same in both directions.
     """
     lists: list[list[str]] = []
     rest = packet[1 + 16 :]

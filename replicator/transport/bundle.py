@@ -1,8 +1,8 @@
-"""The code that is streamed to a frontend, and the constant command that receives it.
+"""The agent code that is streamed to a frontend, and the constant command that receives it.
 
-The remote command is one small loader: it checks the interpreter, reads a line with length and SHA-256, reads exactly so
-many bytes, verifies them, and runs them. They hold the agent's modules as text and an importer that serves them from memory;
-nothing is written to the frontend's disk. What follows on the same channel is the protocol.
+The remote command is a small loader: it checks the Python version, reads a line with length and SHA-256, reads as many bytes,
+verifies and executes them. They contain the sources of the agent's modules, and an importer that loads them from memory; nothing is
+written to the frontend's disk. After the code, the protocol begins on the same channel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TOO_OLD = 97
 """Exit status of the loader on a Python before 3.9."""
 
 DAMAGED = 98
-"""Exit status of the loader when the code did not arrive whole."""
+"""Exit status of the loader if the code is incomplete or its SHA-256 is wrong."""
 
 LOADER = f"""\
 import sys
@@ -44,8 +44,8 @@ exec(zlib.decompress(code))
 _ONE_LINE = 'exec("""' + LOADER.replace("\n", "~") + '""".replace("~", chr(10)))'
 
 COMMAND = f"python3 -I -S -c '{_ONE_LINE}'"
-"""For any login shell. Between single quotes, csh ends at a newline and replaces `!`, and fish interprets a backslash: it holds none of
-them. csh of BSD reads words of up to 1,024 bytes."""
+"""The remote command, for any login shell. It contains no newline, `!` or backslash, because between single quotes csh ends at a newline
+and replaces `!`, and fish interprets a backslash. It is shorter than 1,024 bytes, the longest word that BSD csh reads."""
 
 _IMPORTER = """
 import linecache, sys
@@ -77,7 +77,7 @@ _SINGLE_FILES = ("__init__", "errors", "model", "delta/__init__", "delta/ops", "
 
 
 def modules() -> dict[str, tuple[bool, str]]:
-    """Return (is a package, source text) of every module that a frontend gets, by full name."""
+    """Return (is a package, source text) of every streamed module, by full name."""
     package = resources.files("replicator")
     found: dict[str, tuple[bool, str]] = {}
     for path in _SINGLE_FILES:
@@ -97,15 +97,15 @@ def _add(found: dict[str, tuple[bool, str]], path: str, file: Traversable) -> No
 
 @functools.cache
 def agent_code(jail: str | None = None) -> bytes:
-    """Return what is sent to the loader to run the agent: header line and compressed code.
+    """Return the header line and compressed code of the agent, to be sent to the loader.
 
     Args:
-        jail: directory that the agent must not leave; None: it serves whatever trees it is asked for.
+        jail: directory that the agent must not leave; None: any.
     """
     return pack(f"SOURCES = {modules()!r}\nJAIL = {jail!r}\n{_IMPORTER}")
 
 
 def pack(source: str) -> bytes:
-    """Return Python source in the form that the loader reads: `<length> <sha256>`, a newline, zlib data."""
+    """Return Python source in the loader's format: `<length> <sha256>`, a newline, zlib-compressed data."""
     code = zlib.compress(source.encode(), 9)
     return b"%d %s\n%s" % (len(code), hashlib.sha256(code).hexdigest().encode(), code)

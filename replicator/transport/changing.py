@@ -1,4 +1,4 @@
-"""A small file that is looked at often and changes rarely."""
+"""Cache of a parsed small file that is read often and changes rarely."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 FIRM = 2.0
-"""Seconds after a change in which another one may leave size and times as they are: until then the file is read each time."""
+"""Seconds after a change during which another one may have the same size and times; until then, the file is read each time."""
 
 
 class ChangingFile(Generic[T]):
-    """A file and its parsed form, which is made anew only when the content has changed.
+    """A file that is parsed again only after its content has changed.
 
     Args:
         path: the file.
-        parse: makes the parsed form from the content.
+        parse: converts the content to the value that `read` returns.
     """
 
     def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
@@ -29,10 +29,11 @@ class ChangingFile(Generic[T]):
         self._known: tuple[bytes, T] | None = None
 
     def read(self) -> T:
-        """Return the parsed form of what the file holds at this moment.
+        """Return the parsed content of the file as it is now.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: if it cannot be read.
+            Exception: whatever `parse` raises.
         """
         status = os.stat(self._path)
         stamp = (
@@ -46,7 +47,7 @@ class ChangingFile(Generic[T]):
             return self._known[1]
         content = self._path.read_bytes()
         if self._known is None or content != self._known[0]:
-            self._known = None  # in case that it cannot be parsed
+            self._known = None  # in case `parse` raises
             self._known = (content, self._parse(content))
         changed = max(status.st_mtime, status.st_ctime)
         self._stamp = stamp if time.time() - changed > FIRM else None

@@ -1,8 +1,9 @@
-"""One system call for many SSH packets.
+"""Write many SSH packets with one system call.
 
-asyncssh writes each packet (32 KB at most) by itself, and sends an empty MSG_IGNORE before each, against attacks on CBC ciphers
-(Bellare, Kohno, Namprempre, 2002), which other ciphers do not need (RFC 4253 makes the message optional). Filling ten frontends, half of the loop's time went there. It takes attributes of a connection that are not
-documented; where a release of asyncssh lacks one of them, nothing is touched, and everything works as before, only slower.
+asyncssh writes each packet (at most 32 KB) separately, and sends an empty SSH_MSG_IGNORE before each, as a defence against attacks on
+CBC ciphers (Bellare, Kohno, Namprempre, 2002). Other ciphers do not need it, and RFC 4253 makes the message optional. With ten
+frontends being bootstrapped, this took half of the event loop's time. This module uses undocumented attributes of a connection; if a
+release of asyncssh lacks one of them, it changes nothing, and the connection is only slower.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from typing import Any
 MSG_IGNORE = 2
 
 HIGH = 256 << 10
-"""Bytes at which packets are written at once: enough for one system call, little for memory."""
+"""Bytes of collected packets at which they are written: enough for an efficient system call, little memory."""
 
 
 class Cork:
-    """Collects the packets of one connection until the loop's next turn, or until `flush`.
+    """Collects the packets of one connection until the event loop's next iteration, or until `flush`.
 
     Args:
-        connection: an asyncssh connection, authenticated.
+        connection: an authenticated asyncssh connection.
 
     Attributes:
-        works: False if this release of asyncssh lacks something that is needed here.
+        works: False if this release of asyncssh lacks an attribute that is needed; then nothing is collected.
     """
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401  # its undocumented side
@@ -39,7 +40,7 @@ class Cork:
             connection._send = self._collect  # noqa: SLF001
 
     def flush(self) -> None:
-        """Write what was collected."""
+        """Write the collected packets."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
@@ -64,7 +65,7 @@ class Cork:
 
 
 def _has_all(connection: Any) -> bool:  # noqa: ANN401  # its undocumented side
-    """Return True if a connection has all that a cork takes of it."""
+    """Return True if a connection has all attributes that Cork uses."""
     transport = getattr(connection, "_transport", None)
     needed = [
         getattr(connection, name, None) for name in ("send_packet", "_send", "get_extra_info")

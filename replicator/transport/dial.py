@@ -1,8 +1,8 @@
-"""Open a TCP connection to whichever address of a host answers first.
+"""Open a TCP connection to the first address of a host that answers.
 
-An SSH connection is set up only on a socket that is connected: a refused dial leaves no object of the SSH library behind.
-Addresses are tried as RFC 8305 ("happy eyeballs") describes: address families alternate, and the next address is tried when the
-one before has failed, or after a quarter of a second, while the attempts before it go on.
+The SSH library gets only connected sockets, so that a refused connection leaves none of its objects behind. Addresses are tried as in
+RFC 8305 ("Happy Eyeballs"): address families alternate, and the next address is tried when the previous one has failed, or after
+STAGGER seconds, while the earlier attempts continue.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ipaddress import ip_address
 from typing import Any
 
 STAGGER = 0.25
-"""Seconds after which the next address is tried as well (RFC 8305, section 5)."""
+"""Seconds between the starts of two attempts (RFC 8305, section 5)."""
 
 Place = tuple[socket.AddressFamily, Any]
-"""An address family and the address in the form that `connect` takes."""
+"""An address family, and an address for `socket.connect`."""
 
 
 async def dial(host: str, port: int) -> socket.socket:
@@ -32,16 +32,16 @@ async def dial(host: str, port: int) -> socket.socket:
         port: TCP port.
 
     Raises:
-        OSError: the name is unknown, or no address answers; the first address's error.
+        OSError: if the name is unknown, or no address answers; then the error of the first address.
     """
     return await race(await _resolve(host, port))
 
 
 async def _resolve(host: str, port: int) -> list[Place]:
-    """Return the addresses of a host in the order in which they are tried."""
+    """Return the addresses of a host in the order in which to try them."""
     if "%" in host:
         _check_zone(host.partition("%")[2])
-        # Blocks no one, and unlike uvloop's own it keeps the zone.
+        # Does not block with AI_NUMERICHOST; uvloop's getaddrinfo drops the zone.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     else:
         loop = asyncio.get_running_loop()
@@ -51,14 +51,18 @@ async def _resolve(host: str, port: int) -> list[Place]:
 
 
 def _check_zone(zone: str) -> None:
-    """Raise OSError if there is no such network interface; the resolver would only say that the name is unknown."""
+    """Check that a network interface exists; the resolver would only report an unknown name.
+
+    Raises:
+        OSError: ENODEV if it does not.
+    """
     known = {name for pair in socket.if_nameindex() for name in map(str, pair)}
     if zone not in known:
         raise OSError(errno.ENODEV, f"there is no network interface {zone!r} on this machine")
 
 
 def alternating(places: Sequence[Place]) -> list[Place]:
-    """Return places with their families taking turns, the first one's family first."""
+    """Return the addresses with alternating families, beginning with the family of the first."""
     families: dict[socket.AddressFamily, list[Place]] = {}
     for place in places:
         families.setdefault(place[0], []).append(place)
@@ -67,10 +71,10 @@ def alternating(places: Sequence[Place]) -> list[Place]:
 
 
 async def race(places: Sequence[Place]) -> socket.socket:
-    """Connect to one of several places: the first that answers.
+    """Connect to the first of several addresses that answers; return the socket.
 
     Raises:
-        OSError: none does; the first place's error.
+        OSError: if none answers; the error of the first address.
     """
     waiting = list(places)
     attempts: list[asyncio.Task[socket.socket]] = []
@@ -94,7 +98,7 @@ async def race(places: Sequence[Place]) -> socket.socket:
 
 
 async def _give_up(attempts: Sequence[asyncio.Task[socket.socket]]) -> None:
-    """End attempts, and close what was connected meanwhile."""
+    """Cancel attempts, and close their sockets."""
     for task in attempts:
         task.cancel()
     for result in await asyncio.gather(*attempts, return_exceptions=True):
@@ -103,7 +107,7 @@ async def _give_up(attempts: Sequence[asyncio.Task[socket.socket]]) -> None:
 
 
 async def _connected(family: socket.AddressFamily, address: Any) -> socket.socket:  # noqa: ANN401  # as the kernel takes it
-    """Connect to one address. Not by `loop.sock_connect`: uvloop's drops the zone of an IPv6 address."""
+    """Connect to one address. `loop.sock_connect` is not used, because uvloop's drops the zone of an IPv6 address."""
     if family == socket.AF_INET6 and not address[3] and ip_address(address[0]).is_link_local:
         raise OSError(
             errno.EINVAL,
@@ -132,6 +136,6 @@ async def _writable(sock: socket.socket) -> None:
 
 
 def _raise_error(sock: socket.socket) -> None:
-    """Raise the error with which an attempt to connect has ended, if it has."""
+    """Raise the pending error of a socket, if there is one."""
     if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        raise OSError(error, os.strerror(error))  # of the class that belongs to the number
+        raise OSError(error, os.strerror(error))  # OSError picks the subclass by number

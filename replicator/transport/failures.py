@@ -1,4 +1,4 @@
-"""Foreign exceptions become ours at this door: each cause its own class, and a sentence that says what to do."""
+"""Translate exceptions of asyncssh and the system to TransportError: one class per cause, with a text that names the remedy."""
 
 from __future__ import annotations
 
@@ -24,23 +24,27 @@ from replicator.transport.bundle import DAMAGED, TOO_OLD
 from replicator.transport.trust import Judge
 
 NOT_FOUND = 127
-"""What a shell exits with when it knows no such command."""
+"""Exit status of a shell that did not find the command."""
 
 _NO_PYTHON = re.compile(r"(?<![\w./-])python3: (command )?not found", re.IGNORECASE)
-"""What csh says, which exits with 1; anything else that was not found is another trouble."""
+"""Error text of a shell that did not find python3. Needed for csh, which exits with 1."""
 
 _PLAIN_PYTHON = re.compile(r"(?<![\w./-])python3(?![\w./-])")
-"""The command of ours that a shell looks for in PATH, and no path that ends like it."""
+"""The word python3, not as part of a path or of a longer name."""
 
 
 @contextmanager
 def translated(host: str, *, user: str, identity: str) -> Iterator[None]:
-    """Turn whatever goes wrong while connecting into a TransportError.
+    """Translate exceptions of the block, which connects, to TransportError.
 
     Args:
-        host: where, with the port.
-        user: as whom.
-        identity: the private key's file; empty for ssh's defaults.
+        host: host and port, for error texts.
+        user: login name, for error texts.
+        identity: file of the private key; empty: ssh's default keys.
+
+    Raises:
+        TransportError: for errors of asyncssh, OSError and ValueError.
+        ReplicatorError: unchanged.
     """
     try:
         yield
@@ -52,10 +56,8 @@ def translated(host: str, *, user: str, identity: str) -> Iterator[None]:
 
 
 def _login_failure(error: Exception, host: str, user: str, identity: str) -> TransportError | None:
-    """Return our error if it is about keys or the session; else None."""
-    if isinstance(
-        error, asyncssh.HostKeyNotVerifiable
-    ):  # where it was asked, `refused_key` knew more
+    """Return the error for a failure of keys or of the session; None for any other."""
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):  # not translated by `refused_key`
         return HostKeyRefused(f"{host}: the host key was refused: {error.reason}")
     if isinstance(error, asyncssh.PermissionDenied):
         return LoginRefused(
@@ -79,7 +81,7 @@ def _login_failure(error: Exception, host: str, user: str, identity: str) -> Tra
 def _connect_failure(error: Exception, host: str) -> ConnectFailed:
     if isinstance(error, socket.gaierror):
         return ConnectFailed(f"{host}: unknown host name: {error.strerror}")
-    if isinstance(error, UnicodeError):  # what the resolver makes of an endless label
+    if isinstance(error, UnicodeError):  # raised by the resolver for a label of more than 63 bytes
         return ConnectFailed(f"{host}: this is no host name: {error}")
     if isinstance(error, TimeoutError):
         return ConnectFailed(
@@ -94,15 +96,15 @@ def _connect_failure(error: Exception, host: str) -> ConnectFailed:
 def refused_key(
     host: str, port: int, judge: Judge, file: str, *, key: str, reason: str
 ) -> HostKeyRefused:
-    """Return the error for a host key that known_hosts does not vouch for.
+    """Return the error for a refused host key.
 
     Args:
-        host: the name that was dialled.
-        port: the port.
-        judge: what decided.
-        file: where known_hosts lies.
-        key: fingerprint of the key that was shown; empty if it was refused for another reason than being unknown.
-        reason: asyncssh's words.
+        host: name or address that was dialled.
+        port: TCP port.
+        judge: the object that refused the key.
+        file: path of known_hosts.
+        key: fingerprint of the server's key; empty if it was refused for another reason than being unknown.
+        reason: error text of asyncssh.
     """
     name = host if port == 22 else f"[{host}]:{port}"
     trusted, authorities, revoked = judge.matching(host, "", port)
@@ -130,12 +132,12 @@ def refused_key(
 
 
 def start_failure(host: str, status: int | None, said: str) -> TransportError:
-    """Return why the agent did not start.
+    """Return the error for an agent that did not start.
 
     Args:
-        host: where.
-        status: exit status of the remote command; None if there was none.
-        said: what it printed.
+        host: host, for the error text.
+        status: exit status of the remote command; None if the connection ended without one.
+        said: output of the remote command.
     """
     told = f": {said}" if said else ""
     if status == TOO_OLD:
@@ -166,13 +168,13 @@ def start_failure(host: str, status: int | None, said: str) -> TransportError:
 
 
 def silent_login(host: str, user: str, seconds: float, said: str) -> AgentFailed:
-    """Return the error for a login that succeeded, after which the agent did not start in time.
+    """Return the error for an agent that did not start in time after a successful login.
 
     Args:
-        host: where.
-        user: as whom.
-        seconds: how long it was waited for.
-        said: what the login printed.
+        host: host, for the error text.
+        user: login name.
+        seconds: the time limit.
+        said: output of the login.
     """
     told = f"; it printed: {said}" if said else ""
     return AgentFailed(

@@ -1,8 +1,8 @@
-"""What known_hosts says of a host.
+"""Look up host keys in known_hosts.
 
-The file is looked at for every connection, as ssh does, and read and parsed only when it has changed; all connections share one
-parsed form. A line that cannot be understood concerns its own hosts alone: it is left out, and reported once. If such a line
-revokes a key, its hosts are refused, because nobody knows which key it was.
+The file is checked for every connection, as by ssh, and parsed again only after a change. A line that cannot be parsed affects
+only its own hosts: it is skipped, and logged once per change. If such a line revokes a key, its hosts are refused, because the
+revoked key is unknown.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from replicator.transport.changing import ChangingFile
 log = structlog.get_logger()
 
 SHOWN = 5
-"""Lines that are named in one text."""
+"""Maximum number of line numbers in an error text."""
 
 _ANY_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 Matched = tuple[Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey]]
-"""Host keys, keys of authorities, and revoked keys."""
+"""Host keys, keys of certificate authorities, and revoked keys."""
 
 
 class Parsed:
-    """The understood lines of a known_hosts file.
+    """A parsed known_hosts file.
 
     Args:
-        text: of the file.
+        text: content of the file.
 
     Attributes:
-        damaged: numbers of the lines that could not be understood.
+        damaged: numbers of the lines that could not be parsed.
     """
 
     def __init__(self, text: str) -> None:
@@ -63,7 +63,7 @@ class Parsed:
             self._suspect(rest)
 
     def _suspect(self, rest: Sequence[str]) -> None:
-        """Remember whom a revocation concerns that cannot be understood: everybody, if its hosts cannot be either."""
+        """Record the hosts of a revocation that cannot be parsed: all hosts, if its host patterns cannot be parsed either."""
         if len(rest) < 2:  # the hosts may be cut off
             self._suspects_all = True
             return
@@ -76,14 +76,14 @@ class Parsed:
         """Return the keys of a host.
 
         Args:
-            host: the name that was dialled.
-            addr: its IP address; empty if it is not known.
-            port: the port.
+            host: name or address that was dialled.
+            addr: its IP address; empty if unknown.
+            port: TCP port.
 
         Raises:
-            HostKeyRefused: a key of this host is revoked, and nobody knows which one.
+            HostKeyRefused: if a key of this host is revoked by a line that cannot be parsed.
         """
-        standard = None if port == 22 else port  # ssh writes no port then
+        standard = None if port == 22 else port  # known_hosts contains no port 22
         if self._suspects_all or self._suspects.match(host, addr, standard)[0]:
             raise HostKeyRefused(
                 f"{host}: known_hosts revokes a key in a line that cannot be understood"
@@ -97,7 +97,7 @@ class KnownHosts:
     """A known_hosts file, parsed once for each change.
 
     Args:
-        path: the file; empty: there is none, and nobody can be recognised.
+        path: the file; empty: none, so that every host is refused.
     """
 
     def __init__(self, path: str) -> None:
@@ -105,13 +105,13 @@ class KnownHosts:
         self._file = ChangingFile(Path(path), self._parse)
 
     def read(self, host: str) -> Parsed:
-        """Return what the file says at this moment.
+        """Return the parsed file as it is now.
 
         Args:
             host: for error texts.
 
         Raises:
-            HostKeyRefused: it cannot be read; then nobody can be recognised.
+            HostKeyRefused: if it cannot be read.
         """
         if not self.path:
             raise HostKeyRefused(
@@ -137,7 +137,7 @@ class KnownHosts:
 
 
 def lines(numbers: Sequence[int]) -> str:
-    """Return line numbers as a short text."""
+    """Return a short text with line numbers."""
     shown = ", ".join(map(str, numbers[:SHOWN]))
     more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
     return f"line{'s' if len(numbers) > 1 else ''} {shown}{more}"

@@ -1,9 +1,9 @@
-"""Bound what one SSH connection may cost, whatever the server sends.
+"""Bound the cost of one SSH connection, whatever the server sends. This is a security limit.
 
-The agent's messages have limits of their own (see engine.link). This module bounds what lies below them, which the SSH library
-takes in without a limit: global requests, ignored and debug messages, window adjustments, channel requests, error output, key
-exchanges. A server that sends many such packets, or that does not read the replies to them, is disconnected. Received data is
-handed to the SSH library in small pieces, so that the other connections have their turns in between.
+The agent's messages have their own limits (see engine.link). This module limits the SSH packets that the SSH library accepts without
+bound: global requests, ignore and debug messages, window adjustments, channel requests, error output, key exchanges. A server that
+sends too many of them, or does not read the replies, is disconnected. Received data is passed to the SSH library in small pieces, so
+that other connections are served in between.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ from typing import Any, cast
 import asyncssh
 
 PIECE = 16 << 10
-"""Bytes that are handled before everybody else has a turn: 450 of the smallest packets, about 25 ms."""
+"""Bytes processed before other connections are served: 450 packets of the smallest size, about 25 ms."""
 
 BURST = 2000
-"""Packets that a server may send beside the agent's data at any time. A login takes about 20."""
+"""Packets other than the agent's data that a server may send at once. A login takes about 20."""
 
 RATE = 100.0
-"""Packets beside the agent's data for each second, in the long run: about one hundredth of a core."""
+"""Such packets per second in the long run: about one hundredth of a core."""
 
 MOST = 20_000
-"""Packets that may have been earned by what was sent."""
+"""Upper bound of the budget, in packets."""
 
 FOR_A_WRITE = 4
-"""Packets that each write earns: the agent answers a frame with one message, in one packet."""
+"""Packets added to the budget by each write: the agent answers a frame with one message, in one packet."""
 
 FOR_A_PACKET = 16 << 10
-"""Bytes that earn one packet when they are sent: OpenSSH adjusts its window once for 96 KiB."""
+"""Bytes sent that add one packet to the budget: OpenSSH adjusts its window once per 96 KiB."""
 
 SMALL = 1 << 10
-"""Bytes of data from which on a packet counts as useful; smaller ones count in proportion."""
+"""Bytes of data with which a packet is free; smaller packets of data cost a part of one packet."""
 
 WRITE_HIGH = 4 << 20
-"""Bytes of packets that are not sent yet, at which writers wait. An OpenSSH server's window admits 2 MiB of data."""
+"""Bytes in the send buffer at which writers wait. An OpenSSH server's window admits 2 MiB of data."""
 
 WRITE_MOST = 8 << 20
-"""Bytes of packets that are not sent yet, at which the connection ends: the server does not read the replies to its requests."""
+"""Bytes in the send buffer at which the connection is closed: the server does not read the replies to its requests."""
 
 _KEXINIT, _CHANNEL_DATA = 20, 94
 _HEADER = 9
-"""Bytes of a packet of data that are not data."""
+"""Bytes of an SSH_MSG_CHANNEL_DATA packet before the data: type, channel, length (RFC 4254, section 5.2)."""
 
 FOR_A_KEY_EXCHANGE = 50.0
-"""Packets that a key exchange counts as: it takes about 3 ms."""
+"""Cost of a key exchange, in packets: it takes about 3 ms."""
 
 
 class Budget:
-    """How many packets a server may still send beside the agent's data."""
+    """The number of packets other than the agent's data that a server may still send."""
 
     def __init__(self) -> None:
         self._left = float(BURST)
         self._at = time.monotonic()
 
     def sent(self, size: int) -> None:
-        """Earn the packets with which a write of `size` bytes is answered."""
+        """Add the packets that the server may need to answer a write of `size` bytes."""
         self._left = min(MOST, self._left + FOR_A_WRITE + size / FOR_A_PACKET)
 
     def received(self, packets: float = 1.0) -> None:
-        """Spend for what has arrived.
+        """Subtract received packets.
 
         Raises:
-            asyncssh.ProtocolError: the server has sent too much.
+            asyncssh.ProtocolError: if the budget is exhausted.
         """
         self._left -= packets
         if self._left < 0:
@@ -78,19 +78,20 @@ class Budget:
             )
 
     def was_data(self, size: int) -> None:
-        """Give back what was spent for a packet that turned out to carry data of the agent."""
+        """Refund a packet that contained `size` bytes of the agent's data: in full from SMALL bytes on, else in proportion."""
         self._left += min(1.0, size / SMALL)
 
 
 class Guarded(asyncio.Protocol):
-    """Stands between a TCP connection and the SSH library.
+    """Protocol between the TCP transport and the SSH library that enforces the limits.
 
     Args:
-        connection: asyncssh's connection.
-        budget: what it may cost.
+        connection: the asyncssh connection.
+        budget: its budget of packets.
 
     Attributes:
-        ended: why the connection was ended here; empty while it was not.
+        connection: the asyncssh connection.
+        ended: why the limits ended the connection; empty if they did not.
     """
 
     def __init__(self, connection: Any, budget: Budget) -> None:  # noqa: ANN401  # partly undocumented
@@ -103,12 +104,12 @@ class Guarded(asyncio.Protocol):
         self._count_packets()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Pass on; see asyncio.Protocol."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not one by class
+        """Pass the transport on; see asyncio.Protocol."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         self.connection.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass on one piece now, and the rest in later turns of the loop."""
+        """Pass one piece on now, and the rest in later iterations of the event loop."""
         if self.ended:
             return
         if self._due is None and len(data) <= PIECE:
@@ -119,30 +120,30 @@ class Guarded(asyncio.Protocol):
             self._next()
 
     def eof_received(self) -> bool | None:
-        """Pass on, after all data."""
+        """Pass on the remaining data, then the end."""
         self._rest()
         ended: bool | None = self.connection.eof_received()
         return ended
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass on, after all data."""
+        """Pass on the remaining data, then the loss of the connection."""
         self._rest()
         self.connection.connection_lost(exc)
 
     async def writable(self) -> None:
-        """Wait while too much is not sent yet: where the server's window is larger than ours would be."""
+        """Wait while the send buffer holds WRITE_HIGH bytes or more, which happens if the server grants a very large window."""
         while (transport := self._transport) is not None and not transport.is_closing():
             if transport.get_write_buffer_size() < WRITE_HIGH:
                 return
             await asyncio.sleep(0.01)
 
     def watch(self, channel: Any) -> None:  # noqa: ANN401  # partly undocumented
-        """Count what arrives on a channel as data."""
+        """Refund packets of data that arrive on this channel; see Budget.was_data."""
         if hasattr(channel, "log_received_packet"):
             channel.log_received_packet = self._channel_packet
 
     def _count_packets(self) -> None:
-        """Be called for each packet. A release of asyncssh that lacks these methods is not limited; a test tells."""
+        """Hook into asyncssh to count packets. A release without these (undocumented) methods is not limited; a test detects that."""
         connection = self.connection
         if all(hasattr(connection, name) for name in ("_recv_pkthdr", "log_received_packet")):
             self._take_header = connection._recv_pkthdr  # noqa: SLF001

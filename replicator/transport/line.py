@@ -1,4 +1,4 @@
-"""The TCP connection below one SSH connection: dialled by us, with limits to what may come over it."""
+"""The TCP connection below one SSH connection, with limits on what the server may send."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from replicator.transport.limits import Budget, Guarded
 
 
 class Line:
-    """A connected socket, in the form in which `asyncssh.connect` takes a connection: as its `tunnel`.
+    """A connected socket that can be passed as `tunnel` to `asyncssh.connect`.
 
     Args:
-        sock: connected and non-blocking; closed with the SSH connection, or by `close` if there never was one.
+        sock: connected and non-blocking. It is closed with the SSH connection, or by `close` if none was created.
+
+    Attributes:
+        budget: packets that the server may send.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -25,7 +28,7 @@ class Line:
     async def create_connection(
         self,
         factory: Callable[[], Any],
-        host: str,  # asyncssh passes it; the socket is connected already
+        host: str,  # passed by asyncssh, not needed
         port: int,
     ) -> tuple[asyncio.BaseTransport, Any]:
         """Run the SSH library's protocol over the socket."""
@@ -36,22 +39,22 @@ class Line:
         return transport, guarded.connection
 
     def close(self) -> None:
-        """Close the socket, unless it belongs to an SSH connection by now."""
+        """Close the socket, unless an SSH connection has taken it over."""
         if self._sock is not None:
             self._sock.close()
 
     @property
     def ended(self) -> str:
-        """Why the connection was ended by its limits; empty while it was not."""
+        """Why the limits ended the connection; empty if they did not."""
         return self._guarded.ended if self._guarded is not None else ""
 
     def watch(self, channel: Any) -> None:  # noqa: ANN401  # see Guarded
-        """Count what arrives on a channel as data."""
+        """Refund packets of data that arrive on this channel; see Budget.was_data."""
         if self._guarded is not None:
             self._guarded.watch(channel)
 
     async def sent(self, size: int) -> None:
-        """Note that `size` bytes were written, and wait while too much of it is queued."""
+        """Add a write of `size` bytes to the budget, and wait while the send buffer is too full."""
         self.budget.sent(size)
         if self._guarded is not None:
             await self._guarded.writable()

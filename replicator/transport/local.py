@@ -1,4 +1,4 @@
-"""The agent in a child process: for tests, for the bench, and for a copy on the same host."""
+"""Run the agent in a child process: for tests, the bench and the demonstration."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from replicator.transport.failures import start_failure
 _READ_SIZE = 1 << 18
 
 _LAST_WORDS = 2.0
-"""Seconds for a child that said nothing more to end by itself."""
+"""Seconds to wait for a child to exit after it has closed its output without a marker."""
 
 
 class LocalConnector:
     """Starts agents as children of this process.
 
     Args:
-        python: the interpreter that runs them.
-        jail: directory that they must not leave; None: they serve whatever they are asked for.
-        code: other code for the loader, from `bundle.pack`.
+        python: path of the interpreter.
+        jail: directory that the agents must not leave; None: any.
+        code: code for the loader instead of the agent's, from `bundle.pack`.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class LocalConnector:
 
     async def connect(
         self, address: Address, identity: str = ""
-    ) -> LocalChannel:  # children need no recognising
+    ) -> LocalChannel:  # no host key to check
         """Start an agent; see `ports.Connector`."""
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec(
@@ -51,7 +51,7 @@ class LocalConnector:
         if rest is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS):
-                    await channel.ended()  # killed now, it might lose its own exit status
+                    await channel.ended()  # wait, so that it exits with its own status
             await channel.close()
             raise start_failure(
                 address.host, child.returncode, channel.diagnosis() or stream.said(noise)
@@ -61,11 +61,11 @@ class LocalConnector:
 
 
 class LocalChannel:
-    """See `ports.Channel`.
+    """A channel to a child process; see `ports.Channel`.
 
     Attributes:
-        pid: of the child.
-        unread: bytes that were read and not returned yet.
+        pid: process id of the child.
+        unread: bytes that the next `read` returns first.
     """
 
     def __init__(self, child: asyncio.subprocess.Process) -> None:
@@ -97,12 +97,12 @@ class LocalChannel:
         return self._errors.said()
 
     async def ended(self) -> None:
-        """Wait until the child has ended and all that it said was read."""
+        """Wait until the child has exited and its error output has been read."""
         await self._child.wait()
         await self._listener
 
     async def close(self) -> None:
-        """Kill the child, and reap it."""
+        """Kill the child, and wait for its exit."""
         if self._child.returncode is None:
             with suppress(ProcessLookupError):
                 self._child.kill()

@@ -1,7 +1,7 @@
-"""Host keys that were believed once, in a file of the state directory.
+"""Host keys that were trusted on first use, in a file of the state directory.
 
-The file begins and ends with a line of its own, so that one that was emptied or cut off is an error. It must never look like a
-fresh start: each machine would be believed anew, with any key. Lines between the two may be removed by hand.
+The file begins and ends with a marker line, so that an emptied or truncated file is detected as damaged. It must not look like a new
+file: every machine would be trusted again with any key. Lines between the markers may be removed by hand.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from replicator.errors import HostKeyRefused
 from replicator.transport.changing import ChangingFile
 
 MAX_PINS = 10_000
-"""Machines that are remembered, beside those that are frontends now; the oldest go first. An Auto Scaling group that replaces a
-machine every five minutes takes a month to fill it."""
+"""Maximum number of machines; beyond it, the oldest that are no frontends now are removed. An Auto Scaling group that replaces a machine
+every five minutes takes a month to reach it."""
 
 _BEGIN = "# host keys that replicator has believed; the last line says `# end`"
 _END = "# end"
 
 Lines = list[tuple[str, str]]
-"""Machines, as they are written, with a public key each."""
+"""(machine as written in the file, public key) for each line."""
 
 
 class Pins:
-    """Keys that were believed once, in a file like known_hosts with the machines' own names.
+    """Stored host keys, in a file like known_hosts with the names of `trust.machine_name`.
 
     Args:
-        path: the file; its directory is private to us.
-        members: returns the machines that are frontends now: their keys are never forgotten. None: it is not known,
-            and nothing is forgotten.
+        path: the file, in a private directory.
+        members: returns the machines that are frontends now, whose keys are never removed; None: unknown, so nothing is removed.
     """
 
     def __init__(self, path: Path, members: Callable[[], Collection[str]] | None = None) -> None:
@@ -40,18 +39,18 @@ class Pins:
         self._file = ChangingFile(path, self._parse)
 
     def keys(self, machine: str) -> list[str]:
-        """Return the public keys of a machine.
+        """Return the stored public keys of a machine.
 
         Raises:
-            HostKeyRefused: the file cannot be read, so that nobody knows what was believed before.
+            HostKeyRefused: if the file is damaged or cannot be read.
         """
         return [key for name, key in self._lines() if name == _written(machine)]
 
     def add(self, machine: str, key: str) -> None:
-        """Remember a key.
+        """Store a key.
 
         Raises:
-            HostKeyRefused: it cannot be written down, and would be believed blindly again next time.
+            HostKeyRefused: if the file cannot be written; without the entry, any key would be trusted next time.
         """
         lines = self._within_bounds([*self._lines(), (_written(machine), key)])
         rows = [_BEGIN, *(f"{name} {public}" for name, public in lines), _END]
@@ -63,7 +62,7 @@ class Pins:
             ) from error
 
     def _within_bounds(self, lines: Lines) -> Lines:
-        """Forget the oldest machines that are no frontends now, and never the last line."""
+        """Remove the oldest machines that are no frontends now until at most MAX_PINS lines are left, but never the last line."""
         surplus = len(lines) - MAX_PINS
         if surplus <= 0 or self._members is None:
             return lines
@@ -88,7 +87,7 @@ class Pins:
         if rows[-1] or not rows[:-1]:
             raise self._damaged("it was emptied or cut off")
         rows.pop()
-        if rows[0] == _BEGIN:  # releases before had neither of the two lines
+        if rows[0] == _BEGIN:  # earlier releases wrote neither marker
             if rows.pop() != _END:
                 raise self._damaged("it was cut off: its last line is missing")
             rows = rows[1:]
@@ -109,5 +108,5 @@ class Pins:
 
 
 def _written(machine: str) -> str:
-    """Return a machine's name as one word of ASCII: a file of frontends may call it by any text."""
+    """Return a machine's name percent-encoded as one ASCII word; an identity in a file of frontends may be any text."""
     return quote(machine, safe="[]:", errors="surrogatepass")

@@ -1,6 +1,6 @@
-"""The agent over SSH: one connection, one session, for as long as the frontend is ours.
+"""Run the agent over SSH: one connection with one session.
 
-Host keys are always verified (see transport.trust); there is no way to switch that off.
+Host keys are always verified (see transport.trust); this cannot be disabled.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from replicator.transport.trust import Judge, Policy
 log = structlog.get_logger()
 
 WINDOW = 4 << 20
-"""Bytes that an agent may send before we have read them."""
+"""Bytes that an agent may send before they are read."""
 
 WRITE_HIGH = 2 << 20
-"""Bytes queued in this process at which writers wait: two frames, so that a live change is soon on its way."""
+"""Bytes queued in this process at which writers wait: two frames, so that a live change is not delayed behind more."""
 
 CLOSE_TIMEOUT = 2.0
+"""Seconds to wait for the peer when a connection is closed, before it is aborted."""
 
 
 class SSHConnector:
@@ -42,8 +43,8 @@ class SSHConnector:
 
     Args:
         settings: see config.SSHSettings.
-        policy: which host keys are believed; default: those in known_hosts.
-        code: other code for the loader, from `bundle.pack`.
+        policy: decides which host keys are trusted; default: those in known_hosts.
+        code: code for the loader instead of the agent's, from `bundle.pack`.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class SSHConnector:
     ) -> tuple[asyncssh.SSHClientConnection, Line]:
         settings = self._settings
         observer = _Observer(judge)
-        # With an identity of our own, no other key is tried: servers count attempts.
+        # With a configured identity, no other key is tried, because servers limit the attempts (MaxAuthTries).
         keys: dict[str, Any] = (
             {"client_keys": [settings.identity], "agent_path": None} if settings.identity else {}
         )
@@ -135,12 +136,12 @@ class SSHConnector:
             lambda: session, COMMAND, encoding=None, window=WINDOW, max_pktsize=32 << 10
         )
         channel = SSHChannel(connection, session)
-        with suppress(ChannelLost):  # what ended first says why
+        with suppress(ChannelLost):  # the output and exit status below tell why
             await channel.write(self._code)
         noise, rest = await stream.after_marker(channel.read, place, printed)
         if rest is None:
             status = await session.exit_status()
-            # Many a shell that lets nobody in says so on its standard output.
+            # A shell that refuses logins, such as nologin, prints its reason on standard output.
             said = session.line.ended or session.errors.said() or stream.said(noise)
             said = said or (session.lost if status is None else "")
             raise start_failure(place, status, said)
@@ -149,7 +150,7 @@ class SSHConnector:
 
 
 class _Observer(asyncssh.SSHClient):
-    """Asks the judge about a key that known_hosts does not vouch for, and remembers it, so that an error can name it."""
+    """Decides about host keys that known_hosts does not contain; stores key and connection for error texts."""
 
     def __init__(self, judge: Judge) -> None:
         self.shown = ""
@@ -157,19 +158,19 @@ class _Observer(asyncssh.SSHClient):
         self._judge = judge
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        """Keep the connection, so that an error can tell what the server offers."""
+        """Store the connection: error texts name the algorithms that the server offers."""
         self.connection = conn
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        """Decide about a key that known_hosts does not vouch for."""
+        """Return True if a key that known_hosts does not contain is trusted."""
         self.shown = key.get_fingerprint()
         return self._judge.believes(key)
 
 
 class _Session(asyncssh.SSHClientSession[bytes]):
-    """Collects what the agent sends, within a bound, and says when it may be written to."""
+    """Buffers the agent's output within a bound, and tracks whether the channel accepts writes."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -186,7 +187,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 
     @property
     def channel(self) -> asyncssh.SSHClientChannel[bytes]:
-        """The SSH channel."""
+        """The SSH channel; available after connection_made."""
         assert self._channel is not None  # connection_made came first
         return self._channel
 
@@ -214,9 +215,8 @@ class _Session(asyncssh.SSHClientSession[bytes]):
             self._status.set_result(status)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        told = (
-            str(exc).encode("utf-8", "surrogatepass") if exc else b""
-        )  # perhaps the server's words
+        # The text may come from the server: `said` makes it printable.
+        told = str(exc).encode("utf-8", "surrogatepass") if exc else b""
         self.lost = stream.said(told) or "closed by the frontend"
         if not self._status.done():
             self._status.set_result(None)
@@ -234,7 +234,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         self._writable.set()
 
     async def read(self) -> bytes:
-        """Return all that has arrived; empty at the end."""
+        """Wait for data; return everything that has arrived, empty at the end of the stream."""
         while not self._arrived and not self.ended:
             self._news.clear()
             await self._news.wait()
@@ -246,21 +246,21 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         return data
 
     def push_back(self, data: bytes) -> None:
-        """Put bytes in front of what has arrived."""
+        """Prepend bytes to the buffer."""
         self._arrived[:0] = data
         self._news.set()
 
     async def writable(self) -> None:
-        """Wait while too much is queued."""
+        """Wait while too many bytes are queued."""
         await self._writable.wait()
 
     async def exit_status(self) -> int | None:
-        """Wait for the remote command's exit status; None if there was none."""
+        """Wait for the exit status of the remote command; None if the connection ended without one."""
         return await self._status
 
 
 class SSHChannel:
-    """See `ports.Channel`."""
+    """A channel over SSH; see `ports.Channel`."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection, session: _Session) -> None:
         self._connection = connection
@@ -284,7 +284,7 @@ class SSHChannel:
             raise ChannelLost(f"the connection is gone: {error}") from error
         await self._line.sent(len(data))
         await session.writable()
-        # Between the agent's end and the channel's, nothing makes a writer wait: it would queue without end.
+        # After the agent's end and before the channel's, asyncssh queues without bound.
         if session.ended:
             raise ChannelLost(
                 f"the connection is gone: {self.diagnosis() or 'the agent has ended'}"
@@ -296,15 +296,15 @@ class SSHChannel:
         return self._line.ended or self._session.errors.said() or lost
 
     async def close(self) -> None:
-        """End the session and the connection."""
+        """Close the session and the connection, within CLOSE_TIMEOUT seconds."""
         await _hang_up(self._connection)
 
 
 async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
-    """Close a connection, and abort it if the peer does not answer within CLOSE_TIMEOUT seconds.
+    """Close a connection; abort it if the peer does not answer within CLOSE_TIMEOUT seconds.
 
-    This runs while its task is being cancelled, where `asyncio.timeout` of Python 3.11.2 raises
-    CancelledError instead of TimeoutError: `asyncio.wait` has a time limit that works there.
+    It uses `asyncio.wait`, because it runs while its task is being cancelled: there, `asyncio.timeout` of Python 3.11.2 raises
+    CancelledError instead of TimeoutError.
     """
     connection.close()
     closed = asyncio.ensure_future(connection.wait_closed())
@@ -321,7 +321,7 @@ def _own_name() -> str:
     """Return the name of the user that runs this process.
 
     Raises:
-        LoginRefused: it has none, as in a container that runs under a number.
+        LoginRefused: if the user id has no name, as in a container with a numeric user.
     """
     try:
         return getpass.getuser()

@@ -1,4 +1,4 @@
-"""What both transports do before the protocol begins: find the agent's marker behind whatever a login prints."""
+"""Common parts of both transports: skip login output up to the agent's marker, and collect error output."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from replicator.model import printable, shortened
 from replicator.wire.frames import MARKER
 
 MAX_NOISE = 64 << 10
-"""Bytes before the marker: a banner and a chatty .bashrc, not a stream of something else."""
+"""Maximum bytes before the marker: enough for a banner and the output of a .bashrc."""
 
 MAX_STDERR = 16 << 10
-"""Bytes of error output that are kept of its beginning, and as many of its end."""
+"""Bytes of error output that are kept from its beginning, and as many from its end."""
 
 SHOWN = 450
-"""Characters of noise or error output in an error text."""
+"""Maximum characters of output in an error text."""
 
 
 class Errors:
-    """Error output within a bound: its beginning and its end."""
+    """Bounded buffer of error output: its beginning and its end."""
 
     def __init__(self) -> None:
         self._beginning = bytearray()
@@ -27,7 +27,7 @@ class Errors:
         self._left_out = 0
 
     def add(self, data: bytes) -> None:
-        """Take more output."""
+        """Append output; drop bytes from the middle beyond the bound."""
         room = MAX_STDERR - len(self._beginning)
         self._beginning += data[:room]
         self._end += data[room:]
@@ -36,22 +36,22 @@ class Errors:
             self._left_out += over
 
     def said(self) -> str:
-        """Return it as one bounded, printable line."""
+        """Return the output as one bounded, printable line."""
         return said(bytes(self._beginning + self._end), left_out=self._left_out)
 
 
 async def after_marker(
     read: Callable[[], Awaitable[bytes]], host: str, seen: bytearray | None = None
 ) -> tuple[bytes, bytes | None]:
-    """Read past the marker; return what came before it, and what came after it: None if the stream ended first.
+    """Read up to the marker; return the bytes before it, and those after it, or None if the stream ended without a marker.
 
     Args:
-        read: returns the next bytes; empty at the end.
-        host: for the error text.
-        seen: takes what arrives, for a caller that gives up before the marker.
+        read: returns the next bytes; empty at the end of the stream.
+        host: host, for the error text.
+        seen: buffer for the received bytes, for a caller that may cancel this call and report them.
 
     Raises:
-        AgentFailed: there is too much before it.
+        AgentFailed: if more than MAX_NOISE bytes come before the marker.
     """
     seen = bytearray() if seen is None else seen
     while True:
@@ -70,11 +70,11 @@ async def after_marker(
 
 
 def said(output: bytes, *, left_out: int = 0) -> str:
-    """Return output of the far side as one bounded, printable line: its beginning and its end, and how much is left out between.
+    """Return output as one printable line of about SHOWN characters: its beginning, the number of bytes left out, and its end.
 
     Args:
         output: the output.
-        left_out: bytes that were dropped from its middle.
+        left_out: number of bytes that were already dropped from its middle.
     """
     text = " / ".join(printable(line) for line in output.splitlines() if line.strip())
     return shortened(text, SHOWN, left_out=left_out)

@@ -1,7 +1,7 @@
-"""Which host keys are believed: known_hosts first, and for machines that it does not know, the operator's policy.
+"""Decide which host keys are trusted: those in known_hosts, and for machines that it does not contain, by the operator's policy.
 
-A machine that did not exist an hour ago is recognised by its instance id, never by its address, which is used again. The key
-that is believed once is remembered under that name, and another key under the same name is refused.
+Machines are identified by instance id where it is known, because addresses are reused. A key that is trusted for the first time is
+stored under that id; another key under the same id is refused later.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from replicator.transport.known_hosts import KnownHosts, Matched, Parsed, lines
 from replicator.transport.pins import Pins
 
 ASK_AGAIN = 300.0
-"""Seconds between two looks at a console that has shown nothing in time: the machine may be restarted to print them."""
+"""Seconds between two reads of a console that has shown no fingerprints in time: a restart of the machine may print them."""
 
 
 class Policy:
-    """What known_hosts says, and what happens to machines that it does not know.
+    """The host key policy of the daemon.
 
     Args:
-        file: known_hosts; looked at for every connection, as ssh does.
+        file: path of known_hosts; checked for every connection, as by ssh.
         mode: `strict`, `accept-new` or `console`; see config.SSHSettings.
-        pins: where keys are remembered; not used by `strict`.
-        console: shows the fingerprints; needed by `console`.
-        console_timeout: seconds for which a machine's console is asked.
+        pins: store of trusted keys; not used by `strict`.
+        console: reads console output; required by `console`.
+        console_timeout: seconds after which a console without fingerprints is read only every ASK_AGAIN seconds.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Policy:
         self._asked: dict[str, _Asked] = {}
 
     def damaged_lines(self) -> str:
-        """Return which lines of known_hosts cannot be understood; empty if none, or if it cannot be read."""
+        """Return which lines of known_hosts cannot be parsed; empty if there are none, or if the file cannot be read."""
         try:
             damaged = self._known.read("").damaged
         except HostKeyRefused:
@@ -59,10 +59,15 @@ class Policy:
         return lines(damaged) if damaged else ""
 
     async def judge(self, host: str, port: int, identity: str) -> Judge:
-        """Return what decides about the key that a machine is about to show.
+        """Return the object that decides about the host key of one connection.
+
+        Args:
+            host: name or address to dial.
+            port: TCP port.
+            identity: the machine's instance id; empty if unknown.
 
         Raises:
-            HostKeyRefused: nothing it could show would be believed (yet).
+            HostKeyRefused: if no key could be trusted (yet).
         """
         known = self._known.read(host)
         machine = machine_name(host, port, identity)
@@ -81,7 +86,7 @@ class Policy:
     async def _ask_console(self, machine: str, identity: str) -> Sequence[str]:
         if self._console is None or not identity:
             raise HostKeyRefused(
-                f"{machine}: its host key is not in {self.file}, and which instance it is is not known: no console to look at"
+                f"{machine}: its host key is not in {self.file}, and its instance id is unknown, so that its console cannot be read"
             )
         now = time.monotonic()
         asked = self._asked.setdefault(identity, _Asked(now))
@@ -110,26 +115,26 @@ class Policy:
 
 @dataclass
 class _Asked:
-    """When a machine's console was asked for the first and the last time."""
+    """Times of the first and the last read of a machine's console."""
 
     first: float
     last: float = -math.inf
 
 
 def machine_name(host: str, port: int, identity: str) -> str:
-    """Return the name under which a machine's host key is remembered: its identity, or else its address."""
+    """Return the name under which a machine's host key is stored: its identity, or else its address."""
     return identity or (f"[{host}]:{port}" if port != 22 else host)
 
 
 class Judge:
-    """Decides about the key of one machine.
+    """Decides about the host key of one machine.
 
     Args:
-        known: what known_hosts says.
-        machine: the name under which its key is remembered.
-        pinned: the public keys that were believed before; no others are believed.
-        pins: where a key that is believed now is remembered; None: none is.
-        shown: fingerprints of which the key must have one; None: any key will do.
+        known: the parsed known_hosts.
+        machine: name under which the key is stored.
+        pinned: stored public keys; if there are any, no other key is trusted.
+        pins: store for a key that is trusted for the first time; None: trust no new key.
+        shown: fingerprints of which the key must have one; None: any key is accepted.
     """
 
     def __init__(
@@ -148,7 +153,7 @@ class Judge:
         self._pins = pins
 
     def matching(self, host: str, addr: str, port: int | None) -> Matched:
-        """Return the keys to look for; see `Parsed.match`. asyncssh calls it when it has connected."""
+        """Return the trusted, authority and revoked keys; see `Parsed.match`. asyncssh calls this after it has connected."""
         trusted, authorities, revoked = self._known.match(host, addr, port)
         if self.pinned:
             trusted = [asyncssh.import_public_key(key) for key in self.pinned]
@@ -156,11 +161,11 @@ class Judge:
 
     @property
     def damaged(self) -> str:
-        """Which lines of known_hosts cannot be understood; empty if none."""
+        """Which lines of known_hosts cannot be parsed; empty if there are none."""
         return lines(self._known.damaged) if self._known.damaged else ""
 
     def believes(self, key: asyncssh.SSHKey) -> bool:
-        """Decide, and remember a key that is believed for the first time."""
+        """Return True if a key that known_hosts does not contain is trusted; store it then."""
         if self._pins is None or (
             self.shown is not None and key.get_fingerprint() not in self.shown
         ):
@@ -170,7 +175,12 @@ class Judge:
         return True
 
     def refusal(self, name: str, key: str) -> HostKeyRefused | None:
-        """Return the error for a refused key, if the policy refused it; else None."""
+        """Return the error for a key that the policy refused; None if known_hosts refused it.
+
+        Args:
+            name: host and port, for the error text.
+            key: fingerprint of the refused key.
+        """
         if self.pinned:
             return HostKeyRefused(
                 f"{name}: the host key of {self.machine} has CHANGED to {key}: the same machine must show the key that it"

@@ -152,7 +152,7 @@ async def test_a_machine_that_is_made_anew_is_believed_once_its_line_is_removed(
 
 async def test_console_needs_to_know_which_machine_it_is(known, pins):
     policy = Policy(str(known), mode="console", pins=pins, console=Console([]))
-    with pytest.raises(HostKeyRefused, match="which instance it is is not known"):
+    with pytest.raises(HostKeyRefused, match="its instance id is unknown"):
         await policy.judge(HOST, PORT, "")
 
 
