@@ -1,1 +1,1 @@
-"""bench: replicator beside its peers, in one run, on your machine. `python -m bench list` begins."""
+"""Benchmarks of replicator and comparable programs, measured in the same run. Start with `python -m bench list`."""

@@ -39,7 +39,7 @@ class Setting(click.ParamType[tuple[str, int]]):
 
 @click.group()
 def main() -> None:
-    """Measure replicator beside its peers; bench/README.md says what the figures show, and what not."""
+    """Measure replicator and comparable programs; bench/README.md explains what the figures show."""
 
 
 @main.command("list")
@@ -98,7 +98,7 @@ def _refuse_unknown(
     contestants: Sequence[str],
     settings: Sequence[tuple[str, int]],
 ) -> None:
-    """A word that none of the cases knows would be measured as if it had not been said."""
+    """Refuse contestants and parameters that no chosen case has; they would be ignored silently."""
     for name in contestants:
         if not any(name in case.contestants for case, _ in chosen):
             raise click.BadParameter(f"none of the cases has a contestant {name!r}")
@@ -110,7 +110,7 @@ def _refuse_unknown(
 def _chosen(
     names: Sequence[str], settings: dict[str, int], *, tiny: bool
 ) -> list[tuple[Case, Params]]:
-    """Return the cases with their parameters; a case that has none of the settings' names is as it is."""
+    """Return the cases with their parameters, overridden by those settings that a case has."""
     found: dict[str, tuple[Case, Params]] = {}
     for case in (CASES[name] for name in names or CASES):
         for params in (case.tiny,) if tiny else case.variants:
@@ -122,7 +122,7 @@ def _chosen(
 def _measure(
     plan: runner.Plan, place: str, arguments: Sequence[str], say: runner.Say
 ) -> Iterator[dict[str, Any]]:
-    """Yield the measurements, on a stage that stands as long as they are made; `arguments` ask for the same elsewhere."""
+    """Set up the frontends, yield the measurements, and remove the frontends; `arguments` repeat the call inside a container."""
     frontends = max((params.get("frontends", 0) for _, params in plan.cases), default=0)
     if place == "docker":
         yield from docker.run(arguments, frontends, say)
@@ -171,7 +171,7 @@ def print_comparison(old: Path, new: Path) -> None:
 @click.argument("place", type=click.Path(path_type=Path))
 @click.argument("params")
 def step(what: str, case: str, contestant: str, place: Path, params: str) -> None:
-    """One step of one measurement, in a process of its own."""
+    """Run one step of one measurement; called in a separate process."""
     runner.step(CASES[case], what, contestant, place, json.loads(params))
 
 
@@ -179,7 +179,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines() if line]
 
 
-# Whoever is told to end takes down what it has put up.
+# Exit by SystemExit on SIGTERM and SIGHUP, so that servers and containers are removed.
 for ending in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(ending, lambda number, _: sys.exit(128 + number))
 main(prog_name="python -m bench")

@@ -1,4 +1,4 @@
-"""What a case is, and what a measurement says."""
+"""Types of benchmark cases and measurements."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Params = Mapping[str, Any]
 
 @dataclass
 class Measured:
-    """What one run of one contestant cost.
+    """Result of one run of one contestant.
 
     Attributes:
-        seconds: what the case is about; the ratio to a peer is one of these.
-        cpu_seconds: of the contestant's processes on this machine, its children included.
-        peak_rss_bytes: of the largest of them; None for those that end within the measurement, because the kernel
-            counts what the process that started them has used as theirs.
-        wire_bytes: what travels, if the case can tell.
-        figures: whatever else the case is about; times in seconds, sizes in bytes.
+        seconds: the case's main figure; ratios between contestants compare it.
+        cpu_seconds: CPU time of the contestant's processes on this machine, including children.
+        peak_rss_bytes: peak memory of the largest process. None for processes that end within the measurement, because the
+            kernel includes the memory of the process that forked them.
+        wire_bytes: bytes that are sent, if known.
+        figures: further figures of the case; times in seconds, sizes in bytes.
     """
 
     seconds: float
@@ -38,19 +38,19 @@ Work = Callable[[Path, Params], int | None]
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to do, and who can do it.
+    """One task, and the programs that can do it.
 
     Attributes:
-        name: what it is called on the command line and in reports.
-        about: one line.
-        contestants: by name, what each does in a directory with parameters.
-        prepare: makes the data in a directory; seeded, and the same for all contestants.
-        check: raises AssertionError if what a contestant left is wrong.
-        variants: the parameters that it is run with, one after the other. `frontends` in them says how many it needs, `bulky`
-            that its files are few and large, and may go at once.
-        tiny: parameters with which it only shows that it works.
-        load: imports and the like, before the clock starts.
-        clear: removes what all measurements of the case have left elsewhere.
+        name: name on the command line and in reports.
+        about: description, one line.
+        contestants: by name, the function that does the task in a directory with parameters.
+        prepare: creates the data in a directory; seeded, so that all contestants get the same.
+        check: raises AssertionError if a contestant's result is wrong.
+        variants: sets of parameters, run one after the other. `frontends` is the number of frontends; `bulky` means few large
+            files, which are deleted at once.
+        tiny: parameters for a run that only shows that the case works.
+        load: imports and other preparation that is not measured.
+        clear: removes what the measurements left on the frontends.
     """
 
     name: str
@@ -65,7 +65,10 @@ class Case:
 
 
 def timed(work: Work) -> Act:
-    """Return the act of doing work in this process or in children that it waits for; it returns the bytes that would travel."""
+    """Wrap a function, which works in this process or in children that it waits for, so that it is measured.
+
+    The function returns the number of bytes that would be sent, or None.
+    """
 
     def act(place: Path, params: Params) -> Measured:
         cpu, begun = _cpu(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""Seeded data: the same bytes on every machine."""
+"""Test data made from a seed: the same bytes on every machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ PIECE = 1 << 20
 
 
 def noise(size: int, seed: int = SEED) -> bytes:
-    """Return bytes that compress and repeat as little as a photograph."""
+    """Return random bytes, which compress and repeat as little as a photograph."""
     made = random.Random(seed)  # noqa: S311  # data, no secret
     return b"".join(made.randbytes(min(PIECE, size - at)) for at in range(0, size, PIECE))
 
 
 def scattered(base: bytes) -> bytes:
-    """64 edits of 32 bytes in place."""
+    """Return a version with 64 edits in place, of 32 bytes each."""
     changed, made = bytearray(base), random.Random(SEED + 1)  # noqa: S311
     for _ in range(64):
         at = made.randrange(len(base) - 32)
@@ -26,14 +26,14 @@ def scattered(base: bytes) -> bytes:
 
 
 def shuffled(base: bytes) -> bytes:
-    """Quarters in another order, cut where no block ends."""
+    """Return a version with its quarters in another order, not aligned to blocks."""
     cut = len(base) // 4 + 13
     one, two, three, four = (base[at : at + cut] for at in range(0, len(base), cut))
     return three + one + four + two
 
 
 def sieved(base: bytes) -> bytes:
-    """A byte more in every 40,000: each has to be searched for, and little is won by finding it."""
+    """Return a version with a byte inserted after every 40,000: many searches, each with little gain."""
     return b"".join(base[at : at + 40_000] + b"x" for at in range(0, len(base), 40_000))
 
 

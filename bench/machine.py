@@ -1,4 +1,4 @@
-"""Where a figure comes from."""
+"""Describe the machine and the revision that were measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench import peers
 
 
 def describe() -> dict[str, Any]:
-    """Return what somebody needs to know to compare."""
+    """Return the facts about this machine that are needed to compare figures."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -31,7 +31,7 @@ def _cpu() -> str:
 
 
 def revision() -> str:
-    """Return which revision of ours this is; inside of a container $BENCH_REVISION says so."""
+    """Return replicator's revision; inside a container $BENCH_REVISION gives it."""
     if given := os.environ.get("BENCH_REVISION"):
         return given
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]

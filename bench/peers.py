@@ -1,4 +1,4 @@
-"""The others, as they are installed here."""
+"""The programs that replicator is compared with, as installed on this machine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 import subprocess
 
 PROGRAMS = {"rdiff": "--version", "rsync": "--version", "lsyncd": "--version", "unison": "-version", "syncthing": "--version"}  # fmt: skip
-"""What asks each program, which is also its Debian package, for its version. A contestant is a program, or a program with a
-word about how it is set up: `lsyncd-tuned`."""
+"""Programs, each with its option that prints the version. A contestant's name is that of a program, optionally with a suffix for
+its configuration: `lsyncd-tuned`."""
 
 
 def missing(contestant: str) -> str:

@@ -1,4 +1,4 @@
-"""What we want to reach, beside peers measured in the same call. Floors to pass, not the ambition."""
+"""Performance targets relative to other programs measured in the same call. They are minimum requirements."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _median(by_name: ByName, name: str, figure: str) -> float | None:
 
 
 def _over(peer: str, figure: str = "seconds", ours: str = "replicator") -> Measure:
-    """How many times ours goes into the peer's."""
+    """Return a measure: the peer's median divided by ours."""
 
     def measure(by_name: ByName) -> float | None:
         theirs, mine = _median(by_name, peer, figure), _median(by_name, ours, figure)
@@ -86,7 +86,7 @@ ALIKE = ("delta-identical", "delta-scattered", "delta-insert-front", "delta-inse
 OTHERS = ("delta-shuffle", "delta-zeros", "delta-sieve", "delta-decoys")
 
 FRAMING = 1024
-"""Bytes of ours that are no literals, in a delta that has next to none: numbers, pairs and names of fields, in JSON."""
+"""Bytes of a delta that are not literals, if it has almost none: numbers, pairs and field names in JSON."""
 
 
 def _literal(by_name: ByName) -> float | None:

@@ -1,4 +1,4 @@
-"""The hot path alone: one process, no frontends."""
+"""Cases that measure only the hot path, without frontends."""
 
 from bench.micro import busy, delta, tree, turns
 

@@ -1,4 +1,4 @@
-"""What a busy minute asks of the backend: frames in and out, and a burst of hints. Nobody else does exactly this: no peers."""
+"""Encoding and decoding of frames, and a burst of hints. No other program has the same steps, so there are no peers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def encode(at: Path, _: Params) -> int:
 
 
 def decode(at: Path, _: Params) -> None:
-    """Take them apart again, as an agent does."""
+    """Decode the frames, as an agent does."""
     from replicator.wire import frames, messages
 
     decoder = frames.Decoder()
@@ -47,7 +47,7 @@ def decode(at: Path, _: Params) -> None:
 
 
 def settle(at: Path, params: Params) -> None:
-    """A burst of hints on a tenth as many paths, and all the work that becomes of it."""
+    """Process a burst of hints for a tenth as many paths, and all work that results from it."""
     from replicator.core.settle import Settle
     from replicator.model import Hint, Hinted
 

@@ -1,4 +1,4 @@
-"""Where the frontends are: on loopback, in containers, or wherever a file says."""
+"""The frontends of a benchmark: on loopback, in containers, or as described in a JSON file."""
 
 from __future__ import annotations
 

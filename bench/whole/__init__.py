@@ -1,4 +1,4 @@
-"""The whole of replicator beside whole peers, over real SSH servers."""
+"""End-to-end cases: replicator and other programs over real SSH servers."""
 
 from bench.whole import changes, fills, growth, scale
 

@@ -1,4 +1,4 @@
-"""Something changes on the backend: how long until all frontends show it?"""
+"""Measure the time from a change on the backend until all frontends have it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW = 200
 """Files that are there before something changes."""
 
 GAP = (0.05, 0.25)
-"""Seconds between two uploads, by chance: a fixed gap would lock in step with peers that poll."""
+"""Range of the random seconds between two uploads. A fixed pause could synchronize with programs that poll."""
 
 
 def percentile(values: list[float], percent: int) -> float:
@@ -117,7 +117,7 @@ def rename_dir(world: World, params: Params) -> Measured:
     world.system.nudge()
     seen = world.witnesses.ask("seen", count, PATIENCE)
     measured = meter.measured(max(max(one.values()) for one in seen) / 1e9 - meter.begun / 1e9)
-    world.meter().settle()  # who copies also has to remove
+    world.meter().settle()  # programs that copy instead of renaming have to delete the old files afterwards
     return measured
 
 

@@ -1,4 +1,4 @@
-"""Runs on a frontend, and says when files are there. Python 3.9, standard library alone.
+"""Runs on a frontend, and reports when files are there. Python 3.9, standard library only.
 
 One JSON request on a line in, one JSON answer on a line out; times are nanoseconds of the monotonic clock, which all
 processes under one kernel share. It waits with inotify, so that it costs next to nothing while nothing happens.
@@ -20,11 +20,11 @@ import time
 CLOSE_WRITE, MOVED_TO, CREATE, OVERFLOW = 0x8, 0x80, 0x100, 0x4000
 HEADER = struct.Struct("iIII")
 SPARE = 20
-"""A walk takes a part in so many of the time between two walks: the witness shall not be what is measured."""
+"""Time between two walks divided by the time of a walk, so that the walks do not distort the measurement."""
 
 
 class Late(Exception):
-    """It did not come."""
+    """Raised when the expected files or events do not appear in time."""
 
 
 class Watch:
@@ -173,7 +173,7 @@ REQUESTS = {
 
 
 def main() -> None:
-    """Answer until nobody asks any more."""
+    """Answer requests until standard input ends."""
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         try:

@@ -1,4 +1,4 @@
-"""Frontends are filled: the first time, and again when there is nothing to do."""
+"""Measure filling frontends for the first time, and again when nothing has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Very many files: what the daemon needs to start, to start again, to wait, and to notice one change."""
+"""Measure the daemon with very many files: first start, restart, idle CPU time, and the delay of one change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bench.whole.witnesses import PATIENCE
 from bench.whole.world import World, case
 
 IDLE = 10.0
-"""Seconds over which the work of doing nothing is measured."""
+"""Seconds over which the CPU time of the idle daemon is measured."""
 
 CHANGE = 12_345
-"""Bytes of the file that is to be noticed."""
+"""Size in bytes of the file that is added."""
 
 
 def scale(world: World, _: Params) -> Measured:

@@ -1,4 +1,4 @@
-"""Our end of the eyewitnesses: one process on each frontend, over a connection of its own."""
+"""The backend's side of the eyewitnesses: one process on each frontend, each over its own SSH connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.stage import Host, Stage
 SCRIPT = (Path(__file__).parent / "eyewitness.py").read_text()
 
 PATIENCE = 300.0
-"""Seconds after which something that has not come will not."""
+"""Seconds after which a file or event that has not appeared counts as missing."""
 
 
 class Witnesses:

@@ -1,4 +1,4 @@
-"""What a contestant is given, and what it can be told."""
+"""The interface of the contestants: their task, and the operations that a case calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Job:
 
 
 class System:
-    """A contestant. What it cannot do is left as it is here: nothing.
+    """Base class of the contestants. Operations that a program does not need do nothing.
 
     Args:
         job: what is to be carried where.
@@ -42,21 +42,21 @@ class System:
         self._children: list[subprocess.Popen[bytes]] = []
 
     def start(self, hosts: Sequence[Host]) -> None:
-        """From now on keep these frontends equal to the source; need not wait until they are."""
+        """Start to keep these frontends equal to the source; may return before they are."""
 
     def grow(self, hosts: Sequence[Host]) -> None:
-        """From now on keep these frontends, some of which are new."""
+        """Change the list of frontends; some of them are new."""
 
     def fill(self, hosts: Sequence[Host]) -> None:
         """Make these frontends equal to the source, once, and return when they are."""
         raise NotImplementedError
 
     def hold(self, hosts: Sequence[Host]) -> None:
-        """Fill these frontends, so that `fill` finds nothing to do; whatever else runs is what makes that faster."""
+        """Fill these frontends, so that a later `fill` finds nothing to do; may leave a daemon running that speeds it up."""
         self.fill(hosts)
 
     def nudge(self) -> None:
-        """The source has changed; who watches it knows."""
+        """Called after the source has changed; for programs that do not watch it."""
 
     def stop(self) -> None:
         """End, with everything that was started."""

@@ -26,7 +26,7 @@ SERVE = "syncthing serve --home {home} --no-browser --no-restart --no-upgrade --
 
 
 class Syncthing(System):
-    """One at each end; ours dials theirs."""
+    """One process on each host; the one on the backend connects to the others."""
 
     def start(self, hosts: Sequence[Host]) -> None:
         """Give everybody keys and settings, and run them; alone it need not run, since it learns of frontends at its start."""
@@ -42,13 +42,13 @@ class Syncthing(System):
         (home / "config.xml").write_text(config)
         (Path(job.source) / ".stfolder").mkdir(exist_ok=True)
         for host in hosts:
-            # It ends with its standard input, which is ours.
+            # The remote process ends when its standard input, the SSH connection, is closed.
             serve = f"{SERVE.format(home=shlex.quote(_home(job)))} & cat >/dev/null; kill $!; wait"
             self._spawn(job.stage.ssh(host, "sh", "-c", serve))
         self._spawn(SERVE.format(home=home).split())
 
     def fill(self, hosts: Sequence[Host]) -> None:
-        """Begin; there is nobody to say when it is done, so the eyewitnesses do."""
+        """Start it; the eyewitnesses detect when it is done, because it does not report that."""
         self.start(hosts)
 
     def _prepare(self, host: Host, ours: str) -> str:
