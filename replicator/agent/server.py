@@ -279,6 +279,8 @@ class Server:
             store.move(change)
         elif isinstance(change, changes.Link):
             store.link(change)
+        else:
+            raise ProtocolError(f"unexpected change {type(change).__name__}")
 
     def _answer(self, change: Change, act: Callable[[], None]) -> None:
         try:

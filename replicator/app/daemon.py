@@ -47,20 +47,23 @@ def state_lock(directory: Path) -> Iterator[int]:
     except OSError as error:
         raise ConfigError("state.directory", f"{directory}: {error.strerror}") from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with suppress(
-            OSError
-        ):  # on a full disk the lock still works; only the pid is missing in it
+        _lock(fd, directory)
+        with suppress(OSError):  # the lock also works on a full disk, only without the pid in it
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield fd
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int, directory: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
         raise StateLocked(
             f"{directory}: another replicator (pid {owner or 'unknown'}) owns this state"
         ) from None
-    finally:
-        os.close(fd)
 
 
 def _make_private(directory: Path) -> None:

@@ -290,7 +290,9 @@ class Acks(NamedTuple):
         return {"t": "acks", "done": list(self.done), "refused": refused, "taken": self.taken}
 
 
-Message = Union[Hello, OpenTree, Opened, Batch, BeginFile, Data, ListTree, More, Listing, Acks]
+Message = Union[
+    Hello, Sources, OpenTree, Opened, Batch, BeginFile, Data, ListTree, More, Listing, Acks
+]
 
 
 def _listed_row(line: Listed) -> list[Any]:
