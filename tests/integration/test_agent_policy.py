@@ -76,7 +76,7 @@ def test_only_trees_that_the_frontend_names_are_served(root):
     [["--owner", "nobody-of-that-name:root"], ["--owner", "4294967295"], ["--no-such-option"]],
 )
 def test_a_mistake_in_the_options_is_told_and_nothing_is_served(root, arguments):
-    with pytest.raises(AssertionError, match=r"no user|no number|unrecognized"):
+    with pytest.raises(AssertionError, match=r"no user|not a valid user id|unrecognized"):
         Agent(root, arguments=arguments)
 
 
