@@ -135,7 +135,7 @@ class FakeSource:
 
     def reopen(self):
         self.check_root()
-        self.set_doubt("it is being judged")
+        self.set_doubt("it is being compared with the catalog")
 
     def set_doubt(self, reason):
         self.reasons.pop(b"", None)
