@@ -180,6 +180,16 @@ def is_below(path: bytes, directory: bytes) -> bool:
     return path.startswith(directory + b"/")
 
 
+def is_within(path: bytes, directory: bytes) -> bool:
+    """Return True if `path` is `directory`, or lies below it."""
+    return path == directory or is_below(path, directory)
+
+
+def overlap(one: bytes, other: bytes) -> bool:
+    """Return True if one of two paths is the other, or lies below it."""
+    return is_within(one, other) or is_below(other, one)
+
+
 def last_below(directory: bytes) -> bytes:
     """Return a path that sorts after everything below `directory`, and before all paths that follow the directory's content."""
     return join(directory, b"\xff" * (MAX_NAME + 1))
@@ -192,8 +202,7 @@ def rebase(path: bytes, source: bytes, target: bytes) -> bytes:
 
 def renamed(path: bytes, source: bytes, target: bytes) -> bytes:
     """Return the new path of any `path` after `source` was renamed to `target`; it is unchanged outside of `source`."""
-    inside = path == source or is_below(path, source)
-    return rebase(path, source, target) if inside else path
+    return rebase(path, source, target) if is_within(path, source) else path
 
 
 def is_temporary(name: bytes) -> bool:

@@ -16,7 +16,7 @@ from replicator.agent.claim import Claim
 from replicator.agent.descriptors import handle
 from replicator.agent.refusals import Refused
 from replicator.files.confined import Confined
-from replicator.model import is_below, parent, rebase
+from replicator.model import is_within, parent, rebase
 from replicator.wire import changes
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Directories:
         """Drop what is recorded and held open for a path and everything below it: it was removed."""
         self._tree.forget(path)
         for held in (self._times, self._modes):
-            for gone in [p for p in held if p == path or is_below(p, path)]:
+            for gone in [p for p in held if is_within(p, path)]:
                 del held[gone]
 
     def moved(self, path: bytes, target: bytes) -> None:
@@ -103,7 +103,7 @@ class Directories:
         self._tree.forget(path)
         self.forget(target)
         for held in (self._times, self._modes):
-            for old in [p for p in held if p == path or is_below(p, path)]:
+            for old in [p for p in held if is_within(p, path)]:
                 held[rebase(old, path, target)] = held.pop(old)
 
     def settle(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from replicator.model import ancestors, is_below, rebase
+from replicator.model import ancestors, is_below, is_within, overlap, rebase
 
 GRACE = 0.1
 """Seconds for which a directory rename waits: two commands of a script follow each other within milliseconds."""
@@ -46,7 +46,7 @@ class Renames:
         for path in [p for p in self._waiting if is_below(p, target)] if is_directory else []:
             self._drop(path)  # replaced together with the directory that was at `target`
         due = now + GRACE if is_directory else now
-        if not _is_within(target, origin):
+        if not is_within(target, origin):
             self.returned(origin, now)  # an earlier directory had this name too, and was renamed
             self._waiting[target] = _Rename(origin, is_directory, due)
             if is_directory:
@@ -54,7 +54,7 @@ class Renames:
         for path in below:
             moved = self._waiting.pop(path)
             renamed = rebase(path, source, target)
-            if _is_within(renamed, moved.source):
+            if is_within(renamed, moved.source):
                 if self._left.get(moved.source) == path:
                     del self._left[moved.source]
                 continue
@@ -89,7 +89,7 @@ class Renames:
     def concern(self, path: bytes) -> bool:
         """Return True if a pending rename has its source or target at, above or below a path."""
         return any(
-            _related(path, end)
+            overlap(path, end)
             for target, one in self._waiting.items()
             for end in (target, one.source)
         )
@@ -106,11 +106,3 @@ class Renames:
         one = self._waiting.pop(target, None)
         if one is not None and self._left.get(one.source) == target:
             del self._left[one.source]
-
-
-def _is_within(path: bytes, directory: bytes) -> bool:
-    return path == directory or is_below(path, directory)
-
-
-def _related(one: bytes, other: bytes) -> bool:
-    return one == other or is_below(one, other) or is_below(other, one)

@@ -2,8 +2,8 @@
 
 Three tasks. *Send* writes frames: live parcels first; then, while there is room, large copies and prepared frames in turns.
 *Prepare* takes dirty paths, has them read in a worker thread, and frames them. *Stream* does the same for large files, a chunk
-at a time, one file of each tree at a time. Whatever was read under an older generation than the path has at the moment of writing is thrown away: something
-newer is already queued or will be read, and must not be overtaken by it.
+at a time, one file of each tree at a time. What was read under an older generation than the path has when it is written is
+dropped: something newer is already queued or will be read, and must not be overtaken by it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from replicator.core.debts import Key
-from replicator.model import ROOT, is_below
+from replicator.model import ROOT, overlap
 
 DOUBTS = 1000
 """Directories in doubt at which everything is compared instead: each costs a round trip."""
@@ -37,7 +37,7 @@ class Doubts:
     def touch(self, key: Key) -> bool:
         """Return True if anything at, below or above a path is in doubt, or is being compared."""
         return any(
-            one.tree == key.tree and _related(one.path, key.path)
+            one.tree == key.tree and overlap(one.path, key.path)
             for one in (*self._directories, *self._comparing)
         )
 
@@ -123,7 +123,3 @@ class Doubts:
             async with asyncio.timeout(within):
                 self._poked.clear()
                 await self._poked.wait()
-
-
-def _related(one: bytes, other: bytes) -> bool:
-    return one == other or is_below(one, other) or is_below(other, one)

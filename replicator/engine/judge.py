@@ -17,7 +17,7 @@ import structlog
 from replicator.core import guard
 from replicator.engine.known import Ahead, records_below
 from replicator.errors import SourceError
-from replicator.model import ROOT, Unlisted, is_below, printable, renamed
+from replicator.model import ROOT, Unlisted, is_within, printable, renamed
 from replicator.mounttable import Mount, Prober
 from replicator.ports import Catalog, Source
 
@@ -147,7 +147,7 @@ class Judge:
             SourceError: the root is in doubt.
         """
         noted = self._catalog.mounts()
-        if not any(path == source or is_below(path, source) for path in noted):
+        if not any(is_within(path, source) for path in noted):
             return
         self._catalog.set_mounts({renamed(path, source, target): noted[path] for path in noted})
         self._source.forget_mounts()

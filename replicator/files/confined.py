@@ -14,7 +14,7 @@ from collections import OrderedDict
 from typing import Optional
 
 from replicator.errors import PathRefused
-from replicator.model import is_below, parent, printable
+from replicator.model import is_within, parent, printable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -101,7 +101,7 @@ class Confined:
 
     def forget(self, path: bytes) -> None:
         """Close descriptors held for `path` and below it, because it was moved or removed."""
-        for held in [p for p in self._held if p == path or is_below(p, path)]:
+        for held in [p for p in self._held if is_within(p, path)]:
             os.close(self._held.pop(held))
 
     def forget_all(self) -> None:

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Protocol
 
 from replicator.files.confined import Confined
-from replicator.model import DIRECTORY, ROOT, is_below, is_temporary, join, parent, too_deep
+from replicator.model import DIRECTORY, ROOT, is_temporary, is_within, join, parent, too_deep
 from replicator.watch.watchmap import WatchMap
 
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
@@ -97,7 +97,7 @@ class Armer:
         stack: list[_Level] = []
         self._tree.forget_all()  # directories that are held open may have been renamed
         try:
-            for stale in [p for p in self.unwatched if p == path or is_below(p, path)]:
+            for stale in [p for p in self.unwatched if is_within(p, path)]:
                 del self.unwatched[stale]
             if self._enter(stack, path, lambda: os.dup(self._tree.directory(path)), None):
                 found.append(path)

@@ -19,6 +19,7 @@ from replicator.model import (
     Hinted,
     ancestors,
     is_below,
+    is_within,
     join,
     printable,
     rebase,
@@ -207,7 +208,7 @@ def _elsewhere(hint: Hint, watched: bytes, path: bytes) -> Iterator[Hint]:
 def _there(path: bytes, watched: bytes, alias: bytes) -> bytes | None:
     if watched == ROOT:
         return join(alias, path) if path else alias
-    return rebase(path, watched, alias) if path == watched or is_below(path, watched) else None
+    return rebase(path, watched, alias) if is_within(path, watched) else None
 
 
 def _joined(root: bytes, way: bytes) -> bytes:

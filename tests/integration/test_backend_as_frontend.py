@@ -39,6 +39,16 @@ def mount(server, directory, place):
     subprocess.run(command, check=True)
 
 
+def target_of_two_machines(backend, two, other):
+    """Set `place/copy` as the target and return `place`: a directory of this machine, and for the second frontend one in `other`."""
+    place = backend.directory / "place"
+    (place / "copy").mkdir(parents=True)
+    (other / "copy").mkdir()
+    mount(two[1], other, place)
+    backend.target = place / "copy"
+    return place
+
+
 @pytest.mark.parametrize(
     ("source", "target", "words"),
     [
@@ -113,11 +123,7 @@ def test_a_source_that_is_added_where_a_target_is_open_takes_the_target_out_of_s
     backend = make(two)
     backend.tree = {"delete": True}
     backend.fill(files=10)
-    place = backend.directory / "place"
-    (place / "copy").mkdir(parents=True)
-    (tmp_path / "copy").mkdir()
-    mount(two[1], tmp_path, place)  # on the other machine, this is another directory
-    backend.target = place / "copy"
+    place = target_of_two_machines(backend, two, tmp_path)
     backend.configure()
     backend.start()
     wait_for(
@@ -206,11 +212,7 @@ def test_a_symlink_that_comes_to_lead_a_source_to_an_open_target_takes_the_targe
 ):
     backend = make(two)
     backend.fill(files=3)
-    place = backend.directory / "place"
-    (place / "copy").mkdir(parents=True)
-    (tmp_path / "copy").mkdir()
-    mount(two[1], tmp_path, place)  # on the other machine, this is another directory
-    backend.target = place / "copy"
+    place = target_of_two_machines(backend, two, tmp_path)
     current = backend.directory / "current"
     release = backend.directory / "release"
     if before != "missing":

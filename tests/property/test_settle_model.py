@@ -4,7 +4,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from replicator.core.settle import Settle, WorkKind
-from replicator.model import Hint, Hinted, is_below, rebase
+from replicator.model import Hint, Hinted, is_below, is_within, rebase
 
 PATHS = [b"a", b"b", b"a/x", b"a/y", b"b/x", b"a/x/1", b"c"]
 FILES = [b"a/y", b"a/x/1"]
@@ -49,9 +49,9 @@ class Model:
     def identity(self, path: bytes) -> object:
         """Return what now has a name: the name that it had at first, or the rename since which the name is another's."""
         for number, rename in reversed(list(enumerate(self.history))):
-            if _is_within(path, rename.target):
+            if is_within(path, rename.target):
                 path = rebase(path, rename.target, rename.path)
-            elif _is_within(path, rename.path):
+            elif is_within(path, rename.path):
                 return number, path
         return path
 
@@ -97,10 +97,6 @@ class Model:
         if self.known.get(path, path) != now:
             self.unsure = {p for p in self.unsure if not is_below(p, path)}
         self.known[path] = now
-
-
-def _is_within(path: bytes, directory: bytes) -> bool:
-    return path == directory or is_below(path, directory)
 
 
 @settings(max_examples=300, deadline=None)
