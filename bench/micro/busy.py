@@ -15,7 +15,7 @@ FILES = 4096
 
 def encode(at: Path, _: Params) -> int:
     """Frame small files in batches, as for a bootstrap."""
-    from replicator.engine.parcel import batches, put_file
+    from replicator.engine.changes.encode import batches, put_file
     from replicator.model import FILE, Entry
 
     content = (at / "content").read_bytes()
@@ -25,8 +25,8 @@ def encode(at: Path, _: Params) -> int:
         (put_file(n + 1, 1, b"2026/11/photo-%06d.jpg" % n, entry), p) for n, p in enumerate(pieces)
     ]
     with (at / "frames").open("wb") as out:
-        for parcel in batches(puts):
-            out.writelines(parcel.frames)
+        for encoded in batches(puts):
+            out.writelines(encoded.frames)
     return (at / "frames").stat().st_size
 
 
@@ -48,11 +48,11 @@ def decode(at: Path, _: Params) -> None:
 
 def settle(at: Path, params: Params) -> None:
     """Process a burst of hints for a tenth as many paths, and all work that results from it."""
-    from replicator.core.settle import Settle
+    from replicator.core.debouncer import Debouncer
     from replicator.model import Hint, Hinted
 
     made = random.Random(data.SEED)  # noqa: S311
-    settler = Settle(cooldown=0.5, max_wait=10.0, limit=1_000_000)
+    settler = Debouncer(cooldown=0.5, max_wait=10.0, limit=1_000_000)
     events = params["events"]
     now, done = 0.0, set()
     for _ in range(events):
@@ -66,8 +66,8 @@ def settle(at: Path, params: Params) -> None:
 
 
 def _load() -> None:
-    import replicator.core.settle
-    import replicator.engine.parcel
+    import replicator.core.debouncer
+    import replicator.engine.changes.encode
     import replicator.wire.messages  # noqa: F401
 
 

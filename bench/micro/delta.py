@@ -31,10 +31,6 @@ def load() -> None:
     """Import what the work needs."""
     import concurrent.futures.thread  # noqa: F401  # an agent does so once, for its first large file
 
-    import replicator.agent.transfer
-    import replicator.delta.matching
-    import replicator.engine.parcel  # noqa: F401
-
 
 # Signature
 
@@ -73,7 +69,7 @@ def delta(at: Path, _: Params, *, digest: bool = True) -> int:
     """Compare `new` with the signature of `old`, and write the frames that would be sent."""
     from replicator.delta.matching import Matcher
     from replicator.delta.signature import Signature
-    from replicator.engine.parcel import data_frame
+    from replicator.engine.changes.encode import data_frame
 
     matcher = Matcher(Signature.unpack((at / "signature").read_bytes()))
     whole = hashlib.sha256()
@@ -113,7 +109,7 @@ def check_delta(contestant: str, at: Path, params: Params) -> None:
 
 def patch(at: Path, _: Params) -> None:
     """Apply the frames to `old` as an agent does, digest and rename included."""
-    from replicator.agent.fence import Fences
+    from replicator.agent.fencing import Fences
     from replicator.agent.roots import open_tree
     from replicator.agent.transfer import Transfer
     from replicator.wire import frames, messages

@@ -69,14 +69,14 @@ class Record:
         self._times: dict[str, int] = {}
         self._grown = threading.Condition()
 
-    def begin(self, directory: str, size: int, patience: float) -> None:
+    def begin(self, directory: str, size: int, timeout: float) -> None:
         """Record files of a size that are not there yet, from now on; what was recorded before is forgotten."""
         self._times = {}
         before = set(os.listdir(directory)) if os.path.isdir(directory) else set()
         watch = (
             Watch(directory, time.monotonic() + 1) if before or os.path.isdir(directory) else None
         )
-        args = (self._times, directory, size, time.monotonic() + patience, before, watch)
+        args = (self._times, directory, size, time.monotonic() + timeout, before, watch)
         threading.Thread(target=self._watch, args=args, daemon=True).start()
 
     def _watch(self, times, directory, size, deadline, before, watch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -94,17 +94,17 @@ class Record:
         except Late:
             return
 
-    def seen(self, count: int, patience: float) -> dict[str, int]:
+    def seen(self, count: int, timeout: float) -> dict[str, int]:
         """Return the times when there are so many."""
         with self._grown:
-            if not self._grown.wait_for(lambda: len(self._times) >= count, patience):
+            if not self._grown.wait_for(lambda: len(self._times) >= count, timeout):
                 raise Late(f"{len(self._times)} of {count}")
             return dict(self._times)
 
 
-def until(path: str, size: int, patience: float) -> int:
+def until(path: str, size: int, timeout: float) -> int:
     """Return when a file had a size."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     watch = Watch(os.path.dirname(path), deadline)
     while not has_size(path, size):
         watch.names(deadline)
@@ -120,9 +120,9 @@ def visible(root: str) -> list[str]:
     return sorted(found)
 
 
-def tree(root: str, count: int, patience: float) -> int:
+def tree(root: str, count: int, timeout: float) -> int:
     """Return when there were so many files."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while True:
         begun = time.monotonic()
         seen = time.monotonic_ns()

@@ -74,9 +74,9 @@ class Meter:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime + sum(map(_used, descendants(self._others)))
 
-    def settle(self, patience: float = 30.0) -> None:
+    def settle(self, timeout: float = 30.0) -> None:
         """Wait until they do next to nothing for a second, or for as long as one may wait."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             before = self.cpu()
             time.sleep(1.0)

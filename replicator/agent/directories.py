@@ -12,9 +12,9 @@ import stat
 from contextlib import suppress
 from typing import Callable, TypeVar
 
-from replicator.agent.claim import Claim
 from replicator.agent.descriptors import handle
 from replicator.agent.refusals import Refused
+from replicator.agent.write_lease import WriteLease
 from replicator.files.confined import Confined
 from replicator.model import is_within, parent, rebase
 from replicator.wire import changes
@@ -30,7 +30,7 @@ class Directories:
         claim: checked before each change.
     """
 
-    def __init__(self, tree: Confined, claim: Claim) -> None:
+    def __init__(self, tree: Confined, claim: WriteLease) -> None:
         self._tree = tree
         self._claim = claim
         self._times: dict[bytes, int] = {}

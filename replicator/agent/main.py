@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Optional
 
 from replicator.agent import boot, pin, roots, sandbox
-from replicator.agent.fence import Fenced, open_locks
+from replicator.agent.fencing import Fenced, open_locks
 from replicator.agent.policy import Policy, may_give_away
 from replicator.agent.server import Host, Server
 from replicator.errors import NotAllowed, ProtocolError, ReplicatorError

@@ -8,10 +8,10 @@ import pwd
 from contextlib import suppress
 from typing import Callable, Optional
 
-from replicator.agent.claim import Claim
-from replicator.agent.fence import Fences
+from replicator.agent.fencing import Fences
 from replicator.agent.policy import Policy
 from replicator.agent.store import Owner, Store
+from replicator.agent.write_lease import WriteLease
 from replicator.errors import PathRefused
 from replicator.files import kin
 from replicator.files.confined import Confined
@@ -75,7 +75,7 @@ def open_tree(
     tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
     try:
         _check_apart(tree.root_fd, origin)
-        claim = Claim(tree.root_fd, fences.of(tree.root_fd), place, _doubt_about(place))
+        claim = WriteLease(tree.root_fd, fences.of(tree.root_fd), place, _doubt_about(place))
         return Store(
             tree,
             owner,

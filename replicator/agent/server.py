@@ -17,7 +17,7 @@ from typing import Any, Callable, NamedTuple, Optional
 from replicator.agent import boot
 from replicator.agent.descriptors import write_all
 from replicator.agent.durable import sync
-from replicator.agent.fence import Fences
+from replicator.agent.fencing import Fences
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
 from replicator.agent.refusals import HungUp, Refused, refusal_of, told

@@ -15,11 +15,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Callable, NamedTuple, Union
 
-from replicator.agent.claim import Claim
 from replicator.agent.descriptors import digest_of, handle, write_all
 from replicator.agent.directories import Directories
 from replicator.agent.granularity import granularity_at
 from replicator.agent.refusals import Refused
+from replicator.agent.write_lease import WriteLease
 from replicator.files.confined import Confined
 from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, admits, parent
 from replicator.wire import changes
@@ -89,7 +89,7 @@ class Store:
         *,
         setid: bool,
         session: bytes,
-        claim: Claim,
+        claim: WriteLease,
         symlinks: str = "all",
     ) -> None:
         self.tree = tree

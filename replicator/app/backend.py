@@ -20,23 +20,22 @@ from replicator.app.retired import Retired
 from replicator.app.targets import open_targets
 from replicator.catalog.sqlite import CatalogStore
 from replicator.config import Config, SettleSettings, TreeSettings
+from replicator.core.debouncer import Debouncer
 from replicator.core.filters import Filter
 from replicator.core.pace import Backoff, TokenBucket
-from replicator.core.settle import Settle
 from replicator.discovery.aws.client import Aws
 from replicator.discovery.remembered import RosterFile
 from replicator.discovery.static import StaticProvider
-from replicator.engine.commons import Commons
-from replicator.engine.gate import Gate
-from replicator.engine.membership import Membership
-from replicator.engine.ready import ReadyFile
-from replicator.engine.requests import Requests
+from replicator.engine.bootstrap_queue import BootstrapQueue
+from replicator.engine.changes.reader import ContentReader
+from replicator.engine.context import Context
+from replicator.engine.control.requests import Requests
+from replicator.engine.fleet.membership import Membership
 from replicator.engine.service import Service, started_pool
-from replicator.engine.supply import Shelf, Supply
-from replicator.engine.tree import Tree
+from replicator.engine.tree import ReadyFile, Tree
 from replicator.errors import ConfigError, SourceError
 from replicator.model import MAX_TREES, printable
-from replicator.ports import Address, Connector, Sighting
+from replicator.ports import Address, Candidate, Connector
 from replicator.source.tree import SourceTree
 from replicator.transport.ssh import SSHConnector
 from replicator.watch.inotify import InotifyWatcher
@@ -57,7 +56,6 @@ class Made(NamedTuple):
     settings: TreeSettings
     tree: Tree
     source: SourceTree
-    target: OpenTree
 
 
 class App:
@@ -68,7 +66,7 @@ class App:
     Args:
         config: the settings.
         connector: connects to frontends; default: SSH.
-        compare: see engine.commons.Commons.
+        compare: see engine.context.Context.
     """
 
     def __init__(
@@ -80,7 +78,6 @@ class App:
         self._store = CatalogStore.open(Path(config.state.directory) / "catalog.sqlite")
         if self._store.rebuilt:
             log.warning("the catalog was damaged and is made anew", reason=self._store.rebuilt)
-        self._shelves: dict[int, Shelf] = {}
         self._numbers: dict[int, TreeSettings] = {}
         self._sources: dict[int, SourceTree] = {}
         # Cycle through all numbers before reusing one: changes of a removed tree may still be pending for a disconnected frontend.
@@ -90,12 +87,13 @@ class App:
         self._discovering: object = None
         self._origins = Origins(self._roots)
         self.retired = Retired(self._store, self._roots)
-        self._commons = Commons(
+        trees: dict[int, Tree] = {}
+        self._context = Context(
             connector=connector or self._make_connector(config),
-            plots={},
-            supply=Supply(self._shelves),
+            trees=trees,
+            reader=ContentReader(trees),
             pool=self._pool,
-            gate=Gate(config.bootstrap.concurrency),
+            bootstrap_queue=BootstrapQueue(config.bootstrap.concurrency),
             bucket=TokenBucket(config.bootstrap.bytes_per_second),
             retry=Backoff(config.retry.first, config.retry.cap, random.random),
             connect_timeout=config.ssh.connect_timeout,
@@ -104,8 +102,8 @@ class App:
             origin=self._origins.now,
             targets=open_targets(Path(config.state.directory) / "targets.json"),
         )
-        self.service = Service(self._commons, self._shelves)
-        self.requests = Requests(self.service, self._commons)
+        self.service = Service(self._context)
+        self.requests = Requests(self.service, self._context)
         loop = asyncio.get_running_loop()
         # A damaged catalog ends the daemon, because the next start rebuilds it. The callback is called from other threads.
         self._store.on_damage = lambda reason: loop.call_soon_threadsafe(self.service.fail, reason)
@@ -157,10 +155,7 @@ class App:
         for one in made:
             self._numbers[one.tree.number] = one.settings
             self._sources[one.tree.number] = one.source
-            ready = ReadyFile(os.fsencode(one.settings.ready_file), one.settings.ready_max_lag)
-            self.service.add_tree(
-                one.tree, one.target, ready=ready if one.settings.ready_file else None, watch=watch
-            )
+            self.service.add_tree(one.tree, watch=watch)
         self.retired.configured(self._roots())
 
     def _make_tree(
@@ -188,6 +183,8 @@ class App:
             reason=f"tree.symlinks is {settings.symlinks!r}",
             frontends="removed" if settings.delete else "not removed: tree.delete is off",
         )
+        place = os.fsencode(settings.target or settings.source)
+        durable, ready_path = settings.durable == "batch", os.fsencode(settings.ready_file)
         tree = Tree(
             number=number,
             root=root,
@@ -199,16 +196,15 @@ class App:
                 rescan=self.config.settle.rescan,  # read when the watcher is made: a reload may have changed it
                 source=source,
             ),
-            settle=Settle(cooldown=settle.cooldown, max_wait=settle.max_wait),
+            debouncer=Debouncer(cooldown=settle.cooldown, max_wait=settle.max_wait),
+            target=OpenTree(number, place, settings.owner, settings.setid, durable, ready_path),
             delete=settings.delete,
             delete_guard=settings.delete_guard,
             symlinks=settings.symlinks,
             max_file_size=settings.most_bytes,
+            ready=ReadyFile(ready_path, settings.ready_max_lag) if ready_path else None,
         )
-        place = os.fsencode(settings.target or settings.source)
-        durable, ready = settings.durable == "batch", os.fsencode(settings.ready_file)
-        target = OpenTree(number, place, settings.owner, settings.setid, durable, ready)
-        return Made(settings, tree, source, target)
+        return Made(settings, tree, source)
 
     def set_frontends(self, addresses: list[Address]) -> None:
         """Serve a fixed list of frontends, without discovery."""
@@ -222,7 +218,7 @@ class App:
         aws, former = self._make_aws(config), self._aws
         memory = RosterFile(Path(config.state.directory) / "roster.json")
         membership = Membership(providers_of(config, aws), self.service.join, random.random, memory)
-        launching = launching_of(config, aws, self.service.fleet, self._pool, self._commons.retry)
+        launching = launching_of(config, aws, self.service.fleet, self._pool, self._context.retry)
         self.service.set_membership(membership, launching)
         self._aws, self._discovering = aws, config.discovery
         if former is not None:
@@ -234,8 +230,8 @@ class App:
     def _make_connector(self, config: Config) -> Connector:
         aws, former = self._make_aws(config), self._console_aws
 
-        def members() -> list[Sighting]:
-            return [replica.sighting for replica in self.service.fleet]
+        def members() -> list[Candidate]:
+            return [replica.candidate for replica in self.service.fleet]
 
         connector = SSHConnector(config.ssh, host_key_policy(config, aws, members))
         self._console_aws = aws
@@ -258,21 +254,21 @@ class App:
         made = self._make_trees(config, watch=True)
         try:
             if config.ssh != self.config.ssh and self._ssh is None:
-                self._commons.connector = self._make_connector(config)
+                self._context.connector = self._make_connector(config)
             self.set_discovery(config)
         except BaseException:
             _close(made)
             raise
         self._follow_trees(config, made, watch=True)
-        self._commons.connect_timeout = config.ssh.connect_timeout
-        self._commons.op_timeout = config.ssh.op_timeout
-        self._commons.gate.resize(config.bootstrap.concurrency)
-        self._commons.bucket.rate = config.bootstrap.bytes_per_second
-        self._commons.retry = Backoff(config.retry.first, config.retry.cap, random.random)
+        self._context.connect_timeout = config.ssh.connect_timeout
+        self._context.op_timeout = config.ssh.op_timeout
+        self._context.bootstrap_queue.resize(config.bootstrap.concurrency)
+        self._context.bucket.rate = config.bootstrap.bytes_per_second
+        self._context.retry = Backoff(config.retry.first, config.retry.cap, random.random)
         self.config = config
         settle = config.settle
-        for plot in self._commons.plots.values():
-            plot.intake.adjust(
+        for pipeline in self.service.pipelines.values():
+            pipeline.adjust(
                 cooldown=settle.cooldown, max_wait=settle.max_wait, rescan=settle.rescan
             )
 

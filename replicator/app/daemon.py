@@ -20,7 +20,7 @@ from replicator.config import Config
 from replicator.control import server as control
 from replicator.control import socket_path
 from replicator.core.pace import Backoff
-from replicator.engine.owner import keep_running
+from replicator.engine.supervision import keep_running
 from replicator.errors import ConfigError, ReplicatorError, StateLocked
 from replicator.ports import Connector
 from replicator.telemetry.systemd import Notifier
@@ -206,7 +206,7 @@ async def alone(config: Config, *, compare: bool = True) -> AsyncIterator[App]:
 
     Args:
         config: the settings.
-        compare: see engine.commons.Commons.
+        compare: see engine.context.Context.
 
     Raises:
         StateLocked: if a daemon runs on the state directory.
@@ -216,7 +216,7 @@ async def alone(config: Config, *, compare: bool = True) -> AsyncIterator[App]:
         app = App(config, compare=compare)
         try:
             await app.set_trees(config, watch=False)
-            await app.service.survey_all()
+            await app.service.scan_all()
             runner = asyncio.get_running_loop().create_task(app.service.run())
             try:
                 yield app

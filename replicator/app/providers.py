@@ -16,9 +16,9 @@ from replicator.discovery.aws.scaling import ScalingLaunches, ScalingProvider
 from replicator.discovery.dns import DnsProvider
 from replicator.discovery.file import FileProvider
 from replicator.discovery.static import StaticProvider
-from replicator.engine.fleet import Fleet
-from replicator.engine.launching import Launching
-from replicator.ports import Address, Provider, Sighting
+from replicator.engine.fleet.fleet import Fleet
+from replicator.engine.fleet.launch_hooks import LaunchHooks
+from replicator.ports import Address, Candidate, Provider
 from replicator.transport.pins import Pins
 from replicator.transport.trust import Policy, machine_name
 
@@ -79,12 +79,12 @@ def providers_of(config: Config, aws: Aws) -> list[Provider]:
 
 def launching_of(
     config: Config, aws: Aws, fleet: Fleet, pool: Executor, retry: Backoff
-) -> Launching | None:
+) -> LaunchHooks | None:
     """Return the object that completes launch hooks; None if no Auto Scaling group is configured."""
     settings = config.discovery
     if not settings.auto_scaling_groups:
         return None
-    return Launching(
+    return LaunchHooks(
         ScalingLaunches(aws),
         fleet,
         pool,
@@ -95,7 +95,7 @@ def launching_of(
 
 
 def host_key_policy(
-    config: Config, aws: Aws, members: Callable[[], Iterable[Sighting]] | None = None
+    config: Config, aws: Aws, members: Callable[[], Iterable[Candidate]] | None = None
 ) -> Policy:
     """Return the policy that decides which host keys are trusted.
 

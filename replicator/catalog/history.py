@@ -62,8 +62,8 @@ def marked(db: sqlite3.Connection, tree: int, records: Sequence[Record]) -> Iter
     if db.execute("SELECT max(id) FROM past").fetchone()[0] is None:
         return records
     return [
-        record._replace(stealthy=True)
-        if not record.stealthy and _clashes(db, tree, record)
+        record._replace(ambiguous=True)
+        if not record.ambiguous and _clashes(db, tree, record)
         else record
         for record in records
     ]
@@ -78,7 +78,7 @@ def note_below(db: sqlite3.Connection, tree: int, low: bytes, high: bytes) -> No
 def mark_below(db: sqlite3.Connection, tree: int, low: bytes, high: bytes) -> None:
     """Mark stealthy records in a key range that entries were renamed to."""
     rows = db.execute(CLASHING, (tree, low, high)).fetchall()
-    records = [schema.record_of(row)._replace(stealthy=True) for row in rows]
+    records = [schema.record_of(row)._replace(ambiguous=True) for row in rows]
     db.executemany(schema.PUT, schema.rows_of(tree, records))
 
 

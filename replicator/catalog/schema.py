@@ -134,23 +134,23 @@ def record_of(row: tuple[Any, ...]) -> Record:
         changed,
         seen,
         inode,
-        firm,
+        stable,
         problem,
         _,
     ) = row
     entry = Entry(kind, mode, size, int(mtime), link, digest)
     stamp = Stamp(length, int(changed), int(seen), int(inode))
-    return Record(path_of(stored), entry, stamp, firm & 1 == 1, problem, firm & 2 == 2)
+    return Record(path_of(stored), entry, stamp, stable & 1 == 1, problem, stable & 2 == 2)
 
 
 def rows_of(tree: int, records: Iterable[Record]) -> Iterator[tuple[object, ...]]:
     """Yield the rows of records, as parameters of PUT."""
-    for path, entry, stamp, firm, problem, stealthy in records:
+    for path, entry, stamp, stable, problem, ambiguous in records:
         kind, mode, size, mtime, link, digest = entry
         values = (
             *(kind, mode, size, number_of(mtime), link, digest),
             *(stamp.size, number_of(stamp.mtime_ns), number_of(stamp.ctime_ns)),
-            *(number_of(stamp.inode), firm | stealthy << 1, problem),
+            *(number_of(stamp.inode), stable | ambiguous << 1, problem),
         )
         yield (tree, key(path), *values, _sum(values))
 

@@ -32,7 +32,7 @@ def bootstrap(context: click.Context, host: str, config: str) -> None:
     """
     settings = load_config(config)
     request = {"command": "bootstrap", **request_for(host)}
-    answer = ask_daemon(settings, request, patience=None)
+    answer = ask_daemon(settings, request, timeout=None)
     row = show_bootstrap(answer if answer is not None else _alone(settings, request))
     progress = row["progress"]
     click.echo(

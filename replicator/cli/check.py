@@ -11,7 +11,7 @@ import click
 from replicator.cli.common import ask_daemon, config_option, load_config, run
 
 if TYPE_CHECKING:
-    from replicator.checkup.finding import Finding
+    from replicator.doctor.finding import Finding
 
 _MARKS = {"ok": click.style("ok   ", fg="green"), "warn": click.style("warn ", fg="yellow")}
 _FAIL = click.style("FAIL ", fg="red")
@@ -28,10 +28,10 @@ def check(context: click.Context, config: str, *, as_json: bool) -> None:
     removes it; changes nothing else. Prints for each finding what is wrong, why it matters, and how to fix it. Exits 0 when
     nothing failed, 1 when the backend cannot work, 3 when only some frontends fail.
     """
-    from replicator.checkup import daemon_findings, examine
+    from replicator.doctor import check, daemon_findings
 
     settings = load_config(config)
-    findings = run(examine(settings))
+    findings = run(check(settings))
     for status in ask_daemon(settings, {"command": "status"}) or ():
         findings += daemon_findings(status)
     failed = [finding for finding in findings if finding.level == "fail"]

@@ -84,20 +84,20 @@ def request_for(host: str) -> dict[str, Any]:
 
 
 def ask_daemon(
-    config: Config, request: dict[str, Any], *, patience: float | None = 30.0
+    config: Config, request: dict[str, Any], *, timeout: float | None = 30.0
 ) -> Iterator[dict[str, Any]] | None:
     """Return the daemon's answer, one object per line; None if no daemon runs.
 
     Args:
         config: the settings.
         request: the request.
-        patience: seconds to wait for each part of the answer; None: no limit.
+        timeout: seconds to wait for each part of the answer; None: no limit.
 
     Raises:
         ControlError: if this user may not connect to the socket.
     """
     socket = socket_path(config.state.directory)
-    answer = client.ask(socket, request, patience=patience)
+    answer = client.ask(socket, request, timeout=timeout)
     try:
         first = next(answer, None)
     except (FileNotFoundError, ConnectionRefusedError):

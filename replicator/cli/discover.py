@@ -12,7 +12,7 @@ from rich.table import Table
 from replicator.cli.common import config_option, load_config, run
 
 if TYPE_CHECKING:
-    from replicator.census import Answer
+    from replicator.discover_once import Answer
 
 
 @click.command()
@@ -25,7 +25,7 @@ def discover(context: click.Context, config: str, *, as_json: bool) -> None:
     Needs no daemon and changes nothing. Exits 0 when every answer is complete, 3 when a part is missing, 1 when no provider
     answered.
     """
-    from replicator.census import ask_all
+    from replicator.discover_once import ask_all
 
     settings = load_config(config)
     answers = run(ask_all(settings))
@@ -45,10 +45,10 @@ def _print(answer: Answer) -> None:
         click.echo(f"{answer.name}: FAILED: {answer.error}")
         return
     whole = "" if answer.look.complete else " (incomplete: no frontend is dropped for being absent)"
-    click.echo(f"{answer.name}: {len(answer.look.sightings)} seen{whole}")
+    click.echo(f"{answer.name}: {len(answer.look.candidates)} seen{whole}")
     for note in answer.look.notes:
         click.echo(f"  note: {note}")
-    if answer.look.sightings:
+    if answer.look.candidates:
         table = Table("address", "instance", "source", "state", "decision", "why", box=None)
         for row in answer.row()["sightings"]:
             table.add_row(*(_text(row[name]) for name in ("address", "instance_id", "source", "state", "decision", "reason")))  # fmt: skip

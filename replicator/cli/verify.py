@@ -29,7 +29,7 @@ def verify(
     """
     settings = load_config(config)
     request = {"command": "verify", "repair": repair, **(request_for(host) if host else {})}
-    answer = ask_daemon(settings, request, patience=None)
+    answer = ask_daemon(settings, request, timeout=None)
     reports = []
     for report in answer if answer is not None else run(_alone(settings, request)):
         reports.append(report)

@@ -12,21 +12,21 @@ from replicator.errors import ControlError
 
 
 def ask(
-    path: Path, request: dict[str, Any], *, patience: float | None = 30.0
+    path: Path, request: dict[str, Any], *, timeout: float | None = 30.0
 ) -> Iterator[dict[str, Any]]:
     """Send a request to the daemon and yield its answer, line by line.
 
     Args:
         path: of the socket.
         request: has a `command`.
-        patience: seconds to wait for each line; None: for ever.
+        timeout: seconds to wait for each line; None: for ever.
 
     Raises:
         FileNotFoundError, ConnectionRefusedError: no daemon runs on this state directory.
         ControlError: the daemon refused, or went away.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(patience)
+        connection.settimeout(timeout)
         connection.connect(str(path))
         with connection.makefile("rb") as lines:
             try:
@@ -39,8 +39,6 @@ def ask(
                         raise ControlError(answer["error"])
                     yield answer
             except TimeoutError:
-                raise ControlError(
-                    f"the daemon has not answered for {patience:g} seconds"
-                ) from None
+                raise ControlError(f"the daemon has not answered for {timeout:g} seconds") from None
             except (ConnectionError, ValueError, RecursionError):
                 raise ControlError("the daemon went away in the middle of its answer") from None

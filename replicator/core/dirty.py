@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from replicator.core.debts import Debt, Due, Inside, Key, Owed, State
+from replicator.core.pending import Inside, Key, Pending, PendingChange, PendingKind, State
 from replicator.core.queues import Queues
 from replicator.model import parent, rebase
 
@@ -32,7 +32,7 @@ class DirtySet:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._debts: dict[Key, Debt] = {}
+        self._debts: dict[Key, Pending] = {}
         self._queues = Queues()
         self._inside: dict[Key, Inside] = {}
         self._generations = 0
@@ -52,7 +52,7 @@ class DirtySet:
         """Number of bulk paths that are waiting or sent, not blocked."""
         return self._queues.bulk_open
 
-    def mark(self, key: Key, owed: Owed, now: float, *, urgent: bool) -> int:
+    def mark(self, key: Key, owed: PendingKind, now: float, *, urgent: bool) -> int:
         """Queue a path to be read and sent; return its new generation.
 
         Args:
@@ -72,7 +72,7 @@ class DirtySet:
         If the connection is lost, it is unknown whether the version arrived: the path is then owed as ADOPT, by a comparison of digests.
         """
         debt = self._enter(key, now)
-        debt.owed = max(debt.owed, Owed.ADOPT)
+        debt.owed = max(debt.owed, PendingKind.ADOPT)
         self._queues.turn(key, debt, State.SENT, urgent=True)
         return debt.generation
 
@@ -114,7 +114,7 @@ class DirtySet:
 
     def take(
         self, now: float, limit: int, is_cut: Callable[[bytes], bool] = lambda _: False
-    ) -> list[Due]:
+    ) -> list[PendingChange]:
         """Return paths to read and send now; their state becomes SENT.
 
         Args:
@@ -145,7 +145,7 @@ class DirtySet:
         if debt is not None and debt.generation == generation and debt.state is State.SENT:
             self._queues.turn(key, debt, State.WAITING)
 
-    def refused(self, key: Key, generation: int, owed: Owed, reason: str) -> int | None:
+    def refused(self, key: Key, generation: int, owed: PendingKind, reason: str) -> int | None:
         """Record a refusal; return the number of refusals in a row, or None if the path was marked again since `generation`.
 
         The caller must then `block` the path for a while, or `mark` it again.
@@ -227,7 +227,7 @@ class DirtySet:
             urgent = self._debts[key].urgent
             self.drop(key)
             moved = Key(tree, rebase(key.path, source, target))
-            self.mark(moved, Owed.CONTENT, now, urgent=urgent)
+            self.mark(moved, PendingKind.CONTENT, now, urgent=urgent)
 
     def oldest(self) -> float | None:
         """Return the time at which the oldest dirty path became dirty; None if all are clean."""
@@ -239,11 +239,11 @@ class DirtySet:
         if debt is not None:
             debt.withheld = True
 
-    def lacking(self) -> Iterator[tuple[Key, Debt]]:
+    def lacking(self) -> Iterator[tuple[Key, Pending]]:
         """Yield the dirty paths that the backend can read, the oldest first; the set must not be changed during the iteration."""
         return ((key, debt) for key, debt in self._debts.items() if not debt.withheld)
 
-    def some(self, begin: int, step: int) -> Iterator[tuple[Key, Debt]]:
+    def some(self, begin: int, step: int) -> Iterator[tuple[Key, Pending]]:
         """Yield every `step`-th dirty path from index `begin` on, without those that the backend cannot read."""
         every = islice(self._debts.items(), begin, None, step)
         return ((key, debt) for key, debt in every if not debt.withheld)
@@ -273,14 +273,14 @@ class DirtySet:
         found = self._queues.blocked(4 * limit)
         return [(key, debt.reason) for key, debt in found if debt.reason][:limit]
 
-    def _enter(self, key: Key, now: float) -> Debt:
+    def _enter(self, key: Key, now: float) -> Pending:
         debt = self._debts.get(key)
         if debt is None:
             if len(self._debts) >= self._limit:
                 self.clear()
                 self.overflowed = True
             inside = self._enter_directory(Key(key.tree, parent(key.path)))
-            debt = self._debts[key] = Debt(now, inside)
+            debt = self._debts[key] = Pending(now, inside)
             inside.keys.add(key)
         self._generations += 1
         debt.generation = self._generations

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from replicator.core.debts import Owed
+from replicator.core.pending import PendingKind
 from replicator.model import DIRECTORY, FILE, Entry, Listed, ancestors, is_below, key
 from replicator.wire.changes import Change, Delete, MakeDirectory, MakeSymlink
 
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
     """
 
     path: bytes
-    owed: Owed
+    owed: PendingKind
     size: int
     surplus: bool = False
 
@@ -47,7 +47,7 @@ class Known(Protocol):
         """Why the content could not be read; for a directory, why the paths below it are unknown."""
 
     @property
-    def stealthy(self) -> bool:
+    def ambiguous(self) -> bool:
         """True if an earlier version had the same size and mtime, so that they do not identify the content."""
 
 
@@ -102,13 +102,13 @@ class Comparison:
                 self._unknown = path
             if other is not None and other.path == path:
                 owed = self._owed(entry, other)
-                if known.stealthy and not self._digests:
-                    owed = Owed.CONTENT
+                if known.ambiguous and not self._digests:
+                    owed = PendingKind.CONTENT
                 other = next(others, None)
             else:
-                owed = Owed.CONTENT
+                owed = PendingKind.CONTENT
             if owed is not None:
-                yield Difference(path, owed, entry.size if owed > Owed.ATTRIBUTES else 0)
+                yield Difference(path, owed, entry.size if owed > PendingKind.ATTRIBUTES else 0)
         while other is not None:
             yield from self._surplus(other)
             other = next(others, None)
@@ -116,23 +116,23 @@ class Comparison:
     def _surplus(self, line: Listed) -> Iterator[Difference]:
         in_doubt = self._unknown is not None and is_below(line.path, self._unknown)
         if self._delete and not in_doubt and not self._excluded(line.path, line.entry.kind):
-            yield Difference(line.path, Owed.CONTENT, 0, surplus=True)
+            yield Difference(line.path, PendingKind.CONTENT, 0, surplus=True)
 
-    def _owed(self, ours: Entry, line: Listed) -> Owed | None:
+    def _owed(self, ours: Entry, line: Listed) -> PendingKind | None:
         theirs = line.entry
         if ours.kind != theirs.kind or ours.size != theirs.size or ours.link != theirs.link:
-            return Owed.CONTENT
+            return PendingKind.CONTENT
         if self._digests and ours.digest and ours.digest != theirs.digest:
-            return Owed.CONTENT
+            return PendingKind.CONTENT
         if ours.mtime_ns != theirs.mtime_ns and not self._is_rounded(ours, theirs):
-            return Owed.ADOPT if ours.kind == FILE else Owed.CONTENT
+            return PendingKind.ADOPT if ours.kind == FILE else PendingKind.CONTENT
         uid, gid = self._owner
         if (
             (ours.mode ^ theirs.mode) & self._bits
             or uid not in (-1, line.uid)
             or gid not in (-1, line.gid)
         ):
-            return Owed.ATTRIBUTES
+            return PendingKind.ATTRIBUTES
         return None
 
     def _is_rounded(self, ours: Entry, theirs: Entry) -> bool:

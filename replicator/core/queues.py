@@ -7,14 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from replicator.core.debts import Debt, Due, Key, State
+from replicator.core.pending import Key, Pending, PendingChange, State
 
 
 class _Retry(NamedTuple):
     until: float
     generation: int  # no two are equal, so that what follows is never compared
     key: Key
-    debt: Debt
+    debt: Pending
 
     @property
     def is_current(self) -> bool:
@@ -31,12 +31,12 @@ class Queues:
 
     def __init__(self) -> None:
         # Not plain dicts: finding the first key of a dict skips all slots of removed keys, O(n) each time.
-        self._urgent: OrderedDict[Key, Debt] = OrderedDict()
-        self._bulk: OrderedDict[Key, Debt] = OrderedDict()
+        self._urgent: OrderedDict[Key, Pending] = OrderedDict()
+        self._bulk: OrderedDict[Key, Pending] = OrderedDict()
         self._retries: list[_Retry] = []
         self.bulk_open = 0
 
-    def turn(self, key: Key, debt: Debt, state: State, *, urgent: bool | None = None) -> None:
+    def turn(self, key: Key, debt: Pending, state: State, *, urgent: bool | None = None) -> None:
         """Change the state of a record, its queue and the count of open bulk.
 
         Args:
@@ -54,23 +54,23 @@ class Queues:
         if state is State.WAITING:
             (self._urgent if debt.urgent else self._bulk)[key] = debt
 
-    def block(self, key: Key, debt: Debt, until: float) -> None:
+    def block(self, key: Key, debt: Pending, until: float) -> None:
         """Block a record until a time."""
         self.turn(key, debt, State.BLOCKED)
         heapq.heappush(self._retries, _Retry(until, debt.generation, key, debt))
 
-    def take(self, now: float, limit: int, is_cut: Callable[[bytes], bool]) -> list[Due]:
+    def take(self, now: float, limit: int, is_cut: Callable[[bytes], bool]) -> list[PendingChange]:
         """Return at most `limit` waiting paths; their state becomes SENT. See DirtySet.take."""
         while self._retries and self._retries[0].until <= now:
             retry = heapq.heappop(self._retries)
             if retry.is_current and retry.debt.state is State.BLOCKED:
                 self.turn(retry.key, retry.debt, State.WAITING)
-        taken: list[Due] = []
+        taken: list[PendingChange] = []
         for queue in (self._urgent, self._bulk):
             while queue and len(taken) < limit:
                 key, debt = next(iter(queue.items()))
                 self.turn(key, debt, State.SENT)
-                taken.append(Due(key, debt.generation, debt.owed))
+                taken.append(PendingChange(key, debt.generation, debt.owed))
                 if queue is self._bulk and 2 * len(taken) >= limit and is_cut(key.path):
                     return taken
         return taken
@@ -79,7 +79,7 @@ class Queues:
         """Return the time of the next retry; None if there is none. It may be too early: stale entries are not skipped."""
         return self._retries[0].until if self._retries else None
 
-    def blocked(self, limit: int) -> Iterator[tuple[Key, Debt]]:
+    def blocked(self, limit: int) -> Iterator[tuple[Key, Pending]]:
         """Yield blocked records among the first `limit` entries of the heap, in no particular order."""
         for retry in self._retries[:limit]:
             if retry.is_current:

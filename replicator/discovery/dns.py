@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from replicator.errors import DiscoveryError
-from replicator.ports import Address, Look, Sighting
+from replicator.ports import Address, Candidate, PollResult
 
 TIMEOUT = 10.0
 """Seconds for one name. The resolver gives up only after 30 s, and runs in a thread that cannot be stopped."""
@@ -34,13 +34,13 @@ class DnsProvider:
         self._names = names
         self._exclude = frozenset(exclude)
 
-    async def look(self) -> Look:
+    async def look(self) -> PollResult:
         """Return the addresses of all names. The answer is incomplete if a name has no address.
 
         Raises:
             DiscoveryError: if no address was found at all.
         """
-        sightings: dict[Address, Sighting] = {}
+        candidates: dict[Address, Candidate] = {}
         notes = []
         for name in self._names:
             try:
@@ -55,10 +55,10 @@ class DnsProvider:
             for host in hosts:
                 if host not in self._exclude:
                     address = Address(host, name.user, name.port)
-                    sightings[address] = Sighting(address, f"dns {name.host}", state="resolved")
-        if notes and not sightings:
+                    candidates[address] = Candidate(address, f"dns {name.host}", state="resolved")
+        if notes and not candidates:
             raise DiscoveryError("; ".join(notes))
-        return Look(tuple(sightings.values()), tuple(notes), complete=not notes)
+        return PollResult(tuple(candidates.values()), tuple(notes), complete=not notes)
 
 
 async def _resolve(host: str) -> list[str]:

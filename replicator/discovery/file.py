@@ -11,7 +11,7 @@ from typing import Any
 from replicator.config import parse_address
 from replicator.config.texts import SHOWN
 from replicator.errors import ConfigError, DiscoveryError
-from replicator.ports import Address, Look, Sighting
+from replicator.ports import Address, Candidate, PollResult
 
 MAX_SIZE = 1 << 20
 """Bytes: enough for ten thousand frontends. A larger file is refused as being something else."""
@@ -36,7 +36,7 @@ class FileProvider:
         self._path = Path(path)
         self._exclude = frozenset(exclude)
 
-    async def look(self) -> Look:
+    async def look(self) -> PollResult:
         """Return the frontends that the file lists.
 
         Raises:
@@ -44,7 +44,7 @@ class FileProvider:
         """
         try:
             text = await asyncio.to_thread(self._read)
-            sightings = {
+            candidates = {
                 s.address: s
                 for s in _parse(text)
                 if not self._exclude & {s.address.host, s.identity}
@@ -53,7 +53,7 @@ class FileProvider:
             raise DiscoveryError(f"{self._path}: {error.strerror}") from error
         except (ConfigError, ValueError, RecursionError) as error:
             raise DiscoveryError(f"{self._path}: {error}") from error
-        return Look(tuple(sightings.values()))
+        return PollResult(tuple(candidates.values()))
 
     def _read(self) -> str:
         with self._path.open("rb") as file:
@@ -63,7 +63,7 @@ class FileProvider:
         return content.decode("utf-8-sig")  # some editors begin the file with a byte order mark
 
 
-def _parse(text: str) -> list[Sighting]:
+def _parse(text: str) -> list[Candidate]:
     if text.lstrip()[:1] in ("[", "{"):
         listed = json.loads(text)
         rows = listed.get("frontends") if isinstance(listed, dict) else listed
@@ -74,7 +74,7 @@ def _parse(text: str) -> list[Sighting]:
     return [_sighting(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
 
 
-def _sighting(where: str, row: Any) -> Sighting:  # noqa: ANN401  # whatever JSON holds
+def _sighting(where: str, row: Any) -> Candidate:  # noqa: ANN401  # whatever JSON holds
     fields = {"address": row} if isinstance(row, str) else row
     if not isinstance(fields, dict) or not all(isinstance(v, str) for v in fields.values()):
         raise ValueError(f"{where}: expected an address, or an object of strings with `address`")
@@ -83,6 +83,6 @@ def _sighting(where: str, row: Any) -> Sighting:  # noqa: ANN401  # whatever JSO
     if not all(map(str.isprintable, fields.values())):
         raise ValueError(f"{where}: contains an unprintable character")
     user, host, port = parse_address(where, fields.get("address", ""))
-    return Sighting(
+    return Candidate(
         Address(host, user, port), "file", fields.get("identity", ""), fields.get("state", "listed")
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from replicator import statefile
-from replicator.ports import Address, Decision, Sighting
+from replicator.ports import Address, Candidate, Decision
 
 log = structlog.get_logger()
 
@@ -25,7 +25,7 @@ class RosterFile:
         self._path = path
         self._saved = ""
 
-    def load(self) -> dict[str, list[Sighting]]:
+    def load(self) -> dict[str, list[Candidate]]:
         """Return what was saved, by provider; nothing if the file is missing or malformed."""
         try:
             raw = json.loads(self._path.read_text("utf-8"))
@@ -43,7 +43,7 @@ class RosterFile:
             log.warning("the saved roster cannot be read", path=str(self._path), reason=str(error))
             return {}
 
-    def save(self, known: dict[str, list[Sighting]]) -> None:
+    def save(self, known: dict[str, list[Candidate]]) -> None:
         """Write the file, if its content would change."""
         text = json.dumps({name: [_row(s) for s in rows] for name, rows in known.items()}, indent=1)
         if text == self._saved:
@@ -55,17 +55,17 @@ class RosterFile:
             log.warning("the roster cannot be saved", path=str(self._path), reason=error.strerror)
 
 
-def _row(sighting: Sighting) -> dict[str, object]:
+def _row(candidate: Candidate) -> dict[str, object]:
     return {
-        **asdict(sighting.address),
-        "source": sighting.source,
-        "identity": sighting.identity,
-        "state": sighting.state,
-        "draining": sighting.decision is Decision.DRAIN,
+        **asdict(candidate.address),
+        "source": candidate.source,
+        "identity": candidate.identity,
+        "state": candidate.state,
+        "draining": candidate.decision is Decision.DRAIN,
     }
 
 
-def _sighting(row: dict[str, object]) -> Sighting:
+def _sighting(row: dict[str, object]) -> Candidate:
     host, user, port = row["host"], row["user"], row["port"]
     texts = [row["source"], row["identity"], row["state"]]
     if not isinstance(host, str) or not isinstance(user, str) or type(port) is not int:
@@ -76,7 +76,7 @@ def _sighting(row: dict[str, object]) -> Sighting:
         raise TypeError("expected strings for source, identity and state")
     decision = Decision.DRAIN if row["draining"] else Decision.SERVE
     source, identity, state = map(str, texts)
-    return Sighting(
+    return Candidate(
         Address(host, user, port),
         source,
         identity,

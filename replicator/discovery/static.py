@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from replicator.ports import Address, Look, Sighting
+from replicator.ports import Address, Candidate, PollResult
 
 
 class StaticProvider:
@@ -20,8 +20,8 @@ class StaticProvider:
     retry_cap = 0.0
 
     def __init__(self, addresses: Iterable[Address]) -> None:
-        self._look = Look(tuple(Sighting(address) for address in dict.fromkeys(addresses)))
+        self._look = PollResult(tuple(Candidate(address) for address in dict.fromkeys(addresses)))
 
-    async def look(self) -> Look:
+    async def look(self) -> PollResult:
         """Return the whole list."""
         return self._look

@@ -9,7 +9,6 @@ import asyncio
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -18,22 +17,18 @@ from typing import Any
 import structlog
 
 from replicator.core.pace import Backoff
-from replicator.engine.ahead import LANES
-from replicator.engine.commons import Commons, Plot
-from replicator.engine.fleet import MANUAL, Fleet
-from replicator.engine.intake import Intake
-from replicator.engine.launching import Launching
-from replicator.engine.membership import Membership
-from replicator.engine.owner import keep_running
-from replicator.engine.ready import ReadyFile
-from replicator.engine.reconcile import Territory
-from replicator.engine.replica import Replica
-from replicator.engine.supply import Shelf
+from replicator.engine.context import Context
+from replicator.engine.fleet.fleet import MANUAL, Fleet
+from replicator.engine.fleet.launch_hooks import LaunchHooks
+from replicator.engine.fleet.membership import Membership
+from replicator.engine.frontend.replica import Replica
+from replicator.engine.ingest.background import LANES
+from replicator.engine.ingest.pipeline import Pipeline
+from replicator.engine.supervision import keep_running
 from replicator.engine.tree import Tree
 from replicator.errors import ReplicatorError
-from replicator.model import DIRECTORY, is_below, printable
-from replicator.ports import Address, Sighting
-from replicator.wire.messages import OpenTree
+from replicator.model import printable
+from replicator.ports import Address, Candidate
 
 log = structlog.get_logger()
 
@@ -98,35 +93,31 @@ class Service:
     """The whole engine.
 
     Args:
-        commons: what all replicas share.
-        shelves: where the supply finds the trees; kept up to date here.
+        context: what all replicas share.
+
+    Attributes:
+        fleet: the frontends.
+        pipelines: what reads each tree, by its number.
     """
 
-    def __init__(self, commons: Commons, shelves: dict[int, Shelf]) -> None:
-        self.fleet = Fleet(commons)
-        self._commons = commons
-        self._shelves = shelves
+    def __init__(self, context: Context) -> None:
+        self.fleet = Fleet(context)
+        self._context = context
+        self.pipelines: dict[int, Pipeline] = {}
         self._threads: dict[int, TreeThreads] = {}
-        self._intakes: dict[int, asyncio.Task[None]] = {}
+        self._watching: dict[int, asyncio.Task[None]] = {}
         self._membership: Membership | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._launching: Launching | None = None
+        self._launching: LaunchHooks | None = None
         self._ending: dict[bytes, asyncio.Task[None]] = {}
         self._pauses = Backoff(1.0, 60.0, random.random)
         self._stop = asyncio.Event()
         self._failure = ""
 
-    def add_tree(
-        self,
-        tree: Tree,
-        target: OpenTree,
-        *,
-        ready: ReadyFile | None = None,
-        watch: bool = True,
-    ) -> Intake:
-        """Begin to replicate a tree; with `watch` off, the caller surveys it."""
+    def add_tree(self, tree: Tree, *, watch: bool = True) -> Pipeline:
+        """Begin to replicate a tree; with `watch` off, the caller scans it."""
         threads = TreeThreads(tree.number)
-        intake = Intake(
+        pipeline = Pipeline(
             tree,
             threads.live,
             self.fleet.publish,
@@ -136,48 +127,29 @@ class Service:
             self._locate,
         )
         self._threads[tree.number] = threads
-        deletions = intake.deletions
-        bits = 0o7777 if target.setid else 0o1777
-        excluded = partial(_excluded, tree.source.excluded, ready)
-        territory = Territory(
-            tree=tree.number,
-            catalog=tree.catalog,
-            excluded=excluded,
-            owner=(-1, -1),
-            bits=bits,
-            delete=lambda: deletions.allowed,
-            held=deletions.holds,
-            delete_guard=tree.delete_guard,
-        )
-        self._shelves[tree.number] = Shelf(
-            tree.source,
-            tree.catalog,
-            lambda: deletions.allowed,
-            intake.look_again,
-            deletions.holds,
-        )
-        self._commons.plots[tree.number] = Plot(intake, target, territory, ready)
+        self.pipelines[tree.number] = pipeline
+        self._context.trees[tree.number] = tree
         if watch:
-            self._intakes[tree.number] = asyncio.get_running_loop().create_task(
-                self._follow(intake, self._ending.get(tree.root)), name=f"intake {tree.number}"
+            self._watching[tree.number] = asyncio.get_running_loop().create_task(
+                self._follow(pipeline, self._ending.get(tree.root)), name=f"ingest {tree.number}"
             )
         self.fleet.trees_changed()
-        return intake
+        return pipeline
 
     async def _locate(self) -> None:
         """Tell all agents where the sources are: a target must not share files with one."""
-        origin = await self._commons.origin()
+        origin = await self._context.origin()
         for replica in self.fleet:
             replica.sources_moved(origin)
 
-    async def survey_all(self) -> None:
+    async def scan_all(self) -> None:
         """Bring every tree's catalog up to its source, without watching.
 
         Raises:
             SourceError: a source is in doubt.
         """
-        for plot in self._commons.plots.values():
-            await plot.intake.survey_once()
+        for pipeline in self.pipelines.values():
+            await pipeline.scan_once()
 
     def remove_tree(self, number: int) -> asyncio.Task[None]:
         """Stop replicating a tree; frontends keep what they have.
@@ -186,14 +158,14 @@ class Service:
             A task that ends when nothing reads the source any more, so that it may be closed. A tree with the same source that
             is added meanwhile waits for it; nobody else does, because a read may last for as long as a volume hangs.
         """
-        plot = self._commons.plots.pop(number)
-        del self._shelves[number]
+        tree = self._context.trees.pop(number)
+        del self.pipelines[number]
         for replica in self.fleet:
             replica.forget(number)
-        task = self._intakes.pop(number)
+        task = self._watching.pop(number)
         task.cancel()
-        plot.intake.tree.source.stop()  # or the task would wait for a huge file to be read
-        root = plot.intake.tree.root
+        tree.source.stop()  # or the task would wait for a huge file to be read
+        root = tree.root
         ending = asyncio.get_running_loop().create_task(
             self._end(number, task, self._ending.get(root)), name=f"end of tree {number}"
         )
@@ -207,7 +179,7 @@ class Service:
         """Wait for all that reads a removed tree, and for a former one with the same source."""
         await asyncio.wait([task, *filter(None, [former])])
         await self._threads[number].ended()
-        while self._commons.supply.is_reading(number):  # noqa: ASYNC110  # a thread would have to wake the loop each time
+        while self._context.reader.is_reading(number):  # noqa: ASYNC110  # a thread would have to wake the loop each time
             await asyncio.sleep(0.05)
         del self._threads[number]
 
@@ -215,14 +187,14 @@ class Service:
         if self._ending.get(root) is ending:
             del self._ending[root]
 
-    async def _follow(self, intake: Intake, former: asyncio.Task[None] | None) -> None:
+    async def _follow(self, pipeline: Pipeline, former: asyncio.Task[None] | None) -> None:
         """Watch a tree until cancelled. A failure of any type halts the tree, which is then watched anew."""
         if former is not None:
             await asyncio.wait([former])
-        name = f"tree {printable(intake.tree.root)}"
-        await keep_running(intake.run, name, intake.broken, self._pauses)
+        name = f"tree {printable(pipeline.tree.root)}"
+        await keep_running(pipeline.run, name, pipeline.broken, self._pauses)
 
-    def set_membership(self, membership: Membership, launching: Launching | None = None) -> None:
+    def set_membership(self, membership: Membership, launching: LaunchHooks | None = None) -> None:
         """Follow other providers from now on."""
         if self._asking is not None:
             self._asking.cancel()
@@ -234,11 +206,11 @@ class Service:
             name="discovery",
         )
 
-    def join(self, sightings: list[Sighting], drop: bool) -> None:  # noqa: FBT001  # a callback
+    def join(self, candidates: list[Candidate], drop: bool) -> None:  # noqa: FBT001  # a callback
         """Make the fleet what the providers say; see engine.membership."""
-        self.fleet.set_roster(sightings, drop=drop)
+        self.fleet.set_members(candidates, drop=drop)
         if self._launching is not None:
-            self._launching.follow(sightings)
+            self._launching.follow(candidates)
 
     def describe_discovery(self) -> list[dict[str, Any]]:
         """Return a row for each provider that is followed."""
@@ -273,12 +245,12 @@ class Service:
         finally:
             if self._launching is not None:
                 self._launching.close()
-            tasks = [fleet, *self._intakes.values(), *self._ending.values()]
+            tasks = [fleet, *self._watching.values(), *self._ending.values()]
             tasks += filter(None, [self._asking])
             for task in tasks:
                 task.cancel()
-            for plot in self._commons.plots.values():
-                plot.intake.tree.source.stop()  # what is being read ends here, or a task would wait for it
+            for tree in self._context.trees.values():
+                tree.source.stop()  # what is being read ends here, or a task would wait for it
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self) -> None:
@@ -294,25 +266,17 @@ class Service:
                     await asyncio.sleep(0.05)
 
     def _drained(self) -> bool:
-        pending = any(plot.intake.pending for plot in self._commons.plots.values())
+        pending = any(pipeline.pending for pipeline in self.pipelines.values())
         busy = [r for r in self.fleet if r.link is not None and r.dirty.waiting_or_sent()]
         return not pending and not busy
 
     def summary(self) -> str:
         """Return on one line how many frontends are in which state, and how many trees are halted or paused."""
         states = Counter(replica.state.value for replica in self.fleet)
-        intakes = [plot.intake for plot in self._commons.plots.values()]
-        stuck = sum(bool(one.halted or one.deletions.paused) for one in intakes)
+        stuck = sum(bool(one.halted or one.deletions.paused) for one in self.pipelines.values())
         told = [f"{count} {state}" for state, count in sorted(states.items())]
         return f"frontends: {', '.join(told) or 'none'}" + (f"; {stuck} trees stand" * bool(stuck))
 
     def add_frontend(self, address: Address) -> Replica:
         """Add a frontend by hand; it goes to the front of the queue."""
-        return self.fleet.add(Sighting(address, MANUAL), front=True)
-
-
-def _excluded(
-    excluded: Callable[[bytes, str], bool], ready: ReadyFile | None, path: bytes, kind: str
-) -> bool:
-    """Return True for what the operator excludes, and for the directories that hold the ready file."""
-    return excluded(path, kind) or bool(ready and kind == DIRECTORY and is_below(ready.path, path))
+        return self.fleet.add(Candidate(address, MANUAL), front=True)

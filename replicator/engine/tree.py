@@ -1,30 +1,71 @@
-"""What a replicated tree is made of."""
+"""One replicated tree, and the state of its source: all that frontends know of where changes come from."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from replicator.core.settle import Settle
+from replicator.core.debouncer import Debouncer
+from replicator.model import DIRECTORY, is_below
 from replicator.ports import Catalog, Source, Watcher
+from replicator.wire.messages import OpenTree
 
 
 @dataclass(frozen=True)
-class Tree:
-    """One replicated tree, with everything that its intake needs.
+class ReadyFile:
+    """The ready file of a tree: its path below the root, and the seconds of lag that remove it."""
+
+    path: bytes
+    max_lag: float
+
+
+class SourceState(Protocol):
+    """State of one source. `engine.ingest` keeps it; `engine.frontend` reads it.
 
     Attributes:
-        number: what it is called on the wire.
+        scanned: set when the first scan has read the whole source.
+        halted: the reason why the source is in doubt; empty if it is not.
+    """
+
+    scanned: asyncio.Event
+    halted: str
+
+    @property
+    def doubt(self) -> str:
+        """The reason why the source may differ from what is published; empty if it does not."""
+
+    @property
+    def deletions_allowed(self) -> bool:
+        """True if paths that are missing in the source are to be deleted on frontends."""
+
+    def holds(self, path: bytes) -> bool:
+        """Return True if the deletion of a path is held back until it is known not to be part of a mass deletion."""
+
+    def recheck(self, path: bytes) -> None:
+        """Schedule a check of a file that is not what its record says; callable from any thread."""
+
+
+@dataclass(eq=False)
+class Tree:
+    """One replicated tree.
+
+    Attributes:
+        number: its number on the wire.
         root: the source directory.
         source: its files.
-        catalog: what is known of them.
-        make_watcher: makes a new watcher, also after the root came back.
-        settle: decides when to look.
-        delete: tell frontends what is gone.
-        delete_guard: the share of the tree beyond which deletions in one go wait for a person.
-        symlinks: which symlinks the source has for us; see `model.admits`.
-        max_file_size: bytes; larger files are not read, and stay on the frontends as they are.
+        catalog: what is recorded of them.
+        make_watcher: creates a watcher; called again after the root was replaced.
+        debouncer: decides when paths are checked.
+        target: the message that opens the tree on a frontend.
+        delete: delete on frontends what is missing in the source.
+        delete_guard: share of the tree above which the deletions of one go need confirmation.
+        symlinks: policy for symlinks, see `model.admits`.
+        max_file_size: bytes; larger files are not read, and frontends keep the version that they have.
+        ready: the ready file, if one is configured.
+        state: state of the source; set by the pipeline that reads it.
     """
 
     number: int
@@ -32,8 +73,27 @@ class Tree:
     source: Source
     catalog: Catalog
     make_watcher: Callable[[], Watcher]
-    settle: Settle
+    debouncer: Debouncer
+    target: OpenTree
     delete: bool
     delete_guard: float = 1.0
     symlinks: str = "all"
     max_file_size: int = sys.maxsize
+    ready: ReadyFile | None = None
+    state: SourceState = field(init=False, repr=False)
+
+    @property
+    def comparable(self) -> bool:
+        """True if frontends may be compared with the tree: the source was scanned, and is not in doubt."""
+        return self.state.scanned.is_set() and not self.state.halted
+
+    @property
+    def mode_bits(self) -> int:
+        """The mode bits that are replicated."""
+        return 0o7777 if self.target.setid else 0o1777
+
+    def excluded(self, path: bytes, kind: str) -> bool:
+        """Return True for paths that the operator excludes, and for the directories that hold the ready file."""
+        if self.source.excluded(path, kind):
+            return True
+        return self.ready is not None and kind == DIRECTORY and is_below(self.ready.path, path)

@@ -5,6 +5,9 @@ implementations, `tests/contract/` holds one test suite that each implementation
 """
 
 from replicator.ports.files import (
+    BEING_READ,
+    BEING_WRITTEN,
+    PASSING,
     Catalog,
     Identity,
     Record,
@@ -16,20 +19,24 @@ from replicator.ports.files import (
 )
 from replicator.ports.frontends import (
     Address,
+    Candidate,
     Channel,
     Connector,
     Console,
     Decision,
     Launch,
     LaunchControl,
-    Look,
+    PollResult,
     Provider,
     RosterMemory,
-    Sighting,
 )
 
 __all__ = [
+    "BEING_READ",
+    "BEING_WRITTEN",
+    "PASSING",
     "Address",
+    "Candidate",
     "Catalog",
     "Channel",
     "Connector",
@@ -38,12 +45,11 @@ __all__ = [
     "Identity",
     "Launch",
     "LaunchControl",
-    "Look",
+    "PollResult",
     "Provider",
     "Record",
     "RosterMemory",
     "Seen",
-    "Sighting",
     "Snapshot",
     "Source",
     "Verdict",

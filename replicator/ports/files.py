@@ -12,6 +12,11 @@ from replicator.delta.ops import Op
 from replicator.model import Entry, Hint, Stamp, Unlisted
 from replicator.mounttable import Mount
 
+BEING_READ = "is being read"
+BEING_WRITTEN = "is being written"
+PASSING = (BEING_READ, BEING_WRITTEN)
+"""Values of `Record.problem` that end by themselves."""
+
 
 class Record(NamedTuple):
     """One path in the catalog.
@@ -29,9 +34,9 @@ class Record(NamedTuple):
     path: bytes
     entry: Entry
     stamp: Stamp
-    firm: bool = True
+    stable: bool = True
     problem: str = ""
-    stealthy: bool = False
+    ambiguous: bool = False
 
 
 class Identity(NamedTuple):
@@ -184,7 +189,7 @@ class Snapshot:
     verdict: Verdict
     entry: Entry | None = None
     stamp: Stamp | None = None
-    firm: bool = True
+    stable: bool = True
     signature: bytes | None = None
     ops: list[Op] | None = None
     is_delta: bool = False

@@ -60,7 +60,7 @@ class Connector(Protocol):
 
         Args:
             address: the frontend's address.
-            identity: the machine's identity (see Sighting); its host key is stored under this name.
+            identity: the machine's identity (see Candidate); its host key is stored under this name.
 
         Raises:
             TransportError: one of its subclasses, with a full sentence.
@@ -93,7 +93,7 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Candidate:
     """One frontend as reported by a provider.
 
     Attributes:
@@ -116,17 +116,17 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class Look:
+class PollResult:
     """Result of polling a provider once.
 
     Attributes:
-        sightings: the frontends, each address once.
+        candidates: the frontends, each address once.
         notes: full sentences for the operator.
         complete: False if parts are missing, so that an absent frontend may exist nevertheless.
         unlocated: identities of frontends that exist, but whose addresses this answer lacks.
     """
 
-    sightings: tuple[Sighting, ...]
+    candidates: tuple[Candidate, ...]
     notes: tuple[str, ...] = ()
     complete: bool = True
     unlocated: frozenset[str] = frozenset()
@@ -147,7 +147,7 @@ class Provider(Protocol):
     retry_cap: float
     certain: bool
 
-    async def look(self) -> Look:
+    async def look(self) -> PollResult:
         """Poll the provider; return the current frontends.
 
         Raises:
@@ -187,8 +187,8 @@ class Console(Protocol):
 class RosterMemory(Protocol):
     """Stores the last successful answers across restarts, for a start during which a provider cannot be reached."""
 
-    def load(self) -> dict[str, list[Sighting]]:
+    def load(self) -> dict[str, list[Candidate]]:
         """Return the stored frontends by provider name; empty if there are none or they cannot be read."""
 
-    def save(self, known: dict[str, list[Sighting]]) -> None:
+    def save(self, known: dict[str, list[Candidate]]) -> None:
         """Replace the stored frontends."""

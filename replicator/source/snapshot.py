@@ -87,7 +87,7 @@ class Reader:
             if taken is None:
                 continue
             # Within one clock tick a stamp proves nothing: check again for a writer that came during the read.
-            if not force and not taken.firm and has_writer(self.fd, unknown=unclosed):
+            if not force and not taken.stable and has_writer(self.fd, unknown=unclosed):
                 return Snapshot(verdict=Verdict.BUSY)
             return taken
         return Snapshot(verdict=Verdict.TORN)
@@ -108,7 +108,7 @@ class Reader:
             verdict=Verdict.READ,
             entry=Entry(FILE, mode, size, stamp.mtime_ns, digest=content.digest),
             stamp=stamp,
-            firm=still and max(stamp.mtime_ns, stamp.ctime_ns) < begun - GRANULARITY_NS,
+            stable=still and max(stamp.mtime_ns, stamp.ctime_ns) < begun - GRANULARITY_NS,
             signature=content.signature(),
             ops=ops,
             is_delta=is_delta,

@@ -89,7 +89,7 @@ def test_every_field_comes_back(catalog):
             b"l",
             Entry(SYMLINK, 0, 0, 5, b"\xff/../x"),
             Stamp(1, 2, 3, 4),
-            firm=False,
+            stable=False,
             problem="no\nway",
         ),
         Record(b"unread", Entry(FILE, 0, 3, -5), Stamp(-1, -1, -1, -1), problem="x"),

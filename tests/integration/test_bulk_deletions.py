@@ -2,7 +2,7 @@
 
 import shutil
 
-from replicator.engine.deletions import Deletions
+from replicator.engine.ingest.deletions import Deletions
 from tests.support.backend import Backend
 from tests.support.waiting import wait_for
 
@@ -28,9 +28,9 @@ def test_uploads_are_told_between_deletions_that_were_held_back(tmp_path, monkey
             return all((backend.site(host) / "upload").exists() for host in backend.hosts)
 
         monkeypatch.setattr(Deletions, "release", stalled)
-        (plot,) = backend.app._commons.plots.values()
+        (pipeline,) = backend.app.service.pipelines.values()
         shutil.rmtree(backend.source / "bulk")
-        wait_for(lambda: plot.intake.deletions.releases, backend.explain)
+        wait_for(lambda: pipeline.deletions.releases, backend.explain)
         assert backend.status()["trees"][0]["pending"] >= MANY - 100, "they are owed"
         (backend.source / "upload").write_bytes(b"upload")
         wait_for(arrived, backend.explain)

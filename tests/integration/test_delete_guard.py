@@ -158,7 +158,7 @@ def test_who_resumes_while_the_source_is_missing_has_not_allowed_to_empty_the_fr
     missing = tree(backend)["problems"]
     backend.ask(command="resume")
     wait_for(
-        lambda: not backend.app.service._commons.plots[1].intake.deletions.believed,
+        lambda: not backend.app.service.pipelines[1].deletions.believed,
         "a look at the root",
     )
     backend.source.mkdir()
@@ -218,7 +218,7 @@ def test_a_directory_that_is_removed_and_made_anew_does_not_leave_deletions_paus
     two, tmp_path, monkeypatch
 ):
     """`npm ci`: everything is removed, and there again some time later; meanwhile the frontends keep what they have."""
-    monkeypatch.setattr("replicator.engine.deletions.STEADY", 1.0)
+    monkeypatch.setattr("replicator.engine.ingest.deletions.STEADY", 1.0)
     modules = tmp_path / "shop" / "modules"
     for turn in range(2):
         shutil.rmtree(modules)
@@ -257,7 +257,7 @@ def test_what_comes_back_in_part_releases_nothing_while_too_much_is_missing(two,
 
 
 def test_less_than_a_person_is_asked_about_goes_when_no_more_comes_back(two, tmp_path, monkeypatch):
-    monkeypatch.setattr("replicator.engine.deletions.STEADY", 1.0)
+    monkeypatch.setattr("replicator.engine.ingest.deletions.STEADY", 1.0)
     shop = tmp_path / "shop"
     shutil.rmtree(shop / "modules")
     wait_for(lambda: states(two) == ["paused", "watching"], two.explain_status)

@@ -23,14 +23,16 @@ def backend(tmp_path):
 
 
 def source_of(backend):
-    (plot,) = backend.app._commons.plots.values()
-    return plot.intake.tree.source
+    (pipeline,) = backend.app.service.pipelines.values()
+    return pipeline.tree.source
 
 
 def wait_until_firm(backend):
     """Wait until the stamps of what was just written are believed."""
-    upkeep = backend.app._commons.plots[1].intake._worker.upkeep
-    wait_for(lambda: not (upkeep._unfirm or upkeep.unconfirmed), "fresh stamps to be confirmed")
+    rechecks = backend.app.service.pipelines[1]._worker.rechecks
+    wait_for(
+        lambda: not (rechecks._unstable or rechecks.unconfirmed), "fresh stamps to be confirmed"
+    )
 
 
 def sent(backend):

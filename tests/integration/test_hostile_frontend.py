@@ -14,7 +14,7 @@ import pytest
 
 from replicator.config import SSHSettings
 from replicator.demo.trees import difference
-from replicator.engine import reconcile
+from replicator.engine.frontend import compare
 from replicator.errors import ControlError
 from replicator.model import DIRECTORY
 from replicator.ports import Address
@@ -295,7 +295,7 @@ def test_floods_are_ended_and_cost_others_little_time_and_the_backend_no_memory(
 
 
 def test_a_listing_without_an_end_is_ended_and_costs_no_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(reconcile, "LINES", 200_000)
+    monkeypatch.setattr(compare, "LINES", 200_000)
     liars = {"endless": partial(Hostile, hostile.lists_for_ever())}
     with serving(tmp_path, liars, places=1) as backend:
         deliver(backend, "warm", 20.0)

@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from replicator.cli.status import _console, _tables
-from replicator.engine.contents import LARGE
+from replicator.engine.ingest.contents import LARGE
 from replicator.model import MAX_DEPTH
 from tests.support.backend import Backend
 from tests.support.tools import missing

@@ -161,7 +161,7 @@ def test_a_reload_of_a_tree_costs_nobody_its_connection_however_often(tmp_path, 
             (backend.source / f"after-{number}").write_bytes(b"x")
             wait_for((backend.site("one") / f"after-{number}").exists, backend.status)
             live(backend, "one", "two")
-            numbers |= backend.app.service._commons.plots.keys()
+            numbers |= backend.app.service.pipelines.keys()
         assert numbers == {1, 2, 3}
         assert [rows(backend)[host]["logins"] for host in backend.hosts] == [1, 1]
 
@@ -525,6 +525,6 @@ def test_a_reload_of_settle_counts_for_a_tree_that_is_replicated(tmp_path):
             log.write(b"another line")
             log.flush()
             wait_for((backend.site("one") / "log").exists, backend.status)
-        (plot,) = backend.app.service._commons.plots.values()
-        assert plot.intake._watcher._rescan == 7.0
+        (pipeline,) = backend.app.service.pipelines.values()
+        assert pipeline._watcher._rescan == 7.0
         assert rows(backend)["one"]["logins"] == 1

@@ -11,10 +11,10 @@ from itertools import pairwise
 
 import pytest
 
-from replicator.core.debts import Key
 from replicator.core.dirty import LIMIT
+from replicator.core.pending import Key
 from replicator.demo.trees import difference
-from replicator.engine.parcel import Parcel, Part
+from replicator.engine.changes.encode import ChangeRef, EncodedChanges
 from replicator.transport.local import LocalConnector
 from tests.support import PROJECT
 from tests.support.backend import Backend, LocalFleet
@@ -169,8 +169,8 @@ WALL_CLOCKS = re.compile(
 )
 ALLOWED = {
     "replicator/source/snapshot.py": 1,  # compared with times that the kernel gave to files: see below
-    "replicator/engine/ready.py": 3,  # the times of the ready files
-    "replicator/checkup/frontends.py": 1,  # the time of the file that `check` writes
+    "replicator/engine/frontend/ready_file.py": 3,  # the times of the ready files
+    "replicator/doctor/frontends.py": 1,  # the time of the file that `check` writes
     "replicator/transport/changing.py": 1,  # compared with times that the kernel gave to files
     "replicator/agent/boot.py": 1,  # when this boot began, compared with the time of a ready file
 }
@@ -271,7 +271,7 @@ def test_half_a_million_missed_changes_are_a_comparison_and_little_memory(tmp_pa
             """Say of paths that nobody knows that they changed, as uploads do that come and go."""
             for begin in range(0, MISSED, 500):
                 keys = [Key(1, b"%d/x" % number) for number in range(begin, begin + 500)]
-                replica.offer(Parcel((), tuple(Part(0, key) for key in keys)))
+                replica.offer(EncodedChanges((), tuple(ChangeRef(0, key) for key in keys)))
                 most.append(len(replica.dirty))
                 if begin % 10_000 == 0:
                     await asyncio.sleep(0)
@@ -378,10 +378,10 @@ def test_many_receivers_get_each_change_which_is_read_once(tmp_path):
     hosts = [f"host-{number}" for number in range(RECEIVERS)]
     with Backend(tmp_path, hosts=hosts) as backend:
         backend.wait_until_equal(120)
-        (plot,) = backend.app._commons.plots.values()
-        before = plot.intake.tree.source.bytes_read
+        (pipeline,) = backend.app.service.pipelines.values()
+        before = pipeline.tree.source.bytes_read
         content = os.urandom(100_000)
         (backend.source / "page").write_bytes(content)
         backend.wait_until_equal(30)
-        assert plot.intake.tree.source.bytes_read - before < 3 * len(content), "not once for each"
+        assert pipeline.tree.source.bytes_read - before < 3 * len(content), "not once for each"
         assert all(backend.row(host)["logins"] == 1 for host in hosts)

@@ -308,8 +308,8 @@ def test_a_frontend_whose_image_holds_nearly_everything_gets_the_rest_only(site,
 def test_a_frontend_that_falls_silent_hinders_nobody_and_is_tried_with_measure(site, api, group):
     servers = [site.add_server() for _ in range(3)]
     silent, *others = servers
-    patience = {"keepalive": 0.5, "connect_timeout": 1.0, "op_timeout": 2.0}
-    site.configure(ssh=patience, retry={"first": 0.5, "cap": 2.0})
+    limits = {"keepalive": 0.5, "connect_timeout": 1.0, "op_timeout": 2.0}
+    site.configure(ssh=limits, retry={"first": 0.5, "cap": 2.0})
     api.register(group, *(server.address for server in servers))
     site.start()
     site.wait_live(servers)

@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from replicator.config import AUTHENTICATED_CIPHERS, SSHSettings
-from replicator.engine.link import Link
+from replicator.engine.frontend.connection import Connection
 from replicator.errors import (
     AgentFailed,
     AgentMissing,
@@ -350,7 +350,7 @@ class TestAlgorithms:
             known.write_text(hardened.known_hosts_line())
             with structlog.testing.capture_logs() as logs:
                 channel = await SSHConnector(settings(ciphers=ciphers)).connect(address(hardened))
-                link = Link(channel, lambda *_: None, lambda: None)
+                link = Connection(channel, lambda *_: None, lambda: None)
                 receiver = asyncio.create_task(link.receive())
                 await link.greet()
                 receiver.cancel()

@@ -9,7 +9,7 @@ import pytest
 
 from replicator.app import App
 from replicator.core.lifecycle import State
-from replicator.engine.replica import Replica
+from replicator.engine.frontend.replica import Replica
 from replicator.errors import ConfigError, ControlError
 from replicator.source.tree import SourceTree
 from tests.support.trees import Trees
@@ -34,9 +34,9 @@ def ready(trees, *hosts):
     return live(trees, *hosts) and all(trees.replica(host).ready for host in hosts)
 
 
-def intake(trees, name):
-    plots = trees.app._commons.plots.values()
-    return next(p.intake for p in plots if p.intake.tree.root == os.fsencode(trees.source(name)))
+def pipeline(trees, name):
+    pipelines = trees.app.service.pipelines.values()
+    return next(p for p in pipelines if p.tree.root == os.fsencode(trees.source(name)))
 
 
 @pytest.mark.parametrize("trouble", ["missing", "empty", "no directory"])
@@ -56,7 +56,7 @@ async def test_a_tree_in_doubt_at_the_start_delays_no_other_and_is_served_when_i
     await trees.arrived("a")
     trees.source("a").joinpath("live").write_text("new")
     await trees.arrived("a")
-    await eventually(lambda: intake(trees, "b").halted, "the halt")
+    await eventually(lambda: pipeline(trees, "b").halted, "the halt")
     assert trees.copy("one", "b") == {"f0": "b", "f1": "b", "f2": "b"}
     assert trees.copy("two", "b") == {}
     await eventually(lambda: live(trees, "one", "two"), "both to be live")
@@ -86,7 +86,7 @@ async def test_a_tree_that_is_being_scanned_delays_no_other_nor_does_taking_it_o
     assert not trees.replica("one").converged  # it lacks a whole tree
 
     reloading = asyncio.get_running_loop().create_task(trees.app.reload(trees.config("a")))
-    await eventually(lambda: len(trees.app._commons.plots) == 1, "the tree to be taken out")
+    await eventually(lambda: len(trees.app.service.pipelines) == 1, "the tree to be taken out")
     await eventually(lambda: trees.replica("one").converged, "nothing to wait for")
     scan_of_b.set()
     await reloading
@@ -117,7 +117,7 @@ def scan_of_b(monkeypatch):
 async def test_a_tree_that_is_taken_out_while_it_halts_leaves_nobody_waiting(trees):
     shutil.rmtree(trees.source("b"))
     await trees.start(trees.config("b"))
-    await eventually(lambda: intake(trees, "b").halted, "the halt")
+    await eventually(lambda: pipeline(trees, "b").halted, "the halt")
     await trees.app.reload(trees.config("a"))
     await trees.arrived("a")
     await eventually(lambda: live(trees, "one", "two"), "both to be live")
@@ -180,11 +180,11 @@ async def test_nothing_of_a_tree_goes_to_a_connection_that_has_not_opened_it(tre
     await trees.app.reload(
         trees.config({"name": "a", "ready_file": "ready"}, {"name": "b", "ready_file": "ready"})
     )
-    await eventually(intake(trees, "b").surveyed.is_set, "the survey")
+    await eventually(pipeline(trees, "b").scanned.is_set, "the survey")
     trees.source("b").joinpath("live").write_text("new")
     trees.source("a").joinpath("live").write_text("new")
     await eventually(lambda: "live" in trees.copy("one", "a"), "the other tree's change")
-    await eventually(lambda: not intake(trees, "b").pending, "the change to be told")
+    await eventually(lambda: not pipeline(trees, "b").pending, "the change to be told")
     assert [replica.logins for replica in trees.app.service.fleet] == [1, 1]
     assert not trees.copy("one", "b")
     assert not [key for key in trees.replica("one").dirty if key.tree == 2]
@@ -217,7 +217,7 @@ async def test_a_tree_that_is_taken_out_while_it_is_compared_gives_the_place_bac
     await trees.app.reload(trees.config("a"))
     await trees.arrived("a")
     await eventually(lambda: live(trees, "one", "two"), "both to be live")
-    assert trees.app._commons.gate.inside == 0
+    assert trees.app._context.bootstrap_queue.inside == 0
     assert not any(len(replica.dirty) for replica in trees.app.service.fleet)
 
 
@@ -292,10 +292,10 @@ async def test_the_source_of_a_removed_tree_is_closed_when_nothing_reads_it_any_
 
     monkeypatch.setattr(SourceTree, "read_whole", held)
     await trees.start(trees.config("b"))
-    source = intake(trees, "b").tree.source
+    source = pipeline(trees, "b").tree.source
     await eventually(reading.is_set, "a reader")
     await trees.app.reload(trees.config("a"))
-    await eventually(lambda: 1 not in trees.app.service._intakes, "the end of the intake")
+    await eventually(lambda: 1 not in trees.app.service._watching, "the end of the intake")
     await asyncio.sleep(0.1)
     assert source._fd >= 0
     may_go.set()
@@ -310,7 +310,7 @@ async def test_who_resumes_one_tree_confirms_nothing_of_another(trees):
     await trees.start(trees.config(*guarded))
     await trees.arrived("a", "b")
     trees.source("a").rename(trees.directory / "aside")
-    await eventually(lambda: intake(trees, "a").halted, "the halt")
+    await eventually(lambda: pipeline(trees, "a").halted, "the halt")
 
     for number in range(300):
         (trees.fleet.root("one") / "b" / f"extra{number}").write_text("of somebody")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from replicator.engine import worker
+from replicator.engine.ingest import worker
 from replicator.engine.service import started_pool
 from replicator.mounttable import Prober
 from replicator.watch.threads import in_daemon_thread

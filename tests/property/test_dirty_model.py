@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from replicator.core.debts import Key, Owed
 from replicator.core.dirty import DirtySet
+from replicator.core.pending import Key, PendingKind
 from replicator.model import is_below, parent
 
 keys = st.sampled_from([Key(1, name) for name in (b"a", b"b", b"d", b"d/x", b"d/y")])
@@ -28,7 +28,7 @@ class Convergence(RuleBasedStateMachine):
         if live:  # framed at once, queued behind what is under way
             self.wire.append((key, self.dirty.mark_sent(key, self.now), self.source[key]))
         else:
-            self.dirty.mark(key, Owed.CONTENT, self.now, urgent=False)
+            self.dirty.mark(key, PendingKind.CONTENT, self.now, urgent=False)
 
     @rule(limit=st.integers(1, 3))
     def send(self, limit):
@@ -40,7 +40,7 @@ class Convergence(RuleBasedStateMachine):
         if self.wire:
             key, generation, version = self.wire.pop(0)
             if refuse:
-                if self.dirty.refused(key, generation, Owed.CONTENT, "no") is not None:
+                if self.dirty.refused(key, generation, PendingKind.CONTENT, "no") is not None:
                     self.dirty.block(key, self.now + 2)
             else:
                 self.frontend[key] = version
@@ -92,7 +92,7 @@ def test_what_is_owed_at_or_below_a_path_is_what_a_scan_of_all_finds(script):
     for what, key, target in script:
         below = is_below(key.path, target) or is_below(target, key.path)
         if what == "mark":
-            dirty.mark(key, Owed.CONTENT, 0.0, urgent=False)
+            dirty.mark(key, PendingKind.CONTENT, 0.0, urgent=False)
         elif what == "drop":
             dirty.drop(key)
         elif key.path != target and not below:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.debts import Owed
+from replicator.core.pending import PendingKind
 from replicator.core.plan import Comparison
 from replicator.model import FILE, Listed, Stamp, key
 from replicator.ports import Record
@@ -32,7 +32,7 @@ def test_plan_applied_to_the_listing_gives_the_catalog(frontend, catalog, stretc
         for path, owed, *_ in comparison.differences(some, here):
             if path not in catalog:
                 del result[path]
-            elif owed is Owed.ATTRIBUTES:
+            elif owed is PendingKind.ATTRIBUTES:
                 result[path] = result[path]._replace(mode=catalog[path].mode)
             else:
                 result[path] = catalog[path]

@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from replicator.core.settle import Settle, WorkKind
+from replicator.core.debouncer import Debouncer, WorkKind
 from replicator.model import Hint, Hinted, is_below, is_within, rebase
 
 PATHS = [b"a", b"b", b"a/x", b"a/y", b"b/x", b"a/x/1", b"c"]
@@ -136,30 +136,30 @@ class Model:
     1,
 )
 def test_nothing_is_lost(script, limit):
-    settle = Settle(cooldown=0.5, max_wait=4.0)
+    debouncer = Debouncer(cooldown=0.5, max_wait=4.0)
     model = Model()
     moved, told = [], []
     now = 0.0
     for step in script:
         if isinstance(step, float):
             now += step
-            work = settle.ready(now, limit)
+            work = debouncer.ready(now, limit)
             for one in work:
                 model.done(one)
             moved += [w for w in work if w.kind is WorkKind.MOVE]
         elif isinstance(step, bytes):
-            settle.busy(step, now)
+            debouncer.busy(step, now)
             model.owed.add(step)
         else:
-            settle.hint(step, now)
+            debouncer.hint(step, now)
             model.hint(step)
             told += [step] if step.kind is Hinted.MOVED else []
-        due = settle.deadline()
-        assert (due is None) == (len(settle) == 0)
+        due = debouncer.deadline()
+        assert (due is None) == (len(debouncer) == 0)
     rounds = 0
-    while (due := settle.deadline()) is not None:
+    while (due := debouncer.deadline()) is not None:
         now = max(now, due)
-        for one in settle.ready(now, limit):
+        for one in debouncer.ready(now, limit):
             model.done(one)
             moved += [one] if one.kind is WorkKind.MOVE else []
         rounds += 1
@@ -170,24 +170,24 @@ def test_nothing_is_lost(script, limit):
     # Renames that followed each other are joined: each ends where one of them did, or where that was renamed to.
     assert len(moved) <= len(told)
     assert all(w.path != w.target for w in moved)
-    settle.ready(now + 1000.0)
-    assert not settle._looks._children
-    assert not settle._walks._children
-    assert len(settle._looks) == len(settle._walks) == 0
+    debouncer.ready(now + 1000.0)
+    assert not debouncer._looks._children
+    assert not debouncer._walks._children
+    assert len(debouncer._looks) == len(debouncer._walks) == 0
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.one_of(plain, st.floats(0.0, 1.0)), max_size=80))
 def test_what_was_handed_out_rests(script):
-    settle = Settle(cooldown=0.5, max_wait=4.0)
+    debouncer = Debouncer(cooldown=0.5, max_wait=4.0)
     last: dict[bytes, float] = {}
     now = 0.0
     for step in script:
         if isinstance(step, float):
             now += step
         else:
-            settle.hint(step, now)
-        for work in settle.ready(now):
+            debouncer.hint(step, now)
+        for work in debouncer.ready(now):
             assert now - last.get(work.path, -1.0) >= 0.5 - 1e-9
             last[work.path] = now
 
@@ -195,7 +195,7 @@ def test_what_was_handed_out_rests(script):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(plain, min_size=8, max_size=40))
 def test_pending_is_bounded(script):
-    settle = Settle(cooldown=0.5, max_wait=4.0, limit=3)
+    debouncer = Debouncer(cooldown=0.5, max_wait=4.0, limit=3)
     for hint in script:
-        settle.hint(hint, 0.0)
-        assert len(settle) <= 3
+        debouncer.hint(hint, 0.0)
+        assert len(debouncer) <= 3

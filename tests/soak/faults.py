@@ -123,10 +123,10 @@ class Faults:
         """Remove one frontend from the configuration, and add it again."""
         servers = self._backend.servers
         left_out = self._server()
-        for roster in ([s for s in servers if s is not left_out], servers):
-            self._backend.configure(servers=roster)
+        for member_set in ([s for s in servers if s is not left_out], servers):
+            self._backend.configure(servers=member_set)
             self._backend.daemon.send_signal(signal.SIGHUP)
-            self._until_frontends(len(roster))
+            self._until_frontends(len(member_set))
 
     def _until_frontends(self, wanted):
         wait_for(lambda: len(self._backend.status()["frontends"]) == wanted, "the daemon to reload")

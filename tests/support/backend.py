@@ -168,13 +168,13 @@ class Backend:
 
     def explain(self):
         """Return the differences between source, catalog and frontends as text."""
-        (plot,) = self.app._commons.plots.values()
+        (pipeline,) = self.app.service.pipelines.values()
         source = fingerprint(self.source)
         lines = []
         for host, paths in self.differences().items():
             there = fingerprint(self.site(host))
             for path in paths:
-                record = plot.intake.tree.catalog.get([os.fsencode(path)])
+                record = pipeline.tree.catalog.get([os.fsencode(path)])
                 lines += [
                     f"{host} {path!r}:",
                     f"  source   {source.get(path)}",

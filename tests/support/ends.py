@@ -3,8 +3,8 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from replicator.engine.link import Flight, Link
-from replicator.engine.parcel import part_of, single
+from replicator.engine.changes.encode import part_of, single
+from replicator.engine.frontend.connection import Connection, InFlight
 from tests.support.fakes import FakeChannel
 
 
@@ -15,16 +15,18 @@ class Ends:
         self.channel = FakeChannel()
         self.answers = []
         self.moves = 0
-        self.link = Link(self.channel, lambda *answer: self.answers.append(answer), self._moved)
+        self.link = Connection(
+            self.channel, lambda *answer: self.answers.append(answer), self._moved
+        )
 
     def _moved(self):
         self.moves += 1
 
     async def send(self, change):
         made = single(change)
-        flight = Flight(part_of(change), 1, bulk=True)
-        await self.link.send(made.frames, [flight])
-        return flight
+        in_flight = InFlight(part_of(change), 1, bulk=True)
+        await self.link.send(made.frames, [in_flight])
+        return in_flight
 
 
 @asynccontextmanager

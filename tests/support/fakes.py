@@ -73,7 +73,7 @@ class FakeSource:
     def __init__(self):
         self.nodes = {}
         self.clock = 1_600_000_000_000_000_000
-        self.firm = True
+        self.stable = True
         self.identity = Identity(1, 2)
         self.away = ""
         self.exposed = ""
@@ -196,7 +196,7 @@ class FakeSource:
             verdict=Verdict.READ,
             entry=node.entry._replace(digest=digest(content)),
             stamp=node.stamp,
-            firm=self.firm,
+            stable=self.stable,
             signature=content if len(content) > 8 else None,
             ops=ops,
             is_delta=is_delta,

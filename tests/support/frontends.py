@@ -1,19 +1,17 @@
 """Frontends in memory, and the shared dependencies of their replicas."""
 
 import asyncio
-from types import SimpleNamespace
 
-from replicator.core.debts import Key
 from replicator.core.pace import Backoff, TokenBucket
-from replicator.engine.commons import Commons, Plot
-from replicator.engine.examine import Examiner
-from replicator.engine.gate import Gate
-from replicator.engine.parcel import batches, change_for
-from replicator.engine.reconcile import Territory
-from replicator.engine.supply import Shelf, Supply
-from replicator.engine.survey import survey
+from replicator.core.pending import Key
+from replicator.engine.bootstrap_queue import BootstrapQueue
+from replicator.engine.changes.encode import batches, change_for
+from replicator.engine.changes.reader import ContentReader
+from replicator.engine.context import Context
+from replicator.engine.ingest.checker import Checker
+from replicator.engine.ingest.scan import scan
 from replicator.model import DIRECTORY, FILE, ROOT, Entry, Listed, is_below, key, rebase
-from replicator.ports import Address, Sighting
+from replicator.ports import Address, Candidate
 from replicator.wire import messages
 from replicator.wire.changes import (
     BASE_MISMATCH,
@@ -24,6 +22,7 @@ from replicator.wire.changes import (
     SetAttributes,
 )
 from tests.support.fakes import FakeCatalog, FakeChannel, FakeConnector, FakeSource
+from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually
 
 
@@ -31,8 +30,8 @@ def at(path):
     return Key(1, path)
 
 
-def sighting(host, **more):
-    return Sighting(Address(host), **more)
+def candidate(host, **more):
+    return Candidate(Address(host), **more)
 
 
 class FakeAgent(FakeChannel):
@@ -153,39 +152,19 @@ class Backdrop:
 
     def __init__(self, pool, places=2):
         self.source, self.catalog = FakeSource(), FakeCatalog()
-        supply = Supply({1: Shelf(self.source, self.catalog, lambda: True, lambda _path: None)})
         self.connector = FakeConnector(None)
         self.connector.make = self._connect
         self.agents = self.connector.made
         self.disks = {}
         self.prepare = lambda _agent: None
-        surveyed = asyncio.Event()
-        surveyed.set()
-        self.plot = Plot(
-            SimpleNamespace(
-                surveyed=surveyed,
-                halted="",
-                doubt="",
-                pending=0,
-                tree=SimpleNamespace(source=self.source),
-            ),
-            messages.OpenTree(1, b"/site"),
-            Territory(
-                1,
-                self.catalog,
-                lambda _path, _kind: False,
-                (-1, -1),
-                0o7777,
-                lambda: True,
-                lambda _path: False,
-            ),
-        )
-        self.commons = Commons(
+        self.tree = fake_tree(self.source, self.catalog)
+        trees = {1: self.tree}
+        self.context = Context(
             connector=self.connector,
-            plots={1: self.plot},
-            supply=supply,
+            trees=trees,
+            reader=ContentReader(trees),
             pool=pool,
-            gate=Gate(places),
+            bootstrap_queue=BootstrapQueue(places),
             bucket=TokenBucket(None),
             retry=Backoff(0.01, 0.02, lambda: 1.0),
             connect_timeout=20.0,
@@ -204,15 +183,15 @@ class Backdrop:
     def write(self, path, content):
         """Change a file of the source; return the parcel with that change."""
         self.source.write(path, content)
-        return self.survey(path)
+        return self.scan(path)
 
-    def survey(self, path):
+    def scan(self, path):
         """Scan the source; return a parcel with the whole content of one file."""
-        for _ in survey(Examiner(self.source, self.catalog), ROOT):
+        for _ in scan(Checker(self.source, self.catalog), ROOT):
             pass
         change = change_for(1, path, self.catalog.records[path].entry)
-        (parcel,) = batches([(change, self.source.nodes[path].content)])
-        return parcel
+        (encoded,) = batches([(change, self.source.nodes[path].content)])
+        return encoded
 
     async def turned(self, replica, state):
         """Wait until a replica is in a state."""

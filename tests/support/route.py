@@ -3,19 +3,27 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from replicator.core.debts import Key, Owed
 from replicator.core.dirty import DirtySet
 from replicator.core.pace import Backoff
+from replicator.core.pending import Key, PendingKind
 from replicator.delta.ops import Copy, Literal
-from replicator.engine.courier import Courier
-from replicator.engine.examine import Examiner
-from replicator.engine.link import Link
-from replicator.engine.parcel import CHUNK, batches, change_for, file_parcel, next_number, put_file
-from replicator.engine.supply import Shelf, Supply
-from replicator.engine.survey import survey
+from replicator.engine.changes.encode import (
+    CHUNK,
+    batches,
+    change_for,
+    file_parcel,
+    next_number,
+    put_file,
+)
+from replicator.engine.changes.reader import ContentReader
+from replicator.engine.frontend.connection import Connection
+from replicator.engine.frontend.sender import Sender
+from replicator.engine.ingest.checker import Checker
+from replicator.engine.ingest.scan import scan
 from replicator.model import ROOT
 from replicator.wire.messages import Acks, Batch, BeginFile
 from tests.support.fakes import FakeCatalog, FakeChannel, FakeSource
+from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually
 
 NEVER = 3600.0
@@ -59,30 +67,31 @@ class Route:
 
     def __init__(self, pool):
         self.source, self.catalog, self.dirty = FakeSource(), FakeCatalog(), DirtySet()
-        self.looked_again = []
-        shelf = Shelf(self.source, self.catalog, lambda: True, self.looked_again.append)
-        self.supply = Supply({1: shelf})
+        self.tree = fake_tree(self.source, self.catalog)
+        self.rechecked = self.tree.state.rechecked
+        self.trees = {1: self.tree}
+        self.reader = ContentReader(self.trees)
         self.pool = pool
         self.listener = Listener()
         self.retry(NEVER)
         self.channel = FakeChannel()
-        self.link = Link(self.channel, self._answered, self._moved)
+        self.link = Connection(self.channel, self._answered, self._moved)
 
     def retry(self, seconds):
         """Let the courier retry after exactly this many seconds the first time."""
         backoff = Backoff(seconds, NEVER, lambda: 1.0)
-        self.courier = Courier(self.dirty, self.supply, self.pool, backoff, self.listener)
+        self.sender = Sender(self.dirty, self.reader, self.pool, backoff, self.listener)
 
     def _answered(self, *answer):
-        self.courier.answered(*answer)
+        self.sender.answered(*answer)
 
     def _moved(self):
-        self.courier.wake()
+        self.sender.wake()
 
     @asynccontextmanager
     async def open(self):
         loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(self.courier.run(self.link))]
+        tasks = [loop.create_task(self.sender.run(self.link))]
         tasks.append(loop.create_task(self.link.receive()))
         try:
             yield tasks[0]
@@ -93,17 +102,17 @@ class Route:
 
     def write(self, path, content):
         self.source.write(path, content)
-        self.survey()
+        self.scan()
 
-    def survey(self):
-        for _ in survey(Examiner(self.source, self.catalog), ROOT):
+    def scan(self):
+        for _ in scan(Checker(self.source, self.catalog), ROOT):
             pass
         self.source.reads.clear()
 
-    def mark(self, *paths, urgent=False, owed=Owed.CONTENT):
+    def mark(self, *paths, urgent=False, owed=PendingKind.CONTENT):
         for path in paths:
             self.dirty.mark(Key(1, path), owed, asyncio.get_running_loop().time(), urgent=urgent)
-        self.courier.wake()
+        self.sender.wake()
 
     def fill_window(self):
         """Use up the window for bulk content; `make_room` frees it again."""
@@ -147,8 +156,8 @@ class Route:
         """Return a live parcel with a file's whole current content."""
         entry = self.catalog.records[path].entry
         content = self.source.nodes[path].content
-        (parcel,) = batches([(change_for(1, path, entry), content)])
-        return parcel
+        (encoded,) = batches([(change_for(1, path, entry), content)])
+        return encoded
 
     def delta(self, path, keep):
         """Return a live parcel with a delta that copies the first `keep` bytes of the previous version."""

@@ -4,9 +4,9 @@ import asyncio
 
 from replicator.core.lifecycle import State
 from replicator.core.pace import Backoff
-from replicator.engine.replica import Replica
+from replicator.engine.frontend.replica import Replica
 from replicator.wire.messages import ListTree
-from tests.support.frontends import Backdrop, sighting
+from tests.support.frontends import Backdrop, candidate
 
 NEVER = 3600.0
 """Seconds; longer than any test."""
@@ -17,7 +17,7 @@ class Stage(Backdrop):
 
     def __init__(self, pool):
         super().__init__(pool)
-        self.replica = Replica(sighting("a"), self.commons)
+        self.replica = Replica(candidate("a"), self.context)
         self.task = None
 
     def start(self):
@@ -37,7 +37,7 @@ class Stage(Backdrop):
                 await asyncio.wait([self.task], timeout=0.1)
 
     def retry(self, seconds):
-        self.commons.retry = Backoff(seconds, NEVER, lambda: 1.0)
+        self.context.retry = Backoff(seconds, NEVER, lambda: 1.0)
 
     @property
     def now(self):

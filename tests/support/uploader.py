@@ -69,8 +69,8 @@ def upload(backend, name, content=b"an upload"):
 
 
 def intake_of(backend):
-    (plot,) = backend.app._commons.plots.values()
-    return plot.intake
+    (pipeline,) = backend.app.service.pipelines.values()
+    return pipeline
 
 
 def catalog_of(backend):

@@ -1,16 +1,16 @@
-"""A real source directory, a real catalog, and an Examiner."""
+"""A real source directory, a real catalog, and an Checker."""
 
 import os
 
 from replicator.catalog.sqlite import CatalogStore
 from replicator.core.filters import Filter
-from replicator.engine.examine import Examiner
-from replicator.engine.survey import survey
+from replicator.engine.ingest.checker import Checker
+from replicator.engine.ingest.scan import scan
 from replicator.source.tree import SourceTree
 
 
 class World:
-    """A source directory, its catalog, and an Examiner that compares them."""
+    """A source directory, its catalog, and an Checker that compares them."""
 
     def __init__(self, directory, exclude=()):
         self.root = directory / "source"
@@ -20,7 +20,7 @@ class World:
         self.source = SourceTree(
             os.fsencode(self.root), filter=Filter(exclude), multiplier=self.store.multiplier
         )
-        self.examiner = Examiner(self.source, self.catalog)
+        self.checker = Checker(self.source, self.catalog)
 
     def write(self, name, content=b"content"):
         path = self.root / name
@@ -30,15 +30,15 @@ class World:
 
     def settle(self):
         """Scan, and treat all files as old, so that their stamps are trusted at once."""
-        self.survey()
-        records = [record._replace(firm=True) for record in self.catalog.scan(None, None, 10_000)]
+        self.scan()
+        records = [record._replace(stable=True) for record in self.catalog.scan(None, None, 10_000)]
         self.catalog.apply(records, (), {})
 
-    def survey(self, below=b""):
-        return self.gather(survey(self.examiner, below))
+    def scan(self, below=b""):
+        return self.gather(scan(self.checker, below))
 
-    def examine(self, *paths):
-        return self.gather(self.examiner.examine(paths))
+    def check(self, *paths):
+        return self.gather(self.checker.check(paths))
 
     def gather(self, findings):
         found = list(findings)

@@ -16,7 +16,7 @@ from replicator.discovery.aws.instances import Instance, by_address, by_identity
 from replicator.discovery.aws.ourselves import Ourselves
 from replicator.discovery.aws.policy import INSTANCE, Policy, heavier, of_target
 from replicator.errors import DiscoveryError
-from replicator.ports import Address, Decision, Look, Sighting
+from replicator.ports import Address, Candidate, Decision, PollResult
 
 GROUPS_FOR = 60.0
 """Seconds for which the list of target groups is cached. A blue-green deployment is noticed within that time."""
@@ -65,7 +65,7 @@ class BalancerProvider:
         self._groups: dict[str, tuple[float, list[Group]]] = {}
         self._notes: list[str] = []
 
-    async def look(self) -> Look:
+    async def look(self) -> PollResult:
         """Return all targets.
 
         Raises:
@@ -76,9 +76,9 @@ class BalancerProvider:
         targets = await self._targets(await self._find_groups(failed), failed)
         if failed and not targets:
             raise DiscoveryError("; ".join(dict.fromkeys(failed)))
-        sightings, unlocated = await self._locate(targets, failed)
+        candidates, unlocated = await self._locate(targets, failed)
         notes = dict.fromkeys([*failed, *self._notes])
-        return Look(tuple(sightings), tuple(notes), complete=not failed, unlocated=unlocated)
+        return PollResult(tuple(candidates), tuple(notes), complete=not failed, unlocated=unlocated)
 
     async def _find_groups(self, failed: list[str]) -> list[Group]:
         found: dict[str, Group] = {}
@@ -120,7 +120,7 @@ class BalancerProvider:
 
     async def _locate(
         self, targets: Sequence[Target], failed: list[str]
-    ) -> tuple[list[Sighting], frozenset[str]]:
+    ) -> tuple[list[Candidate], frozenset[str]]:
         """Add addresses to targets; return the sightings, and the ids of the instances without a known address."""
         by_id = {t.identity: t for t in targets if t.kind == "instance"}
         by_ip = {t.identity: t for t in targets if t.kind == "ip"}
@@ -137,22 +137,22 @@ class BalancerProvider:
             (failed if by_id else self._notes).append(said)
         found = {t.identity: (t, instances.get(t.identity)) for t in by_id.values()}
         found |= {t.identity: (t, owners.get(t.identity)) for t in by_ip.values()}
-        sightings: dict[str, Sighting] = {}
+        candidates: dict[str, Candidate] = {}
         unlocated = set()
         for target, instance in found.values():
-            sighting = _sighting(target, instance)
-            if self._ourselves.are(sighting.identity, sighting.address.host):
+            candidate = _sighting(target, instance)
+            if self._ourselves.are(candidate.identity, candidate.address.host):
                 continue
-            if sighting.address.host:
-                sightings.setdefault(sighting.address.host, sighting)
-            elif sighting.decision is not Decision.DROP:
+            if candidate.address.host:
+                candidates.setdefault(candidate.address.host, candidate)
+            elif candidate.decision is not Decision.DROP:
                 unlocated.add(target.identity)
                 if not failed:  # otherwise the failed call explains it
                     self._notes.append(f"{target.identity}: EC2 reports no address yet")
-        return list(sightings.values()), frozenset(unlocated)
+        return list(candidates.values()), frozenset(unlocated)
 
 
-def _sighting(target: Target, instance: Instance | None) -> Sighting:
+def _sighting(target: Target, instance: Instance | None) -> Candidate:
     is_ip = target.kind == "ip"
     policy = target.policy
     state = target.state
@@ -160,7 +160,7 @@ def _sighting(target: Target, instance: Instance | None) -> Sighting:
         policy, state = INSTANCE[instance.state], f"{state}, {instance.state}"
     host = target.identity if is_ip else (instance.address if instance else "")
     identity = (instance.identity if instance else "") if is_ip else target.identity
-    return Sighting(
+    return Candidate(
         Address(host), f"alb {target.group}", identity, state, policy.decision, policy.reason
     )
 

@@ -14,7 +14,7 @@ from replicator.discovery.aws.instances import Instance, by_identity
 from replicator.discovery.aws.ourselves import Ourselves
 from replicator.discovery.aws.policy import INSTANCE, LAUNCHING, of_lifecycle
 from replicator.errors import DiscoveryError
-from replicator.ports import Address, Decision, Launch, Look, Sighting
+from replicator.ports import Address, Candidate, Decision, Launch, PollResult
 
 LAUNCH = "autoscaling:EC2_INSTANCE_LAUNCHING"
 
@@ -55,7 +55,7 @@ class ScalingProvider:
         self._asked: set[str] = set()
         self._notes: list[str] = []
 
-    async def look(self) -> Look:
+    async def look(self) -> PollResult:
         """Return all members.
 
         Raises:
@@ -68,21 +68,21 @@ class ScalingProvider:
             instances = await by_identity(self._aws, members) if members else {}
         except (LookupError, TypeError, AttributeError) as error:
             raise DiscoveryError(f"autoscaling: malformed answer: {error!r}") from error
-        sightings: list[Sighting] = []
+        candidates: list[Candidate] = []
         unlocated = set()
         for identity, (group, row) in members.items():
-            sighting = await self._sighting(group, row, instances.get(identity))
-            if self._ourselves.are(identity, sighting.address.host):
+            candidate = await self._sighting(group, row, instances.get(identity))
+            if self._ourselves.are(identity, candidate.address.host):
                 continue
-            if sighting.address.host:
-                sightings.append(sighting)
-            elif sighting.decision is not Decision.DROP:
+            if candidate.address.host:
+                candidates.append(candidate)
+            elif candidate.decision is not Decision.DROP:
                 unlocated.add(identity)
                 self._notes.append(f"{identity}: EC2 reports no address yet")
         missing = set(self._groups) - {group for group, _ in members.values()} - self._seen
         self._notes += [f"there is no Auto Scaling group {name}" for name in sorted(missing)]
-        return Look(
-            tuple(sightings),
+        return PollResult(
+            tuple(candidates),
             tuple(self._notes),
             complete=not missing,
             unlocated=frozenset(unlocated),
@@ -102,7 +102,7 @@ class ScalingProvider:
 
     async def _sighting(
         self, group: str, row: dict[str, Any], instance: Instance | None
-    ) -> Sighting:
+    ) -> Candidate:
         state = row["LifecycleState"]
         policy = of_lifecycle(state)
         if instance is not None and instance.state in INSTANCE:
@@ -110,7 +110,7 @@ class ScalingProvider:
         launch = None
         if state in LAUNCHING and (hook := await self._launch_hook(group)) is not None:
             launch = Launch(group, hook[0], row["InstanceId"], hook[1])
-        return Sighting(
+        return Candidate(
             Address(instance.address if instance else ""),
             f"autoscaling {group}",
             row["InstanceId"],

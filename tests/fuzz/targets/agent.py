@@ -10,7 +10,7 @@ from unittest import mock
 
 from replicator.agent import listing
 from replicator.agent import server as serving
-from replicator.agent.fence import Fenced, Fences
+from replicator.agent.fencing import Fenced, Fences
 from replicator.errors import ProtocolError
 from replicator.model import TEMPORARY_PREFIX, is_temporary
 from replicator.wire.messages import BeginFile, Data, ListTree, More, OpenTree, decode
@@ -35,9 +35,9 @@ class Script:
         self._quiet = QUIET
         self.source, self._write = os.pipe()
 
-    def poll(self, patience):
+    def poll(self, timeout):
         """Return the readable descriptors, as select.poll does. A poll that may wait gets the next frame, or end of file."""
-        if self._quiet and not patience:
+        if self._quiet and not timeout:
             self._quiet -= 1
             return []
         self._quiet = QUIET

@@ -4,10 +4,10 @@ import asyncio
 from concurrent.futures import Executor, Future
 from unittest import mock
 
-from replicator.core.debts import Key
-from replicator.engine import reconcile as compare
-from replicator.engine.link import Flight, Link
-from replicator.engine.parcel import Part
+from replicator.core.pending import Key
+from replicator.engine.changes.encode import ChangeRef
+from replicator.engine.frontend import compare
+from replicator.engine.frontend.connection import Connection, InFlight
 from replicator.errors import ProtocolError, TransportError
 from replicator.model import ROOT, check_path
 from replicator.wire.changes import REASONS
@@ -15,7 +15,8 @@ from replicator.wire.messages import Acks, Listing, Opened, OpenTree
 from tests.fuzz import mutate
 from tests.fuzz.target import target
 from tests.fuzz.targets import samples
-from tests.support.fakes import FakeCatalog
+from tests.support.fakes import FakeCatalog, FakeSource
+from tests.support.source_state import fake_tree
 
 LINES = 20
 """Limit of lines in a listing for these tests, so that small inputs reach it."""
@@ -66,7 +67,7 @@ def catalog():
 
 
 async def _converse(data):
-    link = Link(Script(data), _answered, lambda: None)
+    link = Connection(Script(data), _answered, lambda: None)
     tasks = [asyncio.ensure_future(link.receive()), asyncio.ensure_future(_backend(link))]
     await asyncio.wait(tasks[:1])
     for _ in range(20):
@@ -82,19 +83,11 @@ async def _converse(data):
 async def _backend(link):
     await link.greet()
     await link.open_tree(OpenTree(1, b"/site"))
-    flights = [Flight(Part(number, Key(1, b"a")), 1, bulk=True) for number in NUMBERS]
-    await link.send([b"x" * 100], flights)
-    territory = compare.Territory(
-        1,
-        catalog(),
-        lambda _path, _kind: False,
-        (-1, -1),
-        0o7777,
-        lambda: True,
-        lambda _path: False,
-    )
+    in_flights = [InFlight(ChangeRef(number, Key(1, b"a")), 1, bulk=True) for number in NUMBERS]
+    await link.send([b"x" * 100], in_flights)
+    opened = compare.OpenedTree(fake_tree(FakeSource(), catalog()))
     for below in (ROOT, b"a"):
-        outcome = await compare.reconcile(link, territory, below, Inline(), _found, digests=True)
+        outcome = await compare.compare(link, opened, below, Inline(), _found, digests=True)
         assert len(outcome.problems) <= compare.PROBLEMS
         assert all(problem.isprintable() for problem in outcome.problems)
 
@@ -104,8 +97,8 @@ async def _found(differences):
         check_path(difference.path)
 
 
-def _answered(flight, reason, detail):
-    assert flight.part.number in NUMBERS
+def _answered(in_flight, reason, detail):
+    assert in_flight.part.number in NUMBERS
     assert not reason or reason in REASONS
     assert detail.isprintable()
 

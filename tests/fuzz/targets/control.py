@@ -9,7 +9,7 @@ from unittest import mock
 
 from replicator.control import client
 from replicator.control.server import MAX_REQUEST, _answer
-from replicator.engine.requests import Requests
+from replicator.engine.control.requests import Requests
 from replicator.errors import ControlError
 from replicator.ports import Address
 from tests.fuzz import mutate

@@ -18,14 +18,14 @@ from replicator.discovery.dns import DnsProvider
 from replicator.discovery.file import FileProvider
 from replicator.discovery.remembered import RosterFile
 from replicator.errors import ConfigError, DiscoveryError
-from replicator.ports import Address, Decision, Sighting
+from replicator.ports import Address, Candidate, Decision
 from tests.fuzz import mutate
 from tests.fuzz.target import sentence, target
 
 ROWS = ["10.0.0.1", {"address": "deploy@10.0.0.2:22", "identity": "vm-7", "state": "up"}]
 SIGHTINGS = [
-    Sighting(Address("10.0.0.1"), "file", "i-1", "healthy"),
-    Sighting(Address("fd00::1", "deploy", 2222), "file", "", "x", Decision.DRAIN),
+    Candidate(Address("10.0.0.1"), "file", "i-1", "healthy"),
+    Candidate(Address("fd00::1", "deploy", 2222), "file", "", "x", Decision.DRAIN),
 ]
 MARKS = "-----BEGIN SSH HOST KEY FINGERPRINTS-----", "-----END SSH HOST KEY FINGERPRINTS-----"
 PRINT = "256 SHA256:" + "Ab0+/" * 8 + "xyz"
@@ -60,9 +60,9 @@ def frontends(data):
         except DiscoveryError as error:
             sentence(error, 2000)
             return
-    for sighting in look.sightings:
-        _dialled(sighting.address)
-        assert (sighting.identity + sighting.state).isprintable()
+    for candidate in look.candidates:
+        _dialled(candidate.address)
+        assert (candidate.identity + candidate.state).isprintable()
 
 
 def _saved(known):
@@ -78,14 +78,14 @@ def _saved(known):
     mutate=mutate.json_text,
     effort=200,
 )
-def roster(data):
+def member_set(data):
     """Raise nothing. Assert that whatever was loaded can be saved and loaded again."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory, capture_logs():
         file = Path(directory) / "roster"
         file.write_bytes(data)
         known = RosterFile(file).load()
-        for sighting in [s for sightings in known.values() for s in sightings]:
-            assert 0 <= sighting.address.port < 65536
+        for candidate in [s for candidates in known.values() for s in candidates]:
+            assert 0 <= candidate.address.port < 65536
         file.unlink()
         RosterFile(file).save(known)
         again = RosterFile(file).load()
@@ -118,8 +118,8 @@ def dns(data):
             look = asyncio.run(DnsProvider(names, interval=1.0).look())
         except DiscoveryError:
             return
-    for sighting in look.sightings:
-        _dialled(sighting.address)
+    for candidate in look.candidates:
+        _dialled(candidate.address)
 
 
 @target(

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from replicator.agent.claim import Claim
-from replicator.agent.fence import Fence, Fenced
+from replicator.agent.fencing import Fenced, FencingToken
 from replicator.agent.refusals import Refused
+from replicator.agent.write_lease import WriteLease
 from replicator.wire import changes
 
 
@@ -23,8 +23,8 @@ def claim(root):
 
     def claim(place=True, lineage=b"backend"):
         opened.append(os.open(root, os.O_RDONLY))
-        fence = Fence(opened[-1], lineage)
-        return Claim(opened[-1], fence, os.fsencode(root) if place else b"")
+        fence = FencingToken(opened[-1], lineage)
+        return WriteLease(opened[-1], fence, os.fsencode(root) if place else b"")
 
     yield claim
     for fd in opened:

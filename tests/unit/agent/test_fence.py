@@ -5,9 +5,9 @@ import struct
 
 import pytest
 
-from replicator.agent import fence as fences
+from replicator.agent import fencing as fences
 from replicator.agent import store as stores
-from replicator.agent.fence import Fence, Fenced, Fences, open_locks
+from replicator.agent.fencing import Fenced, Fences, FencingToken, open_locks
 from replicator.agent.listing import ListingJob
 from replicator.agent.transfer import Transfer
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
@@ -137,10 +137,10 @@ def test_who_has_ended_fences_nobody(agent):
 def test_where_nothing_can_be_locked_a_tree_is_served_all_the_same(tmp_path):
     fd = os.open(tmp_path, os.O_PATH)
     try:
-        Fence(fd, b"backend").check()
+        FencingToken(fd, b"backend").check()
     finally:
         os.close(fd)
-    Fence(-1, b"backend").check()
+    FencingToken(-1, b"backend").check()
 
 
 def test_a_lock_that_a_stranger_puts_on_the_target_means_nothing(tmp_path):
@@ -174,17 +174,17 @@ def test_more_agents_than_can_be_alive_end_instead_of_counting_for_ever(monkeypa
     monkeypatch.setattr(fences, "MAX_ALIVE", 3)
     made = []
     for _ in range(3):
-        made.append(Fence(open_locks(), b"crowd"))
+        made.append(FencingToken(open_locks(), b"crowd"))
         made[-1].check()
     with pytest.raises(Fenced, match="too many"):
-        Fence(open_locks(), b"crowd")
+        FencingToken(open_locks(), b"crowd")
     for fence in made:
         os.close(fence._fd)
 
 
 def test_an_agent_that_newer_ones_cannot_see_ends(tmp_path):
     locks = os.open(tmp_path / "locks", os.O_RDWR | os.O_CREAT, 0o600)
-    fence = Fence(locks, b"backend")
+    fence = FencingToken(locks, b"backend")
     fence.check()
     fence.check_lock()
     (tmp_path / "locks").unlink()

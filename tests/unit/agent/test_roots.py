@@ -5,7 +5,7 @@ import os
 import pytest
 
 from replicator.agent import roots
-from replicator.agent.fence import Fences
+from replicator.agent.fencing import Fences
 from replicator.agent.roots import open_tree
 from replicator.errors import PathRefused
 from replicator.wire.messages import OpenTree

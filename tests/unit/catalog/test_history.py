@@ -31,22 +31,22 @@ def catalog(store):
     return store.tree(b"/a")
 
 
-def stealthy(catalog, path=b"a"):
-    return catalog.get([path])[path].stealthy
+def ambiguous(catalog, path=b"a"):
+    return catalog.get([path])[path].ambiguous
 
 
 def test_a_path_that_is_removed_and_made_again_with_other_content(catalog):
     catalog.apply([record(b"a", 1)], [], {})
     catalog.apply([], [b"a"], {})
     catalog.apply([record(b"a", 2)], [], {})
-    assert stealthy(catalog)
+    assert ambiguous(catalog)
 
 
 def test_the_same_content_again_or_another_size_or_time_is_not_marked(catalog):
     catalog.apply([record(b"a", 1), record(b"b", 1), record(b"c", 1)], [], {})
     catalog.apply([], [b"a", b"b", b"c"], {})
     catalog.apply([record(b"a", 1), record(b"b", 2, size=2), record(b"c", 2, mtime=11)], [], {})
-    assert not any(stealthy(catalog, path) for path in (b"a", b"b", b"c"))
+    assert not any(ambiguous(catalog, path) for path in (b"a", b"b", b"c"))
 
 
 def test_the_second_of_two_contents_is_marked_also_when_it_comes_again(catalog):
@@ -54,7 +54,7 @@ def test_the_second_of_two_contents_is_marked_also_when_it_comes_again(catalog):
         catalog.apply([record(b"a", content)], [], {})
         catalog.apply([], [b"a"], {})
     catalog.apply([record(b"a", 2)], [], {})
-    assert stealthy(catalog), "a frontend may hold the first one"
+    assert ambiguous(catalog), "a frontend may hold the first one"
 
 
 def test_another_version_or_another_kind_in_between_changes_nothing(catalog):
@@ -62,7 +62,7 @@ def test_another_version_or_another_kind_in_between_changes_nothing(catalog):
         catalog.apply([record(b"a", 1)], [], {})
         catalog.apply([between], [], {})
         catalog.apply([record(b"a", 2)], [], {})
-        assert stealthy(catalog)
+        assert ambiguous(catalog)
         catalog.apply([], [b"a"], {})
 
 
@@ -71,9 +71,9 @@ def test_a_placeholder_before_the_content_changes_nothing(catalog):
     catalog.apply([], [b"a"], {})
     placeholder = record(b"a")
     catalog.apply([placeholder._replace(entry=placeholder.entry._replace(digest=b""))], [], {})
-    assert not stealthy(catalog)
+    assert not ambiguous(catalog)
     catalog.apply([record(b"a", 2)], [], {})
-    assert stealthy(catalog)
+    assert ambiguous(catalog)
 
 
 def test_directories_that_are_swapped_by_renames(catalog):
@@ -81,10 +81,10 @@ def test_directories_that_are_swapped_by_renames(catalog):
     catalog.apply([*names, record(b"a/same", 3), record(b"b/same", 3)], [], {})
     for source, target in ((b"a", b"x"), (b"b", b"a"), (b"x", b"b")):
         catalog.move(source, target)
-    assert stealthy(catalog, b"a/f")
-    assert stealthy(catalog, b"b/f")
-    assert not stealthy(catalog, b"a/same")
-    assert not stealthy(catalog, b"b/same")
+    assert ambiguous(catalog, b"a/f")
+    assert ambiguous(catalog, b"b/f")
+    assert not ambiguous(catalog, b"a/same")
+    assert not ambiguous(catalog, b"b/same")
 
 
 def test_it_outlives_a_restart_and_trees_do_not_mix(tmp_path):
@@ -96,8 +96,8 @@ def test_it_outlives_a_restart_and_trees_do_not_mix(tmp_path):
     second = CatalogStore.open(path)
     for root in (b"/a", b"/b"):
         second.tree(root).apply([record(b"a", 2)], [], {})
-    assert stealthy(second.tree(b"/a"))
-    assert not stealthy(second.tree(b"/b"))
+    assert ambiguous(second.tree(b"/a"))
+    assert not ambiguous(second.tree(b"/b"))
     second.close()
 
 

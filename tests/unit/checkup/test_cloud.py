@@ -2,10 +2,10 @@
 
 import pytest
 
-from replicator.checkup.cloud import cloud_findings, own_targets
 from replicator.config import parse
 from replicator.discovery.aws.client import Aws
-from replicator.ports import Address, Decision, Sighting
+from replicator.doctor.cloud import cloud_findings, own_targets
+from replicator.ports import Address, Candidate, Decision
 from tests.support import PROJECT
 from tests.support import aws as cloud
 from tests.support.aws import REGION, Cloud, Recorded
@@ -32,8 +32,8 @@ async def found(url, **discovery):
         aws.close()
 
 
-def sighting(host, source="alb shop-web"):
-    return Sighting(Address(host), source, "i-1", "healthy", Decision.SERVE, "")
+def candidate(host, source="alb shop-web"):
+    return Candidate(Address(host), source, "i-1", "healthy", Decision.SERVE, "")
 
 
 async def test_a_load_balancer_that_yields_the_backends_own_group_is_told_with_what_to_write():
@@ -132,12 +132,12 @@ async def test_what_may_not_be_asked_is_not_told():
 
 def test_a_target_that_is_this_machine_is_a_failure(monkeypatch):
     ours = "192.0.2.7"
-    monkeypatch.setattr("replicator.checkup.cloud._is_ours", lambda host: host == ours)
-    (told,) = own_targets([sighting(ours), sighting("192.0.2.8"), sighting(ours, "static")])
+    monkeypatch.setattr("replicator.doctor.cloud._is_ours", lambda host: host == ours)
+    (told,) = own_targets([candidate(ours), candidate("192.0.2.8"), candidate(ours, "static")])
     assert told.level == "fail"
     assert "the backend is treated as a frontend" in told.what
     assert 'exclude = ["i-1"]' in told.fix
 
 
 def test_addresses_of_other_machines_names_and_loopback_are_not_ours():
-    assert not list(own_targets(map(sighting, ("127.0.0.1", "::1", "192.0.2.1", "web1"))))
+    assert not list(own_targets(map(candidate, ("127.0.0.1", "::1", "192.0.2.1", "web1"))))

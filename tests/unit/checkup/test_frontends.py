@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from replicator.checkup.frontends import examine_frontend
-from replicator.ports import Address, Sighting
+from replicator.doctor.frontends import examine_frontend
+from replicator.ports import Address, Candidate
 from tests.support.fakes import FakeChannel
 
 
@@ -18,5 +18,5 @@ class Connector:
 
 async def test_the_last_words_of_an_agent_that_ends_are_told():
     config = SimpleNamespace(ssh=SimpleNamespace(connect_timeout=0.1), tree=[])
-    (found,) = await examine_frontend(Connector(), Sighting(Address("web1")), config)
+    (found,) = await examine_frontend(Connector(), Candidate(Address("web1")), config)
     assert (found.level, found.what) == ("fail", "the agent has ended: last words")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from replicator.checkup.patterns import idle_patterns, misplaced_preset, missing_directories
 from replicator.config import TreeSettings
+from replicator.doctor.patterns import idle_patterns, misplaced_preset, missing_directories
 from replicator.presets import load, names
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from replicator.checkup import _examine_state, _examine_user
+from replicator.doctor import _examine_state, _examine_user
 
 
 def test_nothing_is_told_to_the_user_who_owns_the_state_directory(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from replicator import cli
-from replicator.checkup import daemon_findings
+from replicator.doctor import daemon_findings
 from replicator.errors import ControlError
 
 HEAVY = ("asyncssh", "boto3", "numpy", "sqlite3", "structlog", "uvloop", "rich.progress")

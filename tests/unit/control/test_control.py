@@ -81,7 +81,7 @@ def test_no_daemon_is_told_from_a_silent_one(tmp_path):
         silent.bind(str(tmp_path / "control.sock"))
         silent.listen()
         with pytest.raises(ControlError, match="not answered"):
-            list(client.ask(tmp_path / "control.sock", {}, patience=0.1))
+            list(client.ask(tmp_path / "control.sock", {}, timeout=0.1))
 
 
 def test_who_still_waits_when_the_daemon_ends_is_no_error(tmp_path, caplog):

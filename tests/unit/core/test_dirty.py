@@ -2,8 +2,8 @@
 
 import pytest
 
-from replicator.core.debts import Key, Owed
 from replicator.core.dirty import DirtySet
+from replicator.core.pending import Key, PendingKind
 
 A, B, C = Key(1, b"a"), Key(1, b"b"), Key(1, b"c")
 
@@ -18,9 +18,9 @@ def take(dirty, now=0.0, limit=10):
 
 
 def test_a_path_is_clean_only_after_its_current_version_was_acknowledged(dirty):
-    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
     (due,) = take(dirty)
-    dirty.mark(A, Owed.CONTENT, 1, urgent=False)
+    dirty.mark(A, PendingKind.CONTENT, 1, urgent=False)
 
     assert not dirty.acknowledged(A, due.generation)
     assert A in dirty
@@ -33,7 +33,7 @@ def test_a_path_is_clean_only_after_its_current_version_was_acknowledged(dirty):
 
 def test_a_burst_on_one_path_is_one_path(dirty):
     for moment in range(1000):
-        dirty.mark(A, Owed.CONTENT, moment, urgent=True)
+        dirty.mark(A, PendingKind.CONTENT, moment, urgent=True)
 
     assert len(dirty) == 1
     assert len(take(dirty)) == 1
@@ -42,14 +42,14 @@ def test_a_burst_on_one_path_is_one_path(dirty):
 
 def test_live_changes_go_before_bulk_in_the_order_of_marking(dirty):
     for key in (C, A):
-        dirty.mark(key, Owed.CONTENT, 0, urgent=False)
-    dirty.mark(B, Owed.CONTENT, 0, urgent=True)
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
+    dirty.mark(B, PendingKind.CONTENT, 0, urgent=True)
 
     assert [due.key for due in take(dirty)] == [B, C, A]
 
 
 def test_what_was_sent_and_not_acknowledged_is_sent_again_after_a_loss(dirty):
-    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
     generation = dirty.mark_sent(B, 0)
     take(dirty)
     dirty.lost()
@@ -59,29 +59,29 @@ def test_what_was_sent_and_not_acknowledged_is_sent_again_after_a_loss(dirty):
 
 
 def test_a_blocked_path_comes_back_at_its_time(dirty):
-    dirty.mark(A, Owed.ADOPT, 0, urgent=False)
+    dirty.mark(A, PendingKind.ADOPT, 0, urgent=False)
     (due,) = take(dirty)
 
-    assert dirty.refused(A, due.generation, Owed.CONTENT, "no_space: full") == 1
+    assert dirty.refused(A, due.generation, PendingKind.CONTENT, "no_space: full") == 1
 
     dirty.block(A, 5.0)
 
     assert take(dirty, now=4.9) == []
     assert dirty.next_retry() == 5.0
     assert dirty.problems(10) == [(A, "no_space: full")]
-    assert [(due.key, due.owed) for due in take(dirty, now=5.0)] == [(A, Owed.CONTENT)]
+    assert [(due.key, due.owed) for due in take(dirty, now=5.0)] == [(A, PendingKind.CONTENT)]
 
 
 def test_a_refusal_of_an_old_version_is_nobodys_business(dirty):
-    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
     (due,) = take(dirty)
-    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
 
-    assert dirty.refused(A, due.generation, Owed.CONTENT, "denied") is None
+    assert dirty.refused(A, due.generation, PendingKind.CONTENT, "denied") is None
 
 
 def test_what_was_taken_and_not_sent_waits_again(dirty):
-    dirty.mark(A, Owed.CONTENT, 0, urgent=False)
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
     (due,) = take(dirty)
     dirty.put_back(A, due.generation)
 
@@ -90,12 +90,12 @@ def test_what_was_taken_and_not_sent_waits_again(dirty):
 
 def test_open_bulk_counts_what_was_marked_as_bulk_and_is_neither_done_nor_blocked(dirty):
     for key in (A, B, C):
-        dirty.mark(key, Owed.CONTENT, 0, urgent=False)
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
     assert dirty.bulk_open == 3
 
     generations = {due.key: due.generation for due in take(dirty)}
     dirty.acknowledged(A, generations[A])
-    dirty.refused(B, generations[B], Owed.CONTENT, "denied")
+    dirty.refused(B, generations[B], PendingKind.CONTENT, "denied")
     dirty.block(B, 9)
     dirty.mark_sent(C, 1)  # a live change took over
 
@@ -104,9 +104,9 @@ def test_open_bulk_counts_what_was_marked_as_bulk_and_is_neither_done_nor_blocke
 
 
 def test_a_rename_takes_what_is_dirty_with_it(dirty):
-    dirty.mark(Key(1, b"d/x"), Owed.CONTENT, 0, urgent=False)
-    dirty.mark(Key(1, b"e/old"), Owed.CONTENT, 0, urgent=False)
-    dirty.mark(Key(2, b"d/x"), Owed.CONTENT, 0, urgent=False)
+    dirty.mark(Key(1, b"d/x"), PendingKind.CONTENT, 0, urgent=False)
+    dirty.mark(Key(1, b"e/old"), PendingKind.CONTENT, 0, urgent=False)
+    dirty.mark(Key(2, b"d/x"), PendingKind.CONTENT, 0, urgent=False)
     dirty.rename(1, b"d", b"e", 0)
 
     assert {due.key for due in take(dirty)} == {Key(1, b"e/x"), Key(2, b"d/x")}
@@ -115,24 +115,24 @@ def test_a_rename_takes_what_is_dirty_with_it(dirty):
 def test_past_its_limit_the_set_empties_itself_and_says_so():
     dirty = DirtySet(limit=10)
     for number in range(11):
-        dirty.mark(Key(1, b"%d" % number), Owed.CONTENT, 0, urgent=False)
+        dirty.mark(Key(1, b"%d" % number), PendingKind.CONTENT, 0, urgent=False)
 
     assert dirty.overflowed
     assert len(dirty) == 1
 
 
 def test_a_frontend_does_not_lag_for_what_the_backend_cannot_read(dirty):
-    dirty.mark(A, Owed.CONTENT, 1, urgent=False)
-    dirty.mark(B, Owed.CONTENT, 2, urgent=False)
+    dirty.mark(A, PendingKind.CONTENT, 1, urgent=False)
+    dirty.mark(B, PendingKind.CONTENT, 2, urgent=False)
     (generation,) = (due.generation for due in take(dirty) if due.key == A)
-    dirty.refused(A, generation, Owed.CONTENT, "permission denied on the backend")
+    dirty.refused(A, generation, PendingKind.CONTENT, "permission denied on the backend")
     dirty.withhold(A)
 
     assert dirty.oldest() == 1
     assert dirty.lagging() == 2
     assert not dirty.refusals()
 
-    dirty.mark(A, Owed.CONTENT, 3, urgent=False)  # it may be readable now
+    dirty.mark(A, PendingKind.CONTENT, 3, urgent=False)  # it may be readable now
     assert dirty.lagging() == 1
     dirty.drop(A)
     dirty.drop(B)
@@ -140,10 +140,10 @@ def test_a_frontend_does_not_lag_for_what_the_backend_cannot_read(dirty):
 
 
 def test_what_a_frontend_refuses_is_a_refusal_until_it_is_taken(dirty):
-    dirty.mark(A, Owed.CONTENT, 1, urgent=False)
+    dirty.mark(A, PendingKind.CONTENT, 1, urgent=False)
     (due,) = take(dirty)
     assert not dirty.refusals()
-    dirty.refused(A, due.generation, Owed.CONTENT, "no space left")
+    dirty.refused(A, due.generation, PendingKind.CONTENT, "no space left")
     assert dirty.refusals()
     dirty.acknowledged(A, due.generation)
     assert not dirty.refusals()
@@ -157,7 +157,7 @@ def test_a_rename_looks_at_nothing_that_is_owed_elsewhere(dirty):
         items = keys = values = __iter__
 
     for path in (b"elsewhere/x", b"old/x", b"old/deep/y", b"new/z"):
-        dirty.mark(Key(1, path), Owed.CONTENT, 0.0, urgent=False)
+        dirty.mark(Key(1, path), PendingKind.CONTENT, 0.0, urgent=False)
     debts = dirty._debts
     dirty._debts = Unscanned(debts)
     dirty.rename(1, b"old", b"new", 1.0)

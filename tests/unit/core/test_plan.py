@@ -1,6 +1,6 @@
 """Comparison and order."""
 
-from replicator.core.debts import Owed
+from replicator.core.pending import PendingKind
 from replicator.core.plan import Comparison, safe_order
 from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Listed, Stamp
 from replicator.ports import Record
@@ -28,8 +28,8 @@ def test_equal_sides_differ_nowhere():
 
 def test_a_missing_path_and_a_surplus_path():
     assert compare([(b"z", FILE_A)], [(b"a", FILE_A)]) == [
-        (b"a", Owed.CONTENT),
-        (b"z", Owed.CONTENT),
+        (b"a", PendingKind.CONTENT),
+        (b"z", PendingKind.CONTENT),
     ]
 
 
@@ -43,20 +43,22 @@ def test_a_time_that_the_frontend_keeps_in_whole_seconds_is_equal_when_contents_
     assert compare([(b"a", theirs)], [(b"a", ours)], **terms) == []
     assert compare([(b"a", ours)], [(b"a", ours)], **terms) == [], "a mount below keeps them all"
     another = ours._replace(digest=b"e" * 32)
-    assert compare([(b"a", theirs)], [(b"a", another)], **terms) == [(b"a", Owed.CONTENT)]
+    assert compare([(b"a", theirs)], [(b"a", another)], **terms) == [(b"a", PendingKind.CONTENT)]
     for seconds in (6, 8):
         late = FILE_A._replace(mtime_ns=seconds * SECOND)
-        assert compare([(b"a", late)], [(b"a", ours)], **terms) == [(b"a", Owed.ADOPT)]
-    assert compare([(b"a", theirs)], [(b"a", ours)], digests=True) == [(b"a", Owed.ADOPT)]
+        assert compare([(b"a", late)], [(b"a", ours)], **terms) == [(b"a", PendingKind.ADOPT)]
+    assert compare([(b"a", theirs)], [(b"a", ours)], digests=True) == [(b"a", PendingKind.ADOPT)]
 
 
 def test_two_versions_of_one_second_are_told_apart_by_their_contents_alone():
     ours = FILE_A._replace(mtime_ns=7 * SECOND + 5)
     theirs = FILE_A._replace(mtime_ns=7 * SECOND)
-    assert compare([(b"a", theirs)], [(b"a", ours)], granularity=SECOND) == [(b"a", Owed.ADOPT)]
+    assert compare([(b"a", theirs)], [(b"a", ours)], granularity=SECOND) == [
+        (b"a", PendingKind.ADOPT)
+    ]
     unread = ours._replace(digest=b"")
     terms = {"digests": True, "granularity": SECOND}
-    assert compare([(b"a", theirs)], [(b"a", unread)], **terms) == [(b"a", Owed.ADOPT)]
+    assert compare([(b"a", theirs)], [(b"a", unread)], **terms) == [(b"a", PendingKind.ADOPT)]
 
 
 def test_a_rounded_time_is_enough_on_a_frontend_that_was_followed_unless_it_is_another_time_or_stealthy():
@@ -64,12 +66,12 @@ def test_a_rounded_time_is_enough_on_a_frontend_that_was_followed_unless_it_is_a
     theirs = FILE_A._replace(mtime_ns=7 * SECOND)
     terms = {"followed": True, "granularity": SECOND}
     assert compare([(b"a", theirs)], [(b"a", ours)], **terms) == []
-    stealthy = record(b"a", ours, stealthy=True)
-    assert compare([(b"a", theirs)], [stealthy], **terms) == [(b"a", Owed.CONTENT)]
+    ambiguous = record(b"a", ours, ambiguous=True)
+    assert compare([(b"a", theirs)], [ambiguous], **terms) == [(b"a", PendingKind.CONTENT)]
     for late in (6 * SECOND, 8 * SECOND, 7 * SECOND + 4, 7 * SECOND + 6):
         other = FILE_A._replace(mtime_ns=late)
-        assert compare([(b"a", other)], [(b"a", ours)], **terms) == [(b"a", Owed.ADOPT)]
-    assert compare([(b"a", theirs)], [(b"a", ours)], followed=True) == [(b"a", Owed.ADOPT)]
+        assert compare([(b"a", other)], [(b"a", ours)], **terms) == [(b"a", PendingKind.ADOPT)]
+    assert compare([(b"a", theirs)], [(b"a", ours)], followed=True) == [(b"a", PendingKind.ADOPT)]
 
 
 def test_directories_and_symlinks_are_equal_in_whole_seconds_also_before_1970():
@@ -81,28 +83,32 @@ def test_directories_and_symlinks_are_equal_in_whole_seconds_also_before_1970():
 
 
 def test_what_size_and_time_do_not_tell_is_sent_unless_contents_are_compared():
-    stealthy = record(b"a", FILE_A, stealthy=True)
-    assert compare([(b"a", FILE_A)], [stealthy]) == [(b"a", Owed.CONTENT)]
-    assert compare([(b"a", FILE_A)], [stealthy], digests=True) == []
+    ambiguous = record(b"a", FILE_A, ambiguous=True)
+    assert compare([(b"a", FILE_A)], [ambiguous]) == [(b"a", PendingKind.CONTENT)]
+    assert compare([(b"a", FILE_A)], [ambiguous], digests=True) == []
 
 
 def test_the_quick_check():
-    assert compare([(b"a", FILE_A._replace(size=6))], [(b"a", FILE_A)]) == [(b"a", Owed.CONTENT)]
+    assert compare([(b"a", FILE_A._replace(size=6))], [(b"a", FILE_A)]) == [
+        (b"a", PendingKind.CONTENT)
+    ]
     assert compare([(b"a", FILE_A._replace(mtime_ns=1001))], [(b"a", FILE_A)]) == [
-        (b"a", Owed.ADOPT)
+        (b"a", PendingKind.ADOPT)
     ]
     assert compare([(b"a", FILE_A._replace(mode=0o600))], [(b"a", FILE_A)]) == [
-        (b"a", Owed.ATTRIBUTES)
+        (b"a", PendingKind.ATTRIBUTES)
     ]
-    assert compare([(b"a", DIR)], [(b"a", FILE_A)]) == [(b"a", Owed.CONTENT)]
+    assert compare([(b"a", DIR)], [(b"a", FILE_A)]) == [(b"a", PendingKind.CONTENT)]
     assert compare(
         [(b"a", Entry(SYMLINK, 0, 0, 1, b"x"))], [(b"a", Entry(SYMLINK, 0, 0, 1, b"y"))]
-    ) == [(b"a", Owed.CONTENT)]
+    ) == [(b"a", PendingKind.CONTENT)]
 
 
 def test_the_owner_matters_only_where_one_is_asked_for():
     assert compare([(b"a", FILE_A)], [(b"a", FILE_A)], owner=(33, 33)) == []
-    assert compare([(b"a", FILE_A)], [(b"a", FILE_A)], owner=(0, -1)) == [(b"a", Owed.ATTRIBUTES)]
+    assert compare([(b"a", FILE_A)], [(b"a", FILE_A)], owner=(0, -1)) == [
+        (b"a", PendingKind.ATTRIBUTES)
+    ]
 
 
 def test_stripped_bits_are_no_difference():
@@ -117,14 +123,18 @@ def test_surplus_paths_stay_when_they_are_excluded_or_deletion_is_off():
 def test_nothing_is_surplus_below_a_directory_that_the_backend_could_not_list():
     there = [(b"d", DIR), (b"d/x", FILE_A), (b"e", FILE_A)]
 
-    assert compare(there, [record(b"d", DIR, problem="cannot be listed")]) == [(b"e", Owed.CONTENT)]
+    assert compare(there, [record(b"d", DIR, problem="cannot be listed")]) == [
+        (b"e", PendingKind.CONTENT)
+    ]
 
 
 def test_digests_are_compared_on_demand():
     tampered = FILE_A._replace(digest=b"e" * 32)
 
     assert compare([(b"a", tampered)], [(b"a", FILE_A)]) == []
-    assert compare([(b"a", tampered)], [(b"a", FILE_A)], digests=True) == [(b"a", Owed.CONTENT)]
+    assert compare([(b"a", tampered)], [(b"a", FILE_A)], digests=True) == [
+        (b"a", PendingKind.CONTENT)
+    ]
 
 
 def put(path):

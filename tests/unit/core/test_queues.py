@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.core.debts import Debt, Key, Owed, State
+from replicator.core.pending import Key, Pending, PendingKind, State
 from replicator.core.queues import Queues
 
 A, B, C, D = (Key(1, name) for name in (b"a", b"b", b"c", b"d"))
@@ -14,9 +14,9 @@ def queues():
 
 
 def waiting(queues, key, generation, *, urgent=False):
-    debt = Debt(0.0, Key(1, b""))
+    debt = Pending(0.0, Key(1, b""))
     debt.generation = generation
-    debt.owed = Owed.CONTENT
+    debt.owed = PendingKind.CONTENT
     queues.turn(key, debt, State.WAITING, urgent=urgent)
     return debt
 

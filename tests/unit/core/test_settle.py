@@ -5,28 +5,28 @@ import time
 
 import pytest
 
+from replicator.core.debouncer import UNCLOSED, Debouncer, Work, WorkKind
 from replicator.core.renames import GRACE
-from replicator.core.settle import UNCLOSED, Settle, Work, WorkKind
 from replicator.model import Hint, Hinted
 
 EXAMINE, MOVE, WALK = WorkKind.EXAMINE, WorkKind.MOVE, WorkKind.WALK
 
 
 @pytest.fixture
-def settle():
-    return Settle(cooldown=0.5, max_wait=10.0)
+def debouncer():
+    return Debouncer(cooldown=0.5, max_wait=10.0)
 
 
-def run(settle, until, *, start=0.0, busy=()):
+def run(debouncer, until, *, start=0.0, busy=()):
     """Call ready whenever it is due, up to `until`; return [(time, work)]."""
     done = []
     now = start
-    while (due := settle.deadline()) is not None and max(due, now) <= until:
+    while (due := debouncer.deadline()) is not None and max(due, now) <= until:
         now = max(due, now)
-        for work in settle.ready(now):
+        for work in debouncer.ready(now):
             done.append((round(now, 6), work))
             if work.path in busy and work.kind is EXAMINE:
-                settle.busy(work.path, now)
+                debouncer.busy(work.path, now)
     return done
 
 
@@ -35,184 +35,192 @@ def looks(done, path):
 
 
 @pytest.mark.parametrize("kind", [Hinted.CHANGED, Hinted.CLOSED])
-def test_first_change_of_a_quiet_path_is_ready_at_once(settle, kind):
-    settle.hint(Hint(kind, b"f"), 5.0)
-    assert settle.deadline() == 5.0
-    assert settle.ready(5.0) == [Work(EXAMINE, b"f")]
-    assert settle.deadline() is None
-    assert len(settle) == 0
+def test_first_change_of_a_quiet_path_is_ready_at_once(debouncer, kind):
+    debouncer.hint(Hint(kind, b"f"), 5.0)
+    assert debouncer.deadline() == 5.0
+    assert debouncer.ready(5.0) == [Work(EXAMINE, b"f")]
+    assert debouncer.deadline() is None
+    assert len(debouncer) == 0
 
 
-def test_burst_coalesces(settle):
+def test_burst_coalesces(debouncer):
     for _ in range(100):
-        settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
-    assert settle.ready(0.0) == [Work(EXAMINE, b"f")]
+        debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    assert debouncer.ready(0.0) == [Work(EXAMINE, b"f")]
 
 
-def test_second_change_waits_for_the_cooldown_which_doubles_to_sixteen_times(settle):
+def test_second_change_waits_for_the_cooldown_which_doubles_to_sixteen_times(debouncer):
     done = []
     now = 0.0
     while now < 60:
-        settle.hint(Hint(Hinted.CHANGED, b"f"), now)
-        done += [now for _ in settle.ready(now)]
+        debouncer.hint(Hint(Hinted.CHANGED, b"f"), now)
+        done += [now for _ in debouncer.ready(now)]
         now = round(now + 0.1, 6)
     gaps = [round(b - a, 1) for a, b in itertools.pairwise(done)]
     assert gaps[:7] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
-def test_cooldown_starts_small_again_after_a_quiet_period(settle):
+def test_cooldown_starts_small_again_after_a_quiet_period(debouncer):
     for now in (0.0, 0.2):
-        settle.hint(Hint(Hinted.CHANGED, b"f"), now)
-        run(settle, now, start=now)
-    assert looks(run(settle, 10.0), b"f") == [0.5]  # the cooldown is 1 s now
-    settle.hint(Hint(Hinted.CHANGED, b"f"), 2.5)
-    assert settle.ready(2.5)
-    settle.hint(Hint(Hinted.CHANGED, b"f"), 2.6)
-    assert settle.deadline() == 3.0
+        debouncer.hint(Hint(Hinted.CHANGED, b"f"), now)
+        run(debouncer, now, start=now)
+    assert looks(run(debouncer, 10.0), b"f") == [0.5]  # the cooldown is 1 s now
+    debouncer.hint(Hint(Hinted.CHANGED, b"f"), 2.5)
+    assert debouncer.ready(2.5)
+    debouncer.hint(Hint(Hinted.CHANGED, b"f"), 2.6)
+    assert debouncer.deadline() == 3.0
 
 
 @pytest.mark.parametrize("spacing", [0.0001, 0.001, 0.005, 0.01, 0.015, 0.02])
 @pytest.mark.parametrize("writing", [0.0, 0.0005, 0.5])
-def test_fifty_rewrites_within_a_second_are_looked_at_three_times_at_most(settle, spacing, writing):
+def test_fifty_rewrites_within_a_second_are_looked_at_three_times_at_most(
+    debouncer, spacing, writing
+):
     done = []
     for number in range(50):
         now = number * spacing
-        done += run(settle, now, start=now)
-        settle.hint(Hint(Hinted.WRITTEN, b"f"), now)
-        done += run(settle, now, start=now)
+        done += run(debouncer, now, start=now)
+        debouncer.hint(Hint(Hinted.WRITTEN, b"f"), now)
+        done += run(debouncer, now, start=now)
         now += spacing * writing
-        settle.hint(Hint(Hinted.CLOSED, b"f"), now)
-        done += run(settle, now, start=now)
+        debouncer.hint(Hint(Hinted.CLOSED, b"f"), now)
+        done += run(debouncer, now, start=now)
     last = 49 * spacing + spacing * writing
-    done += run(settle, 100.0, start=last)
+    done += run(debouncer, 100.0, start=last)
     assert 1 <= len(looks(done, b"f")) <= 3
     assert looks(done, b"f")[-1] >= last
 
 
-def test_what_is_written_is_looked_at_when_it_is_closed_or_a_little_later_if_nobody_writes(settle):
-    settle.hint(Hint(Hinted.WRITTEN, b"f"), 0.0)
-    assert settle.ready(UNCLOSED / 2) == []
-    settle.hint(Hint(Hinted.WRITTEN, b"f"), UNCLOSED / 2)
-    assert settle.ready(UNCLOSED) == [], "the last write counts"
-    assert settle.ready(2 * UNCLOSED) == [Work(EXAMINE, b"f", unclosed=True)]
-    settle.busy(b"f", 2 * UNCLOSED)
-    settle.hint(Hint(Hinted.WRITTEN, b"f"), 0.2)
-    assert settle.ready(0.3) == [], "a write is no reason to ask sooner"
-    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.4)
-    assert settle.ready(0.4) == [Work(EXAMINE, b"f")]
+def test_what_is_written_is_looked_at_when_it_is_closed_or_a_little_later_if_nobody_writes(
+    debouncer,
+):
+    debouncer.hint(Hint(Hinted.WRITTEN, b"f"), 0.0)
+    assert debouncer.ready(UNCLOSED / 2) == []
+    debouncer.hint(Hint(Hinted.WRITTEN, b"f"), UNCLOSED / 2)
+    assert debouncer.ready(UNCLOSED) == [], "the last write counts"
+    assert debouncer.ready(2 * UNCLOSED) == [Work(EXAMINE, b"f", unclosed=True)]
+    debouncer.busy(b"f", 2 * UNCLOSED)
+    debouncer.hint(Hint(Hinted.WRITTEN, b"f"), 0.2)
+    assert debouncer.ready(0.3) == [], "a write is no reason to ask sooner"
+    debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.4)
+    assert debouncer.ready(0.4) == [Work(EXAMINE, b"f")]
 
 
-def test_a_file_that_stays_open_is_looked_at_by_force_every_max_wait(settle):
+def test_a_file_that_stays_open_is_looked_at_by_force_every_max_wait(debouncer):
     done = []
     for tenth in range(350):
         now = tenth / 10
-        settle.hint(Hint(Hinted.WRITTEN, b"log"), now)
-        done += run(settle, now, start=now, busy={b"log"})
+        debouncer.hint(Hint(Hinted.WRITTEN, b"log"), now)
+        done += run(debouncer, now, start=now, busy={b"log"})
     assert all(work.unclosed for _, work in done)
     forced = [now for now, work in done if work.force]
     assert forced[:2] == pytest.approx([10.0, 20.0], abs=0.3)
     assert len(done) < 25
 
 
-def test_busy_is_tried_again_with_growing_delay_and_by_force_at_last(settle):
-    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
-    done = run(settle, 10.0, busy={b"f"})
+def test_busy_is_tried_again_with_growing_delay_and_by_force_at_last(debouncer):
+    debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    done = run(debouncer, 10.0, busy={b"f"})
     assert looks(done, b"f") == [0.0, 0.5, 1.5, 3.5, 7.5, 10.0]
     assert [work.force for _, work in done] == [False] * 5 + [True]
 
 
-def test_closed_after_the_first_busy_is_ready_at_once(settle):
-    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
-    settle.ready(0.0)
-    settle.busy(b"f", 0.0)
-    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.1)
-    assert settle.ready(0.1) == [Work(EXAMINE, b"f")]
+def test_closed_after_the_first_busy_is_ready_at_once(debouncer):
+    debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    debouncer.ready(0.0)
+    debouncer.busy(b"f", 0.0)
+    debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.1)
+    assert debouncer.ready(0.1) == [Work(EXAMINE, b"f")]
 
 
-def test_a_file_that_two_writers_never_both_close_is_sent_by_force(settle):
+def test_a_file_that_two_writers_never_both_close_is_sent_by_force(debouncer):
     done = []
     for tenth in range(300):
         now = tenth / 10
-        settle.hint(Hint(Hinted.WRITTEN, b"log"), now)
-        settle.hint(Hint(Hinted.CLOSED, b"log"), now)
-        done += run(settle, now, start=now, busy={b"log"})
+        debouncer.hint(Hint(Hinted.WRITTEN, b"log"), now)
+        debouncer.hint(Hint(Hinted.CLOSED, b"log"), now)
+        done += run(debouncer, now, start=now, busy={b"log"})
     forced = [now for now, work in done if work.force]
     assert forced
     assert forced[0] <= 20.0
 
 
-def test_busy_does_not_put_off_a_close_that_came_meanwhile(settle):
-    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
-    settle.ready(0.0)
-    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.4)
-    settle.busy(b"f", 0.4)
-    assert settle.deadline() <= 0.5
+def test_busy_does_not_put_off_a_close_that_came_meanwhile(debouncer):
+    debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    debouncer.ready(0.0)
+    debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.4)
+    debouncer.busy(b"f", 0.4)
+    assert debouncer.deadline() <= 0.5
 
 
-def test_contents_waits_and_coalesces(settle):
-    settle.hint(Hint(Hinted.CONTENTS, b"d"), 0.0)
-    settle.hint(Hint(Hinted.CONTENTS, b"d"), 0.05)
-    assert settle.ready(0.09) == []
-    assert settle.ready(0.1) == [Work(EXAMINE, b"d")]
+def test_contents_waits_and_coalesces(debouncer):
+    debouncer.hint(Hint(Hinted.CONTENTS, b"d"), 0.0)
+    debouncer.hint(Hint(Hinted.CONTENTS, b"d"), 0.05)
+    assert debouncer.ready(0.09) == []
+    assert debouncer.ready(0.1) == [Work(EXAMINE, b"d")]
 
 
-def test_the_rename_of_a_file_is_handed_out_at_once_and_both_names_are_looked_at(settle):
-    settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 1.0)
-    assert settle.deadline() == 1.0
-    assert settle.ready(1.0) == [Work(MOVE, b"a", b"b"), Work(EXAMINE, b"a"), Work(EXAMINE, b"b")]
+def test_the_rename_of_a_file_is_handed_out_at_once_and_both_names_are_looked_at(debouncer):
+    debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 1.0)
+    assert debouncer.deadline() == 1.0
+    assert debouncer.ready(1.0) == [
+        Work(MOVE, b"a", b"b"),
+        Work(EXAMINE, b"a"),
+        Work(EXAMINE, b"b"),
+    ]
 
 
-def test_renames_come_before_looks_and_walks(settle):
-    settle.hint(Hint(Hinted.CHANGED, b"x"), 0.0)
-    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
+def test_renames_come_before_looks_and_walks(debouncer):
+    debouncer.hint(Hint(Hinted.CHANGED, b"x"), 0.0)
+    debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
     for pair in ((b"a", b"t"), (b"c", b"a")):
-        settle.hint(Hint(Hinted.MOVED, *pair), 0.0)
-    work = settle.ready(0.0)
+        debouncer.hint(Hint(Hinted.MOVED, *pair), 0.0)
+    work = debouncer.ready(0.0)
     assert work[:2] == [Work(MOVE, b"a", b"t"), Work(MOVE, b"c", b"a")]
     assert {w.path for w in work[2:-1]} == {b"a", b"c", b"t", b"x"}
     assert work[-1] == Work(WALK, b"d")
 
 
-def test_a_loop_of_renames_is_none_and_both_names_are_looked_at(settle):
+def test_a_loop_of_renames_is_none_and_both_names_are_looked_at(debouncer):
     for _ in range(1000):
-        settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
-        settle.hint(Hint(Hinted.MOVED, b"b", b"a"), 0.0)
-    assert {(w.kind, w.path) for w in settle.ready(0.0)} == {(EXAMINE, b"a"), (EXAMINE, b"b")}
+        debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
+        debouncer.hint(Hint(Hinted.MOVED, b"b", b"a"), 0.0)
+    assert {(w.kind, w.path) for w in debouncer.ready(0.0)} == {(EXAMINE, b"a"), (EXAMINE, b"b")}
 
 
-def test_the_rename_of_a_directory_waits_and_what_is_below_its_new_name_with_it(settle):
-    settle.hint(Hint(Hinted.MOVED, b"d", b"e", is_directory=True), 1.0)
-    settle.hint(Hint(Hinted.SUBTREE, b"e"), 1.0)
-    settle.hint(Hint(Hinted.CHANGED, b"e/f"), 1.0)
-    settle.hint(Hint(Hinted.CHANGED, b"new"), 1.0)
-    assert {w.path for w in settle.ready(1.0)} == {b"d", b"new"}, "other names do not wait"
-    assert settle.concerns(b"d/f")
-    work = settle.ready(1.0 + GRACE)
+def test_the_rename_of_a_directory_waits_and_what_is_below_its_new_name_with_it(debouncer):
+    debouncer.hint(Hint(Hinted.MOVED, b"d", b"e", is_directory=True), 1.0)
+    debouncer.hint(Hint(Hinted.SUBTREE, b"e"), 1.0)
+    debouncer.hint(Hint(Hinted.CHANGED, b"e/f"), 1.0)
+    debouncer.hint(Hint(Hinted.CHANGED, b"new"), 1.0)
+    assert {w.path for w in debouncer.ready(1.0)} == {b"d", b"new"}, "other names do not wait"
+    assert debouncer.concerns(b"d/f")
+    work = debouncer.ready(1.0 + GRACE)
     assert work[0] == Work(MOVE, b"d", b"e")
     assert {(w.kind, w.path) for w in work[1:]} == {(EXAMINE, b"e"), (EXAMINE, b"e/f"), (WALK, b"e")}  # fmt: skip
-    assert not settle.concerns(b"d/f")
+    assert not debouncer.concerns(b"d/f")
 
 
-def test_a_directory_whose_old_name_is_there_again_waits_no_longer(settle):
-    settle.hint(Hint(Hinted.MOVED, b"live", b"old", is_directory=True), 1.0)
-    settle.hint(Hint(Hinted.MOVED, b"new", b"live", is_directory=True), 1.0)
-    assert settle.ready(1.0)[0] == Work(MOVE, b"live", b"old")
-    assert settle.ready(1.0 + GRACE)[0] == Work(MOVE, b"new", b"live")
+def test_a_directory_whose_old_name_is_there_again_waits_no_longer(debouncer):
+    debouncer.hint(Hint(Hinted.MOVED, b"live", b"old", is_directory=True), 1.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"new", b"live", is_directory=True), 1.0)
+    assert debouncer.ready(1.0)[0] == Work(MOVE, b"live", b"old")
+    assert debouncer.ready(1.0 + GRACE)[0] == Work(MOVE, b"new", b"live")
 
 
-def test_renames_of_a_directory_that_follow_each_other_are_one(settle):
+def test_renames_of_a_directory_that_follow_each_other_are_one(debouncer):
     for pair in ((b"d", b"e"), (b"e", b"f"), (b"f", b"g")):
-        settle.hint(Hint(Hinted.MOVED, *pair, is_directory=True), 1.0)
-    settle.hint(Hint(Hinted.MOVED, b"g/x", b"y"), 1.0)
-    assert settle.ready(1.0)[0] == Work(MOVE, b"d/x", b"y")
-    moves = [w for w in settle.ready(2.0) if w.kind is MOVE]
+        debouncer.hint(Hint(Hinted.MOVED, *pair, is_directory=True), 1.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"g/x", b"y"), 1.0)
+    assert debouncer.ready(1.0)[0] == Work(MOVE, b"d/x", b"y")
+    moves = [w for w in debouncer.ready(2.0) if w.kind is MOVE]
     assert moves == [Work(MOVE, b"d", b"g")]
 
 
-def test_a_rename_above_the_target_of_one_that_waits_comes_before_it(settle):
-    settle.hint(Hint(Hinted.MOVED, b"d", b"p/d", is_directory=True), 1.0)
-    settle.hint(Hint(Hinted.MOVED, b"p", b"q", is_directory=True), 1.0)
-    moves = [w for w in settle.ready(2.0) if w.kind is MOVE]
+def test_a_rename_above_the_target_of_one_that_waits_comes_before_it(debouncer):
+    debouncer.hint(Hint(Hinted.MOVED, b"d", b"p/d", is_directory=True), 1.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"p", b"q", is_directory=True), 1.0)
+    moves = [w for w in debouncer.ready(2.0) if w.kind is MOVE]
     assert moves == [Work(MOVE, b"p", b"q"), Work(MOVE, b"d", b"q/d")]
 
 
@@ -221,186 +229,186 @@ def test_a_rename_above_the_target_of_one_that_waits_comes_before_it(settle):
     [((b"p", b"d/q"), [Work(MOVE, b"p", b"d/q")]), ((b"p/d", b"d/q"), [])],
 )
 def test_what_ends_below_the_name_that_it_left_is_looked_at_there_and_not_moved(
-    settle, second, moves
+    debouncer, second, moves
 ):
-    settle.hint(Hint(Hinted.MOVED, b"d", b"p/d", is_directory=True), 1.0)
-    settle.hint(Hint(Hinted.MOVED, *second, is_directory=True), 1.0)
-    work = settle.ready(2.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"d", b"p/d", is_directory=True), 1.0)
+    debouncer.hint(Hint(Hinted.MOVED, *second, is_directory=True), 1.0)
+    work = debouncer.ready(2.0)
     assert [w for w in work if w.kind is MOVE] == moves
     assert {b"d/q", b"d"} <= {w.path for w in work if w.kind is EXAMINE}
 
 
-def test_what_a_rename_puts_above_the_target_of_one_before_it_is_looked_at_after_both(settle):
+def test_what_a_rename_puts_above_the_target_of_one_before_it_is_looked_at_after_both(debouncer):
     """Found by flipping names: a look at `d` that came first left what was known of `tmp` there for ever."""
-    settle.hint(Hint(Hinted.MOVED, b"f", b"d/f"), 0.0)
-    settle.hint(Hint(Hinted.MOVED, b"tmp", b"d"), 0.0)
-    work = settle.ready(0.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"f", b"d/f"), 0.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"tmp", b"d"), 0.0)
+    work = debouncer.ready(0.0)
     assert work[:2] == [Work(MOVE, b"f", b"d/f"), Work(MOVE, b"tmp", b"d")]
     assert {w.path for w in work[2:]} == {b"f", b"tmp", b"d"}
 
 
-def test_what_is_pending_follows_a_rename(settle):
-    settle.hint(Hint(Hinted.WRITTEN, b"a/b/f"), 0.0)
-    settle.hint(Hint(Hinted.SUBTREE, b"a/b"), 0.0)
-    settle.hint(Hint(Hinted.WRITTEN, b"c/old"), 0.0)
-    settle.hint(Hint(Hinted.MOVED, b"a", b"c"), 1.0)
-    done = [work for _, work in run(settle, 20.0, start=1.0)]
+def test_what_is_pending_follows_a_rename(debouncer):
+    debouncer.hint(Hint(Hinted.WRITTEN, b"a/b/f"), 0.0)
+    debouncer.hint(Hint(Hinted.SUBTREE, b"a/b"), 0.0)
+    debouncer.hint(Hint(Hinted.WRITTEN, b"c/old"), 0.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"a", b"c"), 1.0)
+    done = [work for _, work in run(debouncer, 20.0, start=1.0)]
     assert Work(EXAMINE, b"c/b/f", unclosed=True) in done
     assert Work(WALK, b"c/b") in done
     assert not [work for work in done if work.path in (b"c/old", b"a/b/f", b"a/b")]
 
 
-def test_closing_a_renamed_file_is_about_its_new_name(settle):
-    settle.hint(Hint(Hinted.WRITTEN, b"tmp"), 0.0)
-    settle.hint(Hint(Hinted.CLOSED, b"tmp"), 0.0)
-    settle.hint(Hint(Hinted.MOVED, b"tmp", b"f"), 0.0)
-    move, *looks = settle.ready(0.0)
+def test_closing_a_renamed_file_is_about_its_new_name(debouncer):
+    debouncer.hint(Hint(Hinted.WRITTEN, b"tmp"), 0.0)
+    debouncer.hint(Hint(Hinted.CLOSED, b"tmp"), 0.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"tmp", b"f"), 0.0)
+    move, *looks = debouncer.ready(0.0)
     assert move == Work(MOVE, b"tmp", b"f")
     assert {(w.kind, w.path) for w in looks} == {(EXAMINE, b"tmp"), (EXAMINE, b"f")}
 
 
-def test_fifty_saves_by_renaming_are_looked_at_three_times_at_most(settle):
+def test_fifty_saves_by_renaming_are_looked_at_three_times_at_most(debouncer):
     done = []
     for number in range(50):
         now = number * 0.02
-        settle.hint(Hint(Hinted.WRITTEN, b"tmp"), now)
-        settle.hint(Hint(Hinted.CLOSED, b"tmp"), now)
-        settle.hint(Hint(Hinted.MOVED, b"tmp", b"f"), now)
-        done += run(settle, now, start=now)
-    done += run(settle, 100.0, start=1.0)
+        debouncer.hint(Hint(Hinted.WRITTEN, b"tmp"), now)
+        debouncer.hint(Hint(Hinted.CLOSED, b"tmp"), now)
+        debouncer.hint(Hint(Hinted.MOVED, b"tmp", b"f"), now)
+        done += run(debouncer, now, start=now)
+    done += run(debouncer, 100.0, start=1.0)
     assert len(looks(done, b"f")) <= 3
     assert looks(done, b"f")[-1] >= 0.98
 
 
-def test_walk_absorbs_walks_below_and_rests(settle):
-    settle.hint(Hint(Hinted.SUBTREE, b"d/e"), 0.0)
-    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
-    settle.hint(Hint(Hinted.SUBTREE, b"d/f"), 0.0)
-    assert settle.ready(0.0) == [Work(WALK, b"d")]
-    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.1)
-    assert settle.ready(0.1) == []
-    assert settle.ready(0.5) == [Work(WALK, b"d")]
+def test_walk_absorbs_walks_below_and_rests(debouncer):
+    debouncer.hint(Hint(Hinted.SUBTREE, b"d/e"), 0.0)
+    debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
+    debouncer.hint(Hint(Hinted.SUBTREE, b"d/f"), 0.0)
+    assert debouncer.ready(0.0) == [Work(WALK, b"d")]
+    debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.1)
+    assert debouncer.ready(0.1) == []
+    assert debouncer.ready(0.5) == [Work(WALK, b"d")]
 
 
-def test_what_is_cleared_is_neither_looked_at_walked_nor_renamed(settle):
-    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
-    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
-    settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
-    settle.clear()
-    assert settle.deadline() is None
-    assert settle.ready(100.0) == []
-    assert len(settle) == 0
+def test_what_is_cleared_is_neither_looked_at_walked_nor_renamed(debouncer):
+    debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
+    debouncer.clear()
+    assert debouncer.deadline() is None
+    assert debouncer.ready(100.0) == []
+    assert len(debouncer) == 0
 
 
 def test_too_many_paths_become_one_walk_of_the_tree():
-    settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
+    debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
     for number in range(11):
-        settle.hint(Hint(Hinted.TOUCHED, b"%d" % number), 0.0)
-    assert len(settle) == 1
-    assert settle.ready(0.0) == [Work(WALK, b"")]
+        debouncer.hint(Hint(Hinted.TOUCHED, b"%d" % number), 0.0)
+    assert len(debouncer) == 1
+    assert debouncer.ready(0.0) == [Work(WALK, b"")]
 
 
 def test_an_upload_does_not_wait_for_the_walk_that_replaces_too_many_paths():
-    settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
-    settle.hint(Hint(Hinted.CLOSED, b"uploads/first"), 0.0)
-    settle.hint(Hint(Hinted.WRITTEN, b"uploads/open"), 0.0)
+    debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
+    debouncer.hint(Hint(Hinted.CLOSED, b"uploads/first"), 0.0)
+    debouncer.hint(Hint(Hinted.WRITTEN, b"uploads/open"), 0.0)
     for number in range(9):
-        settle.hint(Hint(Hinted.TOUCHED, b"bulk/%d" % number), 0.0)
-    assert settle.ready(0.0) == [Work(EXAMINE, b"uploads/first"), Work(WALK, b"")]
-    assert settle.ready(0.1) == [Work(EXAMINE, b"uploads/open", unclosed=True)]
+        debouncer.hint(Hint(Hinted.TOUCHED, b"bulk/%d" % number), 0.0)
+    assert debouncer.ready(0.0) == [Work(EXAMINE, b"uploads/first"), Work(WALK, b"")]
+    assert debouncer.ready(0.1) == [Work(EXAMINE, b"uploads/open", unclosed=True)]
 
 
 def test_of_too_many_uploads_the_newest_do_not_wait_for_the_walk():
-    settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
+    debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
     for number in range(11):
-        settle.hint(Hint(Hinted.CLOSED, b"%d" % number), 0.0)
+        debouncer.hint(Hint(Hinted.CLOSED, b"%d" % number), 0.0)
     kept = [Work(EXAMINE, b"%d" % number) for number in range(6, 11)]
-    assert settle.ready(0.0) == [*kept, Work(WALK, b"")]
+    assert debouncer.ready(0.0) == [*kept, Work(WALK, b"")]
 
 
 def test_history_is_bounded_and_fades():
-    settle = Settle(cooldown=0.5, max_wait=10.0, limit=10)
+    debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
     for number in range(1000):
-        settle.hint(Hint(Hinted.CHANGED, b"%d" % number), 0.0)
-        settle.ready(0.0)
-    assert len(settle._looks) <= 21
-    settle.ready(20.0)
-    assert len(settle._looks) == 0
-    assert not settle._looks._children
-    assert not settle._looks._dues
+        debouncer.hint(Hint(Hinted.CHANGED, b"%d" % number), 0.0)
+        debouncer.ready(0.0)
+    assert len(debouncer._looks) <= 21
+    debouncer.ready(20.0)
+    assert len(debouncer._looks) == 0
+    assert not debouncer._looks._children
+    assert not debouncer._looks._dues
 
 
-def test_heap_stays_small_while_one_path_goes_to_and_fro(settle):
-    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
-    settle.ready(0.0)
+def test_heap_stays_small_while_one_path_goes_to_and_fro(debouncer):
+    debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    debouncer.ready(0.0)
     for number in range(20_000):
-        settle.hint(Hint(Hinted.WRITTEN, b"f"), number / 1e6)
-        settle.hint(Hint(Hinted.CLOSED, b"f"), number / 1e6)
-    assert len(settle._looks._dues) < 2000
+        debouncer.hint(Hint(Hinted.WRITTEN, b"f"), number / 1e6)
+        debouncer.hint(Hint(Hinted.CLOSED, b"f"), number / 1e6)
+    assert len(debouncer._looks._dues) < 2000
 
 
 def test_a_burst_of_a_hundred_thousand_is_handed_out_whole():
-    settle = Settle(cooldown=0.5, max_wait=10.0, limit=200_000)
+    debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=200_000)
     for number in range(100_000):
         path = b"d%d/e%d/f%d" % (number % 10, number % 1000, number)
-        settle.hint(Hint(Hinted.CHANGED, path), 0.0)
-        settle.deadline()
-    assert len({work.path for work in settle.ready(0.0)}) == 100_000
+        debouncer.hint(Hint(Hinted.CHANGED, path), 0.0)
+        debouncer.deadline()
+    assert len({work.path for work in debouncer.ready(0.0)}) == 100_000
 
 
 def test_renames_do_not_scan_what_is_pending():
-    settle = Settle(cooldown=0.5, max_wait=10.0, limit=200_000)
+    debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=200_000)
     for number in range(50_000):
-        settle.hint(Hint(Hinted.WRITTEN, b"d/f%d" % number), 0.0)
+        debouncer.hint(Hint(Hinted.WRITTEN, b"d/f%d" % number), 0.0)
     started = time.process_time()
     for number in range(2000):
-        settle.hint(Hint(Hinted.MOVED, b"x%d" % number, b"y%d" % number), 0.0)
+        debouncer.hint(Hint(Hinted.MOVED, b"x%d" % number, b"y%d" % number), 0.0)
     assert (
         time.process_time() - started < 2.0
     )  # not one of speed: a scan for each would take many seconds
 
 
-def test_an_upload_is_in_the_next_slice_beside_any_bulk_change(settle):
+def test_an_upload_is_in_the_next_slice_beside_any_bulk_change(debouncer):
     for number in range(1000):
-        settle.hint(Hint(Hinted.TOUCHED, b"bulk/%d" % number), 0.0)
-    settle.hint(Hint(Hinted.CLOSED, b"bulk/upload"), 0.0)
-    settle.hint(Hint(Hinted.CLOSED, b"new"), 0.0)
-    paths = [work.path for work in settle.ready(0.0, 8)]
+        debouncer.hint(Hint(Hinted.TOUCHED, b"bulk/%d" % number), 0.0)
+    debouncer.hint(Hint(Hinted.CLOSED, b"bulk/upload"), 0.0)
+    debouncer.hint(Hint(Hinted.CLOSED, b"new"), 0.0)
+    paths = [work.path for work in debouncer.ready(0.0, 8)]
     assert len(paths) == 8
     assert {b"bulk/upload", b"new"} <= set(paths)
-    assert settle.deadline() == 0.0
+    assert debouncer.deadline() == 0.0
 
     rest = []
-    while settle.deadline() is not None:
-        rest += [work.path for work in settle.ready(0.0, 8)]
+    while debouncer.deadline() is not None:
+        rest += [work.path for work in debouncer.ready(0.0, 8)]
     assert len({*paths, *rest}) == len(paths) + len(rest) == 1002
 
 
-def test_what_waits_in_the_backlog_follows_a_rename(settle):
+def test_what_waits_in_the_backlog_follows_a_rename(debouncer):
     for number in range(100):
-        settle.hint(Hint(Hinted.CHANGED, b"d/%d" % number), 0.0)
-    done = {work.path for work in settle.ready(0.0, 8)}
-    settle.hint(Hint(Hinted.MOVED, b"d", b"e"), 0.0)
-    work = settle.ready(0.0)
+        debouncer.hint(Hint(Hinted.CHANGED, b"d/%d" % number), 0.0)
+    done = {work.path for work in debouncer.ready(0.0, 8)}
+    debouncer.hint(Hint(Hinted.MOVED, b"d", b"e"), 0.0)
+    work = debouncer.ready(0.0)
     looked = {one.path for one in work if one.kind is EXAMINE}
     expected = {b"e/%d" % number for number in range(100)} - {b"e" + path[1:] for path in done}
     assert looked == expected | {b"d", b"e"}
 
 
-def test_between_other_work_only_looks_are_handed_out(settle):
-    settle.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
-    settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
-    settle.hint(Hint(Hinted.CHANGED, b"a/f"), 0.0)
-    settle.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
-    assert settle.between(0.0, 8) == [Work(EXAMINE, b"f")]
-    kinds = [work.kind for _, work in run(settle, 5.0)]
+def test_between_other_work_only_looks_are_handed_out(debouncer):
+    debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
+    debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
+    debouncer.hint(Hint(Hinted.CHANGED, b"a/f"), 0.0)
+    debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
+    assert debouncer.between(0.0, 8) == [Work(EXAMINE, b"f")]
+    kinds = [work.kind for _, work in run(debouncer, 5.0)]
     assert kinds[0] is MOVE
     assert WALK in kinds
 
 
-def test_other_times_count_from_the_next_look_on(settle):
-    settle.adjust(cooldown=2.0, max_wait=20.0)
-    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.0)
-    assert settle.ready(0.0)
-    settle.hint(Hint(Hinted.CLOSED, b"f"), 0.1)
-    assert looks(run(settle, 10.0, start=0.1), b"f") == [2.0]
+def test_other_times_count_from_the_next_look_on(debouncer):
+    debouncer.adjust(cooldown=2.0, max_wait=20.0)
+    debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.0)
+    assert debouncer.ready(0.0)
+    debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.1)
+    assert looks(run(debouncer, 10.0, start=0.1), b"f") == [2.0]

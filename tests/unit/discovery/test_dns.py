@@ -28,16 +28,16 @@ def zone(monkeypatch):
 async def test_each_address_is_a_frontend_once(zone):
     zone["web"] = ["10.0.0.2", "10.0.0.1", "10.0.0.2", "fd00::1"]
     answer = await DnsProvider([Address("web", "deploy", 2222)], interval=1.0).look()
-    assert {s.address for s in answer.sightings} == {
+    assert {s.address for s in answer.candidates} == {
         Address(host, "deploy", 2222) for host in ("10.0.0.1", "10.0.0.2", "fd00::1")
     }
-    assert {s.source for s in answer.sightings} == {"dns web"}
+    assert {s.source for s in answer.candidates} == {"dns web"}
 
 
 async def test_a_name_without_addresses_makes_the_answer_incomplete(zone):
     zone["web"] = ["10.0.0.1"]
     answer = await DnsProvider([Address("web"), Address("wbe")], interval=1.0).look()
-    assert len(answer.sightings) == 1
+    assert len(answer.candidates) == 1
     assert not answer.complete
     assert "wbe has no address" in answer.notes[0]
 
@@ -67,12 +67,12 @@ async def test_a_resolver_that_hangs_is_an_error(monkeypatch):
 async def test_who_is_excluded_is_left_out(zone):
     zone["web"] = ["10.0.0.1", "10.0.0.2"]
     answer = await DnsProvider([Address("web")], interval=1.0, exclude=["10.0.0.1"]).look()
-    assert [s.address.host for s in answer.sightings] == ["10.0.0.2"]
+    assert [s.address.host for s in answer.candidates] == ["10.0.0.2"]
 
 
 async def test_a_real_resolver_answers():
     answer = await DnsProvider([Address("localhost")], interval=1.0).look()
-    assert {s.address.host for s in answer.sightings} & {"127.0.0.1", "::1"}
+    assert {s.address.host for s in answer.candidates} & {"127.0.0.1", "::1"}
 
 
 async def test_a_link_local_address_keeps_its_network_interface(monkeypatch):
@@ -83,4 +83,4 @@ async def test_a_link_local_address_keeps_its_network_interface(monkeypatch):
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
     answer = await DnsProvider([Address("web"), Address("fe80::2%lo")], interval=1.0).look()
-    assert [s.address.host for s in answer.sightings] == ["fe80::1%lo", "fe80::2%lo"]
+    assert [s.address.host for s in answer.candidates] == ["fe80::1%lo", "fe80::2%lo"]

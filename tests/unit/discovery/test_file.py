@@ -6,7 +6,7 @@ import pytest
 
 from replicator.discovery.file import MAX_SIZE, FileProvider
 from replicator.errors import DiscoveryError
-from replicator.ports import Address, Sighting
+from replicator.ports import Address, Candidate
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def provider(path, **more):
 async def test_text_has_an_address_on_each_line(path):
     path.write_text("# web\n10.0.0.1\n\ndeploy@10.0.0.2:2222  # second\n[fd00::1]:22\n10.0.0.1\n")
     answer = await provider(path).look()
-    assert [s.address for s in answer.sightings] == [
+    assert [s.address for s in answer.candidates] == [
         Address("10.0.0.1"),
         Address("10.0.0.2", "deploy", 2222),
         Address("fd00::1", "", 22),
@@ -34,24 +34,24 @@ async def test_json_may_name_machines_and_states(path, wrap):
     rows = ["10.0.0.1", {"address": "10.0.0.2", "identity": "vm-7", "state": "up"}]
     path.write_text(json.dumps(wrap(rows)))
     answer = await provider(path).look()
-    assert answer.sightings == (
-        Sighting(Address("10.0.0.1"), "file", "", "listed"),
-        Sighting(Address("10.0.0.2"), "file", "vm-7", "up"),
+    assert answer.candidates == (
+        Candidate(Address("10.0.0.1"), "file", "", "listed"),
+        Candidate(Address("10.0.0.2"), "file", "vm-7", "up"),
     )
 
 
 async def test_it_is_read_again(path):
     made = provider(path)
     path.write_text("10.0.0.1\n")
-    assert len((await made.look()).sightings) == 1
+    assert len((await made.look()).candidates) == 1
     path.write_text("10.0.0.1\n10.0.0.2\n")
-    assert len((await made.look()).sightings) == 2
+    assert len((await made.look()).candidates) == 2
 
 
 async def test_who_is_excluded_is_left_out(path):
     path.write_text('["10.0.0.1", {"address": "10.0.0.2", "identity": "vm-7"}, "10.0.0.3"]')
     answer = await provider(path, exclude=("10.0.0.1", "vm-7")).look()
-    assert [s.address.host for s in answer.sightings] == ["10.0.0.3"]
+    assert [s.address.host for s in answer.candidates] == ["10.0.0.3"]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 import pytest
 
 from replicator.discovery.remembered import RosterFile
-from replicator.ports import Address, Decision, Launch, Sighting
+from replicator.ports import Address, Candidate, Decision, Launch
 
 KNOWN = [
-    Sighting(Address("10.0.0.1"), "alb web", "i-1", "healthy", Decision.SERVE, "", None),
-    Sighting(Address("10.0.0.2", "u", 2222), "alb web", "i-2", "draining", Decision.DRAIN),
+    Candidate(Address("10.0.0.1"), "alb web", "i-1", "healthy", Decision.SERVE, "", None),
+    Candidate(Address("10.0.0.2", "u", 2222), "alb web", "i-2", "draining", Decision.DRAIN),
 ]
 
 
@@ -22,7 +22,7 @@ def test_what_is_saved_is_loaded_but_for_what_ages(tmp_path):
 
 
 def test_a_launch_is_not_remembered(tmp_path):
-    waiting = Sighting(Address("a"), launch=Launch("g", "h", "i-1", 1.0))
+    waiting = Candidate(Address("a"), launch=Launch("g", "h", "i-1", 1.0))
     RosterFile(tmp_path / "roster.json").save({"p": [waiting]})
     assert RosterFile(tmp_path / "roster.json").load()["p"][0].launch is None
 
@@ -65,5 +65,5 @@ def test_a_directory_that_cannot_be_written_costs_a_warning(tmp_path):
 
 
 def test_a_port_that_is_none_is_as_good_as_nothing(tmp_path):
-    RosterFile(tmp_path / "roster.json").save({"p": [Sighting(Address("a", "", 65536))]})
+    RosterFile(tmp_path / "roster.json").save({"p": [Candidate(Address("a", "", 65536))]})
     assert RosterFile(tmp_path / "roster.json").load() == {}

@@ -1,12 +1,12 @@
 """The frontends in the config."""
 
 from replicator.discovery.static import StaticProvider
-from replicator.ports import Address, Look, Sighting
+from replicator.ports import Address, Candidate, PollResult
 
 
 async def test_each_is_seen_once_and_always():
     one, two = Address("one"), Address("two", "deploy", 2222)
     provider = StaticProvider([one, two, one])
-    expected = Look((Sighting(one), Sighting(two)))
+    expected = PollResult((Candidate(one), Candidate(two)))
     assert [await provider.look(), await provider.look()] == [expected, expected]
     assert provider.certain

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from replicator.engine.ahead import MOST_AHEAD, ReadAhead
-from replicator.engine.contents import HUGE
-from replicator.engine.findings import LargeFile
+from replicator.engine.ingest.background import MOST_AHEAD, BackgroundReader
+from replicator.engine.ingest.contents import HUGE
+from replicator.engine.ingest.scan_result import LargeFile
 from replicator.errors import SourceError
 from tests.support.waiting import eventually
 
@@ -17,7 +17,7 @@ class Reading:
     def __init__(self):
         self.begun, self.looked, self.awake = [], [], 0
         self.go, self.go_on_with_huge = asyncio.Event(), asyncio.Event()
-        self.ahead = ReadAhead(self._read, self._wake)
+        self.ahead = BackgroundReader(self._read, self._wake)
         self.task = asyncio.get_running_loop().create_task(self.ahead.run())
 
     async def _read(self, path, force):

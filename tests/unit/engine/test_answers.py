@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from replicator.core.debts import Key
-from replicator.engine import answers
-from replicator.engine.answers import KEPT_AFTER
-from replicator.engine.findings import BEING_WRITTEN
-from replicator.engine.parcel import moved, single
+from replicator.core.pending import Key
+from replicator.engine.changes.encode import moved, single
+from replicator.engine.frontend import acks
+from replicator.engine.frontend.acks import KEPT_AFTER
+from replicator.ports import BEING_WRITTEN
 from replicator.wire.changes import Delete
 from tests.support.waiting import eventually
 
@@ -55,7 +55,7 @@ async def test_a_refused_path_is_tried_again_after_its_delay_and_its_reason_is_t
 async def test_a_base_mismatch_leads_to_the_whole_file_at_once(route):
     route.write(b"f", b"version 1, version 2")
     async with route.open():
-        assert route.courier.post(route.delta(b"f", 9), builds=True)
+        assert route.sender.post(route.delta(b"f", 9), builds=True)
         delta = await route.times_sent(b"f", 1)
         route.refuse(delta.number, "base_mismatch", "another file")
         whole = await route.times_sent(b"f", 2)
@@ -78,7 +78,7 @@ async def test_a_race_is_no_trouble_until_it_has_lasted(route, monkeypatch, reas
         sent = await route.times_sent(b"f", 3)
         assert route.listener.troubles == []
         assert not route.dirty.troubled()
-        monkeypatch.setattr(answers, "PATIENCE", 0.0)
+        monkeypatch.setattr(acks, "PATIENCE", 0.0)
         route.refuse(sent.number, reason, "again")
         await eventually(lambda: route.listener.troubles, "the trouble")
         assert route.dirty.problems(9) == [(Key(1, b"f"), f"{reason}: again")]
@@ -94,7 +94,7 @@ async def test_a_file_that_is_being_written_is_no_trouble_until_it_has_lasted(ro
         assert route.listener.troubles == []
         assert not route.dirty.troubled()
         assert len(route.dirty) == 1
-        monkeypatch.setattr(answers, "PATIENCE", 0.0)
+        monkeypatch.setattr(acks, "PATIENCE", 0.0)
         await eventually(lambda: route.listener.troubles, "the trouble")
 
 
@@ -151,17 +151,17 @@ async def test_what_lacks_its_directory_there_is_sent_again_after_all_directorie
 
 
 async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(route, monkeypatch):
-    monkeypatch.setattr(answers, "PATIENCE", 0.0)
+    monkeypatch.setattr(acks, "PATIENCE", 0.0)
     route.write(b"f", b"content")
     route.source.write(b"f", b"changed, and not examined yet")
     route.retry(0.05)
     async with route.open():
         route.mark(b"f")
         await eventually(lambda: route.listener.troubles, "the trouble")
-        assert route.looked_again[0] == b"f"
+        assert route.rechecked[0] == b"f"
         assert route.dirty.lagging() is None
         assert route.sent() == []
-        route.survey()
+        route.scan()
         await route.times_sent(b"f", 1)
 
     assert b"on the backend" in route.listener.troubles[0][1].encode()
@@ -170,7 +170,7 @@ async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(ro
 async def test_a_directory_that_is_not_empty_waits_for_deletes_and_is_kept_in_the_end(
     route, monkeypatch
 ):
-    monkeypatch.setattr(answers, "SOON", 0.001)
+    monkeypatch.setattr(acks, "SOON", 0.001)
     async with route.open():
         route.mark(b"d", b"d/ours")
         below, above = await route.times_sent(b"d/ours", 1), await route.times_sent(b"d", 1)
@@ -193,7 +193,7 @@ async def test_a_directory_that_is_not_empty_waits_for_deletes_and_is_kept_in_th
 
 async def test_a_refused_move_puts_both_names_right(route):
     async with route.open():
-        route.courier.post_move(single(moved(1, b"a", b"b")))
+        route.sender.post_move(single(moved(1, b"a", b"b")))
         move = await route.times_sent(b"a", 1)
         route.refuse(move.number, "vanished")
         assert isinstance(await route.times_sent(b"a", 2), Delete)
@@ -203,8 +203,8 @@ async def test_a_refused_move_puts_both_names_right(route):
 
 async def test_a_refused_move_is_put_right_where_its_ends_are_now(route):
     async with route.open():
-        route.courier.post_move(single(moved(1, b"f", b"d/f")))
-        route.courier.post_move(single(moved(1, b"d", b"e")))
+        route.sender.post_move(single(moved(1, b"f", b"d/f")))
+        route.sender.post_move(single(moved(1, b"d", b"e")))
         move = await route.times_sent(b"f", 1)
         await route.times_sent(b"d", 1)
         route.refuse(move.number, "vanished")

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.engine.batching import EVERY, groups, is_cut
-from replicator.engine.parcel import BATCH_CHANGES, BATCH_PAYLOAD, batches
+from replicator.engine.changes.batching import EVERY, groups, is_cut
+from replicator.engine.changes.encode import BATCH_CHANGES, BATCH_PAYLOAD, batches
 from replicator.wire.changes import PutFile
 
 items = st.lists(

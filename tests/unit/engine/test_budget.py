@@ -7,7 +7,7 @@ import pytest
 from replicator.core.lifecycle import State
 from replicator.core.pace import Backoff
 from replicator.engine.budget import ALL, AWAY, STEP, Budget
-from replicator.engine.parcel import adopt, moved, single
+from replicator.engine.changes.encode import adopt, moved, single
 from replicator.model import rebase
 from tests.support.stage import NEVER
 from tests.support.waiting import eventually
@@ -30,8 +30,8 @@ async def stage():
     """Frontends that may be owed 20 paths together while they are away, and 150 in all."""
     with ThreadPoolExecutor(2) as pool:
         made = Stage(pool)
-        made.commons.budget = Budget(made.fleet.__iter__, away=20, most=150)
-        made.commons.retry = Backoff(NEVER, NEVER, lambda: 1.0)
+        made.context.budget = Budget(made.fleet.__iter__, away=20, most=150)
+        made.context.retry = Backoff(NEVER, NEVER, lambda: 1.0)
         async with made.running():
             yield made
 
@@ -86,7 +86,7 @@ def test_it_counts_again_before_much_more_is_owed_than_the_limits():
 
 async def test_a_fleet_that_is_away_is_owed_a_bounded_number_of_paths_and_gets_everything(stage):
     away = [f"away-{number}" for number in range(10)]
-    stage.roster("here", *away)
+    stage.member_set("here", *away)
     await stage.live("here", *away)
     await leave(stage, *away)
     for name in names(14):
@@ -103,7 +103,7 @@ async def test_a_fleet_that_is_away_is_owed_a_bounded_number_of_paths_and_gets_e
 
 
 async def test_what_is_away_and_remembers_little_keeps_it(stage):
-    stage.roster("little", "much")
+    stage.member_set("little", "much")
     await stage.live("little", "much")
     await leave(stage, "much")
     for name in names(15):
@@ -120,7 +120,7 @@ async def test_what_is_away_and_remembers_little_keeps_it(stage):
 
 
 async def test_what_was_forgotten_is_not_remembered_again_before_the_comparison(stage):
-    stage.roster("a")
+    stage.member_set("a")
     await stage.live("a")
     await leave(stage, "a")
     stage.find("a").forget_owed()
@@ -139,7 +139,7 @@ async def test_what_was_forgotten_is_not_remembered_again_before_the_comparison(
 
 async def test_a_connected_frontend_that_forgets_is_compared_while_it_stays_connected(stage):
     slow = ["slow-1", "slow-2"]
-    stage.roster("quick", *slow)
+    stage.member_set("quick", *slow)
     await stage.live("quick", *slow)
     for host in slow:
         stage.agent(host).open.clear()
@@ -157,7 +157,7 @@ async def test_a_connected_frontend_that_forgets_is_compared_while_it_stays_conn
 
 
 async def test_a_frontend_that_refuses_too_much_is_left_for_a_while_and_the_others_go_on(stage):
-    stage.roster("honest", "full")
+    stage.member_set("honest", "full")
     await stage.live("honest", "full")
     refusals = dict.fromkeys(names(200), ("no_space", "the disk is full"))
     full = stage.disks["full"]
@@ -172,18 +172,18 @@ async def test_a_frontend_that_refuses_too_much_is_left_for_a_while_and_the_othe
     assert stage.find("honest").converged
     assert stage.find("honest").logins == 1
     refusals.clear()
-    stage.commons.budget.most = ALL
+    stage.context.budget.most = ALL
     await stage.turned(stage.find("full"), State.RETRYING)
     await come_back(stage, "full")
     assert stage.disks["full"].keys() == set(names(200))
 
 
 async def test_nothing_builds_on_what_was_forgotten(stage):
-    stage.roster("a")
+    stage.member_set("a")
     await stage.live("a")
     await stage.fleet.publish(stage.write(b"f", b"content"))
     await eventually(lambda: stage.find("a").converged, "the file")
-    stage.commons.gate.resize(0)
+    stage.context.bootstrap_queue.resize(0)
     stage.find("a").forget_owed()
     entry = stage.catalog.records[b"f"].entry
     await stage.fleet.publish(single(adopt(1, b"f", entry, content=False)))

@@ -1,11 +1,9 @@
 """Comparisons: what differs is made equal, and what is in doubt is found out."""
 
-from dataclasses import replace
-
 import pytest
 
-from replicator.engine import doubts
-from replicator.engine.parcel import moved, single
+from replicator.engine.changes.encode import moved, single
+from replicator.engine.frontend import resync
 from replicator.model import FILE, Entry, Listed, is_below, rebase
 from replicator.wire.changes import Move, SetAttributes
 from replicator.wire.messages import Batch, Listing, ListTree, More
@@ -24,7 +22,7 @@ async def test_on_its_way_up_it_is_made_equal_and_nothing_else_is_sent(stage):
     assert stage.now.changes(b"same") == []
     assert stage.replica.converged
     assert (stage.replica.progress.files_done, stage.replica.progress.bytes_done) == (2, 8)
-    assert stage.commons.gate.inside == 0
+    assert stage.context.bootstrap_queue.inside == 0
 
 
 @pytest.mark.parametrize("already_live", [False, True], ids=["on its way up", "live, in doubt"])
@@ -98,7 +96,7 @@ async def test_what_a_refused_rename_should_have_brought_arrives_whatever_was_re
 async def test_a_doubt_is_settled_below_that_directory_and_many_doubts_everywhere(
     stage, monkeypatch
 ):
-    monkeypatch.setattr(doubts, "DOUBTS", 3)
+    monkeypatch.setattr(resync, "DOUBTS", 3)
     stage.source.mkdir(b"d")
     stage.write(b"d/f", b"content")
     await stage.live()
@@ -137,8 +135,7 @@ async def test_a_file_that_is_refused_for_a_directory_in_its_place_has_that_list
 
 async def test_what_is_held_back_is_left_to_whoever_holds_it(stage):
     """It is told when it is clear how much goes; a comparison must neither tell it earlier, nor wait for it."""
-    territory = replace(stage.plot.territory, held=lambda path: path == b"held")
-    stage.commons.plots[1] = replace(stage.plot, territory=territory)
+    stage.tree.state.held.add(b"held")
     stage.disks["a"] = {path: Entry(FILE, 0o644, 1, 1) for path in (b"extra", b"held")}
     await stage.live()
 
@@ -148,8 +145,7 @@ async def test_what_is_held_back_is_left_to_whoever_holds_it(stage):
 
 async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):
     stage.write(b"ours", b"content")
-    guarded = replace(stage.plot.territory, delete_guard=0.5)
-    stage.commons.plots[1] = replace(stage.plot, territory=guarded)
+    stage.tree.delete_guard = 0.5
     stage.disks["a"] = {b"%d" % number: Entry(FILE, 0o644, 1, 1) for number in range(200)}
     stage.prepare = lambda agent: agent.mute.add(ListTree)
     stage.start()
@@ -166,8 +162,7 @@ async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):
 def guarded(stage):
     """Half of the tree may go without a question; it holds one file."""
     stage.write(b"ours", b"content")
-    territory = replace(stage.plot.territory, delete_guard=0.5)
-    stage.commons.plots[1] = replace(stage.plot, territory=territory)
+    stage.tree.delete_guard = 0.5
     return stage
 
 
@@ -183,7 +178,7 @@ async def test_of_directories_in_doubt_no_more_goes_than_of_the_whole_tree(guard
     for name in (b"a", b"b", b"c"):
         surplus(stage, name + b"/", 60)
         stage.replica.in_doubt(at(name))
-        await eventually(lambda: not stage.replica._doubts, "the comparison of the directory")
+        await eventually(lambda: not stage.replica._resync, "the comparison of the directory")
     await eventually(lambda: stage.replica.excess, "the question")
     await eventually(lambda: not stage.replica.dirty, "what goes to have gone")
     assert [path[:1] for path in stage.disk if path != b"ours"] == [b"b"] * 60 + [b"c"] * 60
@@ -200,7 +195,7 @@ async def test_a_directory_in_doubt_with_too_much_has_the_whole_tree_compared_wh
     assert len(stage.disk) == 301
     stage.replica.in_doubt(at(b"e"))
     await eventually(lambda: len(stage.now.of(ListTree)) == 4, "the comparison of the directory")
-    await eventually(lambda: not stage.replica._doubts, "its end")
+    await eventually(lambda: not stage.replica._resync, "its end")
     assert len(stage.disk) == 301
 
 
@@ -222,7 +217,7 @@ async def test_what_is_owed_already_is_not_counted_again(guarded):
 async def test_more_than_is_kept_in_memory_is_counted_before_any_of_it_goes(
     guarded, monkeypatch, many, goes
 ):
-    monkeypatch.setattr("replicator.engine.reconcile.HELD", 50)
+    monkeypatch.setattr("replicator.engine.frontend.compare.HELD", 50)
     stage = guarded
     surplus(stage, b"d/", many)
     stage.disks["a"][b"missing"] = Entry(FILE, 0o644, 1, 1)

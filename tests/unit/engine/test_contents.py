@@ -5,9 +5,9 @@ import os
 import pytest
 
 from replicator.delta.ops import Copy
-from replicator.engine import examine
-from replicator.engine.contents import Early
-from replicator.engine.examine import Examiner
+from replicator.engine.ingest import checker
+from replicator.engine.ingest.checker import Checker
+from replicator.engine.ingest.contents import Early
 from replicator.ports import Snapshot, Verdict
 
 OLD = 10**18
@@ -16,7 +16,7 @@ AHEAD = 4 * OLD
 
 def test_a_new_file_is_told_with_its_content(world):
     world.write("a", b"content")
-    updates, gone, _ = world.examine(b"a")
+    updates, gone, _ = world.check(b"a")
 
     assert b"".join(op.data for op in updates[b"a"].ops) == b"content"
     assert gone == []
@@ -27,7 +27,7 @@ def test_attributes_alone_are_told_without_content(world):
     path = world.write("a")
     world.settle()
     path.chmod(0o600)
-    updates, _, _ = world.examine(b"a")
+    updates, _, _ = world.check(b"a")
 
     assert updates[b"a"].same_content
     assert updates[b"a"].record.entry.mode == 0o600
@@ -40,34 +40,34 @@ def test_a_file_that_was_rewritten_with_the_same_bytes_and_time_is_not_told(worl
     path.write_bytes(b"content")
     os.utime(path, ns=(OLD, OLD))
 
-    assert world.examine(b"a")[:2] == ({}, [])
+    assert world.check(b"a")[:2] == ({}, [])
 
 
 def test_a_content_that_changed_under_the_same_size_and_time_is_marked_until_they_differ(world):
     path = world.write("a", b"one")
     os.utime(path, ns=(OLD, OLD))
     world.settle()
-    assert not world.catalog.get([b"a"])[b"a"].stealthy
+    assert not world.catalog.get([b"a"])[b"a"].ambiguous
     path.write_bytes(b"two")
     os.utime(path, ns=(OLD, OLD))
-    updates, *_ = world.survey()
-    assert updates[b"a"].record.stealthy
+    updates, *_ = world.scan()
+    assert updates[b"a"].record.ambiguous
     path.chmod(0o600)
-    world.survey()
-    assert world.catalog.get([b"a"])[b"a"].stealthy, "frontends may still hold the first one"
+    world.scan()
+    assert world.catalog.get([b"a"])[b"a"].ambiguous, "frontends may still hold the first one"
     os.utime(path, ns=(OLD, OLD + 1))
-    world.survey()
-    assert not world.catalog.get([b"a"])[b"a"].stealthy
+    world.scan()
+    assert not world.catalog.get([b"a"])[b"a"].ambiguous
 
 
 def test_a_file_that_is_being_written_leaves_a_placeholder_and_is_told_when_closed(world):
     with (world.root / "a").open("wb") as file:
         file.write(b"half")
         file.flush()
-        updates, _, found = world.examine(b"a")
+        updates, _, found = world.check(b"a")
         assert found[0].unsettled == [b"a"]
         assert updates[b"a"].record.problem
-    updates, _, _ = world.examine(b"a")
+    updates, _, _ = world.check(b"a")
 
     assert updates[b"a"].record.problem == ""
     assert updates[b"a"].ops is not None
@@ -78,7 +78,7 @@ def test_the_other_names_of_a_changed_file_are_named(world):
     os.link(path, world.root / "b")
     world.settle()
     path.write_bytes(b"changed")
-    _, _, found = world.examine(b"a")
+    _, _, found = world.check(b"a")
 
     assert {name for one in found for name in one.siblings} == {b"b"}
 
@@ -89,57 +89,57 @@ def test_names_of_one_file_whose_time_lies_ahead_come_to_rest(world):
     os.utime(path, ns=(AHEAD, AHEAD))
     for name in ("b", "c"):
         os.link(path, world.root / name)
-    world.survey()
+    world.scan()
     path.write_bytes(b"changed")
     os.utime(path, ns=(AHEAD, AHEAD))
     asked, again = [], [b"a"]
     while again and len(asked) < 5:
         asked.append(again)
-        again = sorted({name for one in world.examine(*again)[2] for name in one.siblings})
+        again = sorted({name for one in world.check(*again)[2] for name in one.siblings})
 
     assert asked == [[b"a"], [b"b", b"c"], [b"c"]]
     records = world.catalog.scan(None, None, 9)
     assert len({record.entry.digest for record in records}) == 1
-    assert not any(record.firm for record in records)
+    assert not any(record.stable for record in records)
 
 
 @pytest.fixture
 def huge(world):
     """A file that counts as large, in a world where somebody reads such files ahead."""
-    world.examiner.defer()
-    world.examiner.longest = 100
+    world.checker.defer()
+    world.checker.longest = 100
     return world.write("huge", b"x" * 101)
 
 
 def test_a_large_file_is_left_until_it_was_read_ahead(world, huge):
-    updates, _, found = world.examine(b"huge")
+    updates, _, found = world.check(b"huge")
     assert [file.path for file in found[0].large] == [b"huge"]
     assert updates[b"huge"].record.problem == "is being read"
     assert world.source.bytes_read == 0
 
-    world.examiner.contents.read_ahead(b"huge", force=False)
+    world.checker.contents.read_ahead(b"huge", force=False)
     read = world.source.bytes_read
-    updates, _, _ = world.examine(b"huge")
+    updates, _, _ = world.check(b"huge")
     assert updates[b"huge"].record.problem == ""
     assert world.source.bytes_read == read
 
 
 def test_a_large_file_that_changed_since_it_was_read_ahead_is_looked_at_again(world, huge):
-    world.examiner.contents.read_ahead(b"huge", force=False)
+    world.checker.contents.read_ahead(b"huge", force=False)
     huge.write_bytes(b"y" * 102)
-    updates, _, found = world.examine(b"huge")
+    updates, _, found = world.check(b"huge")
 
     assert updates[b"huge"].record.entry.size == 101
     assert found[0].siblings == [b"huge"]
 
 
 def test_what_was_read_ahead_of_a_file_that_went_is_not_taken_for_the_next_of_its_name(world, huge):
-    world.examiner.contents.read_ahead(b"huge", force=False)
+    world.checker.contents.read_ahead(b"huge", force=False)
     huge.unlink()
-    world.examine(b"huge")
+    world.check(b"huge")
     world.write("huge", b"z" * 103)
 
-    (found,) = world.examine(b"huge")[2]
+    (found,) = world.check(b"huge")[2]
     assert found.large == [(b"huge", False, 103)]
 
 
@@ -154,36 +154,36 @@ def test_a_delta_is_no_good_against_another_version_than_was_read(world):
 @pytest.fixture
 def limited(world):
     """A world in which no file of more than 100 bytes is replicated."""
-    world.examiner = Examiner(world.source, world.catalog, 100)
+    world.checker = Checker(world.source, world.catalog, 100)
     return world
 
 
 def test_a_file_above_the_limit_is_not_read_and_is_told_once(limited):
     limited.write("huge", b"x" * 101)
-    updates, _, _ = limited.examine(b"huge")
+    updates, _, _ = limited.check(b"huge")
     assert "larger than tree.max_file_size" in updates[b"huge"].record.problem
     assert limited.source.bytes_read == 0
 
-    updates, _, found = limited.examine(b"huge")
+    updates, _, found = limited.check(b"huge")
     assert not updates
     assert [record.path for record in found[0].unread] == [b"huge"]
 
     limited.write("huge", b"x" * 100)
-    assert limited.examine(b"huge")[0][b"huge"].record.problem == ""
+    assert limited.check(b"huge")[0][b"huge"].record.problem == ""
 
 
 def test_a_limit_that_is_lowered_holds_for_what_is_known(world):
     world.write("huge", b"x" * 101)
     world.settle()
-    world.examiner = Examiner(world.source, world.catalog, 100)
-    assert "larger than" in world.survey()[0][b"huge"].record.problem
+    world.checker = Checker(world.source, world.catalog, 100)
+    assert "larger than" in world.scan()[0][b"huge"].record.problem
 
 
 def test_a_huge_file_is_left_by_the_first_survey_and_a_large_one_is_not(world, monkeypatch):
-    monkeypatch.setattr(examine, "HUGE", 100)
-    world.examiner.defer_huge()
+    monkeypatch.setattr(checker, "HUGE", 100)
+    world.checker.defer_huge()
     world.write("huge", b"x" * 101)
     world.write("large", b"x" * 100)
-    updates, _, found = world.survey()
+    updates, _, found = world.scan()
     assert [file.path for one in found for file in one.large] == [b"huge"]
     assert updates[b"large"].record.problem == ""

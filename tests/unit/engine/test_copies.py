@@ -2,10 +2,10 @@
 
 import pytest
 
-from replicator.core.debts import Key, Owed
 from replicator.core.dirty import DirtySet
-from replicator.engine.copies import Copies
-from replicator.engine.parcel import link_to, links
+from replicator.core.pending import Key, PendingKind
+from replicator.engine.changes.encode import link_to, links
+from replicator.engine.frontend.copies import Copies
 from replicator.model import FILE, Entry
 
 ENTRY = Entry(FILE, 0o644, 5 << 20, 7, b"", b"d" * 32)
@@ -20,11 +20,11 @@ class Waiting:
         self.copies = Copies(self.dirty)
 
     def add(self, key=COPY, base=b"base"):
-        (parcel,) = links([link_to(key.tree, key.path, ENTRY, base, copy=True)])
-        self.copies.add(parcel, [self.dirty.mark_sent(key, 0.0)])
+        (encoded,) = links([link_to(key.tree, key.path, ENTRY, base, copy=True)])
+        self.copies.add(encoded, [self.dirty.mark_sent(key, 0.0)])
 
     def change(self, key=BASE):
-        return self.dirty.mark(key, Owed.CONTENT, 0.0, urgent=False)
+        return self.dirty.mark(key, PendingKind.CONTENT, 0.0, urgent=False)
 
     def answer(self, key, generation):
         self.dirty.acknowledged(key, generation)
@@ -32,8 +32,8 @@ class Waiting:
 
     def take(self):
         """Return whose turn it is, and whether it may be sent."""
-        parcel, _, current = self.copies.take()
-        return parcel.parts[0].key, current
+        encoded, _, current = self.copies.take()
+        return encoded.parts[0].key, current
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import weakref
 
 import pytest
 
-from replicator.core.debts import Key, Owed
-from replicator.engine.courier import PREPARED
-from replicator.engine.link import WORK
-from replicator.engine.parcel import adopt, gone, link_to, links, moved, single
+from replicator.core.pending import Key, PendingKind
+from replicator.engine.changes.encode import adopt, gone, link_to, links, moved, single
+from replicator.engine.frontend.connection import WORK
+from replicator.engine.frontend.sender import PREPARED
 from replicator.model import FILE, Entry
 from replicator.wire.changes import BASE_MISMATCH, Delete, Link, Move, PutFile, SetAttributes
 from replicator.wire.messages import BeginFile, Data
@@ -39,7 +39,7 @@ async def test_live_parcels_wait_neither_for_room_nor_for_prepared_bulk(route):
         await route.times_sent(b"first", 1)
         route.mark(b"bulk")
         await route.prepared(2)
-        route.courier.post(route.whole(b"live"), builds=False)
+        route.sender.post(route.whole(b"live"), builds=False)
         route.channel.open.set()
         await route.times_sent(b"bulk", 1)
         assert [change.path for change in route.sent()] == [b"first", b"live", b"bulk"]
@@ -47,7 +47,7 @@ async def test_live_parcels_wait_neither_for_room_nor_for_prepared_bulk(route):
         route.fill_window()
         route.mark(b"later bulk")
         await route.prepared(3)
-        route.courier.post(route.whole(b"later live"), builds=False)
+        route.sender.post(route.whole(b"later live"), builds=False)
         await route.times_sent(b"later live", 1)
         assert route.sent(b"later bulk") == []
 
@@ -55,12 +55,12 @@ async def test_live_parcels_wait_neither_for_room_nor_for_prepared_bulk(route):
 async def test_a_delta_goes_only_to_who_holds_the_version_before(route):
     route.write(b"f", b"version 1, version 2")
     async with route.open():
-        assert not route.courier.post(route.delta(b"f", 9), builds=False)
+        assert not route.sender.post(route.delta(b"f", 9), builds=False)
         whole = await route.times_sent(b"f", 1)
         assert route.channel.of(BeginFile) == []
 
         # The version before is on its way: a delta may follow it.
-        assert route.courier.post(route.delta(b"f", 9), builds=True)
+        assert route.sender.post(route.delta(b"f", 9), builds=True)
         delta = await route.times_sent(b"f", 2)
         assert route.channel.of(BeginFile)[0].delta
         route.accept(whole.number, delta.number)
@@ -69,7 +69,7 @@ async def test_a_delta_goes_only_to_who_holds_the_version_before(route):
         route.fill_window()
         route.mark(b"f")
         route.dirty.lost()  # it waits again
-        assert not route.courier.post(route.delta(b"f", 9), builds=True)
+        assert not route.sender.post(route.delta(b"f", 9), builds=True)
 
 
 async def test_attributes_alone_go_only_to_who_has_confirmed_the_version(route):
@@ -78,9 +78,9 @@ async def test_attributes_alone_go_only_to_who_has_confirmed_the_version(route):
     entry = route.catalog.records[b"f"].entry
     async with route.open():
         attributes = single(adopt(1, b"f", entry, content=False))
-        assert route.courier.post(attributes, builds=True)
+        assert route.sender.post(attributes, builds=True)
         assert isinstance(await route.times_sent(b"f", 1), SetAttributes)
-        assert not route.courier.post(attributes, builds=True)
+        assert not route.sender.post(attributes, builds=True)
         again = await route.times_sent(b"f", 2)
         assert (type(again), again.digest) == (SetAttributes, entry.digest)
 
@@ -96,7 +96,7 @@ async def test_what_was_dirty_below_the_old_name_goes_out_under_the_new_one_afte
         await route.prepared(1)  # under the old name
         route.catalog.move(b"d", b"e")
         route.source.nodes[b"e/f"] = route.source.nodes.pop(b"d/f")
-        route.courier.post_move(single(moved(1, b"d", b"e")))
+        route.sender.post_move(single(moved(1, b"d", b"e")))
         route.make_room()
         await route.times_sent(b"e/f", 1)
 
@@ -113,9 +113,9 @@ async def test_a_large_file_that_is_gone_before_its_first_frame_is_sent_is_not_b
     async with route.open():
         route.fill_window()
         route.mark(b"gone/big")
-        await eventually(lambda: len(route.courier._prepared) == 4, "all frames")
+        await eventually(lambda: len(route.sender._prepared) == 4, "all frames")
         route.source.nodes.pop(b"gone/big")
-        route.survey()
+        route.scan()
         route.mark(b"gone/big", b"other")
         route.make_room()
         await eventually(lambda: any(data.end for data in route.channel.of(Data)), "the other")
@@ -132,12 +132,12 @@ async def test_a_closed_courier_holds_on_to_nothing_that_it_had_queued(route):
         route.fill_window()
         route.mark(b"bulk")
         await route.prepared(1)
-    parcel = route.whole(b"live")
-    route.courier.post(parcel, builds=False)
-    held = [weakref.ref(parcel), weakref.ref(route.courier._prepared[0])]
-    del parcel
+    encoded = route.whole(b"live")
+    route.sender.post(encoded, builds=False)
+    held = [weakref.ref(encoded), weakref.ref(route.sender._prepared[0])]
+    del encoded
     assert all(ref() is not None for ref in held)
-    route.courier.close()
+    route.sender.close()
     assert [ref() for ref in held] == [None, None]
 
 
@@ -148,7 +148,7 @@ async def test_a_shared_frame_is_not_under_way_twice(route):
         first = await route.times_sent(b"f", 1)
         route.mark(b"f")  # the same version again: its frame is in the cache, with its number
         await route.prepared(2)
-        route.courier.post(single(gone(1, b"marker")), builds=True)
+        route.sender.post(single(gone(1, b"marker")), builds=True)
         await route.times_sent(b"marker", 1)
         assert len(route.sent(b"f")) == 1
         route.accept(first.number)
@@ -178,9 +178,9 @@ async def test_a_refused_path_that_is_due_does_not_turn_in_circles_while_there_i
         route.fill_window()
         refused = Key(1, b"refused")
         now = asyncio.get_running_loop().time()
-        route.dirty.mark(refused, Owed.CONTENT, now, urgent=False)
+        route.dirty.mark(refused, PendingKind.CONTENT, now, urgent=False)
         (due,) = route.dirty.take(now, 1)
-        route.dirty.refused(due.key, due.generation, Owed.CONTENT, "denied")
+        route.dirty.refused(due.key, due.generation, PendingKind.CONTENT, "denied")
         route.mark(*paths)
         await route.prepared(PREPARED)
         route.dirty.block(refused, now)
@@ -188,7 +188,7 @@ async def test_a_refused_path_that_is_due_does_not_turn_in_circles_while_there_i
         asked = []
         next_retry = route.dirty.next_retry
         route.dirty.next_retry = lambda: asked.append(1) or next_retry()
-        route.courier.wake()
+        route.sender.wake()
         for _ in range(1000):
             await asyncio.sleep(0)
         assert len(asked) < 10
@@ -214,16 +214,16 @@ async def test_large_copies_are_sent_one_after_the_other_and_other_changes_and_b
 ):
     route.write(b"live", b"live")
     route.write(b"bulk", b"bulk")
-    route.courier.links = True
+    route.sender.links = True
     async with route.open():
-        for parcel in links(
+        for encoded in links(
             [link_to(1, b"copy%d" % n, HUGE, b"base", copy=True) for n in range(3)]
         ):
-            assert route.courier.post(parcel, builds=True)
+            assert route.sender.post(encoded, builds=True)
         first = await route.times_sent(b"copy0", 1)
         route.mark(b"bulk")
         await route.prepared(1)
-        route.courier.post(route.whole(b"live"), builds=False)
+        route.sender.post(route.whole(b"live"), builds=False)
         await route.times_sent(b"live", 1)
         assert [change.path for change in route.sent()] == [b"copy0", b"live"]
         route.accept(first.number)
@@ -240,15 +240,15 @@ async def test_a_copy_of_what_has_changed_meanwhile_is_sent_as_content(route):
     """The file to copy may be of the same size, mode and time: the frontend could not tell."""
     route.write(b"base", b"content")
     route.write(b"copy", b"content")
-    route.courier.links = True
+    route.sender.links = True
     async with route.open():
-        for parcel in links(
+        for encoded in links(
             [link_to(1, path, HUGE, b"base", copy=True) for path in (b"a", b"copy")]
         ):
-            route.courier.post(parcel, builds=True)
+            route.sender.post(encoded, builds=True)
         first = await route.times_sent(b"a", 1)
         route.write(b"base", b"CONTENT")
-        route.courier.post(route.whole(b"base"), builds=False)
+        route.sender.post(route.whole(b"base"), builds=False)
         base = await route.times_sent(b"base", 1)
         route.accept(base.number, first.number)
         adopted = await route.times_sent(b"copy", 1)

@@ -2,12 +2,13 @@
 
 import pytest
 
+from replicator.core.debouncer import Debouncer
 from replicator.core.guard import FREE, HOLD, STEADY
-from replicator.core.settle import Settle
-from replicator.engine.deletions import Deletions
+from replicator.engine.ingest.deletions import Deletions
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
 from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher, Node
+from tests.support.source_state import SITE
 
 MANY = [b"%d" % number for number in range(2 * FREE)]
 
@@ -16,10 +17,11 @@ def tree(delete=True, guard=0.5):
     return Tree(
         number=1,
         root=b"/source",
+        target=SITE,
         source=FakeSource(),
         catalog=FakeCatalog(),
         make_watcher=FakeWatcher,
-        settle=Settle(cooldown=0.1, max_wait=1.0),
+        debouncer=Debouncer(cooldown=0.1, max_wait=1.0),
         delete=delete,
         delete_guard=guard,
     )

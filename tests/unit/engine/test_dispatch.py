@@ -2,7 +2,7 @@
 
 from replicator.core.lifecycle import State
 from replicator.delta.ops import Copy, Literal
-from replicator.engine.parcel import file_parcel, moved, next_number, put_file, single
+from replicator.engine.changes.encode import file_parcel, moved, next_number, put_file, single
 from replicator.wire.messages import BeginFile
 from tests.support.frontends import at
 from tests.support.stage import NEVER
@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 async def test_live_changes_do_not_wait_at_the_gate_but_nothing_builds_on_what_is_unknown(stage):
     stage.write(b"f", b"version 1, ")
     stage.disks["a"] = {b"f": stage.catalog.records[b"f"].entry._replace(digest=b"")}
-    stage.commons.gate.resize(0)
+    stage.context.bootstrap_queue.resize(0)
     stage.start()
     await eventually(lambda: stage.replica.queue_position == 1, "the queue")
 
@@ -27,7 +27,7 @@ async def test_live_changes_do_not_wait_at_the_gate_but_nothing_builds_on_what_i
     assert stage.now.of(BeginFile) == []
     assert stage.replica.state is State.QUEUED
 
-    stage.commons.gate.resize(1)
+    stage.context.bootstrap_queue.resize(1)
     await stage.live()
     stage.write(b"f", b"version 1, version 3")
     stage.replica.offer(delta())
@@ -42,7 +42,7 @@ async def test_a_move_that_was_missed_is_made_up_for(stage):
     stage.write(b"old/f", b"content")
     entry = stage.catalog.records[b"old/f"].entry._replace(digest=b"")
     stage.disks["a"] = {b"old": stage.catalog.records[b"old"].entry, b"old/f": entry}
-    stage.commons.compare = False  # what follows is not found by comparing everything
+    stage.context.compare = False  # what follows is not found by comparing everything
     await stage.live()
     stage.connector.refused.add("a")
     stage.now.hang_up()

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from replicator.catalog.sqlite import CatalogStore
-from replicator.engine.findings import Findings
+from replicator.engine.ingest.scan_result import ScanResult
 from replicator.errors import SourceError
 from replicator.model import DIRECTORY, FILE, SYMLINK
 from tests.support.world import World
@@ -18,8 +18,8 @@ def test_what_did_not_change_is_neither_read_nor_told(world):
     world.settle()
     read = world.source.bytes_read
 
-    assert world.survey()[:2] == ({}, [])
-    assert world.examine(b"a")[:2] == ({}, [])
+    assert world.scan()[:2] == ({}, [])
+    assert world.check(b"a")[:2] == ({}, [])
     assert world.source.bytes_read == read
 
 
@@ -28,7 +28,7 @@ def test_a_vanished_directory_is_told_children_first(world):
     world.write("d/g")
     world.settle()
     shutil.rmtree(world.root / "d")
-    _, gone, _ = world.examine(b"d")
+    _, gone, _ = world.check(b"d")
 
     assert gone == [b"d/g", b"d/e/f", b"d/e", b"d"]
     assert world.catalog.counts()[0] == 0
@@ -43,7 +43,7 @@ def test_a_directory_that_turns_into_something_else_loses_its_children(world, to
         world.write("d")
     else:
         (world.root / "d").symlink_to("elsewhere")
-    updates, gone, _ = world.examine(b"d")
+    updates, gone, _ = world.check(b"d")
 
     assert gone == [b"d/f"]
     assert set(updates) == {b"d"}
@@ -61,7 +61,7 @@ def test_what_was_met_below_a_directory_of_a_moment_is_gone_with_it(world, was, 
 
     become(was)
     world.settle()
-    world.examiner.defers = True
+    world.checker.defers = True
     look = world.source.look
 
     def flips_after_the_first(path):
@@ -71,13 +71,13 @@ def test_what_was_met_below_a_directory_of_a_moment_is_gone_with_it(world, was, 
         return seen
 
     world.source.look = flips_after_the_first
-    world.examine(b"d", b"d/f")
+    world.check(b"d", b"d/f")
     assert b"d/f" in world.catalog.get([b"d/f"])  # or this would show nothing
     world.source.look = look
     become(to)
-    _, gone, found = world.examine(b"d")
+    _, gone, found = world.check(b"d")
     missing = [path for one in found for path in one.missing]
-    gone += world.examiner.remove(missing).gone  # it was believed
+    gone += world.checker.remove(missing).gone  # it was believed
 
     assert [path for path in gone if path != b"d"] == [b"d/f"]
     assert world.catalog.below(b"d") == []
@@ -94,7 +94,7 @@ def test_the_other_names_of_files_that_go_with_their_directory_are_looked_at_aga
     shutil.rmtree(world.root / "d")
     if to == "file":
         world.write("d")
-    _, _, found = world.examine(b"d")
+    _, _, found = world.check(b"d")
 
     assert {name for one in found for name in one.siblings} == {b"twin"}
 
@@ -111,7 +111,7 @@ def test_what_is_there_again_before_its_look_is_not_told_gone_in_the_same_breath
         return seen
 
     world.source.look = back_after_the_first
-    updates, gone, _ = world.examine(b"d", b"d/f")
+    updates, gone, _ = world.check(b"d", b"d/f")
 
     assert (list(updates), gone) == ([b"d/f"], [])
     assert world.catalog.get([b"d", b"d/f"]).keys() == {b"d", b"d/f"}
@@ -120,11 +120,11 @@ def test_what_is_there_again_before_its_look_is_not_told_gone_in_the_same_breath
 def test_what_is_new_is_told_with_the_unknown_directories_above_it_before_it(world):
     world.settle()
     world.write("d/e/f")
-    updates, _, _ = world.examine(b"d/e/f")
+    updates, _, _ = world.check(b"d/e/f")
 
     assert list(updates) == [b"d", b"d/e", b"d/e/f"]
     world.write("d/g/h")
-    assert list(world.survey(b"d/g")[0]) == [b"d/g", b"d/g/h"]
+    assert list(world.scan(b"d/g")[0]) == [b"d/g", b"d/g/h"]
 
 
 @pytest.mark.parametrize("asked", [[b"d/f"], [b"d", b"d/f"]])
@@ -133,7 +133,7 @@ def test_what_is_known_above_a_new_path_as_no_directory_is_looked_at_before_it_o
     world.settle()
     (world.root / "d").unlink()
     world.write("d/f")
-    updates, _, found = world.examine(*asked)
+    updates, _, found = world.check(*asked)
 
     assert [(u.record.path, u.record.entry.kind) for one in found for u in one.updates] == [
         (b"d", DIRECTORY),
@@ -148,7 +148,7 @@ def test_nothing_is_told_gone_while_the_root_is_in_doubt(world):
     world.root.rename(world.root.with_name("away"))
 
     with pytest.raises(SourceError):
-        world.examine(b"a", b"")
+        world.check(b"a", b"")
     assert world.catalog.get([b"a"])
 
 
@@ -159,7 +159,7 @@ def test_what_is_excluded_from_now_on_is_forgotten_and_not_told_gone(world, tmp_
     world.close()
     again = World(tmp_path, exclude=["cache/"])
     try:
-        updates, gone, found = again.survey()
+        updates, gone, found = again.scan()
 
         assert (updates, gone) == ({}, [])
         assert {path for one in found for path in one.forgotten} == {b"cache", b"cache/a"}
@@ -173,8 +173,8 @@ def test_a_directory_with_something_in_it_is_not_forgotten_in_the_same_breath(wo
     world.write("cache/a")
     world.settle()
     record = world.catalog.get([b"cache/a"])[b"cache/a"]
-    findings = Findings(records=[record], forgotten=[b"cache"])
-    world.examiner.store(findings)
+    findings = ScanResult(records=[record], forgotten=[b"cache"])
+    world.checker.store(findings)
 
     assert findings.forgotten == []
     assert world.catalog.get([b"cache", b"cache/a"]).keys() == {b"cache", b"cache/a"}
@@ -186,7 +186,7 @@ def test_what_lay_below_a_directory_that_was_never_met_is_gone_and_its_other_nam
     world.settle()
     world.catalog.apply([], [b"d"], {})
     shutil.rmtree(world.root / "d")
-    _, gone, found = world.examine(b"d")
+    _, gone, found = world.check(b"d")
 
     assert gone == [b"d/f"]
     assert {name for one in found for name in one.siblings} == {b"twin"}
@@ -196,13 +196,13 @@ def test_what_is_missing_is_not_gone_before_the_caller_says_so(world):
     world.write("d/f")
     world.settle()
     shutil.rmtree(world.root / "d")
-    world.examiner.defers = True
-    _, gone, found = world.examine(b"d", b"d/f")
+    world.checker.defers = True
+    _, gone, found = world.check(b"d", b"d/f")
     assert gone == []
     assert [one.missing for one in found] == [[b"d"]], "what is below is missing with it"
     assert world.catalog.get([b"d", b"d/f"]).keys() == {b"d", b"d/f"}
 
-    assert world.examiner.remove([b"d"]).gone == [b"d/f", b"d"]
+    assert world.checker.remove([b"d"]).gone == [b"d/f", b"d"]
     assert world.catalog.counts()[0] == 0
 
 
@@ -211,7 +211,7 @@ def test_a_doubt_about_the_root_that_an_earlier_look_left_halts_the_tree(world):
     world.settle()
     world.source.set_doubt("it was away for a moment")
     with pytest.raises(SourceError, match="away for a moment"):
-        world.examine(b"")
+        world.check(b"")
 
 
 def test_a_new_name_that_cannot_be_looked_at_is_looked_at_again(world, monkeypatch):
@@ -221,6 +221,6 @@ def test_a_new_name_that_cannot_be_looked_at_is_looked_at_again(world, monkeypat
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(world.source, "look", fail)
-    findings = Findings()
-    world.examiner.look(b"new", None, findings)
+    findings = ScanResult()
+    world.checker.look(b"new", None, findings)
     assert findings.unsettled == [b"new"]

@@ -8,11 +8,11 @@ import pytest
 
 from replicator.core.lifecycle import State
 from replicator.core.pace import Backoff
-from replicator.engine.fleet import Fleet
-from replicator.engine.replica import Replica
-from replicator.ports import Address, Decision, Sighting
+from replicator.engine.fleet.fleet import Fleet
+from replicator.engine.frontend.replica import Replica
+from replicator.ports import Address, Candidate, Decision
 from replicator.wire.messages import ListTree
-from tests.support.frontends import Backdrop, at, sighting
+from tests.support.frontends import Backdrop, at, candidate
 from tests.support.waiting import eventually
 
 
@@ -21,10 +21,10 @@ class Stage(Backdrop):
 
     def __init__(self, pool, places=2):
         super().__init__(pool, places)
-        self.fleet = Fleet(self.commons)
+        self.fleet = Fleet(self.context)
 
-    def roster(self, *hosts, **how):
-        self.fleet.set_roster([sighting(host) for host in hosts], **how)
+    def member_set(self, *hosts, **how):
+        self.fleet.set_members([candidate(host) for host in hosts], **how)
 
     def hosts(self):
         return {replica.address.host for replica in self.fleet}
@@ -67,7 +67,7 @@ def hold_listings(agent):
 
 async def test_who_is_named_is_connected_and_filled(stage):
     stage.write(b"f", b"content")
-    stage.roster("a", "b")
+    stage.member_set("a", "b")
     await stage.live("a", "b")
 
     assert stage.disks["a"].keys() == stage.disks["b"].keys() == {b"f"}
@@ -75,10 +75,10 @@ async def test_who_is_named_is_connected_and_filled(stage):
 
 
 async def test_who_stays_does_not_notice_who_comes_and_goes(stage):
-    stage.roster("a", "b")
+    stage.member_set("a", "b")
     await stage.live("a", "b")
     a, b = stage.find("a"), stage.find("b")
-    stage.roster("a", "c")
+    stage.member_set("a", "c")
     await stage.live("c")
     await eventually(lambda: stage.agent("b").closed, "b to be closed")
 
@@ -89,20 +89,20 @@ async def test_who_stays_does_not_notice_who_comes_and_goes(stage):
 
 
 async def test_what_is_new_of_who_is_known_is_taken_over_without_a_new_connection(stage):
-    stage.roster("a")
+    stage.member_set("a")
     await stage.live("a")
-    stage.fleet.set_roster([sighting("a", identity="i-1", decision=Decision.DRAIN)])
+    stage.fleet.set_members([candidate("a", identity="i-1", decision=Decision.DRAIN)])
 
-    assert stage.find("a").sighting.decision is Decision.DRAIN
+    assert stage.find("a").candidate.decision is Decision.DRAIN
     assert stage.find("a").logins == 1
     assert stage.find("a").state is State.LIVE
 
 
 async def test_another_machine_at_a_known_address_is_another_frontend(stage):
-    stage.fleet.set_roster([sighting("a", identity="i-1"), sighting("b", identity="i-3")])
+    stage.fleet.set_members([candidate("a", identity="i-1"), candidate("b", identity="i-3")])
     await stage.live("a", "b")
     old, b = stage.find("a"), stage.find("b")
-    stage.fleet.set_roster([sighting("a", identity="i-2"), sighting("b", identity="i-3")])
+    stage.fleet.set_members([candidate("a", identity="i-2"), candidate("b", identity="i-3")])
     new = stage.find("a")
     await stage.live("a")
     await stage.turned(old, State.GONE)
@@ -113,41 +113,41 @@ async def test_another_machine_at_a_known_address_is_another_frontend(stage):
 
 
 async def test_who_is_not_named_stays_where_nobody_shall_be_dropped(stage):
-    stage.roster("a")
-    stage.roster("b", drop=False)
+    stage.member_set("a")
+    stage.member_set("b", drop=False)
     assert stage.hosts() == {"a", "b"}
 
 
 async def test_who_was_added_by_hand_stays_though_discovery_does_not_name_it(stage):
-    stage.fleet.add(sighting("a", source="manual"))
-    stage.roster("b")
-    stage.roster()
+    stage.fleet.add(candidate("a", source="manual"))
+    stage.member_set("b")
+    stage.member_set()
     assert stage.hosts() == {"a"}
 
     # Discovery has found it: from now on it is like any other.
-    stage.roster("a")
-    stage.roster()
+    stage.member_set("a")
+    stage.member_set()
     assert stage.hosts() == set()
 
 
 async def test_who_is_removed_while_it_is_filled_gives_its_place_to_the_next(stage):
-    stage.commons.gate.resize(1)
+    stage.context.bootstrap_queue.resize(1)
     stage.prepare = hold_listings
-    stage.roster("a")
+    stage.member_set("a")
     await stage.turned(stage.find("a"), State.BOOTSTRAPPING)
     stage.prepare = lambda _agent: None
-    stage.roster("a", "b")
+    stage.member_set("a", "b")
     await eventually(lambda: stage.find("b").queue_position == 1, "b before the gate")
     stage.fleet.remove(Address("a"))
     await stage.live("b")
 
-    assert stage.commons.gate.inside == 0
+    assert stage.context.bootstrap_queue.inside == 0
 
 
 async def test_who_is_removed_while_it_waits_leaves_the_queue(stage):
-    stage.commons.gate.resize(0)
+    stage.context.bootstrap_queue.resize(0)
     for place, host in enumerate(("a", "b", "c"), 1):
-        replica = stage.fleet.add(sighting(host))
+        replica = stage.fleet.add(candidate(host))
         await eventually(lambda r=replica, p=place: r.queue_position == p, "a place in the queue")
     stage.fleet.remove(Address("b"))
     await eventually(lambda: stage.find("c").queue_position == 2, "c to move up")
@@ -156,18 +156,18 @@ async def test_who_is_removed_while_it_waits_leaves_the_queue(stage):
 
 
 async def test_who_was_asked_for_is_filled_before_all_who_wait(stage):
-    stage.commons.gate.resize(0)
-    first = stage.fleet.add(sighting("a"))
+    stage.context.bootstrap_queue.resize(0)
+    first = stage.fleet.add(candidate("a"))
     await eventually(lambda: first.queue_position == 1, "a in the queue")
-    asked = stage.fleet.add(sighting("b"), front=True)
+    asked = stage.fleet.add(candidate("b"), front=True)
     await eventually(lambda: asked.queue_position == 1, "b before a")
 
     assert first.queue_position == 2
 
 
 async def test_a_change_is_told_to_who_is_connected_and_owed_to_who_is_not(stage):
-    stage.commons.retry = Backoff(0.05, 0.05, lambda: 1.0)
-    stage.roster("a", "b", "away")
+    stage.context.retry = Backoff(0.05, 0.05, lambda: 1.0)
+    stage.member_set("a", "b", "away")
     await stage.live("a", "b", "away")
     stage.connector.refused.add("away")
     stage.agent("away").hang_up()
@@ -183,8 +183,8 @@ async def test_a_change_is_told_to_who_is_connected_and_owed_to_who_is_not(stage
 
 
 async def test_a_frontend_is_found_by_what_is_given_of_its_address(stage):
-    stage.fleet.add(sighting("a"))
-    one = stage.fleet.add(Sighting(Address("b", "web", 2222)))
+    stage.fleet.add(candidate("a"))
+    one = stage.fleet.add(Candidate(Address("b", "web", 2222)))
 
     assert stage.fleet.find(Address("b")) is stage.fleet.find(Address("b", port=2222)) is one
     assert stage.fleet.find(Address("b", "root")) is None
@@ -196,7 +196,7 @@ async def test_a_replica_that_ends_by_itself_is_begun_anew_and_concerns_nobody_e
 ):
     stage = Stage(pool)
     async with stage.running() as running:
-        stage.roster("a", "b")
+        stage.member_set("a", "b")
         await stage.live("a", "b")
         task = stage.fleet._tasks[Address("a")]
         stage.fleet.remove(Address("a"))
@@ -210,7 +210,7 @@ async def test_a_replica_that_ends_by_itself_is_begun_anew_and_concerns_nobody_e
             raise KeyError("a bug of ours")
 
         monkeypatch.setattr(Replica, "run", end)
-        stage.roster("b", "broken")
+        stage.member_set("b", "broken")
         await eventually(
             lambda: stage.fleet.find(Address("broken")).state is State.LIVE, "another beginning"
         )
@@ -221,11 +221,11 @@ async def test_a_replica_that_ends_by_itself_is_begun_anew_and_concerns_nobody_e
 async def test_in_the_end_everybody_is_closed_also_who_was_replaced_and_is_slow(pool):
     stage = Stage(pool)
     async with stage.running() as running:
-        stage.fleet.set_roster([sighting("a", identity="i-1")])
+        stage.fleet.set_members([candidate("a", identity="i-1")])
         await stage.live("a")
         slow = stage.agent("a")
         slow.closing.clear()
-        stage.fleet.set_roster([sighting("a", identity="i-2")])
+        stage.fleet.set_members([candidate("a", identity="i-2")])
         await stage.live("a")
         running.cancel()
         await eventually(lambda: stage.agent("a").closed, "the new one to be closed")
@@ -238,7 +238,7 @@ async def test_in_the_end_everybody_is_closed_also_who_was_replaced_and_is_slow(
 
 
 async def test_who_is_removed_in_the_moment_it_fails_does_not_come_back(stage):
-    stage.roster("a")
+    stage.member_set("a")
     await stage.live("a")
     replica, agent = stage.find("a"), stage.agent("a")
     task = stage.fleet._tasks[Address("a")]

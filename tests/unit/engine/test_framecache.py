@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from replicator.engine.framecache import FrameCache
+from replicator.engine.changes.frame_cache import FrameCache
 from tests.support.waiting import wait_for
 
 

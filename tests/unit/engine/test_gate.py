@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.engine.gate import Gate, Rank
+from replicator.engine.bootstrap_queue import BootstrapQueue, Rank
 
 
 class Visitor:
     """Somebody who goes in, stays until told to leave, and may be cancelled at any moment."""
 
-    def __init__(self, gate, rank=Rank.USUAL):
+    def __init__(self, bootstrap_queue, rank=Rank.USUAL):
         self.inside = False
         self.leave = asyncio.Event()
-        self.task = asyncio.get_running_loop().create_task(self._visit(gate, rank))
+        self.task = asyncio.get_running_loop().create_task(self._visit(bootstrap_queue, rank))
 
-    async def _visit(self, gate, rank):
-        async with gate.place(self, rank):
+    async def _visit(self, bootstrap_queue, rank):
+        async with bootstrap_queue.place(self, rank):
             self.inside = True
             try:
                 await self.leave.wait()
@@ -32,16 +32,16 @@ async def breathe():
 
 
 async def test_first_come_first_served_and_who_is_asked_for_goes_to_the_front():
-    gate = Gate(1)
-    first, second, third = (Visitor(gate) for _ in range(3))
+    bootstrap_queue = BootstrapQueue(1)
+    first, second, third = (Visitor(bootstrap_queue) for _ in range(3))
     await breathe()
-    asked = Visitor(gate, Rank.ASKED_FOR)
+    asked = Visitor(bootstrap_queue, Rank.ASKED_FOR)
     await breathe()
 
     assert first.inside
-    assert [gate.position(v) for v in (asked, second, third, first)] == [1, 2, 3, None]
+    assert [bootstrap_queue.position(v) for v in (asked, second, third, first)] == [1, 2, 3, None]
 
-    gate.to_front(third)
+    bootstrap_queue.to_front(third)
     for leaving, entering in ((first, asked), (asked, third), (third, second)):
         leaving.leave.set()
         await breathe()
@@ -49,15 +49,19 @@ async def test_first_come_first_served_and_who_is_asked_for_goes_to_the_front():
     second.leave.set()
     await asyncio.gather(*(v.task for v in (first, second, third, asked)))
 
-    assert gate.inside == 0
+    assert bootstrap_queue.inside == 0
 
 
 async def test_who_is_leaving_waits_behind_those_who_come_later():
-    gate = Gate(1)
-    inside, leaving, usual = Visitor(gate), Visitor(gate, Rank.LEAVING), Visitor(gate)
+    bootstrap_queue = BootstrapQueue(1)
+    inside, leaving, usual = (
+        Visitor(bootstrap_queue),
+        Visitor(bootstrap_queue, Rank.LEAVING),
+        Visitor(bootstrap_queue),
+    )
     await breathe()
 
-    assert [gate.position(v) for v in (usual, leaving)] == [1, 2]
+    assert [bootstrap_queue.position(v) for v in (usual, leaving)] == [1, 2]
 
     for visitor in (inside, usual, leaving):
         visitor.leave.set()
@@ -65,13 +69,13 @@ async def test_who_is_leaving_waits_behind_those_who_come_later():
 
 
 async def test_more_places_let_more_in_at_once():
-    gate = Gate(1)
-    visitors = [Visitor(gate) for _ in range(3)]
+    bootstrap_queue = BootstrapQueue(1)
+    visitors = [Visitor(bootstrap_queue) for _ in range(3)]
     await breathe()
-    gate.resize(3)
+    bootstrap_queue.resize(3)
     await breathe()
 
-    assert gate.inside == 3
+    assert bootstrap_queue.inside == 3
 
     for visitor in visitors:
         visitor.leave.set()
@@ -79,13 +83,13 @@ async def test_more_places_let_more_in_at_once():
 
 
 async def test_one_that_fails_inside_gives_its_place_back():
-    gate = Gate(1)
+    bootstrap_queue = BootstrapQueue(1)
     with pytest.raises(RuntimeError):
-        async with gate.place(object()):
+        async with bootstrap_queue.place(object()):
             raise RuntimeError
     async with asyncio.timeout(1):
-        async with gate.place(object()):
-            assert gate.inside == 1
+        async with bootstrap_queue.place(object()):
+            assert bootstrap_queue.inside == 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,14 +103,16 @@ async def test_one_that_fails_inside_gives_its_place_back():
 )
 def test_whatever_happens_the_places_add_up(steps):
     async def play():
-        gate, places = Gate(2), 2
+        bootstrap_queue, places = BootstrapQueue(2), 2
         visitors = []
         for step, number in steps:
             if step == "come":
-                visitors.append(Visitor(gate, Rank.ASKED_FOR if number == 0 else Rank.USUAL))
+                visitors.append(
+                    Visitor(bootstrap_queue, Rank.ASKED_FOR if number == 0 else Rank.USUAL)
+                )
             elif step == "resize":
                 places = max(places, number + 1) if number % 2 else places
-                gate.resize(places)
+                bootstrap_queue.resize(places)
             elif step == "breathe":
                 await breathe()
             elif visitors:
@@ -116,15 +122,15 @@ def test_whatever_happens_the_places_add_up(steps):
         for visitor in visitors:
             visitor.leave.set()
         await asyncio.gather(*(v.task for v in visitors), return_exceptions=True)
-        assert gate.inside == 0
+        assert bootstrap_queue.inside == 0
 
     asyncio.run(play())
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_place_to_the_next_one():
-    gate, owner = Gate(1), object()
-    async with gate.place(owner, Rank.USUAL) as place:
-        other = Visitor(gate)
+    bootstrap_queue, owner = BootstrapQueue(1), object()
+    async with bootstrap_queue.place(owner, Rank.USUAL) as place:
+        other = Visitor(bootstrap_queue)
         await breathe()
         assert place.give_way()
         waiter = asyncio.get_running_loop().create_task(place.wait())

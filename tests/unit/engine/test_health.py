@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.engine.health import NOTHING, Tolerance, is_well
+from replicator.engine.control.health import NOTHING, Tolerance, is_well
 
 FRONTEND = {"state": "live", "dirty": 0, "lag_seconds": 0.0, "excess": "", "unlisted": []}
 TREE = {"state": "watching", "problems": [], "unreadable": [], "pending": 0, "lag_seconds": 0.0}

@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator.core import guard
+from replicator.core.debouncer import Debouncer
 from replicator.core.guard import FREE
-from replicator.core.settle import Settle
-from replicator.engine import intake
-from replicator.engine.intake import Intake
+from replicator.engine.ingest import pipeline
+from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
 from replicator.model import Hint, Hinted
 from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
+from tests.support.source_state import SITE
 from tests.support.waiting import eventually
 
 
@@ -28,34 +29,34 @@ class Watched:
     def __init__(self, pool):
         self.source, self.catalog = FakeSource(), FakeCatalog()
         self.watchers, self.told = [], []
-        settle = Settle(cooldown=0.01, max_wait=1.0)
+        debouncer = Debouncer(cooldown=0.01, max_wait=1.0)
         tree = Tree(
-            1, b"/source", self.source, self.catalog, self._watch, settle, delete=True, delete_guard=0.5
+            1, b"/source", self.source, self.catalog, self._watch, debouncer, SITE, delete=True, delete_guard=0.5
         )  # fmt: skip
-        self.intake = Intake(tree, pool, self._publish)
+        self.pipeline = Pipeline(tree, pool, self._publish)
 
     def _watch(self):
         self.watchers.append(FakeWatcher())
         return self.watchers[-1]
 
-    def _publish(self, parcel):
-        self.told += [part.key.path for part in parcel.parts]
+    def _publish(self, encoded):
+        self.told += [part.key.path for part in encoded.parts]
 
     async def watching(self):
-        await eventually(self.intake.surveyed.is_set, "a survey")
-        await eventually(lambda: not self.intake.halted, lambda: self.intake.halted)
+        await eventually(self.pipeline.scanned.is_set, "a survey")
+        await eventually(lambda: not self.pipeline.halted, lambda: self.pipeline.halted)
 
     async def halted(self):
-        await eventually(lambda: self.intake.halted, "a halt")
+        await eventually(lambda: self.pipeline.halted, "a halt")
 
 
 @pytest.fixture
 async def watched(monkeypatch):
-    monkeypatch.setattr(intake, "ROOT_POLL", 0.01)
+    monkeypatch.setattr(pipeline, "ROOT_POLL", 0.01)
     with ThreadPoolExecutor(2) as pool:
         made = Watched(pool)
         made.source.write(b"known", b"content")
-        task = asyncio.get_running_loop().create_task(made.intake.run())
+        task = asyncio.get_running_loop().create_task(made.pipeline.run())
         await made.watching()
         yield made
         task.cancel()
@@ -67,12 +68,12 @@ async def test_a_hint_becomes_a_change(watched):
     watched.source.write(b"new", b"content")
     watched.watchers[0].tell(b"new")
     await eventually(lambda: watched.told == [b"new"], lambda: watched.told)
-    await eventually(lambda: not watched.intake.pending, "nothing to be left")
+    await eventually(lambda: not watched.pipeline.pending, "nothing to be left")
 
 
 async def test_a_doubt_of_the_supplys_is_followed_up(watched):
     watched.source.write(b"known", b"changed")
-    watched.intake.look_again(b"known")
+    watched.pipeline.recheck(b"known")
     await eventually(lambda: watched.told == [b"known"], lambda: watched.told)
 
 
@@ -81,7 +82,7 @@ async def test_a_source_in_doubt_halts_and_is_surveyed_when_it_is_back(watched):
     watched.source.remove(b"known")
     watched.watchers[0].tell(b"known")
     await watched.halted()
-    assert watched.intake.problems() == ["away"]
+    assert watched.pipeline.problems() == ["away"]
     assert watched.told == []
 
     watched.source.write(b"known", b"content")
@@ -98,16 +99,16 @@ async def test_a_rename_of_before_a_halt_is_none_of_what_the_survey_finds(watche
         watched.source.mkdir(path)
     watched.watchers[0].tell(b"a")
     watched.watchers[0].tell(b"b")
-    await eventually(lambda: not watched.intake.pending, "both to be known")
+    await eventually(lambda: not watched.pipeline.pending, "both to be known")
     watched.source.away = "away"
     watched.source.remove(b"known")
     watched.watchers[0].tell(b"known")
     await watched.halted()
     watched.source.write(b"a/new", b"content")
-    watched.intake.tree.settle.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
+    watched.pipeline.tree.debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
     watched.source.away = ""
     await watched.watching()
-    await eventually(lambda: not watched.intake.pending, "nothing to be left")
+    await eventually(lambda: not watched.pipeline.pending, "nothing to be left")
 
     assert b"a/new" in watched.catalog.records
 
@@ -120,13 +121,13 @@ async def test_deletions_that_are_held_back_are_pending(watched, monkeypatch):
         watched.source.write(name, name)
         watched.watchers[0].tell(name)
     await eventually(lambda: len(watched.told) == len(names), lambda: watched.told)
-    await eventually(lambda: not watched.intake.pending, "all to be known")
+    await eventually(lambda: not watched.pipeline.pending, "all to be known")
     for name in names:
         watched.source.remove(name)
         watched.watchers[0].tell(name)
-    ours = watched.intake
+    ours = watched.pipeline
     await eventually(
-        lambda: ours.deletions.held and not len(ours.tree.settle) and not ours._worker.pending,
+        lambda: ours.deletions.held and not len(ours.tree.debouncer) and not ours._worker.pending,
         "deletions to be held, and nothing else to be left",
     )
     assert ours.pending == ours.deletions.held > 0
@@ -144,10 +145,10 @@ async def test_a_watcher_that_fails_is_replaced(watched):
 async def test_an_empty_source_waits_for_a_person(watched):
     watched.source.remove(b"known")
     watched.watchers[0].hinted.put_nowait(SourceError("cannot be watched"))
-    await eventually(lambda: "empty" in watched.intake.halted, lambda: watched.intake.halted)
+    await eventually(lambda: "empty" in watched.pipeline.halted, lambda: watched.pipeline.halted)
     assert watched.told == []
 
-    await watched.intake.resume()
+    await watched.pipeline.resume()
     await eventually(lambda: watched.told == [b"known"], lambda: watched.told)
     await watched.watching()
-    assert not watched.intake.deletions.believed
+    assert not watched.pipeline.deletions.believed

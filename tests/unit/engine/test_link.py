@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 
-from replicator.core.debts import Key
-from replicator.engine.link import WORK
-from replicator.engine.parcel import adopt, gone, link_to
+from replicator.core.pending import Key
+from replicator.engine.changes.encode import adopt, gone, link_to
+from replicator.engine.frontend.connection import WORK
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.model import FILE, Entry
 from replicator.wire import frames, messages
@@ -78,14 +78,14 @@ async def test_a_tree_that_nobody_asked_for_is_not_opened(ends):
 async def test_every_answer_goes_to_its_change(ends):
     async with receiving(ends):
         one, two = await ends.send(gone(1, b"a")), await ends.send(gone(1, b"b"))
-        assert all(ends.link.is_under_way(flight.part.number) for flight in (one, two))
+        assert all(ends.link.is_under_way(in_flight.part.number) for in_flight in (one, two))
         ends.channel.say(
             Acks((one.part.number,), ((two.part.number, "denied", "EACCES"),), ends.link.bytes_sent)
         )
         await eventually(lambda: len(ends.answers) == 2, "the answers")
 
     assert ends.answers == [(one, "", ""), (two, "denied", "EACCES")]
-    assert not any(ends.link.is_under_way(flight.part.number) for flight in (one, two))
+    assert not any(ends.link.is_under_way(in_flight.part.number) for in_flight in (one, two))
     assert ends.moves == 1
 
 
@@ -100,8 +100,8 @@ async def test_an_answer_to_an_unknown_number_is_a_protocol_error(ends, acks):
 
 
 async def test_a_second_answer_is_a_protocol_error(ends):
-    flight = await ends.send(gone(1, b"a"))
-    ends.channel.say(Acks((flight.part.number, flight.part.number), (), 0))
+    in_flight = await ends.send(gone(1, b"a"))
+    ends.channel.say(Acks((in_flight.part.number, in_flight.part.number), (), 0))
     with pytest.raises(ProtocolError):
         await ends.link.receive()
     assert len(ends.answers) == 1
@@ -212,14 +212,14 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
             ends.channel.say(Acks((), (), 0))
 
     async with receiving(ends) as receiving_task:
-        flight = await ends.send(change)
+        in_flight = await ends.send(change)
         living = asyncio.ensure_future(live())
         try:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(500):  # more than EMPTY_ACKS signs
                     await ends.link.watch_silence(60)
             assert not receiving_task.done()
-            ends.channel.say(Acks((flight.part.number,), (), 0))
+            ends.channel.say(Acks((in_flight.part.number,), (), 0))
             await ends.send(gone(1, b"a"))  # which takes no time
             with pytest.raises(ChannelLost, match="1 changes"):
                 await ends.link.watch_silence(60)
@@ -229,14 +229,14 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
 
 async def test_bulk_waits_while_the_agent_has_much_to_hash(ends):
     async with receiving(ends):
-        flight = await ends.send(adopt(1, b"f", LARGE, content=True))
+        in_flight = await ends.send(adopt(1, b"f", LARGE, content=True))
         ends.channel.say(Acks((), (), ends.link.bytes_sent))
         await eventually(lambda: ends.moves == 1, "the acknowledgement")
         assert not ends.link.has_room
-        ends.channel.say(Acks((flight.part.number,), (), ends.link.bytes_sent))
+        ends.channel.say(Acks((in_flight.part.number,), (), ends.link.bytes_sent))
         await eventually(lambda: ends.link.has_room, "room")
 
 
 async def test_a_flight_knows_its_key(ends):
-    flight = await ends.send(gone(4, b"p"))
-    assert flight.part.key == Key(4, b"p")
+    in_flight = await ends.send(gone(4, b"p"))
+    assert in_flight.part.key == Key(4, b"p")

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from replicator.engine import listings as listings_module
-from replicator.engine.listings import CREDIT
+from replicator.engine.frontend import listings as listings_module
+from replicator.engine.frontend.listings import CREDIT
 from replicator.errors import ChannelLost, ProtocolError
 from replicator.model import FILE, Entry, Listed
 from replicator.wire.messages import Listing, ListTree, More

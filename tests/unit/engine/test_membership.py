@@ -5,19 +5,19 @@ from collections import deque
 
 import pytest
 
-from replicator.core.roster import Roster
-from replicator.engine.membership import Membership, joined
+from replicator.core.member_set import MemberSet
+from replicator.engine.fleet.membership import Membership, joined
 from replicator.errors import DiscoveryError
-from replicator.ports import Address, Decision, Launch, Look, Sighting
+from replicator.ports import Address, Candidate, Decision, Launch, PollResult
 from tests.support.waiting import eventually
 
 
 def seen(host, **more):
-    return Sighting(Address(host), **more)
+    return Candidate(Address(host), **more)
 
 
 def look(*hosts, **more):
-    return Look(tuple(seen(host) for host in hosts), **more)
+    return PollResult(tuple(seen(host) for host in hosts), **more)
 
 
 class Script:
@@ -56,8 +56,8 @@ class Fleet:
         self.hosts = set()
         self.history = []
 
-    def publish(self, sightings, drop):
-        hosts = {s.address.host for s in sightings}
+    def publish(self, candidates, drop):
+        hosts = {s.address.host for s in candidates}
         self.hosts = hosts if drop else self.hosts | hosts
         self.history.append(set(self.hosts))
 
@@ -131,7 +131,7 @@ async def test_the_pauses_after_errors_grow(monkeypatch):
         pauses.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("replicator.engine.membership.asyncio.sleep", record)
+    monkeypatch.setattr("replicator.engine.fleet.membership.asyncio.sleep", record)
     script = Script(DiscoveryError("throttled"))
     script.interval = 15.0
     membership = Membership([script], Fleet().publish, lambda: 1.0)
@@ -150,7 +150,7 @@ async def test_a_good_answer_is_followed_by_the_interval_give_or_take_a_tenth(mo
         pauses.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("replicator.engine.membership.asyncio.sleep", record)
+    monkeypatch.setattr("replicator.engine.fleet.membership.asyncio.sleep", record)
     script = Script(look("a"))
     script.interval = 10.0
     chances = iter([0.0, 1.0] + [0.5] * 1000)
@@ -183,9 +183,9 @@ async def test_until_every_provider_has_answered_nobody_is_dropped():
 
 
 async def test_who_is_seen_without_an_address_keeps_the_one_that_is_known():
-    known = Look((seen("a", identity="i-1"), seen("b", identity="i-2")))
-    hidden = Look((seen("b", identity="i-2"),), unlocated=frozenset({"i-1"}))
-    end = Look((seen("b", identity="i-2"), seen("c")), unlocated=frozenset({"i-1"}))
+    known = PollResult((seen("a", identity="i-1"), seen("b", identity="i-2")))
+    hidden = PollResult((seen("b", identity="i-2"),), unlocated=frozenset({"i-1"}))
+    end = PollResult((seen("b", identity="i-2"), seen("c")), unlocated=frozenset({"i-1"}))
     script = Script(known, *[hidden] * 9, end)
     fleet, _ = await run(script, until=lambda fleet: "c" in fleet.hosts)
     assert all("a" in hosts for hosts in fleet.history)
@@ -197,31 +197,31 @@ async def test_an_instance_that_flaps_is_never_dropped():
     assert all("a" in hosts for hosts in fleet.history)
 
 
-def roster(*sightings, dropped=()):
-    made = Roster({s.address: s for s in sightings})
+def member_set(*candidates, dropped=()):
+    made = MemberSet({s.address: s for s in candidates})
     made.dropped |= {Address(host) for host in dropped}
     return made
 
 
 def test_the_first_provider_is_the_source_and_the_others_add_what_they_know():
     launch = Launch("g", "h", "i-1", 60.0)
-    balancer = roster(seen("a", source="alb", identity="i-1"))
-    scaling = roster(seen("a", source="asg", launch=launch), seen("b", source="asg"))
+    balancer = member_set(seen("a", source="alb", identity="i-1"))
+    scaling = member_set(seen("a", source="asg", launch=launch), seen("b", source="asg"))
     one, two = joined([balancer, scaling])
     assert (one.source, one.identity, one.launch) == ("alb", "i-1", launch)
     assert two.source == "asg"
 
 
 def test_a_frontend_that_the_settings_name_with_user_and_port_is_one_frontend():
-    named = Sighting(Address("a", "deploy", 2222))
-    (one,) = joined([roster(named), roster(seen("a", source="alb", identity="i-1"))])
+    named = Candidate(Address("a", "deploy", 2222))
+    (one,) = joined([member_set(named), member_set(seen("a", source="alb", identity="i-1"))])
     assert (one.address, one.identity) == (Address("a", "deploy", 2222), "i-1")
 
 
 def test_who_is_on_the_way_out_for_one_provider_is_so_for_all():
-    one, other = roster(seen("a")), roster(seen("a", decision=Decision.DRAIN))
+    one, other = member_set(seen("a")), member_set(seen("a", decision=Decision.DRAIN))
     assert [s.decision for s in joined([one, other])] == [Decision.DRAIN]
 
 
 def test_who_is_known_to_be_gone_is_dropped_though_another_provider_still_sees_it():
-    assert joined([roster(seen("a"), seen("b")), roster(dropped=["a"])]) == [seen("b")]
+    assert joined([member_set(seen("a"), seen("b")), member_set(dropped=["a"])]) == [seen("b")]

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.debts import Key
-from replicator.engine import moves as module
-from replicator.engine.moves import Moves
-from replicator.engine.parcel import Part
+from replicator.core.pending import Key
+from replicator.engine.changes.encode import ChangeRef
+from replicator.engine.frontend import moves as module
+from replicator.engine.frontend.moves import Moves
 from replicator.model import is_below, rebase
 from tests.support.frontends import at
 
 
 def move(number, source, target, tree=1):
-    return Part(number, Key(tree, source), target=target)
+    return ChangeRef(number, Key(tree, source), target=target)
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """Parcels: what is in a frame, within the limits of frames, and what may be shared with whom."""
 
-from replicator.core.debts import Key
+from replicator.core.pending import Key
 from replicator.delta.ops import Copy, Literal, decode
-from replicator.engine import parcel
-from replicator.engine.findings import Findings, Update
-from replicator.engine.framing import frame
+from replicator.engine.changes import encode
+from replicator.engine.ingest.framing import frame
+from replicator.engine.ingest.scan_result import ScanResult, Update
 from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Stamp
 from replicator.ports import Record
 from replicator.wire import frames, messages
@@ -26,29 +26,29 @@ def decoded(encoded):
 
 
 def put(path, content):
-    return parcel.put_file(parcel.next_number(), 1, path, file(content)), content
+    return encode.put_file(encode.next_number(), 1, path, file(content)), content
 
 
 def test_numbers_are_unique():
-    assert len({parcel.next_number() for _ in range(100)}) == 100
+    assert len({encode.next_number() for _ in range(100)}) == 100
 
 
 def test_an_entry_becomes_the_change_of_its_kind():
-    assert isinstance(parcel.change_for(1, b"f", file()), PutFile)
-    assert isinstance(parcel.change_for(1, b"d", Entry(DIRECTORY, 0o755, 0, 7)), MakeDirectory)
-    link = parcel.change_for(1, b"l", Entry(SYMLINK, 0, 0, 7, b"to"))
+    assert isinstance(encode.change_for(1, b"f", file()), PutFile)
+    assert isinstance(encode.change_for(1, b"d", Entry(DIRECTORY, 0o755, 0, 7)), MakeDirectory)
+    link = encode.change_for(1, b"l", Entry(SYMLINK, 0, 0, 7, b"to"))
     assert isinstance(link, MakeSymlink)
     assert link.link == b"to"
 
 
 def test_adoption_compares_digests_only_where_the_content_is_in_question():
-    assert parcel.adopt(1, b"f", file(), content=True).digest == file().digest
-    known = parcel.adopt(1, b"f", file(), content=False)
+    assert encode.adopt(1, b"f", file(), content=True).digest == file().digest
+    known = encode.adopt(1, b"f", file(), content=False)
     assert (known.digest, known.old_mtime_ns) == (b"", 7)
 
 
 def test_a_batch_carries_the_contents_in_the_order_of_its_changes():
-    (batch,) = parcel.batches([put(b"a", b"one"), put(b"b", b"three")])
+    (batch,) = encode.batches([put(b"a", b"one"), put(b"b", b"three")])
     ((message, payload),) = decoded(batch.frames)
 
     assert [c.path for c in message.changes] == [b"a", b"b"]
@@ -59,49 +59,49 @@ def test_a_batch_carries_the_contents_in_the_order_of_its_changes():
 
 
 def test_a_batch_is_closed_before_it_is_too_large():
-    content = bytes(parcel.BATCH_PAYLOAD // 2)
-    batches = list(parcel.batches(put(b"%d" % n, content) for n in range(5)))
+    content = bytes(encode.BATCH_PAYLOAD // 2)
+    batches = list(encode.batches(put(b"%d" % n, content) for n in range(5)))
     assert [len(b.parts) for b in batches] == [2, 2, 1]
 
-    many = list(parcel.batches(put(b"%d" % n, b"") for n in range(parcel.BATCH_CHANGES + 1)))
-    assert [len(b.parts) for b in many] == [parcel.BATCH_CHANGES, 1]
+    many = list(encode.batches(put(b"%d" % n, b"") for n in range(encode.BATCH_CHANGES + 1)))
+    assert [len(b.parts) for b in many] == [encode.BATCH_CHANGES, 1]
 
 
 def test_a_batch_is_closed_before_the_agent_has_too_much_to_copy_or_hash():
-    half = Entry(FILE, 0o644, parcel.BATCH_WORK // 2, 7, b"", digest(b""))
-    huge = half._replace(size=100 * parcel.BATCH_WORK)
-    copies = [parcel.link_to(1, b"%d" % n, half, b"twin", copy=True) for n in range(5)]
-    assert [len(b.parts) for b in parcel.links(copies)] == [2, 2, 1]
-    assert all(b.work <= parcel.BATCH_WORK for b in parcel.links(copies))
+    half = Entry(FILE, 0o644, encode.BATCH_WORK // 2, 7, b"", digest(b""))
+    huge = half._replace(size=100 * encode.BATCH_WORK)
+    copies = [encode.link_to(1, b"%d" % n, half, b"twin", copy=True) for n in range(5)]
+    assert [len(b.parts) for b in encode.links(copies)] == [2, 2, 1]
+    assert all(b.work <= encode.BATCH_WORK for b in encode.links(copies))
 
     sizes = (half, huge, huge, half, half)
-    hashed = [(parcel.adopt(1, b"f", entry, content=True), b"") for entry in sizes]
-    assert [len(b.parts) for b in parcel.batches(hashed)] == [1, 1, 1, 2]
+    hashed = [(encode.adopt(1, b"f", entry, content=True), b"") for entry in sizes]
+    assert [len(b.parts) for b in encode.batches(hashed)] == [1, 1, 1, 2]
 
-    renamed = [parcel.link_to(1, b"%d" % n, huge, b"twin", copy=False) for n in range(50)]
-    attributes = [(parcel.adopt(1, b"%d" % n, huge, content=False), b"") for n in range(50)]
-    assert len(list(parcel.links(renamed))) == len(list(parcel.batches(attributes))) == 1
+    renamed = [encode.link_to(1, b"%d" % n, huge, b"twin", copy=False) for n in range(50)]
+    attributes = [(encode.adopt(1, b"%d" % n, huge, content=False), b"") for n in range(50)]
+    assert len(list(encode.links(renamed))) == len(list(encode.batches(attributes))) == 1
 
 
 def test_long_names_make_more_batches_and_none_that_the_wire_refuses():
     """A customer may make such names: eight directories of 120 letters, each of which JSON writes in six bytes."""
     long = ("я" * 120 + "/").encode() * 8
-    changes = [parcel.gone(1, long + b"%d" % n) for n in range(100)]
-    changes += [parcel.moved(1, long + b"%d" % n, long + b"x%d" % n) for n in range(100)]
-    found = list(parcel.batches((change, b"") for change in changes))
+    changes = [encode.gone(1, long + b"%d" % n) for n in range(100)]
+    changes += [encode.moved(1, long + b"%d" % n, long + b"x%d" % n) for n in range(100)]
+    found = list(encode.batches((change, b"") for change in changes))
     assert [part.number for batch in found for part in batch.parts] == [c.number for c in changes]
     assert len(found) > 2
 
 
 def test_a_large_file_is_cut_into_frames_that_the_wire_takes():
-    content = bytes(range(256)) * (5 * parcel.CHUNK // 512)
+    content = bytes(range(256)) * (5 * encode.CHUNK // 512)
     change, _ = put(b"big", content)
-    made = parcel.file_parcel(change, [Literal(content)], delta=False)
+    made = encode.file_parcel(change, [Literal(content)], delta=False)
     begin, *data = decoded(made.frames)
 
     assert begin[0].put == change
     assert b"".join(payload for _, payload in data) == content
-    assert all(len(payload) <= parcel.CHUNK for _, payload in data)
+    assert all(len(payload) <= encode.CHUNK for _, payload in data)
     assert [message.end for message, _ in data] == [False] * (len(data) - 1) + [True]
     assert made.saved == 0
 
@@ -109,7 +109,7 @@ def test_a_large_file_is_cut_into_frames_that_the_wire_takes():
 def test_a_delta_builds_on_the_version_before_and_says_what_it_saves():
     content = bytes(1 << 20)
     change, _ = put(b"big", content)
-    made = parcel.file_parcel(change, [Copy(0, 1 << 20)], delta=True)
+    made = encode.file_parcel(change, [Copy(0, 1 << 20)], delta=True)
 
     assert made.builds_on
     assert made.saved > 1_000_000
@@ -118,22 +118,22 @@ def test_a_delta_builds_on_the_version_before_and_says_what_it_saves():
 def test_many_instructions_are_cut_into_frames_that_the_wire_takes():
     ops = [op for n in range(5000) for op in (Copy(n, 1), Literal(b"x"))]
     change, _ = put(b"big", b"")
-    made = parcel.file_parcel(change, ops, delta=True)
+    made = encode.file_parcel(change, ops, delta=True)
     back = [op for m, payload in decoded(made.frames)[1:] for op in decode(m.pairs, payload)]
 
     assert back == ops
 
 
 def test_a_cancel_is_a_frame_that_says_so():
-    ((message, _),) = decoded([parcel.data_frame(5, [], cancel=True)])
+    ((message, _),) = decoded([encode.data_frame(5, [], cancel=True)])
     assert (message.number, message.cancel, message.end) == (5, True, False)
 
 
 def test_a_move_and_a_delete_are_told_apart_by_their_parts():
-    move = parcel.single(parcel.moved(1, b"a", b"b"))
+    move = encode.single(encode.moved(1, b"a", b"b"))
     assert move.parts[0].target == b"b"
     assert move.builds_on
-    assert parcel.part_of(parcel.gone(1, b"a")).is_delete
+    assert encode.part_of(encode.gone(1, b"a")).is_delete
 
 
 # engine.framing
@@ -144,10 +144,10 @@ def update(path, entry, before=None, **more):
     return Update(Record(path, entry, STAMP), earlier, **more)
 
 
-def changes_of(parcels):
+def changes_of(encoded_list):
     return [
         change
-        for p in parcels
+        for p in encoded_list
         for message, _ in decoded(p.frames)
         if isinstance(message, messages.Batch)
         for change in message.changes
@@ -155,7 +155,7 @@ def changes_of(parcels):
 
 
 def test_findings_are_told_in_a_safe_order():
-    found = Findings(
+    found = ScanResult(
         updates=[
             update(b"d", file(b"was a directory"), ops=[Literal(b"was a directory")]),
             update(b"e/f", file(b"in e"), ops=[Literal(b"in e")]),
@@ -175,7 +175,7 @@ def test_findings_are_told_in_a_safe_order():
 
 
 def test_a_changed_mode_is_told_as_attributes_that_build_on_the_old_time():
-    found = Findings(updates=[update(b"f", file(mode=0o600, time=9), before=file(time=7))])
+    found = ScanResult(updates=[update(b"f", file(mode=0o600, time=9), before=file(time=7))])
     (told,) = frame(1, found)
     (change,) = changes_of([told])
 
@@ -187,14 +187,14 @@ def test_a_changed_mode_is_told_as_attributes_that_build_on_the_old_time():
 def test_what_cannot_be_carried_is_a_parcel_without_frames():
     unread = Update(Record(b"f", file()._replace(digest=b""), STAMP, problem="denied"), None)
     huge = update(b"g", file(), ops=None)
-    for told in frame(1, Findings(updates=[unread, huge])):
+    for told in frame(1, ScanResult(updates=[unread, huge])):
         assert told.frames == ()
         assert told.parts[0].number == 0
 
 
 def test_a_large_whole_file_is_told_by_itself_and_builds_on_nothing():
-    content = bytes(parcel.INLINE_LIMIT + 1)
-    (told,) = frame(1, Findings(updates=[update(b"f", file(content), ops=[Literal(content)])]))
+    content = bytes(encode.INLINE_LIMIT + 1)
+    (told,) = frame(1, ScanResult(updates=[update(b"f", file(content), ops=[Literal(content)])]))
 
     assert isinstance(decoded(told.frames)[0][0], messages.BeginFile)
     assert not told.builds_on
@@ -207,11 +207,11 @@ def test_a_link_comes_after_its_directory_and_before_what_it_is_linked_to_change
     made = Update(Record(b"old", Entry(DIRECTORY, 0o755, 0, 1), stamp), None)
     change = Update(Record(b"live/f", entry, stamp), None, [Literal(b"content")])
     late = Update(Record(b"new", entry, stamp), None, twin=b"live/f", fresh=True)
-    parcels = list(frame(1, Findings(updates=[change, late, link, made])))
+    encoded_list = list(frame(1, ScanResult(updates=[change, late, link, made])))
 
-    told = [(type(c), c.path) for c in changes_of(parcels)]
+    told = [(type(c), c.path) for c in changes_of(encoded_list)]
     assert told == [
         (MakeDirectory, b"old"), (Link, b"old/f"), (PutFile, b"live/f"), (Link, b"new")
     ]  # fmt: skip
-    assert [p.builds_on for p in parcels] == [False, True, False, True]
-    assert parcels[1].parts[0].base == Key(1, b"live/f")
+    assert [p.builds_on for p in encoded_list] == [False, True, False, True]
+    assert encoded_list[1].parts[0].base == Key(1, b"live/f")

@@ -1,10 +1,10 @@
-"""Patience: time runs only while something is owed, and only progress stops it."""
+"""ProgressTimeout: time runs only while something is owed, and only progress stops it."""
 
 import asyncio
 
 import pytest
 
-from replicator.engine.patience import LONGEST, Patience
+from replicator.engine.frontend.progress_timeout import LONGEST, ProgressTimeout
 from replicator.errors import ChannelLost
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -12,33 +12,33 @@ pytestmark = pytest.mark.usefixtures("clock")
 
 async def test_who_owes_something_and_makes_no_progress_is_given_up():
     with pytest.raises(ChannelLost, match=r"^no answer for 0\.05 seconds with 3 changes under way"):
-        await Patience(lambda: "3 changes").watch(0.05)
+        await ProgressTimeout(lambda: "3 changes").watch(0.05)
 
 
 @pytest.mark.parametrize("part", [1.0, 0.001])
 async def test_progress_is_waited_for_and_a_little_of_it_only_a_little(part):
-    patience = Patience(lambda: "a listing")
+    progress_timeout = ProgressTimeout(lambda: "a listing")
 
     async def drip():
         while True:
             await asyncio.sleep(0.01)
-            patience.progressed_by(part)
+            progress_timeout.progressed_by(part)
 
     dripping = asyncio.ensure_future(drip())
     try:
         with pytest.raises(TimeoutError if part == 1.0 else ChannelLost):
             async with asyncio.timeout(0.6):
-                await patience.watch(0.2)
+                await progress_timeout.watch(0.2)
     finally:
         dripping.cancel()
 
 
 async def test_the_time_of_who_owed_nothing_begins_when_it_is_asked():
     owed = ""
-    patience = Patience(lambda: owed)
-    watching = asyncio.ensure_future(patience.watch(0.2))
+    progress_timeout = ProgressTimeout(lambda: owed)
+    watching = asyncio.ensure_future(progress_timeout.watch(0.2))
     await asyncio.sleep(0.3)
-    patience.asking()
+    progress_timeout.asking()
     owed = "1 changes"
     await asyncio.sleep(0.1)
     assert not watching.done()
@@ -48,18 +48,18 @@ async def test_the_time_of_who_owed_nothing_begins_when_it_is_asked():
 
 async def test_signs_of_life_are_believed_until_one_change_has_taken_too_long():
     loop = asyncio.get_running_loop()
-    patience = Patience(lambda: "1 changes")
+    progress_timeout = ProgressTimeout(lambda: "1 changes")
     began = loop.time()
 
     async def live():
         while True:
             await asyncio.sleep(5)
-            patience.alive()
+            progress_timeout.alive()
 
     living = asyncio.ensure_future(live())
     try:
         with pytest.raises(ChannelLost):
-            await patience.watch(60.0)
+            await progress_timeout.watch(60.0)
         assert LONGEST < loop.time() - began < LONGEST + 90
     finally:
         living.cancel()

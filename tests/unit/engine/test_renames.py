@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from replicator.engine.renames import can_relabel, follow
+from replicator.engine.ingest.renames import can_relabel, follow
 from replicator.model import FILE, MAX_DEPTH, MAX_PATH
 from tests.support.fakes import FakeCatalog, Node
 
@@ -15,9 +15,9 @@ def test_a_directory_is_relabelled_once_its_old_name_is_missing(world):
     world.settle()
     (world.root / "d").rename(world.root / "e")
 
-    assert follow(world.examiner, b"d", b"e", may_relabel=True).relabelled
+    assert follow(world.checker, b"d", b"e", may_relabel=True).relabelled
     assert [record.path for record in world.catalog.scan(None, None, 9)] == [b"e", b"e/f"]
-    assert world.examine(b"e", b"e/f")[:2] == ({}, [])
+    assert world.check(b"e", b"e/f")[:2] == ({}, [])
 
 
 @pytest.mark.parametrize("why", ["there again", "target known", "another directory", "deletions paused"])  # fmt: skip
@@ -35,7 +35,7 @@ def test_a_directory_is_not_relabelled_if_a_name_that_exists_would_go_missing(wo
         world.write("e/other")
     may = why != "deletions paused"
 
-    assert follow(world.examiner, b"d", b"e", may_relabel=may) == (False, None)
+    assert follow(world.checker, b"d", b"e", may_relabel=may) == (False, None)
     assert b"d/f" in world.catalog.get([b"d/f"])
 
 
@@ -45,9 +45,9 @@ def test_what_is_in_a_swapped_directory_is_found_by_its_inode_and_not_read(world
     world.settle()
     (world.root / "live").rename(world.root / "old")
     (world.root / "new").rename(world.root / "live")
-    world.examiner.defers = True
+    world.checker.defers = True
     read = world.source.bytes_read
-    old, live = world.survey(b"old")[0], world.survey(b"live")[0]
+    old, live = world.scan(b"old")[0], world.scan(b"live")[0]
 
     assert (old[b"old/f"].twin, live[b"live/f"].twin) == (b"live/f", b"new/f")
     assert world.source.bytes_read == read
@@ -58,11 +58,11 @@ def test_a_file_is_known_by_both_names_until_the_old_one_is_believed_gone(world)
     os.link(world.write("b"), world.root / "twin")
     world.settle()
     (world.root / "a").rename(world.root / "b")
-    found = follow(world.examiner, b"a", b"b", may_relabel=False).found
+    found = follow(world.checker, b"a", b"b", may_relabel=False).found
 
     (update,) = found.updates
     assert (update.record.path, update.twin) == (b"b", b"a")
-    assert not update.record.firm, "it is read once more"
+    assert not update.record.stable, "it is read once more"
     assert found.siblings == [b"twin"], "it may have changed under the name that is gone"
     known = world.catalog.get([b"a", b"b"])
     assert known[b"a"].entry == known[b"b"].entry
@@ -83,7 +83,7 @@ def test_a_file_is_not_taken_for_what_the_old_name_was_if_that_is_not_certain(wo
         (record,) = world.catalog.get([b"a"]).values()
         world.catalog.apply([record._replace(problem="no permission")], (), {})
 
-    assert follow(world.examiner, b"a", b"b", may_relabel=True) == (False, None)
+    assert follow(world.checker, b"a", b"b", may_relabel=True) == (False, None)
 
 
 def test_what_is_unknown_or_would_be_no_path_is_not_relabelled():

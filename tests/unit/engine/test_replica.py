@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from replicator.core.lifecycle import State
 from replicator.core.pace import TokenBucket
-from replicator.engine.courier import Courier
+from replicator.engine.frontend.sender import Sender
 from replicator.wire.messages import Batch, Hello, ListTree
 from tests.support.frontends import at
 from tests.support.stage import NEVER
@@ -20,7 +20,7 @@ async def test_a_failure_is_told_and_tried_again_after_growing_pauses(stage):
         asked.append((attempts, stage.replica.state, stage.replica.last_error))
         return 0.001 if attempts < 4 else NEVER
 
-    stage.commons.retry = SimpleNamespace(delay=delay)
+    stage.context.retry = SimpleNamespace(delay=delay)
     stage.prepare = lambda agent: setattr(agent, "problem", "No such file or directory")
     stage.start()
     await eventually(lambda: len(asked) == 4, "four attempts")
@@ -38,7 +38,7 @@ async def test_a_failure_is_told_and_tried_again_after_growing_pauses(stage):
 
 
 async def test_an_agent_that_says_nothing_is_given_up(stage):
-    stage.commons.connect_timeout = 0.05
+    stage.context.connect_timeout = 0.05
     stage.retry(NEVER)
     stage.prepare = lambda agent: agent.mute.add(Hello)
     stage.start()
@@ -49,7 +49,7 @@ async def test_an_agent_that_says_nothing_is_given_up(stage):
 
 
 async def test_an_agent_that_hangs_while_it_is_compared_is_given_up(stage):
-    stage.commons.op_timeout = 0.1
+    stage.context.op_timeout = 0.1
     stage.retry(NEVER)
     stage.prepare = lambda agent: agent.mute.add(ListTree)
     stage.start()
@@ -63,8 +63,8 @@ async def test_an_agent_that_hangs_while_it_is_compared_is_given_up(stage):
 
 
 async def test_the_end_of_a_connection_closes_its_courier(stage, monkeypatch):
-    closed, close = [], Courier.close
-    monkeypatch.setattr(Courier, "close", lambda courier: (closed.append(1), close(courier)))
+    closed, close = [], Sender.close
+    monkeypatch.setattr(Sender, "close", lambda sender: (closed.append(1), close(sender)))
     stage.retry(NEVER)
     await stage.live()
     assert not closed
@@ -94,7 +94,7 @@ async def test_a_bug_of_ours_is_a_failure_of_this_frontend_only(stage):
     stage.start()
     await stage.turned(stage.replica, State.RETRYING)
     assert "internal error: ZeroDivisionError" in stage.replica.last_error
-    assert stage.commons.gate.inside == 0
+    assert stage.context.bootstrap_queue.inside == 0
 
     stage.catalog.scan = scan
     stage.replica.reconcile_soon()
@@ -108,7 +108,7 @@ async def test_what_was_under_way_or_came_meanwhile_is_sent_again_without_waitin
     stage.now.mute.add(Batch)
     stage.replica.offer(stage.write(b"lost", b"content"))
     await eventually(lambda: stage.now.changes(b"lost"), "the change")
-    stage.commons.gate.resize(0)
+    stage.context.bootstrap_queue.resize(0)
     stage.connector.refused.add("a")
     stage.now.hang_up()
     await stage.turned(stage.replica, State.RETRYING)
@@ -130,7 +130,7 @@ async def test_the_content_of_a_change_that_was_lost_under_way_is_owed(stage):
     stage.source.write(b"f", b"new")  # of the same size, and with the time put back, as cp -p does
     node = stage.source.nodes[b"f"]
     stage.source.nodes[b"f"] = replace(node, time=before.mtime_ns)
-    stage.replica.offer(stage.survey(b"f"))
+    stage.replica.offer(stage.scan(b"f"))
     await eventually(lambda: stage.now.changes(b"f")[1:], "the change")
     stage.now.hang_up()
     await eventually(lambda: len(stage.agents["a"]) == 2, "another connection")
@@ -140,13 +140,13 @@ async def test_the_content_of_a_change_that_was_lost_under_way_is_owed(stage):
 
 
 async def test_only_what_fills_a_frontend_is_throttled(stage):
-    stage.commons.bucket = TokenBucket(1000.0)
+    stage.context.bucket = TokenBucket(1000.0)
     stage.write(b"f", bytes(400))
     loop = asyncio.get_running_loop()
     began = loop.time()
     await stage.live()
     assert loop.time() - began > 0.3
 
-    stage.commons.bucket = TokenBucket(0.001)
+    stage.context.bucket = TokenBucket(0.001)
     stage.replica.repair([at(b"f")])
     await eventually(lambda: stage.replica.converged, "the file")

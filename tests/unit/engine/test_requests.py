@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator import __version__
-from replicator.engine.requests import Requests, _address
+from replicator.engine.control.requests import Requests, _address
 from replicator.engine.service import Service
 from replicator.errors import ControlError
-from replicator.ports import Address, Sighting
+from replicator.ports import Address, Candidate
 from tests.support.frontends import Backdrop
 from tests.support.waiting import eventually
 
@@ -40,9 +40,9 @@ def test_what_is_no_address_is_refused(wrong):
 async def ask():
     """Ask a service that has neither trees nor frontends; return all lines of its answer."""
     with ThreadPoolExecutor(1) as pool:
-        commons = Backdrop(pool).commons
-        commons.plots.clear()
-        requests = Requests(Service(commons, {}), commons)
+        context = Backdrop(pool).context
+        context.trees.clear()
+        requests = Requests(Service(context), context)
 
         async def collect(**request):
             return [line async for line in requests.handle(request)]
@@ -80,8 +80,8 @@ class Asked(Backdrop):
     def __init__(self, pool):
         super().__init__(pool, places=0)
         self.write(b"f", b"content")
-        self.service = Service(self.commons, {})
-        self.requests = Requests(self.service, self.commons)
+        self.service = Service(self.context)
+        self.requests = Requests(self.service, self.context)
         self.people = []
 
     def bootstrap(self, host):
@@ -109,9 +109,9 @@ async def asked():
 async def test_a_host_that_discovery_names_while_it_is_filled_by_hand_stays(asked, named):
     filled = asked.bootstrap("web9")
     await eventually(asked.hosts, "the frontend")
-    asked.service.join([Sighting(named, "static")], drop=True)
+    asked.service.join([Candidate(named, "static")], drop=True)
     assert asked.hosts() == [str(named)]
-    asked.commons.gate.resize(2)
+    asked.context.bootstrap_queue.resize(2)
     assert (await filled)[-1]["finished"]
     assert asked.hosts() == [str(named)]
 
@@ -123,6 +123,6 @@ async def test_a_host_that_nobody_names_leaves_when_the_last_who_asked_for_it_ha
     first.cancel()
     await asyncio.wait([first])
     assert asked.hosts() == ["web9"]
-    asked.commons.gate.resize(2)
+    asked.context.bootstrap_queue.resize(2)
     assert (await second)[-1]["finished"]
     assert asked.hosts() == []

@@ -7,14 +7,11 @@ import pytest
 
 from replicator.core.lifecycle import State
 from replicator.core.pace import Backoff
-from replicator.core.settle import Settle
 from replicator.engine.service import Service
-from replicator.engine.tree import Tree
 from replicator.errors import ReplicatorError
 from replicator.ports import Address
-from replicator.wire.messages import OpenTree
-from tests.support.fakes import FakeWatcher
 from tests.support.frontends import Backdrop
+from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually
 
 
@@ -23,14 +20,11 @@ class Served(Backdrop):
 
     def __init__(self, pool):
         super().__init__(pool)
-        self.commons.plots.clear()
-        self.shelves = {}
-        self.service = Service(self.commons, self.shelves)
+        self.context.trees.clear()
+        self.service = Service(self.context)
 
     def add_tree(self):
-        settle = Settle(cooldown=0.01, max_wait=1.0)
-        tree = Tree(1, b"/source", self.source, self.catalog, FakeWatcher, settle, delete=True)
-        return self.service.add_tree(tree, OpenTree(1, b"/site"))
+        return self.service.add_tree(fake_tree(self.source, self.catalog))
 
 
 class Provider:
@@ -62,7 +56,7 @@ async def served():
 async def test_it_runs_until_it_is_told_to_stop(served):
     served.add_tree()
     running = asyncio.get_running_loop().create_task(served.service.run())
-    await eventually(served.commons.plots[1].intake.surveyed.is_set, "a survey")
+    await eventually(served.context.trees[1].state.scanned.is_set, "a survey")
     assert served.service.summary() == "frontends: none"
     served.service.stop()
     await running
@@ -99,13 +93,13 @@ async def test_a_tree_that_fails_with_a_foreign_exception_halts_and_goes_on_when
         raise ZeroDivisionError("a bug of ours")
 
     served.source.look = fail
-    intake = served.add_tree()
+    pipeline = served.add_tree()
     running = asyncio.get_running_loop().create_task(served.service.run())
-    await eventually(lambda: intake.halted, "the halt")
-    assert intake.halted == "internal error: ZeroDivisionError('a bug of ours')"
+    await eventually(lambda: pipeline.halted, "the halt")
+    assert pipeline.halted == "internal error: ZeroDivisionError('a bug of ours')"
     assert not running.done()
     served.source.look = look
-    await eventually(lambda: not intake.halted and intake.surveyed.is_set(), "the survey")
+    await eventually(lambda: not pipeline.halted and pipeline.scanned.is_set(), "the survey")
     served.service.stop()
     await running
 
@@ -134,15 +128,13 @@ async def test_a_frontend_whose_connector_fails_with_a_foreign_exception_concern
 
 
 async def test_a_tree_that_is_paused_sweeps_no_frontend_and_is_told_of(served):
-    intake = served.add_tree()
-    plot, shelf = served.commons.plots[1], served.shelves[1]
-    assert shelf.delete()
-    assert plot.territory.delete()
-    intake.deletions.paused = "too much"
-    assert not shelf.delete()
-    assert not plot.territory.delete()
+    pipeline = served.add_tree()
+    tree = served.context.trees[1]
+    assert tree.state.deletions_allowed
+    pipeline.deletions.paused = "too much"
+    assert not tree.state.deletions_allowed
     assert served.service.summary() == "frontends: none; 1 trees stand"
 
     await served.service.remove_tree(1)
-    assert not served.commons.plots
-    assert not served.shelves
+    assert not served.context.trees
+    assert not served.service.pipelines

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from replicator.core.debts import Key, Owed
-from replicator.engine.courier import STREAMS
-from replicator.engine.parcel import CHUNK
+from replicator.core.pending import Key, PendingKind
+from replicator.engine.changes.encode import CHUNK
+from replicator.engine.frontend.sender import STREAMS
 from replicator.wire.messages import Data
 from tests.support.route import BIG
 from tests.support.waiting import eventually
@@ -19,10 +19,10 @@ async def test_a_large_file_that_changes_while_it_is_read_is_cancelled_and_sent_
         route.mark(b"big")
         await eventually(lambda: any(data.cancel for data in route.channel.of(Data)), "the end")
         assert not any(data.end for data in route.channel.of(Data))
-        assert route.looked_again == [b"big"]
+        assert route.rechecked == [b"big"]
 
         route.source.after_read = lambda _path: None
-        route.survey()
+        route.scan()
         (broken,) = route.sent(b"big")
         route.channel.payloads.clear()
         route.refuse(broken.number, "digest_mismatch")
@@ -37,7 +37,7 @@ async def test_a_large_file_marked_again_before_its_end_never_ends_and_has_anoth
         route.channel.open.clear()
         route.mark(b"big")
         await route.times_sent(b"big", 1)
-        await eventually(lambda: len(route.courier._prepared) == 3, "all frames but the first")
+        await eventually(lambda: len(route.sender._prepared) == 3, "all frames but the first")
         route.mark(b"big")
         route.channel.open.set()
         await eventually(lambda: any(data.cancel for data in route.channel.of(Data)), "a cancel")
@@ -69,7 +69,7 @@ async def test_the_rest_of_a_large_file_that_was_refused_is_neither_read_nor_sen
 @pytest.mark.parametrize("trees", [2, STREAMS + 2])
 async def test_large_files_of_one_tree_do_not_wait_for_a_huge_one_of_another(route, trees):
     others = range(2, trees + 1)
-    route.supply._shelves.update(dict.fromkeys(others, route.supply._shelves[1]))
+    route.trees.update(dict.fromkeys(others, route.trees[1]))
     route.write(b"huge", b"x" * (CHUNK * 100))
     for number in range(3):
         route.write(b"big%d" % number, BIG)
@@ -80,12 +80,12 @@ async def test_large_files_of_one_tree_do_not_wait_for_a_huge_one_of_another(rou
             for number in range(3):
                 key = Key(tree, b"big%d" % number)
                 now = asyncio.get_running_loop().time()
-                route.dirty.mark(key, Owed.CONTENT, now, urgent=False)
-        route.courier.wake()
+                route.dirty.mark(key, PendingKind.CONTENT, now, urgent=False)
+        route.sender.wake()
 
         def all_ended():
             route.make_room()
-            route.courier.wake()
+            route.sender.wake()
             ended = {data.number for data in route.channel.of(Data) if data.end}
             return len(ended) == 3 * len(others)
 
@@ -97,18 +97,18 @@ async def test_large_files_of_one_tree_do_not_wait_for_a_huge_one_of_another(rou
 
 
 async def test_the_parts_of_two_files_of_which_neither_was_begun_are_left_out(route):
-    route.supply._shelves[2] = route.supply._shelves[1]
+    route.trees[2] = route.trees[1]
     route.write(b"big", BIG)
     route.write(b"other", BIG)
     async with route.open():
         route.fill_window()
         for key in (Key(1, b"big"), Key(2, b"other")):
             now = asyncio.get_running_loop().time()
-            route.dirty.mark(key, Owed.CONTENT, now, urgent=False)
-        route.courier.wake()
-        await eventually(lambda: len(route.courier._prepared) == 8, "all frames of both")
+            route.dirty.mark(key, PendingKind.CONTENT, now, urgent=False)
+        route.sender.wake()
+        await eventually(lambda: len(route.sender._prepared) == 8, "all frames of both")
         route.dirty.clear()
         route.make_room()
-        await eventually(lambda: not route.courier._prepared, "the frames to be looked at")
+        await eventually(lambda: not route.sender._prepared, "the frames to be looked at")
     assert route.sent() == []
     assert route.channel.of(Data) == []

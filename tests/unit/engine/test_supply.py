@@ -6,36 +6,40 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.debts import Due, Key, Owed
-from replicator.engine import supply
-from replicator.engine.examine import Examiner
-from replicator.engine.parcel import CHUNK, INLINE_LIMIT
-from replicator.engine.supply import Shelf, Supply
-from replicator.engine.survey import survey
+from replicator.core.pending import Key, PendingChange, PendingKind
+from replicator.engine.changes import reader
+from replicator.engine.changes.encode import CHUNK, INLINE_LIMIT
+from replicator.engine.changes.reader import ContentReader
+from replicator.engine.ingest.checker import Checker
+from replicator.engine.ingest.scan import scan
 from replicator.model import ROOT
 from replicator.wire.changes import Delete, MakeDirectory, SetAttributes
 from replicator.wire.frames import Decoder
 from tests.support.fakes import FakeCatalog, FakeSource
+from tests.support.source_state import fake_tree
 
 
 class World:
     def __init__(self, delete=True):
-        self.source, self.catalog, self.doubted = FakeSource(), FakeCatalog(), []
+        self.source, self.catalog = FakeSource(), FakeCatalog()
         self.source.mkdir(b"d")
         self.source.write(b"d/f", b"small")
         self.big = bytes(range(256)) * (5 * CHUNK // 512)
         self.source.write(b"big", self.big)
-        self.survey()
-        self.shelves = {1: Shelf(self.source, self.catalog, lambda: delete, self.doubted.append)}
-        self.supply = Supply(self.shelves)
+        self.scan()
+        tree = fake_tree(self.source, self.catalog)
+        tree.state.deletions_allowed = delete
+        self.doubted = tree.state.rechecked
+        self.trees = {1: tree}
+        self.reader = ContentReader(self.trees)
 
-    def survey(self):
-        for _ in survey(Examiner(self.source, self.catalog), ROOT):
+    def scan(self):
+        for _ in scan(Checker(self.source, self.catalog), ROOT):
             pass
         self.source.reads.clear()
 
-    def collect(self, *paths, owed=Owed.CONTENT):
-        return self.supply.collect([Due(Key(1, path), 1, owed) for path in paths])
+    def collect(self, *paths, owed=PendingKind.CONTENT):
+        return self.reader.collect([PendingChange(Key(1, path), 1, owed) for path in paths])
 
     def large(self):
         (large,) = self.collect(b"big").large
@@ -52,7 +56,7 @@ def test_small_files_come_framed_with_their_content(world):
     (ready,) = found.ready
     (group,) = found.groups
     decoder = Decoder()
-    decoder.receive(group.parcel.frames[0])
+    decoder.receive(group.encoded.frames[0])
     (frame,) = decoder.frames()
 
     assert isinstance(ready.change, MakeDirectory)
@@ -64,51 +68,51 @@ def test_small_files_are_read_and_framed_once_for_all_who_want_them_in_the_same_
     names = [b"d/%03d" % number for number in range(300)]
     for name in names:
         world.source.write(name, name)
-    world.survey()
-    first = [group.parcel for group in world.collect(*names).groups]
+    world.scan()
+    first = [group.encoded for group in world.collect(*names).groups]
     reads = len(world.source.reads)
-    again = [group.parcel for group in world.collect(*names).groups]
+    again = [group.encoded for group in world.collect(*names).groups]
 
     assert first == again
     assert len(world.source.reads) == reads == 300
 
     world.source.write(names[7], b"new")
-    world.survey()
+    world.scan()
     world.source.reads.clear()
-    newer = [group.parcel for group in world.collect(*names).groups]
+    newer = [group.encoded for group in world.collect(*names).groups]
     assert sum(one != other for one, other in zip(first, newer, strict=True)) == 1
 
 
 def test_two_versions_under_one_stamp_are_two_frames(world):
     """Two writes within a tick of the clock: the stamp alone does not tell them apart."""
-    world.source.firm = False
+    world.source.stable = False
     for content in (b"aaaa", b"bbbb"):
         world.source.write(b"f", content)
         world.source.nodes[b"f"] = replace(world.source.nodes[b"f"], time=1, changed=1, inode=1)
-        world.survey()
+        world.scan()
         (group,) = world.collect(b"f").groups
-        assert group.parcel.frames[0].endswith(content)
+        assert group.encoded.frames[0].endswith(content)
 
 
 def test_two_versions_of_a_large_file_under_one_stamp_have_two_numbers(world):
-    world.source.firm = False
+    world.source.stable = False
     numbers = set()
     for content in (world.big, world.big[::-1]):
         world.source.write(b"big", content)
         world.source.nodes[b"big"] = replace(world.source.nodes[b"big"], time=1, changed=1, inode=1)
-        world.survey()
-        numbers.add(world.supply.number_of(world.large()))
+        world.scan()
+        numbers.add(world.reader.number_of(world.large()))
     assert len(numbers) == 2
 
 
 def test_tiny_files_in_kept_frames_count_by_their_number(world, monkeypatch):
     """A file of five bytes takes a thousand and more in memory."""
-    monkeypatch.setattr(supply, "CACHE_BYTES", 10_000)
-    world.supply = Supply(world.shelves)
+    monkeypatch.setattr(reader, "CACHE_BYTES", 10_000)
+    world.reader = ContentReader(world.trees)
     names = [b"d/%03d" % number for number in range(30)]
     for name in names:
         world.source.write(name, name)
-    world.survey()
+    world.scan()
     world.collect(*names)
     world.collect(*names)
     assert len(world.source.reads) > len(names)
@@ -118,7 +122,7 @@ def test_who_is_owed_a_path_more_wants_most_of_the_same_frames(world):
     names = [b"d/%04d" % number for number in range(1000)]
     for name in names:
         world.source.write(name, name)
-    world.survey()
+    world.scan()
     world.collect(*names)
     world.source.reads.clear()
     world.collect(*names[3:])
@@ -127,7 +131,7 @@ def test_who_is_owed_a_path_more_wants_most_of_the_same_frames(world):
 
 def test_a_file_that_is_not_what_it_was_does_not_hold_up_the_others_of_its_frame(world):
     world.source.write(b"d/g", b"g")
-    world.survey()
+    world.scan()
     record = world.catalog.records[b"d/f"]
     world.catalog.records[b"d/f"] = record._replace(stamp=record.stamp._replace(inode=99))
     found = world.collect(b"d/f", b"d/g")
@@ -147,7 +151,7 @@ def test_what_is_not_in_the_catalog_is_deleted_unless_deletes_are_off(world):
 
 
 def test_attributes_alone_read_nothing(world):
-    for owed, compares in ((Owed.ATTRIBUTES, False), (Owed.ADOPT, True)):
+    for owed, compares in ((PendingKind.ATTRIBUTES, False), (PendingKind.ADOPT, True)):
         (ready,) = world.collect(b"d/f", owed=owed).ready
         assert isinstance(ready.change, SetAttributes)
         assert bool(ready.change.digest) is compares
@@ -173,7 +177,7 @@ def test_a_small_file_that_changed_since_is_stuck_and_looked_at_again(world):
 
 
 def test_a_tree_that_is_replicated_no_more_owes_nothing(world):
-    found = world.supply.collect([Due(Key(9, b"x"), 1, Owed.CONTENT)])
+    found = world.reader.collect([PendingChange(Key(9, b"x"), 1, PendingKind.CONTENT)])
     assert len(found.settled) == 1
 
 
@@ -187,11 +191,11 @@ def test_a_large_file_is_streamed_and_not_read_yet(world):
 
 def test_two_replicas_get_the_same_frames_and_the_file_is_read_once(world):
     one, two = world.large(), world.large()
-    number = world.supply.number_of(one)
-    assert world.supply.number_of(two) == number
+    number = world.reader.number_of(one)
+    assert world.reader.number_of(two) == number
 
-    first = [world.supply.frame(one, number, offset) for offset in one.offsets()]
-    second = [world.supply.frame(two, number, offset) for offset in two.offsets()]
+    first = [world.reader.frame(one, number, offset) for offset in one.offsets()]
+    second = [world.reader.frame(two, number, offset) for offset in two.offsets()]
 
     assert all(a is b for a, b in zip(first, second, strict=True))
     assert world.source.reads == [(b"big", offset) for offset in one.offsets()]
@@ -203,36 +207,36 @@ def test_two_replicas_get_the_same_frames_and_the_file_is_read_once(world):
 
 def test_a_version_that_is_gone_in_the_middle_gives_no_frame(world):
     large = world.large()
-    number = world.supply.number_of(large)
-    assert world.supply.frame(large, number, 0) is not None
+    number = world.reader.number_of(large)
+    assert world.reader.frame(large, number, 0) is not None
     world.source.write(b"big", world.big[::-1])
 
-    assert world.supply.frame(large, number, CHUNK) is None
+    assert world.reader.frame(large, number, CHUNK) is None
     assert world.doubted == [b"big"]
 
 
 def test_another_version_has_another_number_and_no_old_frame(world):
     old = world.large()
-    number = world.supply.number_of(old)
-    before = world.supply.frame(old, number, 0)
+    number = world.reader.number_of(old)
+    before = world.reader.frame(old, number, 0)
     world.source.write(b"big", world.big[::-1])
-    world.survey()
+    world.scan()
     new = world.large()
 
-    assert world.supply.number_of(new) != number
-    assert world.supply.frame(new, world.supply.number_of(new), 0) != before
+    assert world.reader.number_of(new) != number
+    assert world.reader.frame(new, world.reader.number_of(new), 0) != before
 
 
 def test_a_frame_of_a_removed_tree_is_none(world):
     large = world.large()
-    del world.shelves[1]
-    assert world.supply.frame(large, 1, 0) is None
+    del world.trees[1]
+    assert world.reader.frame(large, 1, 0) is None
 
 
 def test_many_threads_agree_on_a_number(world):
     large, numbers = world.large(), set()
     threads = [
-        threading.Thread(target=lambda: numbers.add(world.supply.number_of(large)))
+        threading.Thread(target=lambda: numbers.add(world.reader.number_of(large)))
         for _ in range(8)
     ]
     for thread in threads:
@@ -253,8 +257,8 @@ def test_what_is_being_renamed_is_not_looked_up_before_that_is_told(world):
 
 
 def test_a_deletion_that_is_held_back_is_not_sent_to_those_who_are_owed_the_path(world):
-    held = [b"gone"]
-    world.shelves[1] = world.shelves[1]._replace(held=held.__contains__)
+    held = world.trees[1].state.held
+    held.add(b"gone")
     assert not world.collect(b"gone").ready
     assert [due.key.path for due in world.collect(b"gone").settled] == [b"gone"]
     held.clear()
@@ -262,7 +266,7 @@ def test_a_deletion_that_is_held_back_is_not_sent_to_those_who_are_owed_the_path
 
 
 def test_what_takes_a_frontend_too_long_to_hash_is_sent(world, monkeypatch):
-    assert isinstance(world.collect(b"big", owed=Owed.ADOPT).ready[0].change, SetAttributes)
-    monkeypatch.setattr(supply, "HASHED", len(world.big) - 1)
-    assert world.collect(b"big", owed=Owed.ADOPT).large
-    assert not world.collect(b"big", owed=Owed.ATTRIBUTES).large
+    assert isinstance(world.collect(b"big", owed=PendingKind.ADOPT).ready[0].change, SetAttributes)
+    monkeypatch.setattr(reader, "HASHED", len(world.big) - 1)
+    assert world.collect(b"big", owed=PendingKind.ADOPT).large
+    assert not world.collect(b"big", owed=PendingKind.ATTRIBUTES).large

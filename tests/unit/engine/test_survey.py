@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from replicator.engine.examine import Examiner
-from replicator.engine.survey import survey
+from replicator.engine.ingest.checker import Checker
+from replicator.engine.ingest.scan import scan
 from replicator.errors import SourceError
 from replicator.ports import Identity
 from tests.support.fakes import FakeCatalog, FakeSource
@@ -21,10 +21,10 @@ class Walked:
 
     def __init__(self):
         self.source, self.catalog = FakeSource(), FakeCatalog()
-        self.examiner = Examiner(self.source, self.catalog)
+        self.checker = Checker(self.source, self.catalog)
 
     def walk(self, below=b"", **how):
-        found = list(survey(self.examiner, below, **how))
+        found = list(scan(self.checker, below, **how))
         self.updates = {u.record.path: u.record.problem for one in found for u in one.updates}
         self.gone = [path for one in found for path in one.gone]
         self.missing = [path for one in found for path in one.missing]
@@ -46,14 +46,14 @@ def test_a_source_that_is_empty_all_of_a_sudden_is_in_doubt(world):
     path.unlink()
 
     with pytest.raises(SourceError, match="mounted"):
-        world.survey()
+        world.scan()
     assert world.catalog.get([b"a"])
 
 
 def test_a_special_file_is_left_out(world):
     os.mkfifo(world.root / "fifo")
 
-    assert world.survey()[:2] == ({}, [])
+    assert world.scan()[:2] == ({}, [])
 
 
 def test_it_looks_only_where_source_and_catalog_differ(walked):
@@ -106,7 +106,7 @@ def test_another_source_is_believed_when_a_person_says_so(walked):
 
 
 def test_a_directory_that_went_while_it_was_walked_is_missing_with_all_below(walked):
-    walked.examiner.defers = True
+    walked.checker.defers = True
     walked.source.remove(b"d")
     walked.walk(b"d")
     assert walked.gone == []

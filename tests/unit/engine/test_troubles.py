@@ -1,11 +1,11 @@
-"""Troubles: the last error is what is wrong now, whatever has succeeded since."""
+"""ErrorStatus: the last error is what is wrong now, whatever has succeeded since."""
 
 from structlog.testing import capture_logs
 
-from replicator.core.debts import Key
 from replicator.core.lifecycle import State
-from replicator.engine import troubles as module
-from replicator.engine.troubles import Troubles
+from replicator.core.pending import Key
+from replicator.engine.frontend import error_status as module
+from replicator.engine.frontend.error_status import ErrorStatus
 from replicator.model import Unlisted
 from tests.support.stage import NEVER
 from tests.support.waiting import eventually
@@ -58,7 +58,7 @@ async def test_a_directory_that_cannot_be_listed_is_its_last_error_until_it_can(
 
 def test_each_trouble_is_logged_once_until_it_is_over(monkeypatch):
     monkeypatch.setattr(module, "TOLD", 2)
-    troubles = Troubles("a")
+    troubles = ErrorStatus("a")
     with capture_logs() as logged:
         for _ in range(2):
             troubles.failed("refused", 1)
@@ -77,7 +77,7 @@ def test_each_trouble_is_logged_once_until_it_is_over(monkeypatch):
 
 
 def test_the_excess_of_each_tree_is_remembered_until_it_may_go():
-    troubles = Troubles("a")
+    troubles = ErrorStatus("a")
     troubles.exceeds(1, "many")
     troubles.exceeds(2, "more")
     assert troubles.excess == "many"

@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator.core.lifecycle import State
-from replicator.engine import turn as module
-from replicator.engine.fleet import Fleet
-from replicator.engine.gate import Gate, Place, Rank
-from replicator.engine.turn import Work, turn
+from replicator.engine.bootstrap_queue import BootstrapQueue, Place, Rank
+from replicator.engine.fleet.fleet import Fleet
+from replicator.engine.frontend import turn as module
+from replicator.engine.frontend.turn import Work, turn
 from replicator.model import Listed
 from replicator.wire.messages import Listing, ListTree, More
-from tests.support.frontends import Backdrop, sighting
+from tests.support.frontends import Backdrop, candidate
 from tests.support.waiting import eventually
 
 
@@ -38,52 +38,56 @@ def test_the_work_there_is_to_do_takes_time_and_nothing_else_does(work, most, se
 
 
 async def test_a_place_that_is_given_up_goes_to_the_next_and_comes_back():
-    gate = Gate(1)
-    async with gate.place("slow", Rank.ASKED_FOR) as slow:
+    bootstrap_queue = BootstrapQueue(1)
+    async with bootstrap_queue.place("slow", Rank.ASKED_FOR) as slow:
         assert not slow.give_way()  # nobody waits
-        other = Place(gate, "other")
-        waiting = asyncio.ensure_future(_visit(gate, other))
+        other = Place(bootstrap_queue, "other")
+        waiting = asyncio.ensure_future(_visit(bootstrap_queue, other))
         await asyncio.sleep(0)
         assert slow.give_way()
-        assert (slow.is_held, gate.inside, gate.position("slow")) == (False, 1, 1)
+        assert (slow.is_held, bootstrap_queue.inside, bootstrap_queue.position("slow")) == (
+            False,
+            1,
+            1,
+        )
         assert not slow.give_way()
         await waiting
         await slow.wait()
         assert slow.is_held
-    assert gate.inside == 0
+    assert bootstrap_queue.inside == 0
 
 
-async def _visit(gate, place):
-    async with gate.place(place.owner):
+async def _visit(bootstrap_queue, place):
+    async with bootstrap_queue.place(place.owner):
         await asyncio.sleep(0.01)
 
 
 async def test_a_place_that_is_given_up_and_never_held_again_is_not_lost():
-    gate = Gate(1)
-    async with gate.place("slow") as slow:
-        holder = asyncio.ensure_future(_stay(gate))
+    bootstrap_queue = BootstrapQueue(1)
+    async with bootstrap_queue.place("slow") as slow:
+        holder = asyncio.ensure_future(_stay(bootstrap_queue))
         await asyncio.sleep(0)
         assert slow.give_way()
-    assert (gate.inside, gate.is_wanted) == (1, False)
+    assert (bootstrap_queue.inside, bootstrap_queue.is_wanted) == (1, False)
     holder.cancel()
     await asyncio.wait([holder])
-    assert gate.inside == 0
+    assert bootstrap_queue.inside == 0
 
 
-async def _stay(gate):
-    async with gate.place("holder"):
+async def _stay(bootstrap_queue):
+    async with bootstrap_queue.place("holder"):
         await asyncio.Event().wait()
 
 
 @pytest.mark.usefixtures("clock")
 async def test_who_makes_progress_keeps_its_place(quick):
-    gate, told, lines = Gate(1), [], 0
+    bootstrap_queue, told, lines = BootstrapQueue(1), [], 0
 
     def work():
         return Work(lines, 0, 0)
 
-    async with gate.place("busy") as busy, turn(busy, work, 10**9, told.append):
-        waiting = asyncio.ensure_future(_stay(gate))
+    async with bootstrap_queue.place("busy") as busy, turn(busy, work, 10**9, told.append):
+        waiting = asyncio.ensure_future(_stay(bootstrap_queue))
         for _ in range(40):
             lines += 100
             await asyncio.sleep(0.01)
@@ -102,7 +106,7 @@ async def test_two_that_list_slowly_do_not_keep_a_third_from_being_filled(quick)
         for number in range(50):
             backdrop.write(b"%02d" % number, b"content")
         slow = ("slow1", "slow2")
-        fleet = Fleet(backdrop.commons)
+        fleet = Fleet(backdrop.context)
 
         def prepare(agent):
             if len(backdrop.agents.get("slow2", ())) == 0:
@@ -111,23 +115,23 @@ async def test_two_that_list_slowly_do_not_keep_a_third_from_being_filled(quick)
         backdrop.prepare = prepare
         running = asyncio.get_running_loop().create_task(fleet.run())
         for host in slow:
-            fleet.add(sighting(host))
+            fleet.add(candidate(host))
         await eventually(
             lambda: all(h in backdrop.agents and backdrop.agent(h).of(ListTree) for h in slow),
             "both to hold the places",
         )
         backdrop.prepare = lambda _agent: None
-        honest = fleet.add(sighting("honest"))
+        honest = fleet.add(candidate("honest"))
         dripping = asyncio.ensure_future(_drip(backdrop, slow))
         await backdrop.turned(honest, State.LIVE)
-        rows = [fleet.find(sighting(host).address) for host in slow]
+        rows = [fleet.find(candidate(host).address) for host in slow]
         assert any("it is slow" in row.last_error for row in rows), [r.last_error for r in rows]
         await dripping
         for row in rows:
             await backdrop.turned(row, State.LIVE)
             assert row.converged
             assert not row.last_error
-        assert backdrop.commons.gate.inside == 0
+        assert backdrop.context.bootstrap_queue.inside == 0
         assert all(len(backdrop.agents[host]) == 1 for host in slow)
         running.cancel()
         await asyncio.wait([running])

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from replicator.core.lifecycle import State
-from replicator.engine import reconcile
-from replicator.engine.verify import verify
+from replicator.engine.frontend import compare
+from replicator.engine.frontend.verify import verify
 from replicator.errors import ChannelLost, ControlError
 from replicator.model import Listed
 from replicator.wire import messages
@@ -23,7 +23,7 @@ async def verifying(stage):
     await stage.live()
     stage.now.mute.add(ListTree)
     stage.task_of_verify = asyncio.ensure_future(
-        verify(stage.replica, stage.commons.pool, repair=False)
+        verify(stage.replica, stage.context.pool, repair=False)
     )
     await eventually(lambda: stage.listings() == 2, "the verification")
     yield stage
@@ -53,7 +53,7 @@ async def test_it_ends_when_it_waits_for_the_listing_of_a_comparison_that_is_los
     verifying.now.hang_up()
     with pytest.raises(ChannelLost):
         await asyncio.wait_for(verifying.task_of_verify, 10)
-    assert verifying.commons.gate.inside == 0
+    assert verifying.context.bootstrap_queue.inside == 0
 
 
 @pytest.mark.parametrize("knows_after", [True, False], ids=["this release", "an earlier one"])
@@ -67,7 +67,7 @@ async def test_a_comparison_does_not_wait_for_it_and_it_goes_on_where_it_was(
     await stage.live()
     stage.disk[b"d"] = stage.disk[b"d"]._replace(digest=b"x" * 32)
     stage.now.mute.add(ListTree)
-    task = asyncio.ensure_future(verify(stage.replica, stage.commons.pool, repair=False))
+    task = asyncio.ensure_future(verify(stage.replica, stage.context.pool, repair=False))
     await eventually(lambda: stage.listings() == 2, "the verification")
     say(stage, b"a", b"b")
     await eventually(lambda: len(stage.now.of(messages.More)) == 2, "its first half")
@@ -88,7 +88,7 @@ async def test_a_comparison_does_not_wait_for_it_and_it_goes_on_where_it_was(
 
 
 async def test_it_gives_up_when_it_gets_nowhere(verifying, monkeypatch):
-    monkeypatch.setattr(reconcile, "INTERRUPTIONS", 2)
+    monkeypatch.setattr(compare, "INTERRUPTIONS", 2)
     for _ in range(4):
         if verifying.task_of_verify.done():
             break

@@ -2,8 +2,8 @@
 
 import pytest
 
-from replicator.engine import doubts as doubts_module
-from replicator.engine.parcel import moved, single
+from replicator.engine.changes.encode import moved, single
+from replicator.engine.frontend import resync as doubts_module
 from replicator.wire.changes import ROOT_GONE, VANISHED, SetAttributes
 from replicator.wire.messages import Batch
 from tests.support.frontends import at
@@ -121,9 +121,9 @@ def overflow(stage):
 
 
 def remove_and_add(stage):
-    plot = stage.commons.plots.pop(1)
+    tree = stage.context.trees.pop(1)
     stage.replica.forget(1)
-    stage.commons.plots[1] = plot
+    stage.context.trees[1] = tree
 
 
 def rename_while_away(stage):

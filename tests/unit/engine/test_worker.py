@@ -10,16 +10,17 @@ from types import SimpleNamespace
 import pytest
 
 from replicator.core import guard
-from replicator.core.settle import Settle, Work, WorkKind
+from replicator.core.debouncer import Debouncer, Work, WorkKind
 from replicator.engine import pauses
+from replicator.engine.ingest.worker import Worker, uninterrupted
 from replicator.engine.tree import Tree
-from replicator.engine.worker import Worker, uninterrupted
 from replicator.errors import SourceError
 from replicator.model import ROOT, Hint, Hinted
 from replicator.ports import Verdict
 from replicator.wire import frames, messages
 from replicator.wire.changes import Delete, Link, MakeDirectory, Move, PutFile
 from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
+from tests.support.source_state import SITE
 
 
 class Working:
@@ -27,19 +28,21 @@ class Working:
 
     def __init__(self, pool, **how):
         self.source, self.catalog = FakeSource(), FakeCatalog()
-        self.settle = Settle(cooldown=0.1, max_wait=1.0)
+        self.debouncer = Debouncer(cooldown=0.1, max_wait=1.0)
         more = {"delete": True, **how}
-        tree = Tree(1, b"/source", self.source, self.catalog, FakeWatcher, self.settle, **more)
-        self.parcels = []
-        self.worker = Worker(tree, pool, self.parcels.append, lambda: None)
+        tree = Tree(
+            1, b"/source", self.source, self.catalog, FakeWatcher, self.debouncer, SITE, **more
+        )
+        self.encoded_list = []
+        self.worker = Worker(tree, pool, self.encoded_list.append, lambda: None)
 
     def told(self):
         """Return all changes that were told since the last call."""
         decoder = frames.Decoder()
-        for parcel in self.parcels:
-            for frame in parcel.frames:
+        for encoded in self.encoded_list:
+            for frame in encoded.frames:
                 decoder.receive(frame)
-        self.parcels.clear()
+        self.encoded_list.clear()
         heard = [messages.decode(frame.header) for frame in decoder.frames()]
         return [change for message in heard for change in message.changes]
 
@@ -71,7 +74,7 @@ async def working(pool):
     made = Working(pool)
     made.source.mkdir(b"d")
     made.source.write(b"d/f", b"content")
-    await made.worker.survey()
+    await made.worker.scan()
     return made
 
 
@@ -79,7 +82,7 @@ async def working(pool):
 async def guarded(pool):
     made = Working(pool, delete_guard=0.5)
     made.source.mkdir(b"d")
-    await made.worker.survey()
+    await made.worker.scan()
     return made
 
 
@@ -87,7 +90,7 @@ async def test_nothing_is_told_before_all_has_been_met(pool):
     working = Working(pool)
     working.source.write(b"a", b"content")
     await working.look(b"a")
-    await working.worker.survey()
+    await working.worker.scan()
     assert b"a" in working.catalog.records
     assert working.told() == []
 
@@ -144,7 +147,7 @@ async def test_what_is_missing_is_not_believed_gone_while_an_event_may_tell_othe
     if why == "events wait":
         monkeypatch.setattr(working.worker, "_is_drained", lambda _: False)
     elif why == "a rename waits":
-        working.settle.hint(Hint(Hinted.MOVED, b"d", b"e", is_directory=True), 1e9)
+        working.debouncer.hint(Hint(Hinted.MOVED, b"d", b"e", is_directory=True), 1e9)
     else:
         working.worker.heard(Hint(Hinted.CHANGED, b"d"))
         await working.look(b"d")
@@ -168,7 +171,7 @@ def rename_with_event_after(working, source, target, looked):
     def is_drained(_):
         if not told:
             told.append(
-                working.settle.hint(Hint(Hinted.MOVED, source, target, is_directory=True), 0.0)
+                working.debouncer.hint(Hint(Hinted.MOVED, source, target, is_directory=True), 0.0)
             )
         return True
 
@@ -184,7 +187,7 @@ async def test_a_look_before_the_event_of_a_rename_leaves_the_new_name_to_the_re
     assert working.told() == []
     assert set(working.catalog.records) == {b"d", b"d/f"}
 
-    while work := working.settle.ready(1e9):
+    while work := working.debouncer.ready(1e9):
         await working.worker.do(work)
     (move,) = working.told()
     assert (type(move), move.path, move.target) == (Move, b"d", b"e")
@@ -198,7 +201,7 @@ async def test_a_walk_before_the_event_of_a_rename_leaves_the_new_name_to_the_re
     working.told()
     await rename_with_event_after(working, b"d", b"e", [])
     await working.worker.do([Work(WorkKind.WALK, ROOT)])
-    while work := working.settle.ready(1e9):
+    while work := working.debouncer.ready(1e9):
         await working.worker.do(work)
     (move,) = working.told()
     assert (type(move), move.path, move.target) == (Move, b"d", b"e")
@@ -212,12 +215,12 @@ async def test_a_new_directory_with_the_inode_of_one_that_is_gone_is_told_withou
     working.source.nodes[b"e/f"] = working.source.nodes.pop(b"d/f")
     working.source.mkdir(b"e/sub")
     await working.look(b"e/f", b"e", b"e/sub")
-    while work := working.settle.ready(asyncio.get_running_loop().time()):
+    while work := working.debouncer.ready(asyncio.get_running_loop().time()):
         await working.worker.do(work)
     told = [change.path for change in working.told()]
     assert told[0] == b"e"
     assert sorted(told) == [b"e", b"e/f", b"e/sub"]
-    assert not working.worker._examiner._believed
+    assert not working.worker._checker._believed
 
 
 async def test_a_rename_into_a_directory_whose_own_rename_waits_is_left_to_the_looks(working):
@@ -228,7 +231,7 @@ async def test_a_rename_into_a_directory_whose_own_rename_waits_is_left_to_the_l
     await rename_with_event_after(working, b"d", b"e", [])
     await working.move(b"g", b"e/g")
     assert working.told() == []
-    while work := working.settle.ready(1e9):
+    while work := working.debouncer.ready(1e9):
         await working.worker.do(work)
     await working.look(b"e/g")
     told = [(type(change), change.path) for change in working.told()]
@@ -269,7 +272,7 @@ async def test_too_much_is_noticed_while_it_goes_on(guarded, monkeypatch):
     monkeypatch.setattr(guard, "MANY", 100)
     for number in range(600):
         working.source.write(b"d/%d" % number, b"content")
-    await working.worker.survey()
+    await working.worker.scan()
     for number in range(600):
         working.source.remove(b"d/%d" % number)
     await working.look(*(b"d/%d" % number for number in range(600)))
@@ -280,7 +283,7 @@ async def test_too_much_is_noticed_while_it_goes_on(guarded, monkeypatch):
 async def test_without_delete_a_rename_leaves_the_old_name(pool):
     working = Working(pool, delete=False)
     working.source.write(b"a", b"content")
-    await working.worker.survey()
+    await working.worker.scan()
     working.source.mkdir(b"d")
     await working.worker.do([Work(WorkKind.WALK, b"")])
     working.told()
@@ -293,20 +296,20 @@ async def test_without_delete_a_rename_leaves_the_old_name(pool):
 async def test_what_changed_without_a_hint_before_its_stamp_was_believed_is_looked_at_again(
     working,
 ):
-    working.source.firm = False
+    working.source.stable = False
     working.source.write(b"e", b"content")
     await working.look(b"e")
     working.source.touch(b"e")
     await working.worker.keep_up()
-    assert working.settle.is_pending(b"e")
+    assert working.debouncer.is_pending(b"e")
 
 
 async def test_what_is_being_written_is_looked_at_again(working):
     working.source.write(b"busy", b"half")
     working.source.verdicts[b"busy"] = Verdict.BUSY
     await working.look(b"busy")
-    assert working.settle.is_pending(b"busy")
-    assert working.worker.upkeep.troubles() == []
+    assert working.debouncer.is_pending(b"busy")
+    assert working.worker.rechecks.troubles() == []
     assert working.worker.pending == 0
 
 
@@ -341,7 +344,7 @@ async def test_nobody_acts_upon_a_rename_before_it_is_told_not_even_if_the_worke
         task.cancel()
         await asyncio.sleep(0)
     assert renaming.locked()
-    assert working.parcels == []
+    assert working.encoded_list == []
     go_on.set()
     with suppress(asyncio.CancelledError):
         await task
@@ -389,7 +392,7 @@ async def test_an_upload_is_looked_at_in_the_middle_of_a_walk(working):
         working.source.write(b"d/%04d" % number, b"content")
     working.worker.defer()
     working.source.write(b"upload", b"content")
-    working.settle.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
+    working.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
     await working.worker.do([Work(WorkKind.WALK, b"d")])
     told = [change.path for change in working.told()]
     assert len(told) == 1001
@@ -401,7 +404,7 @@ async def test_a_look_in_the_middle_of_a_walk_knows_that_nobody_has_closed_the_f
         working.source.write(b"d/%04d" % number, b"content")
     working.worker.defer()
     working.source.write(b"upload", b"half of it")
-    working.settle.hint(Hint(Hinted.WRITTEN, b"upload"), -10.0)
+    working.debouncer.hint(Hint(Hinted.WRITTEN, b"upload"), -10.0)
     asked = []
     snapshot = working.source.snapshot
 
@@ -430,9 +433,9 @@ async def test_a_walk_that_finds_no_difference_gives_others_a_turn(working):
             yield seen
 
     working.source.walk = counted
-    publish = working.parcels.append
-    working.worker._give = lambda parcel: walked.append(b"published") or publish(parcel)
-    working.settle.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
+    publish = working.encoded_list.append
+    working.worker._give = lambda encoded: walked.append(b"published") or publish(encoded)
+    working.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
     await working.worker.do([Work(WorkKind.WALK, b"d")])
     assert walked.index(b"published") < 1000
 
@@ -443,19 +446,19 @@ async def test_what_is_told_leaves_the_loop_to_others(working, monkeypatch):
 
     async def other():
         while True:
-            others.append(len(working.parcels))
+            others.append(len(working.encoded_list))
             await asyncio.sleep(0)
 
     for number in range(1000):
         working.source.write(b"d/%04d" % number, b"content")
     await working.worker.do([Work(WorkKind.WALK, b"d")])
-    working.parcels.clear()
+    working.encoded_list.clear()
     working.source.remove(b"d")
     task = asyncio.ensure_future(other())
     await working.look(b"d")
     task.cancel()
-    assert len(working.parcels) > 3
-    assert set(range(len(working.parcels))) <= set(others)
+    assert len(working.encoded_list) > 3
+    assert set(range(len(working.encoded_list))) <= set(others)
 
 
 async def test_what_still_cannot_be_read_is_told_to_nobody(working):
@@ -463,22 +466,22 @@ async def test_what_still_cannot_be_read_is_told_to_nobody(working):
     working.source.unreadable[b"f"] = "Permission denied"
     working.source.denied[b"d/f"] = errno.EIO
     await working.look(b"f", b"d/f")
-    assert len(working.parcels) == 2
-    working.parcels.clear()
+    assert len(working.encoded_list) == 2
+    working.encoded_list.clear()
     before = working.catalog.applied
     await working.look(b"f", b"d/f")
-    assert (working.parcels, working.catalog.applied) == ([], before)
+    assert (working.encoded_list, working.catalog.applied) == ([], before)
 
     working.source.unreadable[b"f"] = "Input/output error"
     await working.look(b"f")
-    assert len(working.parcels) == 1
+    assert len(working.encoded_list) == 1
 
 
 async def test_what_was_held_back_is_owed_and_not_queued_before_uploads(guarded, monkeypatch):
     for number in range(10 * guard.FREE):
         guarded.source.write(b"d/%d" % number, b"content")
-    await guarded.worker.survey()
-    guarded.parcels.clear()
+    await guarded.worker.scan()
+    guarded.encoded_list.clear()
     for number in range(2 * guard.FREE):
         guarded.source.remove(b"d/%d" % number)
     await guarded.look(*[b"d/%d" % number for number in range(2 * guard.FREE)])
@@ -488,6 +491,11 @@ async def test_what_was_held_back_is_owed_and_not_queued_before_uploads(guarded,
         await guarded.worker.release()
         if not guarded.worker.deletions.releases:
             break
-    assert not any(parcel.frames for parcel in guarded.parcels)
-    owed = {part.key.path for parcel in guarded.parcels for part in parcel.parts if part.is_delete}
+    assert not any(encoded.frames for encoded in guarded.encoded_list)
+    owed = {
+        part.key.path
+        for encoded in guarded.encoded_list
+        for part in encoded.parts
+        if part.is_delete
+    }
     assert owed | passed == {b"d/%d" % number for number in range(2 * guard.FREE)}

@@ -388,7 +388,7 @@ def test_force_takes_what_stood_still_between_two_readings(root, source, at_prea
     assert (taken.entry.size, taken.entry.mtime_ns) == (len(data), OLD)
     assert taken.entry.digest == hashlib.sha256(data).digest()
     assert content_of(taken) == data
-    assert (taken.firm, taken.stamp) == (False, before)
+    assert (taken.stable, taken.stamp) == (False, before)
     assert source.look(b"f").stamp != before
     assert source.bytes_read == 2 * len(data)
 
@@ -443,13 +443,13 @@ def clock(monkeypatch, now):
 
 
 @pytest.mark.parametrize(
-    ("age_ns", "firm"), [(0, False), (10_000_000, False), (20_000_000, False), (20_000_001, True)]
+    ("age_ns", "stable"), [(0, False), (10_000_000, False), (20_000_000, False), (20_000_001, True)]
 )
-def test_a_stamp_is_firm_once_the_clock_has_moved_on(root, source, monkeypatch, age_ns, firm):
+def test_a_stamp_is_firm_once_the_clock_has_moved_on(root, source, monkeypatch, age_ns, stable):
     (root / "f").write_bytes(b"1")
     os.utime(root / "f", ns=(OLD, OLD))  # an old mtime does not help: the ctime is young
     with clock(monkeypatch, (root / "f").stat().st_ctime_ns + age_ns):
-        assert source.snapshot(b"f", None).firm is firm
+        assert source.snapshot(b"f", None).stable is stable
 
 
 def test_a_file_from_the_future_is_not_firm(root, source, monkeypatch):
@@ -457,7 +457,7 @@ def test_a_file_from_the_future_is_not_firm(root, source, monkeypatch):
     now = time.time_ns()
     os.utime(root / "f", ns=(now + 10**18, now + 10**18))
     with clock(monkeypatch, now + 10**10):
-        assert source.snapshot(b"f", None).firm is False
+        assert source.snapshot(b"f", None).stable is False
 
 
 def test_a_stamp_has_what_betrays_a_change(root, source):

@@ -40,11 +40,11 @@ def look(made):
 
 
 def hosts(answer):
-    return sorted(sighting.address.host for sighting in answer.sightings)
+    return sorted(candidate.address.host for candidate in answer.candidates)
 
 
 def one(answer, host):
-    (found,) = [s for s in answer.sightings if s.address.host == host]
+    (found,) = [s for s in answer.candidates if s.address.host == host]
     return found
 
 
@@ -100,7 +100,7 @@ def test_more_instances_than_a_filter_holds_are_asked_for_in_several_calls(moto,
     group = moto.target_group("many")
     moto.register(group, *moto.instances(*(f"10.0.1.{n}" for n in range(60, 65))))
 
-    assert len(look(provider(moto.url, ["many"])).sightings) == 5
+    assert len(look(provider(moto.url, ["many"])).candidates) == 5
 
 
 # Recorded answers: states, errors and shapes that moto does not make.
@@ -129,10 +129,10 @@ def recorded(*targets, kind="ip", **answers):
 )
 def test_every_state_has_a_policy_and_a_reason(state, reason, decision):
     with recorded(("10.0.0.1", state, reason)) as api:
-        sighting = one(look(provider(api.url, ["web"])), "10.0.0.1")
-    assert sighting.decision is decision
-    assert sighting.state == state
-    assert sighting.reason
+        candidate = one(look(provider(api.url, ["web"])), "10.0.0.1")
+    assert candidate.decision is decision
+    assert candidate.state == state
+    assert candidate.reason
 
 
 def test_ipv6_targets_and_one_target_on_two_ports():
@@ -152,7 +152,7 @@ def test_instances_that_are_stopped_or_terminated_are_said_to_be_gone():
         answer = look(provider(api.url, ["web"]))
     assert one(answer, "10.0.0.1").decision is Decision.DROP
     assert one(answer, "10.0.0.2").decision is Decision.SERVE
-    assert len(answer.sightings) == 2
+    assert len(answer.candidates) == 2
     assert not answer.unlocated
 
 
@@ -161,7 +161,7 @@ def test_an_instance_that_ec2_does_not_know_yet_leaves_the_others_and_is_named()
     rows = [(f"i-{n}", "running", f"10.0.0.{n}" if n != 8 else "") for n in range(9)]
     with recorded(*targets, kind="instance", DescribeInstances=cloud.instances(*rows)) as api:
         answer = look(provider(api.url, ["web"]))
-    assert len(answer.sightings) == 8
+    assert len(answer.candidates) == 8
     assert answer.complete
     assert answer.unlocated == {"i-8", "i-9"}
 

@@ -1,0 +1,270 @@
+"""A timer queue of paths.
+
+A slot holds the time at which a path is due, and after the path was returned, its history, so that the cooldown can be kept.
+Every operation costs O(log n) or less: due times and the expiry of history are heaps whose stale entries are skipped when they are
+popped; the due paths below a directory are found through an index of children.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from replicator.core.backlog import Backlog
+from replicator.model import parent
+
+AT_ONCE = 500
+"""Heap entries processed at least in one call with a limit: 5 us each, during which the event loop is blocked."""
+
+
+class Slot:
+    """Due time and history of one path.
+
+    Attributes:
+        due: time at which the path is due; None if it is not scheduled.
+        queued: time of its valid heap entry; infinite if there is none, minus infinity while it is in the backlog.
+        since: time of the first write event since the file was last read completely; None if there was none.
+        tries: failed reads in a row.
+        unclosed: True after a write event that no close event has followed.
+        fresh: True after an event since the path was last returned.
+        handed: time at which the path was last returned; minus infinity if the cooldown does not apply.
+        cooldown: minimum seconds between two returns.
+        minor: True if no event suggests new content (attributes, deletions, directories).
+    """
+
+    __slots__ = (
+        "cooldown", "due", "fresh", "handed", "minor", "queued", "since", "tries", "unclosed"
+    )  # fmt: skip
+
+    def __init__(self, cooldown: float) -> None:
+        self.due: float | None = None
+        self.queued = math.inf
+        self.since: float | None = None
+        self.tries = 0
+        self.unclosed = False
+        self.fresh = False
+        self.minor = False
+        self.handed = -math.inf
+        self.cooldown = cooldown
+
+    @property
+    def rested(self) -> float:
+        """Time at which the cooldown ends."""
+        return self.handed + self.cooldown
+
+    @property
+    def faded(self) -> float:
+        """Time at which the path counts as quiet: its history expires, and its cooldown is reset."""
+        return self.handed + 2 * self.cooldown
+
+
+class DueQueue:
+    """Slots by path. Times are seconds of a monotonic clock.
+
+    Args:
+        cooldown: initial cooldown of a slot, in seconds.
+
+    Attributes:
+        pending: number of scheduled paths.
+    """
+
+    SLACK = 4
+    """Heap entries per scheduled path before stale ones are removed: a path that is repeatedly written and closed leaves two."""
+
+    def __init__(self, cooldown: float) -> None:
+        self.pending = 0
+        self.cooldown = cooldown
+        self._slots: dict[bytes, Slot] = {}
+        self._dues: list[tuple[float, bytes]] = []
+        self._fading: list[tuple[float, bytes]] = []
+        self._children: dict[bytes, set[bytes]] = {}
+        self._backlog = Backlog()
+        self._due_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def get(self, path: bytes) -> Slot | None:
+        """Return the slot of a path, if it has one."""
+        return self._slots.get(path)
+
+    def slot(self, path: bytes) -> Slot:
+        """Return the slot of a path; create it if there is none."""
+        slot = self._slots.get(path)
+        if slot is None:
+            slot = self._slots[path] = Slot(self.cooldown)
+        return slot
+
+    def is_pending(self, path: bytes) -> bool:
+        """Return True if the path is scheduled."""
+        slot = self._slots.get(path)
+        return slot is not None and slot.due is not None
+
+    def want(self, path: bytes, due: float, *, now: float = -math.inf, minor: bool = False) -> None:
+        """Schedule a path for `due`, replacing its earlier due time.
+
+        Args:
+            path: the path.
+            due: the new due time.
+            now: the current time. A path that is due already enters the backlog at once, before heap entries that are due later.
+            minor: no new content is expected; while the backlog is long, paths with new content go first.
+        """
+        slot = self.slot(path)
+        if slot.due is None:
+            self.pending += 1
+            self._link(path)
+            slot.minor = minor
+        elif slot.minor and not minor:
+            slot.minor = False
+            if slot.queued == -math.inf:
+                self._backlog.add(path, minor=False)
+        slot.due = due
+        if due >= slot.queued:
+            return
+        if due <= now:
+            self._put_in_backlog(path, slot, due)
+        else:
+            self._queue(path, slot)
+
+    def want_by(
+        self, path: bytes, due: float, *, now: float = -math.inf, minor: bool = False
+    ) -> None:
+        """Schedule a path for `due`, unless it is already scheduled for an earlier time."""
+        slot = self.slot(path)
+        self.want(path, due if slot.due is None else min(slot.due, due), now=now, minor=minor)
+
+    def cancel(self, path: bytes) -> None:
+        """Unschedule a path; its history is kept until it expires."""
+        slot = self._slots.get(path)
+        if slot is None or slot.due is None:
+            return
+        slot.due = None
+        if slot.queued == -math.inf:
+            self._backlog.remove(path)
+        slot.queued = math.inf
+        self.pending -= 1
+        self._unlink(path)
+        if slot.handed == -math.inf:
+            del self._slots[path]
+        else:
+            heapq.heappush(self._fading, (slot.faded, path))
+
+    def below(self, path: bytes) -> Iterator[bytes]:
+        """Yield the scheduled paths at and below `path`; the agenda must not be changed during the iteration."""
+        stack = [path]
+        while stack:
+            at = stack.pop()
+            if self.is_pending(at):
+                yield at
+            stack.extend(self._children.get(at, ()))
+
+    def take(
+        self,
+        now: float,
+        held: Callable[[bytes], float] = lambda _: 0.0,
+        *,
+        limit: int | None = None,
+    ) -> Iterator[tuple[bytes, Slot]]:
+        """Yield due paths with their slots, and unschedule them.
+
+        The caller must exhaust the iterator, and set `handed` in each slot before it takes the next.
+
+        Args:
+            now: the current time.
+            held: returns the time until which a path is held back although it is due; 0.0 if it is not.
+            limit: maximum number of paths, in the order of `core.backlog`; None: all, earliest first.
+        """
+        self._become_due(now, None if limit is None else max(limit, AT_ONCE))
+        for path in self._backlog.take(limit):
+            slot = self._slots[path]
+            slot.queued = math.inf
+            assert slot.due is not None  # or it would have been removed from the backlog
+            slot.due = max(slot.due, held(path))
+            if slot.due > now:  # it was put off after it had been queued
+                self._queue(path, slot)
+                continue
+            yield path, slot
+            self.cancel(path)
+        self._fade(now, limit)
+
+    def _become_due(self, now: float, limit: int | None) -> None:
+        """Move due paths from the heap to the backlog."""
+        while self._dues and self._dues[0][0] <= now and limit != 0:
+            queued, path = heapq.heappop(self._dues)
+            slot = self._slots.get(path)
+            if slot is None or slot.due is None or slot.queued != queued:
+                continue
+            self._put_in_backlog(path, slot, queued)
+            limit = limit and limit - 1
+
+    def _put_in_backlog(self, path: bytes, slot: Slot, due: float) -> None:
+        if not self._backlog:
+            self._due_at = due
+        slot.queued = -math.inf
+        self._backlog.add(path, minor=slot.minor)
+
+    def next_due(self) -> float | None:
+        """Return the time at which the next path is due; None if none is scheduled. It may be too early, never too late."""
+        if self._backlog:
+            return self._due_at
+        while self._dues:
+            queued, path = self._dues[0]
+            slot = self._slots.get(path)
+            if slot is not None and slot.due is not None and slot.queued == queued:
+                return queued
+            heapq.heappop(self._dues)
+        return None
+
+    def newest(self, limit: int) -> list[tuple[bytes, Slot]]:
+        """Return at most `limit` scheduled paths that are not minor: those whose slots were created last, the oldest first."""
+        wanted = (
+            (path, slot)
+            for path, slot in reversed(self._slots.items())
+            if slot.due is not None and not slot.minor
+        )
+        return list(islice(wanted, limit))[::-1]
+
+    def forget_history(self) -> None:
+        """Remove the slots of paths that are not scheduled."""
+        self._slots = {p: s for p, s in self._slots.items() if s.due is not None}
+        self._fading.clear()
+
+    def _fade(self, now: float, limit: int | None) -> None:
+        left = None if limit is None else max(limit, AT_ONCE)
+        while self._fading and self._fading[0][0] <= now and left != 0:
+            left = left and left - 1
+            path = heapq.heappop(self._fading)[1]
+            slot = self._slots.get(path)
+            if slot is not None and slot.due is None and slot.faded <= now:
+                del self._slots[path]
+
+    def _queue(self, path: bytes, slot: Slot) -> None:
+        assert slot.due is not None  # what callers have just set
+        slot.queued = slot.due
+        heapq.heappush(self._dues, (slot.due, path))
+        if len(self._dues) > self.SLACK * (self.pending + 256):
+            wanted = ((p, s) for p, s in self._slots.items() if s.due is not None)
+            self._dues = [(s.queued, p) for p, s in wanted if math.isfinite(s.queued)]
+            heapq.heapify(self._dues)
+
+    def _link(self, path: bytes) -> None:
+        while path:
+            above = parent(path)
+            siblings = self._children.get(above)
+            if siblings is not None:
+                siblings.add(path)
+                return
+            self._children[above] = {path}
+            path = above
+
+    def _unlink(self, path: bytes) -> None:
+        while path and path not in self._children and not self.is_pending(path):
+            above = parent(path)
+            siblings = self._children[above]
+            siblings.discard(path)
+            if siblings:
+                return
+            del self._children[above]
+            path = above

@@ -1,0 +1,99 @@
+"""Record of one dirty path of a frontend, and its states.
+
+WAITING: to be read and sent. SENT: read under its generation, not yet acknowledged. BLOCKED: refused, to be retried later.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class PendingKind(enum.IntEnum):
+    """What a frontend needs for a path; a higher value includes the lower ones."""
+
+    ATTRIBUTES = 1  # size and time are equal, mode or owner differs
+    ADOPT = 2  # equal size, different time: the agent compares digests before content is sent
+    CONTENT = 3
+
+
+class Key(NamedTuple):
+    """A path in a tree: the tree's number and the relative path."""
+
+    tree: int
+    path: bytes
+
+
+class PendingChange(NamedTuple):
+    """A path to read and send now, with the generation that its acknowledgement must carry."""
+
+    key: Key
+    generation: int
+    owed: PendingKind
+
+
+class State(enum.Enum):
+    """State of a record; CLEAN: acknowledged or removed."""
+
+    CLEAN = 0
+    WAITING = 1
+    SENT = 2
+    BLOCKED = 3
+
+
+class Inside:
+    """Index entry of one directory.
+
+    Attributes:
+        key: the directory.
+        keys: dirty paths directly inside it.
+        below: its subdirectories that have an index entry.
+    """
+
+    __slots__ = ("below", "key", "keys")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.keys: set[Key] = set()
+        self.below: set[Key] = set()
+
+
+_WAITING, _SENT = State.WAITING, State.SENT  # faster than a lookup in the class at each use
+
+
+class Pending:
+    """Record of one dirty path.
+
+    Args:
+        since: the time at which the path became dirty.
+        inside: index entry of its directory.
+
+    Attributes:
+        generation: number of the last `DirtySet.mark`.
+        owed: what must be sent.
+        urgent: True for a live change, False for bulk.
+        state: changed only by `core.queues`.
+        attempts: refusals in a row.
+        reason: why the path was refused last; empty if it was not.
+        withheld: True if the backend cannot read the path.
+    """
+
+    __slots__ = (
+        "attempts", "generation", "inside", "owed", "reason", "since", "state", "urgent", "withheld"
+    )  # fmt: skip
+
+    def __init__(self, since: float, inside: Inside) -> None:
+        self.since = since
+        self.inside = inside
+        self.generation = 0
+        self.owed = PendingKind.ATTRIBUTES
+        self.urgent = False
+        self.state = State.CLEAN
+        self.attempts = 0
+        self.reason = ""
+        self.withheld = False
+
+    @property
+    def is_open_bulk(self) -> bool:
+        """True for a bulk path that is waiting or sent, not blocked."""
+        return not self.urgent and (self.state is _WAITING or self.state is _SENT)

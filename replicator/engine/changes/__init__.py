@@ -1,0 +1,1 @@
+"""Changes as frames, and the content that goes into them."""

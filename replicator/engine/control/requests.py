@@ -1,0 +1,215 @@
+"""Answers what people ask over the control socket, or of a daemon of their own that lasts no longer than the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from replicator.core.lifecycle import State
+from replicator.engine.context import Context
+from replicator.engine.control.health import NOTHING, Tolerance
+from replicator.engine.control.status import describe, describe_frontend
+from replicator.engine.fleet.fleet import MANUAL
+from replicator.engine.frontend.replica import Replica
+from replicator.engine.frontend.verify import Report, verify
+from replicator.engine.service import Service
+from replicator.engine.supervision import sentence
+from replicator.errors import ControlError
+from replicator.model import printable
+from replicator.ports import Address
+
+log = structlog.get_logger()
+
+PROGRESS = 0.2
+"""Seconds between two progress lines to a person who waits."""
+
+COMPARED = (State.QUEUED, State.BOOTSTRAPPING)
+"""States of a frontend that is being compared, or about to be."""
+
+
+class Requests:
+    """What can be asked of a service that runs.
+
+    Args:
+        service: the service.
+        context: what all its replicas share.
+    """
+
+    def __init__(self, service: Service, context: Context) -> None:
+        self._service = service
+        self._context = context
+        # Not the threads that read for frontends: these may all wait for a volume that hangs, which status must tell.
+        self._people = ThreadPoolExecutor(1, thread_name_prefix="people")
+        self._began = asyncio.get_running_loop().time()
+
+    async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Answer a request of the control socket, in one or more lines.
+
+        Raises:
+            ControlError: it cannot be answered; one sentence.
+        """
+        command = request.get("command")
+        if command == "status":
+            yield await self.status(_tolerance(request))
+        elif command == "bootstrap":
+            async for line in self.bootstrap(_address(request)):
+                yield line
+        elif command == "verify":
+            address = _address(request) if request.get("host") else None
+            async for line in self.verify(address, repair=bool(request.get("repair"))):
+                yield line
+        elif command == "resume":
+            for row in await self.resume():
+                yield row
+        else:
+            raise ControlError(f"unknown command {command!r}")
+
+    async def status(self, tolerance: Tolerance = NOTHING) -> dict[str, Any]:
+        """Return what `status --json` prints.
+
+        Args:
+            tolerance: what may be owed although `ok` is true.
+        """
+        loop = asyncio.get_running_loop()
+        trees = []
+        for pipeline in list(self._service.pipelines.values()):
+            counts = await loop.run_in_executor(self._people, pipeline.tree.catalog.counts)
+            trees.append((pipeline, counts))
+        return describe(
+            self._service.fleet,
+            trees,
+            self._service.describe_launch,
+            tolerance,
+            uptime_seconds=round(loop.time() - self._began, 3),
+            bootstrapping=self._context.bootstrap_queue.inside,
+            discovery=self._service.describe_discovery(),
+        )
+
+    async def resume(self) -> list[dict[str, Any]]:
+        """Confirm all deletions that wait, and sources that are in doubt; return a row for each tree and frontend with such.
+
+        Who is about to find the same of these trees, or is finding it, is meant too; the other trees are not.
+        """
+        rows, doubted = [], set()
+        believed = self._context.targets.believe()
+        for number, pipeline in list(self._service.pipelines.items()):
+            reason = pipeline.asks
+            if reason:
+                doubted.add(number)
+                rows.append({"what": printable(pipeline.tree.root), "reason": reason})
+                await pipeline.resume()
+        asking = [replica for replica in self._service.fleet if replica.excess]
+        rows += [{"what": replica.address.host, "reason": replica.excess} for replica in asking]
+        for replica in self._service.fleet:
+            if replica.machine in believed:
+                reason = believed[replica.machine]
+                rows.append({"what": replica.address.host, "reason": reason})
+                replica.try_targets()
+        asked = set().union(*(replica.exceeding for replica in asking))
+        for replica in self._service.fleet:
+            meant = doubted | replica.exceeding
+            meant |= asked if replica.state in COMPARED else set()
+            if meant:
+                replica.confirm(meant & self._context.trees.keys())
+        return rows
+
+    async def bootstrap(self, address: Address) -> AsyncGenerator[dict[str, Any], None]:
+        """Fill one frontend now, whether discovery names it or not; yield its row until it is done.
+
+        Raises:
+            ControlError: it cannot be reached, or something could not be sent.
+        """
+        replica = self._service.fleet.find(address)
+        if replica is None:
+            replica = self._service.add_frontend(address)
+        replica.asked_for += 1
+        failures = replica.failures
+        replica.reconcile_soon(front=True)
+        try:
+            while not replica.settled:
+                if replica.waits_for_source and (reason := self._halted(replica)):
+                    raise ControlError(f"{address.host}: {reason}")
+                if replica.state is State.RETRYING and replica.failures > failures:
+                    raise ControlError(replica.complaint)
+                if replica.state is State.GONE:
+                    if (other := self._service.fleet.find(address)) is not None:
+                        replica = self._instead(replica, other)
+                        failures = replica.failures
+                        continue
+                    raise ControlError(f"{address.host}: it left while it was filled")
+                yield describe_frontend(replica, halted=False)
+                await replica.changed(PROGRESS)
+            yield describe_frontend(replica, halted=False) | {"finished": True}
+        finally:
+            replica.asked_for -= 1
+            # Discovery may have named it meanwhile, or another person may have asked for it.
+            forgotten = replica.candidate.source == MANUAL and not replica.asked_for
+            if forgotten and self._service.fleet.find(replica.address) is replica:
+                self._service.fleet.remove(replica.address)
+
+    def _instead(self, replica: Replica, other: Replica) -> Replica:
+        """Follow another replica of the same host: discovery has named it with a user or a port."""
+        replica.asked_for -= 1
+        other.asked_for += 1
+        other.reconcile_soon(front=True)
+        return other
+
+    def _halted(self, replica: Replica) -> str:
+        """Return why none of the trees that a frontend has yet to be compared with can be compared soon; empty if one can."""
+        reasons = [
+            self._context.trees[tree].state.halted or replica.refused(tree)
+            for tree in replica.unsettled
+        ]
+        return reasons[0] if reasons and all(reasons) else ""
+
+    async def verify(
+        self, address: Address | None, *, repair: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Compare frontends by digest, one after the other; yield a report for each.
+
+        Raises:
+            ControlError: the frontend is unknown.
+        """
+        replicas = list(self._service.fleet)
+        if address is not None:
+            found = self._service.fleet.find(address)
+            if found is None:
+                raise ControlError(f"{address.host}: not one of the frontends")
+            replicas = [found]
+        for replica in replicas:
+            yield (await self._verify_one(replica, repair=repair)).row()
+
+    async def _verify_one(self, replica: Replica, *, repair: bool) -> Report:
+        try:
+            return await verify(replica, self._context.pool, repair=repair)
+        except Exception as error:
+            reason, is_bug = sentence(error)
+            if is_bug:
+                log.exception("verification failed", host=replica.address.host)
+            return Report(replica.address.host, error=reason)
+
+
+def _tolerance(request: dict[str, Any]) -> Tolerance:
+    lag, dirty = request.get("max_lag"), request.get("max_dirty")
+    good_lag = lag is None or (type(lag) in (int, float) and 0 <= lag < math.inf)
+    if not good_lag or type(dirty) not in (int, type(None)):
+        raise ControlError("max_lag must be a number of seconds, and max_dirty a number of paths")
+    return Tolerance(lag, dirty)
+
+
+def _address(request: dict[str, Any]) -> Address:
+    host, user, port = request.get("host"), request.get("user", ""), request.get("port", 0)
+    if (
+        not isinstance(host, str)
+        or not host
+        or not isinstance(user, str)
+        or type(port) is not int
+        or not 0 <= port < 65536
+    ):
+        raise ControlError("the request names no host")
+    return Address(host, user, port)

@@ -1,0 +1,1 @@
+"""All frontends: who is a member, and who is filled next."""

@@ -1,0 +1,1 @@
+"""One frontend: its connection, what it is sent, and how it is compared."""

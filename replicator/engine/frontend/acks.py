@@ -1,0 +1,179 @@
+"""What an answer of a frontend means for what it is owed, and what follows from a refusal.
+
+A refusal is a reason to try again, later and later, and never to forget; some say that the frontend is not what we thought,
+and what it holds must be found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from replicator.core.dirty import DirtySet
+from replicator.core.pace import Backoff
+from replicator.core.pending import Key, PendingChange, PendingKind
+from replicator.engine.frontend.connection import InFlight
+from replicator.engine.frontend.moves import Moves
+from replicator.errors import ChannelLost
+from replicator.model import ancestors, parent
+from replicator.wire import changes
+
+KEPT_AFTER = 4
+"""Attempts to remove a directory, over some six seconds, before what it holds counts as not ours."""
+
+SOON = 0.2
+"""Seconds until a path is tried again when the reason is a race that is about to be over."""
+
+PATIENCE = 30.0
+"""Seconds for which a path may be owed before a reason that ends by itself is told as a trouble: three times `settle.max_wait`."""
+
+RACES = (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
+"""Reasons that are soon over by themselves, at first."""
+
+
+class Listener(Protocol):
+    """Who is told what became of what was sent."""
+
+    def done(self, key: Key) -> None:
+        """A path has become clean: the frontend holds it."""
+
+    def removed(self, key: Key) -> None:
+        """A path has become clean: it was removed from the frontend."""
+
+    def delayed(self, key: Key, reason: str) -> None:
+        """A path is tried again soon, for a reason that ends by itself."""
+
+    def troubled(self, key: Key, reason: str) -> None:
+        """A path was refused, or cannot be read."""
+
+    def in_doubt(self, directory: Key) -> None:
+        """What the frontend holds below a directory must be compared anew."""
+
+
+class Answers:
+    """Takes in the answers of one frontend.
+
+    Args:
+        dirty: what it is owed.
+        moves: the renames that are under way to it.
+        retry: delays for refused paths.
+        listener: is told what follows.
+    """
+
+    def __init__(self, dirty: DirtySet, moves: Moves, retry: Backoff, listener: Listener) -> None:
+        self._dirty = dirty
+        self._moves = moves
+        self._retry = retry
+        self._listener = listener
+        self._root_gone = asyncio.Event()
+
+    def take(self, in_flight: InFlight, reason: str, detail: str) -> None:
+        """An answer came; see `engine.link.Answered`."""
+        if reason == changes.ROOT_GONE:  # nothing was answered: the connection ends
+            self._root_gone.set()
+            return
+        ends = self._moves.answered(in_flight.part) if in_flight.part.target else ()
+        if not reason:
+            self.clean(in_flight.part.key, in_flight.generation, removed=in_flight.part.is_delete)
+        elif ends:  # a rename: the old name may still be there, and the new one not
+            self._dirty.put_back(in_flight.part.key, in_flight.generation)
+            for end in ends:
+                self._listener.in_doubt(end)
+        else:
+            self._refused(in_flight, reason, detail)
+
+    def clean(self, key: Key, generation: int, *, removed: bool = False) -> None:
+        """The frontend holds what was read of a path under a generation."""
+        if not self._dirty.acknowledged(key, generation):
+            return
+        if removed:
+            self._listener.removed(key)
+        else:
+            self._listener.done(key)
+
+    def stuck(self, due: PendingChange, reason: str, *, passing: bool = False) -> None:
+        """A path cannot be read on the backend; `passing`: for a reason that ends by itself."""
+        passing = passing and self._is_recent(due.key)
+        told = "" if passing else reason
+        attempts = self._dirty.refused(due.key, due.generation, due.owed, told)
+        if attempts is not None:
+            delay = self._retry.delay(attempts)
+            self._dirty.withhold(due.key)
+            self._dirty.block(due.key, _now() + delay)
+            self._tell(due.key, reason, passing=passing)
+
+    def _is_recent(self, key: Key) -> bool:
+        since = self._dirty.since(key)
+        return since is not None and _now() - since < PATIENCE
+
+    def _tell(self, key: Key, reason: str, *, passing: bool) -> None:
+        (self._listener.delayed if passing else self._listener.troubled)(key, reason)
+
+    async def watch_root(self) -> None:
+        """Wait until the frontend says that the target directory is gone.
+
+        Raises:
+            ChannelLost: then.
+        """
+        await self._root_gone.wait()
+        raise ChannelLost("the target directory was removed from the frontend")
+
+    def _refused(self, in_flight: InFlight, reason: str, detail: str) -> None:
+        key = in_flight.part.key
+        early = reason == changes.VANISHED and self._renew_above(in_flight)
+        attempts = self._dirty.refused(key, in_flight.generation, PendingKind.CONTENT, "")
+        if attempts is None:
+            return
+        race = reason in RACES and (attempts == 1 or reason != changes.BASE_MISMATCH)
+        passing = race and self._is_recent(key)
+        if not passing:
+            self._dirty.explain(key, f"{reason}: {detail}")
+        if reason == changes.PATH_REFUSED and attempts == 1:
+            # Perhaps a directory above it is something else there.
+            self._listener.in_doubt(Key(key.tree, parent(parent(key.path))))
+        if reason in (changes.BASE_MISMATCH, changes.VANISHED) and attempts == 1:
+            self._dirty.mark(key, PendingKind.CONTENT, _now(), urgent=not in_flight.bulk)
+        elif reason == changes.NOT_EMPTY:
+            self._not_empty(in_flight, attempts, detail)
+        else:
+            delay = self._retry.delay(attempts)
+            soon = passing and (early or attempts < 3)
+            self._dirty.block(key, _now() + (min(SOON, delay) if soon else delay))
+            self._tell(key, detail or reason, passing=passing)
+
+    def _renew_above(self, in_flight: InFlight) -> bool:
+        """What a path is put into is not there: send that before it. Return True if it is on its way, and not refused itself.
+
+        What is on its way already is not marked again: behind many live changes it would be sent last.
+        """
+        tree, path = in_flight.part.key
+        above = [Key(tree, one) for one in reversed(list(ancestors(path)))]
+        if self._dirty.any_refused(above):
+            return False
+        # A live change may have been read like bulk; what it needs must still go before it.
+        urgent = not in_flight.bulk or self._dirty.is_urgent(in_flight.part.key)
+        for key in above:
+            if not self._dirty.is_on_its_way(key, urgent=urgent):
+                self._dirty.mark(key, PendingKind.CONTENT, _now(), urgent=urgent)
+        return True
+
+    def _not_empty(self, in_flight: InFlight, attempts: int, detail: str) -> None:
+        """A directory that is gone here, or is something else now, holds something there.
+
+        While deletes below it are under way it is only early. Otherwise what it holds is found out, and deleted if it is
+        ours; what is not (excluded files) keeps its directory, but nothing keeps a file out of its place silently.
+        """
+        key = in_flight.part.key
+        if not self._dirty.holds_any_in(key):
+            if in_flight.part.is_delete and attempts > KEPT_AFTER:
+                self.clean(key, in_flight.generation)
+                self._listener.troubled(key, "kept, because it holds files that are not ours")
+                return
+            self._listener.in_doubt(key)
+        self._dirty.block(key, _now() + SOON * 2 ** min(attempts, 6))
+        if attempts > 1:
+            self._listener.troubled(key, detail)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,67 @@
+"""What is owed, read and framed ahead of the sending, so that the sender never waits for the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from replicator.core.pending import PendingChange
+from replicator.core.plan import safe_order
+from replicator.engine.changes.encode import EncodedChanges, batches
+from replicator.engine.changes.reader import ContentReader, ReadResult, ReadyChange
+from replicator.engine.frontend.connection import InFlight
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A frame that waits for room.
+
+    Attributes:
+        frame: the bytes.
+        flights: the changes in it.
+        dues: what it was read for; if any was marked again meanwhile, the frame is not sent.
+        otherwise: what is sent then; empty: nothing, and the paths are read again.
+        stream: the number of the file that the frame is a part of; if its beginning was not sent, no part is.
+        is_content: a part between beginning and end, which is not sent once the file was refused.
+        is_last: the end of a file, or its cancellation.
+    """
+
+    frame: bytes
+    in_flights: tuple[InFlight, ...] = ()
+    dues: tuple[PendingChange, ...] = ()
+    otherwise: bytes = b""
+    stream: int = 0
+    is_content: bool = False
+    is_last: bool = False
+
+
+def prepare(
+    reader: ContentReader, dues: Sequence[PendingChange]
+) -> tuple[ReadResult, list[Prepared]]:
+    """Read what is due, and frame what is small; blocks.
+
+    Returns:
+        All that was found, and the frames of what is small.
+    """
+    result = reader.collect(dues)
+    framed = _frame(result.ready)
+    framed += [_prepared(group.encoded, group.dues) for group in result.groups]
+    return result, framed
+
+
+def _prepared(encoded: EncodedChanges, dues: tuple[PendingChange, ...]) -> Prepared:
+    in_flights = tuple(
+        InFlight(part, due.generation, bulk=True)
+        for part, due in zip(encoded.parts, dues, strict=True)
+    )
+    return Prepared(encoded.frames[0], in_flights, dues)
+
+
+def _frame(ready: Sequence[ReadyChange]) -> list[Prepared]:
+    """Frame single changes in a safe order."""
+    by_number = {item.change.number: item for item in ready}
+    ordered = [by_number[change.number] for change in safe_order([item.change for item in ready])]
+    return [
+        _prepared(encoded, tuple(by_number[part.number].due for part in encoded.parts))
+        for encoded in batches((item.change, item.content) for item in ordered)
+    ]

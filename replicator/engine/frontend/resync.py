@@ -1,0 +1,125 @@
+"""What of one frontend must be compared anew: single directories, or everything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from replicator.core.pending import Key
+from replicator.model import ROOT, overlap
+
+DOUBTS = 1000
+"""Directories in doubt at which everything is compared instead: each costs a round trip."""
+
+
+class ResyncQueue:
+    """Collects what is in doubt, until it has been compared.
+
+    Attributes:
+        certain: the trees of which nothing has been in doubt since they were compared as a whole.
+    """
+
+    def __init__(self) -> None:
+        self.certain: set[int] = set()
+        self._directories: dict[Key, None] = {}
+        self._comparing: list[Key] = []
+        self._requests = 0
+        self._settled: dict[int, int] = {}
+        self._added = asyncio.Event()
+        self._news = asyncio.Event()
+        self._poked = asyncio.Event()
+
+    def __bool__(self) -> bool:
+        """True while a directory is in doubt, or anything is being compared."""
+        return bool(self._directories or self._comparing)
+
+    def touch(self, key: Key) -> bool:
+        """Return True if anything at, below or above a path is in doubt, or is being compared."""
+        return any(
+            one.tree == key.tree and overlap(one.path, key.path)
+            for one in (*self._directories, *self._comparing)
+        )
+
+    def directory(self, key: Key) -> None:
+        """What the frontend holds below a directory is in doubt."""
+        self.certain.discard(key.tree)
+        self._directories[key] = None
+        self._added.set()
+        if len(self._directories) > DOUBTS:
+            self._directories.clear()
+            self.everything()
+
+    def everything(self) -> None:
+        """Request a comparison of all trees: all that the frontend holds is in doubt, or a person wants it."""
+        self.certain.clear()
+        self._requests += 1
+        self.tell()
+
+    def everything_of(self, tree: int) -> None:
+        """Request a comparison of one tree."""
+        self.certain.discard(tree)
+        self._settled.pop(tree, None)
+        self.tell()
+
+    def unsettled(self) -> None:
+        """Request a comparison of all trees without telling anybody: the connection is new."""
+        self._settled.clear()
+
+    def forget(self, tree: int) -> None:
+        """Drop all doubts about a tree that was removed."""
+        for key in [key for key in self._directories if key.tree == tree]:
+            del self._directories[key]
+        self.certain.discard(tree)
+        self._settled.pop(tree, None)
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake `changed` and `poked`: a comparison was requested, or a tree was added, removed or can be compared now."""
+        self._news.set()
+        self._poked.set()
+
+    async def next_directory(self) -> Key:
+        """Wait for a directory, and return it; it is the caller's business from here on."""
+        while not self._directories:
+            self._added.clear()
+            await self._added.wait()
+        key = next(iter(self._directories))
+        del self._directories[key]
+        return key
+
+    @contextmanager
+    def comparing(self, directory: Key) -> Iterator[None]:
+        """A directory is being compared; until that is done it is in doubt."""
+        self._comparing.append(directory)
+        try:
+            yield
+        finally:
+            self._comparing.remove(directory)
+
+    def settling(self, tree: int) -> None:
+        """A comparison of a whole tree begins. It satisfies every request made before now."""
+        self._settled[tree] = self._requests
+
+    def compared(self, tree: int) -> None:
+        """A comparison of a whole tree has ended, and what it found was confirmed or is owed."""
+        if self.is_settled(tree) and not self.touch(Key(tree, ROOT)):
+            self.certain.add(tree)
+
+    def is_settled(self, tree: int) -> bool:
+        """Return True if a comparison of the whole tree has begun since the last request."""
+        return self._settled.get(tree) == self._requests
+
+    async def changed(self, within: float | None) -> None:
+        """Wait for a call of `tell` since the last return, but no longer than `within` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._news.wait()
+        self._news.clear()
+
+    async def poked(self, within: float) -> None:
+        """Wait until `tell` is called from now on, but no longer than `within` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                self._poked.clear()
+                await self._poked.wait()

@@ -1,0 +1,1 @@
+"""Source side: from hints to published changes."""
