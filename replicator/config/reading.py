@@ -16,7 +16,6 @@ import msgspec
 from replicator.config.checks import check
 from replicator.config.settings import Config, TreeSettings
 from replicator.errors import ConfigError
-from replicator.presets import load as load_preset
 
 
 def load(path: str | os.PathLike[str]) -> Config:
@@ -88,6 +87,8 @@ def _absolute(config: Config, base: Path) -> Config:
 def _preset_excludes(where: str, name: str) -> tuple[str, ...]:
     if not name:
         return ()
+    from replicator.presets import load as load_preset  # late: 7 ms of a command's 90
+
     try:
         return load_preset(name).excludes
     except ConfigError as error:
