@@ -55,6 +55,15 @@ class Slot:
         return self.handed + self.cooldown
 
     @property
+    def retry(self) -> tuple[float | None, int, bool, bool]:
+        """What is known of the writes and reads of the file; it follows a rename, unlike the cooldown."""
+        return self.since, self.tries, self.fresh, self.unclosed
+
+    @retry.setter
+    def retry(self, state: tuple[float | None, int, bool, bool]) -> None:
+        self.since, self.tries, self.fresh, self.unclosed = state
+
+    @property
     def faded(self) -> float:
         """Time at which the path counts as quiet: its history expires, and its cooldown is reset."""
         return self.handed + 2 * self.cooldown
@@ -152,7 +161,7 @@ class DueQueue:
             heapq.heappush(self._fading, (slot.faded, path))
 
     def below(self, path: bytes) -> Iterator[bytes]:
-        """Yield the scheduled paths at and below `path`; the agenda must not be changed during the iteration."""
+        """Yield the scheduled paths at and below `path`; the queue must not be changed during the iteration."""
         stack = [path]
         while stack:
             at = stack.pop()

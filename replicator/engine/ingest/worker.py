@@ -123,7 +123,7 @@ class Worker:
         Raises:
             SourceError: the source is in doubt.
         """
-        await self.do([Work(WorkKind.WALK, ROOT)])
+        await self.do([Work(WorkKind.SCAN, ROOT)])
         await self.release()
         while self.deletions.releases:
             await self.release()
@@ -140,7 +140,7 @@ class Worker:
         try:
             how = attrgetter("kind", "force", "unclosed")
             for (kind, force, unclosed), some in groupby(work, key=how):
-                if kind is WorkKind.EXAMINE:
+                if kind is WorkKind.CHECK:
                     paths = [one.path for one in some]
                     looks = self._checker.check(
                         paths, force=force, unclosed=unclosed, symlinks=False
@@ -148,7 +148,7 @@ class Worker:
                     await self._tell(looks)
                 else:
                     for one in some:
-                        await (self._move(one) if kind is WorkKind.MOVE else self._walk(one))
+                        await (self._move(one) if kind is WorkKind.RENAME else self._walk(one))
             if self._symlinks:  # after what they may lead to
                 await self._tell(self._checker.check(self._symlinks))
         finally:
@@ -161,7 +161,7 @@ class Worker:
         Raises:
             SourceError: the source is in doubt.
         """
-        await self.ahead.look(lambda path: self.do([Work(WorkKind.EXAMINE, path)]))
+        await self.ahead.look(lambda path: self.do([Work(WorkKind.CHECK, path)]))
 
     def heard(self, hint: Hint) -> None:
         """An event was about a path: what is missing there is missing anew."""
@@ -332,7 +332,7 @@ class Worker:
             self.rechecks.note(found, self.ahead)
             pauses = Pauses(self._loop)
             for path in found.gone:
-                self._tree.debouncer.gone(path)
+                self._tree.debouncer.deleted(path)
                 await pauses.pause()
             await self._publish_all(encoded_list)
 
@@ -349,7 +349,7 @@ class Worker:
         for path in arriving:
             if not debouncer.is_renamed(path):
                 self._checker.believe(path)
-            debouncer.again(path, self._loop.time())
+            debouncer.check_now(path, self._loop.time())
 
     async def _drained(self, since: float) -> bool:
         """Wait until all events of before a time have been taken as hints; return False if that takes long."""

@@ -47,7 +47,7 @@ class Working:
         return [change for message in heard for change in message.changes]
 
     async def look(self, *paths):
-        await self.worker.do([Work(WorkKind.EXAMINE, path) for path in paths])
+        await self.worker.do([Work(WorkKind.CHECK, path) for path in paths])
 
     def later(self, monkeypatch):
         """Let all grace periods be over."""
@@ -60,7 +60,7 @@ class Working:
         for path in sorted(self.source.nodes):
             if path == source or path.startswith(source + b"/"):
                 self.source.nodes[target + path[len(source) :]] = self.source.nodes.pop(path)
-        await self.worker.do([Work(WorkKind.MOVE, source, target)])
+        await self.worker.do([Work(WorkKind.RENAME, source, target)])
 
 
 @pytest.fixture
@@ -197,10 +197,10 @@ async def test_a_look_before_the_event_of_a_rename_leaves_the_new_name_to_the_re
 async def test_a_walk_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(working):
     for number in range(200):
         working.source.write(b"d/%d" % number, b"content")
-    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    await working.worker.do([Work(WorkKind.SCAN, b"d")])
     working.told()
     await rename_with_event_after(working, b"d", b"e", [])
-    await working.worker.do([Work(WorkKind.WALK, ROOT)])
+    await working.worker.do([Work(WorkKind.SCAN, ROOT)])
     while work := working.debouncer.ready(1e9):
         await working.worker.do(work)
     (move,) = working.told()
@@ -285,11 +285,11 @@ async def test_without_delete_a_rename_leaves_the_old_name(pool):
     working.source.write(b"a", b"content")
     await working.worker.scan()
     working.source.mkdir(b"d")
-    await working.worker.do([Work(WorkKind.WALK, b"")])
+    await working.worker.do([Work(WorkKind.SCAN, b"")])
     working.told()
     await working.move(b"a", b"b")
     await working.move(b"d", b"e")
-    await working.worker.do([Work(WorkKind.WALK, b"")])
+    await working.worker.do([Work(WorkKind.SCAN, b"")])
     assert [type(change) for change in working.told()] == [Link, MakeDirectory]
 
 
@@ -393,7 +393,7 @@ async def test_an_upload_is_looked_at_in_the_middle_of_a_walk(working):
     working.worker.defer()
     working.source.write(b"upload", b"content")
     working.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
-    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    await working.worker.do([Work(WorkKind.SCAN, b"d")])
     told = [change.path for change in working.told()]
     assert len(told) == 1001
     assert told.index(b"upload") < 200
@@ -413,14 +413,14 @@ async def test_a_look_in_the_middle_of_a_walk_knows_that_nobody_has_closed_the_f
         return snapshot(path, base, force=force, unclosed=unclosed)
 
     working.source.snapshot = noted
-    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    await working.worker.do([Work(WorkKind.SCAN, b"d")])
     assert (b"upload", False) not in asked
 
 
 async def test_a_walk_that_finds_no_difference_gives_others_a_turn(working):
     for number in range(3000):
         working.source.write(b"d/%04d" % number, b"content")
-    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    await working.worker.do([Work(WorkKind.SCAN, b"d")])
     working.worker.defer()
     working.source.write(b"upload", b"content")
     working.told()
@@ -436,7 +436,7 @@ async def test_a_walk_that_finds_no_difference_gives_others_a_turn(working):
     publish = working.encoded_list.append
     working.worker._give = lambda encoded: walked.append(b"published") or publish(encoded)
     working.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
-    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    await working.worker.do([Work(WorkKind.SCAN, b"d")])
     assert walked.index(b"published") < 1000
 
 
@@ -451,7 +451,7 @@ async def test_what_is_told_leaves_the_loop_to_others(working, monkeypatch):
 
     for number in range(1000):
         working.source.write(b"d/%04d" % number, b"content")
-    await working.worker.do([Work(WorkKind.WALK, b"d")])
+    await working.worker.do([Work(WorkKind.SCAN, b"d")])
     working.encoded_list.clear()
     working.source.remove(b"d")
     task = asyncio.ensure_future(other())

@@ -1,4 +1,4 @@
-"""Nothing is lost in core.settle: whatever was hinted last about a path is looked at after that."""
+"""The debouncer loses nothing: after the last hint about a path, the path is checked."""
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -32,9 +32,9 @@ steps = st.lists(st.one_of(plain, plain, subtree, moves, busy, st.floats(0.0, 3.
 
 
 class Model:
-    """What must still be looked at: by path, and by subtree; and what renames that were handed out have left unsure.
+    """Paths that must still be checked, by path and by subtree, and paths that returned renames have left unsure.
 
-    Like the worker it follows a rename only if what has the new name is what was last looked at under the old one.
+    Like the worker, it follows a rename only if the new name holds what was last checked under the old one.
     """
 
     def __init__(self):
@@ -75,11 +75,11 @@ class Model:
         }
 
     def done(self, work) -> None:
-        if work.kind is WorkKind.EXAMINE:
+        if work.kind is WorkKind.CHECK:
             self.owed.discard(work.path)
             self.unsure.discard(work.path)
             self._met(work.path)
-        elif work.kind is WorkKind.MOVE:
+        elif work.kind is WorkKind.RENAME:
             met = self.known.get(work.path, work.path)
             if met == self.identity(
                 work.target
@@ -87,7 +87,7 @@ class Model:
                 move = Hint(Hinted.MOVED, work.path, work.target)
                 self.unsure = self._renamed(self.unsure, move) | {work.target}
                 self.known[work.target] = met
-        elif work.kind is WorkKind.WALK:
+        elif work.kind is WorkKind.SCAN:
             covered = {w for w in self.walks if w == work.path or is_below(w, work.path)}
             self.walks -= covered
 
@@ -146,7 +146,7 @@ def test_nothing_is_lost(script, limit):
             work = debouncer.ready(now, limit)
             for one in work:
                 model.done(one)
-            moved += [w for w in work if w.kind is WorkKind.MOVE]
+            moved += [w for w in work if w.kind is WorkKind.RENAME]
         elif isinstance(step, bytes):
             debouncer.busy(step, now)
             model.owed.add(step)
@@ -161,7 +161,7 @@ def test_nothing_is_lost(script, limit):
         now = max(now, due)
         for one in debouncer.ready(now, limit):
             model.done(one)
-            moved += [one] if one.kind is WorkKind.MOVE else []
+            moved += [one] if one.kind is WorkKind.RENAME else []
         rounds += 1
         assert rounds < 1000
     assert model.owed == set()
@@ -171,14 +171,14 @@ def test_nothing_is_lost(script, limit):
     assert len(moved) <= len(told)
     assert all(w.path != w.target for w in moved)
     debouncer.ready(now + 1000.0)
-    assert not debouncer._looks._children
-    assert not debouncer._walks._children
-    assert len(debouncer._looks) == len(debouncer._walks) == 0
+    assert not debouncer._checks._children
+    assert not debouncer._scans._children
+    assert len(debouncer._checks) == len(debouncer._scans) == 0
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.one_of(plain, st.floats(0.0, 1.0)), max_size=80))
-def test_what_was_handed_out_rests(script):
+def test_a_checked_path_is_not_returned_before_its_cooldown_ends(script):
     debouncer = Debouncer(cooldown=0.5, max_wait=4.0)
     last: dict[bytes, float] = {}
     now = 0.0

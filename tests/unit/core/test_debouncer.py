@@ -1,15 +1,16 @@
-"""core.settle: every rule, with a clock that we turn by hand."""
+"""The debouncer: each rule, with explicit times."""
 
 import itertools
 import time
 
 import pytest
 
-from replicator.core.debouncer import UNCLOSED, Debouncer, Work, WorkKind
+from replicator.core.check_queue import UNCLOSED
+from replicator.core.debouncer import Debouncer, Work, WorkKind
 from replicator.core.renames import GRACE
 from replicator.model import Hint, Hinted
 
-EXAMINE, MOVE, WALK = WorkKind.EXAMINE, WorkKind.MOVE, WorkKind.WALK
+CHECK, RENAME, SCAN = WorkKind.CHECK, WorkKind.RENAME, WorkKind.SCAN
 
 
 @pytest.fixture
@@ -25,20 +26,20 @@ def run(debouncer, until, *, start=0.0, busy=()):
         now = max(due, now)
         for work in debouncer.ready(now):
             done.append((round(now, 6), work))
-            if work.path in busy and work.kind is EXAMINE:
+            if work.path in busy and work.kind is CHECK:
                 debouncer.busy(work.path, now)
     return done
 
 
-def looks(done, path):
-    return [now for now, work in done if work.kind is EXAMINE and work.path == path]
+def checks(done, path):
+    return [now for now, work in done if work.kind is CHECK and work.path == path]
 
 
 @pytest.mark.parametrize("kind", [Hinted.CHANGED, Hinted.CLOSED])
-def test_first_change_of_a_quiet_path_is_ready_at_once(debouncer, kind):
+def test_first_change_of_a_quiet_path_is_checked_at_once(debouncer, kind):
     debouncer.hint(Hint(kind, b"f"), 5.0)
     assert debouncer.deadline() == 5.0
-    assert debouncer.ready(5.0) == [Work(EXAMINE, b"f")]
+    assert debouncer.ready(5.0) == [Work(CHECK, b"f")]
     assert debouncer.deadline() is None
     assert len(debouncer) == 0
 
@@ -46,7 +47,7 @@ def test_first_change_of_a_quiet_path_is_ready_at_once(debouncer, kind):
 def test_burst_coalesces(debouncer):
     for _ in range(100):
         debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
-    assert debouncer.ready(0.0) == [Work(EXAMINE, b"f")]
+    assert debouncer.ready(0.0) == [Work(CHECK, b"f")]
 
 
 def test_second_change_waits_for_the_cooldown_which_doubles_to_sixteen_times(debouncer):
@@ -64,7 +65,7 @@ def test_cooldown_starts_small_again_after_a_quiet_period(debouncer):
     for now in (0.0, 0.2):
         debouncer.hint(Hint(Hinted.CHANGED, b"f"), now)
         run(debouncer, now, start=now)
-    assert looks(run(debouncer, 10.0), b"f") == [0.5]  # the cooldown is 1 s now
+    assert checks(run(debouncer, 10.0), b"f") == [0.5]  # the cooldown is 1 s now
     debouncer.hint(Hint(Hinted.CHANGED, b"f"), 2.5)
     assert debouncer.ready(2.5)
     debouncer.hint(Hint(Hinted.CHANGED, b"f"), 2.6)
@@ -73,7 +74,7 @@ def test_cooldown_starts_small_again_after_a_quiet_period(debouncer):
 
 @pytest.mark.parametrize("spacing", [0.0001, 0.001, 0.005, 0.01, 0.015, 0.02])
 @pytest.mark.parametrize("writing", [0.0, 0.0005, 0.5])
-def test_fifty_rewrites_within_a_second_are_looked_at_three_times_at_most(
+def test_fifty_rewrites_within_a_second_are_checked_three_times_at_most(
     debouncer, spacing, writing
 ):
     done = []
@@ -87,26 +88,26 @@ def test_fifty_rewrites_within_a_second_are_looked_at_three_times_at_most(
         done += run(debouncer, now, start=now)
     last = 49 * spacing + spacing * writing
     done += run(debouncer, 100.0, start=last)
-    assert 1 <= len(looks(done, b"f")) <= 3
-    assert looks(done, b"f")[-1] >= last
+    assert 1 <= len(checks(done, b"f")) <= 3
+    assert checks(done, b"f")[-1] >= last
 
 
-def test_what_is_written_is_looked_at_when_it_is_closed_or_a_little_later_if_nobody_writes(
+def test_a_written_file_is_checked_after_its_close_or_soon_if_it_has_no_writer(
     debouncer,
 ):
     debouncer.hint(Hint(Hinted.WRITTEN, b"f"), 0.0)
     assert debouncer.ready(UNCLOSED / 2) == []
     debouncer.hint(Hint(Hinted.WRITTEN, b"f"), UNCLOSED / 2)
     assert debouncer.ready(UNCLOSED) == [], "the last write counts"
-    assert debouncer.ready(2 * UNCLOSED) == [Work(EXAMINE, b"f", unclosed=True)]
+    assert debouncer.ready(2 * UNCLOSED) == [Work(CHECK, b"f", unclosed=True)]
     debouncer.busy(b"f", 2 * UNCLOSED)
     debouncer.hint(Hint(Hinted.WRITTEN, b"f"), 0.2)
     assert debouncer.ready(0.3) == [], "a write is no reason to ask sooner"
     debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.4)
-    assert debouncer.ready(0.4) == [Work(EXAMINE, b"f")]
+    assert debouncer.ready(0.4) == [Work(CHECK, b"f")]
 
 
-def test_a_file_that_stays_open_is_looked_at_by_force_every_max_wait(debouncer):
+def test_a_file_that_stays_open_is_read_by_force_every_max_wait(debouncer):
     done = []
     for tenth in range(350):
         now = tenth / 10
@@ -118,22 +119,22 @@ def test_a_file_that_stays_open_is_looked_at_by_force_every_max_wait(debouncer):
     assert len(done) < 25
 
 
-def test_busy_is_tried_again_with_growing_delay_and_by_force_at_last(debouncer):
+def test_a_busy_file_is_retried_with_growing_delays_and_finally_by_force(debouncer):
     debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
     done = run(debouncer, 10.0, busy={b"f"})
-    assert looks(done, b"f") == [0.0, 0.5, 1.5, 3.5, 7.5, 10.0]
+    assert checks(done, b"f") == [0.0, 0.5, 1.5, 3.5, 7.5, 10.0]
     assert [work.force for _, work in done] == [False] * 5 + [True]
 
 
-def test_closed_after_the_first_busy_is_ready_at_once(debouncer):
+def test_a_close_after_the_first_busy_check_is_checked_at_once(debouncer):
     debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
     debouncer.ready(0.0)
     debouncer.busy(b"f", 0.0)
     debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.1)
-    assert debouncer.ready(0.1) == [Work(EXAMINE, b"f")]
+    assert debouncer.ready(0.1) == [Work(CHECK, b"f")]
 
 
-def test_a_file_that_two_writers_never_both_close_is_sent_by_force(debouncer):
+def test_a_file_that_two_writers_never_both_close_is_read_by_force(debouncer):
     done = []
     for tenth in range(300):
         now = tenth / 10
@@ -145,7 +146,7 @@ def test_a_file_that_two_writers_never_both_close_is_sent_by_force(debouncer):
     assert forced[0] <= 20.0
 
 
-def test_busy_does_not_put_off_a_close_that_came_meanwhile(debouncer):
+def test_busy_does_not_postpone_the_check_of_a_close_during_the_read(debouncer):
     debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
     debouncer.ready(0.0)
     debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.4)
@@ -153,42 +154,42 @@ def test_busy_does_not_put_off_a_close_that_came_meanwhile(debouncer):
     assert debouncer.deadline() <= 0.5
 
 
-def test_contents_waits_and_coalesces(debouncer):
+def test_changes_of_a_directory_are_delayed_and_coalesced(debouncer):
     debouncer.hint(Hint(Hinted.CONTENTS, b"d"), 0.0)
     debouncer.hint(Hint(Hinted.CONTENTS, b"d"), 0.05)
     assert debouncer.ready(0.09) == []
-    assert debouncer.ready(0.1) == [Work(EXAMINE, b"d")]
+    assert debouncer.ready(0.1) == [Work(CHECK, b"d")]
 
 
-def test_the_rename_of_a_file_is_handed_out_at_once_and_both_names_are_looked_at(debouncer):
+def test_a_file_rename_is_returned_at_once_and_both_names_are_checked(debouncer):
     debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 1.0)
     assert debouncer.deadline() == 1.0
     assert debouncer.ready(1.0) == [
-        Work(MOVE, b"a", b"b"),
-        Work(EXAMINE, b"a"),
-        Work(EXAMINE, b"b"),
+        Work(RENAME, b"a", b"b"),
+        Work(CHECK, b"a"),
+        Work(CHECK, b"b"),
     ]
 
 
-def test_renames_come_before_looks_and_walks(debouncer):
+def test_renames_come_before_checks_and_scans(debouncer):
     debouncer.hint(Hint(Hinted.CHANGED, b"x"), 0.0)
     debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
     for pair in ((b"a", b"t"), (b"c", b"a")):
         debouncer.hint(Hint(Hinted.MOVED, *pair), 0.0)
     work = debouncer.ready(0.0)
-    assert work[:2] == [Work(MOVE, b"a", b"t"), Work(MOVE, b"c", b"a")]
+    assert work[:2] == [Work(RENAME, b"a", b"t"), Work(RENAME, b"c", b"a")]
     assert {w.path for w in work[2:-1]} == {b"a", b"c", b"t", b"x"}
-    assert work[-1] == Work(WALK, b"d")
+    assert work[-1] == Work(SCAN, b"d")
 
 
-def test_a_loop_of_renames_is_none_and_both_names_are_looked_at(debouncer):
+def test_a_rename_and_its_reversal_cancel_out_and_both_names_are_checked(debouncer):
     for _ in range(1000):
         debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
         debouncer.hint(Hint(Hinted.MOVED, b"b", b"a"), 0.0)
-    assert {(w.kind, w.path) for w in debouncer.ready(0.0)} == {(EXAMINE, b"a"), (EXAMINE, b"b")}
+    assert {(w.kind, w.path) for w in debouncer.ready(0.0)} == {(CHECK, b"a"), (CHECK, b"b")}
 
 
-def test_the_rename_of_a_directory_waits_and_what_is_below_its_new_name_with_it(debouncer):
+def test_a_directory_rename_is_delayed_together_with_checks_below_its_new_name(debouncer):
     debouncer.hint(Hint(Hinted.MOVED, b"d", b"e", is_directory=True), 1.0)
     debouncer.hint(Hint(Hinted.SUBTREE, b"e"), 1.0)
     debouncer.hint(Hint(Hinted.CHANGED, b"e/f"), 1.0)
@@ -196,78 +197,76 @@ def test_the_rename_of_a_directory_waits_and_what_is_below_its_new_name_with_it(
     assert {w.path for w in debouncer.ready(1.0)} == {b"d", b"new"}, "other names do not wait"
     assert debouncer.concerns(b"d/f")
     work = debouncer.ready(1.0 + GRACE)
-    assert work[0] == Work(MOVE, b"d", b"e")
-    assert {(w.kind, w.path) for w in work[1:]} == {(EXAMINE, b"e"), (EXAMINE, b"e/f"), (WALK, b"e")}  # fmt: skip
+    assert work[0] == Work(RENAME, b"d", b"e")
+    assert {(w.kind, w.path) for w in work[1:]} == {(CHECK, b"e"), (CHECK, b"e/f"), (SCAN, b"e")}  # fmt: skip
     assert not debouncer.concerns(b"d/f")
 
 
-def test_a_directory_whose_old_name_is_there_again_waits_no_longer(debouncer):
+def test_a_directory_rename_is_due_at_once_when_its_old_name_exists_again(debouncer):
     debouncer.hint(Hint(Hinted.MOVED, b"live", b"old", is_directory=True), 1.0)
     debouncer.hint(Hint(Hinted.MOVED, b"new", b"live", is_directory=True), 1.0)
-    assert debouncer.ready(1.0)[0] == Work(MOVE, b"live", b"old")
-    assert debouncer.ready(1.0 + GRACE)[0] == Work(MOVE, b"new", b"live")
+    assert debouncer.ready(1.0)[0] == Work(RENAME, b"live", b"old")
+    assert debouncer.ready(1.0 + GRACE)[0] == Work(RENAME, b"new", b"live")
 
 
-def test_renames_of_a_directory_that_follow_each_other_are_one(debouncer):
+def test_consecutive_renames_of_a_directory_are_composed(debouncer):
     for pair in ((b"d", b"e"), (b"e", b"f"), (b"f", b"g")):
         debouncer.hint(Hint(Hinted.MOVED, *pair, is_directory=True), 1.0)
     debouncer.hint(Hint(Hinted.MOVED, b"g/x", b"y"), 1.0)
-    assert debouncer.ready(1.0)[0] == Work(MOVE, b"d/x", b"y")
-    moves = [w for w in debouncer.ready(2.0) if w.kind is MOVE]
-    assert moves == [Work(MOVE, b"d", b"g")]
+    assert debouncer.ready(1.0)[0] == Work(RENAME, b"d/x", b"y")
+    moves = [w for w in debouncer.ready(2.0) if w.kind is RENAME]
+    assert moves == [Work(RENAME, b"d", b"g")]
 
 
-def test_a_rename_above_the_target_of_one_that_waits_comes_before_it(debouncer):
+def test_a_rename_above_the_target_of_a_pending_rename_comes_first(debouncer):
     debouncer.hint(Hint(Hinted.MOVED, b"d", b"p/d", is_directory=True), 1.0)
     debouncer.hint(Hint(Hinted.MOVED, b"p", b"q", is_directory=True), 1.0)
-    moves = [w for w in debouncer.ready(2.0) if w.kind is MOVE]
-    assert moves == [Work(MOVE, b"p", b"q"), Work(MOVE, b"d", b"q/d")]
+    moves = [w for w in debouncer.ready(2.0) if w.kind is RENAME]
+    assert moves == [Work(RENAME, b"p", b"q"), Work(RENAME, b"d", b"q/d")]
 
 
 @pytest.mark.parametrize(
     ("second", "moves"),
-    [((b"p", b"d/q"), [Work(MOVE, b"p", b"d/q")]), ((b"p/d", b"d/q"), [])],
+    [((b"p", b"d/q"), [Work(RENAME, b"p", b"d/q")]), ((b"p/d", b"d/q"), [])],
 )
-def test_what_ends_below_the_name_that_it_left_is_looked_at_there_and_not_moved(
-    debouncer, second, moves
-):
+def test_a_rename_that_ends_below_its_old_name_is_checked_instead(debouncer, second, moves):
     debouncer.hint(Hint(Hinted.MOVED, b"d", b"p/d", is_directory=True), 1.0)
     debouncer.hint(Hint(Hinted.MOVED, *second, is_directory=True), 1.0)
     work = debouncer.ready(2.0)
-    assert [w for w in work if w.kind is MOVE] == moves
-    assert {b"d/q", b"d"} <= {w.path for w in work if w.kind is EXAMINE}
+    assert [w for w in work if w.kind is RENAME] == moves
+    assert {b"d/q", b"d"} <= {w.path for w in work if w.kind is CHECK}
 
 
-def test_what_a_rename_puts_above_the_target_of_one_before_it_is_looked_at_after_both(debouncer):
+def test_a_directory_put_above_an_earlier_target_is_checked_after_both_renames(debouncer):
     """Found by flipping names: a look at `d` that came first left what was known of `tmp` there for ever."""
     debouncer.hint(Hint(Hinted.MOVED, b"f", b"d/f"), 0.0)
     debouncer.hint(Hint(Hinted.MOVED, b"tmp", b"d"), 0.0)
     work = debouncer.ready(0.0)
-    assert work[:2] == [Work(MOVE, b"f", b"d/f"), Work(MOVE, b"tmp", b"d")]
+    assert work[:2] == [Work(RENAME, b"f", b"d/f"), Work(RENAME, b"tmp", b"d")]
     assert {w.path for w in work[2:]} == {b"f", b"tmp", b"d"}
 
 
-def test_what_is_pending_follows_a_rename(debouncer):
+def test_pending_checks_follow_a_rename(debouncer):
     debouncer.hint(Hint(Hinted.WRITTEN, b"a/b/f"), 0.0)
     debouncer.hint(Hint(Hinted.SUBTREE, b"a/b"), 0.0)
     debouncer.hint(Hint(Hinted.WRITTEN, b"c/old"), 0.0)
     debouncer.hint(Hint(Hinted.MOVED, b"a", b"c"), 1.0)
     done = [work for _, work in run(debouncer, 20.0, start=1.0)]
-    assert Work(EXAMINE, b"c/b/f", unclosed=True) in done
-    assert Work(WALK, b"c/b") in done
+    assert Work(CHECK, b"c/b/f", unclosed=True) in done
+    assert Work(SCAN, b"c/b") in done
     assert not [work for work in done if work.path in (b"c/old", b"a/b/f", b"a/b")]
 
 
-def test_closing_a_renamed_file_is_about_its_new_name(debouncer):
+def test_a_close_after_a_rename_is_checked_under_the_new_name(debouncer):
     debouncer.hint(Hint(Hinted.WRITTEN, b"tmp"), 0.0)
     debouncer.hint(Hint(Hinted.CLOSED, b"tmp"), 0.0)
     debouncer.hint(Hint(Hinted.MOVED, b"tmp", b"f"), 0.0)
     move, *looks = debouncer.ready(0.0)
-    assert move == Work(MOVE, b"tmp", b"f")
-    assert {(w.kind, w.path) for w in looks} == {(EXAMINE, b"tmp"), (EXAMINE, b"f")}
+    assert move == Work(RENAME, b"tmp", b"f")
+    assert {(w.kind, w.path) for w in looks} == {(CHECK, b"tmp"), (CHECK, b"f")}
 
 
-def test_fifty_saves_by_renaming_are_looked_at_three_times_at_most(debouncer):
+def test_fifty_saves_by_renaming_are_checked_three_times_at_most(debouncer):
     done = []
     for number in range(50):
         now = number * 0.02
@@ -276,21 +275,21 @@ def test_fifty_saves_by_renaming_are_looked_at_three_times_at_most(debouncer):
         debouncer.hint(Hint(Hinted.MOVED, b"tmp", b"f"), now)
         done += run(debouncer, now, start=now)
     done += run(debouncer, 100.0, start=1.0)
-    assert len(looks(done, b"f")) <= 3
-    assert looks(done, b"f")[-1] >= 0.98
+    assert len(checks(done, b"f")) <= 3
+    assert checks(done, b"f")[-1] >= 0.98
 
 
-def test_walk_absorbs_walks_below_and_rests(debouncer):
+def test_a_scan_replaces_scans_below_it_and_has_a_cooldown(debouncer):
     debouncer.hint(Hint(Hinted.SUBTREE, b"d/e"), 0.0)
     debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
     debouncer.hint(Hint(Hinted.SUBTREE, b"d/f"), 0.0)
-    assert debouncer.ready(0.0) == [Work(WALK, b"d")]
+    assert debouncer.ready(0.0) == [Work(SCAN, b"d")]
     debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.1)
     assert debouncer.ready(0.1) == []
-    assert debouncer.ready(0.5) == [Work(WALK, b"d")]
+    assert debouncer.ready(0.5) == [Work(SCAN, b"d")]
 
 
-def test_what_is_cleared_is_neither_looked_at_walked_nor_renamed(debouncer):
+def test_clear_removes_checks_scans_and_renames(debouncer):
     debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
     debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
     debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
@@ -300,54 +299,54 @@ def test_what_is_cleared_is_neither_looked_at_walked_nor_renamed(debouncer):
     assert len(debouncer) == 0
 
 
-def test_too_many_paths_become_one_walk_of_the_tree():
+def test_too_many_paths_are_replaced_by_one_scan():
     debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
     for number in range(11):
         debouncer.hint(Hint(Hinted.TOUCHED, b"%d" % number), 0.0)
     assert len(debouncer) == 1
-    assert debouncer.ready(0.0) == [Work(WALK, b"")]
+    assert debouncer.ready(0.0) == [Work(SCAN, b"")]
 
 
-def test_an_upload_does_not_wait_for_the_walk_that_replaces_too_many_paths():
+def test_an_upload_is_checked_before_the_scan_that_replaces_too_many_paths():
     debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
     debouncer.hint(Hint(Hinted.CLOSED, b"uploads/first"), 0.0)
     debouncer.hint(Hint(Hinted.WRITTEN, b"uploads/open"), 0.0)
     for number in range(9):
         debouncer.hint(Hint(Hinted.TOUCHED, b"bulk/%d" % number), 0.0)
-    assert debouncer.ready(0.0) == [Work(EXAMINE, b"uploads/first"), Work(WALK, b"")]
-    assert debouncer.ready(0.1) == [Work(EXAMINE, b"uploads/open", unclosed=True)]
+    assert debouncer.ready(0.0) == [Work(CHECK, b"uploads/first"), Work(SCAN, b"")]
+    assert debouncer.ready(0.1) == [Work(CHECK, b"uploads/open", unclosed=True)]
 
 
-def test_of_too_many_uploads_the_newest_do_not_wait_for_the_walk():
+def test_of_too_many_uploads_the_newest_are_checked_before_the_scan():
     debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
     for number in range(11):
         debouncer.hint(Hint(Hinted.CLOSED, b"%d" % number), 0.0)
-    kept = [Work(EXAMINE, b"%d" % number) for number in range(6, 11)]
-    assert debouncer.ready(0.0) == [*kept, Work(WALK, b"")]
+    kept = [Work(CHECK, b"%d" % number) for number in range(6, 11)]
+    assert debouncer.ready(0.0) == [*kept, Work(SCAN, b"")]
 
 
-def test_history_is_bounded_and_fades():
+def test_history_is_bounded_and_expires():
     debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
     for number in range(1000):
         debouncer.hint(Hint(Hinted.CHANGED, b"%d" % number), 0.0)
         debouncer.ready(0.0)
-    assert len(debouncer._looks) <= 21
+    assert len(debouncer._checks) <= 21
     debouncer.ready(20.0)
-    assert len(debouncer._looks) == 0
-    assert not debouncer._looks._children
-    assert not debouncer._looks._dues
+    assert len(debouncer._checks) == 0
+    assert not debouncer._checks._children
+    assert not debouncer._checks._dues
 
 
-def test_heap_stays_small_while_one_path_goes_to_and_fro(debouncer):
+def test_the_heap_stays_small_while_one_path_is_rescheduled(debouncer):
     debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
     debouncer.ready(0.0)
     for number in range(20_000):
         debouncer.hint(Hint(Hinted.WRITTEN, b"f"), number / 1e6)
         debouncer.hint(Hint(Hinted.CLOSED, b"f"), number / 1e6)
-    assert len(debouncer._looks._dues) < 2000
+    assert len(debouncer._checks._dues) < 2000
 
 
-def test_a_burst_of_a_hundred_thousand_is_handed_out_whole():
+def test_a_burst_of_a_hundred_thousand_paths_is_returned_completely():
     debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=200_000)
     for number in range(100_000):
         path = b"d%d/e%d/f%d" % (number % 10, number % 1000, number)
@@ -356,7 +355,7 @@ def test_a_burst_of_a_hundred_thousand_is_handed_out_whole():
     assert len({work.path for work in debouncer.ready(0.0)}) == 100_000
 
 
-def test_renames_do_not_scan_what_is_pending():
+def test_the_cost_of_a_rename_does_not_depend_on_pending_checks():
     debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=200_000)
     for number in range(50_000):
         debouncer.hint(Hint(Hinted.WRITTEN, b"d/f%d" % number), 0.0)
@@ -368,7 +367,7 @@ def test_renames_do_not_scan_what_is_pending():
     )  # not one of speed: a scan for each would take many seconds
 
 
-def test_an_upload_is_in_the_next_slice_beside_any_bulk_change(debouncer):
+def test_an_upload_is_in_the_next_slice_during_any_bulk_change(debouncer):
     for number in range(1000):
         debouncer.hint(Hint(Hinted.TOUCHED, b"bulk/%d" % number), 0.0)
     debouncer.hint(Hint(Hinted.CLOSED, b"bulk/upload"), 0.0)
@@ -384,31 +383,31 @@ def test_an_upload_is_in_the_next_slice_beside_any_bulk_change(debouncer):
     assert len({*paths, *rest}) == len(paths) + len(rest) == 1002
 
 
-def test_what_waits_in_the_backlog_follows_a_rename(debouncer):
+def test_checks_in_the_backlog_follow_a_rename(debouncer):
     for number in range(100):
         debouncer.hint(Hint(Hinted.CHANGED, b"d/%d" % number), 0.0)
     done = {work.path for work in debouncer.ready(0.0, 8)}
     debouncer.hint(Hint(Hinted.MOVED, b"d", b"e"), 0.0)
     work = debouncer.ready(0.0)
-    looked = {one.path for one in work if one.kind is EXAMINE}
+    looked = {one.path for one in work if one.kind is CHECK}
     expected = {b"e/%d" % number for number in range(100)} - {b"e" + path[1:] for path in done}
     assert looked == expected | {b"d", b"e"}
 
 
-def test_between_other_work_only_looks_are_handed_out(debouncer):
+def test_between_returns_only_checks(debouncer):
     debouncer.hint(Hint(Hinted.SUBTREE, b"d"), 0.0)
     debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
     debouncer.hint(Hint(Hinted.CHANGED, b"a/f"), 0.0)
     debouncer.hint(Hint(Hinted.CHANGED, b"f"), 0.0)
-    assert debouncer.between(0.0, 8) == [Work(EXAMINE, b"f")]
+    assert debouncer.between(0.0, 8) == [Work(CHECK, b"f")]
     kinds = [work.kind for _, work in run(debouncer, 5.0)]
-    assert kinds[0] is MOVE
-    assert WALK in kinds
+    assert kinds[0] is RENAME
+    assert SCAN in kinds
 
 
-def test_other_times_count_from_the_next_look_on(debouncer):
+def test_adjusted_times_apply_from_the_next_check(debouncer):
     debouncer.adjust(cooldown=2.0, max_wait=20.0)
     debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.0)
     assert debouncer.ready(0.0)
     debouncer.hint(Hint(Hinted.CLOSED, b"f"), 0.1)
-    assert looks(run(debouncer, 10.0, start=0.1), b"f") == [2.0]
+    assert checks(run(debouncer, 10.0, start=0.1), b"f") == [2.0]
