@@ -6,7 +6,7 @@ import hashlib
 import os
 import socket
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from replicator.agent.server import Server
@@ -238,98 +238,187 @@ class FakeSource:
 
 
 class FakeCatalog:
-    """A catalog in a dict."""
+    """A catalog in dicts. Passes tests/contract/test_catalog.py.
+
+    Attributes:
+        renaming: see ports.Catalog.
+        records: the records by path.
+        signatures: the packed signatures by path.
+        applied: number of calls of `apply`.
+        failure: if set, every method raises a SourceError with this text.
+    """
 
     def __init__(self):
         self.renaming = threading.Lock()
         self.records = {}
         self.signatures = {}
-        self.identity = None
-        self.noted = {}
-        self.reason = ""
-        self.removed = set()
-        self.before = 0
         self.applied = 0
+        self.failure = ""
+        self._lock = threading.Lock()
+        self._past = {}  # (path, size, mtime) to digest; an empty digest stands for several
+        self._identity = None
+        self._mounts = {}
+        self._reason = ""
+        self._withheld = set()
+        self._before = None
+
+    @contextmanager
+    def _using(self):
+        with self._lock:
+            if self.failure:
+                raise SourceError(self.failure)
+            yield
 
     def get(self, paths):
-        return {path: self.records[path] for path in paths if path in self.records}
+        with self._using():
+            return {path: self.records[path] for path in paths if path in self.records}
 
     def scan(self, after, until, limit):
-        low = key(after) if after is not None else b""
-        found = sorted(
-            (k, path) for path in self.records for k in [key(path)] if after is None or k > low
-        )
+        low = b"" if after is None else key(after)
+        with self._using():
+            ordered = sorted((key(path), record) for path, record in self.records.items())
+        found = [r for k, r in ordered if (after is None or k > low)]
         if until is not None:
-            found = [(k, path) for k, path in found if k <= key(until)]
-        return [self.records[path] for _, path in found[:limit]]
+            found = [record for record in found if key(record.path) <= key(until)]
+        return found[:limit]
 
     def below(self, directory):
-        return sorted((p for p in self.records if is_below(p, directory)), key=key)
+        with self._using():
+            return self._below(directory)
 
     def sharing(self, inode):
-        return sorted((p for p, r in self.records.items() if r.stamp.inode == inode), key=key)
+        with self._using():
+            return self._sharing(inode)
 
     def sharing_below(self, directory):
-        inodes = {self.records[p].stamp.inode for p in self.below(directory)} - {-1}
-        return [p for inode in inodes for p in self.sharing(inode) if not is_below(p, directory)]
+        with self._using():
+            below = [self.records[path] for path in self._below(directory)]
+            inodes = {r.stamp.inode for r in below if r.entry.kind == FILE} - {-1}
+            found = {path for inode in inodes for path in self._sharing(inode)}
+            return sorted((p for p in found if not is_below(p, directory)), key=key)
 
     def apply(self, records, gone, signatures):
-        self.applied += 1
-        for path in gone:
-            self.records.pop(path, None)
-            self.signatures.pop(path, None)
-        for record in records:
-            self.records[record.path] = record
-        for path, signature in signatures.items():
-            self.signatures[path] = signature
+        new = {record.path: record for record in records}
+        with self._using():
+            self.applied += 1
+            for path in gone:
+                self._remember(path)
+                self.records.pop(path, None)
+                self.signatures.pop(path, None)
+            for path, record in new.items():
+                self._remember_replaced(record)
+                self.records[path] = self._marked(record)
+                if record.entry.kind != FILE:
+                    self.signatures.pop(path, None)
+            for path, signature in signatures.items():
+                self.signatures[path] = signature
+                if signature is None:
+                    del self.signatures[path]
 
     def move(self, source, target):
-        for path in [target, *self.below(target)]:
-            self.records.pop(path, None)
-            self.signatures.pop(path, None)
-        for path in [p for p in self.records if p == source or is_below(p, source)]:
-            to = rebase(path, source, target)
-            self.records[to] = self.records.pop(path)._replace(path=to)
-            if path in self.signatures:
-                self.signatures[to] = self.signatures.pop(path)
+        if source == target:
+            return
+        with self._using():
+            moved = [p for p in self.records if p == source or is_below(p, source)]
+            lost = [p for p in self.records if p == target or is_below(p, target)]
+            for path in (*moved, *lost):
+                self._remember(path)
+            records = [self.records.pop(path) for path in moved]
+            signatures = {p: self.signatures.pop(p) for p in moved if p in self.signatures}
+            for path in lost:
+                self.records.pop(path, None)
+                self.signatures.pop(path, None)
+            for record in records:
+                to = rebase(record.path, source, target)
+                self.records[to] = self._marked(record._replace(path=to))
+                if record.path in signatures:
+                    self.signatures[to] = signatures[record.path]
 
     def signature(self, path):
-        return self.signatures.get(path)
+        with self._using():
+            return self.signatures.get(path)
 
     def counts(self):
-        return len(self.records), sum(r.entry.size for r in self.records.values())
+        with self._using():
+            return len(self.records), sum(r.entry.size for r in self.records.values())
 
     def root_identity(self):
-        return self.identity
+        with self._using():
+            return self._identity
 
     def set_root_identity(self, identity):
-        self.identity = identity
+        with self._using():
+            self._identity = identity
 
     def paused(self):
-        return self.reason
+        with self._using():
+            return self._reason
 
     def pause(self, reason, before, paths):
-        self.reason = reason
-        self.before = before
-        self.removed.update(paths)
+        with self._using():
+            if not self._reason:
+                self._withheld.clear()
+            self._reason = reason
+            self._before = before
+            self._withheld.update(paths)
 
     def unpause(self):
-        self.reason = ""
-        self.removed.clear()
+        with self._using():
+            self._reason = ""
+            self._before = None
+            self._withheld.clear()
 
     def withheld(self):
-        return len(self.removed - self.records.keys()), self.before
+        with self._using():
+            if self._before is None:
+                return None
+            return len(self._withheld - self.records.keys()), self._before
 
     def mounts(self):
-        return dict(self.noted)
+        with self._using():
+            return dict(self._mounts)
 
     def set_mounts(self, mounts):
-        self.noted = dict(mounts)
+        with self._using():
+            self._mounts = dict(mounts)
 
     def put(self, path, entry, stamp=None, problem=""):
         """Store a record directly."""
         stamp = stamp or Stamp(entry.size, entry.mtime_ns, entry.mtime_ns, 1)
         self.records[path] = Record(path, entry, stamp, problem=problem)
+
+    def _below(self, directory):
+        return sorted((p for p in self.records if is_below(p, directory)), key=key)
+
+    def _sharing(self, inode):
+        return sorted((p for p, r in self.records.items() if r.stamp.inode == inode), key=key)
+
+    def _remember(self, path):
+        """Note the version of a path that is about to be replaced, moved or removed."""
+        record = self.records.get(path)
+        if record is not None and record.entry.kind == FILE and record.entry.digest:
+            version = (path, record.entry.size, record.entry.mtime_ns)
+            if self._past.setdefault(version, record.entry.digest) != record.entry.digest:
+                self._past[version] = b""
+
+    def _remember_replaced(self, record):
+        """Note the version that a record replaces, if its mtime was set explicitly; see catalog.history."""
+        known = self.records.get(record.path)
+        if (
+            known is None
+            or known.entry[:1] + known.entry[2:4] == record.entry[:1] + record.entry[2:4]
+        ):
+            return
+        changed = known.stamp.ctime_ns
+        if changed == -1 or abs(changed - known.entry.mtime_ns) > 10**9:
+            self._remember(record.path)
+
+    def _marked(self, record):
+        """Return the record, marked as ambiguous if another content had the same size and mtime."""
+        version = (record.path, record.entry.size, record.entry.mtime_ns)
+        was = self._past.get(version, record.entry.digest)
+        clashes = record.entry.kind == FILE and record.entry.digest not in (b"", was)
+        return record._replace(ambiguous=record.ambiguous or clashes)
 
 
 class FakeWatcher:

@@ -38,6 +38,24 @@ def test_a_moved_subtree_is_found_by_range_not_by_scan(store):
         assert "B-TREE" not in plan
 
 
+def test_names_below_a_directory_of_thousands_are_found_through_their_inodes(store):
+    """The work is counted, not timed: joined the wrong way round, SQLite takes a thousand times the steps."""
+    catalog, steps = store.tree(b"/srv"), 0
+    stamps = [Stamp(1, 10, 11, 100 + number) for number in range(2000)]
+    for above in (b"d", b"e"):
+        entry, there = Entry(FILE, 0o644, 1, 10), [above + b"/%d" % n for n in range(2000)]
+        catalog.apply([Record(n, entry, s) for n, s in zip(there, stamps, strict=True)], [], {})
+
+    def step():
+        nonlocal steps
+        steps += 1
+
+    with store.reading() as db:
+        db.set_progress_handler(step, 1000)
+    assert len(catalog.sharing_below(b"d")) == 2000
+    assert 0 < steps < 1000
+
+
 def test_a_signature_that_is_no_blob_any_more_is_none(store):
     catalog = store.tree(b"/a")
     catalog.apply([record(b"a")], [], {b"a": b"packed"})

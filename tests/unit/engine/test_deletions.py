@@ -94,22 +94,17 @@ def test_what_is_held_back_goes_by_its_new_name_after_a_rename():
     assert deletions.release() == [b"f" if path == b"1" else b"e/" + path for path in MANY]
 
 
-def test_what_is_held_back_stays_so_if_the_catalog_fails(emptied, monkeypatch):
+def test_what_is_held_back_stays_so_if_the_catalog_fails(emptied):
     deletions = Deletions(emptied)
     deletions.admit(MANY, 100.0)
 
-    def fail(_):
-        raise SourceError("database is locked")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(emptied.catalog, "get", fail)
-        patched.setattr(emptied.catalog, "counts", lambda: (10**6, 0))
-        with pytest.raises(SourceError):
-            deletions.release()
-        assert deletions.held == len(MANY)
+    emptied.catalog.failure = "database is locked"
+    with pytest.raises(SourceError):
+        deletions.release()
+    assert deletions.held == len(MANY)
 
 
-def test_what_was_held_back_is_released_in_portions_and_stays_held_until_its_turn(monkeypatch):
+def test_what_was_held_back_is_released_in_portions_and_stays_held_until_its_turn():
     some = tree(guard=0.9)
     for number in range(10 * FREE):
         some.catalog.put(b"left-%d" % number, Node("file").entry)
@@ -121,13 +116,10 @@ def test_what_was_held_back_is_released_in_portions_and_stays_held_until_its_tur
     assert deletions.holds(MANY[50])
     assert deletions.held == len(MANY) - 50
 
-    def fail(_):
-        raise SourceError("database is locked")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(some.catalog, "get", fail)
-        with pytest.raises(SourceError):
-            deletions.release(50)
+    some.catalog.failure = "database is locked"
+    with pytest.raises(SourceError):
+        deletions.release(50)
+    some.catalog.failure = ""
     some.catalog.put(MANY[50], Node("file").entry)
     assert deletions.release(50) == MANY[51:100], "the first of them has come back"
     assert deletions.release() == MANY[100:]
