@@ -73,8 +73,10 @@ class MountTable:
         self._below: tuple[bytes, dict[bytes, Mount]] | None = None
 
     def close(self) -> None:
-        """Release the descriptor."""
-        os.close(self._fd)
+        """Release the descriptor. Later calls do nothing: its number may belong to another file by then."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def generation(self) -> int:
         """Return a number that changes whenever something was mounted or unmounted."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from replicator.agent.server import Server
 from replicator.delta.ops import Copy, Literal
-from replicator.errors import ChannelLost, ConnectFailed, ProtocolError, SourceError
+from replicator.errors import ChannelLost, ConnectFailed, PathRefused, ProtocolError, SourceError
 from replicator.model import (
     DIRECTORY,
     FILE,
@@ -22,8 +22,11 @@ from replicator.model import (
     Stamp,
     Unlisted,
     ancestors,
+    check_path,
     is_below,
+    is_temporary,
     key,
+    parent,
     rebase,
 )
 from replicator.ports import Identity, Record, Seen, Snapshot, Verdict
@@ -56,18 +59,25 @@ class Node:
 
 
 class FakeSource:
-    """A source tree in a dict. The signature of a file is its content; every change advances a clock.
+    """A source tree in a dict. Passes tests/contract/test_source.py.
+
+    The signature of a file is its content, and every change advances a clock. Parents are created as needed.
 
     Attributes:
+        nodes: what the source holds, by path.
+        stable: whether a snapshot's stamp is stable.
+        identity: identity of the directory that the root's path names.
+        away: reason why the root is missing; empty if it exists.
+        mounted: the mounts below the root.
+        reasons: reasons why parts of the source are untrusted, by path.
         hashed: paths of all snapshots that were taken.
         reads: pairs (path, offset) of all reads.
         unlisted: directories that cannot be listed, with the reason.
         unreadable: files that cannot be read, with the reason.
         denied: paths whose lstat fails, with the errno.
         verdicts: result of a snapshot by path, instead of READ; ignored if the snapshot is forced.
-        away: reason why the root is missing; empty if it exists.
-        mounted: the mounts below the root.
-        reasons: reasons why the source is in doubt, by path.
+        is_excluded: called with (path, kind); True if the operator's patterns exclude the path.
+        after_read: called with the path after each read.
     """
 
     def __init__(self):
@@ -88,14 +98,16 @@ class FakeSource:
         self.verdicts = {}
         self.is_excluded = lambda _path, _kind: False
         self.after_read = lambda _path: None
+        self._opened = self.identity  # None while the root is closed
+        self._stopped = False
 
     def tick(self):
         self.clock += 1
         return self.clock
 
     def write(self, path, content, mode=0o644):
-        now = self.tick()
-        self.nodes[path] = Node(FILE, mode, content, b"", now, now, now)
+        """Replace a file by a new one, or create it."""
+        self._add(path, FILE, mode, content=content)
 
     def rewrite(self, path, content):
         """Change the content in place, for all hard links of the file."""
@@ -117,37 +129,69 @@ class FakeSource:
         self.nodes[path] = replace(self.nodes[path], mode=mode, changed=self.tick())
 
     def mkdir(self, path, mode=0o755):
-        now = self.tick()
-        self.nodes[path] = Node(DIRECTORY, mode, time=now, changed=now, inode=now)
+        self._add(path, DIRECTORY, mode)
 
     def symlink(self, path, link):
-        now = self.tick()
-        self.nodes[path] = Node(SYMLINK, 0, link=link, time=now, changed=now, inode=now)
+        self._add(path, SYMLINK, 0, link=link)
 
     def remove(self, path):
         for name in [n for n in self.nodes if n == path or is_below(n, path)]:
             del self.nodes[name]
 
+    def _add(self, path, kind, mode, **what):
+        for directory in reversed([at for at in ancestors(path) if at not in self.nodes]):
+            self._add(directory, DIRECTORY, 0o755)
+        now = self.tick()
+        self.nodes[path] = Node(kind, mode, **what, time=now, changed=now, inode=now)
+
     def check_root(self):
         if self.away:
-            raise SourceError(self.away)
-        return self.identity
+            reason = self.away
+        elif self._opened is None:
+            reason = self.reasons.get(b"") or "the source was closed"
+        elif self._opened != self.identity:
+            reason = "the source was replaced by another directory"
+        else:
+            return self.identity
+        self._doubt_root(reason)
+        raise SourceError(reason)
 
     def reopen(self):
-        self.check_root()
-        self.set_doubt("it is being compared with the catalog")
+        if self.away:
+            self.set_doubt(self.away)
+            raise SourceError(self.away)
+        self._check_stopped()
+        if self._opened != self.identity:
+            self._doubt_root("the source is being compared with the catalog")
+        self._opened = self.identity
+
+    def stop(self):
+        self._stopped = True
+
+    def close(self):
+        self._stopped = True
+        self._opened = None
 
     def set_doubt(self, reason):
+        self._doubt_root(reason)
+        if reason:
+            self._opened = None
+
+    def _doubt_root(self, reason):
         self.reasons.pop(b"", None)
         if reason:
             self.reasons[b""] = reason
 
     def doubt(self, path):
-        return next(
-            (self.reasons[at] for at in (path, *ancestors(path), b"") if at in self.reasons), ""
-        )
+        untrusted = (at for at in (b"", path, *ancestors(path)) if at in self.reasons)
+        return next((self.reasons[at] for at in untrusted), "")
+
+    def duplicate_root(self):
+        self._check_open()
+        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
     def mounts(self):
+        self._check_open()
         return dict(self.mounted)
 
     def forget_mounts(self):
@@ -157,30 +201,24 @@ class FakeSource:
         root = {path: reason for path, reason in self.reasons.items() if not path}
         self.reasons = {**reasons, **root}
 
-    def close(self):
-        pass
-
-    stop = close
-
     def excluded(self, path, kind):
         return self.is_excluded(path, kind)
 
     def look(self, path):
+        if not _has_name(path):
+            return None
         if reason := self.doubt(path):
             raise OSError(errno.ENODEV, reason)
+        self._check_open()
         if path in self.denied:
             raise OSError(self.denied[path], os.strerror(self.denied[path]))
         return self._seen(path)
 
-    def _seen(self, path):
-        node = self.nodes.get(path)
-        if node is None or self.is_excluded(path, node.kind):
-            return None
-        links = sum(other.inode == node.inode for other in self.nodes.values())
-        return Seen(path, node.entry, node.stamp, links)
-
     def snapshot(self, path, base, *, force=False, unclosed=False):
         self.hashed.append(path)
+        if reason := self.doubt(path):
+            return Snapshot(verdict=Verdict.FAILED, problem=reason)
+        self._check_stopped()
         node = self.nodes.get(path)
         if node is None or node.kind != FILE:
             return Snapshot(verdict=Verdict.GONE)
@@ -188,6 +226,8 @@ class FakeSource:
             return Snapshot(verdict=Verdict.FAILED, problem=self.unreadable[path])
         if path in self.verdicts and not force:
             return Snapshot(verdict=self.verdicts[path])
+        self.bytes_read += len(node.content)
+        self.files_hashed += 1
         ops, content = [Literal(node.content)], node.content
         is_delta = bool(base) and content.startswith(base)
         if is_delta:
@@ -204,9 +244,14 @@ class FakeSource:
 
     def read(self, path, stamp, offset, length):
         self.reads.append((path, offset))
-        node = self.nodes.get(path)
-        same = node is not None and node.stamp == stamp
-        content = node.content[offset : offset + length] if same else None
+        content = None
+        if not self._stopped and not self.doubt(path) and path not in self.unreadable:
+            node = self.nodes.get(path)
+            if node is not None and node.kind == FILE:
+                content = node.content[offset : offset + length]
+                self.bytes_read += len(content)
+                if node.stamp != stamp or len(content) != length:
+                    content = None
         self.after_read(path)
         return content
 
@@ -214,27 +259,59 @@ class FakeSource:
         return [self.read(path, stamp, 0, stamp.size) for path, stamp in wanted]
 
     def walk(self, below, *, judging=False):
+        if below and not _has_name(below):
+            return
         if not judging and (reason := self.doubt(below)):
             yield Unlisted(below, reason)
             return
-        hidden = [below] if below in self.unlisted else []
-        if hidden:
-            yield Unlisted(below, self.unlisted[below])
-        for path in sorted(self.nodes, key=key):
-            if not is_below(path, below) or any(is_below(path, h) for h in hidden):
-                continue
+        self._check_open()
+        yield from self._list(below)
+
+    def _list(self, directory):
+        node = self.nodes.get(directory)
+        if directory and node is None:
+            return
+        if directory and node.kind != DIRECTORY:
+            yield Unlisted(directory, os.strerror(errno.ENOTDIR))
+            return
+        if directory in self.unlisted:
+            yield Unlisted(directory, self.unlisted[directory])
+            return
+        for path in sorted((p for p in self.nodes if parent(p) == directory), key=key):
+            self._check_open()
             if path in self.reasons:
-                hidden.append(path)
                 yield Unlisted(path, self.reasons[path])
-                continue
-            seen = self._seen(path)
-            if seen is None:
-                hidden.append(path)
-                continue
-            yield seen
-            if path in self.unlisted:
-                hidden.append(path)
-                yield Unlisted(path, self.unlisted[path])
+            elif path in self.denied:
+                yield Unlisted(path, os.strerror(self.denied[path]))
+            elif _has_name(path) and (seen := self._seen(path)) is not None:
+                yield seen
+                if seen.entry.kind == DIRECTORY:
+                    yield from self._list(path)
+
+    def _seen(self, path):
+        node = self.nodes.get(path)
+        if node is None or self.is_excluded(path, node.kind):
+            return None
+        links = sum(other.inode == node.inode for other in self.nodes.values())
+        return Seen(path, node.entry, node.stamp, links)
+
+    def _check_stopped(self):
+        if self._stopped:
+            raise SourceError("the source was closed")
+
+    def _check_open(self):
+        self._check_stopped()
+        if self._opened is None:
+            raise SourceError(self.reasons.get(b"") or "the source was closed")
+
+
+def _has_name(path):
+    """Return True for the paths that the real source can replicate; see `source.tree`."""
+    try:
+        check_path(path)
+    except PathRefused:
+        return False
+    return not any(map(is_temporary, path.split(b"/")))
 
 
 class FakeCatalog:
