@@ -15,7 +15,8 @@ FILES = 4096
 
 def encode(at: Path, _: Params) -> int:
     """Frame small files in batches, as for a bootstrap."""
-    from replicator.engine.changes.encode import batches, put_file
+    from replicator.engine.changes.create import put_file
+    from replicator.engine.changes.encode import encode_batches
     from replicator.model import FILE, Entry
 
     content = (at / "content").read_bytes()
@@ -25,7 +26,7 @@ def encode(at: Path, _: Params) -> int:
         (put_file(n + 1, 1, b"2026/11/photo-%06d.jpg" % n, entry), p) for n, p in enumerate(pieces)
     ]
     with (at / "frames").open("wb") as out:
-        for encoded in batches(puts):
+        for encoded in encode_batches(puts):
             out.writelines(encoded.frames)
     return (at / "frames").stat().st_size
 

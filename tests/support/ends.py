@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 
-from replicator.engine.changes.encode import part_of, single
+from replicator.engine.changes.encode import encode_update, ref_to
 from replicator.engine.frontend.connection import Connection, InFlight
 from tests.support.fakes import FakeChannel
 
@@ -23,8 +23,8 @@ class Ends:
         self.moves += 1
 
     async def send(self, change):
-        made = single(change)
-        in_flight = InFlight(part_of(change), 1, bulk=True)
+        made = encode_update(change)
+        in_flight = InFlight(ref_to(change), 1, bulk=True)
         await self.link.send(made.frames, [in_flight])
         return in_flight
 

@@ -5,7 +5,8 @@ import asyncio
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.core.pending import Key
 from replicator.engine.bootstrap_queue import BootstrapQueue
-from replicator.engine.changes.encode import batches, change_for
+from replicator.engine.changes.create import change_for
+from replicator.engine.changes.encode import encode_batches
 from replicator.engine.changes.reader import ContentReader
 from replicator.engine.context import Context
 from replicator.engine.ingest.checker import Checker
@@ -190,7 +191,7 @@ class Backdrop:
         for _ in scan(Checker(self.source, self.catalog), ROOT):
             pass
         change = change_for(1, path, self.catalog.records[path].entry)
-        (encoded,) = batches([(change, self.source.nodes[path].content)])
+        (encoded,) = encode_batches([(change, self.source.nodes[path].content)])
         return encoded
 
     async def turned(self, replica, state):

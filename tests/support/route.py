@@ -7,14 +7,8 @@ from replicator.core.dirty import DirtySet
 from replicator.core.pace import Backoff
 from replicator.core.pending import Key, PendingKind
 from replicator.delta.ops import Copy, Literal
-from replicator.engine.changes.encode import (
-    CHUNK,
-    batches,
-    change_for,
-    file_parcel,
-    next_number,
-    put_file,
-)
+from replicator.engine.changes.create import change_for, next_number, put_file
+from replicator.engine.changes.encode import CHUNK, encode_batches, encode_file
 from replicator.engine.changes.reader import ContentReader
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.sender import Sender
@@ -156,11 +150,11 @@ class Route:
         """Return a live parcel with a file's whole current content."""
         entry = self.catalog.records[path].entry
         content = self.source.nodes[path].content
-        (encoded,) = batches([(change_for(1, path, entry), content)])
+        (encoded,) = encode_batches([(change_for(1, path, entry), content)])
         return encoded
 
     def delta(self, path, keep):
         """Return a live parcel with a delta that copies the first `keep` bytes of the previous version."""
         put = put_file(next_number(), 1, path, self.catalog.records[path].entry)
         tail = self.source.nodes[path].content[keep:]
-        return file_parcel(put, [Copy(0, keep), Literal(tail)], delta=True)
+        return encode_file(put, [Copy(0, keep), Literal(tail)], delta=True)

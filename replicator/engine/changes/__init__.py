@@ -1,1 +1,1 @@
-"""Changes as frames, and the content that goes into them."""
+"""Changes as encoded frames, and the reading of their content: what `ingest` and `frontend` share."""

@@ -1,7 +1,7 @@
-"""How small files are cut into frames, so that frontends which are filled side by side want the same frames.
+"""Divide small files into frames, so that frontends which are filled at the same time need the same frames.
 
-A cut depends on the paths themselves, as in content-defined chunking (Muthitacharoen et al., LBFS, 2001): wherever one frontend
-happens to be owed a path more or less, it soon comes to a cut that the others have made too.
+Where a frame ends depends on the paths alone, as in content-defined chunking (Muthitacharoen et al., LBFS, 2001): if one frontend lacks
+a path more or less than another, their frames differ only up to the next such end.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from replicator.engine.changes.encode import is_full, room_for
 T = TypeVar("T")
 
 EVERY = 32
-"""Paths between two cuts, on average: with files of 20 KB about as much as a frame holds anyway."""
+"""Mean number of paths in a frame: with files of 20 KB they are about as much as a frame may hold."""
 
 
 def is_cut(path: bytes) -> bool:
-    """Return True if a frame ends after this path, whoever it is for."""
+    """Return True if a frame ends after this path, for all frontends."""
     return zlib.crc32(path) % EVERY == 0
 
 
 def groups(items: Iterable[tuple[bytes, int, T]]) -> Iterator[list[T]]:
-    """Yield the items, in their order, as groups that fit a frame.
+    """Yield the items in their order, in groups that fit into a frame.
 
     Args:
-        items: (path, bytes of content, anything).
+        items: path, bytes of content, and the item itself.
     """
     group: list[T] = []
     size = names = 0

@@ -1,4 +1,4 @@
-"""Frames that several replicas want: made once, and kept for a while."""
+"""A cache of encoded frames, so that replicas which need the same frame encode it once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class FrameCache(Generic[T]):
-    """The frames that were used last, up to so many bytes. Thread-safe.
+    """A least-recently-used cache that is limited by bytes. Thread-safe.
 
     Args:
-        limit: bytes that are kept.
+        limit: bytes of all values at most.
         size: returns the bytes of a value.
     """
 
@@ -27,10 +27,10 @@ class FrameCache(Generic[T]):
         self._making: dict[Hashable, threading.Event] = {}
 
     def get(self, key: Hashable, make: Callable[[], T | None]) -> T | None:
-        """Return what is kept under a key, or else what `make` returns; it is kept unless it is None.
+        """Return the value of a key, or else call `make` and store its result, unless that is None.
 
-        Who asks while somebody else is making it waits for that: frontends that are filled side by side ask for the same
-        frame at the same moment.
+        If another thread is calling `make` for the same key, wait for its result: frontends that are filled at the same time need
+        the same frame at the same moment.
         """
         done = threading.Event()
         while True:
@@ -39,10 +39,10 @@ class FrameCache(Generic[T]):
                 if found is not None:
                     self._kept.move_to_end(key)
                     return found
-                somebody = self._making.setdefault(key, done)
-            if somebody is done:
+                making = self._making.setdefault(key, done)
+            if making is done:
                 return self._make(key, make, done)
-            somebody.wait()
+            making.wait()
 
     def _make(self, key: Hashable, make: Callable[[], T | None], done: threading.Event) -> T | None:
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from replicator.core.pending import PendingChange
 from replicator.core.plan import safe_order
-from replicator.engine.changes.encode import EncodedChanges, batches
+from replicator.engine.changes.encode import EncodedChanges, encode_batches
 from replicator.engine.changes.reader import ContentReader, ReadResult, ReadyChange
 from replicator.engine.frontend.connection import InFlight
 
@@ -63,5 +63,5 @@ def _frame(ready: Sequence[ReadyChange]) -> list[Prepared]:
     ordered = [by_number[change.number] for change in safe_order([item.change for item in ready])]
     return [
         _prepared(encoded, tuple(by_number[part.number].due for part in encoded.parts))
-        for encoded in batches((item.change, item.content) for item in ordered)
+        for encoded in encode_batches((item.change, item.content) for item in ordered)
     ]

@@ -9,7 +9,7 @@ from replicator.errors import ChannelLost
 
 LONGEST = 600.0
 """Seconds for which an agent that says that it is alive may work on one change: 4 GiB, the most that it is asked to hash
-(`engine.supply.HASHED`), in 600 s is 7 MB/s."""
+(`engine.changes.reader.MOST_HASHED`), in 600 s is 7 MB/s."""
 
 
 class ProgressTimeout:

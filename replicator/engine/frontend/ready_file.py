@@ -12,7 +12,7 @@ import hashlib
 import time
 from concurrent.futures import Executor
 
-from replicator.engine.changes.encode import gone, next_number
+from replicator.engine.changes.create import delete_path, next_number
 from replicator.engine.frontend.connection import Connection
 from replicator.model import ancestors
 from replicator.ports import Catalog
@@ -71,7 +71,7 @@ class Marker:
 
     async def remove(self) -> str:
         """Remove it; return why that failed, or nothing."""
-        return await self._link.ask(gone(self._tree, self._path))
+        return await self._link.ask(delete_path(self._tree, self._path))
 
     async def _holds(self, content: bytes) -> bool:
         digest, now = hashlib.sha256(content).digest(), time.time_ns()

@@ -252,9 +252,9 @@ class Sender:
                         await self._to_prepare.wait()
                 continue
             result, framed = await loop.run_in_executor(self._pool, prepare, self._reader, dues)
-            for due in result.settled:
+            for due in result.unneeded:
                 self._answers.clean(due.key, due.generation)
-            for stuck in result.stuck:
+            for stuck in result.unreadable:
                 self._answers.stuck(stuck.due, stuck.reason, passing=stuck.passing)
             for large in result.large:
                 self._large.setdefault(large.due.key.tree, deque()).append(large)

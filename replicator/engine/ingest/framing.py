@@ -7,21 +7,23 @@ from collections.abc import Iterator, Sequence
 from replicator.core.pending import Key
 from replicator.core.plan import safe_order
 from replicator.delta.ops import Literal
+from replicator.engine.changes.create import (
+    change_for,
+    delete_path,
+    link_file,
+    move_path,
+    next_number,
+    put_file,
+    set_attributes,
+)
 from replicator.engine.changes.encode import (
     INLINE_LIMIT,
     ChangeRef,
     EncodedChanges,
-    adopt,
-    batches,
-    change_for,
-    file_parcel,
-    gone,
-    link_to,
-    links,
-    moved,
-    next_number,
-    put_file,
-    single,
+    encode_batches,
+    encode_file,
+    encode_links,
+    encode_update,
 )
 from replicator.engine.ingest.scan_result import ScanResult, Update
 from replicator.model import FILE
@@ -42,7 +44,7 @@ def frame(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
     for update in found.updates:
         if update.twin:
             record = update.record
-            link = link_to(tree, record.path, record.entry, update.twin, copy=update.apart)
+            link = link_file(tree, record.path, record.entry, update.twin, copy=update.apart)
             (late if update.fresh else early).append(link)
             continue
         framed = _frame_update(tree, update)
@@ -54,22 +56,22 @@ def frame(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
         directories = [one for one in plain if isinstance(one[0], MakeDirectory)]
         plain = [one for one in plain if not isinstance(one[0], MakeDirectory)]
         yield from _ordered(directories)
-        yield from links(early)
-    plain.extend((gone(tree, path), b"") for path in found.gone)
+        yield from encode_links(early)
+    plain.extend((delete_path(tree, path), b"") for path in found.gone)
     yield from _ordered(plain)
     yield from special
-    yield from links(late)
+    yield from encode_links(late)
 
 
 def _ordered(changes: Sequence[tuple[Change, bytes]]) -> Iterator[EncodedChanges]:
     contents = {change.number: content for change, content in changes}
     ordered = safe_order([change for change, _ in changes])
-    return batches((change, contents[change.number]) for change in ordered)
+    return encode_batches((change, contents[change.number]) for change in ordered)
 
 
 def frame_move(tree: int, source: bytes, target: bytes) -> EncodedChanges:
     """Return a rename of a directory to a name that is free."""
-    return single(moved(tree, source, target))
+    return encode_update(move_path(tree, source, target))
 
 
 def _frame_update(tree: int, update: Update) -> EncodedChanges | tuple[Change, bytes]:
@@ -78,12 +80,12 @@ def _frame_update(tree: int, update: Update) -> EncodedChanges | tuple[Change, b
     if record.problem or (entry.digest and update.ops is None and not update.same_content):
         return EncodedChanges((), (ChangeRef(0, Key(tree, path)),))
     if update.same_content and update.before is not None:
-        change = adopt(tree, path, entry, content=False)
-        return single(change._replace(old_mtime_ns=update.before.entry.mtime_ns))
+        change = set_attributes(tree, path, entry, content=False)
+        return encode_update(change._replace(old_mtime_ns=update.before.entry.mtime_ns))
     if entry.kind != FILE:
         return change_for(tree, path, entry), b""
     put = put_file(next_number(), tree, path, entry)
     ops = update.ops or []
     if not update.is_delta and entry.size <= INLINE_LIMIT:
         return put, b"".join(op.data for op in ops if isinstance(op, Literal))
-    return file_parcel(put, ops, delta=update.is_delta)
+    return encode_file(put, ops, delta=update.is_delta)

@@ -12,7 +12,7 @@ def test_the_states_are_the_documented_ones():
     assert {state.value for state in State} == promised
 
 
-def test_the_way_up_and_back():
+def test_the_normal_transitions():
     state = State.CONNECTING
     for to in (
         State.QUEUED,
@@ -31,6 +31,6 @@ def test_the_way_up_and_back():
     ("current", "to"),
     [(State.GONE, State.LIVE), (State.CONNECTING, State.LIVE), (State.RETRYING, State.LIVE)],
 )
-def test_a_move_that_is_not_in_the_table_is_our_bug(current, to):
+def test_a_transition_that_is_not_in_the_table_is_a_bug(current, to):
     with pytest.raises(ReplicatorError):
         move(current, to)

@@ -24,7 +24,7 @@ def test_a_budget_holds_over_any_sequence(sizes):
     assert sum(sizes) <= rate * now + rate * TokenBucket.BURST_SECONDS + 1
 
 
-def test_no_rate_means_no_delay():
+def test_without_a_rate_there_is_no_delay():
     assert TokenBucket(None).delay(10**12, 5.0) == 0.0
 
 
@@ -39,7 +39,7 @@ def test_the_window_follows_the_answers_within_its_bounds():
     assert window.size == Window.LEAST
 
 
-def test_a_window_has_room_for_what_was_not_dealt_with_yet():
+def test_a_window_has_room_for_frames_that_were_not_processed_yet():
     window = Window()
     assert window.has_room(10 * window.size)  # no frame waits for an answer
     window.sent(window.size, 0.0)
@@ -53,7 +53,7 @@ def test_a_window_has_room_for_what_was_not_dealt_with_yet():
     assert window.taken == size
 
 
-def test_a_success_ends_a_streak_only_if_it_lasts():
+def test_a_success_resets_the_count_of_failures_only_if_it_lasts():
     streak = Streak()
     assert [streak.failed(now) for now in (1.0, 2.0)] == [1, 2]
     streak.succeeded(3.0)

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from replicator.core.pending import Key
-from replicator.engine.changes.encode import moved, single
+from replicator.engine.changes.create import move_path
+from replicator.engine.changes.encode import encode_update
 from replicator.engine.frontend import acks
 from replicator.engine.frontend.acks import KEPT_AFTER
 from replicator.ports import BEING_WRITTEN
@@ -193,7 +194,7 @@ async def test_a_directory_that_is_not_empty_waits_for_deletes_and_is_kept_in_th
 
 async def test_a_refused_move_puts_both_names_right(route):
     async with route.open():
-        route.sender.post_move(single(moved(1, b"a", b"b")))
+        route.sender.post_move(encode_update(move_path(1, b"a", b"b")))
         move = await route.times_sent(b"a", 1)
         route.refuse(move.number, "vanished")
         assert isinstance(await route.times_sent(b"a", 2), Delete)
@@ -203,8 +204,8 @@ async def test_a_refused_move_puts_both_names_right(route):
 
 async def test_a_refused_move_is_put_right_where_its_ends_are_now(route):
     async with route.open():
-        route.sender.post_move(single(moved(1, b"f", b"d/f")))
-        route.sender.post_move(single(moved(1, b"d", b"e")))
+        route.sender.post_move(encode_update(move_path(1, b"f", b"d/f")))
+        route.sender.post_move(encode_update(move_path(1, b"d", b"e")))
         move = await route.times_sent(b"f", 1)
         await route.times_sent(b"d", 1)
         route.refuse(move.number, "vanished")

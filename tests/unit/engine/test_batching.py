@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.engine.changes.batching import EVERY, groups, is_cut
-from replicator.engine.changes.encode import BATCH_CHANGES, BATCH_PAYLOAD, batches
+from replicator.engine.changes.encode import BATCH_CHANGES, BATCH_PAYLOAD, encode_batches
 from replicator.wire.changes import PutFile
 
 items = st.lists(
@@ -27,7 +27,7 @@ def test_groups_are_the_items_in_their_order_and_fit_a_frame(pairs):
 
 
 @given(items, st.integers(0, 20))
-def test_after_the_first_cut_the_groups_are_the_same_wherever_one_begins(pairs, start):
+def test_after_the_first_end_of_a_frame_the_groups_do_not_depend_on_the_start(pairs, start):
     late = cut(pairs[start:])
     first = next((n for n, (path, _) in enumerate(pairs[start:]) if is_cut(path)), None)
     if first is not None:
@@ -41,9 +41,9 @@ def test_a_group_of_files_with_long_names_is_one_batch():
         changes = [
             PutFile(n, 1, path, 0o644, 10, 0, b"d" * 32) for n, (path, _) in enumerate(group)
         ]
-        assert len(list(batches((change, b"x" * 10) for change in changes))) == 1
+        assert len(list(encode_batches((change, b"x" * 10) for change in changes))) == 1
 
 
-def test_cuts_are_about_as_frequent_as_they_should_be():
+def test_the_mean_size_of_a_group_is_as_intended():
     cuts = sum(is_cut(b"2026/11/photo-%d.jpg" % number) for number in range(32_000))
     assert 0.8 < cuts * EVERY / 32_000 < 1.25

@@ -7,7 +7,8 @@ import pytest
 from replicator.core.lifecycle import State
 from replicator.core.pace import Backoff
 from replicator.engine.budget import ALL, AWAY, STEP, Budget
-from replicator.engine.changes.encode import adopt, moved, single
+from replicator.engine.changes.create import move_path, set_attributes
+from replicator.engine.changes.encode import encode_update
 from replicator.model import rebase
 from tests.support.stage import NEVER
 from tests.support.waiting import eventually
@@ -56,7 +57,7 @@ def names(count):
     return [b"%03d" % number for number in range(count)]
 
 
-def test_whoever_is_away_forgets_first_and_the_largest_of_them():
+def test_the_disconnected_frontend_with_the_most_dirty_paths_is_cleared_first():
     connected, large, small = (
         Debtor(90, away=False),
         Debtor(8, away=True),
@@ -67,14 +68,14 @@ def test_whoever_is_away_forgets_first_and_the_largest_of_them():
     assert (connected.owed, large.owed, small.owed) == (90, 0, 7)
 
 
-def test_past_the_limit_for_all_the_connected_forget_as_well():
+def test_beyond_the_limit_for_all_connected_frontends_are_cleared_as_well():
     debtors = [Debtor(60, away=False), Debtor(50, away=False), Debtor(5, away=True)]
     Budget(lambda: debtors, away=10, most=100).marked(100)
 
     assert [one.owed for one in debtors] == [0, 50, 0]
 
 
-def test_it_counts_again_before_much_more_is_owed_than_the_limits():
+def test_paths_are_counted_again_before_the_limits_are_exceeded_by_much():
     counts = []
     budget = Budget(lambda: counts.append(1) or [Debtor(AWAY - STEP, away=True)])
     for _ in range(5 * STEP):
@@ -84,7 +85,7 @@ def test_it_counts_again_before_much_more_is_owed_than_the_limits():
     assert STEP <= AWAY // 100 <= ALL // 100
 
 
-async def test_a_fleet_that_is_away_is_owed_a_bounded_number_of_paths_and_gets_everything(stage):
+async def test_a_disconnected_fleet_has_a_bounded_number_of_dirty_paths_and_converges(stage):
     away = [f"away-{number}" for number in range(10)]
     stage.member_set("here", *away)
     await stage.live("here", *away)
@@ -102,7 +103,7 @@ async def test_a_fleet_that_is_away_is_owed_a_bounded_number_of_paths_and_gets_e
         assert stage.disks[host].keys() == set(names(14))
 
 
-async def test_what_is_away_and_remembers_little_keeps_it(stage):
+async def test_a_disconnected_frontend_with_few_dirty_paths_keeps_them(stage):
     stage.member_set("little", "much")
     await stage.live("little", "much")
     await leave(stage, "much")
@@ -119,7 +120,7 @@ async def test_what_is_away_and_remembers_little_keeps_it(stage):
     assert stage.find("little").owed == 9
 
 
-async def test_what_was_forgotten_is_not_remembered_again_before_the_comparison(stage):
+async def test_cleared_paths_are_not_marked_again_before_the_comparison(stage):
     stage.member_set("a")
     await stage.live("a")
     await leave(stage, "a")
@@ -128,7 +129,7 @@ async def test_what_was_forgotten_is_not_remembered_again_before_the_comparison(
     await stage.fleet.publish(stage.write(b"d/f", b"content"))
     stage.source.nodes = {rebase(p, b"d", b"e"): n for p, n in stage.source.nodes.items()}
     stage.catalog.move(b"d", b"e")
-    await stage.fleet.publish(single(moved(1, b"d", b"e")))
+    await stage.fleet.publish(encode_update(move_path(1, b"d", b"e")))
 
     assert stage.find("a").owed == 0
     assert not stage.find("a").known
@@ -137,7 +138,7 @@ async def test_what_was_forgotten_is_not_remembered_again_before_the_comparison(
     assert stage.disks["a"].keys() == {b"e", b"e/f"}
 
 
-async def test_a_connected_frontend_that_forgets_is_compared_while_it_stays_connected(stage):
+async def test_a_connected_frontend_that_was_cleared_is_compared_without_a_new_connection(stage):
     slow = ["slow-1", "slow-2"]
     stage.member_set("quick", *slow)
     await stage.live("quick", *slow)
@@ -156,7 +157,9 @@ async def test_a_connected_frontend_that_forgets_is_compared_while_it_stays_conn
     assert max(stage.find(host).reconciled for host in slow) > 1
 
 
-async def test_a_frontend_that_refuses_too_much_is_left_for_a_while_and_the_others_go_on(stage):
+async def test_a_frontend_that_refuses_too_much_is_disconnected_for_a_while_and_the_others_continue(
+    stage,
+):
     stage.member_set("honest", "full")
     await stage.live("honest", "full")
     refusals = dict.fromkeys(names(200), ("no_space", "the disk is full"))
@@ -178,7 +181,7 @@ async def test_a_frontend_that_refuses_too_much_is_left_for_a_while_and_the_othe
     assert stage.disks["full"].keys() == set(names(200))
 
 
-async def test_nothing_builds_on_what_was_forgotten(stage):
+async def test_no_change_builds_on_a_version_that_was_cleared(stage):
     stage.member_set("a")
     await stage.live("a")
     await stage.fleet.publish(stage.write(b"f", b"content"))
@@ -186,7 +189,7 @@ async def test_nothing_builds_on_what_was_forgotten(stage):
     stage.context.bootstrap_queue.resize(0)
     stage.find("a").forget_owed()
     entry = stage.catalog.records[b"f"].entry
-    await stage.fleet.publish(single(adopt(1, b"f", entry, content=False)))
+    await stage.fleet.publish(encode_update(set_attributes(1, b"f", entry, content=False)))
     await eventually(lambda: not stage.find("a").owed, "its answer")
 
     (change,) = stage.agent("a").changes(b"f")[1:]

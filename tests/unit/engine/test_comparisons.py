@@ -2,7 +2,8 @@
 
 import pytest
 
-from replicator.engine.changes.encode import moved, single
+from replicator.engine.changes.create import move_path
+from replicator.engine.changes.encode import encode_update
 from replicator.engine.frontend import resync
 from replicator.model import FILE, Entry, Listed, is_below, rebase
 from replicator.wire.changes import Move, SetAttributes
@@ -58,7 +59,7 @@ async def test_what_is_renamed_past_a_comparison_is_compared_under_its_new_name(
     for path in (b"z", b"z/here", b"z/missing"):
         stage.source.nodes[path.replace(b"z", b"a")] = stage.source.nodes.pop(path)
     stage.catalog.move(b"z", b"a")
-    stage.replica.offer(single(moved(1, b"z", b"a")))
+    stage.replica.offer(encode_update(move_path(1, b"z", b"a")))
     assert not stage.replica.converged
     await eventually(lambda: b"a/here" in stage.disk, "the rename")
     stage.now.mute.clear()
@@ -81,7 +82,7 @@ async def test_what_a_refused_rename_should_have_brought_arrives_whatever_was_re
         for path in [p for p in stage.source.nodes if p == source or is_below(p, source)]:
             stage.source.nodes[rebase(path, source, target)] = stage.source.nodes.pop(path)
         stage.catalog.move(source, target)
-        stage.replica.offer(single(moved(1, source, target)))
+        stage.replica.offer(encode_update(move_path(1, source, target)))
     await eventually(lambda: stage.now.changes(b"d"), "both renames to be sent")
     stage.now.mute.clear()
     for message in [m for m in stage.now.of(Batch) if isinstance(m.changes[0], Move)]:

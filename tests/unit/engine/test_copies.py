@@ -4,7 +4,8 @@ import pytest
 
 from replicator.core.dirty import DirtySet
 from replicator.core.pending import Key, PendingKind
-from replicator.engine.changes.encode import link_to, links
+from replicator.engine.changes.create import link_file
+from replicator.engine.changes.encode import encode_links
 from replicator.engine.frontend.copies import Copies
 from replicator.model import FILE, Entry
 
@@ -20,7 +21,7 @@ class Waiting:
         self.copies = Copies(self.dirty)
 
     def add(self, key=COPY, base=b"base"):
-        (encoded,) = links([link_to(key.tree, key.path, ENTRY, base, copy=True)])
+        (encoded,) = encode_links([link_file(key.tree, key.path, ENTRY, base, copy=True)])
         self.copies.add(encoded, [self.dirty.mark_sent(key, 0.0)])
 
     def change(self, key=BASE):

@@ -6,7 +6,8 @@ import weakref
 import pytest
 
 from replicator.core.pending import Key, PendingKind
-from replicator.engine.changes.encode import adopt, gone, link_to, links, moved, single
+from replicator.engine.changes.create import delete_path, link_file, move_path, set_attributes
+from replicator.engine.changes.encode import encode_links, encode_update
 from replicator.engine.frontend.connection import WORK
 from replicator.engine.frontend.sender import PREPARED
 from replicator.model import FILE, Entry
@@ -77,7 +78,7 @@ async def test_attributes_alone_go_only_to_who_has_confirmed_the_version(route):
     route.write(b"f", b"content")
     entry = route.catalog.records[b"f"].entry
     async with route.open():
-        attributes = single(adopt(1, b"f", entry, content=False))
+        attributes = encode_update(set_attributes(1, b"f", entry, content=False))
         assert route.sender.post(attributes, builds=True)
         assert isinstance(await route.times_sent(b"f", 1), SetAttributes)
         assert not route.sender.post(attributes, builds=True)
@@ -96,7 +97,7 @@ async def test_what_was_dirty_below_the_old_name_goes_out_under_the_new_one_afte
         await route.prepared(1)  # under the old name
         route.catalog.move(b"d", b"e")
         route.source.nodes[b"e/f"] = route.source.nodes.pop(b"d/f")
-        route.sender.post_move(single(moved(1, b"d", b"e")))
+        route.sender.post_move(encode_update(move_path(1, b"d", b"e")))
         route.make_room()
         await route.times_sent(b"e/f", 1)
 
@@ -148,7 +149,7 @@ async def test_a_shared_frame_is_not_under_way_twice(route):
         first = await route.times_sent(b"f", 1)
         route.mark(b"f")  # the same version again: its frame is in the cache, with its number
         await route.prepared(2)
-        route.sender.post(single(gone(1, b"marker")), builds=True)
+        route.sender.post(encode_update(delete_path(1, b"marker")), builds=True)
         await route.times_sent(b"marker", 1)
         assert len(route.sent(b"f")) == 1
         route.accept(first.number)
@@ -216,8 +217,8 @@ async def test_large_copies_are_sent_one_after_the_other_and_other_changes_and_b
     route.write(b"bulk", b"bulk")
     route.sender.links = True
     async with route.open():
-        for encoded in links(
-            [link_to(1, b"copy%d" % n, HUGE, b"base", copy=True) for n in range(3)]
+        for encoded in encode_links(
+            [link_file(1, b"copy%d" % n, HUGE, b"base", copy=True) for n in range(3)]
         ):
             assert route.sender.post(encoded, builds=True)
         first = await route.times_sent(b"copy0", 1)
@@ -242,8 +243,8 @@ async def test_a_copy_of_what_has_changed_meanwhile_is_sent_as_content(route):
     route.write(b"copy", b"content")
     route.sender.links = True
     async with route.open():
-        for encoded in links(
-            [link_to(1, path, HUGE, b"base", copy=True) for path in (b"a", b"copy")]
+        for encoded in encode_links(
+            [link_file(1, path, HUGE, b"base", copy=True) for path in (b"a", b"copy")]
         ):
             route.sender.post(encoded, builds=True)
         first = await route.times_sent(b"a", 1)

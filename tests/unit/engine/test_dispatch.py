@@ -2,7 +2,8 @@
 
 from replicator.core.lifecycle import State
 from replicator.delta.ops import Copy, Literal
-from replicator.engine.changes.encode import file_parcel, moved, next_number, put_file, single
+from replicator.engine.changes.create import move_path, next_number, put_file
+from replicator.engine.changes.encode import encode_file, encode_update
 from replicator.wire.messages import BeginFile
 from tests.support.frontends import at
 from tests.support.stage import NEVER
@@ -18,7 +19,7 @@ async def test_live_changes_do_not_wait_at_the_gate_but_nothing_builds_on_what_i
 
     def delta():
         put = put_file(next_number(), 1, b"f", stage.catalog.records[b"f"].entry)
-        return file_parcel(put, [Copy(0, 11), Literal(b"version 2")], delta=True)
+        return encode_file(put, [Copy(0, 11), Literal(b"version 2")], delta=True)
 
     stage.write(b"f", b"version 1, version 2")
     stage.replica.offer(delta())
@@ -52,7 +53,7 @@ async def test_a_move_that_was_missed_is_made_up_for(stage):
     for path in (b"old", b"old/f"):
         stage.source.nodes[path.replace(b"old", b"new")] = stage.source.nodes.pop(path)
     stage.catalog.move(b"old", b"new")
-    stage.replica.offer(single(moved(1, b"old", b"new")))
+    stage.replica.offer(encode_update(move_path(1, b"old", b"new")))
     assert at(b"new/f") in stage.replica.dirty
     assert at(b"old/f") not in stage.replica.dirty
 

@@ -65,7 +65,7 @@ def hold_listings(agent):
     agent.mute.add(ListTree)
 
 
-async def test_who_is_named_is_connected_and_filled(stage):
+async def test_a_discovered_frontend_is_connected_and_filled(stage):
     stage.write(b"f", b"content")
     stage.member_set("a", "b")
     await stage.live("a", "b")
@@ -74,7 +74,7 @@ async def test_who_is_named_is_connected_and_filled(stage):
     assert len(stage.fleet) == 2
 
 
-async def test_who_stays_does_not_notice_who_comes_and_goes(stage):
+async def test_members_that_stay_are_not_affected_by_those_that_come_and_go(stage):
     stage.member_set("a", "b")
     await stage.live("a", "b")
     a, b = stage.find("a"), stage.find("b")
@@ -88,7 +88,7 @@ async def test_who_stays_does_not_notice_who_comes_and_goes(stage):
     assert (stage.hosts(), b.state) == ({"a", "c"}, State.GONE)
 
 
-async def test_what_is_new_of_who_is_known_is_taken_over_without_a_new_connection(stage):
+async def test_new_data_about_a_member_is_taken_over_without_a_new_connection(stage):
     stage.member_set("a")
     await stage.live("a")
     stage.fleet.set_members([candidate("a", identity="i-1", decision=Decision.DRAIN)])
@@ -112,13 +112,13 @@ async def test_another_machine_at_a_known_address_is_another_frontend(stage):
     assert stage.find("b") is b
 
 
-async def test_who_is_not_named_stays_where_nobody_shall_be_dropped(stage):
+async def test_members_that_are_not_listed_stay_unless_drop_is_set(stage):
     stage.member_set("a")
     stage.member_set("b", drop=False)
     assert stage.hosts() == {"a", "b"}
 
 
-async def test_who_was_added_by_hand_stays_though_discovery_does_not_name_it(stage):
+async def test_a_frontend_that_was_added_manually_stays_although_discovery_does_not_list_it(stage):
     stage.fleet.add(candidate("a", source="manual"))
     stage.member_set("b")
     stage.member_set()
@@ -130,7 +130,7 @@ async def test_who_was_added_by_hand_stays_though_discovery_does_not_name_it(sta
     assert stage.hosts() == set()
 
 
-async def test_who_is_removed_while_it_is_filled_gives_its_place_to_the_next(stage):
+async def test_a_frontend_that_is_removed_while_it_is_filled_releases_its_place(stage):
     stage.context.bootstrap_queue.resize(1)
     stage.prepare = hold_listings
     stage.member_set("a")
@@ -144,7 +144,7 @@ async def test_who_is_removed_while_it_is_filled_gives_its_place_to_the_next(sta
     assert stage.context.bootstrap_queue.inside == 0
 
 
-async def test_who_is_removed_while_it_waits_leaves_the_queue(stage):
+async def test_a_frontend_that_is_removed_while_it_waits_leaves_the_queue(stage):
     stage.context.bootstrap_queue.resize(0)
     for place, host in enumerate(("a", "b", "c"), 1):
         replica = stage.fleet.add(candidate(host))
@@ -155,7 +155,7 @@ async def test_who_is_removed_while_it_waits_leaves_the_queue(stage):
     assert stage.find("a").queue_position == 1
 
 
-async def test_who_was_asked_for_is_filled_before_all_who_wait(stage):
+async def test_a_requested_frontend_is_filled_before_all_that_wait(stage):
     stage.context.bootstrap_queue.resize(0)
     first = stage.fleet.add(candidate("a"))
     await eventually(lambda: first.queue_position == 1, "a in the queue")
@@ -165,7 +165,7 @@ async def test_who_was_asked_for_is_filled_before_all_who_wait(stage):
     assert first.queue_position == 2
 
 
-async def test_a_change_is_told_to_who_is_connected_and_owed_to_who_is_not(stage):
+async def test_a_change_is_sent_to_connected_frontends_and_dirty_for_the_others(stage):
     stage.context.retry = Backoff(0.05, 0.05, lambda: 1.0)
     stage.member_set("a", "b", "away")
     await stage.live("a", "b", "away")
@@ -182,7 +182,7 @@ async def test_a_change_is_told_to_who_is_connected_and_owed_to_who_is_not(stage
     assert b"f" in stage.disks["away"]
 
 
-async def test_a_frontend_is_found_by_what_is_given_of_its_address(stage):
+async def test_a_frontend_is_found_by_the_given_parts_of_its_address(stage):
     stage.fleet.add(candidate("a"))
     one = stage.fleet.add(Candidate(Address("b", "web", 2222)))
 
@@ -191,9 +191,7 @@ async def test_a_frontend_is_found_by_what_is_given_of_its_address(stage):
     assert stage.fleet.find(Address("c")) is None
 
 
-async def test_a_replica_that_ends_by_itself_is_begun_anew_and_concerns_nobody_else(
-    pool, monkeypatch
-):
+async def test_a_replica_that_ends_by_itself_is_replaced_and_affects_no_other(pool, monkeypatch):
     stage = Stage(pool)
     async with stage.running() as running:
         stage.member_set("a", "b")
@@ -218,7 +216,7 @@ async def test_a_replica_that_ends_by_itself_is_begun_anew_and_concerns_nobody_e
         assert len(stage.agents["b"]) == 1
 
 
-async def test_in_the_end_everybody_is_closed_also_who_was_replaced_and_is_slow(pool):
+async def test_at_the_end_all_replicas_are_closed_including_replaced_slow_ones(pool):
     stage = Stage(pool)
     async with stage.running() as running:
         stage.fleet.set_members([candidate("a", identity="i-1")])
@@ -237,7 +235,7 @@ async def test_in_the_end_everybody_is_closed_also_who_was_replaced_and_is_slow(
     assert slow.closed
 
 
-async def test_who_is_removed_in_the_moment_it_fails_does_not_come_back(stage):
+async def test_a_frontend_that_is_removed_at_the_moment_it_fails_does_not_come_back(stage):
     stage.member_set("a")
     await stage.live("a")
     replica, agent = stage.find("a"), stage.agent("a")

@@ -18,7 +18,7 @@ def status(frontend=None, tree=None, provider=None):
     }
 
 
-def test_all_is_well_when_everything_is_known_and_nothing_is_owed():
+def test_ok_if_everything_is_known_and_nothing_is_dirty():
     assert is_well(status(), NOTHING)
     assert is_well({"frontends": [], "trees": [TREE], "discovery": [PROVIDER]}, NOTHING)
 
@@ -41,7 +41,7 @@ def test_all_is_well_when_everything_is_known_and_nothing_is_owed():
         {"provider": {"answered": False}},
     ],
 )
-def test_what_is_unknown_or_held_back_is_never_well(wrong):
+def test_not_ok_if_something_is_unknown_or_held_back(wrong):
     assert not is_well(status(**wrong), NOTHING)
     assert not is_well(status(**wrong), Tolerance(3600.0, 1_000_000))
 
@@ -61,5 +61,5 @@ def test_what_is_unknown_or_held_back_is_never_well(wrong):
         ({"tree": {"unreadable": ["x"]}}, Tolerance(max_dirty=1), True),
     ],
 )
-def test_what_is_owed_is_well_only_within_the_tolerance(wrong, tolerance, well):
+def test_dirty_paths_are_ok_only_within_the_tolerance(wrong, tolerance, well):
     assert is_well(status(**wrong), tolerance) is well

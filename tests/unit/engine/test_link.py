@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from replicator.core.pending import Key
-from replicator.engine.changes.encode import adopt, gone, link_to
+from replicator.engine.changes.create import delete_path, link_file, set_attributes
 from replicator.engine.frontend.connection import WORK
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.model import FILE, Entry
@@ -77,7 +77,7 @@ async def test_a_tree_that_nobody_asked_for_is_not_opened(ends):
 
 async def test_every_answer_goes_to_its_change(ends):
     async with receiving(ends):
-        one, two = await ends.send(gone(1, b"a")), await ends.send(gone(1, b"b"))
+        one, two = await ends.send(delete_path(1, b"a")), await ends.send(delete_path(1, b"b"))
         assert all(ends.link.is_under_way(in_flight.part.number) for in_flight in (one, two))
         ends.channel.say(
             Acks((one.part.number,), ((two.part.number, "denied", "EACCES"),), ends.link.bytes_sent)
@@ -100,7 +100,7 @@ async def test_an_answer_to_an_unknown_number_is_a_protocol_error(ends, acks):
 
 
 async def test_a_second_answer_is_a_protocol_error(ends):
-    in_flight = await ends.send(gone(1, b"a"))
+    in_flight = await ends.send(delete_path(1, b"a"))
     ends.channel.say(Acks((in_flight.part.number, in_flight.part.number), (), 0))
     with pytest.raises(ProtocolError):
         await ends.link.receive()
@@ -140,7 +140,7 @@ async def test_the_end_of_the_stream_comes_with_the_agents_last_words(ends):
 
 
 async def test_silence_with_changes_under_way_is_an_end(ends):
-    await ends.send(gone(1, b"a"))
+    await ends.send(delete_path(1, b"a"))
     with pytest.raises(ChannelLost, match=r"no answer for 0\.05 seconds with 1 changes"):
         await ends.link.watch_silence(0.05)
 
@@ -168,7 +168,7 @@ async def test_requests_that_nobody_acknowledges_fill_no_room(ends):
 
 @pytest.mark.parametrize("taken", [-1, 1])
 async def test_an_agent_that_has_dealt_with_what_was_not_sent_is_ended(ends, taken):
-    await ends.send(gone(1, b"a"))
+    await ends.send(delete_path(1, b"a"))
     sent = ends.link.bytes_sent
     ends.channel.say(Acks((), (), sent), Acks((), (), sent + taken))
     with pytest.raises(ProtocolError, match="has dealt with"):
@@ -199,9 +199,11 @@ async def test_signs_of_life_are_no_progress_but_while_contents_are_read(ends):
 @pytest.mark.parametrize(
     "change",
     [
-        adopt(1, b"f", LARGE, content=True),
-        adopt(1, b"f", LARGE, content=False),  # the agent copies a file that has another name
-        link_to(1, b"f", LARGE, b"twin", copy=True),
+        set_attributes(1, b"f", LARGE, content=True),
+        set_attributes(
+            1, b"f", LARGE, content=False
+        ),  # the agent copies a file that has another name
+        link_file(1, b"f", LARGE, b"twin", copy=True),
     ],
     ids=["hash", "attributes", "copy"],
 )
@@ -220,7 +222,7 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
                     await ends.link.watch_silence(60)
             assert not receiving_task.done()
             ends.channel.say(Acks((in_flight.part.number,), (), 0))
-            await ends.send(gone(1, b"a"))  # which takes no time
+            await ends.send(delete_path(1, b"a"))  # which takes no time
             with pytest.raises(ChannelLost, match="1 changes"):
                 await ends.link.watch_silence(60)
         finally:
@@ -229,7 +231,7 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
 
 async def test_bulk_waits_while_the_agent_has_much_to_hash(ends):
     async with receiving(ends):
-        in_flight = await ends.send(adopt(1, b"f", LARGE, content=True))
+        in_flight = await ends.send(set_attributes(1, b"f", LARGE, content=True))
         ends.channel.say(Acks((), (), ends.link.bytes_sent))
         await eventually(lambda: ends.moves == 1, "the acknowledgement")
         assert not ends.link.has_room
@@ -238,5 +240,5 @@ async def test_bulk_waits_while_the_agent_has_much_to_hash(ends):
 
 
 async def test_a_flight_knows_its_key(ends):
-    in_flight = await ends.send(gone(4, b"p"))
+    in_flight = await ends.send(delete_path(4, b"p"))
     assert in_flight.part.key == Key(4, b"p")

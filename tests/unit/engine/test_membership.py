@@ -84,27 +84,27 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=["throttled", "timeout", "bug", "empty"])
-async def test_an_error_drops_nobody_and_the_provider_is_asked_again(failure):
+async def test_an_error_removes_no_member_and_the_provider_is_polled_again(failure):
     script = Script(look("a", "b"), *[failure] * 10, look("a", "b", "c"))
     fleet, _ = await run(script, until=lambda fleet: "c" in fleet.hosts)
     assert all({"a", "b"} <= hosts for hosts in fleet.history)
     assert script.looks >= 12
 
 
-async def test_a_provider_whose_looks_cost_nothing_is_asked_at_its_interval_after_any_number_of_errors():
+async def test_a_provider_whose_polls_cost_nothing_is_polled_at_its_interval_after_any_number_of_errors():
     """With pauses that double, the last of these would be 32 s long."""
     script = Script(*[DiscoveryError("line 2: half written")] * 16, look("a"))
     script.retry_cap = 0.0
     await run(script, until=lambda fleet: "a" in fleet.hosts)
 
 
-async def test_who_is_missing_in_two_answers_in_a_row_is_dropped():
+async def test_a_member_that_is_missing_in_two_consecutive_answers_is_removed():
     script = Script(look("a", "b", "c"), look("a", "b"))
     fleet, _ = await run(script, until=lambda fleet: fleet.hosts == {"a", "b"})
     assert fleet.history.count({"a", "b", "c"}) == 2
 
 
-async def test_half_of_the_fleet_is_not_dropped_by_two_answers():
+async def test_half_of_the_fleet_is_not_removed_by_two_answers():
     script = Script(look("a", "b", "c", "d"), look("a"))
     fleet, _ = await run(script, until=lambda fleet: fleet.hosts == {"a"})
     assert fleet.history.count({"a", "b", "c", "d"}) == 4
@@ -142,7 +142,7 @@ async def test_the_pauses_after_errors_grow(monkeypatch):
     assert pauses[:5] == [15.0, 30.0, 60.0, 120.0, 120.0]
 
 
-async def test_a_good_answer_is_followed_by_the_interval_give_or_take_a_tenth(monkeypatch):
+async def test_after_a_success_the_pause_is_the_interval_plus_or_minus_a_tenth(monkeypatch):
     pauses = []
     sleep = asyncio.sleep
 
@@ -162,7 +162,7 @@ async def test_a_good_answer_is_followed_by_the_interval_give_or_take_a_tenth(mo
     assert pauses[:3] == pytest.approx([9.0, 11.0, 10.0])
 
 
-async def test_after_a_restart_in_an_outage_the_fleet_is_the_last_known_one():
+async def test_after_a_restart_during_an_outage_the_members_are_the_stored_ones():
     memory = Memory(script=[seen("a"), seen("b")])
     script = Script(*[DiscoveryError("down")] * 3, look("b", "c"))
     fleet, _ = await run(script, memory=memory, until=lambda fleet: "c" in fleet.hosts)
@@ -170,7 +170,7 @@ async def test_after_a_restart_in_an_outage_the_fleet_is_the_last_known_one():
     assert {s.address.host for s in memory.known["script"]} >= {"b", "c"}
 
 
-async def test_until_every_provider_has_answered_nobody_is_dropped():
+async def test_no_member_is_removed_before_every_provider_has_answered():
     slow = Script(*[DiscoveryError("down")] * 5, look("b", "c"), name="slow")
     quick = Script(look("a"), name="quick")
     fleet = Fleet()
@@ -182,7 +182,7 @@ async def test_until_every_provider_has_answered_nobody_is_dropped():
     assert all("b" in hosts for hosts in fleet.history)
 
 
-async def test_who_is_seen_without_an_address_keeps_the_one_that_is_known():
+async def test_a_member_whose_address_an_answer_lacks_keeps_the_known_one():
     known = PollResult((seen("a", identity="i-1"), seen("b", identity="i-2")))
     hidden = PollResult((seen("b", identity="i-2"),), unlocated=frozenset({"i-1"}))
     end = PollResult((seen("b", identity="i-2"), seen("c")), unlocated=frozenset({"i-1"}))
@@ -191,7 +191,7 @@ async def test_who_is_seen_without_an_address_keeps_the_one_that_is_known():
     assert all("a" in hosts for hosts in fleet.history)
 
 
-async def test_an_instance_that_flaps_is_never_dropped():
+async def test_a_flapping_instance_is_never_removed():
     script = Script(*[look("a", "b", "c"), look("b", "c")] * 5, look("a", "b", "c", "end"))
     fleet, _ = await run(script, until=lambda fleet: "end" in fleet.hosts)
     assert all("a" in hosts for hosts in fleet.history)
@@ -203,7 +203,7 @@ def member_set(*candidates, dropped=()):
     return made
 
 
-def test_the_first_provider_is_the_source_and_the_others_add_what_they_know():
+def test_the_first_provider_is_the_source_and_the_others_add_their_data():
     launch = Launch("g", "h", "i-1", 60.0)
     balancer = member_set(seen("a", source="alb", identity="i-1"))
     scaling = member_set(seen("a", source="asg", launch=launch), seen("b", source="asg"))
@@ -212,16 +212,16 @@ def test_the_first_provider_is_the_source_and_the_others_add_what_they_know():
     assert two.source == "asg"
 
 
-def test_a_frontend_that_the_settings_name_with_user_and_port_is_one_frontend():
+def test_a_frontend_that_the_settings_list_with_user_and_port_is_one_frontend():
     named = Candidate(Address("a", "deploy", 2222))
     (one,) = joined([member_set(named), member_set(seen("a", source="alb", identity="i-1"))])
     assert (one.address, one.identity) == (Address("a", "deploy", 2222), "i-1")
 
 
-def test_who_is_on_the_way_out_for_one_provider_is_so_for_all():
+def test_a_frontend_that_drains_for_one_provider_drains():
     one, other = member_set(seen("a")), member_set(seen("a", decision=Decision.DRAIN))
     assert [s.decision for s in joined([one, other])] == [Decision.DRAIN]
 
 
-def test_who_is_known_to_be_gone_is_dropped_though_another_provider_still_sees_it():
+def test_a_frontend_that_one_provider_knows_to_be_gone_is_removed_although_another_lists_it():
     assert joined([member_set(seen("a"), seen("b")), member_set(dropped=["a"])]) == [seen("b")]

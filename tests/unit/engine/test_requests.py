@@ -14,7 +14,7 @@ from tests.support.frontends import Backdrop
 from tests.support.waiting import eventually
 
 
-def test_a_request_names_a_frontend():
+def test_an_address_is_read_from_a_request():
     assert _address({"host": "a", "user": "u", "port": 22}) == Address("a", "u", 22)
     assert _address({"host": "a"}) == Address("a")
 
@@ -31,7 +31,7 @@ def test_a_request_names_a_frontend():
         {"port": 65536},
     ],
 )
-def test_what_is_no_address_is_refused(wrong):
+def test_an_invalid_address_is_refused(wrong):
     with pytest.raises(ControlError, match="names no host"):
         _address({"host": "a", "user": "", "port": 0} | wrong)
 
@@ -50,7 +50,7 @@ async def ask():
         yield collect
 
 
-async def test_each_question_has_its_answer(ask):
+async def test_each_command_has_its_answer(ask):
     (status,) = await ask(command="status")
     assert status.pop("uptime_seconds") >= 0
     assert status == {
@@ -65,7 +65,7 @@ async def test_each_question_has_its_answer(ask):
     assert await ask(command="verify") == []
 
 
-async def test_what_cannot_be_answered_is_said(ask):
+async def test_an_unknown_command_is_refused_with_the_reason(ask):
     with pytest.raises(ControlError, match="unknown command 'dance'"):
         await ask(command="dance")
     with pytest.raises(ControlError, match="elsewhere: not one of the frontends"):
@@ -106,7 +106,7 @@ async def asked():
 
 
 @pytest.mark.parametrize("named", [Address("web9"), Address("web9", "deploy", 2222)])
-async def test_a_host_that_discovery_names_while_it_is_filled_by_hand_stays(asked, named):
+async def test_a_host_that_discovery_adds_during_a_manual_bootstrap_stays(asked, named):
     filled = asked.bootstrap("web9")
     await eventually(asked.hosts, "the frontend")
     asked.service.join([Candidate(named, "static")], drop=True)
@@ -116,7 +116,9 @@ async def test_a_host_that_discovery_names_while_it_is_filled_by_hand_stays(aske
     assert asked.hosts() == [str(named)]
 
 
-async def test_a_host_that_nobody_names_leaves_when_the_last_who_asked_for_it_has_it(asked):
+async def test_a_host_that_discovery_does_not_list_is_removed_after_the_last_bootstrap_request(
+    asked,
+):
     first, second = asked.bootstrap("web9"), asked.bootstrap("web9")
     await eventually(asked.hosts, "the frontend")
     await asyncio.sleep(0.05)

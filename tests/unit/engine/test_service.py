@@ -53,7 +53,7 @@ async def served():
         yield Served(pool)
 
 
-async def test_it_runs_until_it_is_told_to_stop(served):
+async def test_the_service_runs_until_stop(served):
     served.add_tree()
     running = asyncio.get_running_loop().create_task(served.service.run())
     await eventually(served.context.trees[1].state.scanned.is_set, "a survey")
@@ -62,14 +62,14 @@ async def test_it_runs_until_it_is_told_to_stop(served):
     await running
 
 
-async def test_what_nothing_but_a_new_start_helps_ends_it(served):
+async def test_a_failure_that_needs_a_restart_ends_the_service(served):
     served.service.fail("the catalog is damaged")
     served.service.fail("and another thing")
     with pytest.raises(ReplicatorError, match="the catalog is damaged"):
         await served.service.run()
 
 
-async def test_a_part_that_fails_is_begun_anew_and_ends_nothing_else(served):
+async def test_a_task_that_fails_is_restarted_and_ends_no_other(served):
     served.service._pauses = Backoff(0.01, 0.02, lambda: 1.0)
     served.add_tree()
     provider = Provider()
@@ -84,7 +84,7 @@ async def test_a_part_that_fails_is_begun_anew_and_ends_nothing_else(served):
     await running
 
 
-async def test_a_tree_that_fails_with_a_foreign_exception_halts_and_goes_on_when_it_is_over(served):
+async def test_a_tree_that_fails_with_an_unexpected_exception_halts_until_it_is_over(served):
     served.service._pauses = Backoff(0.01, 0.02, lambda: 1.0)
     look = served.source.look
     served.source.write(b"f", b"content")
@@ -104,7 +104,7 @@ async def test_a_tree_that_fails_with_a_foreign_exception_halts_and_goes_on_when
     await running
 
 
-async def test_a_frontend_whose_connector_fails_with_a_foreign_exception_concerns_nobody_else(
+async def test_a_frontend_whose_connector_fails_with_an_unexpected_exception_affects_no_other(
     served,
 ):
     served.add_tree()
@@ -127,7 +127,7 @@ async def test_a_frontend_whose_connector_fails_with_a_foreign_exception_concern
     await running
 
 
-async def test_a_tree_that_is_paused_sweeps_no_frontend_and_is_told_of(served):
+async def test_a_paused_tree_deletes_nothing_on_frontends_and_is_reported(served):
     pipeline = served.add_tree()
     tree = served.context.trees[1]
     assert tree.state.deletions_allowed

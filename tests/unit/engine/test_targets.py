@@ -13,7 +13,7 @@ def opened(identity, doubt=DOUBT):
     return Opened(1, 0, 0, identity=identity, doubt=doubt)
 
 
-def test_another_directory_is_refused_until_a_person_believes_it_and_no_third_one():
+def test_another_directory_is_refused_until_an_operator_accepts_it_and_a_third_one_is_refused():
     targets = Targets()
     assert targets.refusal("a", b"/www/site", opened("1")) == ""
     assert targets.refusal("b", b"/www/site", opened("2")) == ""
@@ -29,12 +29,12 @@ def test_another_directory_is_refused_until_a_person_believes_it_and_no_third_on
 
 
 @pytest.mark.parametrize("said", [opened("2", doubt=""), opened("", doubt=""), opened("1")])
-def test_what_nobody_else_could_replace_and_what_an_old_agent_opens_is_used(said):
+def test_a_target_that_no_other_user_could_replace_or_that_an_old_agent_opens_is_used(said):
     targets = Targets({"a /www/site": "1"})
     assert targets.refusal("a", b"/www/site", said) == ""
 
 
-def test_what_changed_is_saved_and_the_oldest_are_forgotten(monkeypatch):
+def test_changed_targets_are_saved_and_the_oldest_are_dropped(monkeypatch):
     monkeypatch.setattr(module, "MAX_TARGETS", 2)
     saved = []
     targets = Targets(write=saved.append)

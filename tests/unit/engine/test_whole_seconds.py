@@ -2,7 +2,8 @@
 
 import pytest
 
-from replicator.engine.changes.encode import moved, single
+from replicator.engine.changes.create import move_path
+from replicator.engine.changes.encode import encode_update
 from replicator.engine.frontend import resync as doubts_module
 from replicator.wire.changes import ROOT_GONE, VANISHED, SetAttributes
 from replicator.wire.messages import Batch
@@ -179,4 +180,4 @@ async def test_a_rename_that_was_confirmed_leaves_nothing_in_doubt(filled):
 
 
 def rename(source, target):
-    return single(moved(1, source, target))
+    return encode_update(move_path(1, source, target))

@@ -12,14 +12,14 @@ def without(*names):
     return {n: v for n, v in TEN.items() if n not in names}
 
 
-def test_whoever_appears_is_a_member_at_once():
+def test_a_new_member_is_added_at_once():
     member_set = MemberSet()
     member_set.answer({1: "a"})
     member_set.answer({1: "b", 2: "c"})
     assert member_set.members == {1: "b", 2: "c"}
 
 
-def test_one_answer_without_a_member_drops_nobody_and_two_in_a_row_do():
+def test_two_consecutive_answers_without_a_member_remove_it_and_one_does_not():
     member_set = MemberSet(TEN)
     member_set.answer(without(3))
     assert 3 in member_set.members
@@ -27,14 +27,14 @@ def test_one_answer_without_a_member_drops_nobody_and_two_in_a_row_do():
     assert member_set.members == without(3)
 
 
-def test_misses_must_be_in_a_row():
+def test_misses_must_be_consecutive():
     member_set = MemberSet(TEN)
     for answer in (without(3), TEN, without(3)):
         member_set.answer(answer)
     assert member_set.members == TEN
 
 
-def test_an_empty_answer_drops_nobody_however_often_it_comes():
+def test_empty_answers_remove_no_member():
     member_set = MemberSet(TEN)
     for _ in range(100):
         member_set.answer({})
@@ -51,7 +51,7 @@ def test_an_empty_answer_does_not_count_as_a_miss():
     )  # the empty one said nothing: two good ones in a row agree
 
 
-def test_an_incomplete_answer_adds_and_drops_nobody():
+def test_an_incomplete_answer_adds_members_and_removes_none():
     member_set = MemberSet(TEN)
     for _ in range(10):
         member_set.answer({**without(3, 4), 11: "new"}, complete=False)
@@ -59,7 +59,7 @@ def test_an_incomplete_answer_adds_and_drops_nobody():
     assert "incomplete" in member_set.doubt
 
 
-def test_more_than_half_gone_at_once_is_held_until_it_is_confirmed():
+def test_members_are_kept_while_more_than_half_are_missing_until_four_answers_agree():
     member_set = MemberSet(TEN)
     for _ in range(MASS_PATIENCE - 1):
         member_set.answer({0: "0"})
@@ -77,7 +77,7 @@ def test_half_is_not_more_than_half():
     assert member_set.members == {1: "a"}
 
 
-def test_whoever_is_said_to_be_gone_is_dropped_as_slowly_and_remembered_as_dropped():
+def test_a_member_reported_as_gone_is_removed_after_two_answers_and_recorded_as_dropped():
     member_set = MemberSet(TEN)
     member_set.answer(without(3), gone=[3])
     assert 3 in member_set.members
@@ -87,21 +87,21 @@ def test_whoever_is_said_to_be_gone_is_dropped_as_slowly_and_remembered_as_dropp
     assert member_set.dropped == {3}
 
 
-def test_whoever_is_said_to_be_gone_in_incomplete_answers_is_dropped_too():
+def test_a_member_reported_as_gone_in_incomplete_answers_is_removed():
     member_set = MemberSet(TEN)
     for _ in range(PATIENCE):
         member_set.answer(without(3, 4), gone=[3], complete=False)
     assert member_set.members == without(3)
 
 
-def test_a_fleet_that_is_said_to_be_gone_whole_is_dropped_once_that_is_confirmed():
+def test_a_fleet_that_is_reported_as_gone_is_removed_after_four_answers():
     member_set = MemberSet({1: "a"})
     for _ in range(MASS_PATIENCE):
         member_set.answer({}, gone=[1])
     assert member_set.members == {}
 
 
-def test_whoever_comes_back_is_not_dropped_any_more():
+def test_a_member_that_returns_is_not_dropped_any_more():
     member_set = MemberSet(TEN)
     for _ in range(PATIENCE):
         member_set.answer(without(3), gone=[3])
@@ -110,7 +110,7 @@ def test_whoever_comes_back_is_not_dropped_any_more():
     assert not member_set.dropped
 
 
-def test_a_persons_word_is_taken_at_once_also_when_it_is_nobody():
+def test_an_operators_list_replaces_the_members_at_once_even_if_it_is_empty():
     member_set = MemberSet(TEN, certain=True)
     member_set.answer({1: "1"})
     assert member_set.members == {1: "1"}
@@ -122,7 +122,7 @@ answers = st.tuples(st.dictionaries(st.integers(0, 6), st.just("v")), st.boolean
 
 
 @given(st.lists(answers, max_size=30))
-def test_whoever_was_in_one_of_the_last_two_answers_is_a_member(history):
+def test_every_address_of_the_last_two_answers_is_a_member(history):
     member_set = MemberSet()
     for present, complete in history:
         member_set.answer(present, complete=complete)
@@ -131,7 +131,7 @@ def test_whoever_was_in_one_of_the_last_two_answers_is_a_member(history):
 
 
 @given(st.lists(answers, max_size=30))
-def test_members_never_come_from_nowhere_and_are_never_emptied_by_absence(history):
+def test_members_come_from_answers_only_and_absence_never_removes_all(history):
     member_set = MemberSet()
     seen: set[int] = set()
     for present, complete in history:

@@ -2,7 +2,7 @@
 
 from replicator.core.pending import Key
 from replicator.delta.ops import Copy, Literal, decode
-from replicator.engine.changes import encode
+from replicator.engine.changes import create, encode
 from replicator.engine.ingest.framing import frame
 from replicator.engine.ingest.scan_result import ScanResult, Update
 from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Stamp
@@ -26,29 +26,29 @@ def decoded(encoded):
 
 
 def put(path, content):
-    return encode.put_file(encode.next_number(), 1, path, file(content)), content
+    return create.put_file(create.next_number(), 1, path, file(content)), content
 
 
-def test_numbers_are_unique():
-    assert len({encode.next_number() for _ in range(100)}) == 100
+def test_change_numbers_are_unique():
+    assert len({create.next_number() for _ in range(100)}) == 100
 
 
-def test_an_entry_becomes_the_change_of_its_kind():
-    assert isinstance(encode.change_for(1, b"f", file()), PutFile)
-    assert isinstance(encode.change_for(1, b"d", Entry(DIRECTORY, 0o755, 0, 7)), MakeDirectory)
-    link = encode.change_for(1, b"l", Entry(SYMLINK, 0, 0, 7, b"to"))
+def test_each_kind_of_entry_has_its_change():
+    assert isinstance(create.change_for(1, b"f", file()), PutFile)
+    assert isinstance(create.change_for(1, b"d", Entry(DIRECTORY, 0o755, 0, 7)), MakeDirectory)
+    link = create.change_for(1, b"l", Entry(SYMLINK, 0, 0, 7, b"to"))
     assert isinstance(link, MakeSymlink)
     assert link.link == b"to"
 
 
-def test_adoption_compares_digests_only_where_the_content_is_in_question():
-    assert encode.adopt(1, b"f", file(), content=True).digest == file().digest
-    known = encode.adopt(1, b"f", file(), content=False)
+def test_attributes_carry_a_digest_only_if_the_content_may_differ():
+    assert create.set_attributes(1, b"f", file(), content=True).digest == file().digest
+    known = create.set_attributes(1, b"f", file(), content=False)
     assert (known.digest, known.old_mtime_ns) == (b"", 7)
 
 
-def test_a_batch_carries_the_contents_in_the_order_of_its_changes():
-    (batch,) = encode.batches([put(b"a", b"one"), put(b"b", b"three")])
+def test_a_batch_contains_the_contents_in_the_order_of_its_changes():
+    (batch,) = encode.encode_batches([put(b"a", b"one"), put(b"b", b"three")])
     ((message, payload),) = decoded(batch.frames)
 
     assert [c.path for c in message.changes] == [b"a", b"b"]
@@ -58,45 +58,49 @@ def test_a_batch_carries_the_contents_in_the_order_of_its_changes():
     assert not batch.builds_on
 
 
-def test_a_batch_is_closed_before_it_is_too_large():
+def test_a_batch_ends_before_it_is_too_large():
     content = bytes(encode.BATCH_PAYLOAD // 2)
-    batches = list(encode.batches(put(b"%d" % n, content) for n in range(5)))
+    batches = list(encode.encode_batches(put(b"%d" % n, content) for n in range(5)))
     assert [len(b.parts) for b in batches] == [2, 2, 1]
 
-    many = list(encode.batches(put(b"%d" % n, b"") for n in range(encode.BATCH_CHANGES + 1)))
+    many = list(encode.encode_batches(put(b"%d" % n, b"") for n in range(encode.BATCH_CHANGES + 1)))
     assert [len(b.parts) for b in many] == [encode.BATCH_CHANGES, 1]
 
 
-def test_a_batch_is_closed_before_the_agent_has_too_much_to_copy_or_hash():
+def test_a_batch_ends_before_the_agent_must_copy_or_hash_too_much():
     half = Entry(FILE, 0o644, encode.BATCH_WORK // 2, 7, b"", digest(b""))
     huge = half._replace(size=100 * encode.BATCH_WORK)
-    copies = [encode.link_to(1, b"%d" % n, half, b"twin", copy=True) for n in range(5)]
-    assert [len(b.parts) for b in encode.links(copies)] == [2, 2, 1]
-    assert all(b.work <= encode.BATCH_WORK for b in encode.links(copies))
+    copies = [create.link_file(1, b"%d" % n, half, b"twin", copy=True) for n in range(5)]
+    assert [len(b.parts) for b in encode.encode_links(copies)] == [2, 2, 1]
+    assert all(b.work <= encode.BATCH_WORK for b in encode.encode_links(copies))
 
     sizes = (half, huge, huge, half, half)
-    hashed = [(encode.adopt(1, b"f", entry, content=True), b"") for entry in sizes]
-    assert [len(b.parts) for b in encode.batches(hashed)] == [1, 1, 1, 2]
+    hashed = [(create.set_attributes(1, b"f", entry, content=True), b"") for entry in sizes]
+    assert [len(b.parts) for b in encode.encode_batches(hashed)] == [1, 1, 1, 2]
 
-    renamed = [encode.link_to(1, b"%d" % n, huge, b"twin", copy=False) for n in range(50)]
-    attributes = [(encode.adopt(1, b"%d" % n, huge, content=False), b"") for n in range(50)]
-    assert len(list(encode.links(renamed))) == len(list(encode.batches(attributes))) == 1
+    renamed = [create.link_file(1, b"%d" % n, huge, b"twin", copy=False) for n in range(50)]
+    attributes = [
+        (create.set_attributes(1, b"%d" % n, huge, content=False), b"") for n in range(50)
+    ]
+    assert (
+        len(list(encode.encode_links(renamed))) == len(list(encode.encode_batches(attributes))) == 1
+    )
 
 
-def test_long_names_make_more_batches_and_none_that_the_wire_refuses():
+def test_long_names_make_more_batches_within_the_limits_of_the_wire():
     """A customer may make such names: eight directories of 120 letters, each of which JSON writes in six bytes."""
     long = ("я" * 120 + "/").encode() * 8
-    changes = [encode.gone(1, long + b"%d" % n) for n in range(100)]
-    changes += [encode.moved(1, long + b"%d" % n, long + b"x%d" % n) for n in range(100)]
-    found = list(encode.batches((change, b"") for change in changes))
+    changes = [create.delete_path(1, long + b"%d" % n) for n in range(100)]
+    changes += [create.move_path(1, long + b"%d" % n, long + b"x%d" % n) for n in range(100)]
+    found = list(encode.encode_batches((change, b"") for change in changes))
     assert [part.number for batch in found for part in batch.parts] == [c.number for c in changes]
     assert len(found) > 2
 
 
-def test_a_large_file_is_cut_into_frames_that_the_wire_takes():
+def test_a_large_file_is_split_into_frames_within_the_limits_of_the_wire():
     content = bytes(range(256)) * (5 * encode.CHUNK // 512)
     change, _ = put(b"big", content)
-    made = encode.file_parcel(change, [Literal(content)], delta=False)
+    made = encode.encode_file(change, [Literal(content)], delta=False)
     begin, *data = decoded(made.frames)
 
     assert begin[0].put == change
@@ -106,34 +110,34 @@ def test_a_large_file_is_cut_into_frames_that_the_wire_takes():
     assert made.saved == 0
 
 
-def test_a_delta_builds_on_the_version_before_and_says_what_it_saves():
+def test_a_delta_builds_on_the_previous_version_and_counts_the_bytes_it_saves():
     content = bytes(1 << 20)
     change, _ = put(b"big", content)
-    made = encode.file_parcel(change, [Copy(0, 1 << 20)], delta=True)
+    made = encode.encode_file(change, [Copy(0, 1 << 20)], delta=True)
 
     assert made.builds_on
     assert made.saved > 1_000_000
 
 
-def test_many_instructions_are_cut_into_frames_that_the_wire_takes():
+def test_many_instructions_are_split_into_frames_within_the_limits_of_the_wire():
     ops = [op for n in range(5000) for op in (Copy(n, 1), Literal(b"x"))]
     change, _ = put(b"big", b"")
-    made = encode.file_parcel(change, ops, delta=True)
+    made = encode.encode_file(change, ops, delta=True)
     back = [op for m, payload in decoded(made.frames)[1:] for op in decode(m.pairs, payload)]
 
     assert back == ops
 
 
-def test_a_cancel_is_a_frame_that_says_so():
+def test_a_cancelled_file_ends_with_a_frame_that_cancels_it():
     ((message, _),) = decoded([encode.data_frame(5, [], cancel=True)])
     assert (message.number, message.cancel, message.end) == (5, True, False)
 
 
-def test_a_move_and_a_delete_are_told_apart_by_their_parts():
-    move = encode.single(encode.moved(1, b"a", b"b"))
+def test_the_reference_to_a_change_shows_whether_it_moves_or_deletes():
+    move = encode.encode_update(create.move_path(1, b"a", b"b"))
     assert move.parts[0].target == b"b"
     assert move.builds_on
-    assert encode.part_of(encode.gone(1, b"a")).is_delete
+    assert encode.ref_to(create.delete_path(1, b"a")).is_delete
 
 
 # engine.framing
@@ -154,7 +158,7 @@ def changes_of(encoded_list):
     ]
 
 
-def test_findings_are_told_in_a_safe_order():
+def test_changes_are_encoded_in_a_safe_order():
     found = ScanResult(
         updates=[
             update(b"d", file(b"was a directory"), ops=[Literal(b"was a directory")]),
@@ -174,7 +178,7 @@ def test_findings_are_told_in_a_safe_order():
     ]
 
 
-def test_a_changed_mode_is_told_as_attributes_that_build_on_the_old_time():
+def test_a_changed_mode_is_sent_as_attributes_that_build_on_the_old_time():
     found = ScanResult(updates=[update(b"f", file(mode=0o600, time=9), before=file(time=7))])
     (told,) = frame(1, found)
     (change,) = changes_of([told])
@@ -184,7 +188,7 @@ def test_a_changed_mode_is_told_as_attributes_that_build_on_the_old_time():
     assert told.builds_on
 
 
-def test_what_cannot_be_carried_is_a_parcel_without_frames():
+def test_content_that_is_not_kept_is_encoded_without_frames():
     unread = Update(Record(b"f", file()._replace(digest=b""), STAMP, problem="denied"), None)
     huge = update(b"g", file(), ops=None)
     for told in frame(1, ScanResult(updates=[unread, huge])):
@@ -192,7 +196,7 @@ def test_what_cannot_be_carried_is_a_parcel_without_frames():
         assert told.parts[0].number == 0
 
 
-def test_a_large_whole_file_is_told_by_itself_and_builds_on_nothing():
+def test_a_large_whole_file_is_encoded_by_itself_and_builds_on_nothing():
     content = bytes(encode.INLINE_LIMIT + 1)
     (told,) = frame(1, ScanResult(updates=[update(b"f", file(content), ops=[Literal(content)])]))
 
@@ -200,7 +204,7 @@ def test_a_large_whole_file_is_told_by_itself_and_builds_on_nothing():
     assert not told.builds_on
 
 
-def test_a_link_comes_after_its_directory_and_before_what_it_is_linked_to_changes():
+def test_a_link_is_sent_after_its_directory_and_before_its_origin_changes():
     entry = Entry(FILE, 0o644, 7, 1, digest=bytes(32))
     stamp = Stamp(7, 1, 1, 1)
     link = Update(Record(b"old/f", entry, stamp), None, twin=b"live/f")

@@ -31,7 +31,7 @@ async def breathe():
         await asyncio.sleep(0)
 
 
-async def test_first_come_first_served_and_who_is_asked_for_goes_to_the_front():
+async def test_first_come_first_served_and_a_requested_frontend_goes_to_the_front():
     bootstrap_queue = BootstrapQueue(1)
     first, second, third = (Visitor(bootstrap_queue) for _ in range(3))
     await breathe()
@@ -52,7 +52,7 @@ async def test_first_come_first_served_and_who_is_asked_for_goes_to_the_front():
     assert bootstrap_queue.inside == 0
 
 
-async def test_who_is_leaving_waits_behind_those_who_come_later():
+async def test_a_leaving_frontend_waits_behind_those_that_come_later():
     bootstrap_queue = BootstrapQueue(1)
     inside, leaving, usual = (
         Visitor(bootstrap_queue),
@@ -68,7 +68,7 @@ async def test_who_is_leaving_waits_behind_those_who_come_later():
     await asyncio.gather(*(v.task for v in (inside, leaving, usual)))
 
 
-async def test_more_places_let_more_in_at_once():
+async def test_more_places_admit_more_frontends_at_once():
     bootstrap_queue = BootstrapQueue(1)
     visitors = [Visitor(bootstrap_queue) for _ in range(3)]
     await breathe()
@@ -82,7 +82,7 @@ async def test_more_places_let_more_in_at_once():
     await asyncio.gather(*(v.task for v in visitors))
 
 
-async def test_one_that_fails_inside_gives_its_place_back():
+async def test_a_frontend_that_fails_releases_its_place():
     bootstrap_queue = BootstrapQueue(1)
     with pytest.raises(RuntimeError):
         async with bootstrap_queue.place(object()):
@@ -101,7 +101,7 @@ async def test_one_that_fails_inside_gives_its_place_back():
         max_size=40,
     )
 )
-def test_whatever_happens_the_places_add_up(steps):
+def test_no_sequence_of_steps_loses_a_place_or_exceeds_the_limit(steps):
     async def play():
         bootstrap_queue, places = BootstrapQueue(2), 2
         visitors = []
@@ -127,7 +127,7 @@ def test_whatever_happens_the_places_add_up(steps):
     asyncio.run(play())
 
 
-async def test_a_waiter_that_is_cancelled_leaves_the_place_to_the_next_one():
+async def test_a_cancelled_waiter_leaves_its_place_to_the_next():
     bootstrap_queue, owner = BootstrapQueue(1), object()
     async with bootstrap_queue.place(owner, Rank.USUAL) as place:
         other = Visitor(bootstrap_queue)

@@ -51,7 +51,7 @@ def world():
     return World()
 
 
-def test_small_files_come_framed_with_their_content(world):
+def test_small_files_are_encoded_with_their_content(world):
     found = world.collect(b"d", b"d/f")
     (ready,) = found.ready
     (group,) = found.groups
@@ -64,7 +64,7 @@ def test_small_files_come_framed_with_their_content(world):
     assert bytes(frame.payload) == b"small"
 
 
-def test_small_files_are_read_and_framed_once_for_all_who_want_them_in_the_same_version(world):
+def test_the_same_version_of_small_files_is_read_and_encoded_once_for_all_frontends(world):
     names = [b"d/%03d" % number for number in range(300)]
     for name in names:
         world.source.write(name, name)
@@ -83,7 +83,7 @@ def test_small_files_are_read_and_framed_once_for_all_who_want_them_in_the_same_
     assert sum(one != other for one, other in zip(first, newer, strict=True)) == 1
 
 
-def test_two_versions_under_one_stamp_are_two_frames(world):
+def test_two_versions_with_one_stamp_are_two_frames(world):
     """Two writes within a tick of the clock: the stamp alone does not tell them apart."""
     world.source.stable = False
     for content in (b"aaaa", b"bbbb"):
@@ -94,7 +94,7 @@ def test_two_versions_under_one_stamp_are_two_frames(world):
         assert group.encoded.frames[0].endswith(content)
 
 
-def test_two_versions_of_a_large_file_under_one_stamp_have_two_numbers(world):
+def test_two_versions_of_a_large_file_with_one_stamp_have_two_numbers(world):
     world.source.stable = False
     numbers = set()
     for content in (world.big, world.big[::-1]):
@@ -105,7 +105,7 @@ def test_two_versions_of_a_large_file_under_one_stamp_have_two_numbers(world):
     assert len(numbers) == 2
 
 
-def test_tiny_files_in_kept_frames_count_by_their_number(world, monkeypatch):
+def test_the_memory_of_tiny_files_in_kept_frames_is_limited_by_their_number(world, monkeypatch):
     """A file of five bytes takes a thousand and more in memory."""
     monkeypatch.setattr(reader, "CACHE_BYTES", 10_000)
     world.reader = ContentReader(world.trees)
@@ -118,7 +118,7 @@ def test_tiny_files_in_kept_frames_count_by_their_number(world, monkeypatch):
     assert len(world.source.reads) > len(names)
 
 
-def test_who_is_owed_a_path_more_wants_most_of_the_same_frames(world):
+def test_a_frontend_that_lacks_one_more_path_needs_mostly_the_same_frames(world):
     names = [b"d/%04d" % number for number in range(1000)]
     for name in names:
         world.source.write(name, name)
@@ -129,7 +129,7 @@ def test_who_is_owed_a_path_more_wants_most_of_the_same_frames(world):
     assert len(world.source.reads) < 300
 
 
-def test_a_file_that_is_not_what_it_was_does_not_hold_up_the_others_of_its_frame(world):
+def test_a_file_that_has_changed_does_not_delay_the_others_of_its_frame(world):
     world.source.write(b"d/g", b"g")
     world.scan()
     record = world.catalog.records[b"d/f"]
@@ -137,20 +137,20 @@ def test_a_file_that_is_not_what_it_was_does_not_hold_up_the_others_of_its_frame
     found = world.collect(b"d/f", b"d/g")
 
     assert [ready.change.path for ready in found.ready] == [b"d/g"]
-    assert [stuck.due.key.path for stuck in found.stuck] == [b"d/f"]
+    assert [one.due.key.path for one in found.unreadable] == [b"d/f"]
     assert world.doubted == [b"d/f"]
 
 
-def test_what_is_not_in_the_catalog_is_deleted_unless_deletes_are_off(world):
+def test_a_path_that_is_not_in_the_catalog_is_deleted_unless_deletes_are_off(world):
     assert isinstance(world.collect(b"gone").ready[0].change, Delete)
 
     keeping = World(delete=False)
     found = keeping.collect(b"gone")
     assert found.ready == []
-    assert [due.key.path for due in found.settled] == [b"gone"]
+    assert [due.key.path for due in found.unneeded] == [b"gone"]
 
 
-def test_attributes_alone_read_nothing(world):
+def test_a_change_of_attributes_reads_no_content(world):
     for owed, compares in ((PendingKind.ATTRIBUTES, False), (PendingKind.ADOPT, True)):
         (ready,) = world.collect(b"d/f", owed=owed).ready
         assert isinstance(ready.change, SetAttributes)
@@ -158,30 +158,30 @@ def test_attributes_alone_read_nothing(world):
     assert world.source.reads == []
 
 
-def test_what_cannot_be_read_is_stuck_with_the_reason(world):
+def test_an_unreadable_file_is_reported_with_the_reason(world):
     record = world.catalog.records[b"d/f"]
     world.catalog.records[b"d/f"] = record._replace(problem="Permission denied")
-    (stuck,) = world.collect(b"d/f").stuck
+    (stuck,) = world.collect(b"d/f").unreadable
 
     assert "Permission denied" in stuck.reason
     assert world.source.reads == []
 
 
-def test_a_small_file_that_changed_since_is_stuck_and_looked_at_again(world):
+def test_a_small_file_that_has_changed_is_unreadable_for_now_and_checked_again(world):
     world.source.write(b"d/f", b"newer")
     found = world.collect(b"d/f")
 
-    assert [stuck.due.key.path for stuck in found.stuck] == [b"d/f"]
+    assert [one.due.key.path for one in found.unreadable] == [b"d/f"]
     assert found.ready == []
     assert world.doubted == [b"d/f"]
 
 
-def test_a_tree_that_is_replicated_no_more_owes_nothing(world):
+def test_nothing_is_sent_of_a_tree_that_was_removed(world):
     found = world.reader.collect([PendingChange(Key(9, b"x"), 1, PendingKind.CONTENT)])
-    assert len(found.settled) == 1
+    assert len(found.unneeded) == 1
 
 
-def test_a_large_file_is_streamed_and_not_read_yet(world):
+def test_a_large_file_is_to_be_streamed_and_not_read_yet(world):
     large = world.large()
 
     assert large.record.entry.size > INLINE_LIMIT
@@ -189,7 +189,7 @@ def test_a_large_file_is_streamed_and_not_read_yet(world):
     assert world.source.reads == []
 
 
-def test_two_replicas_get_the_same_frames_and_the_file_is_read_once(world):
+def test_two_replicas_share_the_frames_of_a_large_file_which_is_read_once(world):
     one, two = world.large(), world.large()
     number = world.reader.number_of(one)
     assert world.reader.number_of(two) == number
@@ -205,7 +205,7 @@ def test_two_replicas_get_the_same_frames_and_the_file_is_read_once(world):
     assert b"".join(f.payload for f in decoder.frames()) == world.big
 
 
-def test_a_version_that_is_gone_in_the_middle_gives_no_frame(world):
+def test_a_file_that_changes_while_it_is_streamed_gives_no_more_frames(world):
     large = world.large()
     number = world.reader.number_of(large)
     assert world.reader.frame(large, number, 0) is not None
@@ -215,7 +215,7 @@ def test_a_version_that_is_gone_in_the_middle_gives_no_frame(world):
     assert world.doubted == [b"big"]
 
 
-def test_another_version_has_another_number_and_no_old_frame(world):
+def test_another_version_has_another_number_and_shares_no_frame(world):
     old = world.large()
     number = world.reader.number_of(old)
     before = world.reader.frame(old, number, 0)
@@ -227,7 +227,7 @@ def test_another_version_has_another_number_and_no_old_frame(world):
     assert world.reader.frame(new, world.reader.number_of(new), 0) != before
 
 
-def test_a_frame_of_a_removed_tree_is_none(world):
+def test_a_removed_tree_gives_no_frame(world):
     large = world.large()
     del world.trees[1]
     assert world.reader.frame(large, 1, 0) is None
@@ -246,7 +246,7 @@ def test_many_threads_agree_on_a_number(world):
     assert len(numbers) == 1
 
 
-def test_what_is_being_renamed_is_not_looked_up_before_that_is_told(world):
+def test_the_catalog_is_not_read_between_a_rename_and_its_publication(world):
     with ThreadPoolExecutor(1) as pool:
         with world.catalog.renaming:
             found = pool.submit(world.collect, b"d/f")
@@ -256,17 +256,17 @@ def test_what_is_being_renamed_is_not_looked_up_before_that_is_told(world):
         assert [type(ready.change) for ready in found.result(10).ready] == [Delete]
 
 
-def test_a_deletion_that_is_held_back_is_not_sent_to_those_who_are_owed_the_path(world):
+def test_a_deletion_that_is_held_back_is_not_sent(world):
     held = world.trees[1].state.held
     held.add(b"gone")
     assert not world.collect(b"gone").ready
-    assert [due.key.path for due in world.collect(b"gone").settled] == [b"gone"]
+    assert [due.key.path for due in world.collect(b"gone").unneeded] == [b"gone"]
     held.clear()
     assert isinstance(world.collect(b"gone").ready[0].change, Delete)
 
 
-def test_what_takes_a_frontend_too_long_to_hash_is_sent(world, monkeypatch):
+def test_a_file_that_takes_a_frontend_too_long_to_hash_is_sent(world, monkeypatch):
     assert isinstance(world.collect(b"big", owed=PendingKind.ADOPT).ready[0].change, SetAttributes)
-    monkeypatch.setattr(reader, "HASHED", len(world.big) - 1)
+    monkeypatch.setattr(reader, "MOST_HASHED", len(world.big) - 1)
     assert world.collect(b"big", owed=PendingKind.ADOPT).large
     assert not world.collect(b"big", owed=PendingKind.ATTRIBUTES).large

@@ -8,7 +8,7 @@ from replicator.engine.changes.frame_cache import FrameCache
 from tests.support.waiting import wait_for
 
 
-def test_what_is_kept_is_not_made_again():
+def test_a_kept_value_is_not_made_again():
     cache, made = FrameCache(100, len), []
 
     def make():
@@ -19,7 +19,7 @@ def test_what_is_kept_is_not_made_again():
     assert len(made) == 1
 
 
-def test_the_least_used_go_first_and_the_limit_holds():
+def test_the_least_recently_used_values_are_dropped_at_the_limit():
     cache = FrameCache(10, len)
     for key in "abc":
         cache.get(key, lambda: b"xxxx")
@@ -30,19 +30,19 @@ def test_the_least_used_go_first_and_the_limit_holds():
     assert list(cache._kept) == ["b", "d"]
 
 
-def test_what_is_larger_than_the_cache_is_returned_and_not_kept():
+def test_a_value_larger_than_the_cache_is_returned_and_not_kept():
     cache = FrameCache(3, len)
     assert cache.get("k", lambda: b"large") == b"large"
     assert not cache._kept
 
 
-def test_nothing_made_is_nothing_kept():
+def test_none_is_not_kept():
     cache = FrameCache(10, len)
     assert cache.get("k", lambda: None) is None
     assert cache.get("k", lambda: b"now") == b"now"
 
 
-def test_many_who_ask_at_once_get_the_one_that_is_being_made():
+def test_threads_that_ask_at_once_share_the_value_that_is_being_made():
     cache, release, made = FrameCache(100, len), threading.Event(), []
 
     def make():
@@ -64,7 +64,7 @@ def test_many_who_ask_at_once_get_the_one_that_is_being_made():
     assert len(made) == 1
 
 
-def test_who_waited_for_a_failure_tries_by_himself():
+def test_a_thread_that_waited_for_a_failure_makes_the_value_itself():
     cache, release = FrameCache(100, len), threading.Event()
     begun = threading.Event()
 
