@@ -31,7 +31,8 @@ from replicator.engine.changes.reader import ContentReader
 from replicator.engine.context import Context
 from replicator.engine.control.requests import Requests
 from replicator.engine.fleet.membership import Membership
-from replicator.engine.service import Service, started_pool
+from replicator.engine.service import Service
+from replicator.engine.threads import started_pool
 from replicator.engine.tree import ReadyFile, Tree
 from replicator.errors import ConfigError, SourceError
 from replicator.model import MAX_TREES, printable

@@ -1,15 +1,13 @@
-"""Runs all parts until told to stop: intakes, fleet, discovery.
+"""The daemon: runs a pipeline for each tree, the fleet and discovery until it is stopped.
 
-Trees and frontends come and go while it runs; each change touches only what changed.
+Trees and frontends can be added and removed while it runs; the others are not affected.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -22,9 +20,9 @@ from replicator.engine.fleet.fleet import MANUAL, Fleet
 from replicator.engine.fleet.launch_hooks import LaunchHooks
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.frontend.replica import Replica
-from replicator.engine.ingest.background import LANES
 from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.supervision import keep_running
+from replicator.engine.threads import TreeThreads
 from replicator.engine.tree import Tree
 from replicator.errors import ReplicatorError
 from replicator.model import printable
@@ -33,71 +31,18 @@ from replicator.ports import Address, Candidate
 log = structlog.get_logger()
 
 DRAIN = 8.0
-"""Seconds that a stop waits for what is owed to connected frontends; systemd would kill us after 90, people sooner."""
-
-
-def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
-    """Return a pool whose threads run already, so that it needs none when the system gives no more.
-
-    For a call that comes then, a pool would start a thread, fail, and yet run the call later, when nobody takes its result.
-    """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-    all_run = threading.Barrier(threads)
-    try:
-        for _ in range(threads):
-            pool.submit(all_run.wait)
-    except RuntimeError:  # with fewer threads it works, too
-        all_run.abort()
-    return pool
-
-
-class TreeThreads:
-    """The threads that read one tree: a tree that is being scanned, or holds huge files, takes none from the others.
-
-    Args:
-        number: the tree's.
-
-    Attributes:
-        live: for looks, one at a time, and for what a person asks meanwhile.
-        large: for large files, so that no look waits for one.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.live = started_pool(2, f"live-{number}")
-        self.large = started_pool(LANES, f"large-{number}")
-
-    async def ended(self) -> None:
-        """Let the threads end, and wait until they have done what they are doing."""
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-
-        def tell() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        def wait() -> None:
-            self.close()
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(tell)
-
-        threading.Thread(target=wait, name="end-of-tree", daemon=True).start()
-        await done
-
-    def close(self) -> None:
-        """End the threads once they have done what they are doing."""
-        self.live.shutdown(wait=True)
-        self.large.shutdown(wait=True)
+"""Seconds that a stop waits until connected frontends have what is dirty. systemd would kill the daemon after 90 s."""
 
 
 class Service:
-    """The whole engine.
+    """Runs the engine.
 
     Args:
         context: what all replicas share.
 
     Attributes:
         fleet: the frontends.
-        pipelines: what reads each tree, by its number.
+        pipelines: the pipeline of each tree, by the tree's number.
     """
 
     def __init__(self, context: Context) -> None:
@@ -105,17 +50,17 @@ class Service:
         self._context = context
         self.pipelines: dict[int, Pipeline] = {}
         self._threads: dict[int, TreeThreads] = {}
-        self._watching: dict[int, asyncio.Task[None]] = {}
+        self._tree_tasks: dict[int, asyncio.Task[None]] = {}
         self._membership: Membership | None = None
-        self._asking: asyncio.Task[None] | None = None
-        self._launching: LaunchHooks | None = None
+        self._discovery_task: asyncio.Task[None] | None = None
+        self._launch_hooks: LaunchHooks | None = None
         self._ending: dict[bytes, asyncio.Task[None]] = {}
         self._pauses = Backoff(1.0, 60.0, random.random)
         self._stop = asyncio.Event()
-        self._failure = ""
+        self._fatal = ""
 
     def add_tree(self, tree: Tree, *, watch: bool = True) -> Pipeline:
-        """Begin to replicate a tree; with `watch` off, the caller scans it."""
+        """Start to replicate a tree. If `watch` is False, the caller scans it."""
         threads = TreeThreads(tree.number)
         pipeline = Pipeline(
             tree,
@@ -130,39 +75,39 @@ class Service:
         self.pipelines[tree.number] = pipeline
         self._context.trees[tree.number] = tree
         if watch:
-            self._watching[tree.number] = asyncio.get_running_loop().create_task(
+            self._tree_tasks[tree.number] = asyncio.get_running_loop().create_task(
                 self._follow(pipeline, self._ending.get(tree.root)), name=f"ingest {tree.number}"
             )
         self.fleet.trees_changed()
         return pipeline
 
     async def _locate(self) -> None:
-        """Tell all agents where the sources are: a target must not share files with one."""
+        """Send all agents the identity of the sources: an agent refuses a target that shares files with one."""
         origin = await self._context.origin()
         for replica in self.fleet:
             replica.sources_moved(origin)
 
     async def scan_all(self) -> None:
-        """Bring every tree's catalog up to its source, without watching.
+        """Scan every source once, without watching it.
 
         Raises:
-            SourceError: a source is in doubt.
+            SourceError: if a source is in doubt.
         """
         for pipeline in self.pipelines.values():
             await pipeline.scan_once()
 
     def remove_tree(self, number: int) -> asyncio.Task[None]:
-        """Stop replicating a tree; frontends keep what they have.
+        """Stop replicating a tree. The frontends keep its files.
 
         Returns:
-            A task that ends when nothing reads the source any more, so that it may be closed. A tree with the same source that
-            is added meanwhile waits for it; nobody else does, because a read may last for as long as a volume hangs.
+            A task that ends when nothing reads the source any more, so that it may be closed. Only a tree with the same source that
+            is added meanwhile waits for it, because a read may last as long as a volume hangs.
         """
         tree = self._context.trees.pop(number)
         del self.pipelines[number]
         for replica in self.fleet:
             replica.forget(number)
-        task = self._watching.pop(number)
+        task = self._tree_tasks.pop(number)
         task.cancel()
         tree.source.stop()  # or the task would wait for a huge file to be read
         root = tree.root
@@ -176,10 +121,10 @@ class Service:
     async def _end(
         self, number: int, task: asyncio.Task[None], former: asyncio.Task[None] | None
     ) -> None:
-        """Wait for all that reads a removed tree, and for a former one with the same source."""
+        """Wait until nothing reads a removed tree, nor an earlier removed tree with the same source."""
         await asyncio.wait([task, *filter(None, [former])])
-        await self._threads[number].ended()
-        while self._context.reader.is_reading(number):  # noqa: ASYNC110  # a thread would have to wake the loop each time
+        await self._threads[number].end()
+        while self._context.reader.is_reading(number):  # noqa: ASYNC110  # an event would have to be set from a worker thread
             await asyncio.sleep(0.05)
         del self._threads[number]
 
@@ -188,81 +133,83 @@ class Service:
             del self._ending[root]
 
     async def _follow(self, pipeline: Pipeline, former: asyncio.Task[None] | None) -> None:
-        """Watch a tree until cancelled. A failure of any type halts the tree, which is then watched anew."""
+        """Watch a tree until cancelled. Any failure halts the tree, and after a pause it is watched again."""
         if former is not None:
             await asyncio.wait([former])
         name = f"tree {printable(pipeline.tree.root)}"
         await keep_running(pipeline.run, name, pipeline.broken, self._pauses)
 
-    def set_membership(self, membership: Membership, launching: LaunchHooks | None = None) -> None:
-        """Follow other providers from now on."""
-        if self._asking is not None:
-            self._asking.cancel()
-        if self._launching is not None:
-            self._launching.close()
-        self._membership, self._launching = membership, launching
-        self._asking = asyncio.get_running_loop().create_task(
+    def set_membership(
+        self, membership: Membership, launch_hooks: LaunchHooks | None = None
+    ) -> None:
+        """Poll these providers from now on, instead of the earlier ones."""
+        if self._discovery_task is not None:
+            self._discovery_task.cancel()
+        if self._launch_hooks is not None:
+            self._launch_hooks.close()
+        self._membership, self._launch_hooks = membership, launch_hooks
+        self._discovery_task = asyncio.get_running_loop().create_task(
             keep_running(membership.run, "discovery", membership.failed, self._pauses),
             name="discovery",
         )
 
     def join(self, candidates: list[Candidate], drop: bool) -> None:  # noqa: FBT001  # a callback
-        """Make the fleet what the providers say; see engine.membership."""
+        """Make the members of the fleet those that discovery found; see `engine.fleet.membership`."""
         self.fleet.set_members(candidates, drop=drop)
-        if self._launching is not None:
-            self._launching.follow(candidates)
+        if self._launch_hooks is not None:
+            self._launch_hooks.follow(candidates)
 
     def describe_discovery(self) -> list[dict[str, Any]]:
-        """Return a row for each provider that is followed."""
+        """Return a row for each provider."""
         return self._membership.describe() if self._membership else []
 
     def describe_launch(self, identity: str) -> str:
-        """Return what is being done to put a machine into service; empty if nobody waits for that."""
-        return self._launching.describe(identity) if self._launching else ""
+        """Return the state of a machine's launch hook; empty if it has none."""
+        return self._launch_hooks.describe(identity) if self._launch_hooks else ""
 
     def stop(self) -> None:
-        """Drain, and make `run` return."""
+        """Make `run` drain and return."""
         self._stop.set()
 
     def fail(self, reason: str) -> None:
-        """Make `run` raise: nothing but a new start helps."""
-        self._failure = self._failure or reason
+        """Make `run` raise an error: the daemon must be restarted."""
+        self._fatal = self._fatal or reason
         self._stop.set()
 
     async def run(self) -> None:
         """Run until `stop`.
 
         Raises:
-            ReplicatorError: `fail` was called.
+            ReplicatorError: if `fail` was called.
         """
         fleet = asyncio.get_running_loop().create_task(self.fleet.run())
         try:
             await self._stop.wait()
-            if self._failure:
-                raise ReplicatorError(self._failure)
+            if self._fatal:
+                raise ReplicatorError(self._fatal)
             log.info("draining", frontends=len(self.fleet))
             await self.drain(DRAIN)
         finally:
-            if self._launching is not None:
-                self._launching.close()
-            tasks = [fleet, *self._watching.values(), *self._ending.values()]
-            tasks += filter(None, [self._asking])
+            if self._launch_hooks is not None:
+                self._launch_hooks.close()
+            tasks = [fleet, *self._tree_tasks.values(), *self._ending.values()]
+            tasks += filter(None, [self._discovery_task])
             for task in tasks:
                 task.cancel()
             for tree in self._context.trees.values():
-                tree.source.stop()  # what is being read ends here, or a task would wait for it
+                tree.source.stop()  # ends a read of a huge file, for which a task would wait
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self) -> None:
-        """Wait for the threads of all trees, and end them."""
+        """End the threads of all trees. Blocks until their calls have returned."""
         for threads in self._threads.values():
             threads.close()
 
     async def drain(self, within: float | None) -> None:
-        """Wait, at most so many seconds, until connected frontends have what can be sent to them."""
+        """Wait until connected frontends have everything that can be sent to them, for at most `within` seconds (None: no limit)."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                while not self._drained():  # noqa: ASYNC110  # dozens of owners would have to set one event
+                while not self._drained():  # noqa: ASYNC110  # every connection and every pipeline would have to set one event
                     await asyncio.sleep(0.05)
 
     def _drained(self) -> bool:
@@ -271,12 +218,14 @@ class Service:
         return not pending and not busy
 
     def summary(self) -> str:
-        """Return on one line how many frontends are in which state, and how many trees are halted or paused."""
+        """Return one line with the number of frontends in each state, and of trees that are halted or paused."""
         states = Counter(replica.state.value for replica in self.fleet)
         stuck = sum(bool(one.halted or one.deletions.paused) for one in self.pipelines.values())
-        told = [f"{count} {state}" for state, count in sorted(states.items())]
-        return f"frontends: {', '.join(told) or 'none'}" + (f"; {stuck} trees stand" * bool(stuck))
+        counts = [f"{count} {state}" for state, count in sorted(states.items())]
+        return f"frontends: {', '.join(counts) or 'none'}" + (
+            f"; {stuck} trees stand" * bool(stuck)
+        )
 
     def add_frontend(self, address: Address) -> Replica:
-        """Add a frontend by hand; it goes to the front of the queue."""
+        """Add a frontend that an operator has named; it goes to the front of the bootstrap queue."""
         return self.fleet.add(Candidate(address, MANUAL), front=True)

@@ -1,6 +1,10 @@
-"""Every task has an owner: a failure of any type ends the scope that the task works for, and nothing beyond.
+"""Failures of tasks: restart a task that fails, and turn an exception into a sentence.
 
-It is logged once, with a traceback if it is a bug, and the owner shows it in `status` until the task works again.
+A failure of any type ends one scope (a connection, a tree, a provider) and affects no other. It is logged once, with a traceback if it is a
+bug, and `status` shows it until the task works again.
+
+An exception group is caught with `except`, never with `except*`: before Python 3.11.4 (Debian 12 has 3.11.2) an exception
+that is raised inside `except*` leaves it wrapped in one more group, so that the caller's `except SourceError` does not match.
 """
 
 from __future__ import annotations
@@ -11,17 +15,23 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from replicator.core.pace import Backoff
-from replicator.engine.groups import leaves
 from replicator.errors import ReplicatorError
 
 log = structlog.get_logger()
 
 STABLE = 60.0
-"""Seconds that a task must have run for its next failure to count as the first."""
+"""Seconds after which a task counts as working: its next failure is the first of a new series."""
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return the exceptions in a group, at any depth; or the exception itself if it is no group."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for member in error.exceptions for leaf in leaves(member)]
 
 
 def sentence(error: BaseException) -> tuple[str, bool]:
-    """Say in one sentence why a task ended, and whether that is a bug: no trouble of what it works for."""
+    """Return one sentence that says why a task failed, and True if the cause is a bug of the program."""
     causes = leaves(error)
     for cause in causes:
         if isinstance(cause, MemoryError):
@@ -39,26 +49,26 @@ async def keep_running(
     failed: Callable[[str], None],
     pauses: Backoff,
 ) -> None:
-    """Run until cancelled, again after a growing pause whenever `run` fails or returns.
+    """Call `run` until cancelled, and again after a pause that grows whenever it fails or returns.
 
     Args:
-        run: must not return by itself.
-        name: what the log calls it.
+        run: the work; it is not expected to return.
+        name: name of the task in the log.
         failed: called with the reason of each failure, as a sentence.
-        pauses: from the first failure on.
+        pauses: delays between attempts.
     """
-    attempts, told = 0, ""
+    attempts, logged = 0, ""
     loop = asyncio.get_running_loop()
     while True:
         began, reason, error = loop.time(), "it ended by itself", None
         try:
             await run()
-        except Exception as caught:  # noqa: BLE001  # it must not end anything else
+        except Exception as caught:  # noqa: BLE001  # a failure of any type affects only this task
             error = caught
             reason, _ = sentence(caught)
         attempts = 1 if loop.time() - began > STABLE else attempts + 1
-        if reason != told:
+        if reason != logged:
             log.error("task failed", task=name, reason=reason, exc_info=error)
-        told = reason
+        logged = reason
         failed(reason)
         await asyncio.sleep(pauses.delay(attempts))

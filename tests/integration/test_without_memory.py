@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator.engine.ingest import worker
-from replicator.engine.service import started_pool
+from replicator.engine.threads import started_pool
 from replicator.mounttable import Prober
 from replicator.watch.threads import in_daemon_thread
 from tests.support.backend import Backend

@@ -7,7 +7,7 @@ import pytest
 from tests.support import PROJECT
 
 WRONG = {
-    ast.TryStar: "`except*`: what is raised inside one stays wrapped in a group before 3.11.4; use engine.groups.leaves",
+    ast.TryStar: "`except*`: what is raised inside one stays wrapped in a group before 3.11.4; use engine.supervision.leaves",
     "wait_for": "`asyncio.wait_for` loses a cancellation that meets the result before 3.12; use asyncio.timeout",
 }
 

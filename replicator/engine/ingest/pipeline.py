@@ -16,8 +16,8 @@ import structlog
 
 from replicator.core.pace import Slice
 from replicator.engine.changes.encode import EncodedChanges
-from replicator.engine.groups import leaves
 from replicator.engine.ingest.worker import Worker
+from replicator.engine.supervision import leaves
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
 from replicator.model import Hint, Hinted, printable

@@ -1,6 +1,6 @@
-"""What a TaskGroup raises is read down to its plain exceptions."""
+"""Failures of tasks: the exceptions in a group."""
 
-from replicator.engine.groups import leaves
+from replicator.engine.supervision import leaves
 
 
 def test_the_exceptions_of_nested_groups_are_found_in_their_order():
