@@ -10,7 +10,7 @@ from replicator.app import providers_of
 from replicator.config import Config
 from replicator.core.member_set import MemberSet
 from replicator.discovery.aws.client import Aws
-from replicator.engine.fleet.membership import joined
+from replicator.engine.fleet.membership import merged
 from replicator.errors import DiscoveryError
 from replicator.model import printable
 from replicator.ports import Address, Candidate, Decision, PollResult, Provider
@@ -18,25 +18,25 @@ from replicator.ports import Address, Candidate, Decision, PollResult, Provider
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of one provider. If the provider failed, `look` is None and `error` is the reason."""
+    """The answer of one provider. If the provider failed, `result` is None and `error` is the reason."""
 
     name: str
-    look: PollResult | None
+    result: PollResult | None
     error: str = ""
 
     @property
     def whole(self) -> bool:
         """True if the answer is complete."""
-        return self.look is not None and self.look.complete
+        return self.result is not None and self.result.complete
 
     def row(self) -> dict[str, Any]:
         """Return the answer as a JSON-compatible object."""
-        candidates = self.look.candidates if self.look else ()
+        candidates = self.result.candidates if self.result else ()
         return {
             "provider": self.name,
             "error": self.error,
             "complete": self.whole,
-            "notes": list(self.look.notes) if self.look else [],
+            "notes": list(self.result.notes) if self.result else [],
             "sightings": [
                 {
                     "address": str(s.address),
@@ -63,7 +63,7 @@ async def ask_all(config: Config) -> list[Answer]:
 
 async def _ask(provider: Provider) -> Answer:
     try:
-        return Answer(provider.name, await provider.look())
+        return Answer(provider.name, await provider.poll())
     except DiscoveryError as error:
         return Answer(provider.name, None, str(error))
 
@@ -72,9 +72,9 @@ def frontends_in(answers: list[Answer]) -> list[Candidate]:
     """Return the frontends that a daemon would serve after these answers, if they were its first."""
     member_sets: list[MemberSet[Address, Candidate]] = []
     for answer in answers:
-        if answer.look is not None:
-            candidates = answer.look.candidates
+        if answer.result is not None:
+            candidates = answer.result.candidates
             member_sets.append(
                 MemberSet({s.address: s for s in candidates if s.decision is not Decision.DROP})
             )
-    return joined(member_sets)
+    return merged(member_sets)

@@ -24,7 +24,7 @@ from replicator.core.debouncer import Debouncer
 from replicator.core.filters import Filter
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.discovery.aws.client import Aws
-from replicator.discovery.remembered import RosterFile
+from replicator.discovery.member_file import MemberFile
 from replicator.discovery.static import StaticProvider
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.changes.reader import ContentReader
@@ -217,7 +217,7 @@ class App:
         if config.discovery == self._discovering:
             return
         aws, former = self._make_aws(config), self._aws
-        memory = RosterFile(Path(config.state.directory) / "roster.json")
+        memory = MemberFile(Path(config.state.directory) / "roster.json")
         membership = Membership(providers_of(config, aws), self.service.join, random.random, memory)
         launching = launching_of(config, aws, self.service.fleet, self._pool, self._context.retry)
         self.service.set_membership(membership, launching)

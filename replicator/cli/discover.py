@@ -35,20 +35,22 @@ def discover(context: click.Context, config: str, *, as_json: bool) -> None:
         for answer in answers:
             _print(answer)
     asked = [answer for answer in answers if answer.name != "static" or len(answers) == 1]
-    if asked and not any(answer.look for answer in asked):
+    if asked and not any(answer.result for answer in asked):
         context.exit(1)
     context.exit(0 if all(answer.whole for answer in asked) else 3)
 
 
 def _print(answer: Answer) -> None:
-    if answer.look is None:
+    if answer.result is None:
         click.echo(f"{answer.name}: FAILED: {answer.error}")
         return
-    whole = "" if answer.look.complete else " (incomplete: no frontend is dropped for being absent)"
-    click.echo(f"{answer.name}: {len(answer.look.candidates)} seen{whole}")
-    for note in answer.look.notes:
+    whole = (
+        "" if answer.result.complete else " (incomplete: no frontend is dropped for being absent)"
+    )
+    click.echo(f"{answer.name}: {len(answer.result.candidates)} seen{whole}")
+    for note in answer.result.notes:
         click.echo(f"  note: {note}")
-    if answer.look.candidates:
+    if answer.result.candidates:
         table = Table("address", "instance", "source", "state", "decision", "why", box=None)
         for row in answer.row()["sightings"]:
             table.add_row(*(_text(row[name]) for name in ("address", "instance_id", "source", "state", "decision", "reason")))  # fmt: skip

@@ -6,8 +6,8 @@
     live <-> queued                                      a comparison was requested, or the dirty set overflowed
     any -> gone                                          discovery no longer lists the frontend
 
-`status` shows two more states: `halted` while the source of a tree is not trusted, and `degraded` for a live frontend that refuses a
-path, cannot be sent one, or has paths that should not exist.
+`status` shows two more, which `engine.control.status` derives: `halted` while the source of a tree is in doubt, and `degraded` for a live
+frontend that refuses a path, cannot be sent one, or has paths that should not exist.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from replicator.errors import ReplicatorError
 
 
 class State(enum.Enum):
-    """State of a frontend; the values are those in `status`."""
+    """State of a frontend; `status` shows the values."""
 
     CONNECTING = "connecting"
     QUEUED = "queued"
     BOOTSTRAPPING = "bootstrapping"
     LIVE = "live"
     RETRYING = "retrying"
-    HALTED = "halted"
     GONE = "gone"
 
 
-_MOVES = {
+_TRANSITIONS = {
     State.CONNECTING: {State.QUEUED, State.RETRYING, State.GONE},
     State.QUEUED: {State.BOOTSTRAPPING, State.LIVE, State.RETRYING, State.GONE},
     State.BOOTSTRAPPING: {State.LIVE, State.QUEUED, State.RETRYING, State.GONE},
@@ -45,6 +44,6 @@ def move(current: State, to: State) -> State:
     Raises:
         ReplicatorError: if it is not, which is a bug in the caller.
     """
-    if to is not current and to not in _MOVES[current]:
+    if to is not current and to not in _TRANSITIONS[current]:
         raise ReplicatorError(f"a frontend cannot turn from {current.value} to {to.value}")
     return to

@@ -34,7 +34,7 @@ class DnsProvider:
         self._names = names
         self._exclude = frozenset(exclude)
 
-    async def look(self) -> PollResult:
+    async def poll(self) -> PollResult:
         """Return the addresses of all names. The answer is incomplete if a name has no address.
 
         Raises:

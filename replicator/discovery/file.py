@@ -36,7 +36,7 @@ class FileProvider:
         self._path = Path(path)
         self._exclude = frozenset(exclude)
 
-    async def look(self) -> PollResult:
+    async def poll(self) -> PollResult:
         """Return the frontends that the file lists.
 
         Raises:

@@ -22,6 +22,6 @@ class StaticProvider:
     def __init__(self, addresses: Iterable[Address]) -> None:
         self._look = PollResult(tuple(Candidate(address) for address in dict.fromkeys(addresses)))
 
-    async def look(self) -> PollResult:
+    async def poll(self) -> PollResult:
         """Return the whole list."""
         return self._look

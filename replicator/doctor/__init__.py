@@ -97,16 +97,16 @@ def _examine_answer(answer: discover_once.Answer) -> Iterator[Finding]:
     grant = (
         "grant it to this backend's role: docs/iam-policy.json has one statement for each feature"
     )
-    if answer.look is None:
+    if answer.result is None:
         fix = grant if "IAM permission" in answer.error else ""
         yield Finding("fail", subject, answer.error, "this provider finds no frontends", fix)
         return
-    for note in answer.look.notes:
+    for note in answer.result.notes:
         fix = grant if "IAM permission" in note else ""
-        level = "warn" if answer.look.complete else "fail"
+        level = "warn" if answer.result.complete else "fail"
         yield Finding(level, subject, note, "a part of the answer is missing", fix)
-    if answer.look.complete and answer.name != "static":
-        yield Finding("ok", subject, f"{len(answer.look.candidates)} seen")
+    if answer.result.complete and answer.name != "static":
+        yield Finding("ok", subject, f"{len(answer.result.candidates)} seen")
 
 
 def _examine_identity(config: Config) -> Iterator[Finding]:

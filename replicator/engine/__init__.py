@@ -1,1 +1,4 @@
-"""engine: the conduct. Knows only `ports` and the pure rooms; every hand is given to it by `app`."""
+"""The replication engine: from file system events to acknowledged changes on every frontend.
+
+It imports only `ports` and the packages below them; `app` passes the implementations.
+"""

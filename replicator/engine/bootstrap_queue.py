@@ -1,7 +1,7 @@
-"""The gate: at most so many frontends are filled at a time, first come, first served.
+"""The bootstrap queue: at most `bootstrap.concurrency` frontends are compared and filled at a time, first come, first served.
 
-It bounds what a scale-out costs the backend: ten new frontends are two at a time, not ten. A frontend that a person asked
-for goes to the front, one that is on its way out to the end. One that is cancelled, or vanishes, gives its place back at once.
+It limits what a scale-out costs the backend: of ten new frontends, two are filled at a time. A frontend that an operator has asked
+for goes to the front, one that is leaving to the end. A frontend whose task is cancelled releases its place at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 
 class Rank(enum.IntEnum):
-    """Who goes first; within a rank, who came first."""
+    """Order in the queue; within a rank, first come, first served."""
 
     ASKED_FOR = 0
     USUAL = 1
@@ -22,14 +22,14 @@ class Rank(enum.IntEnum):
 
 
 class Place:
-    """A place at the gate, or the wait for it.
+    """A place that one frontend holds or waits for.
 
     Args:
-        bootstrap_queue: the gate.
-        owner: whose it is.
+        bootstrap_queue: the queue.
+        owner: the frontend.
 
     Attributes:
-        admitted: done while the place is held.
+        admitted: future that is done while the place is held.
     """
 
     def __init__(self, bootstrap_queue: BootstrapQueue, owner: object) -> None:
@@ -39,15 +39,15 @@ class Place:
 
     @property
     def is_held(self) -> bool:
-        """True while it is held."""
+        """True while the place is held."""
         return self.admitted.done() and not self.admitted.cancelled()
 
     async def wait(self) -> None:
-        """Wait until it is held."""
-        await asyncio.shield(self.admitted)  # a waiter that is cancelled leaves the place as it is
+        """Wait until the place is held."""
+        await asyncio.shield(self.admitted)  # cancelling this call must not cancel the place
 
     def give_way(self) -> bool:
-        """Leave it to whoever waits, and wait again; return False if nobody does, and it stays held."""
+        """Release the place and wait for another one; return False, and keep it, if no other frontend waits."""
         if not self.is_held or not self._bootstrap_queue.is_wanted:
             return False
         self._bootstrap_queue.give_way(self)
@@ -55,10 +55,10 @@ class Place:
 
 
 class BootstrapQueue:
-    """Places for frontends that are being filled.
+    """A bounded priority queue of frontends that must be filled.
 
     Args:
-        places: how many; can be changed at any time.
+        places: number of frontends that are filled at a time.
     """
 
     def __init__(self, places: int) -> None:
@@ -70,16 +70,16 @@ class BootstrapQueue:
 
     @property
     def inside(self) -> int:
-        """How many are being filled right now."""
+        """Number of frontends that are being filled."""
         return self._inside
 
     def resize(self, places: int) -> None:
-        """Change the number of places; who is inside stays inside."""
+        """Change the number of places. Frontends that hold one keep it."""
         self._places = places
         self._admit()
 
     def position(self, owner: object) -> int | None:
-        """Return the place in the queue, 1 for the next; None if it is not in the queue."""
+        """Return the position of a waiting frontend, 1 for the next one; None if it does not wait."""
         for index, waiting in enumerate(self._queue, 1):
             if self._owners.get(waiting) is owner:
                 return index
@@ -87,16 +87,16 @@ class BootstrapQueue:
 
     @property
     def is_wanted(self) -> bool:
-        """True if somebody waits for a place."""
+        """True if a frontend waits for a place."""
         return bool(self._queue)
 
     @asynccontextmanager
     async def place(self, owner: object, rank: Rank = Rank.USUAL) -> AsyncIterator[Place]:
-        """Wait for a place, and hold it.
+        """Wait for a place, and hold it until the context ends.
 
         Args:
-            owner: whom `position` will be asked about.
-            rank: who it goes before.
+            owner: the frontend.
+            rank: its order in the queue.
         """
         place = Place(self, owner)
         self._wait(place, rank)
@@ -108,7 +108,7 @@ class BootstrapQueue:
             self._admit()
 
     def give_way(self, place: Place) -> None:
-        """Give a place to whoever waits for it, and wait again behind all of the same rank; who was asked for is usual then."""
+        """Release a place, and queue for another one behind all others of its rank; rank ASKED_FOR becomes USUAL."""
         rank = max(self._ranks[place.admitted], Rank.USUAL)
         self._forget(place)
         self._wait(place, rank)
@@ -124,11 +124,13 @@ class BootstrapQueue:
         del self._owners[waiting], self._ranks[waiting]
         if waiting in self._queue:
             self._queue.remove(waiting)
-        elif not waiting.cancelled():  # admitted, even if our task was cancelled in the same breath
+        elif (
+            not waiting.cancelled()
+        ):  # it was admitted, even if its task was cancelled at the same moment
             self._inside -= 1
 
     def to_front(self, owner: object) -> None:
-        """A person asks for a waiting owner now."""
+        """Move a waiting frontend to the front: an operator has asked for it."""
         for waiting in [w for w in self._queue if self._owners.get(w) is owner]:
             self._queue.remove(waiting)
             self._enqueue(waiting, Rank.ASKED_FOR)

@@ -1,8 +1,8 @@
-"""Bound how many paths all frontends together are owed: a limit for each of them is none for a fleet.
+"""Limit the number of dirty paths of all frontends together, because a limit for each one does not limit a fleet.
 
-Measured with 100,000 paths of 35 bytes: 100 bytes for each path, which all frontends share, and 380 for each frontend that is
-owed it. Past a limit the frontend that is owed most forgets its paths, and is compared with everything instead. A frontend
-that is not connected goes first: it is compared anyway when it connects again.
+Measured with 100,000 paths of 35 bytes: each path takes 100 bytes, which all frontends share, and 380 bytes for each frontend for
+which it is dirty. Beyond a limit, the dirty set of the frontend with the most paths is cleared, and that frontend is compared with everything instead.
+Frontends that are not connected are cleared first: they are compared anyway when they connect again.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 AWAY = 200_000
-"""Paths owed to all frontends that are not connected: about 75 MiB."""
+"""Dirty paths of all disconnected frontends at most: about 75 MiB."""
 
 ALL = 1_000_000
-"""Paths owed to all frontends: about 370 MiB. A burst of 10,000 files is owed to a hundred connected frontends until they answer.
-Far above what a comparison marks at a time (see engine.comparisons), or comparisons would never end."""
+"""Dirty paths of all frontends at most: about 370 MiB. A burst of 10,000 files is dirty for a hundred connected frontends until they
+answer. Must be far above what a comparison marks at a time (`HIGH_WATER` of frontend.comparisons), or comparisons would never end."""
 
 STEP = 2_000
 """Paths that may be marked between two counts: a hundredth of the smaller limit."""
 
 
 class Debtor(Protocol):
-    """A frontend that is owed paths."""
+    """A frontend with its dirty paths."""
 
     @property
     def owed(self) -> int:
-        """How many paths it is owed."""
+        """Number of dirty paths."""
 
     @property
     def away(self) -> bool:
         """True if it is not connected."""
 
     def forget_owed(self) -> None:
-        """Forget what it is owed path by path, and compare everything instead."""
+        """Clear the dirty set, and compare everything instead."""
 
 
 class Budget:
@@ -43,8 +43,8 @@ class Budget:
         debtors: returns all frontends.
 
     Attributes:
-        away: limit of the paths owed to those that are not connected.
-        most: limit of the paths owed to all.
+        away: limit of the dirty paths of disconnected frontends.
+        most: limit of the dirty paths of all frontends.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class Budget:
         self._left = self._step
 
     def marked(self, count: int) -> None:
-        """Count that up to `count` paths were marked for one frontend; keep the limits."""
+        """Record that up to `count` paths were marked dirty for one frontend, and enforce the limits."""
         self._left -= count
         if self._left < 0:
             debtors = list(self._debtors())
-            room = _collapse([one for one in debtors if one.away], self.away)
-            # Whoever is away forgets before anybody who is connected does.
-            room = min(room, _collapse(debtors, self.most))
+            room = _clear([one for one in debtors if one.away], self.away)
+            # Disconnected frontends are cleared before connected ones.
+            room = min(room, _clear(debtors, self.most))
             self._left = max(room, self._step)
 
 
-def _collapse(debtors: list[Debtor], limit: int) -> int:
-    """Have the frontends that are owed most forget it until all are owed at most `limit`; return what is left of that."""
+def _clear(debtors: list[Debtor], limit: int) -> int:
+    """Clear the largest dirty sets until all together are within `limit`; return how many paths are left up to it."""
     total = sum(one.owed for one in debtors)
     if total > limit:
         for debtor in sorted(debtors, key=lambda one: (one.away, one.owed), reverse=True):

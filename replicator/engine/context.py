@@ -1,4 +1,4 @@
-"""What all replicas share."""
+"""The objects that all replicas share."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from replicator.wire.messages import Origin
 
 
 class Peer(Protocol):
-    """A frontend, as the others see it.
+    """A frontend, as the other frontends see it.
 
     Attributes:
-        dirty: what it is owed.
+        dirty: its dirty paths.
     """
 
     dirty: DirtySet
 
     def holds(self, key: Key) -> bool:
-        """Return True if it is connected, was compared, and is not owed a path."""
+        """Return True if it is connected, was compared, and the path is not dirty."""
 
 
-async def _nowhere() -> Origin:
+async def _no_origin() -> Origin:
     return Origin()
 
 
 @dataclass
 class Context:
-    """What all replicas share. `pool` is for bulk reading; looks at what changes have threads of their own, tree by tree."""
+    """The objects that all replicas share. `pool` reads files for frontends; checks of a tree run in the tree's own threads."""
 
     connector: Connector
     trees: dict[int, Tree]
@@ -50,12 +50,12 @@ class Context:
     connect_timeout: float
     op_timeout: float
     compare: bool = True
-    """Off: a frontend that connects is taken as it is (verify without a daemon only looks)."""
+    """If False, frontends are not compared when they connect: for `verify` without a daemon, which only reads."""
     peers: Callable[[], Iterable[Peer]] = tuple
-    """All frontends of the fleet."""
+    """Returns all frontends of the fleet."""
     budget: Budget = field(default_factory=Budget)
-    """How many paths they may be owed together."""
-    origin: Callable[[], Awaitable[Origin]] = _nowhere
-    """Returns where the sources lie, for agents to refuse a target that shares files with one."""
+    """Limits of the dirty paths of all frontends together."""
+    origin: Callable[[], Awaitable[Origin]] = _no_origin
+    """Returns the identity of the sources, so that an agent refuses a target that shares files with one."""
     targets: Targets = field(default_factory=Targets)
-    """Which directories the targets are."""
+    """The known identities of the target directories."""

@@ -1,15 +1,15 @@
-"""A turn of the event loop: nothing that runs on the loop keeps it for long."""
+"""Let other tasks run during long work on the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 
 LONGEST = 0.003
-"""Seconds that one piece of work keeps the loop: three of them one after the other are still below 10 ms."""
+"""Seconds for which a task may run without a pause: three such tasks in a row stay below 10 ms."""
 
 
 class Pauses:
-    """One piece of work on the loop.
+    """Pauses of one task.
 
     Args:
         loop: the running loop.
@@ -20,7 +20,7 @@ class Pauses:
         self._ends = loop.time() + LONGEST
 
     async def pause(self) -> None:
-        """Let others run if the turn has lasted long enough."""
+        """Let other tasks run if this one has run for LONGEST seconds since its last pause."""
         if self._loop.time() >= self._ends:
             await asyncio.sleep(0)
             self._ends = self._loop.time() + LONGEST

@@ -1,7 +1,7 @@
-"""Which directory each target is, on each frontend: kept across connections and restarts.
+"""The identity of each target directory on each frontend, kept across connections and restarts.
 
-A target is known by its identity, as its agent tells it. Where a user who is not trusted there could have put another directory in
-its place, another one is used only after `resume`, which believes the directory that was named, and no later one.
+The agent reports a target's identity when it opens it. If an untrusted user of the frontend could have put another directory in its place,
+a target with another identity is refused until `replicator resume`, which accepts the directory that was refused, but no later one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from replicator.model import printable
 from replicator.wire.messages import Opened
 
 MAX_TARGETS = 100_000
-"""Targets that are remembered; the oldest go first. A fleet of a hundred frontends with ten trees is replaced a hundred times."""
+"""Targets that are kept; the oldest are dropped first. Enough for a fleet of a hundred frontends with ten trees that is replaced a hundred times."""
 
 
 class Targets:
-    """Remembers targets. `save` may be called from any thread.
+    """The known targets. `save` may be called from any thread.
 
     Args:
-        known: what was saved: "machine root" to the directory's identity.
-        write: saves it.
+        known: what was saved: the directory's identity by "machine root".
+        write: saves the known targets.
+
+    Attributes:
+        is_saved: True if nothing has changed since the last `save`.
     """
 
     def __init__(
@@ -36,12 +39,12 @@ class Targets:
         self._saving = threading.Lock()
 
     def refusal(self, machine: str, root: bytes, opened: Opened) -> str:
-        """Return why a target must not be used as it was opened; empty if it may be, and then it is remembered.
+        """Return why a target must not be used; empty if it may be used, and then its identity is recorded.
 
         Args:
             machine: the frontend.
             root: the target's path.
-            opened: what its agent says; an agent of an earlier release tells no identity, and is believed.
+            opened: the answer of its agent; an agent of an earlier release sends no identity, and its target is accepted.
         """
         key = f"{machine} {printable(root)}"
         known = self._known.get(key)
@@ -57,15 +60,15 @@ class Targets:
             self._note(key, opened.identity)
         return ""
 
-    def believe(self) -> dict[str, str]:
-        """A person says that the refused targets are right as they are; return machine to the reason."""
+    def accept_refused(self) -> dict[str, str]:
+        """Accept the targets that were refused, for an operator; return the reason of each refusal by machine."""
         refused, self._refused = self._refused, {}
         for key, (_, identity, _) in refused.items():
             self._note(key, identity)
         return {machine: reason for machine, _, reason in refused.values()}
 
     def save(self) -> None:
-        """Save what is known; blocks."""
+        """Save the known targets. Blocks."""
         with self._saving:
             self.is_saved = True
             self._write(self._known.copy())

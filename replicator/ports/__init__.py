@@ -26,9 +26,9 @@ from replicator.ports.frontends import (
     Decision,
     Launch,
     LaunchControl,
+    MemberStore,
     PollResult,
     Provider,
-    RosterMemory,
 )
 
 __all__ = [
@@ -45,10 +45,10 @@ __all__ = [
     "Identity",
     "Launch",
     "LaunchControl",
+    "MemberStore",
     "PollResult",
     "Provider",
     "Record",
-    "RosterMemory",
     "Seen",
     "Snapshot",
     "Source",

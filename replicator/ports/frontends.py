@@ -147,7 +147,7 @@ class Provider(Protocol):
     retry_cap: float
     certain: bool
 
-    async def look(self) -> PollResult:
+    async def poll(self) -> PollResult:
         """Poll the provider; return the current frontends.
 
         Raises:
@@ -184,7 +184,7 @@ class Console(Protocol):
         """
 
 
-class RosterMemory(Protocol):
+class MemberStore(Protocol):
     """Stores the last successful answers across restarts, for a start during which a provider cannot be reached."""
 
     def load(self) -> dict[str, list[Candidate]]:

@@ -65,7 +65,7 @@ class BalancerProvider:
         self._groups: dict[str, tuple[float, list[Group]]] = {}
         self._notes: list[str] = []
 
-    async def look(self) -> PollResult:
+    async def poll(self) -> PollResult:
         """Return all targets.
 
         Raises:

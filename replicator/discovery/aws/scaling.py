@@ -55,7 +55,7 @@ class ScalingProvider:
         self._asked: set[str] = set()
         self._notes: list[str] = []
 
-    async def look(self) -> PollResult:
+    async def poll(self) -> PollResult:
         """Return all members.
 
         Raises:

@@ -1,1 +1,1 @@
-"""What people ask the daemon: status, commands, verification."""
+"""The commands that an operator sends to the daemon: status, bootstrap, verify, resume."""

@@ -1,6 +1,6 @@
-"""Whether all is well: every serving frontend is known to hold what the source holds, and the source is known.
+"""Decide the value `ok` of `status`: True if every frontend is known to be equal to the sources, and every source is known.
 
-Whatever is refused, owed, unreadable, unknown, held back or not connected is not well.
+It is False while a path is refused, dirty, unreadable or held back, a frontend is not connected, or anything of this is unknown.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 SERVING = ("live", "degraded")
-"""States of a frontend that may be well; a degraded one only within what the caller tolerates."""
+"""States of a frontend that may be ok; a degraded one only within the tolerance."""
 
 
 class Tolerance(NamedTuple):
-    """What the caller of `status` accepts although it is owed; None: nothing.
+    """Limits up to which dirty paths are ok. If both are None, no path may be dirty.
 
     Attributes:
-        max_lag: seconds for which a path may be owed.
-        max_dirty: paths that may be owed to each frontend, or unread in each tree.
+        max_lag: seconds for which a path may be dirty.
+        max_dirty: paths that may be dirty for each frontend, or unread in each tree.
     """
 
     max_lag: float | None = None
     max_dirty: int | None = None
 
     def covers(self, count: int, lag: float | None) -> bool:
-        """Return True if so many paths, the oldest owed for `lag` seconds (None: unknown), are acceptable."""
+        """Return True if `count` dirty paths, of which the oldest has been dirty for `lag` seconds (None: unknown), are ok."""
         if self.max_lag is None and self.max_dirty is None:
             return not count
         slow = self.max_lag is not None and (lag is None or lag > self.max_lag)
@@ -34,16 +34,16 @@ class Tolerance(NamedTuple):
 NOTHING = Tolerance()
 
 
-def is_well(status: dict[str, Any], tolerance: Tolerance) -> bool:
-    """Return True if all rows of a status are well."""
+def is_ok(status: dict[str, Any], tolerance: Tolerance) -> bool:
+    """Return True if all rows of a status are ok."""
     return (
-        all(_frontend_is_well(row, tolerance) for row in status["frontends"])
-        and all(_tree_is_well(row, tolerance) for row in status["trees"])
+        all(_frontend_is_ok(row, tolerance) for row in status["frontends"])
+        and all(_tree_is_ok(row, tolerance) for row in status["trees"])
         and not any(row["error"] or not row["answered"] for row in status["discovery"])
     )
 
 
-def _frontend_is_well(row: dict[str, Any], tolerance: Tolerance) -> bool:
+def _frontend_is_ok(row: dict[str, Any], tolerance: Tolerance) -> bool:
     if row["state"] not in SERVING or row["dirty"] is None:
         return False
     return not (row["excess"] or row["unlisted"]) and tolerance.covers(
@@ -51,7 +51,7 @@ def _frontend_is_well(row: dict[str, Any], tolerance: Tolerance) -> bool:
     )
 
 
-def _tree_is_well(row: dict[str, Any], tolerance: Tolerance) -> bool:
+def _tree_is_ok(row: dict[str, Any], tolerance: Tolerance) -> bool:
     if row["state"] != "watching" or row["problems"]:
         return False
     unreadable = len(row["unreadable"])

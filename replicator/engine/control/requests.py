@@ -1,4 +1,4 @@
-"""Answers what people ask over the control socket, or of a daemon of their own that lasts no longer than the answer."""
+"""Answer the requests of an operator: over the control socket, or in the process of a command that runs without a daemon."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from replicator.ports import Address
 log = structlog.get_logger()
 
 PROGRESS = 0.2
-"""Seconds between two progress lines to a person who waits."""
+"""Seconds between two progress lines of a request."""
 
 COMPARED = (State.QUEUED, State.BOOTSTRAPPING)
-"""States of a frontend that is being compared, or about to be."""
+"""States of a frontend that is being compared, or waits for that."""
 
 
 class Requests:
-    """What can be asked of a service that runs.
+    """Answers requests about a running service.
 
     Args:
         service: the service.
-        context: what all its replicas share.
+        context: the objects that all its replicas share.
     """
 
     def __init__(self, service: Service, context: Context) -> None:
         self._service = service
         self._context = context
-        # Not the threads that read for frontends: these may all wait for a volume that hangs, which status must tell.
-        self._people = ThreadPoolExecutor(1, thread_name_prefix="people")
+        # Not the threads that read for frontends: all of them may wait for a volume that hangs, which `status` must show.
+        self._status_thread = ThreadPoolExecutor(1, thread_name_prefix="status")
         self._began = asyncio.get_running_loop().time()
 
     async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Answer a request of the control socket, in one or more lines.
 
         Raises:
-            ControlError: it cannot be answered; one sentence.
+            ControlError: if it cannot be answered; one sentence.
         """
         command = request.get("command")
         if command == "status":
@@ -73,12 +73,12 @@ class Requests:
         """Return what `status --json` prints.
 
         Args:
-            tolerance: what may be owed although `ok` is true.
+            tolerance: limits within which `ok` is true although paths are dirty.
         """
         loop = asyncio.get_running_loop()
         trees = []
         for pipeline in list(self._service.pipelines.values()):
-            counts = await loop.run_in_executor(self._people, pipeline.tree.catalog.counts)
+            counts = await loop.run_in_executor(self._status_thread, pipeline.tree.catalog.counts)
             trees.append((pipeline, counts))
         return describe(
             self._service.fleet,
@@ -91,38 +91,38 @@ class Requests:
         )
 
     async def resume(self) -> list[dict[str, Any]]:
-        """Confirm all deletions that wait, and sources that are in doubt; return a row for each tree and frontend with such.
+        """Send deletions that are held back, and accept sources and targets that are in doubt; return a row for each.
 
-        Who is about to find the same of these trees, or is finding it, is meant too; the other trees are not.
+        This also confirms the surplus of these trees on frontends whose comparison is running or queued. It does not affect other trees.
         """
-        rows, doubted = [], set()
-        believed = self._context.targets.believe()
+        rows, in_doubt = [], set()
+        accepted = self._context.targets.accept_refused()
         for number, pipeline in list(self._service.pipelines.items()):
             reason = pipeline.asks
             if reason:
-                doubted.add(number)
+                in_doubt.add(number)
                 rows.append({"what": printable(pipeline.tree.root), "reason": reason})
                 await pipeline.resume()
         asking = [replica for replica in self._service.fleet if replica.excess]
         rows += [{"what": replica.address.host, "reason": replica.excess} for replica in asking]
         for replica in self._service.fleet:
-            if replica.machine in believed:
-                reason = believed[replica.machine]
+            if replica.machine in accepted:
+                reason = accepted[replica.machine]
                 rows.append({"what": replica.address.host, "reason": reason})
                 replica.try_targets()
         asked = set().union(*(replica.exceeding for replica in asking))
         for replica in self._service.fleet:
-            meant = doubted | replica.exceeding
-            meant |= asked if replica.state in COMPARED else set()
-            if meant:
-                replica.confirm(meant & self._context.trees.keys())
+            confirmed = in_doubt | replica.exceeding
+            confirmed |= asked if replica.state in COMPARED else set()
+            if confirmed:
+                replica.confirm(confirmed & self._context.trees.keys())
         return rows
 
     async def bootstrap(self, address: Address) -> AsyncGenerator[dict[str, Any], None]:
-        """Fill one frontend now, whether discovery names it or not; yield its row until it is done.
+        """Compare and fill one frontend now, whether discovery lists it or not; yield its row until that has ended.
 
         Raises:
-            ControlError: it cannot be reached, or something could not be sent.
+            ControlError: if it cannot be reached, or something could not be sent.
         """
         replica = self._service.fleet.find(address)
         if replica is None:
@@ -147,20 +147,20 @@ class Requests:
             yield describe_frontend(replica, halted=False) | {"finished": True}
         finally:
             replica.asked_for -= 1
-            # Discovery may have named it meanwhile, or another person may have asked for it.
+            # Discovery may have added it meanwhile, or another request may wait for it.
             forgotten = replica.candidate.source == MANUAL and not replica.asked_for
             if forgotten and self._service.fleet.find(replica.address) is replica:
                 self._service.fleet.remove(replica.address)
 
     def _instead(self, replica: Replica, other: Replica) -> Replica:
-        """Follow another replica of the same host: discovery has named it with a user or a port."""
+        """Wait for another replica of the same host: discovery has replaced the first one, with a user or a port."""
         replica.asked_for -= 1
         other.asked_for += 1
         other.reconcile_soon(front=True)
         return other
 
     def _halted(self, replica: Replica) -> str:
-        """Return why none of the trees that a frontend has yet to be compared with can be compared soon; empty if one can."""
+        """Return why none of the trees that a frontend must still be compared with can be compared; empty if one can."""
         reasons = [
             self._context.trees[tree].state.halted or replica.refused(tree)
             for tree in replica.unsettled
@@ -173,7 +173,7 @@ class Requests:
         """Compare frontends by digest, one after the other; yield a report for each.
 
         Raises:
-            ControlError: the frontend is unknown.
+            ControlError: if the frontend is unknown.
         """
         replicas = list(self._service.fleet)
         if address is not None:

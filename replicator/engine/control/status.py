@@ -1,4 +1,4 @@
-"""What `status --json` prints: plain values, made from what the engine knows at this moment."""
+"""The answer to `status`: JSON values made from the present state of the engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from replicator import __version__
 from replicator.core.lifecycle import State
-from replicator.engine.control.health import Tolerance, is_well
+from replicator.engine.control.health import Tolerance, is_ok
 from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.pipeline import Pipeline
@@ -16,7 +16,10 @@ from replicator.model import printable
 from replicator.ports import Decision
 
 DEGRADED = "degraded"
-"""What a live frontend is called that refuses something, cannot be given something, or holds what it should not."""
+"""State shown for a live frontend that refuses a path, cannot be sent one, or has paths that should not exist."""
+
+HALTED = "halted"
+"""State shown for a frontend that cannot be compared because the source of a tree is in doubt."""
 
 
 def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> dict[str, Any]:
@@ -24,8 +27,8 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
 
     Args:
         replica: the frontend.
-        halted: True if some tree's source is in doubt, so that being live means nothing.
-        launch: what is being done to put it into service; empty if nobody waits for that.
+        halted: True if the source of a tree is in doubt.
+        launch: the state of its launch hook; empty if it has none.
     """
     now = asyncio.get_running_loop().time()
     return {
@@ -61,17 +64,17 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
 
 
 def _state(replica: Replica, *, halted: bool) -> str:
-    """Return a frontend's state; of a live one, what keeps that from meaning that it holds everything."""
+    """Return the state that is shown for a frontend."""
     state = replica.state
     if halted and replica.waits_for_source:
-        state = State.HALTED
+        return HALTED
     if state is State.LIVE and replica.degraded:
         return DEGRADED
     return str(state.value)
 
 
 def _lag(replica: Replica, now: float) -> float | None:
-    """Return for how many seconds the oldest path has been owed; None while it is unknown what is owed."""
+    """Return for how many seconds the oldest dirty path has been dirty; None while the dirty paths are unknown."""
     oldest = replica.dirty.oldest()
     if not replica.known:
         return None
@@ -79,7 +82,7 @@ def _lag(replica: Replica, now: float) -> float | None:
 
 
 def describe_progress(progress: Progress, now: float) -> dict[str, Any]:
-    """Return how far a comparison has got: files, bytes, bytes per second, seconds to go (None: unknown)."""
+    """Return the progress of a comparison. `eta_seconds` is None if it is unknown, `seconds` until the comparison has ended."""
     elapsed = max(1e-9, (now if progress.ended is None else progress.ended) - progress.started)
     rate = progress.bytes_done / elapsed if progress.started else 0.0
     left = progress.bytes_total - progress.bytes_done
@@ -95,7 +98,12 @@ def describe_progress(progress: Progress, now: float) -> dict[str, Any]:
 
 
 def describe_tree(pipeline: Pipeline, counts: tuple[int, int]) -> dict[str, Any]:
-    """Return one tree's row; `counts` is (entries, bytes) of its catalog."""
+    """Return one tree's row.
+
+    Args:
+        pipeline: the pipeline of the tree.
+        counts: entries and bytes in its catalog.
+    """
     tree = pipeline.tree
     held = pipeline.deletions.held + (pipeline.deletions.unsent or 0)
     states = (
@@ -127,7 +135,7 @@ def describe(
     tolerance: Tolerance,
     **more: Any,  # noqa: ANN401  # JSON values
 ) -> dict[str, Any]:
-    """Return the whole status; `ok` says whether all is well within the tolerance, see `engine.health`."""
+    """Return the whole status; for `ok` see `engine.control.health`."""
     trees = list(trees)
     halted = any(pipeline.halted for pipeline, _ in trees)
     status = {
@@ -139,4 +147,4 @@ def describe(
         "trees": [describe_tree(pipeline, counts) for pipeline, counts in trees],
         **more,
     }
-    return {"ok": is_well(status, tolerance), **status}
+    return {"ok": is_ok(status, tolerance), **status}

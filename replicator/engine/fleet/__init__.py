@@ -1,1 +1,1 @@
-"""All frontends: who is a member, and who is filled next."""
+"""The fleet: which frontends are members, and their launch hooks."""

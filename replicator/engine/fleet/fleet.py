@@ -1,6 +1,6 @@
-"""The replicas that exist, kept equal to the roster: one task for each, owned here.
+"""The replicas of all frontends, and one task for each.
 
-Membership is cheap: a frontend that joins gets a replica, one that leaves loses it, and nobody else notices.
+A frontend that joins gets a replica, and that of a frontend that leaves is closed; the others are not affected.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from replicator.ports import Address, Candidate
 
 log = structlog.get_logger()
 
-
 MANUAL = "manual"
-"""Source of a frontend that a person has added."""
+"""Source of a frontend that an operator has added."""
 
 
 class Fleet:
     """All replicas.
 
     Args:
-        context: what they share.
+        context: the objects that they share.
     """
 
     def __init__(self, context: Context) -> None:
@@ -46,28 +45,28 @@ class Fleet:
         return len(self._replicas)
 
     async def publish(self, encoded: EncodedChanges) -> None:
-        """Offer a change to everybody; each frontend gets the changes of a tree in their order."""
+        """Pass encoded changes to every replica. The changes of a tree must be published in their order."""
         pauses = Pauses(asyncio.get_running_loop())
         for replica in list(self._replicas.values()):
             replica.offer(encoded)
             await pauses.pause()
 
     def trees_changed(self) -> None:
-        """Tell everybody that a tree was added, or can be compared now."""
+        """Notify every replica that a tree was added, or can be compared now."""
         for replica in self._replicas.values():
             replica.trees_changed()
 
     def compare(self, tree: int) -> None:
-        """Compare everybody with one tree again."""
+        """Request a comparison of one tree with every frontend."""
         for replica in self._replicas.values():
             replica.compare(tree)
 
     def set_members(self, candidates: Iterable[Candidate], *, drop: bool = True) -> None:
-        """Make the fleet what discovery says, but for those that a person added by hand and that are still being filled.
+        """Make the fleet equal to the frontends that discovery has found.
 
         Args:
-            candidates: who should be in it; another machine at a known address is another frontend.
-            drop: whether those who are not named shall go.
+            candidates: the frontends; another machine at a known address replaces the one before.
+            drop: True to remove frontends that are not in it, except those that an operator has added.
         """
         wanted = {candidate.address: candidate for candidate in candidates}
         for address, replica in list(self._replicas.items()):
@@ -77,9 +76,9 @@ class Fleet:
                 self.remove(address)
         for address, candidate in wanted.items():
             known = self._replicas.get(address)
-            same = self._asked_for(address) if known is None else None
+            same = self._added_manually(address) if known is None else None
             if same is not None:
-                # The host that a person asked for, dialled as another user or at another port from now on.
+                # An operator has added this host; discovery knows its user or port, with which it is connected from now on.
                 self.remove(same.address)
                 self.add(candidate, front=True)
             elif known is None:
@@ -87,14 +86,14 @@ class Fleet:
             else:
                 known.candidate = candidate
 
-    def _asked_for(self, address: Address) -> Replica | None:
-        """Return the replica that a person has added, and that an address names with a user or a port."""
+    def _added_manually(self, address: Address) -> Replica | None:
+        """Return the replica that an operator has added and that this address, with its user or port, refers to."""
         manual = (replica for replica in self if replica.candidate.source == MANUAL)
         return next((replica for replica in manual if replica.address.means(address)), None)
 
     def add(self, candidate: Candidate, *, front: bool = False) -> Replica:
-        """Add one frontend; `front`: before everybody who waits to be filled."""
-        # A machine that was here before may still be saying goodbye: its task is waited for at the end.
+        """Add one frontend; with `front`, it goes to the front of the bootstrap queue."""
+        # The task of an earlier replica of this address may still be closing its connection; `run` waits for it at its end.
         leaving = self._tasks.get(candidate.address)
         if leaving is not None:
             self._leaving.add(leaving)
@@ -109,17 +108,17 @@ class Fleet:
         return replica
 
     def remove(self, address: Address) -> None:
-        """Drop one frontend at once; its place at the gate is free."""
+        """Remove one frontend at once; this releases its place in the bootstrap queue."""
         replica = self._replicas.pop(address)
         self._tasks[address].cancel()
         log.info("frontend left", host=replica.address.host)
 
     def find(self, address: Address) -> Replica | None:
-        """Return the replica that is dialled at an address; user and port count only where they are given."""
+        """Return the replica with an address; user and port are compared only if they are given."""
         return next((replica for replica in self if address.means(replica.address)), None)
 
     async def run(self) -> None:
-        """Reap replicas until cancelled, then end them all. One that has ended by itself is replaced by a new one."""
+        """Replace replicas whose task has ended by itself, until cancelled; then end all replicas."""
         try:
             while True:
                 await asyncio.sleep(1)
@@ -134,7 +133,7 @@ class Fleet:
             await asyncio.gather(*self._tasks.values(), *self._leaving, return_exceptions=True)
 
     def _replace(self, address: Address, error: BaseException | None) -> None:
-        """Begin anew with a frontend whose task has ended by itself, which is a bug."""
+        """Start a new replica for a frontend whose task has ended by itself, which is a bug."""
         log.error("internal error", host=address.host, exc_info=error)
         replica = self._replicas.get(address)
         if replica is not None:

@@ -1,7 +1,7 @@
-"""New machines that an Auto Scaling group holds back until they are filled.
+"""Complete the launch hooks of new machines, which an Auto Scaling group keeps out of service until they are filled.
 
-One task for each. It sends heartbeats while the machine waits and is filled, has everything on it compared by digest, and only
-then lets it into service. What fails is tried again until the time to give up has come.
+One task for each machine. It sends heartbeats while the machine waits and is filled, then has everything on it compared by digest, and completes
+the hook only if all is equal. Whatever fails is retried until `discovery.give_up` seconds have passed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from replicator.ports import Candidate, Launch, LaunchControl
 log = structlog.get_logger()
 
 HEARTBEATS = 3
-"""Heartbeats in a hook's time limit: two may be lost."""
+"""Heartbeats within a hook's timeout: two may be lost."""
 
-LOOK = 0.5
-"""Seconds between two looks at a machine that is being filled."""
+POLL = 0.5
+"""Seconds between two checks of a machine that is being filled."""
 
 
 @dataclass
-class Attendance:
-    """What is being done for one launch; `state` and `error` are for people."""
+class OpenHook:
+    """A launch hook that is not completed yet; `status` shows `state` and `error`."""
 
     candidate: Candidate
     launch: Launch
@@ -40,23 +40,23 @@ class Attendance:
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def fails(self, what: str, error: Exception) -> None:
-        """Note that something has failed, whatever the type of its error, and log it; a bug with its traceback, once."""
+        """Record and log a failure of any type; a bug is logged once with its traceback."""
         reason, is_bug = sentence(error)
-        told = error if is_bug and reason != self.error else None
+        traceback = error if is_bug and reason != self.error else None
         self.error = reason
-        log.warning(what, instance=self.launch.instance, reason=reason, exc_info=told)
+        log.warning(what, instance=self.launch.instance, reason=reason, exc_info=traceback)
 
 
 class LaunchHooks:
-    """Attends all launches.
+    """Handles all launches.
 
     Args:
-        control: tells the groups.
-        fleet: where the machines are filled.
-        pool: where catalogs are read.
+        control: sends heartbeats, and completes the hooks.
+        fleet: the replicas of the machines.
+        pool: threads that read catalogs.
         retry: delays between attempts.
         give_up: seconds after which a machine that is not filled has failed.
-        abandon: give it up then; otherwise it is left to the hook's own time limit.
+        abandon: True to abandon it then; otherwise the hook's timeout applies.
     """
 
     def __init__(
@@ -75,96 +75,96 @@ class LaunchHooks:
         self._retry = retry
         self._give_up = give_up
         self._abandon = abandon
-        self._attended: dict[Launch, Attendance] = {}
+        self._open: dict[Launch, OpenHook] = {}
 
     def follow(self, candidates: Iterable[Candidate]) -> None:
-        """Attend who waits, and nobody else any more."""
-        waiting = {s.launch: s for s in candidates if s.launch is not None}
-        for launch in [known for known in self._attended if known not in waiting]:
-            task = self._attended.pop(launch).task
+        """Start a task for each launch that waits, and cancel the tasks of all others."""
+        waiting = {one.launch: one for one in candidates if one.launch is not None}
+        for launch in [known for known in self._open if known not in waiting]:
+            task = self._open.pop(launch).task
             if task is not None:
                 task.cancel()
         for launch, candidate in waiting.items():
-            if launch not in self._attended:
-                made = self._attended[launch] = Attendance(candidate, launch)
-                made.task = asyncio.get_running_loop().create_task(self._attend(made))
+            if launch not in self._open:
+                hook = self._open[launch] = OpenHook(candidate, launch)
+                hook.task = asyncio.get_running_loop().create_task(self._handle(hook))
 
     def describe(self, identity: str) -> str:
-        """Return what is being done for a machine; empty if nobody waits for it."""
-        for launch, attendance in self._attended.items():
+        """Return the state of a machine's launch hook; empty if it has none."""
+        for launch, hook in self._open.items():
             if launch.instance == identity:
-                error = f" ({attendance.error})" if attendance.error else ""
-                return attendance.state + error
+                error = f" ({hook.error})" if hook.error else ""
+                return hook.state + error
         return ""
 
     def close(self) -> None:
-        """Stop attending; the hooks' own time limits decide."""
+        """Cancel all tasks; the hooks' timeouts apply."""
         self.follow(())
 
-    async def _attend(self, attendance: Attendance) -> None:
-        heart = asyncio.get_running_loop().create_task(self._beat(attendance))
-        instance = attendance.launch.instance
+    async def _handle(self, hook: OpenHook) -> None:
+        heartbeat = asyncio.get_running_loop().create_task(self._beat(hook))
+        instance = hook.launch.instance
         try:
             try:
                 async with asyncio.timeout(self._give_up):
-                    await self._fill(attendance)
+                    await self._fill(hook)
             except TimeoutError:
-                reason = attendance.error or "it was not filled in time"
-                log.error("launch failed", instance=instance, reason=reason)  # noqa: TRY400  # no bug of ours
+                reason = hook.error or "it was not filled in time"
+                log.error("launch failed", instance=instance, reason=reason)  # noqa: TRY400  # expected, so without a traceback
                 if not self._abandon:
-                    attendance.state = "given up: left to the hook's time limit"
+                    hook.state = "given up: left to the hook's time limit"
                     return
-                await self._complete(attendance, ready=False)
+                await self._complete(hook, ready=False)
             else:
-                await self._complete(attendance, ready=True)
+                await self._complete(hook, ready=True)
         finally:
-            heart.cancel()
+            heartbeat.cancel()
             with suppress(asyncio.CancelledError):
-                await heart
+                await heartbeat
 
-    async def _fill(self, attendance: Attendance) -> None:
-        """Return when everything on the machine has been compared by digest, and is right."""
+    async def _fill(self, hook: OpenHook) -> None:
+        """Wait until everything on the machine has been compared by digest, and is equal."""
         attempts = 0
         while True:
-            replica = self._fleet.find(attendance.candidate.address)
+            replica = self._fleet.find(hook.candidate.address)
             if replica is None or not replica.caught_up:
-                attendance.error = replica.last_error if replica else "it is not in the fleet"
-                await (replica.changed(LOOK) if replica else asyncio.sleep(LOOK))
+                hook.error = replica.last_error if replica else "it is not in the fleet"
+                await (replica.changed(POLL) if replica else asyncio.sleep(POLL))
                 continue
-            attendance.state = "being verified"
+            hook.state = "being verified"
             try:
                 report = await verify(replica, self._pool, repair=True)
-            except Exception as error:  # noqa: BLE001  # of any type: the next attempt may succeed
+            except Exception as error:  # noqa: BLE001  # a failure of any type is retried
                 attempts += 1
-                attendance.fails("launch not verified", error)
+                hook.fails("launch not verified", error)
                 await asyncio.sleep(self._retry.delay(attempts))
                 continue
             if not report.differing and not report.error:
-                attendance.error = ""
+                hook.error = ""
                 return
-            attendance.state = "waiting until it is filled"
-            await asyncio.sleep(LOOK)
+            hook.state = "waiting until it is filled"
+            await asyncio.sleep(POLL)
 
-    async def _beat(self, attendance: Attendance) -> None:
+    async def _beat(self, hook: OpenHook) -> None:
         while True:
             try:
-                await self._control.heartbeat(attendance.launch)
+                await self._control.heartbeat(hook.launch)
             except Exception as error:  # noqa: BLE001
-                attendance.fails("no heartbeat", error)
-            await asyncio.sleep(attendance.launch.timeout / HEARTBEATS)
+                hook.fails("no heartbeat", error)
+            await asyncio.sleep(hook.launch.timeout / HEARTBEATS)
 
-    async def _complete(self, attendance: Attendance, *, ready: bool) -> None:
-        """Tell the group, however often that takes: until it is told, nobody is served, or a broken machine is paid for."""
+    async def _complete(self, hook: OpenHook, *, ready: bool) -> None:
+        """Complete the hook, and retry until that succeeds: a hook that stays open keeps a good machine out of service, or a failed one running."""
         attempts = 0
         while True:
             try:
-                await self._control.complete(attendance.launch, ready=ready)
+                await self._control.complete(hook.launch, ready=ready)
             except Exception as error:  # noqa: BLE001
                 attempts += 1
-                attendance.fails("launch not completed", error)
+                hook.fails("launch not completed", error)
                 await asyncio.sleep(self._retry.delay(attempts))
             else:
-                attendance.error = ""
-                attendance.state = "verified: put into service" if ready else "given up: abandoned"
-                log.info("launch completed", instance=attendance.launch.instance, ready=ready)
+                hook.error = ""
+                hook.state = "verified: put into service" if ready else "given up: abandoned"
+                log.info("launch completed", instance=hook.launch.instance, ready=ready)
                 return

@@ -1,7 +1,7 @@
-"""Who belongs to the fleet: asks every provider again and again, and joins what they say.
+"""Membership of the fleet: poll every provider at its interval, and merge the answers.
 
-A provider that fails is asked again with growing delays, and what it said last stays true; nobody else waits for it. Until
-each has answered once nobody is dropped, so that a restart or a reload in the middle of an outage costs no frontend.
+A provider that fails is polled again after growing delays; its last answer stays in force, and the other providers do not wait for it. Until every
+provider has answered once no member is removed, so that a restart or a reload during an outage loses no frontend.
 """
 
 from __future__ import annotations
@@ -16,107 +16,118 @@ import structlog
 from replicator.core.member_set import MemberSet
 from replicator.core.pace import Backoff
 from replicator.errors import DiscoveryError
-from replicator.ports import Address, Candidate, Decision, PollResult, Provider, RosterMemory
+from replicator.ports import Address, Candidate, Decision, MemberStore, PollResult, Provider
 
 log = structlog.get_logger()
 
 
 @dataclass
-class Watch:
-    """One provider, and what it said."""
+class Poll:
+    """The polling of one provider.
+
+    Attributes:
+        provider: the provider.
+        member_set: its members.
+        failures: number of consecutive failures.
+        error: reason of the last failure; empty after a success.
+        notes: sentences of the last answer for the operator.
+        count: number of polls.
+    """
 
     provider: Provider
     member_set: MemberSet[Address, Candidate]
     failures: int = 0
     error: str = ""
     notes: tuple[str, ...] = ()
-    asked: int = 0
+    count: int = 0
 
-    def take(self, look: PollResult) -> None:
-        """Take in an answer."""
+    def succeeded(self, result: PollResult) -> None:
+        """Update the members from an answer."""
         known = self.member_set.members
-        present = {s.address: s for s in look.candidates if s.decision is not Decision.DROP}
+        present = {
+            one.address: one for one in result.candidates if one.decision is not Decision.DROP
+        }
         for address, candidate in known.items():
-            if candidate.identity and candidate.identity in look.unlocated:
+            if candidate.identity and candidate.identity in result.unlocated:
                 present.setdefault(address, candidate)
-        gone = {s.address for s in look.candidates if s.decision is Decision.DROP}
-        self.member_set.answer(present, gone - set(present), complete=look.complete)
-        self.failures, self.error, self.notes = 0, "", look.notes
+        gone = {one.address for one in result.candidates if one.decision is Decision.DROP}
+        self.member_set.answer(present, gone - set(present), complete=result.complete)
+        self.failures, self.error, self.notes = 0, "", result.notes
 
 
 @dataclass
 class Membership:
-    """Keeps the fleet equal to what the providers say.
+    """Polls the providers, and publishes the members.
 
     Args:
-        providers: who is asked.
-        publish: called with all sightings, and whether others are to be dropped, whenever an answer came.
-        chance: random numbers in 0..1, for jitter.
-        memory: keeps answers across restarts.
+        providers: the providers.
+        publish: called after each answer with all candidates, and True if all other frontends are to be removed.
+        chance: returns a random number in 0..1, for jitter.
+        memory: stores answers across restarts.
     """
 
     providers: Sequence[Provider]
     publish: Callable[[list[Candidate], bool], None]
     chance: Callable[[], float]
-    memory: RosterMemory | None = None
-    watches: list[Watch] = field(default_factory=list)
+    memory: MemberStore | None = None
+    polls: list[Poll] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        remembered = self.memory.load() if self.memory else {}
+        stored = self.memory.load() if self.memory else {}
         for provider in self.providers:
-            known = {s.address: s for s in remembered.get(provider.name, ())}
+            known = {one.address: one for one in stored.get(provider.name, ())}
             member_set = MemberSet(known, certain=provider.certain)
-            self.watches.append(Watch(provider, member_set))
+            self.polls.append(Poll(provider, member_set))
 
     async def run(self) -> None:
-        """Ask until cancelled."""
-        if any(watch.member_set.members for watch in self.watches):
+        """Poll until cancelled."""
+        if any(poll.member_set.members for poll in self.polls):
             self._publish()
         async with asyncio.TaskGroup() as tasks:
-            for watch in self.watches:
-                tasks.create_task(self._follow(watch), name=f"discovery {watch.provider.name}")
+            for poll in self.polls:
+                tasks.create_task(self._follow(poll), name=f"discovery {poll.provider.name}")
 
-    async def _follow(self, watch: Watch) -> None:
-        provider = watch.provider
+    async def _follow(self, poll: Poll) -> None:
+        provider = poll.provider
         backoff = Backoff(
             provider.interval, max(provider.retry_cap, provider.interval), self.chance
         )
         while True:
-            watch.asked += 1
+            poll.count += 1
             try:
-                watch.take(await provider.look())
+                poll.succeeded(await provider.poll())
             except DiscoveryError as error:
-                self._failed(watch, str(error))
+                self._failed(poll, str(error))
             except Exception as error:
-                # A bug of ours, or of a library: what is known stays true, and the daemon goes on.
+                # A bug, perhaps of a library: the members stay, and the provider is polled again.
                 log.exception("discovery failed", provider=provider.name)
-                self._failed(watch, f"internal error: {error!r}")
+                self._failed(poll, f"internal error: {error!r}")
             else:
                 self._publish()
             jittered = provider.interval * (0.9 + 0.2 * self.chance())
-            await asyncio.sleep(backoff.delay(watch.failures) if watch.failures else jittered)
+            await asyncio.sleep(backoff.delay(poll.failures) if poll.failures else jittered)
 
     def failed(self, reason: str) -> None:
-        """`run` has failed: nobody is asked until it runs again."""
-        for watch in self.watches:
-            watch.failures += 1
-            watch.error = reason
+        """Record for every provider that `run` has failed, and why."""
+        for poll in self.polls:
+            poll.failures += 1
+            poll.error = reason
 
-    def _failed(self, watch: Watch, error: str) -> None:
-        watch.failures += 1
-        if error != watch.error:
-            log.warning("discovery failed", provider=watch.provider.name, reason=error)
-        watch.error = error
+    def _failed(self, poll: Poll, error: str) -> None:
+        poll.failures += 1
+        if error != poll.error:
+            log.warning("discovery failed", provider=poll.provider.name, reason=error)
+        poll.error = error
 
     def _publish(self) -> None:
-        known = all(watch.member_set.answered for watch in self.watches)
-        self.publish(joined(watch.member_set for watch in self.watches), known)
+        complete = all(poll.member_set.answered for poll in self.polls)
+        self.publish(merged(poll.member_set for poll in self.polls), complete)
         if self.memory is not None:
             self.memory.save(
                 {
-                    watch.provider.name: list(watch.member_set.members.values())
-                    for watch in self.watches
-                    if not watch.provider.certain
+                    poll.provider.name: list(poll.member_set.members.values())
+                    for poll in self.polls
+                    if not poll.provider.certain
                 }
             )
 
@@ -124,24 +135,24 @@ class Membership:
         """Return a row for each provider, for `status`."""
         return [
             {
-                "provider": watch.provider.name,
-                "members": len(watch.member_set.members),
-                "looks": watch.asked,
-                "failures": watch.failures,
-                "answered": watch.member_set.answered,
-                "error": watch.error,
-                "doubt": watch.member_set.doubt,
-                "notes": list(watch.notes),
+                "provider": poll.provider.name,
+                "members": len(poll.member_set.members),
+                "looks": poll.count,
+                "failures": poll.failures,
+                "answered": poll.member_set.answered,
+                "error": poll.error,
+                "doubt": poll.member_set.doubt,
+                "notes": list(poll.notes),
             }
-            for watch in self.watches
+            for poll in self.polls
         ]
 
 
-def joined(member_sets: Iterable[MemberSet[Address, Candidate]]) -> list[Candidate]:
-    """Return one sighting for each address that somebody sees and nobody knows to be gone.
+def merged(member_sets: Iterable[MemberSet[Address, Candidate]]) -> list[Candidate]:
+    """Return one candidate for each address that a provider lists, unless another one reports it as gone.
 
-    The first provider that names a frontend is its source; what holds it back from service, its identity, and that it is on
-    its way out, may come from any.
+    The first provider that lists a frontend is its source. Its identity, its launch hook, and that it is draining may come from
+    any provider.
     """
     member_sets = list(member_sets)
     dropped = {address for member_set in member_sets for address in member_set.dropped}
@@ -150,15 +161,15 @@ def joined(member_sets: Iterable[MemberSet[Address, Candidate]]) -> list[Candida
         for address, candidate in member_set.members.items():
             if address in dropped:
                 continue
-            # The list in the settings may name user and port, which a provider does not know.
-            address = next((named for named in found if address.means(named)), address)
-            known = found.setdefault(address, candidate)
+            # The list in the settings may contain user and port, which a provider does not know.
+            address = next((other for other in found if address.means(other)), address)
+            first = found.setdefault(address, candidate)
             found[address] = replace(
-                known,
-                identity=known.identity or candidate.identity,
-                launch=known.launch or candidate.launch,
+                first,
+                identity=first.identity or candidate.identity,
+                launch=first.launch or candidate.launch,
                 decision=Decision.DRAIN
-                if Decision.DRAIN in (known.decision, candidate.decision)
+                if Decision.DRAIN in (first.decision, candidate.decision)
                 else Decision.SERVE,
             )
     return list(found.values())

@@ -1,4 +1,4 @@
-"""Fuzz discovery: the file of frontends, the saved roster, DNS names and the EC2 console."""
+"""Fuzz discovery: the file of frontends, the stored members, DNS names and the EC2 console."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ from replicator.config import parse_address
 from replicator.discovery.aws.console import printed
 from replicator.discovery.dns import DnsProvider
 from replicator.discovery.file import FileProvider
-from replicator.discovery.remembered import RosterFile
+from replicator.discovery.member_file import MemberFile
 from replicator.errors import ConfigError, DiscoveryError
 from replicator.ports import Address, Candidate, Decision
 from tests.fuzz import mutate
@@ -56,11 +56,11 @@ def frontends(data):
         file = Path(directory) / "frontends"
         file.write_bytes(data)
         try:
-            look = asyncio.run(FileProvider(str(file), interval=1.0).look())
+            poll = asyncio.run(FileProvider(str(file), interval=1.0).poll())
         except DiscoveryError as error:
             sentence(error, 2000)
             return
-    for candidate in look.candidates:
+    for candidate in poll.candidates:
         _dialled(candidate.address)
         assert (candidate.identity + candidate.state).isprintable()
 
@@ -68,7 +68,7 @@ def frontends(data):
 def _saved(known):
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         file = Path(directory) / "roster"
-        RosterFile(file).save(known)
+        MemberFile(file).save(known)
         return file.read_bytes()
 
 
@@ -83,12 +83,12 @@ def member_set(data):
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory, capture_logs():
         file = Path(directory) / "roster"
         file.write_bytes(data)
-        known = RosterFile(file).load()
+        known = MemberFile(file).load()
         for candidate in [s for candidates in known.values() for s in candidates]:
             assert 0 <= candidate.address.port < 65536
         file.unlink()
-        RosterFile(file).save(known)
-        again = RosterFile(file).load()
+        MemberFile(file).save(known)
+        again = MemberFile(file).load()
         assert again == known
 
 
@@ -115,10 +115,10 @@ def dns(data):
             continue
     with mock.patch.object(BaseEventLoop, "getaddrinfo", _resolver):
         try:
-            look = asyncio.run(DnsProvider(names, interval=1.0).look())
+            poll = asyncio.run(DnsProvider(names, interval=1.0).poll())
         except DiscoveryError:
             return
-    for candidate in look.candidates:
+    for candidate in poll.candidates:
         _dialled(candidate.address)
 
 

@@ -1,4 +1,4 @@
-"""The states of a frontend are those that status promises, and only the moves in the table are possible."""
+"""The states of a frontend are those that status promises, and only the transitions in the table are possible."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from replicator.errors import ReplicatorError
 
 
 def test_the_states_are_the_documented_ones():
-    promised = {"connecting", "queued", "bootstrapping", "live", "retrying", "halted", "gone"}
+    promised = {"connecting", "queued", "bootstrapping", "live", "retrying", "gone"}
 
     assert {state.value for state in State} == promised
 

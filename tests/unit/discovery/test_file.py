@@ -20,7 +20,7 @@ def provider(path, **more):
 
 async def test_text_has_an_address_on_each_line(path):
     path.write_text("# web\n10.0.0.1\n\ndeploy@10.0.0.2:2222  # second\n[fd00::1]:22\n10.0.0.1\n")
-    answer = await provider(path).look()
+    answer = await provider(path).poll()
     assert [s.address for s in answer.candidates] == [
         Address("10.0.0.1"),
         Address("10.0.0.2", "deploy", 2222),
@@ -33,7 +33,7 @@ async def test_text_has_an_address_on_each_line(path):
 async def test_json_may_name_machines_and_states(path, wrap):
     rows = ["10.0.0.1", {"address": "10.0.0.2", "identity": "vm-7", "state": "up"}]
     path.write_text(json.dumps(wrap(rows)))
-    answer = await provider(path).look()
+    answer = await provider(path).poll()
     assert answer.candidates == (
         Candidate(Address("10.0.0.1"), "file", "", "listed"),
         Candidate(Address("10.0.0.2"), "file", "vm-7", "up"),
@@ -43,14 +43,14 @@ async def test_json_may_name_machines_and_states(path, wrap):
 async def test_it_is_read_again(path):
     made = provider(path)
     path.write_text("10.0.0.1\n")
-    assert len((await made.look()).candidates) == 1
+    assert len((await made.poll()).candidates) == 1
     path.write_text("10.0.0.1\n10.0.0.2\n")
-    assert len((await made.look()).candidates) == 2
+    assert len((await made.poll()).candidates) == 2
 
 
 async def test_who_is_excluded_is_left_out(path):
     path.write_text('["10.0.0.1", {"address": "10.0.0.2", "identity": "vm-7"}, "10.0.0.3"]')
-    answer = await provider(path, exclude=("10.0.0.1", "vm-7")).look()
+    answer = await provider(path, exclude=("10.0.0.1", "vm-7")).poll()
     assert [s.address.host for s in answer.candidates] == ["10.0.0.3"]
 
 
@@ -75,16 +75,16 @@ async def test_what_cannot_be_understood_is_an_error_and_nothing_of_it_is_believ
 ):
     path.write_bytes(content)
     with pytest.raises(DiscoveryError, match=words):
-        await provider(path).look()
+        await provider(path).poll()
 
 
 async def test_a_missing_file_is_an_error(path):
     with pytest.raises(DiscoveryError, match="No such file"):
-        await provider(path).look()
+        await provider(path).poll()
 
 
 async def test_an_error_quotes_no_more_than_a_person_reads(path):
     path.write_text("@" * 100_000)
     with pytest.raises(DiscoveryError) as caught:
-        await provider(path).look()
+        await provider(path).poll()
     assert len(str(caught.value)) < 1000

@@ -8,5 +8,5 @@ async def test_each_is_seen_once_and_always():
     one, two = Address("one"), Address("two", "deploy", 2222)
     provider = StaticProvider([one, two, one])
     expected = PollResult((Candidate(one), Candidate(two)))
-    assert [await provider.look(), await provider.look()] == [expected, expected]
+    assert [await provider.poll(), await provider.poll()] == [expected, expected]
     assert provider.certain

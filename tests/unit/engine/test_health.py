@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.engine.control.health import NOTHING, Tolerance, is_well
+from replicator.engine.control.health import NOTHING, Tolerance, is_ok
 
 FRONTEND = {"state": "live", "dirty": 0, "lag_seconds": 0.0, "excess": "", "unlisted": []}
 TREE = {"state": "watching", "problems": [], "unreadable": [], "pending": 0, "lag_seconds": 0.0}
@@ -19,8 +19,8 @@ def status(frontend=None, tree=None, provider=None):
 
 
 def test_ok_if_everything_is_known_and_nothing_is_dirty():
-    assert is_well(status(), NOTHING)
-    assert is_well({"frontends": [], "trees": [TREE], "discovery": [PROVIDER]}, NOTHING)
+    assert is_ok(status(), NOTHING)
+    assert is_ok({"frontends": [], "trees": [TREE], "discovery": [PROVIDER]}, NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_ok_if_everything_is_known_and_nothing_is_dirty():
     ],
 )
 def test_not_ok_if_something_is_unknown_or_held_back(wrong):
-    assert not is_well(status(**wrong), NOTHING)
-    assert not is_well(status(**wrong), Tolerance(3600.0, 1_000_000))
+    assert not is_ok(status(**wrong), NOTHING)
+    assert not is_ok(status(**wrong), Tolerance(3600.0, 1_000_000))
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_not_ok_if_something_is_unknown_or_held_back(wrong):
     ],
 )
 def test_dirty_paths_are_ok_only_within_the_tolerance(wrong, tolerance, well):
-    assert is_well(status(**wrong), tolerance) is well
+    assert is_ok(status(**wrong), tolerance) is well

@@ -6,7 +6,7 @@ from collections import deque
 import pytest
 
 from replicator.core.member_set import MemberSet
-from replicator.engine.fleet.membership import Membership, joined
+from replicator.engine.fleet.membership import Membership, merged
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, Decision, Launch, PollResult
 from tests.support.waiting import eventually
@@ -16,7 +16,7 @@ def seen(host, **more):
     return Candidate(Address(host), **more)
 
 
-def look(*hosts, **more):
+def poll(*hosts, **more):
     return PollResult(tuple(seen(host) for host in hosts), **more)
 
 
@@ -30,10 +30,10 @@ class Script:
     def __init__(self, *answers, name="script"):
         self.name = name
         self.answers = deque(answers)
-        self.looks = 0
+        self.polls = 0
 
-    async def look(self):
-        self.looks += 1
+    async def poll(self):
+        self.polls += 1
         answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -79,42 +79,42 @@ FAILURES = [
     DiscoveryError("elasticloadbalancing:DescribeTargetHealth: Throttling: Rate exceeded"),
     DiscoveryError("no answer in time"),
     RuntimeError("a bug of ours"),
-    look(),
+    poll(),
 ]
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=["throttled", "timeout", "bug", "empty"])
 async def test_an_error_removes_no_member_and_the_provider_is_polled_again(failure):
-    script = Script(look("a", "b"), *[failure] * 10, look("a", "b", "c"))
+    script = Script(poll("a", "b"), *[failure] * 10, poll("a", "b", "c"))
     fleet, _ = await run(script, until=lambda fleet: "c" in fleet.hosts)
     assert all({"a", "b"} <= hosts for hosts in fleet.history)
-    assert script.looks >= 12
+    assert script.polls >= 12
 
 
 async def test_a_provider_whose_polls_cost_nothing_is_polled_at_its_interval_after_any_number_of_errors():
     """With pauses that double, the last of these would be 32 s long."""
-    script = Script(*[DiscoveryError("line 2: half written")] * 16, look("a"))
+    script = Script(*[DiscoveryError("line 2: half written")] * 16, poll("a"))
     script.retry_cap = 0.0
     await run(script, until=lambda fleet: "a" in fleet.hosts)
 
 
 async def test_a_member_that_is_missing_in_two_consecutive_answers_is_removed():
-    script = Script(look("a", "b", "c"), look("a", "b"))
+    script = Script(poll("a", "b", "c"), poll("a", "b"))
     fleet, _ = await run(script, until=lambda fleet: fleet.hosts == {"a", "b"})
     assert fleet.history.count({"a", "b", "c"}) == 2
 
 
 async def test_half_of_the_fleet_is_not_removed_by_two_answers():
-    script = Script(look("a", "b", "c", "d"), look("a"))
+    script = Script(poll("a", "b", "c", "d"), poll("a"))
     fleet, _ = await run(script, until=lambda fleet: fleet.hosts == {"a"})
     assert fleet.history.count({"a", "b", "c", "d"}) == 4
 
 
 async def test_a_failing_provider_is_shown_with_its_error_and_its_notes_are_passed_on():
     failing = Script(DiscoveryError("throttled"), name="failing")
-    noting = Script(look("a", notes=("mind the gap",)), name="noting")
+    noting = Script(poll("a", notes=("mind the gap",)), name="noting")
     _, membership = await run(
-        failing, noting, until=lambda fleet: fleet.hosts and failing.looks > 2
+        failing, noting, until=lambda fleet: fleet.hosts and failing.polls > 2
     )
     first, second = membership.describe()
     assert (first["provider"], first["error"]) == ("failing", "throttled")
@@ -151,7 +151,7 @@ async def test_after_a_success_the_pause_is_the_interval_plus_or_minus_a_tenth(m
         await sleep(0)
 
     monkeypatch.setattr("replicator.engine.fleet.membership.asyncio.sleep", record)
-    script = Script(look("a"))
+    script = Script(poll("a"))
     script.interval = 10.0
     chances = iter([0.0, 1.0] + [0.5] * 1000)
     membership = Membership([script], Fleet().publish, lambda: next(chances))
@@ -164,15 +164,15 @@ async def test_after_a_success_the_pause_is_the_interval_plus_or_minus_a_tenth(m
 
 async def test_after_a_restart_during_an_outage_the_members_are_the_stored_ones():
     memory = Memory(script=[seen("a"), seen("b")])
-    script = Script(*[DiscoveryError("down")] * 3, look("b", "c"))
+    script = Script(*[DiscoveryError("down")] * 3, poll("b", "c"))
     fleet, _ = await run(script, memory=memory, until=lambda fleet: "c" in fleet.hosts)
     assert fleet.history[0] == {"a", "b"}
     assert {s.address.host for s in memory.known["script"]} >= {"b", "c"}
 
 
 async def test_no_member_is_removed_before_every_provider_has_answered():
-    slow = Script(*[DiscoveryError("down")] * 5, look("b", "c"), name="slow")
-    quick = Script(look("a"), name="quick")
+    slow = Script(*[DiscoveryError("down")] * 5, poll("b", "c"), name="slow")
+    quick = Script(poll("a"), name="quick")
     fleet = Fleet()
     fleet.hosts = {"a", "b"}  # from before a reload
     membership = Membership([quick, slow], fleet.publish, lambda: 0.5)
@@ -192,7 +192,7 @@ async def test_a_member_whose_address_an_answer_lacks_keeps_the_known_one():
 
 
 async def test_a_flapping_instance_is_never_removed():
-    script = Script(*[look("a", "b", "c"), look("b", "c")] * 5, look("a", "b", "c", "end"))
+    script = Script(*[poll("a", "b", "c"), poll("b", "c")] * 5, poll("a", "b", "c", "end"))
     fleet, _ = await run(script, until=lambda fleet: "end" in fleet.hosts)
     assert all("a" in hosts for hosts in fleet.history)
 
@@ -207,21 +207,21 @@ def test_the_first_provider_is_the_source_and_the_others_add_their_data():
     launch = Launch("g", "h", "i-1", 60.0)
     balancer = member_set(seen("a", source="alb", identity="i-1"))
     scaling = member_set(seen("a", source="asg", launch=launch), seen("b", source="asg"))
-    one, two = joined([balancer, scaling])
+    one, two = merged([balancer, scaling])
     assert (one.source, one.identity, one.launch) == ("alb", "i-1", launch)
     assert two.source == "asg"
 
 
 def test_a_frontend_that_the_settings_list_with_user_and_port_is_one_frontend():
     named = Candidate(Address("a", "deploy", 2222))
-    (one,) = joined([member_set(named), member_set(seen("a", source="alb", identity="i-1"))])
+    (one,) = merged([member_set(named), member_set(seen("a", source="alb", identity="i-1"))])
     assert (one.address, one.identity) == (Address("a", "deploy", 2222), "i-1")
 
 
 def test_a_frontend_that_drains_for_one_provider_drains():
     one, other = member_set(seen("a")), member_set(seen("a", decision=Decision.DRAIN))
-    assert [s.decision for s in joined([one, other])] == [Decision.DRAIN]
+    assert [s.decision for s in merged([one, other])] == [Decision.DRAIN]
 
 
 def test_a_frontend_that_one_provider_knows_to_be_gone_is_removed_although_another_lists_it():
-    assert joined([member_set(seen("a"), seen("b")), member_set(dropped=["a"])]) == [seen("b")]
+    assert merged([member_set(seen("a"), seen("b")), member_set(dropped=["a"])]) == [seen("b")]

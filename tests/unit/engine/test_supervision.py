@@ -3,11 +3,11 @@
 from replicator.engine.supervision import leaves
 
 
-def test_the_exceptions_of_nested_groups_are_found_in_their_order():
+def test_the_exceptions_in_nested_groups_are_returned_in_their_order():
     one, two, three = OSError("one"), ValueError("two"), KeyError("three")
     assert leaves(ExceptionGroup("", [ExceptionGroup("", [one, two]), three])) == [one, two, three]
 
 
-def test_an_exception_outside_a_group_is_itself():
+def test_an_exception_outside_a_group_is_returned_itself():
     error = OSError("alone")
     assert leaves(error) == [error]

@@ -35,8 +35,8 @@ def provider(url, groups=(), balancers=(), exclude=("nobody",)):
     )
 
 
-def look(made):
-    return asyncio.run(made.look())
+def poll(made):
+    return asyncio.run(made.poll())
 
 
 def hosts(answer):
@@ -57,7 +57,7 @@ def test_targets_of_type_instance_are_found_at_their_private_addresses(moto):
     moto.register(group, *ids)
 
     for name in ("web", group):
-        answer = look(provider(moto.url, [name]))
+        answer = poll(provider(moto.url, [name]))
         assert hosts(answer) == ["10.0.0.11", "10.0.1.12"]
         assert answer.complete
     assert one(answer, "10.0.0.11").identity == ids[0]
@@ -71,7 +71,7 @@ def test_the_groups_of_a_load_balancer_include_those_of_its_rules_weighted_ones_
     for n, group in enumerate((green, blue, canary)):
         moto.register(group, f"10.0.0.{100 + n}")
 
-    answer = look(provider(moto.url, balancers=["shop"]))
+    answer = poll(provider(moto.url, balancers=["shop"]))
 
     assert hosts(answer) == ["10.0.0.100", "10.0.0.101", "10.0.0.102"]
 
@@ -80,7 +80,7 @@ def test_a_group_that_does_not_exist_leaves_the_others_and_makes_the_answer_inco
     group = moto.target_group("real", "ip")
     moto.register(group, "10.0.0.77")
 
-    answer = look(provider(moto.url, ["real", "imagined"]))
+    answer = poll(provider(moto.url, ["real", "imagined"]))
 
     assert hosts(answer) == ["10.0.0.77"]
     assert not answer.complete
@@ -92,7 +92,7 @@ def test_an_address_is_traced_to_its_instance_so_that_its_reuse_can_be_seen(moto
     group = moto.target_group("traced", "ip")
     moto.register(group, "10.0.0.55")
 
-    assert one(look(provider(moto.url, ["traced"])), "10.0.0.55").identity == identity
+    assert one(poll(provider(moto.url, ["traced"])), "10.0.0.55").identity == identity
 
 
 def test_more_instances_than_a_filter_holds_are_asked_for_in_several_calls(moto, monkeypatch):
@@ -100,7 +100,7 @@ def test_more_instances_than_a_filter_holds_are_asked_for_in_several_calls(moto,
     group = moto.target_group("many")
     moto.register(group, *moto.instances(*(f"10.0.1.{n}" for n in range(60, 65))))
 
-    assert len(look(provider(moto.url, ["many"])).candidates) == 5
+    assert len(poll(provider(moto.url, ["many"])).candidates) == 5
 
 
 # Recorded answers: states, errors and shapes that moto does not make.
@@ -129,7 +129,7 @@ def recorded(*targets, kind="ip", **answers):
 )
 def test_every_state_has_a_policy_and_a_reason(state, reason, decision):
     with recorded(("10.0.0.1", state, reason)) as api:
-        candidate = one(look(provider(api.url, ["web"])), "10.0.0.1")
+        candidate = one(poll(provider(api.url, ["web"])), "10.0.0.1")
     assert candidate.decision is decision
     assert candidate.state == state
     assert candidate.reason
@@ -138,7 +138,7 @@ def test_every_state_has_a_policy_and_a_reason(state, reason, decision):
 def test_ipv6_targets_and_one_target_on_two_ports():
     twice = [("fd00::7", "draining", "", 80), ("fd00::7", "healthy", "", 8080)]
     with recorded(*twice, ("10.0.0.1", "healthy")) as api:
-        answer = look(provider(api.url, ["web"]))
+        answer = poll(provider(api.url, ["web"]))
     assert hosts(answer) == ["10.0.0.1", "fd00::7"]
     assert str(one(answer, "fd00::7").address) == "[fd00::7]"
     assert one(answer, "fd00::7").decision is Decision.SERVE  # in use on one port is in use
@@ -149,7 +149,7 @@ def test_instances_that_are_stopped_or_terminated_are_said_to_be_gone():
     rows = [("i-1", "stopped", "10.0.0.1"), ("i-2", "running", "10.0.0.2")]
     rows += [("i-3", "terminated", "")]
     with recorded(*targets, kind="instance", DescribeInstances=cloud.instances(*rows)) as api:
-        answer = look(provider(api.url, ["web"]))
+        answer = poll(provider(api.url, ["web"]))
     assert one(answer, "10.0.0.1").decision is Decision.DROP
     assert one(answer, "10.0.0.2").decision is Decision.SERVE
     assert len(answer.candidates) == 2
@@ -160,7 +160,7 @@ def test_an_instance_that_ec2_does_not_know_yet_leaves_the_others_and_is_named()
     targets = [(f"i-{n}", "healthy") for n in range(10)]
     rows = [(f"i-{n}", "running", f"10.0.0.{n}" if n != 8 else "") for n in range(9)]
     with recorded(*targets, kind="instance", DescribeInstances=cloud.instances(*rows)) as api:
-        answer = look(provider(api.url, ["web"]))
+        answer = poll(provider(api.url, ["web"]))
     assert len(answer.candidates) == 8
     assert answer.complete
     assert answer.unlocated == {"i-8", "i-9"}
@@ -174,7 +174,7 @@ def test_instances_come_in_pages():
 
     targets = [("i-1", "healthy"), ("i-2", "healthy")]
     with recorded(*targets, kind="instance", DescribeInstances=pages) as api:
-        answer = look(provider(api.url, ["web"]))
+        answer = poll(provider(api.url, ["web"]))
     assert hosts(answer) == ["10.0.0.1", "10.0.0.2"]
 
 
@@ -182,7 +182,7 @@ def test_the_backend_itself_is_left_out_by_id_and_by_address():
     targets = [("i-1", "healthy"), ("i-2", "healthy"), ("i-3", "healthy")]
     rows = [(f"i-{n}", "running", f"10.0.0.{n}") for n in (1, 2, 3)]
     with recorded(*targets, kind="instance", DescribeInstances=cloud.instances(*rows)) as api:
-        answer = look(provider(api.url, ["web"], exclude=["i-1", "10.0.0.2"]))
+        answer = poll(provider(api.url, ["web"], exclude=["i-1", "10.0.0.2"]))
     assert hosts(answer) == ["10.0.0.3"]
 
 
@@ -204,7 +204,7 @@ def test_an_answer_that_is_none_is_an_error_in_one_line(answer, words):
         recorded(DescribeTargetHealth=lambda _: answer) as api,
         pytest.raises(DiscoveryError) as caught,
     ):
-        look(provider(api.url, ["web"]))
+        poll(provider(api.url, ["web"]))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
@@ -219,7 +219,7 @@ def test_one_group_that_fails_costs_its_part_only():
         return cloud.health(("10.0.0.1", "healthy"))
 
     with recorded(DescribeTargetGroups=groups, DescribeTargetHealth=health) as api:
-        answer = look(provider(api.url, ["web"]))
+        answer = poll(provider(api.url, ["web"]))
     assert hosts(answer) == ["10.0.0.1"]
     assert not answer.complete
 
@@ -227,13 +227,13 @@ def test_one_group_that_fails_costs_its_part_only():
 def test_a_missing_permission_is_named_and_the_rest_goes_on():
     denied = cloud.ec2_error("UnauthorizedOperation", "You are not authorized", 403)
     with recorded(("10.0.0.1", "healthy"), DescribeInstances=denied) as api:
-        answer = look(provider(api.url, ["web"]))
+        answer = poll(provider(api.url, ["web"]))
     assert hosts(answer) == ["10.0.0.1"]  # an address can be dialled without knowing whose it is
     assert answer.complete
     assert "the IAM permission ec2:DescribeInstances is missing" in " ".join(answer.notes)
 
     with recorded(("i-1", "healthy"), kind="instance", DescribeInstances=denied) as api:
-        answer = look(provider(api.url, ["web"]))
+        answer = poll(provider(api.url, ["web"]))
     assert answer.unlocated == {"i-1"}
     assert not answer.complete
 
@@ -241,7 +241,7 @@ def test_a_missing_permission_is_named_and_the_rest_goes_on():
 def test_without_the_first_permission_of_all_there_is_no_answer():
     denied = cloud.error("AccessDenied", "User: arn:aws:sts::1:x is not authorized", 403)
     with recorded(DescribeTargetHealth=denied) as api, pytest.raises(DiscoveryError) as caught:
-        look(provider(api.url, ["web"]))
+        poll(provider(api.url, ["web"]))
     assert "elasticloadbalancing:DescribeTargetHealth is missing" in str(caught.value)
 
 
@@ -249,14 +249,14 @@ def test_groups_are_asked_for_once_a_minute_and_targets_every_time():
     with recorded(("10.0.0.1", "healthy")) as api:
         made = provider(api.url, ["web"])
         for _ in range(3):
-            look(made)
+            poll(made)
     assert api.asked["DescribeTargetGroups"] == 1
     assert api.asked["DescribeTargetHealth"] == 3
 
 
 def test_groups_of_functions_and_balancers_hold_no_files():
     with recorded(kind="lambda") as api:
-        answer = look(provider(api.url, ["web"]))
+        answer = poll(provider(api.url, ["web"]))
     assert "'lambda' hold no files" in " ".join(answer.notes)
     assert not api.asked["DescribeTargetHealth"]
 
@@ -265,7 +265,7 @@ def test_without_credentials_the_error_says_where_they_come_from(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     with recorded() as api, pytest.raises(DiscoveryError, match=r"credentials.*hop limit"):
-        look(provider(api.url, ["web"]))
+        poll(provider(api.url, ["web"]))
 
 
 async def test_a_denied_action_is_an_error_of_its_own():

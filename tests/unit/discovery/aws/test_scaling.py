@@ -30,7 +30,7 @@ def api(*members, hooks=(("fill", 300),), rows=None, **more):
     )
 
 
-def look(url, hook="", groups=("shop",)):
+def poll(url, hook="", groups=("shop",)):
     made = ScalingProvider(
         Aws(region=REGION, endpoint_url=url),
         groups=groups,
@@ -38,12 +38,12 @@ def look(url, hook="", groups=("shop",)):
         interval=1.0,
         ourselves=Ourselves(["nobody"]),
     )
-    return asyncio.run(made.look())
+    return asyncio.run(made.poll())
 
 
 def test_an_instance_in_pending_wait_is_served_and_its_launch_is_known():
     with api(("i-1", "Pending:Wait"), ("i-2", "InService")) as server:
-        waiting, serving = look(server.url).candidates
+        waiting, serving = poll(server.url).candidates
     assert waiting.launch == LAUNCH
     assert waiting.decision is Decision.SERVE
     assert waiting.address.host == "10.0.0.1"
@@ -65,13 +65,13 @@ def test_an_instance_in_pending_wait_is_served_and_its_launch_is_known():
 )
 def test_every_lifecycle_state_has_a_policy(state, decision):
     with api(("i-1", state)) as server:
-        (candidate,) = look(server.url).candidates
+        (candidate,) = poll(server.url).candidates
     assert (candidate.decision, candidate.launch) == (decision, None)
 
 
 def test_of_several_hooks_the_one_that_waits_for_us_must_be_named():
     with api(("i-1", "Pending:Wait"), hooks=(("fill", 300), ("warm", 60))) as server:
-        unclear, named = look(server.url), look(server.url, hook="warm")
+        unclear, named = poll(server.url), poll(server.url, hook="warm")
     assert unclear.candidates[0].launch is None
     assert "name it in discovery.lifecycle_hook" in " ".join(unclear.notes)
     assert named.candidates[0].launch == Launch("shop", "warm", "i-1", 60.0)
@@ -79,7 +79,7 @@ def test_of_several_hooks_the_one_that_waits_for_us_must_be_named():
 
 def test_a_group_that_does_not_exist_is_named():
     with api(("i-1", "InService")) as server:
-        answer = look(server.url, groups=("shop", "shpo"))
+        answer = poll(server.url, groups=("shop", "shpo"))
     assert not answer.complete
     assert answer.notes == ("there is no Auto Scaling group shpo",)
 
@@ -88,8 +88,8 @@ def test_without_the_right_to_see_hooks_the_members_are_served_all_the_same():
     denied = cloud.error("AccessDenied", "no", 403)
     with api(("i-1", "Pending:Wait")) as server:
         server.answers["DescribeLifecycleHooks"] = denied
-        answer = look(server.url)
-        named = look(server.url, hook="fill")
+        answer = poll(server.url)
+        named = poll(server.url, hook="fill")
     assert answer.candidates[0].launch is None
     assert "autoscaling:DescribeLifecycleHooks is missing" in " ".join(answer.notes)
     assert named.candidates[0].launch.hook == "fill"
@@ -152,7 +152,7 @@ async def test_a_hook_that_is_replaced_or_gets_another_time_limit_is_known_at_th
         )
 
         async def launches():
-            return [s.launch for s in (await provider.look()).candidates]
+            return [s.launch for s in (await provider.poll()).candidates]
 
         assert await launches() == [Launch("shop", "fill", i, 300.0) for i in ("i-1", "i-2")]
         server.answers["DescribeLifecycleHooks"] = cloud.hooks(("fill-v2", 60))

@@ -1,4 +1,4 @@
-"""The last good answer of every provider, kept in a file of the state directory for the next start."""
+"""Stores the members of every provider in a file of the state directory, for a start during which a provider fails."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from replicator.ports import Address, Candidate, Decision
 log = structlog.get_logger()
 
 
-class RosterFile:
-    """Implements `ports.RosterMemory`. If the file cannot be read or written, it logs a warning and goes on.
+class MemberFile:
+    """Implements `ports.MemberStore`. If the file cannot be read or written, it logs a warning.
 
     Args:
         path: the file; replaced atomically.
@@ -29,7 +29,7 @@ class RosterFile:
         """Return what was saved, by provider; nothing if the file is missing or malformed."""
         try:
             raw = json.loads(self._path.read_text("utf-8"))
-            return {name: [_sighting(row) for row in rows] for name, rows in raw.items()}
+            return {name: [_candidate(row) for row in rows] for name, rows in raw.items()}
         except FileNotFoundError:
             return {}
         except (
@@ -40,7 +40,9 @@ class RosterFile:
             AttributeError,
             RecursionError,
         ) as error:
-            log.warning("the saved roster cannot be read", path=str(self._path), reason=str(error))
+            log.warning(
+                "the stored members cannot be read", path=str(self._path), reason=str(error)
+            )
             return {}
 
     def save(self, known: dict[str, list[Candidate]]) -> None:
@@ -52,7 +54,7 @@ class RosterFile:
             statefile.replace(self._path, text)
             self._saved = text
         except OSError as error:
-            log.warning("the roster cannot be saved", path=str(self._path), reason=error.strerror)
+            log.warning("the members cannot be stored", path=str(self._path), reason=error.strerror)
 
 
 def _row(candidate: Candidate) -> dict[str, object]:
@@ -65,7 +67,7 @@ def _row(candidate: Candidate) -> dict[str, object]:
     }
 
 
-def _sighting(row: dict[str, object]) -> Candidate:
+def _candidate(row: dict[str, object]) -> Candidate:
     host, user, port = row["host"], row["user"], row["port"]
     texts = [row["source"], row["identity"], row["state"]]
     if not isinstance(host, str) or not isinstance(user, str) or type(port) is not int:
