@@ -11,15 +11,34 @@ SITE = OpenTree(1, b"/site", setid=True)
 
 
 class FakeSourceState:
-    """State of a source that was scanned and is not in doubt, unless a test says otherwise; see `engine.tree.SourceState`."""
+    """State of a source that was scanned and is not in doubt, until a test says otherwise. Passes tests/contract/test_source_state.py.
 
-    def __init__(self):
+    Args:
+        tree: the tree whose source this is.
+
+    Attributes:
+        scanned, halted: see engine.tree.SourceState.
+        paused: why deletions are paused; empty if they are not.
+        held: paths whose deletion is held back.
+        rechecked: the paths that were passed to `recheck`.
+    """
+
+    def __init__(self, tree):
         self.scanned = asyncio.Event()
         self.scanned.set()
-        self.halted = self.doubt = ""
-        self.deletions_allowed = True
+        self.halted = self.paused = ""
         self.held = set()
         self.rechecked = []
+        self._tree = tree
+
+    @property
+    def doubt(self):
+        unread = "" if self.scanned.is_set() else "the source is still being scanned"
+        return self.halted or self.paused or unread
+
+    @property
+    def deletions_allowed(self):
+        return self._tree.delete and not self.paused
 
     def holds(self, path):
         return path in self.held
@@ -33,5 +52,5 @@ def fake_tree(source, catalog, **more):
     debouncer = Debouncer(cooldown=0.01, max_wait=1.0)
     settings = {"target": SITE, "delete": True} | more
     tree = Tree(1, b"/source", source, catalog, FakeWatcher, debouncer, **settings)
-    tree.state = FakeSourceState()
+    tree.state = FakeSourceState(tree)
     return tree

@@ -27,8 +27,7 @@ class World:
         self.big = bytes(range(256)) * (5 * CHUNK // 512)
         self.source.write(b"big", self.big)
         self.scan()
-        tree = fake_tree(self.source, self.catalog)
-        tree.state.deletions_allowed = delete
+        tree = fake_tree(self.source, self.catalog, delete=delete)
         self.doubted = tree.state.rechecked
         self.trees = {1: tree}
         self.reader = ContentReader(self.trees)
