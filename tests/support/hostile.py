@@ -95,16 +95,16 @@ class Hostile(FakeAgent):
         await asyncio.gather(*self.drips, return_exceptions=True)
         await super().close()
 
-    def _answer(self, message):
+    def answer(self, message):
         for kind, act in self.script.items():
             if isinstance(message, kind):
                 act(self, message)
                 return
-        super()._answer(message)
+        super().answer(message)
 
     def honestly(self, message):
         """Answer as a correct agent does."""
-        super()._answer(message)
+        super().answer(message)
 
 
 def raw(text, payload=b""):

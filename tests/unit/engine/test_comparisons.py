@@ -86,7 +86,7 @@ async def test_what_a_refused_rename_should_have_brought_arrives_whatever_was_re
     await eventually(lambda: stage.now.changes(b"d"), "both renames to be sent")
     stage.now.mute.clear()
     for message in [m for m in stage.now.of(Batch) if isinstance(m.changes[0], Move)]:
-        stage.now._answer(message)
+        stage.now.answer(message)
 
     await eventually(lambda: b"e/f" in stage.disk, "the file under its newest name")
     stage.now.refusals.clear()
@@ -181,8 +181,11 @@ async def test_of_directories_in_doubt_no_more_goes_than_of_the_whole_tree(guard
         stage.replica.in_doubt(at(name))
         await eventually(lambda: not stage.replica._resync, "the comparison of the directory")
     await eventually(lambda: stage.replica.excess, "the question")
-    await eventually(lambda: not stage.replica.dirty, "what goes to have gone")
-    assert [path[:1] for path in stage.disk if path != b"ours"] == [b"b"] * 60 + [b"c"] * 60
+
+    def kept():
+        return [path[:1] for path in stage.disk if path != b"ours"]
+
+    await eventually(lambda: kept() == [b"b"] * 60 + [b"c"] * 60, kept)
 
 
 async def test_a_directory_in_doubt_with_too_much_has_the_whole_tree_compared_which_tells(guarded):
@@ -195,7 +198,7 @@ async def test_a_directory_in_doubt_with_too_much_has_the_whole_tree_compared_wh
     assert "300 of 301" in stage.replica.excess
     assert len(stage.disk) == 301
     stage.replica.in_doubt(at(b"e"))
-    await eventually(lambda: len(stage.now.of(ListTree)) == 4, "the comparison of the directory")
+    await eventually(lambda: len(stage.now.of(ListTree)) >= 4, "the comparison of the directory")
     await eventually(lambda: not stage.replica._resync, "its end")
     assert len(stage.disk) == 301
 

@@ -5,6 +5,7 @@ import pytest
 from replicator.engine.changes.create import move_path
 from replicator.engine.changes.encode import encode_update
 from replicator.engine.frontend import resync as doubts_module
+from replicator.model import DIRECTORY, Entry
 from replicator.wire.changes import ROOT_GONE, VANISHED, SetAttributes
 from replicator.wire.messages import Batch
 from tests.support.frontends import at
@@ -174,6 +175,7 @@ async def test_a_rename_that_was_refused_leaves_all_in_doubt(filled):
 
 
 async def test_a_rename_that_was_confirmed_leaves_nothing_in_doubt(filled):
+    filled.disk[b"d"] = Entry(DIRECTORY, 0o755, 0, 0)
     filled.replica.offer(rename(b"d", b"e"))
     await eventually(lambda: not filled.replica.dirty, "the answer")
     assert await reconnect(filled) == set()
