@@ -1,7 +1,7 @@
 """Earlier versions of paths: size, mtime and digest of what was removed, renamed or replaced.
 
 A frontend that was disconnected may still have an earlier version. If that has the same size and mtime as the current one, a comparison
-by size and mtime finds no difference. Such a record is marked `Record.stealthy`, and its content is compared.
+by size and mtime finds no difference. Such a record is marked `Record.ambiguous`, and its content is compared.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def note(
 
 
 def marked(db: sqlite3.Connection, tree: int, records: Sequence[Record]) -> Iterable[Record]:
-    """Return the records, marked stealthy where another content had the same size and mtime."""
+    """Return the records, marked ambiguous where another content had the same size and mtime."""
     if db.execute("SELECT max(id) FROM past").fetchone()[0] is None:
         return records
     return [
@@ -76,7 +76,7 @@ def note_below(db: sqlite3.Connection, tree: int, low: bytes, high: bytes) -> No
 
 
 def mark_below(db: sqlite3.Connection, tree: int, low: bytes, high: bytes) -> None:
-    """Mark stealthy records in a key range that entries were renamed to."""
+    """Mark ambiguous records in a key range that entries were renamed to."""
     rows = db.execute(CLASHING, (tree, low, high)).fetchall()
     records = [schema.record_of(row)._replace(ambiguous=True) for row in rows]
     db.executemany(schema.PUT, schema.rows_of(tree, records))

@@ -2,8 +2,8 @@
 
 An entry's key is its path in the form of `model.key`, so that the primary key has the order of a walk, and everything below a directory
 is one range of it. SQLite detects a broken page, but not a changed value: each row has a CRC-32 of all columns but its key (a row with a
-damaged key is a path that the next scan does not find, while the right path is new). In the column `firm`, bit 0 is `Record.firm`,
-and bit 1 is `Record.stealthy`.
+damaged key is a path that the next scan does not find, while the right path is new). In the column `firm`, bit 0 is `Record.stable`,
+and bit 1 is `Record.ambiguous`.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ class Record(NamedTuple):
         path: relative to the tree's root.
         entry: what the source holds; the digest is empty when the content could not be read.
         stamp: the source file's stamp when its content was hashed.
-        firm: False if the content was hashed so soon after its last change that a later change might have the same stamp
+        stable: False if the content was hashed so soon after its last change that a later change might have the same stamp
             (git calls such entries racy); the path is hashed again at its next check.
         problem: why the content could not be read; empty if it was.
-        stealthy: True if an earlier content had the same size and mtime, so that these do not tell which one a frontend holds.
+        ambiguous: True if an earlier content had the same size and mtime, so that these do not tell which one a frontend holds.
     """
 
     path: bytes
@@ -178,7 +178,7 @@ class Snapshot:
         verdict: READ, or why no version could be read.
         entry: what was read, with its digest.
         stamp: the file's stamp before the read.
-        firm: see Record.
+        stable: see Record.
         signature: packed signature of this version; None for a file too small to need one.
         ops: the delta against the base signature if one was given, or Literals with the whole content; None if that would exceed the
             memory limit: the content must then be streamed from the source.

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-FIRM = 2.0
+STABLE = 2.0
 """Seconds after a change during which another one may have the same size and times; until then, the file is read each time."""
 
 
@@ -50,5 +50,5 @@ class ChangingFile(Generic[T]):
             self._known = None  # in case `parse` raises
             self._known = (content, self._parse(content))
         changed = max(status.st_mtime, status.st_ctime)
-        self._stamp = stamp if time.time() - changed > FIRM else None
+        self._stamp = stamp if time.time() - changed > STABLE else None
         return self._known[1]

@@ -1,6 +1,6 @@
 """Bound the cost of one SSH connection, whatever the server sends. This is a security limit.
 
-The agent's messages have their own limits (see engine.link). This module limits the SSH packets that the SSH library accepts without
+The agent's messages have their own limits (see engine.frontend.connection). This module limits the SSH packets that the SSH library accepts without
 bound: global requests, ignore and debug messages, window adjustments, channel requests, error output, key exchanges. A server that
 sends too many of them, or does not read the replies, is disconnected. Received data is passed to the SSH library in small pieces, so
 that other connections are served in between.

@@ -475,7 +475,7 @@ def test_no_frontends_is_fine(make, three):
     backend = make([])
     backend.fill(5)
     backend.start()
-    wait_for(lambda: backend.status()["trees"][0]["state"] == "watching", "the survey", 10)
+    wait_for(lambda: backend.status()["trees"][0]["state"] == "watching", "the scan", 10)
     assert backend.run("status", "--json").returncode == 0
     assert backend.stop() == 0
 

@@ -173,14 +173,14 @@ async def _write(directory):
 
 
 async def test_nothing_of_a_tree_goes_to_a_connection_that_has_not_opened_it(trees, monkeypatch):
-    """The gate is closed, so that the second tree stays unopened while files arrive in it and the ready file is due."""
+    """The bootstrap queue has no places, so that the second tree stays unopened while files arrive in it and the ready file is due."""
     await trees.start(trees.config({"name": "a", "ready_file": "ready"}))
     await eventually(lambda: ready(trees, "one", "two"), "the ready files")
     monkeypatch.setattr(Replica, "trees_changed", lambda _self: None)
     await trees.app.reload(
         trees.config({"name": "a", "ready_file": "ready"}, {"name": "b", "ready_file": "ready"})
     )
-    await eventually(pipeline(trees, "b").scanned.is_set, "the survey")
+    await eventually(pipeline(trees, "b").scanned.is_set, "the scan")
     trees.source("b").joinpath("live").write_text("new")
     trees.source("a").joinpath("live").write_text("new")
     await eventually(lambda: "live" in trees.copy("one", "a"), "the other tree's change")
@@ -295,7 +295,7 @@ async def test_the_source_of_a_removed_tree_is_closed_when_nothing_reads_it_any_
     source = pipeline(trees, "b").tree.source
     await eventually(reading.is_set, "a reader")
     await trees.app.reload(trees.config("a"))
-    await eventually(lambda: 1 not in trees.app.service._watching, "the end of the intake")
+    await eventually(lambda: 1 not in trees.app.service._tree_tasks, "the end of the pipeline")
     await asyncio.sleep(0.1)
     assert source._fd >= 0
     may_go.set()

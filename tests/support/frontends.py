@@ -328,12 +328,12 @@ class Backdrop:
         return self.agents[host][-1]
 
     def write(self, path, content):
-        """Change a file of the source; return the parcel with that change."""
+        """Change a file of the source; return the encoded change."""
         self.source.write(path, content)
         return self.scan(path)
 
     def scan(self, path):
-        """Scan the source; return a parcel with the whole content of one file."""
+        """Scan the source; return the encoded content of one file."""
         for _ in scan(Checker(self.source, self.catalog), ROOT):
             pass
         change = change_for(1, path, self.catalog.records[path].entry)

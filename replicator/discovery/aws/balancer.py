@@ -121,7 +121,7 @@ class BalancerProvider:
     async def _locate(
         self, targets: Sequence[Target], failed: list[str]
     ) -> tuple[list[Candidate], frozenset[str]]:
-        """Add addresses to targets; return the sightings, and the ids of the instances without a known address."""
+        """Add addresses to targets; return the candidates, and the ids of the instances without a known address."""
         by_id = {t.identity: t for t in targets if t.kind == "instance"}
         by_ip = {t.identity: t for t in targets if t.kind == "ip"}
         instances: dict[str, Instance] = {}

@@ -23,7 +23,7 @@ from tests.fuzz import mutate
 from tests.fuzz.target import sentence, target
 
 ROWS = ["10.0.0.1", {"address": "deploy@10.0.0.2:22", "identity": "vm-7", "state": "up"}]
-SIGHTINGS = [
+CANDIDATES = [
     Candidate(Address("10.0.0.1"), "file", "i-1", "healthy"),
     Candidate(Address("fd00::1", "deploy", 2222), "file", "", "x", Decision.DRAIN),
 ]
@@ -67,13 +67,13 @@ def frontends(data):
 
 def _saved(known):
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
-        file = Path(directory) / "roster"
+        file = Path(directory) / "members.json"
         MemberFile(file).save(known)
         return file.read_bytes()
 
 
 @target(
-    _saved({"file x": SIGHTINGS, "dns y": []}),
+    _saved({"file x": CANDIDATES, "dns y": []}),
     _saved({}),
     mutate=mutate.json_text,
     effort=200,
@@ -81,7 +81,7 @@ def _saved(known):
 def member_set(data):
     """Raise nothing. Assert that whatever was loaded can be saved and loaded again."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory, capture_logs():
-        file = Path(directory) / "roster"
+        file = Path(directory) / "members.json"
         file.write_bytes(data)
         known = MemberFile(file).load()
         for candidate in [s for candidates in known.values() for s in candidates]:

@@ -1,4 +1,4 @@
-"""What the catalog knows of earlier versions: a record that size and mtime do not tell from one of them is stealthy."""
+"""Earlier versions in the catalog: a record with the size and mtime of one of them is ambiguous."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The roster: adds at once, takes away slowly, and is never emptied by an error."""
+"""The member set: adds members at once, removes them slowly, and is never emptied by an error."""
 
 from hypothesis import given
 from hypothesis import strategies as st

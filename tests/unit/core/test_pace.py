@@ -1,4 +1,4 @@
-"""Delays, budgets and windows, with a clock of our own."""
+"""Delays, rates and windows, with a clock that the test sets."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Cuts between frames depend on the paths, so that those who want the same files want the same frames."""
+"""Where a frame ends depends on the paths, so that frontends which lack the same files need the same frames."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The gate: never more inside than places, first come first served, and no place is ever lost."""
+"""The bootstrap queue: no more frontends than places, first come first served, and no place is ever lost."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The budget: what all frontends together are owed is bounded, whoever it is owed to, and nothing is lost by that."""
+"""The budget: the dirty paths of all frontends together are limited, and no change is lost by that."""
 
 from concurrent.futures import ThreadPoolExecutor
 

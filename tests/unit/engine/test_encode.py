@@ -1,4 +1,4 @@
-"""Parcels: what is in a frame, within the limits of frames, and what may be shared with whom."""
+"""Encoded changes: the content of their frames, the limits, and which frontends they can be sent to."""
 
 from replicator.core.pending import Key
 from replicator.delta.ops import Copy, Literal, decode

@@ -1,4 +1,4 @@
-"""The fleet: it is what the roster says, and who stays does not notice who comes and goes."""
+"""The fleet: equal to the discovered frontends; a change of membership does not affect the others."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -137,7 +137,7 @@ async def test_a_frontend_that_is_removed_while_it_is_filled_releases_its_place(
     await stage.turned(stage.find("a"), State.BOOTSTRAPPING)
     stage.prepare = lambda _agent: None
     stage.member_set("a", "b")
-    await eventually(lambda: stage.find("b").queue_position == 1, "b before the gate")
+    await eventually(lambda: stage.find("b").queue_position == 1, "b in the queue")
     stage.fleet.remove(Address("a"))
     await stage.live("b")
 

@@ -1,4 +1,4 @@
-"""The frame cache: made once, bounded, and a failure is nobody else's."""
+"""The frame cache: values are made once, are limited in bytes, and a failure affects only its caller."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Health: whatever is refused, owed, unreadable, unknown, held back or not connected is not well."""
+"""The value `ok`: False while anything is refused, dirty, unreadable, unknown, held back or not connected."""
 
 import pytest
 

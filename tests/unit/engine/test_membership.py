@@ -1,4 +1,4 @@
-"""Membership: whatever a provider says or does not say, nobody is lost by an error."""
+"""Membership: no error of a provider removes a member."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""Supply: what is owed as it is now, and large contents read once for everybody."""
+"""The content reader: dirty paths are read in their current version, once for all frontends."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Requests: what the control socket may ask for."""
+"""Requests of the control socket."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -75,21 +75,21 @@ async def test_an_unknown_command_is_refused_with_the_reason(ask):
 
 
 class Asked(Backdrop):
-    """A service that fills nobody until the gate is opened, and people who ask it to."""
+    """A service whose bootstrap queue has no places until the test adds one, and requests to it."""
 
     def __init__(self, pool):
         super().__init__(pool, places=0)
         self.write(b"f", b"content")
         self.service = Service(self.context)
         self.requests = Requests(self.service, self.context)
-        self.people = []
+        self.tasks = []
 
     def bootstrap(self, host):
         async def ask():
             return [row async for row in self.requests.bootstrap(Address(host))]
 
-        self.people.append(asyncio.ensure_future(ask()))
-        return self.people[-1]
+        self.tasks.append(asyncio.ensure_future(ask()))
+        return self.tasks[-1]
 
     def hosts(self):
         return [str(replica.address) for replica in self.service.fleet]
@@ -102,7 +102,7 @@ async def asked():
         running = asyncio.ensure_future(asked.service.fleet.run())
         yield asked
         running.cancel()
-        await asyncio.wait([running, *asked.people])
+        await asyncio.wait([running, *asked.tasks])
 
 
 @pytest.mark.parametrize("named", [Address("web9"), Address("web9", "deploy", 2222)])

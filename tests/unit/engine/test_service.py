@@ -1,4 +1,4 @@
-"""The service: it runs until it is told to stop or a part of it ends, and trees come and go meanwhile."""
+"""The service: runs until it is stopped or fails; trees are added and removed meanwhile."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +56,7 @@ async def served():
 async def test_the_service_runs_until_stop(served):
     served.add_tree()
     running = asyncio.get_running_loop().create_task(served.service.run())
-    await eventually(served.context.trees[1].state.scanned.is_set, "a survey")
+    await eventually(served.context.trees[1].state.scanned.is_set, "the scan")
     assert served.service.summary() == "frontends: none"
     served.service.stop()
     await running
@@ -99,7 +99,7 @@ async def test_a_tree_that_fails_with_an_unexpected_exception_halts_until_it_is_
     assert pipeline.halted == "internal error: ZeroDivisionError('a bug of ours')"
     assert not running.done()
     served.source.look = look
-    await eventually(lambda: not pipeline.halted and pipeline.scanned.is_set(), "the survey")
+    await eventually(lambda: not pipeline.halted and pipeline.scanned.is_set(), "the scan")
     served.service.stop()
     await running
 

@@ -1,4 +1,4 @@
-"""Which directory a target is: another one that a stranger could have put there is used only after a person has said so."""
+"""Identities of targets: a directory that another user could have put there is used only after `resume`."""
 
 import pytest
 
