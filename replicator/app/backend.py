@@ -15,7 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from replicator.app.origin import Origins
-from replicator.app.providers import host_key_policy, launching_of, providers_of
+from replicator.app.providers import host_key_policy, launch_hooks_of, providers_of
 from replicator.app.retired import Retired
 from replicator.app.targets import open_targets
 from replicator.catalog.sqlite import CatalogStore
@@ -78,7 +78,7 @@ class App:
         self._pool = started_pool(BULK_THREADS, "bulk")
         self._store = CatalogStore.open(Path(config.state.directory) / "catalog.sqlite")
         if self._store.rebuilt:
-            log.warning("the catalog was damaged and is made anew", reason=self._store.rebuilt)
+            log.warning("the catalog was damaged and is rebuilt", reason=self._store.rebuilt)
         self._numbers: dict[int, TreeSettings] = {}
         self._sources: dict[int, SourceTree] = {}
         # Cycle through all numbers before reusing one: changes of a removed tree may still be pending for a disconnected frontend.
@@ -184,7 +184,7 @@ class App:
             reason=f"tree.symlinks is {settings.symlinks!r}",
             frontends="removed" if settings.delete else "not removed: tree.delete is off",
         )
-        place = os.fsencode(settings.target or settings.source)
+        target = os.fsencode(settings.target or settings.source)
         durable, ready_path = settings.durable == "batch", os.fsencode(settings.ready_file)
         tree = Tree(
             number=number,
@@ -198,7 +198,7 @@ class App:
                 source=source,
             ),
             debouncer=Debouncer(cooldown=settle.cooldown, max_wait=settle.max_wait),
-            target=OpenTree(number, place, settings.owner, settings.setid, durable, ready_path),
+            target=OpenTree(number, target, settings.owner, settings.setid, durable, ready_path),
             delete=settings.delete,
             delete_guard=settings.delete_guard,
             symlinks=settings.symlinks,
@@ -217,10 +217,12 @@ class App:
         if config.discovery == self._discovering:
             return
         aws, former = self._make_aws(config), self._aws
-        memory = MemberFile(Path(config.state.directory) / "roster.json")
-        membership = Membership(providers_of(config, aws), self.service.join, random.random, memory)
-        launching = launching_of(config, aws, self.service.fleet, self._pool, self._context.retry)
-        self.service.set_membership(membership, launching)
+        store = MemberFile(Path(config.state.directory) / "roster.json")
+        membership = Membership(providers_of(config, aws), self.service.join, random.random, store)
+        launch_hooks = launch_hooks_of(
+            config, aws, self.service.fleet, self._pool, self._context.retry
+        )
+        self.service.set_membership(membership, launch_hooks)
         self._aws, self._discovering = aws, config.discovery
         if former is not None:
             former.close()

@@ -58,7 +58,7 @@ class Origins:
     def __init__(self, roots: Callable[[], Iterable[bytes]]) -> None:
         self._roots = roots
         self._known: dict[bytes, kin.Place] = {}
-        self._looks: dict[bytes, asyncio.Future[kin.Place]] = {}
+        self._lookups: dict[bytes, asyncio.Future[kin.Place]] = {}
         self._turn = asyncio.Lock()
         # At most one lookup per source runs at a time: on a mount that hangs it occupies one thread, and no further one.
         self._pool = ThreadPoolExecutor(MAX_TREES, thread_name_prefix="origin")
@@ -69,21 +69,21 @@ class Origins:
             roots = list(self._roots())
             loop = asyncio.get_running_loop()
             self._take()
-            begun = [root for root in roots if root not in self._looks]
+            begun = [root for root in roots if root not in self._lookups]
             for root in begun:
-                self._looks[root] = loop.run_in_executor(self._pool, kin.place_of, root)
+                self._lookups[root] = loop.run_in_executor(self._pool, kin.place_of, root)
             if begun:
-                await asyncio.wait([self._looks[root] for root in begun], timeout=WITHIN)
+                await asyncio.wait([self._lookups[root] for root in begun], timeout=WITHIN)
             self._take()
             self._known = {root: self._known[root] for root in roots if root in self._known}
             return _origin(self._known.values())
 
     def _take(self) -> None:
         """Store the results of finished lookups."""
-        for root in [root for root, look in self._looks.items() if look.done()]:
-            look = self._looks.pop(root)
-            if not look.cancelled() and look.exception() is None:
-                self._known[root] = look.result()
+        for root in [root for root, lookup in self._lookups.items() if lookup.done()]:
+            lookup = self._lookups.pop(root)
+            if not lookup.cancelled() and lookup.exception() is None:
+                self._known[root] = lookup.result()
 
     def close(self) -> None:
         """Shut the threads down without waiting for lookups that hang."""

@@ -77,7 +77,7 @@ def providers_of(config: Config, aws: Aws) -> list[Provider]:
     return providers
 
 
-def launching_of(
+def launch_hooks_of(
     config: Config, aws: Aws, fleet: Fleet, pool: Executor, retry: Backoff
 ) -> LaunchHooks | None:
     """Return the object that completes launch hooks; None if no Auto Scaling group is configured."""

@@ -2,7 +2,7 @@
 
 A cloud API throttles, times out, returns stale data, and sometimes returns an empty list. None of these may shrink the fleet.
 New members are therefore added at once, and missing ones removed only after several consecutive answers without them: more answers
-while many are missing. An empty answer removes nobody.
+while many are missing. An empty answer removes no member.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-PATIENCE = 2
+CONFIRMATIONS = 2
 """Consecutive answers without a member before it is removed."""
 
-MASS_PATIENCE = 4
+MASS_CONFIRMATIONS = 4
 """The same while more than half of all members are missing: one minute at the default interval."""
 
 
@@ -67,7 +67,7 @@ class MemberSet(Generic[K, V]):
 
     def _miss(self, missing: list[K], gone: Collection[K], *, known: int, complete: bool) -> None:
         mass = len(missing) * 2 > known
-        needed = MASS_PATIENCE if mass else PATIENCE
+        needed = MASS_CONFIRMATIONS if mass else CONFIRMATIONS
         counted = [member for member in {*missing, *gone} if complete or member in gone]
         self._misses = {member: self._misses.get(member, 0) + 1 for member in counted}
         for member, misses in self._misses.items():
@@ -80,4 +80,4 @@ class MemberSet(Generic[K, V]):
         if kept and not complete:
             self.doubt = f"the answer was incomplete: keeping {len(kept)} that are not in it"
         elif kept and mass:
-            self.doubt = f"{len(missing)} of {known} vanished at once: kept until {MASS_PATIENCE} answers agree"
+            self.doubt = f"{len(missing)} of {known} vanished at once: kept until {MASS_CONFIRMATIONS} answers agree"

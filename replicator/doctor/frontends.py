@@ -44,8 +44,8 @@ async def examine_frontend(
             await link.greet()
             refused = await _try_trees(link, config)
     except (ReplicatorError, TimeoutError) as error:
-        told = _reason_of(receiver) or str(error) or "no answer in time"
-        return [Finding("fail", subject, told, "it gets no files", frontend=True)]
+        reason = _reason_of(receiver) or str(error) or "no answer in time"
+        return [Finding("fail", subject, reason, "it gets no files", frontend=True)]
     else:
         user = candidate.address.user or config.ssh.user or getpass.getuser()
         found = [one for trial in refused for one in trial.findings(subject, user)]

@@ -1,4 +1,4 @@
-"""One replicated tree, and the state of its source: all that frontends know of where changes come from."""
+"""One replicated tree, and the state of its source, which is all that frontends know of the source."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ class Tree:
     Attributes:
         number: its number on the wire.
         root: the source directory.
-        source: its files.
-        catalog: what is recorded of them.
+        source: reads the files of the source.
+        catalog: the recorded state of the source.
         make_watcher: creates a watcher; called again after the root was replaced.
-        debouncer: decides when paths are checked.
+        debouncer: decides when a path is checked.
         target: the message that opens the tree on a frontend.
-        delete: delete on frontends what is missing in the source.
-        delete_guard: share of the tree above which the deletions of one go need confirmation.
+        delete: True to delete paths on frontends that are missing in the source.
+        delete_guard: share of the tree above which deletions that count together must be confirmed.
         symlinks: policy for symlinks, see `model.admits`.
-        max_file_size: bytes; larger files are not read, and frontends keep the version that they have.
+        max_file_size: bytes above which a file is not read; frontends keep the version that they have.
         ready: the ready file, if one is configured.
         state: state of the source; set by the pipeline that reads it.
     """

@@ -63,17 +63,17 @@ class Membership:
         providers: the providers.
         publish: called after each answer with all candidates, and True if all other frontends are to be removed.
         chance: returns a random number in 0..1, for jitter.
-        memory: stores answers across restarts.
+        store: stores answers across restarts.
     """
 
     providers: Sequence[Provider]
     publish: Callable[[list[Candidate], bool], None]
     chance: Callable[[], float]
-    memory: MemberStore | None = None
+    store: MemberStore | None = None
     polls: list[Poll] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        stored = self.memory.load() if self.memory else {}
+        stored = self.store.load() if self.store else {}
         for provider in self.providers:
             known = {one.address: one for one in stored.get(provider.name, ())}
             member_set = MemberSet(known, certain=provider.certain)
@@ -122,8 +122,8 @@ class Membership:
     def _publish(self) -> None:
         complete = all(poll.member_set.answered for poll in self.polls)
         self.publish(merged(poll.member_set for poll in self.polls), complete)
-        if self.memory is not None:
-            self.memory.save(
+        if self.store is not None:
+            self.store.save(
                 {
                     poll.provider.name: list(poll.member_set.members.values())
                     for poll in self.polls

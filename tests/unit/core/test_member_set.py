@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.member_set import MASS_PATIENCE, PATIENCE, MemberSet
+from replicator.core.member_set import CONFIRMATIONS, MASS_CONFIRMATIONS, MemberSet
 
 TEN = {n: str(n) for n in range(10)}
 
@@ -61,7 +61,7 @@ def test_an_incomplete_answer_adds_members_and_removes_none():
 
 def test_members_are_kept_while_more_than_half_are_missing_until_four_answers_agree():
     member_set = MemberSet(TEN)
-    for _ in range(MASS_PATIENCE - 1):
+    for _ in range(MASS_CONFIRMATIONS - 1):
         member_set.answer({0: "0"})
         assert member_set.members == TEN
         assert member_set.doubt.startswith("9 of 10 vanished at once")
@@ -72,7 +72,7 @@ def test_members_are_kept_while_more_than_half_are_missing_until_four_answers_ag
 
 def test_half_is_not_more_than_half():
     member_set = MemberSet({1: "a", 2: "b"})
-    for _ in range(PATIENCE):
+    for _ in range(CONFIRMATIONS):
         member_set.answer({1: "a"})
     assert member_set.members == {1: "a"}
 
@@ -89,21 +89,21 @@ def test_a_member_reported_as_gone_is_removed_after_two_answers_and_recorded_as_
 
 def test_a_member_reported_as_gone_in_incomplete_answers_is_removed():
     member_set = MemberSet(TEN)
-    for _ in range(PATIENCE):
+    for _ in range(CONFIRMATIONS):
         member_set.answer(without(3, 4), gone=[3], complete=False)
     assert member_set.members == without(3)
 
 
 def test_a_fleet_that_is_reported_as_gone_is_removed_after_four_answers():
     member_set = MemberSet({1: "a"})
-    for _ in range(MASS_PATIENCE):
+    for _ in range(MASS_CONFIRMATIONS):
         member_set.answer({}, gone=[1])
     assert member_set.members == {}
 
 
 def test_a_member_that_returns_is_not_dropped_any_more():
     member_set = MemberSet(TEN)
-    for _ in range(PATIENCE):
+    for _ in range(CONFIRMATIONS):
         member_set.answer(without(3), gone=[3])
     member_set.answer(TEN)
     assert member_set.members == TEN
@@ -126,7 +126,7 @@ def test_every_address_of_the_last_two_answers_is_a_member(history):
     member_set = MemberSet()
     for present, complete in history:
         member_set.answer(present, complete=complete)
-    for present, _ in history[-PATIENCE:]:
+    for present, _ in history[-CONFIRMATIONS:]:
         assert set(present) <= set(member_set.members)
 
 
