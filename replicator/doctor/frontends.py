@@ -103,7 +103,7 @@ class Trial:
         Raises:
             ReplicatorError: if the target cannot be opened, or the connection is lost.
         """
-        self._lacking = self._link.lacks(self._request(self._owner))
+        self._lacking = self._link.unsupported(self._request(self._owner))
         self._refused = await self._put(self._owner)
         if self._refused and self._owner and not await self._put(""):
             self._denied, self._refused = self._refused, ""

@@ -106,7 +106,7 @@ class Service:
         tree = self._context.trees.pop(number)
         del self.pipelines[number]
         for replica in self.fleet:
-            replica.forget(number)
+            replica.remove_tree(number)
         task = self._tree_tasks.pop(number)
         task.cancel()
         tree.source.stop()  # or the task would wait for a huge file to be read
@@ -214,7 +214,7 @@ class Service:
 
     def _drained(self) -> bool:
         pending = any(pipeline.pending for pipeline in self.pipelines.values())
-        busy = [r for r in self.fleet if r.link is not None and r.dirty.waiting_or_sent()]
+        busy = [r for r in self.fleet if r.connection is not None and r.dirty.waiting_or_sent()]
         return not pending and not busy
 
     def summary(self) -> str:

@@ -169,7 +169,7 @@ WALL_CLOCKS = re.compile(
 )
 ALLOWED = {
     "replicator/source/snapshot.py": 1,  # compared with times that the kernel gave to files: see below
-    "replicator/engine/frontend/ready_file.py": 3,  # the times of the ready files
+    "replicator/engine/frontend/readiness.py": 3,  # the times of the ready files
     "replicator/doctor/frontends.py": 1,  # the time of the file that `check` writes
     "replicator/transport/changing.py": 1,  # compared with times that the kernel gave to files
     "replicator/agent/boot.py": 1,  # when this boot began, compared with the time of a ready file

@@ -10,7 +10,7 @@ MANY, OURS = 300, 10
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    monkeypatch.setattr("replicator.engine.frontend.surplus.LOOK", 0.2)
+    monkeypatch.setattr("replicator.engine.frontend.surplus.RECHECK", 0.2)
     monkeypatch.setattr("replicator.core.surplus.STEADY", 1.0)
 
 

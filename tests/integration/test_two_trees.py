@@ -316,8 +316,8 @@ async def test_who_resumes_one_tree_confirms_nothing_of_another(trees):
         (trees.fleet.root("one") / "b" / f"extra{number}").write_text("of somebody")
     (row,) = await trees.ask(command="resume")
     assert row["what"].endswith("/a")
-    trees.replica("one").reconcile_soon()
-    await eventually(lambda: trees.replica("one").excess, "the question")
+    trees.replica("one").resync()
+    await eventually(lambda: trees.replica("one").errors.surplus_kept, "the question")
     assert len(trees.copy("one", "b")) > 300
     (trees.directory / "aside").rename(trees.source("a"))
 

@@ -129,9 +129,9 @@ def away(backend, host):
 
 def back(backend, host):
     """Let a frontend connect again, and wait until it was compared."""
-    before = replica(backend, host).reconciled
+    before = replica(backend, host).full_comparisons
     backend.connector.refused.discard(host)
-    wait_for(lambda: replica(backend, host).reconciled > before, backend.explain_status)
+    wait_for(lambda: replica(backend, host).full_comparisons > before, backend.explain_status)
 
 
 def replica(backend, host):

@@ -103,16 +103,19 @@ class Requests:
                 in_doubt.add(number)
                 rows.append({"what": printable(pipeline.tree.root), "reason": reason})
                 await pipeline.resume()
-        asking = [replica for replica in self._service.fleet if replica.excess]
-        rows += [{"what": replica.address.host, "reason": replica.excess} for replica in asking]
+        asking = [replica for replica in self._service.fleet if replica.errors.surplus_kept]
+        rows += [
+            {"what": replica.address.host, "reason": replica.errors.surplus_kept}
+            for replica in asking
+        ]
         for replica in self._service.fleet:
             if replica.machine in accepted:
                 reason = accepted[replica.machine]
                 rows.append({"what": replica.address.host, "reason": reason})
-                replica.try_targets()
-        asked = set().union(*(replica.exceeding for replica in asking))
+                replica.use_targets()
+        asked = set().union(*(replica.errors.trees_with_surplus for replica in asking))
         for replica in self._service.fleet:
-            confirmed = in_doubt | replica.exceeding
+            confirmed = in_doubt | replica.errors.trees_with_surplus
             confirmed |= asked if replica.state in COMPARED else set()
             if confirmed:
                 replica.confirm(confirmed & self._context.trees.keys())
@@ -127,15 +130,15 @@ class Requests:
         replica = self._service.fleet.find(address)
         if replica is None:
             replica = self._service.add_frontend(address)
-        replica.asked_for += 1
+        replica.waiting_requests += 1
         failures = replica.failures
-        replica.reconcile_soon(front=True)
+        replica.resync(front=True)
         try:
-            while not replica.settled:
+            while not replica.is_bootstrapped:
                 if replica.waits_for_source and (reason := self._halted(replica)):
                     raise ControlError(f"{address.host}: {reason}")
                 if replica.state is State.RETRYING and replica.failures > failures:
-                    raise ControlError(replica.complaint)
+                    raise ControlError(replica.explanation)
                 if replica.state is State.GONE:
                     if (other := self._service.fleet.find(address)) is not None:
                         replica = self._instead(replica, other)
@@ -146,24 +149,24 @@ class Requests:
                 await replica.changed(PROGRESS)
             yield describe_frontend(replica, halted=False) | {"finished": True}
         finally:
-            replica.asked_for -= 1
+            replica.waiting_requests -= 1
             # Discovery may have added it meanwhile, or another request may wait for it.
-            forgotten = replica.candidate.source == MANUAL and not replica.asked_for
+            forgotten = replica.candidate.source == MANUAL and not replica.waiting_requests
             if forgotten and self._service.fleet.find(replica.address) is replica:
                 self._service.fleet.remove(replica.address)
 
     def _instead(self, replica: Replica, other: Replica) -> Replica:
         """Wait for another replica of the same host: discovery has replaced the first one, with a user or a port."""
-        replica.asked_for -= 1
-        other.asked_for += 1
-        other.reconcile_soon(front=True)
+        replica.waiting_requests -= 1
+        other.waiting_requests += 1
+        other.resync(front=True)
         return other
 
     def _halted(self, replica: Replica) -> str:
         """Return why none of the trees that a frontend must still be compared with can be compared; empty if one can."""
         reasons = [
-            self._context.trees[tree].state.halted or replica.refused(tree)
-            for tree in replica.unsettled
+            self._context.trees[tree].state.halted or replica.target_error(tree)
+            for tree in replica.uncompared
         ]
         return reasons[0] if reasons and all(reasons) else ""
 

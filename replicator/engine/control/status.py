@@ -42,20 +42,20 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "draining": replica.candidate.decision is Decision.DRAIN,
         "launch": launch,
         "ready": replica.ready,
-        "dirty": len(replica.dirty) if replica.known else None,
+        "dirty": len(replica.dirty) if replica.is_counted else None,
         "lag_seconds": _lag(replica, now),
         "queue_position": replica.queue_position,
         "files_sent": replica.files_sent,
         "deletions_sent": replica.deletions_sent,
         "bytes_sent": replica.bytes_sent,
-        "bytes_saved": replica.bytes_saved,
+        "bytes_saved": replica.dispatch.bytes_saved,
         "logins": replica.logins,
-        "reconciles": replica.reconciled,
+        "reconciles": replica.full_comparisons,
         "agent": replica.about,
         "progress": describe_progress(replica.progress, now),
         "last_error": replica.last_error,
-        "excess": replica.excess,
-        "unlisted": replica.unlisted,
+        "excess": replica.errors.surplus_kept,
+        "unlisted": replica.errors.unlisted,
         "problems": [
             {"path": printable(key.path), "reason": reason}
             for key, reason in replica.dirty.problems(10)
@@ -68,7 +68,7 @@ def _state(replica: Replica, *, halted: bool) -> str:
     state = replica.state
     if halted and replica.waits_for_source:
         return HALTED
-    if state is State.LIVE and replica.degraded:
+    if state is State.LIVE and replica.is_degraded:
         return DEGRADED
     return str(state.value)
 
@@ -76,7 +76,7 @@ def _state(replica: Replica, *, halted: bool) -> str:
 def _lag(replica: Replica, now: float) -> float | None:
     """Return for how many seconds the oldest dirty path has been dirty; None while the dirty paths are unknown."""
     oldest = replica.dirty.oldest()
-    if not replica.known:
+    if not replica.is_counted:
         return None
     return round(now - oldest, 3) if oldest is not None else 0.0
 

@@ -59,7 +59,7 @@ class Fleet:
     def compare(self, tree: int) -> None:
         """Request a comparison of one tree with every frontend."""
         for replica in self._replicas.values():
-            replica.compare(tree)
+            replica.resync_tree(tree)
 
     def set_members(self, candidates: Iterable[Candidate], *, drop: bool = True) -> None:
         """Make the fleet equal to the frontends that discovery has found.
@@ -72,7 +72,7 @@ class Fleet:
         for address, replica in list(self._replicas.items()):
             candidate = wanted.get(address)
             unnamed = drop and candidate is None and replica.candidate.source != MANUAL
-            if unnamed or (candidate is not None and replica.is_another(candidate)):
+            if unnamed or (candidate is not None and replica.is_other_machine(candidate)):
                 self.remove(address)
         for address, candidate in wanted.items():
             known = self._replicas.get(address)

@@ -16,7 +16,7 @@ import structlog
 
 from replicator.core.pace import Backoff
 from replicator.engine.fleet.fleet import Fleet
-from replicator.engine.frontend.verify import verify
+from replicator.engine.frontend.verify import is_caught_up, verify
 from replicator.engine.supervision import sentence
 from replicator.ports import Candidate, Launch, LaunchControl
 
@@ -127,7 +127,7 @@ class LaunchHooks:
         attempts = 0
         while True:
             replica = self._fleet.find(hook.candidate.address)
-            if replica is None or not replica.caught_up:
+            if replica is None or not is_caught_up(replica):
                 hook.error = replica.last_error if replica else "it is not in the fleet"
                 await (replica.changed(POLL) if replica else asyncio.sleep(POLL))
                 continue

@@ -12,7 +12,7 @@ from typing import Protocol
 from replicator.core.dirty import DirtySet
 from replicator.core.pace import Backoff
 from replicator.core.pending import Key, PendingChange, PendingKind
-from replicator.engine.frontend.connection import InFlight
+from replicator.engine.frontend.in_flight import InFlight
 from replicator.engine.frontend.moves import Moves
 from replicator.errors import ChannelLost
 from replicator.model import ancestors, parent

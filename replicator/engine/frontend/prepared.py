@@ -9,7 +9,7 @@ from replicator.core.pending import PendingChange
 from replicator.core.plan import safe_order
 from replicator.engine.changes.encode import EncodedChanges, encode_batches
 from replicator.engine.changes.reader import ContentReader, ReadResult, ReadyChange
-from replicator.engine.frontend.connection import InFlight
+from replicator.engine.frontend.in_flight import InFlight
 
 
 @dataclass(frozen=True)

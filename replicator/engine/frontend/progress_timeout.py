@@ -1,4 +1,4 @@
-"""How long an agent that owes answers may make no progress: then it is given up."""
+"""Timeout for an agent that owes answers and makes no progress."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable
 from replicator.errors import ChannelLost
 
 LONGEST = 600.0
-"""Seconds for which an agent that says that it is alive may work on one change: 4 GiB, the most that it is asked to hash
-(`engine.changes.reader.MOST_HASHED`), in 600 s is 7 MB/s."""
+"""Seconds for which an agent that sends signs of life may work on one change. 4 GiB, the largest file that it is asked to hash
+(`engine.changes.reader.MOST_HASHED`), take 600 s at 7 MB/s."""
 
 
 class ProgressTimeout:
-    """Ends a connection on which nothing gets on.
+    """Ends a connection without progress.
 
-    Bytes that answer nothing (empty acknowledgements, half a frame without an end) are no progress, nor is it one that the
-    frontend takes what we send: who never answers must not keep its place at the gate.
+    Bytes that answer nothing (empty acknowledgements, an incomplete frame) are no progress, and neither is the reading of what the
+    backend sends: a frontend that never answers must not keep its place in the bootstrap queue.
 
     Args:
-        owed: says what the agent owes us; empty if nothing.
+        owed: returns what the agent has yet to answer; empty if nothing.
     """
 
     def __init__(self, owed: Callable[[], str]) -> None:
@@ -27,39 +27,39 @@ class ProgressTimeout:
         self._progress_at = _now()
         self._alive_at = self._progress_at
 
-    def asking(self) -> None:
-        """The agent is about to be asked for something: if it owed nothing, its time begins now."""
+    def requesting(self) -> None:
+        """Note that a request is about to be sent: if the agent owes nothing, the timeout starts now."""
         if not self._owed():
             self._progress_at = _now()
 
     def progressed(self) -> None:
-        """The agent has answered something."""
+        """Note that the agent has answered something."""
         self._progress_at = _now()
 
     def progressed_by(self, seconds: float) -> None:
-        """The agent has done a part that should take it so long."""
+        """Note that the agent has done work that should take at most so long."""
         self._progress_at = min(_now(), self._progress_at + seconds)
 
     def alive(self) -> bool:
-        """The agent says that it works on something that takes long; return whether that is believed.
+        """Note a sign of life of an agent that works on a long change; return whether it counts.
 
-        It is, for LONGEST seconds after the last progress.
+        It counts for LONGEST seconds after the last progress.
         """
-        believed = _now() - self._progress_at <= LONGEST
-        if believed:
+        counts = _now() - self._progress_at <= LONGEST
+        if counts:
             self._alive_at = _now()
-        return believed
+        return counts
 
     async def watch(self, limit: float) -> None:
-        """Wait until answers are due, and for `limit` seconds neither one nor a believed sign of life has come.
+        """Wait until answers are due, and for `limit` seconds there was neither one nor a sign of life that counts.
 
         Raises:
-            ChannelLost: then.
+            ChannelLost: when that is so.
         """
         while True:
             await asyncio.sleep(limit / 4)
-            heard_at = max(self._progress_at, self._alive_at)
-            if _now() - heard_at > limit and (owed := self._owed()):
+            latest = max(self._progress_at, self._alive_at)
+            if _now() - latest > limit and (owed := self._owed()):
                 raise ChannelLost(f"no answer for {limit:g} seconds with {owed} under way")
 
 

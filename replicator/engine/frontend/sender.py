@@ -22,8 +22,9 @@ from replicator.engine.changes.encode import ChangeRef, EncodedChanges
 from replicator.engine.changes.reader import ContentReader, StreamedFile
 from replicator.engine.frontend import acks
 from replicator.engine.frontend.acks import SOON, Answers
-from replicator.engine.frontend.connection import Connection, InFlight
+from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.copies import QUICK, Copies
+from replicator.engine.frontend.in_flight import InFlight
 from replicator.engine.frontend.moves import Moves
 from replicator.engine.frontend.prepared import Prepared, prepare
 from replicator.engine.frontend.streaming import Streaming
@@ -217,9 +218,9 @@ class Sender:
             if prepared.is_last:
                 self._not_begun.discard(prepared.stream)
             return
-        if prepared.is_content and not link.is_under_way(prepared.stream):
+        if prepared.is_content and not link.is_in_flight(prepared.stream):
             return
-        if current and any(link.is_under_way(f.part.number) for f in prepared.in_flights):
+        if current and any(link.is_in_flight(f.part.number) for f in prepared.in_flights):
             # A frame that others share keeps its numbers: the same one cannot be under way twice.
             for due in prepared.dues:
                 self._dirty.block(due.key, _now() + SOON)

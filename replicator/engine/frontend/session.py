@@ -1,89 +1,179 @@
-"""One connection to one frontend: all that works on it, until the first of it fails."""
+"""One connection to one frontend: everything that works on it, until the first part fails.
+
+Live changes are sent as soon as the trees are open, also while the frontend waits in the bootstrap queue and while it is compared.
+What it missed while it was not connected is in its dirty set, and is sent at once; the comparison that follows finds what else
+differs.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+import platform
 
-import structlog
-
+from replicator.core.lifecycle import State
+from replicator.core.pending import Key
+from replicator.engine.bootstrap_queue import Place, Rank
 from replicator.engine.context import Context
 from replicator.engine.frontend.comparisons import Comparisons
 from replicator.engine.frontend.connection import Connection
-from replicator.engine.frontend.dispatch import Dispatch
+from replicator.engine.frontend.opened_trees import OpenedTrees
+from replicator.engine.frontend.progress import Work, giving_way_when_slow
 from replicator.engine.frontend.readiness import Readiness
-from replicator.engine.frontend.sender import Listener, Sender
-from replicator.ports import Channel
-
-log = structlog.get_logger()
+from replicator.engine.frontend.sender import Sender
+from replicator.engine.frontend.state import FrontendState
+from replicator.ports import Channel, Decision
 
 
 class Session:
-    """Works on a connection.
+    """Works on one connection.
 
     Args:
-        channel: connected; the agent has said its marker.
+        channel: connected; the agent has written its marker.
         context: what all replicas share.
-        dispatch: gives live changes to this connection from when it stands.
-        comparisons: settle what is in doubt.
-        listener: is told what becomes of what is sent.
+        state: state of the frontend.
 
     Attributes:
-        link: the connection.
+        connection: the connection.
+        opened: the trees that the agent has opened.
+        comparisons: the comparisons on the connection.
+        readiness: keeps the ready files.
+        is_established: the agent has opened the trees, and live changes are sent.
     """
 
-    def __init__(
-        self,
-        channel: Channel,
-        context: Context,
-        dispatch: Dispatch,
-        comparisons: Comparisons,
-        listener: Listener,
-    ) -> None:
+    def __init__(self, channel: Channel, context: Context, state: FrontendState) -> None:
+        self.is_established = False
         self._context = context
-        self._dispatch = dispatch
-        self._comparisons = comparisons
-        dirty, retry = dispatch.dirty, context.retry
-        self._courier = Sender(dirty, context.reader, context.pool, retry, listener)
-        self.link = Connection(channel, self._courier.answered, self._courier.wake)
+        self._state = state
+        self._sender = Sender(state.dirty, context.reader, context.pool, context.retry, self)
+        self.connection = Connection(channel, self._sender.answered, self._sender.wake)
+        self.opened = OpenedTrees(self.connection, context, state)
+        machine = state.candidate.identity or state.address.host
+        self.readiness = Readiness(self.connection, context, state.dirty, self.opened, machine)
+        self.comparisons = Comparisons(self.connection, context, state, self.opened, self.readiness)
 
-    async def run(
-        self,
-        greet: Callable[[Connection], Awaitable[Readiness]],
-        follow: Callable[[Connection], Coroutine[Any, Any, None]],
-    ) -> None:
+    async def run(self) -> None:
         """Work until something fails.
 
-        Args:
-            greet: makes the agent ready for work, and returns what keeps the ready files.
-            follow: decides when everything is compared.
-
         Raises:
-            Exception: what failed, perhaps in a group.
+            Exception: the failure, or a group of failures.
         """
         try:
-            await self._work(greet, follow)
+            await self._work()
         finally:
-            self._courier.close()
-            self.link.close("the connection was lost")
+            self.is_established = False
+            self._sender.close()
+            self.connection.close("the connection was lost")
+            self._state.dispatch.lost()
 
-    async def _work(
-        self,
-        greet: Callable[[Connection], Awaitable[Readiness]],
-        follow: Callable[[Connection], Coroutine[Any, Any, None]],
-    ) -> None:
-        context, link = self._context, self.link
+    def remove_tree(self, tree: int) -> None:
+        """End all work on a tree that was removed."""
+        self.opened.remove(tree)
+        self.comparisons.cancel(tree)
+        self.readiness.forget(tree)
+
+    async def _work(self) -> None:
+        context, connection = self._context, self.connection
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(link.receive())
-            tasks.create_task(link.watch_silence(context.op_timeout))
-            tasks.create_task(link.tell_sources())
+            tasks.create_task(connection.receive())
+            tasks.create_task(connection.watch_timeout(context.op_timeout))
+            tasks.create_task(connection.send_sources())
             async with asyncio.timeout(context.connect_timeout):
-                readiness = await greet(link)
-            await readiness.begin(asyncio.get_running_loop().time())
-            self._courier.links = "link" in link.features
-            self._dispatch.connected(self._courier)
-            tasks.create_task(readiness.keep())
-            tasks.create_task(self._courier.run(link))
-            tasks.create_task(self._comparisons.settle_doubts(link))
-            tasks.create_task(follow(link))
+                await self._greet()
+            await self.readiness.begin(_now())
+            self._sender.links = "link" in connection.features
+            self._state.dispatch.connected(self._sender)
+            self.is_established = True
+            tasks.create_task(self.readiness.keep())
+            tasks.create_task(self._sender.run(connection))
+            tasks.create_task(self.comparisons.resync_directories())
+            tasks.create_task(self._follow())
+
+    async def _greet(self) -> None:
+        await self.connection.greet(f"replicator on {platform.node()} for {self._state.address}")
+        self._state.about = self.connection.about
+        self._state.resync_queue.unsettled()
+        await self.opened.open_all()
+
+    async def _follow(self) -> None:
+        """Compare each tree as soon as its source is scanned, and again whenever that is requested."""
+        state = self._state
+        state.move_to(State.QUEUED)
+        while True:
+            if not await self.comparisons.next_due():
+                if self.opened and not state.uncompared:
+                    state.move_to(State.LIVE)
+                await self.comparisons.due_changed()
+                continue
+            state.move_to(State.QUEUED)
+            async with self._context.bootstrap_queue.place(state, self._rank()) as place:
+                state.is_front = False
+                state.move_to(State.BOOTSTRAPPING)
+                compared = await self._compare(place)
+            state.bootstrap_ended()
+            for tree in compared:
+                state.dispatch.compared(tree)
+                self.readiness.compared(tree)
+
+    async def _compare(self, place: Place) -> list[int]:
+        """Compare all trees that are due, and give way to others while the frontend is slow; return the trees that were compared."""
+
+        def work() -> Work:
+            progress = self._state.progress
+            return Work(self.connection.lines_listed, progress.files_done, progress.bytes_done)
+
+        most_lines = await self.comparisons.paths_due()
+        async with giving_way_when_slow(place, work, most_lines, self._place_moved):
+            return await self.comparisons.compare_trees(place.wait)
+
+    def _place_moved(self, slow: str) -> None:
+        """Note that the place in the bootstrap queue was given up because the frontend is slow, or is held again."""
+        if slow:
+            self._state.errors.comparison_slow(slow)
+        self._state.move_to(State.QUEUED if slow else State.BOOTSTRAPPING)
+
+    def _rank(self) -> Rank:
+        if self._state.is_front:
+            return Rank.ASKED_FOR
+        is_leaving = self._state.candidate.decision is Decision.DRAIN
+        return Rank.LEAVING if is_leaving else Rank.USUAL
+
+    def done(self, key: Key) -> None:
+        """See `engine.frontend.acks.Listener`."""
+        self._state.files_sent += 1
+        self._clean(key, "sent")
+
+    def removed(self, key: Key) -> None:
+        """See `engine.frontend.acks.Listener`."""
+        self._state.deletions_sent += 1
+        self._clean(key, "removed")
+
+    def _clean(self, key: Key, event: str) -> None:
+        self._state.errors.sent(key, event)
+        self._state.errors.resolved(key)
+        self._state.progress.arrived(key)
+        self._state.owed_less.set()
+
+    def delayed(self, key: Key, reason: str) -> None:
+        """See `engine.frontend.acks.Listener`."""
+        self._state.errors.delayed(key, reason)
+        self._state.owed_less.set()
+
+    def troubled(self, key: Key, reason: str) -> None:
+        """See `engine.frontend.acks.Listener`."""
+        self._state.errors.refused(key, reason)
+        self._state.owed_less.set()
+
+    def in_doubt(self, directory: Key) -> None:
+        """See `engine.frontend.acks.Listener`."""
+        self._state.resync_queue.directory(directory)
+
+    async def throttle(self, size: int) -> None:
+        """Wait until so many bulk bytes may be sent; see `engine.frontend.sender.Listener`. Only a bootstrap is limited."""
+        if self._state.state is not State.LIVE:
+            delay = self._context.bucket.delay(size, _now())
+            if delay:
+                await asyncio.sleep(delay)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,7 +1,7 @@
-"""What one frontend lacks by itself: what others hold, and for longer than sending it takes.
+"""What one frontend lacks although others have it, and has lacked for longer than sending it takes.
 
-What all frontends lack (a path that nobody can take, a large upload under way) is no reason to take any of them out of service: the
-load balancer would replace all of them, and the new ones would lack it as well.
+What all frontends lack (a path that none of them accepts, or a large upload that is being sent) is no reason to take any of them out
+of service: the load balancer would replace all of them, and the new ones would lack it as well.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from replicator.engine.context import Context
 T = TypeVar("T")
 
 SLOWEST = 1 << 20
-"""Bytes per second that a line is expected to carry at least: for each MiB that is owed, a frontend may lag a second more."""
+"""Minimum bytes per second of a network connection: for each MiB that is owed, a frontend may lag one second more."""
 
 MOST = 500
-"""Owed paths that are looked at in one turn: with a hundred frontends 10 ms."""
+"""Owed paths that are examined in one update: 10 ms with a hundred frontends."""
 
 
 class Shortage:
-    """Tells what one frontend lacks by itself. A fleet of one lacks everything by itself.
+    """The owed paths of one frontend that others have. A frontend that is the only one lacks all its owed paths alone.
 
     Args:
-        dirty: what it is owed.
-        context: who else there is, and the trees.
+        dirty: paths that are owed to the frontend.
+        context: the other frontends, and the trees.
     """
 
     def __init__(self, dirty: DirtySet, context: Context) -> None:
@@ -40,40 +40,40 @@ class Shortage:
         self._shared: set[Key] = set()
 
     def is_own(self, key: Key) -> bool:
-        """Return True if some other frontend holds a path, or there is no other."""
+        """Return True if another frontend holds a path, or there is no other."""
         others = [peer for peer in self._context.peers() if peer.dirty is not self._dirty]
         return not others or any(peer.holds(key) for peer in others)
 
-    def look(self, now: float) -> None:
-        """Note which of the owed paths are lacked by this frontend alone, and since when at most. Call it every second or so."""
+    def update(self, now: float) -> None:
+        """Record which owed paths only this frontend lacks, and since when at most. Must be called about every second."""
         owed = self._oldest()
-        own = {key: debt for key, debt in owed if self.is_own(key)}
+        own = {key: pending for key, pending in owed if self.is_own(key)}
         alone = len(list(islice(self._context.peers(), 2))) < 2
         self._shared = {key for key, _ in owed if key not in own or key in self._shared}
         self._since = {
-            key: self._since.get(key, debt.since if alone or key not in self._shared else now)
-            for key, debt in own.items()
+            key: self._since.get(key, pending.since if alone or key not in self._shared else now)
+            for key, pending in own.items()
         }
 
     def misses(self, trees: set[int]) -> bool:
-        """Return True if a comparison of one of the trees has found something missing that others held already."""
-        found = (key for key, debt in self._oldest() if key.tree in trees and _is_found(debt))
+        """Return True if a comparison of one of the trees has found something missing that others had already."""
+        found = (key for key, one in self._oldest() if key.tree in trees and _is_found(one))
         return any(key in self._since and key not in self._shared for key in found)
 
     def refuses(self) -> bool:
-        """Return True if it refuses something that others hold."""
-        refused = [key for key, debt in self._dirty.lacking() if debt.reason]
-        return any(map(self.is_own, _some(refused)))
+        """Return True if the frontend refuses a path that others hold."""
+        refused = [key for key, pending in self._dirty.lacking() if pending.reason]
+        return any(map(self.is_own, _sample(refused)))
 
     async def lags(self, now: float, allowed: float, pool: Executor) -> bool:
-        """Return True if it lacks something by itself for longer than `allowed` seconds and what its bytes take."""
+        """Return True if only this frontend lacks a path, for longer than `allowed` seconds and the time that its bytes take."""
         oldest = min(self._since.values(), default=now)
         if now - oldest <= allowed:
             return False
         return now - oldest > allowed + await self._bytes_owed(pool) / SLOWEST
 
     async def _bytes_owed(self, pool: Executor) -> float:
-        keys = [key for key, debt in self._oldest() if debt.owed is PendingKind.CONTENT]
+        keys = [key for key, pending in self._oldest() if pending.owed is PendingKind.CONTENT]
         total = 0
         for number, tree in list(self._context.trees.items()):
             catalog, paths = tree.catalog, [key.path for key in keys if key.tree == number]
@@ -82,20 +82,20 @@ class Shortage:
         return total * max(1.0, len(self._dirty) / max(1, len(keys)))
 
     def _oldest(self) -> list[tuple[Key, Pending]]:
-        """Return what is owed; of very much, the longest owed and some of the others."""
+        """Return the owed paths; of more than MOST, the longest owed and a sample of the others."""
         owed = list(islice(self._dirty.lacking(), MOST))
         if len(owed) < MOST:
             return owed
-        # Of each step one, picked by chance: a list of 200,000 would take 30 ms.
+        # One of each step, from a random start: a list of 200,000 would take 30 ms.
         step = max(1, 2 * (len(self._dirty) - MOST // 2) // MOST)
-        begin = MOST // 2 + random.randrange(step)  # noqa: S311  # no secret
+        begin = MOST // 2 + random.randrange(step)  # noqa: S311  # not a secret
         return owed[: MOST // 2] + list(islice(self._dirty.some(begin, step), MOST // 2))
 
 
-def _is_found(debt: Pending) -> bool:
-    """Return True for what a comparison has found, and not merely mode or owner."""
-    return not debt.urgent and debt.owed > PendingKind.ATTRIBUTES
+def _is_found(pending: Pending) -> bool:
+    """Return True for a path whose content a comparison has found missing."""
+    return not pending.urgent and pending.owed > PendingKind.ATTRIBUTES
 
 
-def _some(items: list[T], most: int = MOST) -> list[T]:
+def _sample(items: list[T], most: int = MOST) -> list[T]:
     return items if len(items) <= most else random.sample(items, most)

@@ -12,7 +12,7 @@ from replicator.core.dirty import DirtySet
 from replicator.engine.changes.create import next_number, put_file
 from replicator.engine.changes.encode import ChangeRef, begin_frame, data_frame
 from replicator.engine.changes.reader import ContentReader, StreamedFile
-from replicator.engine.frontend.connection import InFlight
+from replicator.engine.frontend.in_flight import InFlight
 from replicator.engine.frontend.prepared import Prepared
 
 REMEMBERED = 1024

@@ -1,27 +1,28 @@
-"""What one frontend has of the trees beyond the sources: what may go, what `status` says of the rest, and when it is looked at again."""
+"""Surplus paths of one frontend, which are not in the sources: which are removed, and when those that are kept are counted again."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 
 from replicator.core.dirty import DirtySet
 from replicator.core.pending import Key
 from replicator.core.surplus import Surplus
 from replicator.engine.context import Context
-from replicator.engine.frontend.compare import OpenedTree, Outcome
+from replicator.engine.frontend.compare import Outcome
 from replicator.engine.frontend.error_status import ErrorStatus
 from replicator.engine.frontend.resync import ResyncQueue
+from replicator.engine.tree import Tree
 from replicator.model import ROOT
 
-LOOK = 5.0
-"""Seconds between two counts of a source of which a frontend keeps surplus paths; the count is shared by all frontends."""
+RECHECK = 5.0
+"""Seconds between two counts of a source while a frontend keeps surplus paths."""
 
 
 @dataclass(frozen=True)
-class Allowance:
-    """What of the surplus that one comparison finds may go; see `engine.frontend.compare.Judge`."""
+class SurplusLimit:
+    """Limits the removal of the surplus that one comparison finds; see `engine.frontend.compare.RemovalLimit`."""
 
     tree: int
     below: bytes
@@ -29,86 +30,97 @@ class Allowance:
     owed: set[Key] | DirtySet
 
     def is_owed(self, path: bytes) -> bool:
-        """Return True if the frontend was owed a path already when the comparison began."""
+        """Return True if a path was owed to the frontend when the comparison began."""
         return Key(self.tree, path) in self.owed
 
-    def judge(self, found: int, left: int) -> str:
-        """Return why surplus paths stay; empty if they may go."""
+    def why_kept(self, found: int, left: int) -> str:
+        """Return why surplus paths are kept; empty if they may be removed, and then their removal is recorded."""
         return self.surplus.judge(found, left, _now(), complete=self.below == ROOT)
 
 
 class SurplusCheck:
-    """The surplus of one frontend, tree by tree, over all its connections.
+    """The surplus of one frontend, tree by tree, across its connections.
 
     Args:
         context: the trees.
-        doubts: is told what must be compared again.
-        troubles: is told what stays.
-        dirty: what the frontend is owed.
+        resync_queue: receives the trees that must be compared again.
+        errors: records which surplus is kept.
+        dirty: paths that are owed to the frontend.
     """
 
     def __init__(
-        self, context: Context, resync: ResyncQueue, troubles: ErrorStatus, dirty: DirtySet
+        self, context: Context, resync_queue: ResyncQueue, errors: ErrorStatus, dirty: DirtySet
     ) -> None:
         self._context = context
-        self._resync = resync
-        self._troubles = troubles
+        self._resync_queue = resync_queue
+        self._errors = errors
         self._dirty = dirty
         self._trees: dict[int, Surplus] = {}
+        self._confirmed: set[int] = set()
 
-    def allowance(self, opened: OpenedTree, below: bytes = ROOT) -> Allowance | None:
-        """Return what judges the surplus of a comparison; None if the tree's settings let everything go."""
-        tree, share = opened.tree.number, opened.tree.delete_guard
-        if share >= 1:
+    def confirm(self, trees: Collection[int]) -> None:
+        """Allow the next comparison of each of the trees to remove all surplus, and request that comparison."""
+        self._confirmed.update(trees)
+        for tree in trees:
+            self._resync_queue.everything_of(tree)
+
+    def is_confirmed(self, tree: int) -> bool:
+        """Return True if the next comparison of a whole tree may remove all surplus."""
+        return tree in self._confirmed
+
+    def limit(self, tree: Tree, below: bytes = ROOT) -> SurplusLimit | None:
+        """Return the limit for a comparison; None if the tree's settings allow the removal of all surplus."""
+        if tree.delete_guard >= 1:
             return None
-        surplus = self._trees.setdefault(tree, Surplus(share))
-        # A listing may be older than the answers that come during the comparison. A directory is listed at once.
+        surplus = self._trees.setdefault(tree.number, Surplus(tree.delete_guard))
+        # A listing may be older than the answers that arrive during the comparison. A single directory is listed at once.
         owed = set(self._dirty) if below == ROOT else self._dirty
-        return Allowance(tree, below, surplus, owed)
+        return SurplusLimit(tree.number, below, surplus, owed)
 
     def compared(self, tree: int, below: bytes, outcome: Outcome, took: float) -> None:
-        """A comparison has ended: say what it leaves there. Of a directory, only a comparison of the whole tree can tell.
+        """Record the surplus that a comparison has kept. If that was of a directory, the whole tree has to be counted.
 
         Args:
-            tree: its number.
+            tree: number of the tree.
             below: the directory that was compared.
-            outcome: of the comparison.
-            took: seconds that it has taken.
+            outcome: outcome of the comparison.
+            took: duration of the comparison in seconds.
         """
         if tree not in self._context.trees:
             return
         if below != ROOT:
-            if outcome.excess and tree not in self._troubles.exceeding:
-                self._resync.everything_of(tree)
-        elif outcome.excess:
-            self._troubles.exceeds(tree, outcome.excess)
+            if outcome.surplus_kept and tree not in self._errors.trees_with_surplus:
+                self._resync_queue.everything_of(tree)
+        elif outcome.surplus_kept:
+            self._errors.keep_surplus(tree, outcome.surplus_kept)
             self._trees[tree].kept(outcome.surplus, outcome.left, _now(), took)
         else:
-            self._troubles.exceeds_no_more(tree)
+            self._errors.surplus_resolved(tree)
             if tree in self._trees:
                 self._trees[tree].over()
 
     def forget(self, tree: int) -> None:
-        """A tree was removed, or a person has said that its surplus shall go."""
+        """Forget the surplus of a tree that was removed, or whose surplus was removed because that was confirmed."""
+        self._confirmed.discard(tree)
         self._trees.pop(tree, None)
 
-    def next_look(self) -> float | None:
-        """Return the seconds after which `look_again` should be called; None if no surplus is kept."""
-        return LOOK if any(surplus.asks for surplus in self._trees.values()) else None
+    def next_recheck(self) -> float | None:
+        """Return the seconds after which `recheck` should be called; None if no surplus is kept."""
+        return RECHECK if any(surplus.asks for surplus in self._trees.values()) else None
 
-    async def look_again(self, opened: Mapping[int, OpenedTree]) -> None:
-        """Request a comparison of the trees whose surplus may have become acceptable, or have gone.
+    async def recheck(self, opened: Container[int]) -> None:
+        """Request a comparison of the trees whose surplus may be gone, or may be removed by now.
 
         Args:
             opened: the trees that can be compared on this connection.
         """
         loop = asyncio.get_running_loop()
-        for tree, surplus in list(self._trees.items()):
-            one = opened.get(tree)
-            if one and surplus.asks and self._resync.is_settled(tree):
-                left, _ = await loop.run_in_executor(self._context.pool, one.catalog.counts)
+        for number, surplus in list(self._trees.items()):
+            tree = self._context.trees.get(number)
+            if tree and number in opened and surplus.asks and self._resync_queue.is_settled(number):
+                left, _ = await loop.run_in_executor(self._context.pool, tree.catalog.counts)
                 if surplus.is_due(left, _now()):
-                    self._resync.everything_of(tree)
+                    self._resync_queue.everything_of(number)
 
 
 def _now() -> float:

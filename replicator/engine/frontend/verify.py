@@ -1,4 +1,4 @@
-"""Compare everything with a frontend by digest: the agent reads every file, we believe no size and no time."""
+"""Compare everything with a frontend by digest: the agent reads every file, and sizes and times are not trusted."""
 
 from __future__ import annotations
 
@@ -9,19 +9,31 @@ from typing import Any
 
 from replicator.core.pending import Key
 from replicator.core.plan import Difference
-from replicator.engine.frontend.compare import compare
-from replicator.engine.frontend.replica import RECENT, Replica
+from replicator.engine.frontend.compare import OpenedTree, compare
+from replicator.engine.frontend.replica import Replica
+from replicator.engine.frontend.session import Session
 from replicator.errors import ControlError
 from replicator.model import ROOT, printable
 
+RECENT = 5.0
+"""Seconds for which a change counts as on its way rather than as missing."""
+
 SHOWN = 100
-"""Paths that a report names; the count is complete."""
+"""Paths that a report names; the number is complete."""
 
 PAUSE = 0.2
-"""Seconds between two looks at what is still on its way."""
+"""Seconds between two checks of what is still on its way."""
 
 MOST = 200_000
-"""Paths that are remembered, to be repaired: 40 MB. Of more, only the number is told."""
+"""Paths that are kept in memory to be repaired: 40 MB. More are only counted."""
+
+
+def is_caught_up(replica: Replica) -> bool:
+    """Return True if a frontend lacks only changes of the last seconds, as it always does where uploads never pause."""
+    since = replica.dirty.lagging()
+    recent = since is None or asyncio.get_running_loop().time() - since < RECENT
+    unsure = replica.resync_queue or replica.dirty.refusals()
+    return replica.is_bootstrapped and recent and not unsure
 
 
 @dataclass
@@ -30,12 +42,12 @@ class Report:
 
     Attributes:
         host: the frontend.
-        differing: paths that are not there as they are in the source, those that are owed or refused included.
+        differing: number of paths that differ from the source, including those that are owed or refused.
         paths: the first of them.
-        owed: how many of them are owed for longer than a change takes, or refused: sending them again is under way already.
+        owed: number of them that are refused, or owed for longer than a change takes: they are being sent again.
         reasons: the first of these, each with `path` and `reason`.
         repaired: the others are sent again.
-        error: why nothing, or not everything, could be compared.
+        error: why the comparison is incomplete; empty if it is complete.
     """
 
     host: str
@@ -47,53 +59,67 @@ class Report:
     error: str = ""
 
     def row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the report as plain values."""
         return dict(self.__dict__)
 
 
 async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
     """Compare one frontend.
 
-    A change that is on its way, or was confirmed meanwhile, does not count as different. What has been owed for longer than a
-    change takes counts, and so does what the frontend refuses or the backend cannot read.
+    Changes that are on their way, or were confirmed meanwhile, do not count as different. Paths that have been owed for longer than a
+    change takes do, and so do those that the frontend refuses or the backend cannot read.
 
     Raises:
-        ControlError: it is not connected.
+        ControlError: if it is not connected.
     """
-    link = replica.link
-    if link is None:
-        raise ControlError(replica.complaint)
+    session = replica.session
+    if session is None or not session.is_established:
+        raise ControlError(replica.explanation)
     report = Report(replica.address.host, repaired=repair)
-    report.error = replica.doubt or replica.unopened
-    for tree, opened in replica.opened_trees():
-        keys: list[Key] = []
-
-        async def found(
-            differences: list[Difference], tree: int = tree, keys: list[Key] = keys
-        ) -> None:
-            kept = differences[: MOST - len(keys)]
-            keys += [Key(tree, difference.path) for difference in kept]
-            report.differing += len(differences) - len(kept)
-
-        if (tree, opened) not in replica.opened_trees():  # it was taken out meanwhile
-            continue
-        judge = replica.allowance(opened) if repair else None
-        # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
-        with replica.noting_changes() as changed:
-            outcome = await compare(link, opened, ROOT, pool, found, judge, digests=True)
-        if (tree, opened) not in replica.opened_trees():
-            continue
-        if outcome.excess or tree in replica.exceeding:
-            replica.compare(tree)  # and `status` tells what that leaves there
-        report.error = report.error or outcome.excess or next(iter(outcome.problems), "")
-        late = await _late(replica, tree)
-        keys = [key for key in keys if key not in changed and key not in late]
-        _add(report, keys, late)
-        if repair:
-            replica.repair(keys)
-            if report.differing > MOST:
-                report.error = report.error or f"{report.host}: only {MOST} are repaired: again"
+    report.error = replica.source_error or session.opened.missing
+    for tree, opened in [(tree, session.opened[tree]) for tree in session.opened]:
+        if _is_open(session, opened):  # not removed meanwhile
+            await _verify_tree(replica, session, tree, opened, pool, report)
     return report
+
+
+async def _verify_tree(
+    replica: Replica,
+    session: Session,
+    tree: int,
+    opened: OpenedTree,
+    pool: Executor,
+    report: Report,
+) -> None:
+    keys: list[Key] = []
+
+    async def found(differences: list[Difference]) -> None:
+        kept = differences[: MOST - len(keys)]
+        keys.extend(Key(tree, difference.path) for difference in kept)
+        report.differing += len(differences) - len(kept)
+
+    limit = replica.surplus.limit(opened.tree) if report.repaired else None
+    # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
+    with replica.noting_changes() as changed:
+        connection = session.connection
+        outcome = await compare(connection, opened, ROOT, pool, found, limit, digests=True)
+    if not _is_open(session, opened):
+        return
+    if outcome.surplus_kept or tree in replica.errors.trees_with_surplus:
+        replica.resync_tree(tree)  # so that `status` reports the surplus that is kept
+    report.error = report.error or outcome.surplus_kept or next(iter(outcome.problems), "")
+    late = await _late(replica, tree)
+    differing = [key for key in keys if key not in changed and key not in late]
+    _add(report, differing, late)
+    if report.repaired:
+        replica.repair(differing)
+        if report.differing > MOST:
+            report.error = report.error or f"{report.host}: only {MOST} are repaired: again"
+
+
+def _is_open(session: Session, opened: OpenedTree) -> bool:
+    number = opened.tree.number
+    return number in session.opened and session.opened[number] is opened
 
 
 def _add(report: Report, keys: list[Key], late: dict[Key, str]) -> None:
@@ -102,14 +128,14 @@ def _add(report: Report, keys: list[Key], late: dict[Key, str]) -> None:
     report.owed += len(late)
     room = SHOWN - len(report.paths)
     report.paths += [printable(key.path) for key in (*late, *keys)][:room]
-    told = list(late.items())[: SHOWN - len(report.reasons)]
+    shown = list(late.items())[: SHOWN - len(report.reasons)]
     report.reasons += [
-        {"path": printable(key.path), "reason": reason or "it is owed"} for key, reason in told
+        {"path": printable(key.path), "reason": reason or "it is owed"} for key, reason in shown
     ]
 
 
 async def _late(replica: Replica, tree: int) -> dict[Key, str]:
-    """Return what a frontend is owed of a tree and is not merely on its way, with the reason; waits until that is known."""
+    """Return the paths of a tree that are owed and not merely on their way, with the reasons; wait until that is known."""
     deadline = asyncio.get_running_loop().time() + RECENT
     while True:
         now = asyncio.get_running_loop().time()

@@ -7,7 +7,8 @@ from unittest import mock
 from replicator.core.pending import Key
 from replicator.engine.changes.encode import ChangeRef
 from replicator.engine.frontend import compare
-from replicator.engine.frontend.connection import Connection, InFlight
+from replicator.engine.frontend.connection import Connection
+from replicator.engine.frontend.in_flight import InFlight
 from replicator.errors import ProtocolError, TransportError
 from replicator.model import ROOT, check_path
 from replicator.wire.changes import REASONS

@@ -24,7 +24,7 @@ async def test_an_answer_to_an_older_version_means_nothing(route, reason):
         route.mark(b"f")
         new = await route.times_sent(b"f", 2)
         route.refuse(old.number, reason) if reason else route.accept(old.number)
-        await eventually(lambda: not route.link.is_under_way(old.number), "the first answer")
+        await eventually(lambda: not route.link.is_in_flight(old.number), "the first answer")
         assert Key(1, b"f") in route.dirty
         assert route.listener.clean == route.listener.troubles == []
         route.accept(new.number)
@@ -134,7 +134,7 @@ async def test_what_lacks_a_directory_that_is_refused_itself_is_a_trouble(route)
         route.refuse(sent.number, "vanished", "its directory is not there")
         sent = await route.times_sent(b"d/f", 2)
         route.refuse(sent.number, "vanished", "its directory is not there")
-        await eventually(lambda: not route.link.is_under_way(sent.number), "the answer")
+        await eventually(lambda: not route.link.is_in_flight(sent.number), "the answer")
     assert [change.path for change in route.sent()].count(b"d") == 1
 
 

@@ -47,7 +47,7 @@ async def leave(stage, *hosts):
 async def come_back(stage, *hosts):
     stage.connector.refused.difference_update(hosts)
     for host in hosts:
-        stage.find(host).reconcile_soon()
+        stage.find(host).resync()
     await stage.live(*hosts)
     for host in hosts:
         await eventually(lambda host=host: stage.find(host).converged, f"what {host} has missed")
@@ -94,10 +94,10 @@ async def test_a_disconnected_fleet_has_a_bounded_number_of_dirty_paths_and_conv
         await stage.fleet.publish(stage.write(name, b"content"))
         assert sum(stage.find(host).owed for host in away) <= 20 + 2 * len(away)
 
-    assert any(not stage.find(host).known for host in away)
-    assert stage.find("here").known
+    assert any(not stage.find(host).is_counted for host in away)
+    assert stage.find("here").is_counted
     await eventually(lambda: stage.find("here").converged, "the one that is connected")
-    assert stage.find("here").reconciled == 1
+    assert stage.find("here").full_comparisons == 1
     await come_back(stage, *away)
     for host in away:
         assert stage.disks[host].keys() == set(names(14))
@@ -115,8 +115,8 @@ async def test_a_disconnected_frontend_with_few_dirty_paths_keeps_them(stage):
         await stage.fleet.publish(stage.write(name, b"content"))
 
     assert stage.find("much").owed == 0
-    assert not stage.find("much").known
-    assert stage.find("little").known
+    assert not stage.find("much").is_counted
+    assert stage.find("little").is_counted
     assert stage.find("little").owed == 9
 
 
@@ -132,7 +132,7 @@ async def test_cleared_paths_are_not_marked_again_before_the_comparison(stage):
     await stage.fleet.publish(encode_update(move_path(1, b"d", b"e")))
 
     assert stage.find("a").owed == 0
-    assert not stage.find("a").known
+    assert not stage.find("a").is_counted
     assert stage.find("a").state is State.RETRYING
     await come_back(stage, "a")
     assert stage.disks["a"].keys() == {b"e", b"e/f"}
@@ -154,7 +154,7 @@ async def test_a_connected_frontend_that_was_cleared_is_compared_without_a_new_c
 
     assert all(disk.keys() == set(names(100)) for disk in stage.disks.values())
     assert [replica.logins for replica in stage.fleet] == [1, 1, 1]
-    assert max(stage.find(host).reconciled for host in slow) > 1
+    assert max(stage.find(host).full_comparisons for host in slow) > 1
 
 
 async def test_a_frontend_that_refuses_too_much_is_disconnected_for_a_while_and_the_others_continue(

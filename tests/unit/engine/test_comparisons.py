@@ -43,7 +43,7 @@ async def test_what_is_renamed_past_a_comparison_is_compared_under_its_new_name(
         await stage.live()
         del stage.disk[b"z/missing"]
         stage.now.mute.add(ListTree)
-        stage.replica.reconcile_soon()
+        stage.replica.resync()
         await eventually(lambda: stage.listings() == 2, "another comparison")
     else:
         stage.prepare = lambda agent: agent.mute.add(ListTree)
@@ -102,23 +102,23 @@ async def test_a_doubt_is_settled_below_that_directory_and_many_doubts_everywher
     stage.write(b"d/f", b"content")
     await stage.live()
     stage.disk.pop(b"d/f")
-    stage.replica.in_doubt(at(b"d"))
+    stage.replica.resync_queue.directory(at(b"d"))
     await eventually(lambda: b"d/f" in stage.disk, "the missing file")
     assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d"]
-    assert stage.replica.reconciled == 1
+    assert stage.replica.full_comparisons == 1
 
     stage.now.mute.add(ListTree)
     for number in range(4):
-        stage.replica.in_doubt(at(b"%d" % number))
+        stage.replica.resync_queue.directory(at(b"%d" % number))
     stage.now.mute.clear()
-    await eventually(lambda: stage.replica.reconciled == 2, "a comparison of everything")
+    await eventually(lambda: stage.replica.full_comparisons == 2, "a comparison of everything")
     assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d", b""]
 
 
 async def test_a_file_in_doubt_is_compared_by_digest_and_not_listed(stage):
     stage.write(b"f", b"content")
     await stage.live()
-    stage.replica.in_doubt(at(b"f"))
+    stage.replica.resync_queue.directory(at(b"f"))
     await eventually(lambda: stage.replica.converged and stage.now.changes(b"f"), "the file")
     assert [request.below for request in stage.now.of(ListTree)] == [b""]
     assert type(stage.now.changes(b"f")[-1]) is SetAttributes
@@ -156,7 +156,9 @@ async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):
     stage.now.list(stage.now.of(ListTree)[0])
 
     await eventually(lambda: stage.disk.keys() == {b"ours"}, "what nobody wants to go")
-    await eventually(lambda: stage.replica.converged and not stage.replica.excess, "nothing left")
+    await eventually(
+        lambda: stage.replica.converged and not stage.replica.errors.surplus_kept, "nothing left"
+    )
 
 
 @pytest.fixture
@@ -178,9 +180,9 @@ async def test_of_directories_in_doubt_no_more_goes_than_of_the_whole_tree(guard
     await stage.live()
     for name in (b"a", b"b", b"c"):
         surplus(stage, name + b"/", 60)
-        stage.replica.in_doubt(at(name))
-        await eventually(lambda: not stage.replica._resync, "the comparison of the directory")
-    await eventually(lambda: stage.replica.excess, "the question")
+        stage.replica.resync_queue.directory(at(name))
+        await eventually(lambda: not stage.replica.resync_queue, "the comparison of the directory")
+    await eventually(lambda: stage.replica.errors.surplus_kept, "the surplus to be reported")
 
     def kept():
         return [path[:1] for path in stage.disk if path != b"ours"]
@@ -193,13 +195,13 @@ async def test_a_directory_in_doubt_with_too_much_has_the_whole_tree_compared_wh
     await stage.live()
     surplus(stage, b"d/", 200)
     surplus(stage, b"e/", 100)
-    stage.replica.in_doubt(at(b"d"))
-    await eventually(lambda: stage.replica.excess, "the question")
-    assert "300 of 301" in stage.replica.excess
+    stage.replica.resync_queue.directory(at(b"d"))
+    await eventually(lambda: stage.replica.errors.surplus_kept, "the surplus to be reported")
+    assert "300 of 301" in stage.replica.errors.surplus_kept
     assert len(stage.disk) == 301
-    stage.replica.in_doubt(at(b"e"))
+    stage.replica.resync_queue.directory(at(b"e"))
     await eventually(lambda: len(stage.now.of(ListTree)) >= 4, "the comparison of the directory")
-    await eventually(lambda: not stage.replica._resync, "its end")
+    await eventually(lambda: not stage.replica.resync_queue, "its end")
     assert len(stage.disk) == 301
 
 
@@ -213,7 +215,7 @@ async def test_what_is_owed_already_is_not_counted_again(guarded):
     stage.now.hang_up()
     await stage.live()
     await eventually(lambda: stage.replica.converged, "the surplus to go")
-    assert not stage.replica.excess
+    assert not stage.replica.errors.surplus_kept
     assert stage.disk.keys() == {b"ours"}
 
 
@@ -221,14 +223,14 @@ async def test_what_is_owed_already_is_not_counted_again(guarded):
 async def test_more_than_is_kept_in_memory_is_counted_before_any_of_it_goes(
     guarded, monkeypatch, many, goes
 ):
-    monkeypatch.setattr("replicator.engine.frontend.compare.HELD", 50)
+    monkeypatch.setattr("replicator.engine.frontend.compare.KEPT_IN_MEMORY", 50)
     stage = guarded
     surplus(stage, b"d/", many)
     stage.disks["a"][b"missing"] = Entry(FILE, 0o644, 1, 1)
     stage.write(b"missing", b"content")
     await stage.live()
-    await eventually(lambda: not stage.replica.dirty, "what goes to have gone")
-    assert bool(stage.replica.excess) is not goes
+    await eventually(lambda: not stage.replica.dirty, "the removals")
+    assert bool(stage.replica.errors.surplus_kept) is not goes
     assert len(stage.disk) == (2 if goes else 302)
     assert stage.listings() == (2 if goes else 1)
     assert len(stage.now.changes(b"missing")) == 1

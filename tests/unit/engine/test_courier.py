@@ -8,7 +8,7 @@ import pytest
 from replicator.core.pending import Key, PendingKind
 from replicator.engine.changes.create import delete_path, link_file, move_path, set_attributes
 from replicator.engine.changes.encode import encode_links, encode_update
-from replicator.engine.frontend.connection import WORK
+from replicator.engine.frontend.in_flight import WORK
 from replicator.engine.frontend.sender import PREPARED
 from replicator.model import FILE, Entry
 from replicator.wire.changes import BASE_MISMATCH, Delete, Link, Move, PutFile, SetAttributes

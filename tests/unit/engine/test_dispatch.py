@@ -58,7 +58,7 @@ async def test_a_move_that_was_missed_is_made_up_for(stage):
     assert at(b"old/f") not in stage.replica.dirty
 
     stage.connector.refused.clear()
-    stage.replica.reconcile_soon()
+    stage.replica.resync()
     await stage.live()
     await eventually(lambda: stage.replica.converged, "what is owed")
     assert {b"new", b"new/f"} <= stage.disk.keys()
@@ -69,5 +69,5 @@ async def test_when_too_much_is_dirty_everything_is_compared_instead(stage, monk
     await stage.live()
     for number in range(3):
         stage.replica.offer(stage.write(b"%d" % number, b"content"))
-    await eventually(lambda: stage.replica.reconciled == 2, "another comparison")
+    await eventually(lambda: stage.replica.full_comparisons == 2, "another comparison")
     await eventually(lambda: len(stage.disk) == 3, "all files")

@@ -84,7 +84,7 @@ async def test_members_that_stay_are_not_affected_by_those_that_come_and_go(stag
 
     assert stage.find("a") is a
     assert a.state is State.LIVE
-    assert (a.logins, a.reconciled, stage.agent("a").closed) == (1, 1, False)
+    assert (a.logins, a.full_comparisons, stage.agent("a").closed) == (1, 1, False)
     assert (stage.hosts(), b.state) == ({"a", "c"}, State.GONE)
 
 

@@ -32,7 +32,7 @@ async def test_a_failure_is_told_and_tried_again_after_growing_pauses(stage):
 
     # Somebody asks: there is no pause any more, and a success ends the count.
     stage.prepare = lambda _agent: None
-    stage.replica.reconcile_soon()
+    stage.replica.resync()
     await stage.live()
     assert (stage.replica.attempts, stage.replica.last_error) == (0, "")
 
@@ -97,7 +97,7 @@ async def test_a_bug_of_ours_is_a_failure_of_this_frontend_only(stage):
     assert stage.context.bootstrap_queue.inside == 0
 
     stage.catalog.scan = scan
-    stage.replica.reconcile_soon()
+    stage.replica.resync()
     await stage.live()
 
 

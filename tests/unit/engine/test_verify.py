@@ -48,7 +48,7 @@ async def test_it_ends_when_its_connection_is_lost(verifying):
 
 async def test_it_ends_when_it_waits_for_the_listing_of_a_comparison_that_is_lost(verifying):
     verifying.retry(NEVER)
-    verifying.replica.reconcile_soon()
+    verifying.replica.resync()
     await eventually(lambda: verifying.listings() == 3, "the comparison")
     verifying.now.hang_up()
     with pytest.raises(ChannelLost):
@@ -73,8 +73,8 @@ async def test_a_comparison_does_not_wait_for_it_and_it_goes_on_where_it_was(
     await eventually(lambda: len(stage.now.of(messages.More)) == 2, "its first half")
 
     stage.now.mute.clear()
-    stage.replica.reconcile_soon()
-    await eventually(lambda: stage.replica.reconciled == 2, "the comparison")
+    stage.replica.resync()
+    await eventually(lambda: stage.replica.full_comparisons == 2, "the comparison")
     stage.now.mute.add(ListTree)
     await eventually(lambda: stage.listings() >= 4, "the verification to go on")
     assert [request.after for request in stage.now.of(ListTree) if request.digest] == [
@@ -92,15 +92,16 @@ async def test_it_gives_up_when_it_gets_nowhere(verifying, monkeypatch):
     for _ in range(4):
         if verifying.task_of_verify.done():
             break
-        before = verifying.replica.reconciled
-        verifying.replica.reconcile_soon()
+        before = verifying.replica.full_comparisons
+        verifying.replica.resync()
         await eventually(
             lambda: not verifying.now.of(ListTree)[-1].digest, "the comparison's request"
         )
         say(verifying, end=True)
         await eventually(
             lambda before=before: (
-                verifying.replica.reconciled > before and verifying.replica.state is State.LIVE
+                verifying.replica.full_comparisons > before
+                and verifying.replica.state is State.LIVE
             ),
             "the comparison",
         )

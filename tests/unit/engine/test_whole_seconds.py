@@ -33,14 +33,16 @@ async def filled(stage):
 
 async def reconnect(stage):
     """Lose the connection, and wait until the next one was compared; return the paths that were hashed there."""
-    before = stage.replica.reconciled
+    before = stage.replica.full_comparisons
     stage.now.hang_up()
     return await compared(stage, before)
 
 
 async def compared(stage, before):
     replica = stage.replica
-    await eventually(lambda: replica.reconciled > before and replica.converged, replica.last_error)
+    await eventually(
+        lambda: replica.full_comparisons > before and replica.converged, replica.last_error
+    )
     return {path for path in FILES for one in stage.now.changes(path) if hashes(one)}
 
 
@@ -92,30 +94,30 @@ async def test_a_change_of_the_same_second_and_size_arrives_on_a_frontend_that_w
     now = filled.catalog.records[b"a"].entry
     assert (now.size, now.mtime_ns // SECOND) == (before.size, before.mtime_ns // SECOND)
 
-    filled.replica.try_targets()
+    filled.replica.use_targets()
     await eventually(lambda: filled.disk[b"a"].digest == now.digest, "the change")
 
 
 async def test_a_person_who_asks_for_a_comparison_gets_one_of_contents(filled):
     filled.write(b"a", b"CONTENT")
-    before = filled.replica.reconciled
-    filled.replica.reconcile_soon()
+    before = filled.replica.full_comparisons
+    filled.replica.resync()
     assert await compared(filled, before) == set(FILES)
     assert filled.disk[b"a"].digest == filled.catalog.records[b"a"].entry.digest
     assert await reconnect(filled) == set()
 
 
 def doubt(stage):
-    stage.replica.in_doubt(at(b"d"))
+    stage.replica.resync_queue.directory(at(b"d"))
 
 
 def many_doubts(stage):
     for number in range(doubts_module.DOUBTS + 1):
-        stage.replica.in_doubt(at(b"%d" % number))
+        stage.replica.resync_queue.directory(at(b"%d" % number))
 
 
 def request(stage):
-    stage.replica.compare(1)
+    stage.replica.resync_tree(1)
 
 
 def overflow(stage):
@@ -124,7 +126,7 @@ def overflow(stage):
 
 def remove_and_add(stage):
     tree = stage.context.trees.pop(1)
-    stage.replica.forget(1)
+    stage.replica.remove_tree(1)
     stage.context.trees[1] = tree
 
 
@@ -137,7 +139,7 @@ def rename_while_away(stage):
 )
 async def test_what_cannot_be_known_path_by_path_is_hashed_after_it_arose_while_away(filled, cause):
     filled.retry(3600.0)
-    before = filled.replica.reconciled
+    before = filled.replica.full_comparisons
     filled.now.hang_up()
     await eventually(lambda: filled.replica.away, "the end of the connection")
     cause(filled)
@@ -157,7 +159,7 @@ async def test_a_rename_that_was_under_way_when_the_connection_ended_leaves_all_
 
 
 async def test_a_rename_that_was_refused_because_the_root_is_gone_leaves_all_in_doubt(filled):
-    before = filled.replica.reconciled
+    before = filled.replica.full_comparisons
     filled.now.refusals[b"d"] = (ROOT_GONE, "moved away")
     filled.replica.offer(rename(b"d", b"e"))
     assert await compared(filled, before) == set(FILES)

@@ -8,8 +8,8 @@ import pytest
 from replicator.core.lifecycle import State
 from replicator.engine.bootstrap_queue import BootstrapQueue, Place, Rank
 from replicator.engine.fleet.fleet import Fleet
-from replicator.engine.frontend import turn as module
-from replicator.engine.frontend.turn import Work, turn
+from replicator.engine.frontend import progress as module
+from replicator.engine.frontend.progress import Work, giving_way_when_slow
 from replicator.model import Listed
 from replicator.wire.messages import Listing, ListTree, More
 from tests.support.frontends import Backdrop, candidate
@@ -86,7 +86,10 @@ async def test_who_makes_progress_keeps_its_place(quick):
     def work():
         return Work(lines, 0, 0)
 
-    async with bootstrap_queue.place("busy") as busy, turn(busy, work, 10**9, told.append):
+    async with (
+        bootstrap_queue.place("busy") as busy,
+        giving_way_when_slow(busy, work, 10**9, told.append),
+    ):
         waiting = asyncio.ensure_future(_stay(bootstrap_queue))
         for _ in range(40):
             lines += 100

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.core.plan import Comparison
-from replicator.engine.frontend import compare
-from replicator.engine.frontend.compare import Merge
+from replicator.engine.frontend import merge as module
+from replicator.engine.frontend.merge import Merge
 from replicator.model import Listed, Stamp, is_below, key
 from replicator.ports import Record
 from tests.support import strategies as own
@@ -47,7 +47,7 @@ def test_pages_change_nothing(frontend, catalog, page, frame, below):
     )
     everything = list(comparison().differences(lines, Catalog(catalog).records))
 
-    old, compare.PAGE = compare.PAGE, page
+    old, module.PAGE = module.PAGE, page
     try:
         merge = Merge(Catalog(catalog), comparison(), below)
         found = []
@@ -56,6 +56,6 @@ def test_pages_change_nothing(frontend, catalog, page, frame, below):
             for differences in merge.pages(cut, end=index == len(cuts) - 1):
                 found += differences
     finally:
-        compare.PAGE = old
+        module.PAGE = old
 
     assert found == everything

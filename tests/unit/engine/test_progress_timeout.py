@@ -38,7 +38,7 @@ async def test_the_time_of_who_owed_nothing_begins_when_it_is_asked():
     progress_timeout = ProgressTimeout(lambda: owed)
     watching = asyncio.ensure_future(progress_timeout.watch(0.2))
     await asyncio.sleep(0.3)
-    progress_timeout.asking()
+    progress_timeout.requesting()
     owed = "1 changes"
     await asyncio.sleep(0.1)
     assert not watching.done()

@@ -20,8 +20,8 @@ async def test_a_refusal_is_its_last_error_until_it_is_over(stage):
     assert stage.replica.last_error == "f: No space left on device"
     assert not stage.replica.converged
     assert stage.replica.state is State.LIVE  # the others are carried on with
-    stage.replica.reconcile_soon()
-    await eventually(lambda: stage.replica.reconciled == 2, "another comparison")
+    stage.replica.resync()
+    await eventually(lambda: stage.replica.full_comparisons == 2, "another comparison")
     assert "No space left" in stage.replica.last_error
 
     stage.now.refusals.clear()
@@ -46,41 +46,41 @@ async def test_a_directory_that_cannot_be_listed_is_its_last_error_until_it_can(
         await stage.live()
         assert stage.replica.converged
         assert stage.replica.last_error == "d: cannot be listed: Permission denied"
-        stage.replica.reconcile_soon()
-        await eventually(lambda: stage.replica.reconciled == 2, "another comparison")
+        stage.replica.resync()
+        await eventually(lambda: stage.replica.full_comparisons == 2, "another comparison")
     assert [line["event"] for line in logged].count("cannot be listed") == 1
 
     stage.now.unlisted.clear()
-    stage.replica.reconcile_soon()
-    await eventually(lambda: stage.replica.reconciled == 3, "one that can")
+    stage.replica.resync()
+    await eventually(lambda: stage.replica.full_comparisons == 3, "one that can")
     assert stage.replica.last_error == ""
 
 
 def test_each_trouble_is_logged_once_until_it_is_over(monkeypatch):
-    monkeypatch.setattr(module, "TOLD", 2)
-    troubles = ErrorStatus("a")
+    monkeypatch.setattr(module, "LOGGED", 2)
+    errors = ErrorStatus("a")
     with capture_logs() as logged:
         for _ in range(2):
-            troubles.failed("refused", 1)
-            troubles.refused(Key(1, b"f"), "no space")
-        troubles.refused(Key(1, b"f"), "denied")
-        troubles.over(Key(1, b"f"))
-        troubles.compared()
-        troubles.failed("refused", 1)
+            errors.failed("refused", 1)
+            errors.refused(Key(1, b"f"), "no space")
+        errors.refused(Key(1, b"f"), "denied")
+        errors.resolved(Key(1, b"f"))
+        errors.compared()
+        errors.failed("refused", 1)
         for path in (b"f", b"g", b"h"):
-            troubles.refused(Key(1, path), "no space")
+            errors.refused(Key(1, path), "no space")
 
     assert [line.get("path", line["event"]) for line in logged] == [
         "frontend failed", "f", "f", "frontend failed", "f", "g",
     ]  # fmt: skip
-    assert troubles.error == "h: no space"
+    assert errors.error == "h: no space"
 
 
 def test_the_excess_of_each_tree_is_remembered_until_it_may_go():
-    troubles = ErrorStatus("a")
-    troubles.exceeds(1, "many")
-    troubles.exceeds(2, "more")
-    assert troubles.excess == "many"
-    troubles.exceeds_no_more(1)
-    troubles.exceeds_no_more(1)
-    assert troubles.excess == "more"
+    errors = ErrorStatus("a")
+    errors.keep_surplus(1, "many")
+    errors.keep_surplus(2, "more")
+    assert errors.surplus_kept == "many"
+    errors.surplus_resolved(1)
+    errors.surplus_resolved(1)
+    assert errors.surplus_kept == "more"

@@ -7,7 +7,7 @@ import pytest
 
 from replicator.core.pending import Key
 from replicator.engine.changes.create import delete_path, link_file, set_attributes
-from replicator.engine.frontend.connection import WORK
+from replicator.engine.frontend.in_flight import WORK
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.model import FILE, Entry
 from replicator.wire import frames, messages
@@ -45,8 +45,8 @@ async def test_an_agent_that_can_do_more_or_less_is_welcome_and_what_both_can_is
         await ends.link.greet()
     assert ends.link.features == {*messages.REQUIRED, "boot"}
     assert ends.link.boot == "12ab-34"
-    assert "tree.durable" in ends.link.lacks(OpenTree(1, b"/site", durable=True))
-    assert ends.link.lacks(OpenTree(1, b"/site")) == ""
+    assert "tree.durable" in ends.link.unsupported(OpenTree(1, b"/site", durable=True))
+    assert ends.link.unsupported(OpenTree(1, b"/site")) == ""
 
 
 @pytest.mark.parametrize("boot", ["x\nboot: y", "", "A", "a" * 65])
@@ -78,14 +78,14 @@ async def test_a_tree_that_nobody_asked_for_is_not_opened(ends):
 async def test_every_answer_goes_to_its_change(ends):
     async with receiving(ends):
         one, two = await ends.send(delete_path(1, b"a")), await ends.send(delete_path(1, b"b"))
-        assert all(ends.link.is_under_way(in_flight.part.number) for in_flight in (one, two))
+        assert all(ends.link.is_in_flight(in_flight.part.number) for in_flight in (one, two))
         ends.channel.say(
             Acks((one.part.number,), ((two.part.number, "denied", "EACCES"),), ends.link.bytes_sent)
         )
         await eventually(lambda: len(ends.answers) == 2, "the answers")
 
     assert ends.answers == [(one, "", ""), (two, "denied", "EACCES")]
-    assert not any(ends.link.is_under_way(in_flight.part.number) for in_flight in (one, two))
+    assert not any(ends.link.is_in_flight(in_flight.part.number) for in_flight in (one, two))
     assert ends.moves == 1
 
 
@@ -142,13 +142,13 @@ async def test_the_end_of_the_stream_comes_with_the_agents_last_words(ends):
 async def test_silence_with_changes_under_way_is_an_end(ends):
     await ends.send(delete_path(1, b"a"))
     with pytest.raises(ChannelLost, match=r"no answer for 0\.05 seconds with 1 changes"):
-        await ends.link.watch_silence(0.05)
+        await ends.link.watch_timeout(0.05)
 
 
 async def test_silence_without_debts_is_no_end(ends):
     with suppress(TimeoutError):
         async with asyncio.timeout(0.1):
-            await ends.link.watch_silence(0.02)
+            await ends.link.watch_timeout(0.02)
 
 
 async def test_room_depends_on_what_was_taken(ends):
@@ -187,10 +187,10 @@ async def test_signs_of_life_are_no_progress_but_while_contents_are_read(ends):
             async with ends.link.listing(1, b"", digest=True):
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.3):
-                        await ends.link.watch_silence(0.1)
+                        await ends.link.watch_timeout(0.1)
             async with ends.link.listing(1, b"", digest=False):
                 with pytest.raises(ChannelLost, match="a listing"):
-                    await ends.link.watch_silence(0.1)
+                    await ends.link.watch_timeout(0.1)
         finally:
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
@@ -219,12 +219,12 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
         try:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(500):  # more than EMPTY_ACKS signs
-                    await ends.link.watch_silence(60)
+                    await ends.link.watch_timeout(60)
             assert not receiving_task.done()
             ends.channel.say(Acks((in_flight.part.number,), (), 0))
             await ends.send(delete_path(1, b"a"))  # which takes no time
             with pytest.raises(ChannelLost, match="1 changes"):
-                await ends.link.watch_silence(60)
+                await ends.link.watch_timeout(60)
         finally:
             living.cancel()
 

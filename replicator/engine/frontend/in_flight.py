@@ -1,0 +1,140 @@
+"""The changes that were sent on one connection and are not answered yet, and how much more may be sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from replicator.core.pace import Window
+from replicator.engine.changes.encode import ChangeRef
+from replicator.engine.frontend.progress_timeout import ProgressTimeout
+from replicator.errors import ProtocolError
+from replicator.wire.messages import Acks
+
+EMPTY_ACKS = 20
+"""Maximum number of successive acknowledgements without news. A correct agent sends a few."""
+
+WORK = 16 << 20
+"""Bytes that an agent may be hashing or copying on its own before more bulk is sent: a live change behind it has to wait."""
+
+
+class InFlight(NamedTuple):
+    """A change that was sent under a generation of its path, and is not answered yet."""
+
+    part: ChangeRef
+    generation: int
+    bulk: bool
+
+
+Answered = Callable[[InFlight, str, str], None]
+"""Called with (in_flight, reason, detail) for each answer; the reason is empty if the change was applied."""
+
+
+class InFlightTable:
+    """Matches the acknowledgements of one agent with the changes that were sent.
+
+    Args:
+        answered: called for each answer to a change that was sent with `add`.
+        progress_timeout: notified of each change that is sent, and of each answer.
+
+    Attributes:
+        window: limit of the bulk bytes that the agent has not acknowledged.
+    """
+
+    def __init__(self, answered: Answered, progress_timeout: ProgressTimeout) -> None:
+        self.window = Window()
+        self._answered = answered
+        self._progress_timeout = progress_timeout
+        self._changes: dict[int, InFlight] = {}
+        self._requests: dict[int, asyncio.Future[str]] = {}
+        self._work = 0
+        self._empty_acks = 0
+
+    def __len__(self) -> int:
+        return len(self._changes) + len(self._requests)
+
+    def __contains__(self, number: int) -> bool:
+        """Return True if a change was sent with `add` and is not answered yet."""
+        return number in self._changes
+
+    def has_room(self, bytes_sent: int) -> bool:
+        """Return True if more bulk may be sent after `bytes_sent` bytes."""
+        return self._work < WORK and self.window.has_room(bytes_sent)
+
+    def add(self, in_flights: Sequence[InFlight]) -> None:
+        """Record changes that are about to be sent."""
+        self._progress_timeout.requesting()
+        for in_flight in in_flights:
+            self._changes[in_flight.part.number] = in_flight
+            self._work += in_flight.part.work
+
+    @contextmanager
+    def request(self, number: int) -> Iterator[asyncio.Future[str]]:
+        """Record a change that is about to be sent; yield the future of its answer: the reason why it was refused, or empty."""
+        self._progress_timeout.requesting()
+        answer = self._requests[number] = asyncio.get_running_loop().create_future()
+        try:
+            yield answer
+        finally:
+            self._requests.pop(number, None)
+
+    def acknowledge(self, acks: Acks, bytes_sent: int, *, is_hashing: bool) -> None:
+        """Process an acknowledgement.
+
+        Args:
+            acks: the message.
+            bytes_sent: bytes sent to the agent since the connection began.
+            is_hashing: the agent reads contents for a listing, which is a reason for acknowledgements without news.
+
+        Raises:
+            ProtocolError: if it acknowledges what was not sent, or there were too many without news.
+        """
+        if not self.window.taken <= acks.taken <= bytes_sent:
+            raise ProtocolError(
+                f"the agent has dealt with {acks.taken} bytes, after {self.window.taken}, of {bytes_sent} that were sent"
+            )
+        self._note_progress(acks, is_hashing=is_hashing)
+        for number in acks.done:
+            self._answer(number, "", "")
+        for number, reason, detail in acks.refused:
+            self._answer(number, reason, detail)
+        if self.window.took(acks.taken, _now()):
+            self._progress_timeout.progressed()
+
+    def cancel_requests(self) -> None:
+        """Cancel the futures of all requests: the connection has ended."""
+        for answer in self._requests.values():
+            answer.cancel()
+
+    def _note_progress(self, acks: Acks, *, is_hashing: bool) -> None:
+        answers = bool(acks.done or acks.refused or is_hashing)
+        if answers:
+            self._progress_timeout.progressed()
+        if (
+            answers
+            or acks.taken > self.window.taken
+            or (self._work and self._progress_timeout.alive())
+        ):
+            self._empty_acks = 0
+        elif self._empty_acks < EMPTY_ACKS:
+            self._empty_acks += 1
+        else:
+            raise ProtocolError("the agent acknowledges nothing, again and again")
+
+    def _answer(self, number: int, reason: str, detail: str) -> None:
+        in_flight = self._changes.pop(number, None)
+        if in_flight is not None:
+            self._work -= in_flight.part.work
+        request = self._requests.get(number)
+        if request is not None and not request.done():
+            request.set_result(f"{reason}: {detail}" if reason else "")
+        elif in_flight is None:
+            raise ProtocolError("an answer to a change that is not under way")
+        else:
+            self._answered(in_flight, reason, detail)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

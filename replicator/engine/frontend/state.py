@@ -1,0 +1,194 @@
+"""What the backend knows of one frontend, whether it is connected or not."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from replicator.core import lifecycle
+from replicator.core.dirty import DirtySet
+from replicator.core.lifecycle import State
+from replicator.core.pace import Streak
+from replicator.engine.context import Context
+from replicator.engine.frontend.dispatch import Dispatch
+from replicator.engine.frontend.error_status import ErrorStatus
+from replicator.engine.frontend.progress import Progress
+from replicator.engine.frontend.resync import ResyncQueue
+from replicator.engine.frontend.surplus import SurplusCheck
+from replicator.ports import Address, Candidate
+
+log = structlog.get_logger()
+
+
+class FrontendState:
+    """State of one frontend that outlives its connections. A session updates it; `status` and others read it.
+
+    Args:
+        candidate: the frontend, as discovered.
+        context: what all replicas share.
+
+    Attributes:
+        candidate: the latest answer of discovery.
+        state: state in the life cycle.
+        dirty: paths that are owed to it.
+        resync_queue: directories and trees that have to be compared again.
+        errors: reasons why it is not up to date.
+        dispatch: receives live changes.
+        surplus: limits the removal of paths that are not in the sources.
+        progress: progress of the last comparison of whole trees.
+        owed_less: set when fewer paths may be owed than before.
+        is_front: a person has asked for it: it goes to the front of the bootstrap queue.
+        files_sent: number of paths that it has confirmed to hold.
+        deletions_sent: number of paths that it has confirmed to have removed.
+        logins: number of connections.
+        about: how its agent describes itself.
+        full_comparisons: number of comparisons of whole trees that have succeeded.
+        attempts: failures since the last of these.
+        failures: all failures.
+    """
+
+    def __init__(self, candidate: Candidate, context: Context) -> None:
+        host = candidate.address.host
+        self.candidate = candidate
+        self._context = context
+        self.state = State.CONNECTING
+        self.dirty = DirtySet()
+        self.resync_queue = ResyncQueue()
+        self.errors = ErrorStatus(host)
+        self.dispatch = Dispatch(host, self.dirty, self.resync_queue, context.budget)
+        self.surplus = SurplusCheck(context, self.resync_queue, self.errors, self.dirty)
+        self.progress = Progress()
+        self.owed_less = asyncio.Event()
+        self.dispatch.forgotten = self.owed_less.set
+        self.is_front = False
+        self.files_sent = 0
+        self.deletions_sent = 0
+        self.logins = 0
+        self.about = ""
+        self.full_comparisons = 0
+        self.attempts = 0
+        self.failures = 0
+        self._streak = Streak()
+        self._state_changed = asyncio.Event()
+        self._locations: dict[int, tuple[str, str]] = {}
+
+    @property
+    def address(self) -> Address:
+        """The address to connect to."""
+        return self.candidate.address
+
+    @property
+    def machine(self) -> str:
+        """The machine's identity if discovery knows one, else its address."""
+        return self.candidate.identity or str(self.address)
+
+    @property
+    def uncompared(self) -> list[int]:
+        """The trees that have to be compared, whether that is possible now or not."""
+        return [tree for tree in self._context.trees if not self.resync_queue.is_settled(tree)]
+
+    @property
+    def is_bootstrapped(self) -> bool:
+        """True if it is live, and every tree has been compared since that was last requested."""
+        return self.state is State.LIVE and not self.uncompared
+
+    @property
+    def converged(self) -> bool:
+        """True if it is bootstrapped, no path is owed, and no directory has to be compared again."""
+        return self.is_bootstrapped and not (self.dirty or self.resync_queue)
+
+    @property
+    def is_counted(self) -> bool:
+        """True if `dirty` holds everything that the frontend lacks, so that it can be counted."""
+        return self._context.trees.keys() <= self.dispatch.counted
+
+    @property
+    def is_degraded(self) -> bool:
+        """True if it is live, but refuses a path, cannot be sent one, or has paths that should not exist."""
+        has_errors = self.dirty.troubled() or bool(self.errors.persistent)
+        return self.state is State.LIVE and has_errors
+
+    @property
+    def last_error(self) -> str:
+        """Why it is not up to date, or may have paths that should not exist; empty if neither is so."""
+        if self.converged:
+            return self.errors.persistent
+        return self.errors.error or self.errors.slow or self.errors.persistent
+
+    @property
+    def source_error(self) -> str:
+        """Why the source of some tree may differ from what is published; empty if none does."""
+        doubts = (tree.state.doubt for tree in self._context.trees.values())
+        return next(filter(None, doubts), "")
+
+    @property
+    def explanation(self) -> str:
+        """The reason why it is not up to date, with its host name."""
+        reason = self.last_error or "it is not connected yet"
+        return reason if self.address.host in reason else f"{self.address.host}: {reason}"
+
+    def move_to(self, state: State) -> None:
+        """Move on in the life cycle, and log that."""
+        # Of a host that cannot be reached, each attempt would be two lines more.
+        in_vain = self.attempts > 1 and state in (State.CONNECTING, State.RETRYING)
+        if state is not self.state and not in_vain:
+            log.info("frontend", host=self.address.host, state=state.value)
+        self.state = lifecycle.move(self.state, state)
+        self._state_changed.set()
+
+    async def changed(self, within: float) -> None:
+        """Wait until `state` changes, at most `within` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                self._state_changed.clear()
+                await self._state_changed.wait()
+
+    async def first_outcome(self) -> None:
+        """Wait until it is live, or the first attempt has failed."""
+        while self.state is not State.LIVE and not self.attempts:
+            await self.changed(1.0)
+
+    def failed(self, reason: str) -> int:
+        """Record the end of a connection, or of an attempt to connect; return how many failed in a row."""
+        in_a_row = self._streak.failed(_now())
+        self.attempts += 1
+        self.failures += 1
+        self.errors.failed(reason, self.attempts)
+        self.move_to(State.RETRYING)
+        return in_a_row
+
+    def bootstrap_ended(self) -> None:
+        """Record that all trees that were due have been compared, and what differed was sent or refused."""
+        self.attempts = 0
+        self.full_comparisons += 1
+        self.errors.compared()
+        self._streak.succeeded(_now())
+        self.move_to(State.LIVE)
+
+    def tree_opened(self, tree: int, location: tuple[str, str]) -> None:
+        """Record that the agent has opened a tree.
+
+        Args:
+            tree: number of the tree.
+            location: boot id and target identity. If they changed or are unknown, the frontend may lack changes that it confirmed.
+        """
+        if not all(location) or self._locations.get(tree) != location:
+            self.resync_queue.certain.discard(tree)
+        self._locations[tree] = location
+        self.errors.target_opened(tree)
+        self.dispatch.opened(tree)
+
+    def remove_tree(self, tree: int) -> None:
+        """Forget a tree that was removed."""
+        self._locations.pop(tree, None)
+        self.dispatch.forget(tree)
+        self.surplus.forget(tree)
+        self.resync_queue.forget(tree)
+        self.errors.forget(tree)
+        self.owed_less.set()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
