@@ -49,7 +49,7 @@ async def examine_frontend(
     else:
         user = candidate.address.user or config.ssh.user or getpass.getuser()
         found = [one for trial in refused for one in trial.findings(subject, user)]
-        return found or [Finding("ok", subject, link.about, frontend=True)]
+        return found or [Finding("ok", subject, link.agent.about, frontend=True)]
     finally:
         receiver.cancel()
         await asyncio.gather(receiver, return_exceptions=True)
@@ -103,7 +103,7 @@ class Trial:
         Raises:
             ReplicatorError: if the target cannot be opened, or the connection is lost.
         """
-        self._lacking = self._link.unsupported(self._request(self._owner))
+        self._lacking = self._link.agent.unsupported(self._request(self._owner))
         self._refused = await self._put(self._owner)
         if self._refused and self._owner and not await self._put(""):
             self._denied, self._refused = self._refused, ""

@@ -1,4 +1,4 @@
-"""A link whose other end, the agent's, is controlled by the test."""
+"""A connection whose other end, the agent, is controlled by the test."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -10,29 +10,29 @@ from tests.support.fakes import FakeChannel
 
 
 class Ends:
-    """A link, its channel, and all answers that the link reported."""
+    """A connection, its channel, and all answers that it reported."""
 
     def __init__(self):
         self.channel = FakeChannel()
         self.answers = []
-        self.moves = 0
-        self.link = Connection(
-            self.channel, lambda *answer: self.answers.append(answer), self._moved
+        self.rooms = 0
+        self.connection = Connection(
+            self.channel, lambda *answer: self.answers.append(answer), self._room
         )
 
-    def _moved(self):
-        self.moves += 1
+    def _room(self):
+        self.rooms += 1
 
     async def send(self, change):
         made = encode_update(change)
         in_flight = InFlight(ref_to(change), 1, bulk=True)
-        await self.link.send(made.frames, [in_flight])
+        await self.connection.send(made.frames, [in_flight])
         return in_flight
 
 
 @asynccontextmanager
 async def receiving(ends):
-    task = asyncio.get_running_loop().create_task(ends.link.receive())
+    task = asyncio.get_running_loop().create_task(ends.connection.receive())
     try:
         yield task
     finally:

@@ -7,10 +7,10 @@ the sender of the change. A connection whose agent owes answers and makes no pro
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from replicator.engine.frontend.handshake import AgentInfo, check_hello
 from replicator.engine.frontend.in_flight import Answered, InFlight, InFlightTable
 from replicator.engine.frontend.listings import CREDIT, Listings
 from replicator.engine.frontend.progress_timeout import ProgressTimeout
@@ -34,9 +34,6 @@ from replicator.wire.messages import (
 SLICE = 64
 """Frames that are handled before other tasks run: many small frames of one agent must not delay the other frontends."""
 
-_BOOT = re.compile(r"[0-9a-f-]{1,64}")
-"""A boot id, as in /proc/sys/kernel/random/boot_id."""
-
 
 class Connection:
     """A connection to one agent.
@@ -47,23 +44,19 @@ class Connection:
         room: called when there may be room for more bulk.
 
     Attributes:
-        about: how the agent describes itself.
-        features: features that both sides have; see `wire.messages.FEATURES`.
-        boot: boot id of the agent's machine; empty if the agent sent none, or an invalid one.
+        agent: what the agent has reported about itself.
         bytes_sent: bytes sent since the connection began.
         window: limit of the bulk bytes that the agent has not acknowledged.
     """
 
     def __init__(self, channel: Channel, answered: Answered, room: Callable[[], None]) -> None:
-        self.about = ""
-        self.features: frozenset[str] = frozenset()
-        self.boot = ""
+        self.agent = AgentInfo()
         self.bytes_sent = 0
         self._channel = channel
         self._room = room
         self._decoder = frames.Decoder()
         self._closed = ""
-        self._hello = asyncio.get_running_loop().create_future()
+        self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self._opening: dict[int, asyncio.Future[Opened]] = {}
         self._sources = Origin()
         self._unsent_sources = b""
@@ -112,22 +105,7 @@ class Connection:
             ProtocolError: if the agent has another version of the protocol.
         """
         await self._send_message(Hello(messages.VERSION, messages.FEATURES, about))
-        hello: Hello = await self._hello
-        lacking = set(messages.REQUIRED) - set(hello.features)
-        if hello.version != messages.VERSION or lacking:
-            raise ProtocolError(
-                f"the agent speaks version {hello.version} {sorted(hello.features)}, we speak {messages.VERSION}"
-                f" {sorted(messages.REQUIRED)}: install the same release of replicator on both sides"
-            )
-        self.about = hello.about
-        self.boot = hello.boot if _BOOT.fullmatch(hello.boot) else ""
-        self.features = frozenset(messages.FEATURES) & set(hello.features)
-
-    def unsupported(self, request: OpenTree) -> str:
-        """Return which setting of a request an agent of an earlier release ignores, as a sentence; empty if none."""
-        if request.durable and "durable" not in self.features:
-            return "its agent is of an earlier release and does not wait for the disk (tree.durable): install this release there"
-        return ""
+        self.agent = check_hello(await self._hello)
 
     async def open_tree(self, request: OpenTree) -> Opened:
         """Have the agent open a tree's target directory.
@@ -148,7 +126,7 @@ class Connection:
 
     def sources_moved(self, origin: Origin) -> None:
         """Send the agent the location of the sources, ahead of the next message."""
-        if "sources" in self.features and origin != self._sources:
+        if "sources" in self.agent.features and origin != self._sources:
             self._sources = origin
             self._unsent_sources = frames.encode(Sources(origin).header())
             self._sources_changed.set()
@@ -196,8 +174,9 @@ class Connection:
         self._closed = reason
         self._listings.close(reason)
         self._in_flight.cancel_requests()
-        for waiting in (self._hello, *self._opening.values()):
-            waiting.cancel()
+        self._hello.cancel()
+        for opening in self._opening.values():
+            opening.cancel()
 
     def listing(
         self,
@@ -222,7 +201,7 @@ class Connection:
 
     def _can(self, feature: str, value: bytes) -> bytes:
         """Return a field's value if the agent has the feature, otherwise an empty value."""
-        return value if feature in self.features else b""
+        return value if feature in self.agent.features else b""
 
     async def watch_timeout(self, limit: float) -> None:
         """Wait until answers are due and there was no progress for `limit` seconds.

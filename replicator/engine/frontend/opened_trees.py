@@ -124,8 +124,8 @@ class OpenedTrees:
             await loop.run_in_executor(self._context.pool, targets.save)
         if self._context.trees.get(number) is tree:
             self._clear_error(number)
-            self._state.tree_opened(number, (self._connection.boot, opened.identity))
-            self._state.errors.unsupported(number, self._connection.unsupported(tree.target))
+            self._state.tree_opened(number, (self._connection.agent.boot, opened.identity))
+            self._state.errors.unsupported(number, self._connection.agent.unsupported(tree.target))
             owner = opened.uid, opened.gid
             self._opened[number] = OpenedTree(tree, owner, opened.granularity)
         return ""

@@ -54,7 +54,7 @@ class RemoteReadyFile:
         self._catalog = catalog
         self._path = path
         self._without_boot = f"replicator: {machine} holds everything\n".encode()
-        boot = f"boot: {connection.boot}\n" if connection.boot else ""
+        boot = f"boot: {connection.agent.boot}\n" if connection.agent.boot else ""
         self._content = self._without_boot + boot.encode()
 
     async def exists(self) -> bool:

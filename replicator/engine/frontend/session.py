@@ -80,7 +80,7 @@ class Session:
             async with asyncio.timeout(context.connect_timeout):
                 await self._greet()
             await self.readiness.begin(_now())
-            self._sender.links = "link" in connection.features
+            self._sender.links = "link" in connection.agent.features
             self._state.dispatch.connected(self._sender)
             self.is_established = True
             tasks.create_task(self.readiness.keep())
@@ -90,7 +90,7 @@ class Session:
 
     async def _greet(self) -> None:
         await self.connection.greet(f"replicator on {platform.node()} for {self._state.address}")
-        self._state.about = self.connection.about
+        self._state.about = self.connection.agent.about
         self._state.resync_queue.unsettled()
         await self.opened.open_all()
 

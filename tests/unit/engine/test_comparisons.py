@@ -1,4 +1,4 @@
-"""Comparisons: what differs is made equal, and what is in doubt is found out."""
+"""Comparisons: of whole trees, and of single directories on request."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.support.frontends import at
 from tests.support.waiting import eventually
 
 
-async def test_on_its_way_up_it_is_made_equal_and_nothing_else_is_sent(stage):
+async def test_a_bootstrap_sends_what_differs_and_nothing_else(stage):
     stage.write(b"same", b"content")
     stage.write(b"missing", b"content!")
     record = stage.catalog.records[b"same"].entry
@@ -26,8 +26,8 @@ async def test_on_its_way_up_it_is_made_equal_and_nothing_else_is_sent(stage):
     assert stage.context.bootstrap_queue.inside == 0
 
 
-@pytest.mark.parametrize("already_live", [False, True], ids=["on its way up", "live, in doubt"])
-async def test_what_is_renamed_past_a_comparison_is_compared_under_its_new_name(
+@pytest.mark.parametrize("already_live", [False, True], ids=["bootstrap", "live"])
+async def test_a_directory_that_is_renamed_behind_a_running_comparison_is_compared_under_its_new_name(
     stage, already_live
 ):
     """A directory of which the frontend lacks something goes from where the comparison has yet to come to where it was."""
@@ -65,13 +65,13 @@ async def test_what_is_renamed_past_a_comparison_is_compared_under_its_new_name(
     stage.now.mute.clear()
     stage.now.say(Listing(asked.job, (), (), True))
 
-    await eventually(lambda: b"a/missing" in stage.disk, "what is missing under the new name")
+    await eventually(lambda: b"a/missing" in stage.disk, "the missing file under the new name")
     await eventually(lambda: stage.replica.converged, "nothing more to do")
     assert [request.below for request in stage.now.of(ListTree)][-1] == b"a"
     assert stage.now.changes(b"a/here") == []
 
 
-async def test_what_a_refused_rename_should_have_brought_arrives_whatever_was_renamed_since(stage):
+async def test_the_target_of_a_refused_rename_is_repaired_under_its_latest_name(stage):
     """Found by the soak: the answer came when the target's directory had another name already."""
     stage.source.mkdir(b"d")
     stage.write(b"f", b"content")
@@ -88,13 +88,13 @@ async def test_what_a_refused_rename_should_have_brought_arrives_whatever_was_re
     for message in [m for m in stage.now.of(Batch) if isinstance(m.changes[0], Move)]:
         stage.now.answer(message)
 
-    await eventually(lambda: b"e/f" in stage.disk, "the file under its newest name")
+    await eventually(lambda: b"e/f" in stage.disk, "the file under its latest name")
     stage.now.refusals.clear()
     await eventually(lambda: stage.replica.converged, "nothing more to do")
     assert stage.disk.keys() == {b"e", b"e/f"}
 
 
-async def test_a_doubt_is_settled_below_that_directory_and_many_doubts_everywhere(
+async def test_a_resync_compares_one_directory_and_many_resyncs_compare_all_trees(
     stage, monkeypatch
 ):
     monkeypatch.setattr(resync, "DOUBTS", 3)
@@ -111,11 +111,11 @@ async def test_a_doubt_is_settled_below_that_directory_and_many_doubts_everywher
     for number in range(4):
         stage.replica.resync_queue.directory(at(b"%d" % number))
     stage.now.mute.clear()
-    await eventually(lambda: stage.replica.full_comparisons == 2, "a comparison of everything")
+    await eventually(lambda: stage.replica.full_comparisons == 2, "a comparison of all trees")
     assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d", b""]
 
 
-async def test_a_file_in_doubt_is_compared_by_digest_and_not_listed(stage):
+async def test_a_resync_of_a_file_compares_its_digest_without_a_listing(stage):
     stage.write(b"f", b"content")
     await stage.live()
     stage.replica.resync_queue.directory(at(b"f"))
@@ -124,18 +124,18 @@ async def test_a_file_in_doubt_is_compared_by_digest_and_not_listed(stage):
     assert type(stage.now.changes(b"f")[-1]) is SetAttributes
 
 
-async def test_a_file_that_is_refused_for_a_directory_in_its_place_has_that_listed(stage):
+async def test_a_directory_in_the_place_of_a_refused_file_is_listed(stage):
     await stage.live()
     stage.now.refusals[b"f"] = ("not_empty", "holds one")
     stage.disk[b"f/x"] = Entry(FILE, 0o644, 1, 1)
     stage.replica.offer(stage.write(b"f", b"content"))
-    await eventually(lambda: b"f/x" not in stage.disk, "what is in the way to go")
+    await eventually(lambda: b"f/x" not in stage.disk, "the directory in its place to be removed")
     stage.now.refusals.clear()
     await eventually(lambda: stage.replica.converged, "the file")
 
 
-async def test_what_is_held_back_is_left_to_whoever_holds_it(stage):
-    """It is told when it is clear how much goes; a comparison must neither tell it earlier, nor wait for it."""
+async def test_surplus_whose_deletion_is_held_back_is_not_removed_by_a_comparison(stage):
+    """The deletion guard deletes it once it has counted the deletions; a comparison must neither delete it earlier nor wait for it."""
     stage.tree.state.held.add(b"held")
     stage.disks["a"] = {path: Entry(FILE, 0o644, 1, 1) for path in (b"extra", b"held")}
     await stage.live()
@@ -144,7 +144,7 @@ async def test_what_is_held_back_is_left_to_whoever_holds_it(stage):
     assert stage.replica.converged
 
 
-async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):
+async def test_a_confirmation_during_a_comparison_counts_for_the_next_one(stage):
     stage.write(b"ours", b"content")
     stage.tree.delete_guard = 0.5
     stage.disks["a"] = {b"%d" % number: Entry(FILE, 0o644, 1, 1) for number in range(200)}
@@ -155,7 +155,7 @@ async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):
     stage.now.mute.clear()
     stage.now.list(stage.now.of(ListTree)[0])
 
-    await eventually(lambda: stage.disk.keys() == {b"ours"}, "what nobody wants to go")
+    await eventually(lambda: stage.disk.keys() == {b"ours"}, "the surplus to be removed")
     await eventually(
         lambda: stage.replica.converged and not stage.replica.errors.surplus_kept, "nothing left"
     )
@@ -163,7 +163,7 @@ async def test_what_is_confirmed_during_a_comparison_counts_for_the_next(stage):
 
 @pytest.fixture
 def guarded(stage):
-    """Half of the tree may go without a question; it holds one file."""
+    """Removals above half of the tree need a confirmation; the tree has one file."""
     stage.write(b"ours", b"content")
     stage.tree.delete_guard = 0.5
     return stage
@@ -175,7 +175,7 @@ def surplus(stage, directory, many):
     disk |= {b"%s%d" % (directory, number): Entry(FILE, 0o644, 1, 1) for number in range(many)}
 
 
-async def test_of_directories_in_doubt_no_more_goes_than_of_the_whole_tree(guarded):
+async def test_resyncs_of_directories_remove_no_more_surplus_than_one_of_the_whole_tree(guarded):
     stage = guarded
     await stage.live()
     for name in (b"a", b"b", b"c"):
@@ -190,7 +190,7 @@ async def test_of_directories_in_doubt_no_more_goes_than_of_the_whole_tree(guard
     await eventually(lambda: kept() == [b"b"] * 60 + [b"c"] * 60, kept)
 
 
-async def test_a_directory_in_doubt_with_too_much_has_the_whole_tree_compared_which_tells(guarded):
+async def test_a_resync_with_too_much_surplus_compares_the_whole_tree_for_status(guarded):
     stage = guarded
     await stage.live()
     surplus(stage, b"d/", 200)
@@ -205,7 +205,7 @@ async def test_a_directory_in_doubt_with_too_much_has_the_whole_tree_compared_wh
     assert len(stage.disk) == 301
 
 
-async def test_what_is_owed_already_is_not_counted_again(guarded):
+async def test_surplus_that_is_owed_already_is_not_counted_again(guarded):
     stage = guarded
     surplus(stage, b"d/", 60)
     stage.prepare = lambda agent: agent.mute.add(Batch)
@@ -214,13 +214,13 @@ async def test_what_is_owed_already_is_not_counted_again(guarded):
     stage.prepare = lambda agent: None
     stage.now.hang_up()
     await stage.live()
-    await eventually(lambda: stage.replica.converged, "the surplus to go")
+    await eventually(lambda: stage.replica.converged, "the surplus to be removed")
     assert not stage.replica.errors.surplus_kept
     assert stage.disk.keys() == {b"ours"}
 
 
 @pytest.mark.parametrize(("many", "goes"), [(300, False), (80, True)])
-async def test_more_than_is_kept_in_memory_is_counted_before_any_of_it_goes(
+async def test_more_surplus_than_fits_in_memory_is_counted_before_any_is_removed(
     guarded, monkeypatch, many, goes
 ):
     monkeypatch.setattr("replicator.engine.frontend.compare.KEPT_IN_MEMORY", 50)

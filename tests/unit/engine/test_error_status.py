@@ -1,4 +1,4 @@
-"""ErrorStatus: the last error is what is wrong now, whatever has succeeded since."""
+"""ErrorStatus: the last error is one that is not resolved, even if other paths have succeeded since."""
 
 from structlog.testing import capture_logs
 
@@ -11,12 +11,12 @@ from tests.support.stage import NEVER
 from tests.support.waiting import eventually
 
 
-async def test_a_refusal_is_its_last_error_until_it_is_over(stage):
+async def test_a_refusal_is_the_last_error_until_it_is_resolved(stage):
     stage.retry(0.05)
     await stage.live()
     stage.now.refusals[b"f"] = ("no_space", "No space left on device")
     stage.replica.offer(stage.write(b"f", b"content"))
-    await eventually(lambda: stage.replica.last_error, "the trouble")
+    await eventually(lambda: stage.replica.last_error, "the error")
     assert stage.replica.last_error == "f: No space left on device"
     assert not stage.replica.converged
     assert stage.replica.state is State.LIVE  # the others are carried on with
@@ -30,7 +30,7 @@ async def test_a_refusal_is_its_last_error_until_it_is_over(stage):
     assert stage.replica.last_error == ""  # also while something else is owed
 
 
-async def test_after_a_comparison_the_last_error_still_names_the_refused_path(stage):
+async def test_the_last_error_names_the_refused_path_after_a_comparison(stage):
     stage.retry(NEVER)
     stage.write(b"f", b"content")
     stage.prepare = lambda agent: agent.refusals.update({b"f": ("denied", "EACCES")})
@@ -39,7 +39,7 @@ async def test_after_a_comparison_the_last_error_still_names_the_refused_path(st
     assert stage.replica.last_error == "f: EACCES"
 
 
-async def test_a_directory_that_cannot_be_listed_is_its_last_error_until_it_can(stage):
+async def test_a_directory_that_cannot_be_listed_is_the_last_error_until_it_can(stage):
     unlisted = [Unlisted(b"d", "Permission denied")]
     stage.prepare = lambda agent: agent.unlisted.extend(unlisted)
     with capture_logs() as logged:
@@ -56,7 +56,7 @@ async def test_a_directory_that_cannot_be_listed_is_its_last_error_until_it_can(
     assert stage.replica.last_error == ""
 
 
-def test_each_trouble_is_logged_once_until_it_is_over(monkeypatch):
+def test_each_error_is_logged_once_until_it_is_resolved(monkeypatch):
     monkeypatch.setattr(module, "LOGGED", 2)
     errors = ErrorStatus("a")
     with capture_logs() as logged:
@@ -76,7 +76,7 @@ def test_each_trouble_is_logged_once_until_it_is_over(monkeypatch):
     assert errors.error == "h: no space"
 
 
-def test_the_excess_of_each_tree_is_remembered_until_it_may_go():
+def test_the_surplus_of_each_tree_is_reported_until_it_is_resolved():
     errors = ErrorStatus("a")
     errors.keep_surplus(1, "many")
     errors.keep_surplus(2, "more")

@@ -1,4 +1,4 @@
-"""Listings: as much as credit was given for, one at a time, and within a time."""
+"""Listings: within their credit, one at a time, and with a timeout."""
 
 import asyncio
 from contextlib import suppress
@@ -18,31 +18,31 @@ def lines(job, *names, end=False):
     return Listing(job, tuple(Listed(name, entry, 0, 0) for name in names), (), end)
 
 
-async def test_silence_in_a_listing_is_an_end(ends):
-    async with receiving(ends), ends.link.listing(1, b"", digest=False) as listings:
+async def test_a_listing_without_progress_ends_the_connection(ends):
+    async with receiving(ends), ends.connection.listing(1, b"", digest=False) as listings:
         taking = asyncio.ensure_future(anext(listings))
         try:
             with pytest.raises(ChannelLost):
                 async with asyncio.timeout(0.5):
-                    await ends.link.watch_timeout(0.05)
+                    await ends.connection.watch_timeout(0.05)
         finally:
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
 
 
-async def test_an_agent_that_owes_no_listing_may_be_silent(ends):
-    async with receiving(ends), ends.link.listing(1, b"", digest=False):
+async def test_an_agent_that_owes_no_listing_may_send_nothing(ends):
+    async with receiving(ends), ends.connection.listing(1, b"", digest=False):
         job = ends.channel.of(ListTree)[0].job
         ends.channel.say(*(lines(job, b"%d" % n) for n in range(CREDIT)))
         with suppress(TimeoutError):
             async with asyncio.timeout(0.2):
-                await ends.link.watch_timeout(0.02)
+                await ends.connection.watch_timeout(0.02)
 
 
-async def test_a_listing_is_taken_frame_by_frame_and_each_gives_credit(ends):
+async def test_a_listing_is_read_frame_by_frame_and_each_gives_credit(ends):
     async with receiving(ends):
         got = []
-        async with ends.link.listing(3, b"d", digest=True) as listings:
+        async with ends.connection.listing(3, b"d", digest=True) as listings:
             (request,) = ends.channel.of(ListTree)
             assert request == ListTree(request.job, 3, b"d", True, CREDIT)
             ends.channel.say(lines(request.job, b"d/a"), lines(request.job, b"d/b"))
@@ -58,8 +58,8 @@ async def test_a_listing_is_taken_frame_by_frame_and_each_gives_credit(ends):
     ]
 
 
-async def test_credit_is_given_only_for_what_was_taken(ends):
-    async with receiving(ends), ends.link.listing(1, b"", digest=False) as listings:
+async def test_credit_is_given_only_for_frames_that_were_read(ends):
+    async with receiving(ends), ends.connection.listing(1, b"", digest=False) as listings:
         job = ends.channel.of(ListTree)[0].job
         for number in range(CREDIT):
             ends.channel.say(lines(job, b"%d" % number))
@@ -69,8 +69,8 @@ async def test_credit_is_given_only_for_what_was_taken(ends):
         assert ends.channel.of(More) == [More(job, 1)]
 
 
-async def test_an_agent_that_lists_more_than_its_credit_is_ended(ends):
-    async with receiving(ends) as task, ends.link.listing(1, b"", digest=False):
+async def test_a_listing_beyond_its_credit_is_a_protocol_error(ends):
+    async with receiving(ends) as task, ends.connection.listing(1, b"", digest=False):
         job = ends.channel.of(ListTree)[0].job
         ends.channel.say(*(lines(job, b"%d" % number) for number in range(CREDIT + 1)))
         with pytest.raises(ProtocolError, match="more than it was asked for"):
@@ -78,14 +78,14 @@ async def test_an_agent_that_lists_more_than_its_credit_is_ended(ends):
 
 
 @pytest.mark.parametrize("end", [True, False])
-async def test_an_agent_that_lists_without_being_asked_is_ended(ends, end):
+async def test_a_listing_without_a_request_is_a_protocol_error(ends, end):
     ends.channel.say(lines(0, b"a", end=end))
     with pytest.raises(ProtocolError, match="more than it was asked for"):
-        await ends.link.receive()
+        await ends.connection.receive()
 
 
 @pytest.mark.parametrize(("names", "ends_in"), [(1, ChannelLost), (500, TimeoutError)])
-async def test_a_drip_of_single_lines_is_no_progress_and_whole_frames_are(
+async def test_single_lines_at_long_intervals_are_no_progress_and_whole_frames_are(
     ends, monkeypatch, names, ends_in
 ):
     monkeypatch.setattr(listings_module, "LINES_PER_SECOND", 1000)
@@ -96,26 +96,26 @@ async def test_a_drip_of_single_lines_is_no_progress_and_whole_frames_are(
             await anext(listings)
             await asyncio.sleep(0.02)
 
-    async with receiving(ends), ends.link.listing(1, b"", digest=False) as listings:
+    async with receiving(ends), ends.connection.listing(1, b"", digest=False) as listings:
         job = ends.channel.of(ListTree)[0].job
         dripping = asyncio.ensure_future(drip(listings, job))
         try:
             with pytest.raises(ends_in):
                 async with asyncio.timeout(0.6):
-                    await ends.link.watch_timeout(0.2)
+                    await ends.connection.watch_timeout(0.2)
         finally:
             dripping.cancel()
             await asyncio.gather(dripping, return_exceptions=True)
 
 
-async def test_one_listing_at_a_time_and_what_is_left_of_an_abandoned_one_is_dropped(ends):
+async def test_one_listing_runs_at_a_time_and_frames_of_an_abandoned_one_are_dropped(ends):
     async with receiving(ends):
-        async with ends.link.listing(1, b"", digest=False) as listings:
+        async with ends.connection.listing(1, b"", digest=False) as listings:
             job = ends.channel.of(ListTree)[0].job
             ends.channel.say(*(lines(job, b"%d" % n) for n in range(CREDIT)))
             await anext(listings)
         assert ends.channel.of(More)[-1] == More(job, 0)
-        async with ends.link.listing(1, b"", digest=False) as listings:
+        async with ends.connection.listing(1, b"", digest=False) as listings:
             job = ends.channel.of(ListTree)[1].job
             ends.channel.say(lines(job, b"new", end=True))
             got = [listing async for listing in listings]

@@ -1,4 +1,4 @@
-"""Merging a listing with the catalog page by page finds what one comparison of everything finds."""
+"""Merge: comparing a listing with the catalog page by page finds the same differences as one comparison of all lines."""
 
 import threading
 
@@ -39,7 +39,7 @@ def comparison():
 
 
 @given(trees, trees, st.integers(1, 4), st.integers(1, 4), st.just(b"") | own.names)
-def test_pages_change_nothing(frontend, catalog, page, frame, below):
+def test_page_and_frame_sizes_do_not_change_the_differences(frontend, catalog, page, frame, below):
     frontend = {p: e for p, e in frontend.items() if is_below(p, below)}
     catalog = {p: e for p, e in catalog.items() if is_below(p, below)}
     lines = sorted(

@@ -1,4 +1,4 @@
-"""A place at the gate is held for as long as the work takes, and goes to others when its owner is slow."""
+"""A place in the bootstrap queue is kept for as long as the work should take, and given up when the frontend is slow."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +32,12 @@ def quick(monkeypatch):
         (Work(0, 0, 10 << 20), 0, 10),
     ],
 )
-def test_the_work_there_is_to_do_takes_time_and_nothing_else_does(work, most, seconds):
+def test_only_the_work_to_be_done_counts_as_time(work, most, seconds):
     assert work.seconds(Work(0, 0, 0), most) == seconds
     assert work.seconds(work, most) == 0
 
 
-async def test_a_place_that_is_given_up_goes_to_the_next_and_comes_back():
+async def test_a_place_that_is_given_up_goes_to_the_next_and_is_held_again_later():
     bootstrap_queue = BootstrapQueue(1)
     async with bootstrap_queue.place("slow", Rank.ASKED_FOR) as slow:
         assert not slow.give_way()  # nobody waits
@@ -80,7 +80,7 @@ async def _stay(bootstrap_queue):
 
 
 @pytest.mark.usefixtures("clock")
-async def test_who_makes_progress_keeps_its_place(quick):
+async def test_a_frontend_that_makes_progress_keeps_its_place(quick):
     bootstrap_queue, told, lines = BootstrapQueue(1), [], 0
 
     def work():
@@ -103,7 +103,7 @@ async def test_who_makes_progress_keeps_its_place(quick):
     assert told[1] == ""
 
 
-async def test_two_that_list_slowly_do_not_keep_a_third_from_being_filled(quick):
+async def test_two_slow_frontends_do_not_delay_the_bootstrap_of_a_third(quick):
     with ThreadPoolExecutor(2) as pool:
         backdrop = Backdrop(pool)
         for number in range(50):

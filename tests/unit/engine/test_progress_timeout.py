@@ -1,4 +1,4 @@
-"""ProgressTimeout: time runs only while something is owed, and only progress stops it."""
+"""ProgressTimeout: it runs only while the agent owes answers, and only progress restarts it."""
 
 import asyncio
 
@@ -10,13 +10,13 @@ from replicator.errors import ChannelLost
 pytestmark = pytest.mark.usefixtures("clock")
 
 
-async def test_who_owes_something_and_makes_no_progress_is_given_up():
+async def test_an_agent_that_owes_answers_and_makes_no_progress_times_out():
     with pytest.raises(ChannelLost, match=r"^no answer for 0\.05 seconds with 3 changes under way"):
         await ProgressTimeout(lambda: "3 changes").watch(0.05)
 
 
 @pytest.mark.parametrize("part", [1.0, 0.001])
-async def test_progress_is_waited_for_and_a_little_of_it_only_a_little(part):
+async def test_work_extends_the_timeout_by_the_time_that_it_should_take(part):
     progress_timeout = ProgressTimeout(lambda: "a listing")
 
     async def drip():
@@ -33,7 +33,7 @@ async def test_progress_is_waited_for_and_a_little_of_it_only_a_little(part):
         dripping.cancel()
 
 
-async def test_the_time_of_who_owed_nothing_begins_when_it_is_asked():
+async def test_the_timeout_starts_with_the_first_request():
     owed = ""
     progress_timeout = ProgressTimeout(lambda: owed)
     watching = asyncio.ensure_future(progress_timeout.watch(0.2))
@@ -46,7 +46,7 @@ async def test_the_time_of_who_owed_nothing_begins_when_it_is_asked():
         await watching
 
 
-async def test_signs_of_life_are_believed_until_one_change_has_taken_too_long():
+async def test_signs_of_life_count_until_one_change_has_taken_too_long():
     loop = asyncio.get_running_loop()
     progress_timeout = ProgressTimeout(lambda: "1 changes")
     began = loop.time()

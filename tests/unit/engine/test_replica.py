@@ -1,4 +1,4 @@
-"""The replica: no failure is more than the end of a connection, and what was owed before it is owed after it."""
+"""Replica: a failure ends only the connection, and paths that were owed before it are owed after it."""
 
 import asyncio
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tests.support.stage import NEVER
 from tests.support.waiting import eventually
 
 
-async def test_a_failure_is_told_and_tried_again_after_growing_pauses(stage):
+async def test_a_failure_is_reported_and_retried_after_growing_delays(stage):
     asked = []
 
     def delay(attempts):
@@ -37,7 +37,7 @@ async def test_a_failure_is_told_and_tried_again_after_growing_pauses(stage):
     assert (stage.replica.attempts, stage.replica.last_error) == (0, "")
 
 
-async def test_an_agent_that_says_nothing_is_given_up(stage):
+async def test_an_agent_without_a_hello_times_out(stage):
     stage.context.connect_timeout = 0.05
     stage.retry(NEVER)
     stage.prepare = lambda agent: agent.mute.add(Hello)
@@ -48,7 +48,7 @@ async def test_an_agent_that_says_nothing_is_given_up(stage):
     assert stage.now.closed
 
 
-async def test_an_agent_that_hangs_while_it_is_compared_is_given_up(stage):
+async def test_an_agent_that_hangs_during_a_comparison_times_out(stage):
     stage.context.op_timeout = 0.1
     stage.retry(NEVER)
     stage.prepare = lambda agent: agent.mute.add(ListTree)
@@ -62,7 +62,7 @@ async def test_an_agent_that_hangs_while_it_is_compared_is_given_up(stage):
     assert "no answer for 0.1 seconds" in stage.replica.last_error
 
 
-async def test_the_end_of_a_connection_closes_its_courier(stage, monkeypatch):
+async def test_the_end_of_a_connection_closes_its_sender(stage, monkeypatch):
     closed, close = [], Sender.close
     monkeypatch.setattr(Sender, "close", lambda sender: (closed.append(1), close(sender)))
     stage.retry(NEVER)
@@ -74,7 +74,7 @@ async def test_the_end_of_a_connection_closes_its_courier(stage, monkeypatch):
     assert closed
 
 
-async def test_a_target_that_is_gone_is_a_failure_with_that_reason(stage):
+async def test_a_target_that_was_removed_is_a_failure_with_that_reason(stage):
     stage.retry(NEVER)
     await stage.live()
     stage.now.refusals[b"f"] = ("root_gone", "")
@@ -85,7 +85,7 @@ async def test_a_target_that_is_gone_is_a_failure_with_that_reason(stage):
     assert at(b"f") in stage.replica.dirty
 
 
-async def test_a_bug_of_ours_is_a_failure_of_this_frontend_only(stage):
+async def test_an_internal_error_ends_the_connection_of_one_frontend_only(stage):
     def scan(*_):
         raise ZeroDivisionError("a bug of ours")
 
@@ -101,7 +101,7 @@ async def test_a_bug_of_ours_is_a_failure_of_this_frontend_only(stage):
     await stage.live()
 
 
-async def test_what_was_under_way_or_came_meanwhile_is_sent_again_without_waiting_at_the_gate(
+async def test_changes_that_were_in_flight_or_missed_are_sent_before_the_comparison(
     stage,
 ):
     await stage.live()
@@ -122,7 +122,7 @@ async def test_what_was_under_way_or_came_meanwhile_is_sent_again_without_waitin
     assert stage.listings() == 0
 
 
-async def test_the_content_of_a_change_that_was_lost_under_way_is_owed(stage):
+async def test_the_content_of_a_change_that_was_lost_in_flight_is_owed(stage):
     stage.write(b"f", b"old")
     before = stage.catalog.records[b"f"].entry
     await stage.live()
@@ -139,7 +139,7 @@ async def test_the_content_of_a_change_that_was_lost_under_way_is_owed(stage):
     assert b"new" in stage.now.payloads
 
 
-async def test_only_what_fills_a_frontend_is_throttled(stage):
+async def test_only_a_bootstrap_is_throttled(stage):
     stage.context.bucket = TokenBucket(1000.0)
     stage.write(b"f", bytes(400))
     loop = asyncio.get_running_loop()

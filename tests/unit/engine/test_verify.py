@@ -1,4 +1,4 @@
-"""Verification: it holds nothing that others need, goes on where it was, and ends with its connection."""
+"""Verification: it gives way to comparisons, continues where it stopped, and ends with its connection."""
 
 import asyncio
 
@@ -39,14 +39,14 @@ def say(stage, *names, end=False):
     stage.now.say(Listing(asked.job, lines, (), end))
 
 
-async def test_it_ends_when_its_connection_is_lost(verifying):
+async def test_a_verification_ends_with_its_connection(verifying):
     verifying.retry(NEVER)
     verifying.now.hang_up()
     with pytest.raises(ChannelLost):
         await asyncio.wait_for(verifying.task_of_verify, 10)
 
 
-async def test_it_ends_when_it_waits_for_the_listing_of_a_comparison_that_is_lost(verifying):
+async def test_a_verification_that_waits_for_a_listing_ends_with_its_connection(verifying):
     verifying.retry(NEVER)
     verifying.replica.resync()
     await eventually(lambda: verifying.listings() == 3, "the comparison")
@@ -57,7 +57,7 @@ async def test_it_ends_when_it_waits_for_the_listing_of_a_comparison_that_is_los
 
 
 @pytest.mark.parametrize("knows_after", [True, False], ids=["this release", "an earlier one"])
-async def test_a_comparison_does_not_wait_for_it_and_it_goes_on_where_it_was(
+async def test_a_comparison_interrupts_a_verification_which_then_continues_where_it_stopped(
     stage, monkeypatch, knows_after
 ):
     features = set(messages.FEATURES) - (set() if knows_after else {"after"})
@@ -87,7 +87,7 @@ async def test_a_comparison_does_not_wait_for_it_and_it_goes_on_where_it_was(
     assert (report.differing, report.paths) == (1, ["d"])
 
 
-async def test_it_gives_up_when_it_gets_nowhere(verifying, monkeypatch):
+async def test_a_verification_that_never_advances_is_given_up(verifying, monkeypatch):
     monkeypatch.setattr(compare, "INTERRUPTIONS", 2)
     for _ in range(4):
         if verifying.task_of_verify.done():
