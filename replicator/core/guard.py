@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from replicator.core.absences import GRACE
+from replicator.core.rechecks import GRACE
 
 T = TypeVar("T", bound=Hashable)
 
@@ -35,16 +35,18 @@ takes less than that from one file to the next."""
 
 YOUNG = GRACE
 """Seconds before a burst. A path that is added in this time, or during the burst, and deleted in the burst does not count as lost:
-a release that is created, activated and removed again. Equal to the grace period of `core.absences`, because the first path of a
+a release that is created, activated and removed again. Equal to the grace period of `core.rechecks`, because the first path of a
 burst is missing for that long before its deletion is reported."""
 
 REMEMBERED = 100_000
 """New paths that are remembered: 15 MB. A deleted path that was forgotten counts as lost."""
 
-_CALM = "Nothing is deleted on the frontends, and replication goes on by itself when the source is back."
+_RESUMES = "Nothing is deleted on the frontends, and replication goes on by itself when the source is back."
 
 
-def doubt(*, known: int, met: int, vanished: int, replaced: bool, what: str = "The source") -> str:
+def rejection(
+    *, known: int, met: int, vanished: int, replaced: bool, what: str = "The source"
+) -> str:
     """Return why the result of a full scan must be rejected; empty if it is accepted.
 
     Args:
@@ -56,11 +58,11 @@ def doubt(*, known: int, met: int, vanished: int, replaced: bool, what: str = "T
         what: name of what was scanned, for the text: the source, or a volume in it.
     """
     if known and not met:
-        return f"{what} is empty, but {known} paths were known: is its volume mounted? {_CALM}"
+        return f"{what} is empty, but {known} paths were known: is its volume mounted? {_RESUMES}"
     if replaced and 2 * vanished > known:
         return (
             f"{what} is another directory than before, and {vanished} of {known} known paths are not in it:"
-            f" is the right volume mounted? {_CALM}"
+            f" is the right volume mounted? {_RESUMES}"
         )
     return ""
 
@@ -68,7 +70,7 @@ def doubt(*, known: int, met: int, vanished: int, replaced: bool, what: str = "T
 class DeleteGuard(Generic[T]):
     """Holds deletions on the source back until they are known not to be a mass deletion.
 
-    The first FREE deletions of a burst pass. Further ones are held until `judge` has compared their number with the size of the
+    The first FREE deletions of a burst pass. Further ones are held until `decide` has compared their number with the size of the
     tree: then they are released, or all deletions are paused until `confirm` or `resume`. Deletions of paths that exist only on a
     frontend are limited by `core.surplus`.
 
@@ -77,8 +79,8 @@ class DeleteGuard(Generic[T]):
 
     Attributes:
         paused: True after too much was lost.
-        lost: paths lost in this burst, as of the last `judge`.
-        before: paths in the tree before this burst; 0 until the first `judge` of the burst.
+        lost: paths lost in this burst, as of the last `decide`.
+        before: paths in the tree before this burst; 0 until the first `decide` of the burst.
     """
 
     def __init__(self, share: float) -> None:
@@ -90,7 +92,7 @@ class DeleteGuard(Generic[T]):
         self._held: dict[T, None] = {}
         self._gone = 0
         self._passed_at = 0
-        self._look_at = 0
+        self._decide_at = 0
         self._began = self._since = self._last = 0.0
         self._added: OrderedDict[T, float] = OrderedDict()  # when, in the order of these times
         self._fleeting = 0
@@ -106,9 +108,9 @@ class DeleteGuard(Generic[T]):
         return self._held.keys()
 
     @property
-    def asks(self) -> bool:
-        """True when `judge` should be called. The caller must count the tree for it, so it is not called for each deletion."""
-        return self.holding and self._gone >= self._look_at
+    def needs_decision(self) -> bool:
+        """True when `decide` should be called. The caller must count the tree for it, so it is not called for each deletion."""
+        return self.holding and self._gone >= self._decide_at
 
     def added(self, paths: Iterable[T], now: float) -> None:
         """Remember new paths: their deletion in the same burst does not count as a loss."""
@@ -128,7 +130,7 @@ class DeleteGuard(Generic[T]):
         if self.paused or not gone:
             return ()
         if not self.holding and (now - self._last > CALM or self._is_trickle(now)):
-            self.calm()
+            self.start_burst()
         if not self._gone:
             self._began = now
         self._last = now
@@ -143,7 +145,7 @@ class DeleteGuard(Generic[T]):
         self._held.update(dict.fromkeys(gone))
         return ()
 
-    def judge(self, left: int, *, over: bool = True) -> bool:
+    def decide(self, left: int, *, over: bool = True) -> bool:
         """Pause and return False if too much is lost; else return True.
 
         The loss is the difference of the tree's sizes, so new paths compensate for deleted ones: a tree that was renamed, or copied
@@ -156,7 +158,7 @@ class DeleteGuard(Generic[T]):
         if not self.before:
             self.before = left + self._gone - self._fleeting
         self.lost = self.before - left
-        self._look_at = self._gone + max(FREE, self.before // 20)
+        self._decide_at = self._gone + max(FREE, self.before // 20)
         too_much = self.is_too_much(self.lost, self.before)
         if too_much and (over or len(self._held) >= MANY):
             self.paused = True
@@ -168,7 +170,7 @@ class DeleteGuard(Generic[T]):
         return lost > FREE and lost > self.share * before
 
     def is_ripe(self, now: float) -> bool:
-        """Return True when `judge` should decide about the held deletions: after CALM seconds without a deletion, or after HOLD seconds."""
+        """Return True when `decide` should decide about the held deletions: after CALM seconds without a deletion, or after HOLD seconds."""
         return self.holding and (now - self._last > CALM or now - self._since > HOLD)
 
     def _is_trickle(self, now: float) -> bool:
@@ -180,22 +182,22 @@ class DeleteGuard(Generic[T]):
         few = self._gone - self._passed_at <= FREE  # slow continuous deletions are no burst
         self._passed_at = self._gone
         if few:
-            self.calm()
+            self.start_burst()
         return held
 
     def replace(self, change: Callable[[T], T]) -> None:
         """Replace each held deletion by the result of `change`, after a rename for example."""
         self._held = {change(one): None for one in self._held}
 
-    def calm(self) -> None:
+    def start_burst(self) -> None:
         """Start a new burst."""
-        self._gone = self._passed_at = self._look_at = self._fleeting = self.before = 0
+        self._gone = self._passed_at = self._decide_at = self._fleeting = self.before = 0
         self._trusted = False
 
     def resume(self) -> None:
         """End the pause because the lost paths exist again; a new burst starts."""
         self.paused = False
-        self.calm()
+        self.start_burst()
 
     def confirm(self, now: float) -> None:
         """End the pause because an operator confirmed the deletions; the rest of this burst passes."""

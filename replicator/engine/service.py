@@ -137,7 +137,7 @@ class Service:
         if former is not None:
             await asyncio.wait([former])
         name = f"tree {printable(pipeline.tree.root)}"
-        await keep_running(pipeline.run, name, pipeline.broken, self._pauses)
+        await keep_running(pipeline.run, name, pipeline.run_failed, self._pauses)
 
     def set_membership(
         self, membership: Membership, launch_hooks: LaunchHooks | None = None

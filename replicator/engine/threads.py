@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from replicator.engine.ingest.background import LANES
+from replicator.engine.ingest.background import QUEUES
 
 
 def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
@@ -39,7 +39,7 @@ class TreeThreads:
 
     def __init__(self, number: int) -> None:
         self.live = started_pool(2, f"live-{number}")
-        self.large = started_pool(LANES, f"large-{number}")
+        self.large = started_pool(QUEUES, f"large-{number}")
 
     async def end(self) -> None:
         """Wait until all running calls have returned, and end the threads."""

@@ -158,7 +158,7 @@ def test_who_resumes_while_the_source_is_missing_has_not_allowed_to_empty_the_fr
     missing = tree(backend)["problems"]
     backend.ask(command="resume")
     wait_for(
-        lambda: not backend.app.service.pipelines[1].deletions.believed,
+        lambda: not backend.app.service.pipelines[1].deletions.source_confirmed,
         "a look at the root",
     )
     backend.source.mkdir()

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from replicator.core.rechecks import Reason
 from replicator.demo.trees import fingerprint
 from tests.support.backend import Backend
 from tests.support.waiting import wait_for
@@ -27,12 +28,10 @@ def source_of(backend):
     return pipeline.tree.source
 
 
-def wait_until_firm(backend):
-    """Wait until the stamps of what was just written are believed."""
+def wait_until_stable(backend):
+    """Wait until the records of files that were just written are stable."""
     rechecks = backend.app.service.pipelines[1]._worker.rechecks
-    wait_for(
-        lambda: not (rechecks._unstable or rechecks.unconfirmed), "fresh stamps to be confirmed"
-    )
+    wait_for(lambda: not rechecks.count(Reason.UNSTABLE), "recent stamps to be confirmed")
 
 
 def sent(backend):
@@ -67,7 +66,7 @@ def test_a_renamed_directory_is_one_change_and_no_content(backend):
     for number in range(1000):
         (directory / f"{number}.jpg").write_bytes(os.urandom(1000))
     backend.wait_until_equal()
-    wait_until_firm(backend)
+    wait_until_stable(backend)
     before, read = sent(backend), source_of(backend).bytes_read
 
     directory.rename(backend.source / "new")
@@ -88,7 +87,7 @@ def test_a_renamed_file_keeps_its_inode_and_sends_no_content(backend, over):
     if over:
         new.write_bytes(b"in the way")
     backend.wait_until_equal()
-    wait_until_firm(backend)
+    wait_until_stable(backend)
     before, read = sent(backend), source_of(backend).bytes_read
     inodes = [(backend.site(host) / "old").stat().st_ino for host in backend.hosts]
 
@@ -158,7 +157,7 @@ def test_one_change_among_thousands_reads_one_file_and_lists_nothing(backend, mo
     for number in range(3000):
         (directory / f"{number}.jpg").write_bytes(b"x" * 500)
     backend.wait_until_equal()
-    wait_until_firm(backend)
+    wait_until_stable(backend)
     before, read = sent(backend), source_of(backend).bytes_read
     reconciles = [backend.row(host)["reconciles"] for host in backend.hosts]
     looks, walks = [], []
@@ -305,7 +304,7 @@ def test_a_restart_hashes_only_what_changed_meanwhile(tmp_path):
         for path in backend.source.iterdir():
             os.utime(path, ns=(old, old))
         backend.wait_until_equal()
-        wait_until_firm(backend)
+        wait_until_stable(backend)
     (tmp_path / "source" / "7").write_bytes(b"changed")
     with Backend(tmp_path) as backend:
         backend.wait_until_equal()

@@ -16,6 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from replicator.cli.status import _console, _tables
+from replicator.core.rechecks import Reason
 from replicator.engine.ingest.contents import LARGE
 from replicator.model import MAX_DEPTH
 from tests.support.backend import Backend
@@ -274,8 +275,8 @@ def test_a_tree_of_four_thousand_levels_is_a_problem_that_is_told_once(backend):
             upload(backend, f"other-{turn}")
         (unreadable,) = backend.status()["trees"][0]["unreadable"]
         assert unreadable == "/".join("d" * MAX_DEPTH)
-        # This looks again at what could not be read.
-        backend.call(intake_of(backend)._worker.keep_up())
+        deepest = [b"/".join([b"d"] * MAX_DEPTH)]
+        backend.call(intake_of(backend)._worker._recheck(Reason.UNREADABLE, deepest))
         wait_for(backend.quiet, backend.status)
         assert len(backend.status()["trees"][0]["unreadable"]) == 1
     assert len([line for line in lines if line["event"] == "unreadable"]) == 1

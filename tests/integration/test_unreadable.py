@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from replicator.engine.ingest import rechecks
+from replicator.core import rechecks
 from tests.support.backend import Backend
 from tests.support.uploader import upload
 from tests.support.waiting import wait_for
@@ -19,7 +19,7 @@ FILES = 150
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(rechecks, "TROUBLE_RETRY", 0.2)
+    monkeypatch.setattr(rechecks, "RETRY", 0.2)
 
 
 @pytest.fixture

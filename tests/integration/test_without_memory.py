@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from replicator.engine.ingest import worker
+from replicator.engine.ingest import publisher
 from replicator.engine.threads import started_pool
 from replicator.mounttable import Prober
 from replicator.watch.threads import in_daemon_thread
@@ -24,19 +24,19 @@ def no_threads(monkeypatch):
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")], ids=repr)
 def test_what_was_recorded_and_not_told_when_memory_ran_out_arrives(tmp_path, monkeypatch, error):
-    frame = worker.frame
+    encode = publisher.encode
     failures = []
 
     def failing(tree, found):
         if any(update.record.path == b"f" for update in found.updates) and not failures:
             failures.append(found)
             raise error
-        return frame(tree, found)
+        return encode(tree, found)
 
     with Backend(tmp_path) as backend:
         (backend.source / "f").write_bytes(b"old")
         backend.wait_until_equal()
-        monkeypatch.setattr(worker, "frame", failing)
+        monkeypatch.setattr(publisher, "encode", failing)
         (backend.source / "f").write_bytes(b"new")
         (backend.source / "g").write_bytes(b"g")
         wait_for(lambda: failures, backend.explain)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.engine.ingest.links import may_move
+from replicator.engine.ingest.renames import may_move
 from replicator.model import SYMLINK, Entry, Stamp, admits, stays_inside
 from replicator.ports import Record
 from tests.support.fakes import FakeCatalog

@@ -98,7 +98,7 @@ class Requests:
         rows, in_doubt = [], set()
         accepted = self._context.targets.accept_refused()
         for number, pipeline in list(self._service.pipelines.items()):
-            reason = pipeline.asks
+            reason = pipeline.needs_confirmation
             if reason:
                 in_doubt.add(number)
                 rows.append({"what": printable(pipeline.tree.root), "reason": reason})

@@ -124,7 +124,7 @@ def describe_tree(pipeline: Pipeline, counts: tuple[int, int]) -> dict[str, Any]
         "lag_seconds": round(pipeline.overdue, 3),
         "held_deletions": None if pipeline.deletions.unsent is None else held,
         "problems": pipeline.problems(),
-        "unreadable": [printable(path) for path in pipeline.troubles()],
+        "unreadable": [printable(path) for path in pipeline.unreadable()],
     }
 
 

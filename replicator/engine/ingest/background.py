@@ -1,7 +1,7 @@
-"""Reads large files beside everything else, so that no other file waits for them; only then are they looked at.
+"""Reads large files in the background, so that no other file waits for them; each is checked after it was read.
 
-There are two lanes, each with one file at a time and the smallest first: a huge file, which may take an hour, delays no file
-that takes seconds.
+There are two queues. Each reads one file at a time, the smallest first: a huge file, which may take an hour, does not delay files
+that take seconds.
 """
 
 from __future__ import annotations
@@ -12,40 +12,40 @@ from collections.abc import Awaitable, Callable
 from replicator.engine.ingest.contents import HUGE
 from replicator.engine.ingest.scan_result import LargeFile
 
-MOST_AHEAD = 2
-"""Large files of a lane that wait, read, for their look: each may carry 4 MiB of a delta and its signature."""
+MOST_FINISHED = 2
+"""Files of a queue that were read and wait for their check: each may hold 4 MiB of a delta and its signature."""
 
-LANES = 2
-"""Files read at a time."""
+QUEUES = 2
+"""Number of queues, and of files that are read at the same time."""
 
 
 class BackgroundReader:
     """The large files of one tree.
 
     Args:
-        read: reads one; told its path, and whether a version must be taken even if a writer has it open.
-        wake: called when one has been read, and `look` has something to do.
+        read: reads one file. Its arguments: the path, and True if a version must be taken even if a process has it open for writing.
+        wake: called after a file was read: `check_finished` has something to do.
     """
 
     def __init__(
         self, read: Callable[[bytes, bool], Awaitable[None]], wake: Callable[[], None]
     ) -> None:
-        self._lanes = tuple(_Lane(read, wake) for _ in range(LANES))
+        self._queues = tuple(_Queue(read, wake) for _ in range(QUEUES))
 
     def __len__(self) -> int:
-        return sum(len(lane.wanted) for lane in self._lanes)
+        return sum(len(queue.files) for queue in self._queues)
 
     def __contains__(self, path: object) -> bool:
-        return any(path in lane.wanted for lane in self._lanes)
+        return any(path in queue.files for queue in self._queues)
 
-    def want(self, file: LargeFile) -> None:
-        """Have a file read, and looked at then."""
-        lane = self._lanes[file.size > HUGE]
-        for other in self._lanes:
-            if other is not lane and file.path not in other.reading:
-                other.forget(file.path)
-        lane.wanted[file.path] = file
-        lane.to_read.set()
+    def add(self, file: LargeFile) -> None:
+        """Queue a file to be read, and then checked."""
+        queue = self._queues[file.size > HUGE]
+        for other in self._queues:
+            if other is not queue and file.path not in other.reading:
+                other.remove(file.path)
+        queue.files[file.path] = file
+        queue.changed.set()
 
     async def run(self) -> None:
         """Read until cancelled.
@@ -53,67 +53,67 @@ class BackgroundReader:
         Raises:
             SourceError: the tree is not read any more.
         """
-        lanes = [asyncio.ensure_future(lane.run()) for lane in self._lanes]
+        tasks = [asyncio.ensure_future(queue.run()) for queue in self._queues]
         try:
-            await asyncio.gather(*lanes)
+            await asyncio.gather(*tasks)
         finally:
-            for lane in lanes:
-                lane.cancel()
+            for task in tasks:
+                task.cancel()
 
-    async def look(self, look: Callable[[bytes], Awaitable[None]]) -> None:
-        """Have everything looked at that has been read."""
-        for lane in self._lanes:
-            while lane.read:
+    async def check_finished(self, check: Callable[[bytes], Awaitable[None]]) -> None:
+        """Call `check` with each path that was read."""
+        for queue in self._queues:
+            while queue.finished:
                 try:
-                    await look(lane.take())
+                    await check(queue.take())
                 finally:
-                    lane.to_read.set()
+                    queue.changed.set()
 
 
-class _Lane:
+class _Queue:
     """Files that are read one after the other.
 
     Attributes:
-        wanted: the files that are to be read, and those that were read and not looked at yet.
+        files: the files to read, and those that were read and not checked yet.
         reading: the path that is being read.
-        read: the paths that were read, in that order.
-        to_read: set when there may be something to read.
+        finished: the paths that were read, in that order.
+        changed: set when a file was added or taken.
     """
 
     def __init__(
         self, read: Callable[[bytes, bool], Awaitable[None]], wake: Callable[[], None]
     ) -> None:
-        self.wanted: dict[bytes, LargeFile] = {}
+        self.files: dict[bytes, LargeFile] = {}
         self.reading: set[bytes] = set()
-        self.read: list[bytes] = []
-        self.to_read = asyncio.Event()
-        self._read_one = read
+        self.finished: list[bytes] = []
+        self.changed = asyncio.Event()
+        self._read = read
         self._wake = wake
 
-    def forget(self, path: bytes) -> None:
-        """Do not read a file: it belongs to another lane now."""
-        if path not in self.read:
-            self.wanted.pop(path, None)
+    def remove(self, path: bytes) -> None:
+        """Do not read a file: it is in the other queue now."""
+        if path not in self.finished:
+            self.files.pop(path, None)
 
     def take(self) -> bytes:
-        """Return the path that was read first; it is the caller's business from here on."""
-        path = self.read.pop(0)
-        del self.wanted[path]
+        """Remove and return the path that was read first."""
+        path = self.finished.pop(0)
+        del self.files[path]
         return path
 
     async def run(self) -> None:
         """Read until cancelled; see BackgroundReader.run."""
         while True:
-            unread = [file for path, file in self.wanted.items() if path not in self.read]
-            if not unread or len(self.read) >= MOST_AHEAD:
-                self.to_read.clear()
-                await self.to_read.wait()
+            unread = [file for path, file in self.files.items() if path not in self.finished]
+            if not unread or len(self.finished) >= MOST_FINISHED:
+                self.changed.clear()
+                await self.changed.wait()
                 continue
             file = min(unread, key=lambda one: one.size)
             self.reading = {file.path}
             try:
-                await self._read_one(file.path, file.force)
+                await self._read(file.path, file.force)
             finally:
                 self.reading = set()
-            self.read.append(file.path)
+            self.finished.append(file.path)
             self._wake()

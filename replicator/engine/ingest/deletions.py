@@ -1,7 +1,7 @@
-"""What of that which is gone from a tree may be told: all but what a person must confirm first.
+"""Holds deletions back until they are known not to be a mass deletion.
 
-When a tree loses too much in one go, its deletions pause, also over a restart, until a person says that it was meant, or until
-what was removed exists again (`npm ci`, or a deployment that removes a directory and makes it anew).
+When a tree loses too much in one go, its deletions pause, also over a restart, until an operator confirms them, or until the removed
+paths exist again (`npm ci`, or a deployment that removes a directory and creates it anew).
 """
 
 from __future__ import annotations
@@ -19,73 +19,77 @@ from replicator.model import printable, renamed
 log = structlog.get_logger()
 
 RATE = 20
-"""Times longer than a count of what is missing takes (1 s for a million paths) that the next one waits."""
+"""Pause before the next count of the missing paths, in multiples of the time that the last one took (1 s for a million paths)."""
 
 RELEASED = 256
-"""Deletions that are told in one go, about 20 ms: uploads are looked at and told in between."""
+"""Held deletions that are published at once, in about 20 ms: uploads are checked and published in between."""
 
 
 class Deletions:
-    """Judges the deletions of one tree.
+    """Decides which deletions of one tree are published.
 
     Args:
         tree: the tree.
 
     Attributes:
-        paused: why deletions wait for a person; empty if they do not.
-        believed: a person has said that the source, which was in doubt, is right as it is: whatever is gone is told.
-        unsent: how many deletions the pause keeps from the frontends; None: unknown, because an earlier release paused.
+        paused: the reason why deletions wait for an operator; empty if they do not.
+        source_confirmed: an operator has confirmed that the source, which was in doubt, is right as it is: all deletions are published.
+        unsent: number of deletions that the pause withholds from the frontends; None: unknown, because an earlier release paused.
     """
 
     def __init__(self, tree: Tree) -> None:
         self.paused = tree.catalog.paused()
-        self.believed = False
+        self.source_confirmed = False
         self.unsent: int | None = 0
         if self.paused:
-            noted = tree.catalog.withheld()
-            self.unsent = noted[0] if noted else None
+            withheld = tree.catalog.withheld()
+            self.unsent = withheld[0] if withheld else None
         self._tree = tree
         self._withheld: list[bytes] = []  # not recorded yet
-        self._judged: dict[bytes, None] = {}  # may be told, and is not yet
+        self._allowed: dict[bytes, None] = {}  # to be published, and not published yet
         self._before = 0
-        self._steady = -1, 0.0  # so many were missing, since when
-        self._next_look = 0.0
+        self._steady = (
+            -1,
+            0.0,
+        )  # number of missing paths, and the time since when it has not changed
+        self._next_count = 0.0
         self._guard: DeleteGuard[bytes] = DeleteGuard(tree.delete_guard)
         self._guard.paused = bool(self.paused)
 
     @property
     def allowed(self) -> bool:
-        """True if what is gone here shall go on the frontends."""
+        """True if deletions on the source are to be published."""
         return self._tree.delete and not self.paused
 
     @property
     def held(self) -> int:
-        """How many wait until it is known how many there are, or to be told after that."""
-        return len(self._guard.held) + len(self._judged)
+        """Number of deletions that are held back, or to be published after that."""
+        return len(self._guard.held) + len(self._allowed)
 
     def holds(self, path: bytes) -> bool:
-        """Return True for what is gone and held back: no comparison must tell it before it is clear how much that will be."""
-        return path in self._guard.held or path in self._judged
+        """Return True if the deletion of a path is held back: a comparison must not send it before the total is known."""
+        return path in self._guard.held or path in self._allowed
 
     def renamed(self, source: bytes, target: bytes) -> None:
-        """A rename is told: the frontends have what is held under its new name from now on."""
+        """Record that a rename was published: the frontends have the held paths by their new names."""
         self._guard.replace(lambda path: renamed(path, source, target))
-        self._judged = {renamed(path, source, target): None for path in self._judged}
+        self._allowed = {renamed(path, source, target): None for path in self._allowed}
 
     def admit(self, gone: list[bytes], now: float, added: Iterable[bytes] = ()) -> list[bytes]:
-        """Return what may be told at once of what is gone from the source and the catalog.
+        """Return the deletions that may be published at once; hold the others, or withhold them during a pause.
 
-        It asks nobody, so that it cannot fail: what is not told now, nobody would find again. See `asks` afterwards.
+        This method reads nothing, so that it cannot fail: the paths are no longer in the catalog, and nothing would find them again.
+        The caller checks `needs_decision` afterwards.
 
         Args:
-            gone: what is gone.
-            now: seconds.
+            gone: paths that were deleted on the source and from the catalog.
+            now: the current time, in seconds.
             added: new paths.
         """
         self._guard.added(added, now)
         if not self._tree.delete:
             return []
-        if self.believed:
+        if self.source_confirmed:
             return gone
         if self.paused and self.unsent is not None:
             self.unsent += len(gone)
@@ -93,55 +97,55 @@ class Deletions:
         return list(self._guard.admit(gone, now))
 
     @property
-    def asks(self) -> bool:
-        """True when `judge` should be called."""
-        return self._guard.asks or bool(self._withheld)
+    def needs_decision(self) -> bool:
+        """True when `decide` should be called."""
+        return self._guard.needs_decision or bool(self._withheld)
 
-    def judge(self) -> None:
-        """Pause if what is held back is too much already, and record what the pause withholds; blocks."""
-        if self._guard.asks:
-            self._judge(over=False)
+    def decide(self) -> None:
+        """Pause if too much is held back already, and record what the pause withholds; blocks."""
+        if self._guard.needs_decision:
+            self._decide(over=False)
         self._record()
 
     def is_ripe(self, now: float) -> bool:
-        """Return True when it is time to `release` what is held back."""
+        """Return True when it is time to call `release`."""
         return self._guard.is_ripe(now)
 
     @property
     def releases(self) -> bool:
-        """True when `release` should be called again: what was judged has not been told to the end."""
-        return bool(self._judged)
+        """True when `release` should be called again: it has not returned all deletions that are allowed."""
+        return bool(self._allowed)
 
     def release(self, most: int = RELEASED) -> list[bytes]:
-        """Return some of what was held back and is still gone, if all of that is not too much; blocks."""
-        if not self._judged:
+        """Return some of the held deletions whose paths are still gone, if all of them are not too much; blocks."""
+        if not self._allowed:
             if self._guard.holding:
-                self._judge(over=True)
-            self._judged = dict.fromkeys(self._guard.release())
-        some = list(islice(self._judged, most))
-        back = self._tree.catalog.get(some)  # this may fail, and then they are still held
-        if len(some) == len(self._judged):
-            self._judged = {}
+                self._decide(over=True)
+            self._allowed = dict.fromkeys(self._guard.release())
+        some = list(islice(self._allowed, most))
+        back = self._tree.catalog.get(some)  # if this fails, they are still held
+        if len(some) == len(self._allowed):
+            self._allowed = {}
         else:
             for path in some:
-                del self._judged[path]
+                del self._allowed[path]
         return [path for path in some if path not in back]
 
     def resume(self, now: float) -> bool:
-        """End the pause if what was removed exists again, but for no more than may go without a question; blocks.
+        """End the pause if the removed paths exist again, except for an acceptable number; blocks.
 
         Returns:
-            True if the pause has ended. What is still missing is not told here: a comparison finds it.
+            True if the pause has ended. Paths that are still missing are not published: a comparison finds them.
         """
-        if not self.paused or now < self._next_look:
+        if not self.paused or now < self._next_count:
             return False
         self._record()
         began = time.monotonic()
-        noted = self._tree.catalog.withheld()
-        self._next_look = now + RATE * (time.monotonic() - began)
-        if noted is None:
+        withheld = self._tree.catalog.withheld()
+        self._next_count = now + RATE * (time.monotonic() - began)
+        if withheld is None:
             return False
-        missing, before = noted
+        missing, before = withheld
         self.unsent = missing
         if missing != self._steady[0]:
             self._steady = missing, now
@@ -149,7 +153,7 @@ class Deletions:
         if self._guard.is_too_much(missing, before) or not is_steady:
             return False
         self._tree.catalog.unpause()
-        self._go_on()
+        self._end_pause()
         self._guard.resume()
         log.info(
             "deletions resumed: what was removed is there again",
@@ -160,24 +164,24 @@ class Deletions:
         return True
 
     def forget_pause(self) -> None:
-        """Pause no more after the next start; blocks."""
+        """Delete the record of the pause, so that it does not continue after a restart; blocks."""
         self._tree.catalog.unpause()
 
-    def confirm(self, now: float, *, believe: bool) -> None:
-        """A person says that what was removed was meant to be; with `believe`, that the source is right as it is."""
-        self.believed = believe
-        self._go_on()
+    def confirm(self, now: float, *, source: bool) -> None:
+        """End the pause, as an operator confirmed; with `source`, also accept the source as it is."""
+        self.source_confirmed = source
+        self._end_pause()
         self._guard.confirm(now)
 
-    def _go_on(self) -> None:
+    def _end_pause(self) -> None:
         self.paused = ""
         self.unsent = self._before = 0
         self._withheld.clear()
         self._steady = -1, 0.0
 
-    def _judge(self, *, over: bool) -> None:
+    def _decide(self, *, over: bool) -> None:
         held = list(self._guard.held)
-        if self._guard.judge(self._tree.catalog.counts()[0], over=over):
+        if self._guard.decide(self._tree.catalog.counts()[0], over=over):
             return
         self.unsent, self._withheld, self._before = len(held), held, self._guard.before
         self.paused = (
@@ -188,12 +192,12 @@ class Deletions:
         self._record()
 
     def _record(self) -> None:
-        """Record what the pause withholds, if something is new; what fails is recorded the next time."""
+        """Record what the pause withholds, if something is new; if that fails, the next call records it."""
         if not self._withheld:
             return
         many = len(self._withheld)
         if not self._before:
-            noted = self._tree.catalog.withheld()
-            self._before = noted[1] if noted else 0
+            withheld = self._tree.catalog.withheld()
+            self._before = withheld[1] if withheld else 0
         self._tree.catalog.pause(self.paused, self._before, self._withheld[:many])
         del self._withheld[:many]

@@ -1,8 +1,12 @@
-"""From a tree's hints to framed changes.
+"""From events to published changes: the pipeline of one tree.
 
-One intake for each tree. A pump takes hints from the watcher into `core.settle`, which says when a path is worth a look; a
-`worker` looks, and tells what it finds. When the source is in doubt the intake halts: it tells nothing, in particular no
-deletion, until the root is back where it was; then it surveys the whole tree and goes on.
+    watcher --hints--> Debouncer --work--> Worker --ScanResult--> Publisher --EncodedChanges--> frontends
+                           ^                  |
+                           +----follow-ups----+
+
+`_receive` passes hints of the watcher to the debouncer. `_follow` takes due work from the debouncer and has the worker do it. While the
+source is in doubt, the pipeline is halted: it publishes nothing, in particular no deletion. When the root is as it was, the pipeline
+scans the whole tree and continues.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import structlog
 
 from replicator.core.pace import Slice
 from replicator.engine.changes.encode import EncodedChanges
+from replicator.engine.ingest.publisher import Publisher
 from replicator.engine.ingest.worker import Worker
 from replicator.engine.supervision import leaves
 from replicator.engine.tree import Tree
@@ -25,11 +30,11 @@ from replicator.ports import Watcher
 
 log = structlog.get_logger()
 
-CONFIRM_AFTER = 1.0
-"""Seconds after which a stamp that was too fresh is looked at again: far beyond any clock's granularity but FAT's."""
+MAINTENANCE = 1.0
+"""Seconds between two calls of `Worker.maintain`."""
 
 ROOT_POLL, ROOT_POLL_MAX = 1.0, 60.0
-"""Seconds between two looks for a root that is in doubt; the longer the look takes, the more."""
+"""Minimum and maximum seconds between two checks of a root that is in doubt; the pause is ten times what the check takes."""
 
 
 async def _nothing() -> None:
@@ -37,23 +42,23 @@ async def _nothing() -> None:
 
 
 class Pipeline:
-    """Watches one tree and tells what changes.
+    """Watches one tree and publishes its changes.
 
     Args:
         tree: the tree.
         pool: where blocking work runs.
-        publish: called on the loop with every framed change, in order.
+        publish: called on the loop with each change, in order.
         large: where large files are read; default: `pool`.
-        comparable: called when frontends may be compared with the tree, at first or again.
-        resumed: called when frontends must be compared with the tree again: a pause of deletions has ended by itself, or a failure
-            has.
-        located: awaited before anything of a source is read that has appeared or may be another directory.
+        scanned: called after each full scan: frontends may be compared with the tree.
+        resync: called when all frontends must be compared with the tree again: a pause of deletions has ended by itself, or changes
+            that were recorded may not have been published.
+        locate: awaited before files are read of a root that has appeared, or may be another directory.
 
     Attributes:
         tree: as given.
-        halted: why the source is in doubt; empty if it is not.
-        surveyed: set once all of the source has been met.
-        deletions: what of that which is gone may be told.
+        halted: the reason why the source is in doubt; empty if it is not.
+        scanned: set when the first scan has read the whole source.
+        deletions: holds deletions back until they are known not to be a mass deletion.
         overflows: how often the kernel has lost events.
     """
 
@@ -63,69 +68,71 @@ class Pipeline:
         pool: Executor,
         publish: Callable[[EncodedChanges], Awaitable[None] | None],
         large: Executor | None = None,
-        comparable: Callable[[], None] = lambda: None,
-        resumed: Callable[[], None] = lambda: None,
-        located: Callable[[], Awaitable[None]] = _nothing,
+        scanned: Callable[[], None] = lambda: None,
+        resync: Callable[[], None] = lambda: None,
+        locate: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self.tree = tree
         tree.state = self
         self.halted = ""
         self.overflows = 0
         self._wake = asyncio.Event()
-        wake = self._wake.set
-        self._worker = Worker(tree, pool, publish, wake, large, self._is_drained, resumed)
-        self.scanned = self._worker.scanned
-        self.deletions = self._worker.deletions
+        self._publisher = Publisher(tree, pool, publish)
+        self._worker = Worker(
+            tree, self._publisher, self._wake.set, large or pool, self._is_drained, resync
+        )
+        self.scanned = self._publisher.scanned
+        self.deletions = self._publisher.deletions
         self._pool = pool
-        self._comparable = comparable
-        self._located = located
-        self._resumed = resumed
-        self._is_untold = False
-        self._pause = ROOT_POLL
-        self._believe_mounts = False
+        self._on_scanned = scanned
+        self._resync = resync
+        self._locate = locate
+        self._needs_resync = False
+        self._root_pause = ROOT_POLL
+        self._mounts_confirmed = False
         self._watcher: Watcher | None = None
         self._loop = asyncio.get_running_loop()
 
     @property
     def pending(self) -> int:
-        """How many hints are not followed up to the end yet, and how many deletions are not told."""
+        """Number of hints whose changes are not published yet, and of deletions that are held back."""
         return len(self.tree.debouncer) + self._worker.pending + self.deletions.held
 
     @property
-    def doubt(self) -> str:
-        """Why the source may hold something else than what is known or told of it; empty if it does not."""
-        unread = (
-            "" if self.scanned.is_set() else f"{printable(self.tree.root)} is still being scanned"
-        )
-        return self.asks or unread
-
-    @property
     def overdue(self) -> float:
-        """How many seconds ago the next look should have been made; 0 if none is late."""
+        """Seconds since the next check should have been made; 0 if none is late."""
         due = self.tree.debouncer.deadline()
         return max(0.0, self._loop.time() - due) if due is not None else 0.0
 
     @property
-    def asks(self) -> str:
-        """Why a person should look at this tree, and may call `resume`; empty if nothing waits for that."""
-        return self.halted or self.deletions.paused or " ".join(self._worker.judge.problems())
+    def doubt(self) -> str:
+        """See engine.tree.SourceState."""
+        unread = (
+            "" if self.scanned.is_set() else f"{printable(self.tree.root)} is still being scanned"
+        )
+        return self.needs_confirmation or unread
+
+    @property
+    def needs_confirmation(self) -> str:
+        """The reason why an operator should check this tree, and may call `resume`; empty if there is none."""
+        return self.halted or self.deletions.paused or " ".join(self._worker.guard.problems())
 
     async def resume(self) -> None:
-        """A person says that what was removed was meant to be, and that the source, if it is there, is right as it is."""
-        self.deletions.confirm(self._loop.time(), believe=bool(self.halted))
+        """Confirm, for an operator, that deletions are intended, and that the source, if it exists, is the right one."""
+        self.deletions.confirm(self._loop.time(), source=bool(self.halted))
         await self._loop.run_in_executor(self._pool, self.deletions.forget_pause)
-        self._believe_mounts = bool(self._worker.judge.reasons)
+        self._mounts_confirmed = bool(self._worker.guard.reasons)
         self._wake.set()
 
     def problems(self) -> list[str]:
-        """Return full sentences about what keeps this tree from being replicated whole."""
+        """Return full sentences about what keeps this tree from being replicated completely."""
         watching = self._watcher.problems() if self._watcher is not None else []
-        mounts = self._worker.judge.problems()
+        mounts = self._worker.guard.problems()
         return [*filter(None, [self.halted, self.deletions.paused]), *mounts, *watching]
 
-    def troubles(self) -> list[bytes]:
-        """Return paths whose content cannot be read at present."""
-        return self._worker.rechecks.troubles()
+    def unreadable(self) -> list[bytes]:
+        """Return at most 100 paths whose content cannot be read at present."""
+        return self._worker.rechecks.unreadable_paths()
 
     @property
     def deletions_allowed(self) -> bool:
@@ -139,19 +146,15 @@ class Pipeline:
     def recheck(self, path: bytes) -> None:
         """See engine.tree.SourceState.
 
-        A file's stamp can change without an event: a new or lost hard link elsewhere changes its ctime.
+        A file's stamp can change without an event: a new or removed hard link elsewhere changes its ctime.
         """
         self._loop.call_soon_threadsafe(self._hint, [Hint(Hinted.CHANGED, path)])
 
-    def failed(self, reason: str) -> None:
-        """The tree halts until it runs again: its source is in doubt, or `run` has failed with something else."""
-        self.halted = reason
-        self.deletions.believed = False  # what is in doubt cannot be right as it is
-
-    def broken(self, reason: str) -> None:
-        """`run` has failed with something else than a doubt: what was recorded last is perhaps told to nobody."""
-        self.failed(reason)
-        self._is_untold = True
+    def adjust(self, *, cooldown: float, max_wait: float, rescan: float) -> None:
+        """Change the times, without checking anything again; see config.SettleSettings."""
+        self.tree.debouncer.adjust(cooldown=cooldown, max_wait=max_wait)
+        if self._watcher is not None:
+            self._watcher.rescan_every(rescan)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -164,7 +167,12 @@ class Pipeline:
                     # A TaskGroup of Python 3.11 loses a cancellation that meets an error.
                     raise asyncio.CancelledError from error
                 self._halt(str(error))
-                await self._until_root_is_back()
+                await self._until_root_opens()
+
+    def run_failed(self, reason: str) -> None:
+        """Halt until the next `run`: it failed with another exception, and the last recorded changes may not have been published."""
+        self._set_halted(reason)
+        self._needs_resync = True
 
     async def scan_once(self) -> None:
         """Bring the catalog up to the source without watching it.
@@ -172,45 +180,35 @@ class Pipeline:
         Raises:
             SourceError: the source is in doubt.
         """
-        await self._paced(self._worker.admit)
-        await self._paced(self._worker.scan)
-
-    async def _paced(self, walk: Callable[[], Awaitable[None]]) -> None:
-        """Do what may walk the whole tree: if that shows a doubt, it is done again, but not all the time."""
-        began = self._loop.time()
-        try:
-            await walk()
-        except SourceError:
-            self._pause = max(ROOT_POLL, min(10 * (self._loop.time() - began), ROOT_POLL_MAX))
-            raise
-
-    def adjust(self, *, cooldown: float, max_wait: float, rescan: float) -> None:
-        """Use other times, without looking at anything anew; see config.SettleSettings."""
-        self.tree.debouncer.adjust(cooldown=cooldown, max_wait=max_wait)
-        if self._watcher is not None:
-            self._watcher.rescan_every(rescan)
+        await self._timed(self._worker.open_root)
+        await self._timed(self._worker.scan_all)
 
     async def _watch(self) -> None:
-        await self._located()
-        await self._paced(self._worker.admit)
-        await self._located()  # what was admitted may be another directory than a moment ago
+        """Open the root, scan the tree, and follow events until the source is in doubt.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        await self._locate()
+        await self._timed(self._worker.open_root)
+        await self._locate()  # the root that was opened may be another directory than a moment ago
         self._watcher = self.tree.make_watcher()
-        self._worker.absences.clear()
-        self.tree.debouncer.clear()  # a rename of before the survey is none of what the survey finds
+        self._worker.rechecks.forget_missing()
+        self.tree.debouncer.clear()  # renames before the scan do not apply to what the scan finds
         try:
             await self._watcher.start()
             async with asyncio.TaskGroup() as tasks:
-                pump = tasks.create_task(self._pump(self._watcher))
-                ahead = tasks.create_task(self._worker.ahead.run())
+                receive = tasks.create_task(self._receive(self._watcher))
+                background = tasks.create_task(self._worker.background.run())
                 try:
                     self._worker.defer_huge()
-                    await self._paced(self._worker.scan)
+                    await self._timed(self._worker.scan_all)
                     self._worker.defer()
-                    self._go_on()
+                    self._set_running()
                     await self._follow()
                 finally:
-                    pump.cancel()
-                    ahead.cancel()
+                    receive.cancel()
+                    background.cancel()
         except ExceptionGroup as group:
             causes = leaves(group)
             if not all(isinstance(cause, SourceError) for cause in causes):
@@ -219,24 +217,8 @@ class Pipeline:
         finally:
             self._watcher.close()
 
-    def _halt(self, reason: str) -> None:
-        if reason != self.halted:
-            log.error("halted", tree=printable(self.tree.root), reason=reason)
-        self.failed(reason)
-
-    def _go_on(self) -> None:
-        if self.halted:
-            log.info("resumed", tree=printable(self.tree.root))
-        self.halted = ""
-        if self._is_untold:
-            self._is_untold = False
-            self._resumed()
-        self._comparable()
-
-    def _is_drained(self, since: float) -> bool:
-        return self._watcher is not None and self._watcher.is_drained(since)
-
-    async def _pump(self, watcher: Watcher) -> None:
+    async def _receive(self, watcher: Watcher) -> None:
+        """Pass hints of the watcher to the debouncer."""
         seen = 0
         while True:
             hints = await watcher.hints()
@@ -257,47 +239,87 @@ class Pipeline:
             self.tree.debouncer.hint(hint, self._loop.time())
         self._wake.set()
 
+    def _is_drained(self, since: float) -> bool:
+        return self._watcher is not None and self._watcher.is_drained(since)
+
     async def _follow(self) -> None:
-        rechecks = self._loop.time() + CONFIRM_AFTER
+        """Do what is due, and wait until something is: work, finished background reads, rechecks, maintenance, held deletions.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        worker = self._worker
+        maintenance = self._loop.time() + MAINTENANCE
         pace = Slice()
         while True:
             self._wake.clear()
             began = self._loop.time()
             work = self.tree.debouncer.ready(began, pace.size)
             if work:
-                await self._worker.do(work)
+                await worker.do(work)
                 pace.took(self._loop.time() - began)
             else:
                 pace.rested()
-            await self._worker.look_at_read()
-            await self._worker.look_for_missing()
-            if self._believe_mounts:
-                self._believe_mounts = False
-                await self._worker.believe_mounts()
-            if self._loop.time() >= rechecks:
-                await self._worker.keep_up()
-                pause = 0.0 if self._worker.rechecks.unconfirmed else CONFIRM_AFTER
-                rechecks = self._loop.time() + pause
-            if self._worker.deletions.releases:
-                await self._worker.release()
-                continue
-            if work:
-                continue
-            dues = (rechecks, self.tree.debouncer.deadline(), self._worker.absences.next_due())
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(min(due for due in dues if due is not None)):
-                    await self._wake.wait()
+            await worker.check_background_reads()
+            await worker.recheck()
+            if self._mounts_confirmed:
+                self._mounts_confirmed = False
+                await worker.confirm_mounts()
+            if self._loop.time() >= maintenance:
+                await worker.maintain()
+                maintenance = self._loop.time() + MAINTENANCE
+            if self.deletions.releases:
+                await self._publisher.release_deletions()
+            elif not work:
+                await self._until(maintenance)
 
-    async def _until_root_is_back(self) -> None:
+    async def _until(self, maintenance: float) -> None:
+        """Wait until something is due or `_wake` is set."""
+        dues = (maintenance, self.tree.debouncer.deadline(), self._worker.rechecks.next_due())
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(min(due for due in dues if due is not None)):
+                await self._wake.wait()
+
+    def _halt(self, reason: str) -> None:
+        if reason != self.halted:
+            log.error("halted", tree=printable(self.tree.root), reason=reason)
+        self._set_halted(reason)
+
+    def _set_halted(self, reason: str) -> None:
+        self.halted = reason
+        self.deletions.source_confirmed = (
+            False  # the confirmation was about another state of the source
+        )
+
+    def _set_running(self) -> None:
+        if self.halted:
+            log.info("resumed", tree=printable(self.tree.root))
+        self.halted = ""
+        if self._needs_resync:
+            self._needs_resync = False
+            self._resync()
+        self._on_scanned()
+
+    async def _timed(self, walk: Callable[[], Awaitable[None]]) -> None:
+        """Await what may walk the whole tree. If it fails, the next attempt starts after ten times the time that it has taken."""
+        began = self._loop.time()
+        try:
+            await walk()
+        except SourceError:
+            seconds = self._loop.time() - began
+            self._root_pause = max(ROOT_POLL, min(10 * seconds, ROOT_POLL_MAX))
+            raise
+
+    async def _until_root_opens(self) -> None:
         while True:
             self._wake.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause):
+                async with asyncio.timeout(self._root_pause):
                     await self._wake.wait()
-            self._pause = ROOT_POLL
+            self._root_pause = ROOT_POLL
             try:
                 await self._loop.run_in_executor(self._pool, self.tree.source.reopen)
             except SourceError as error:
-                self._halt(str(error))  # the reason may be another one by now
+                self._halt(str(error))  # the reason may have changed
                 continue
             return

@@ -1,11 +1,12 @@
-"""What the catalog knows, read alongside a walk of the source."""
+"""Reads catalog records alongside a walk of the source, and compares records with what a stat of the file returns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from replicator.model import DIRECTORY, FILE, key, last_below
-from replicator.ports import Catalog, Record, Seen
+from replicator.ports import Catalog, Record, Seen, Source
 
 _PAGE = 1000
 
@@ -22,8 +23,8 @@ def records_below(catalog: Catalog, directory: bytes) -> Iterator[Record]:
         after = rows[-1].path
 
 
-def same(record: Record, seen: Seen) -> bool:
-    """Return True if nothing of a path changed since it was recorded, as far as a stat can tell."""
+def is_unchanged(record: Record, seen: Seen) -> bool:
+    """Return True if a path has not changed since it was recorded, as far as a stat can tell."""
     if record.problem or not record.stable or record.entry.kind != seen.entry.kind:
         return False
     if seen.entry.kind == FILE and record.stamp != seen.stamp:
@@ -32,18 +33,42 @@ def same(record: Record, seen: Seen) -> bool:
 
 
 def is_unlisted(record: Record) -> bool:
-    """Return True for a directory of whose content nothing is known."""
+    """Return True for a directory that could not be listed: its content is unknown."""
     return record.entry.kind == DIRECTORY and bool(record.problem)
 
 
-def siblings(catalog: Catalog, path: bytes, inode: int) -> list[bytes]:
-    """Return the other names of a file, which may have changed under this one, before it went or was replaced."""
-    known = inode >= 0  # of what could not be read it is not
-    return [name for name in catalog.sharing(inode) if name != path] if known else []
+def other_names(catalog: Catalog, path: bytes, inode: int) -> list[bytes]:
+    """Return the other recorded names of a file. They may have changed through `path` before it was deleted or replaced."""
+    is_known = inode >= 0  # a file that could not be read has no recorded inode
+    return [name for name in catalog.sharing(inode) if name != path] if is_known else []
 
 
-class Ahead:
-    """Records in key order, consumed while walking."""
+def confirm(source: Source, catalog: Catalog, paths: Sequence[bytes]) -> list[bytes]:
+    """Mark unstable records as stable if the stamps of their files are still the same. Runs in a worker thread.
+
+    Returns:
+        The paths whose files have changed, although no event was received: under a name outside of the tree, for example.
+    """
+    stable, changed = [], []
+    for record in catalog.get(paths).values():
+        if record.stable or record.problem or record.stamp.inode < 0:
+            continue
+        with suppress(OSError):  # its directory cannot be read any more: the record stays unstable
+            seen = source.look(record.path)
+            if seen is not None and seen.stamp == record.stamp:
+                stable.append(record._replace(stable=True))
+            else:
+                changed.append(record.path)
+    catalog.apply(stable, (), {})
+    return changed
+
+
+class RecordCursor:
+    """Records in key order, consumed during a walk of the source.
+
+    Attributes:
+        count: number of records consumed.
+    """
 
     def __init__(self, records: Iterator[Record]) -> None:
         self._records = records
@@ -66,13 +91,13 @@ class Ahead:
         return self._pop() if self._next is not None and self._next.path == path else None
 
     def skip_below(self, directory: bytes) -> None:
-        """Pass over all records below a directory."""
+        """Skip all records below a directory."""
         low, high = key(directory) + b"\0", key(directory) + b"\1"
         while self._next is not None and (not directory or low <= key(self._next.path) < high):
             self._pop()
 
     def rest(self) -> Iterator[bytes]:
-        """Yield the paths of all records that are left."""
+        """Yield the paths of all remaining records."""
         while self._next is not None:
             yield self._next.path
             self._pop()

@@ -1,4 +1,7 @@
-"""Follows renames inside a tree: what the catalog knows of the old name, it knows of the new one. Runs in a worker thread."""
+"""Follows renames inside a tree: what the catalog records of the old name, it then records of the new one.
+
+Runs in a worker thread.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,51 @@ from typing import NamedTuple
 
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.contents import NO_STAMP, is_ambiguous
-from replicator.engine.ingest.records import siblings
+from replicator.engine.ingest.records import other_names
 from replicator.engine.ingest.scan_result import ScanResult, Update
-from replicator.model import DIRECTORY, FILE, MAX_DEPTH, MAX_PATH
+from replicator.model import (
+    DIRECTORY,
+    FILE,
+    MAX_DEPTH,
+    MAX_PATH,
+    SYMLINK,
+    admits,
+    key,
+    last_below,
+    rebase,
+)
 from replicator.ports import Catalog, Record, Seen
 
+PAGE = 1000
 
-def is_known(catalog: Catalog, path: bytes) -> bool:
-    """Return True if something is recorded at a path."""
+
+def is_recorded(catalog: Catalog, path: bytes) -> bool:
+    """Return True if the catalog has a record of a path."""
     return path in catalog.get([path])
 
 
-def can_relabel(catalog: Catalog, source: bytes, target: bytes) -> bool:
-    """Return True if `source` is known, and all below it would still be a path as `target`."""
+def may_move(catalog: Catalog, policy: str, source: bytes, target: bytes) -> bool:
+    """Return True if the policy admits all symlinks at and below `source` also at their new paths.
+
+    Relative symlinks may lead out of the tree from a new path; but not from a path of the same depth or a greater one.
+    """
+    if policy != "inside" or target.count(b"/") >= source.count(b"/"):
+        return True
+    records = list(catalog.get([source]).values())
+    after, last = source, last_below(source)
+    while True:
+        for path, entry in ((record.path, record.entry) for record in records):
+            moved = rebase(path, source, target)
+            if entry.kind == SYMLINK and not admits(policy, moved, entry.link):
+                return False
+        records = catalog.scan(after, last, PAGE)
+        if not records or key(after) >= key(records[-1].path):
+            return True
+        after = records[-1].path
+
+
+def fits(catalog: Catalog, source: bytes, target: bytes) -> bool:
+    """Return True if `source` is recorded, and all paths below it are within the limits of length and depth as `target`."""
     if source not in catalog.get([source]):
         return False
     longer, deeper = len(target) - len(source), target.count(b"/") - source.count(b"/")
@@ -31,52 +66,52 @@ def can_relabel(catalog: Catalog, source: bytes, target: bytes) -> bool:
 
 
 class Followed(NamedTuple):
-    """What became of a rename.
+    """What was done about a rename.
 
     Attributes:
-        relabelled: the directory, and all below it, is known by its new name.
-        found: what is to be told of a file.
+        moved: the catalog has the directory, and all below it, by its new name.
+        found: what to publish of a file.
     """
 
-    relabelled: bool = False
+    moved: bool = False
     found: ScanResult | None = None
 
 
-def follow(checker: Checker, source: bytes, target: bytes, *, may_relabel: bool) -> Followed:
-    """Know what was renamed by its new name, as far as that is certain; the looks that follow find the rest.
+def follow(checker: Checker, source: bytes, target: bytes, *, may_move_directory: bool) -> Followed:
+    """Record a renamed file or directory by its new name, as far as it is certain what was renamed. Later checks find the rest.
 
-    The old name of a file stays known, until it is believed gone: it may be there again. A directory is relabelled only if its old
-    name is missing and its new one was not known, so that no name that exists goes missing.
+    The old name of a file stays recorded until its deletion is confirmed, because it may exist again. A directory is moved only if
+    its old name is missing and its new one was not recorded, so that no name that exists is deleted on frontends.
 
     Raises:
         SourceError: the root is in doubt; nothing was done.
     """
     catalog = checker.catalog
     records = catalog.get([source, target])
-    origin, over = records.get(source), records.get(target)
-    seen = _look(checker, target)
-    if origin is None or seen is None or not _is_it(origin, seen):
+    origin, replaced = records.get(source), records.get(target)
+    seen = _stat(checker, target)
+    if origin is None or seen is None or not _is_same_file(origin, seen):
         return Followed()
     if origin.entry.kind == FILE:
-        return Followed(found=_link(checker, origin, over, target))
-    if origin.entry.kind != DIRECTORY or not may_relabel or over is not None:
+        return Followed(found=_link(checker, origin, replaced, target))
+    if origin.entry.kind != DIRECTORY or not may_move_directory or replaced is not None:
         return Followed()
-    if _look(checker, source) is not None or not can_relabel(catalog, source, target):
+    if _stat(checker, source) is not None or not fits(catalog, source, target):
         return Followed()
     checker.source.check_root()
     catalog.move(source, target)
-    return Followed(relabelled=True)
+    return Followed(moved=True)
 
 
-def _look(checker: Checker, path: bytes) -> Seen | None:
+def _stat(checker: Checker, path: bytes) -> Seen | None:
     try:
         return checker.source.look(path)
     except OSError:
         return None
 
 
-def _is_it(origin: Record, seen: Seen) -> bool:
-    """Return True if what was recorded is what was seen, as far as a rename leaves a stamp alone."""
+def _is_same_file(origin: Record, seen: Seen) -> bool:
+    """Return True if the recorded file or directory was found, as far as a rename leaves its stamp unchanged."""
     was, now = origin.stamp, seen.stamp
     alike = (was.inode, was.mtime_ns, was.size) == (now.inode, now.mtime_ns, now.size)
     same_inode = was.inode == now.inode and origin.entry.kind == seen.entry.kind
@@ -84,20 +119,22 @@ def _is_it(origin: Record, seen: Seen) -> bool:
 
 
 def _link(
-    checker: Checker, origin: Record, over: Record | None, target: bytes
+    checker: Checker, origin: Record, replaced: Record | None, target: bytes
 ) -> ScanResult | None:
-    """Record a renamed file by its new name, beside its old one."""
+    """Record a renamed file by its new name, in addition to its old one."""
     if origin.problem or not origin.entry.digest:
         return None
-    if over is not None and (over.entry.kind == DIRECTORY or over.entry == origin.entry):
+    if replaced is not None and (
+        replaced.entry.kind == DIRECTORY or replaced.entry == origin.entry
+    ):
         return None
-    ambiguous = over is not None and is_ambiguous(over, origin.entry)
+    ambiguous = replaced is not None and is_ambiguous(replaced, origin.entry)
     taken = origin._replace(path=target, stable=False, ambiguous=ambiguous)
     twin = b"" if origin.ambiguous else origin.path
-    # Under its old name the file is none that can be looked at: it must not be read again when that is believed gone.
+    # The old name has no file any more. Without a stamp, the record does not match the file that was renamed.
     left = origin._replace(stamp=NO_STAMP, stable=False)
-    found = ScanResult(updates=[Update(taken, over, twin=twin)], records=[left])
+    found = ScanResult(updates=[Update(taken, replaced, twin=twin)], records=[left])
     found.signatures[target] = checker.catalog.signature(origin.path)
-    if over is not None and over.entry.kind == FILE:
-        found.siblings += siblings(checker.catalog, target, over.stamp.inode)
+    if replaced is not None and replaced.entry.kind == FILE:
+        found.siblings += other_names(checker.catalog, target, replaced.stamp.inode)
     return checker.store(found)

@@ -1,4 +1,4 @@
-"""What looks at the source found, in the order in which it must be told."""
+"""What a check or a scan found, in the order in which it must be published."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Update:
     """A path has a new version.
 
     Attributes:
-        record: what it is now.
-        before: what the catalog said until now.
+        record: the new record.
+        before: the record until now.
         ops: the content, as instructions (see ports.Snapshot); None if it is not carried here.
         is_delta: the instructions copy from the version before.
         twin: another path that has the same content; empty if none is known.
-        fresh: the content of the twin was found in the same call, and is told before.
-        apart: both names stay, so that the frontend makes a copy; otherwise the twin is about to go, or to change.
+        fresh: the content of the twin was found in the same call, and is published before.
+        apart: both names stay, so that the frontend makes a copy; otherwise the twin is about to be deleted or changed.
     """
 
     record: Record
@@ -45,7 +45,7 @@ class Update:
 
 
 class LargeFile(NamedTuple):
-    """A file that takes long to read."""
+    """A file to be read in the background."""
 
     path: bytes
     force: bool
@@ -54,34 +54,35 @@ class LargeFile(NamedTuple):
 
 @dataclass
 class ScanResult:
-    """What one call found, in the order in which it must be told.
+    """What one chunk of a check or of a scan found.
 
     Attributes:
         updates: paths with a new version, parents before children.
-        records: what to store without telling: nothing changed but the stamp.
-        signatures: packed signatures of the new versions; None for a file too small for one.
-        missing: recorded paths with nothing there; they stay recorded until they are believed gone (`Checker.remove`).
-        arriving: names of directories that are known by another name, which is missing: the event of the rename may be on its way. With
-            what was to be looked at below them.
-        gone: paths that are no more, children before parents.
-        forgotten: paths that the operator excludes since they were recorded; frontends keep them.
-        unsettled: files that are being written, and new names that could not be looked at; to be looked at again.
-        large: files to be read ahead, and looked at again then.
-        siblings: paths to be looked at again, after a rest; such as other names of a file that changed, because the kernel
-            tells only the one that was used.
-        unfirm: records to be confirmed once the clock has moved on.
-        unlisted: directories that could not be listed; to be walked, if that is over.
-        put_off: symlinks that are to be looked at after everything else, because they may lead to what is found meanwhile.
-        unread: records of paths that cannot be read, as was known before: to be tried again, and to be told to nobody.
+        gone: deleted paths, children before parents.
+        records: records to store without publishing: nothing changed but the stamp.
+        forgotten: paths that the operator excluded after they were recorded; they are removed from the catalog, and frontends keep them.
+        signatures: packed signatures of the new versions; None for a file that is too small for one.
+        missing: recorded paths where nothing was found; they stay recorded until their deletion is confirmed (`Checker.remove`).
+        arriving: new directories that are recorded by another name, which is missing: the event of the rename may be on its way. With
+            them the paths below that were to be checked.
+        unsettled: files that are being written, and new names that could not be checked; to be checked again.
+        large: files to be read in the background and then checked.
+        siblings: paths to be checked again after their cooldown, such as other names of a file that changed: the kernel reports only
+            the name that was used.
+        unstable: records to be confirmed when the clock has advanced.
+        unlisted: directories that could not be listed until now; to be scanned.
+        put_off: symlinks to be checked after everything else, because they may lead to files that are found meanwhile.
+        unread: records of paths that cannot be read, as before; to be tried again, not to be published.
+        is_last: no further chunk follows. The caller need not ask for one, which saves a switch of threads.
     """
 
     updates: list[Update] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    forgotten: list[bytes] = field(default_factory=list)
     signatures: dict[bytes, bytes | None] = field(default_factory=dict)
     missing: list[bytes] = field(default_factory=list)
     arriving: list[bytes] = field(default_factory=list)
-    gone: list[bytes] = field(default_factory=list)
-    forgotten: list[bytes] = field(default_factory=list)
     unsettled: list[bytes] = field(default_factory=list)
     large: list[LargeFile] = field(default_factory=list)
     siblings: list[bytes] = field(default_factory=list)
@@ -89,3 +90,4 @@ class ScanResult:
     unlisted: list[bytes] = field(default_factory=list)
     put_off: list[bytes] = field(default_factory=list)
     unread: list[Record] = field(default_factory=list)
+    is_last: bool = False

@@ -1,346 +1,328 @@
-"""Does what `core.settle` hands out for one tree: looks, renames, walks; and tells everybody what they find.
+"""Does the work that the debouncer returns for one tree: checks, renames and scans; publishes what they find.
 
-The looks (stat, read, hash, delta, catalog) run in a worker thread, one at a time; what they find is framed there too, once,
-and given to every replica.
+A result passes these steps, chunk by chunk: the checker reads the source and updates the catalog (in a worker thread);
+`Publisher.encode` encodes what changed (in the same thread); `FollowUps` schedules further checks; the changes are
+published; missing paths and directories that may have been renamed are followed up.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, TypeVar
 
-import structlog
-
-from replicator.core.absences import Absences
 from replicator.core.debouncer import Work, WorkKind
 from replicator.core.pace import Slice
+from replicator.core.rechecks import Reason
 from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.checker import Checker
-from replicator.engine.ingest.deletions import Deletions
-from replicator.engine.ingest.framing import frame, frame_move
-from replicator.engine.ingest.links import may_move
-from replicator.engine.ingest.rechecks import Rechecks
-from replicator.engine.ingest.renames import follow, is_known
+from replicator.engine.ingest.encode_result import encode_move
+from replicator.engine.ingest.followups import FollowUps
+from replicator.engine.ingest.publisher import Publisher, run_to_end
+from replicator.engine.ingest.records import confirm
+from replicator.engine.ingest.renames import follow, is_recorded, may_move
 from replicator.engine.ingest.scan import scan
 from replicator.engine.ingest.scan_result import ScanResult
 from replicator.engine.ingest.source_guard import SourceGuard
-from replicator.engine.pauses import Pauses
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
-from replicator.model import ROOT, SYMLINK, Hint, Hinted, printable
+from replicator.model import ROOT, Hint, Hinted
 
-log = structlog.get_logger()
-
-T = TypeVar("T")
-
-MANY = 5000
-"""Paths to be looked at again, 10 us each, beyond which the tree is walked instead."""
-
-DRAIN_TURNS, DRAIN_PAUSE = 25, 0.004
-"""How often, and after how many seconds, it is asked whether events wait: a batch of 1,000 takes 20 ms to be taken in."""
+DRAIN_ATTEMPTS, DRAIN_PAUSE = 25, 0.004
+"""How often, and at which interval in seconds, the watcher is asked for waiting events: taking in a batch of 1,000 takes 20 ms."""
 
 
 class Worker:
-    """Works on one tree.
+    """Works on one tree. Its methods must be called one at a time, except `heard`.
 
     Args:
         tree: the tree.
-        pool: where blocking work runs.
-        publish: called on the loop with every framed change, in order.
-        wake: called when a large file has been read, and `look_at_read` has something to do.
-        large: where large files are read; default: `pool`.
-        is_drained: says whether all events of before a time were taken as hints; see `ports.Watcher`.
-        resumed: called when a pause of deletions has ended by itself: what only frontends have is found by a comparison.
+        publisher: publishes what is found.
+        wake: called when a large file has been read, and `check_background_reads` has something to do.
+        large: where large files are read.
+        is_drained: returns True if all events before a time have been taken in as hints; see `ports.Watcher`.
+        resync: called when all frontends must be compared with the tree, because a pause of deletions has ended by itself.
 
     Attributes:
-        surveyed: set once all of the source has been met. Until then nothing is told: nobody has been compared yet, and
-            everybody will be, through the gate.
-        deletions: what of that which is gone may be told.
-        judge: whether the root, and what is mounted below it, is what it was.
-        ahead: large files that are read beside everything else.
-        upkeep: what is left to be done a little later.
-        absences: what is missing, and not believed gone yet.
+        guard: decides whether the root and the mounts below it are the recorded ones.
+        background: reads large files.
+        rechecks: paths to check again at a later time.
     """
 
     def __init__(
         self,
         tree: Tree,
-        pool: Executor,
-        publish: Callable[[EncodedChanges], Awaitable[None] | None],
+        publisher: Publisher,
         wake: Callable[[], None],
-        large: Executor | None = None,
+        large: Executor,
         is_drained: Callable[[float], bool] = lambda _: True,
-        resumed: Callable[[], None] = lambda: None,
+        resync: Callable[[], None] = lambda: None,
     ) -> None:
-        self.absences = Absences()
-        self._is_drained = is_drained
-        self._resumed = resumed
-        self.scanned = asyncio.Event()
-        self.deletions = Deletions(tree)
-        self.judge = SourceGuard(tree.root, tree.source, tree.catalog)
-        self.ahead = BackgroundReader(self._read_ahead, wake)
-        self.rechecks = Rechecks(tree, pool)
+        self.guard = SourceGuard(tree.root, tree.source, tree.catalog)
+        self.background = BackgroundReader(self._read_in_background, wake)
+        self._follow_ups = FollowUps(tree, self.background)
+        self.rechecks = self._follow_ups.rechecks
         self._tree = tree
-        self._pool = pool
-        self._large = large or pool
-        self._give = publish
+        self._publisher = publisher
+        self._deletions = publisher.deletions
+        self._large = large
+        self._is_drained = is_drained
+        self._resync = resync
         self._checker = Checker(tree.source, tree.catalog, tree.max_file_size)
-        self._in_hand = 0
+        self._in_progress = 0
         self._symlinks: list[bytes] = []
         self._loop = asyncio.get_running_loop()
 
     @property
     def pending(self) -> int:
-        """How much that was begun, or waits to be read, is not told yet."""
-        return self._in_hand + len(self.ahead) + len(self.absences)
+        """Number of paths in progress, missing for less than the grace period, or queued for background reading."""
+        return self._in_progress + len(self.background) + self.rechecks.count(Reason.MISSING)
 
     def defer_huge(self) -> None:
-        """Do not let the survey wait for huge files: `look_at_read` is called for them."""
+        """From now on read huge files in the background: the first scan does not wait for them."""
         self._checker.defer_huge()
 
     def defer(self) -> None:
-        """From now on leave to later looks what takes long or is missed for the first time."""
+        """From now on read large files in the background, and check paths that are missing for the first time again later."""
         self._checker.defer()
 
-    async def admit(self) -> None:
-        """Open the root, and see that it is the one that the catalog describes: until then nothing of it is read.
+    async def open_root(self) -> None:
+        """Open the root, and verify that it is the one that the catalog describes: until then no file is read.
 
         Raises:
-            SourceError: it is missing, or in doubt.
+            SourceError: the root is missing, or in doubt.
         """
-        await self._in_thread(partial(self.judge.admit, believed=self.deletions.believed))
+        await self._publisher.in_thread(
+            partial(self.guard.open_root, confirmed=self._deletions.source_confirmed)
+        )
 
-    async def scan(self) -> None:
-        """Look at the whole tree.
+    async def scan_all(self) -> None:
+        """Scan the whole tree, and publish the deletions that this finds.
 
         Raises:
             SourceError: the source is in doubt.
         """
         await self.do([Work(WorkKind.SCAN, ROOT)])
-        await self.release()
-        while self.deletions.releases:
-            await self.release()
-        self.deletions.believed = False
-        self.scanned.set()
+        await self._publisher.release_deletions()
+        while self._deletions.releases:
+            await self._publisher.release_deletions()
+        self._deletions.source_confirmed = False
+        self._publisher.scanned.set()
 
     async def do(self, work: list[Work]) -> None:
-        """Do what is ready, in order.
+        """Do the work in order.
 
         Raises:
             SourceError: the source is in doubt.
         """
-        self._in_hand = len(work)
+        self._in_progress = len(work)
         try:
-            how = attrgetter("kind", "force", "unclosed")
-            for (kind, force, unclosed), some in groupby(work, key=how):
+            for (kind, force, unclosed), some in groupby(
+                work, attrgetter("kind", "force", "unclosed")
+            ):
                 if kind is WorkKind.CHECK:
                     paths = [one.path for one in some]
-                    looks = self._checker.check(
-                        paths, force=force, unclosed=unclosed, symlinks=False
+                    await self._publish(
+                        self._checker.check(paths, force=force, unclosed=unclosed, symlinks=False)
                     )
-                    await self._tell(looks)
                 else:
                     for one in some:
-                        await (self._move(one) if kind is WorkKind.RENAME else self._walk(one))
-            if self._symlinks:  # after what they may lead to
-                await self._tell(self._checker.check(self._symlinks))
+                        await (self._rename(one) if kind is WorkKind.RENAME else self._scan(one))
+            if self._symlinks:  # after the files that they may lead to
+                await self._publish(self._checker.check(self._symlinks))
         finally:
             self._symlinks = []
-            self._in_hand = 0
+            self._in_progress = 0
 
-    async def look_at_read(self) -> None:
-        """Look at large files that have been read.
+    async def check_background_reads(self) -> None:
+        """Check the large files that were read in the background.
 
         Raises:
             SourceError: the source is in doubt.
         """
-        await self.ahead.look(lambda path: self.do([Work(WorkKind.CHECK, path)]))
+        await self.background.check_finished(lambda path: self.do([Work(WorkKind.CHECK, path)]))
 
     def heard(self, hint: Hint) -> None:
-        """An event was about a path: what is missing there is missing anew."""
-        self.absences.heard(hint.path)
+        """Record an event: if a path that it names is missing, its grace period starts again."""
+        self.rechecks.heard(hint.path)
         if hint.target:
-            self.absences.heard(hint.target)
+            self.rechecks.heard(hint.target)
 
-    async def look_for_missing(self) -> None:
-        """Look once more for what has been missing for a while, and remove what still is.
+    async def recheck(self) -> None:
+        """Check again what is due for that; see `core.rechecks`.
 
         Raises:
             SourceError: the source is in doubt.
         """
-        if ripe := self.absences.take(self._loop.time()):
-            self._in_hand = len(ripe)
-            try:
-                await self._tell(self._checker.check(ripe))
-            finally:
-                self._in_hand = 0
-                self.absences.settled()
+        due = self.rechecks.next_due()
+        if due is None or due > self._loop.time():
+            return
+        for reason in Reason:
+            if paths := self.rechecks.take(reason, self._loop.time()):
+                self._in_progress = len(paths)
+                try:
+                    await self._recheck(reason, paths)
+                finally:
+                    self._in_progress = 0
+                    self.rechecks.checked(reason)
 
-    async def release(self) -> None:
-        """Tell some of the deletions that were held back, if there are not too many; see `Deletions.releases`.
+    async def _recheck(self, reason: Reason, paths: list[bytes]) -> None:
+        if reason is not Reason.UNSTABLE:
+            await self._publish(self._checker.check(paths))
+            return
+        is_pending = self._tree.debouncer.is_pending
+        paths = [path for path in paths if not is_pending(path)]
+        if paths:
+            stamps = partial(confirm, self._tree.source, self._tree.catalog, paths)
+            await self._follow_ups.check_soon(await self._publisher.in_thread(stamps))
 
-        Raises:
-            SourceError: the catalog cannot be read.
-        """
-        await uninterrupted(self._release())
-
-    async def _release(self) -> None:
-        framed = lambda: self._framed(ScanResult(gone=self.deletions.release()))  # noqa: E731
-        # Without frames: each frontend is sent them when it has room, and uploads go before them.
-        encoded_list = [replace(encoded, frames=()) for encoded in await self._in_thread(framed)]
-        await self._publish_all(encoded_list)
-
-    async def keep_up(self) -> None:
-        """Confirm stamps that were too fresh, look again at what could not be read, and judge what was held back.
+    async def maintain(self) -> None:
+        """Verify the root and the mounts, and decide about held deletions; the pipeline calls this once per second.
 
         Raises:
             SourceError: the source is in doubt.
         """
         if doubt := self._tree.source.doubt(ROOT):
             raise SourceError(doubt)
-        if self.deletions.is_ripe(self._loop.time()):
-            await self.release()
-        if await self._in_thread(partial(self.deletions.resume, self._loop.time())):
-            self._resumed()
-        await self._look_again(await self.rechecks.confirm())
-        if again := self.rechecks.retries(self._loop.time()):
-            await self._tell_between(self._checker.check(again))
-        if self.judge.reasons:
+        if self._deletions.is_ripe(self._loop.time()):
+            await self._publisher.release_deletions()
+        if self._deletions.paused:
+            resume = partial(self._deletions.resume, self._loop.time())
+            if await self._publisher.in_thread(resume):
+                self._resync()
+        if self.guard.reasons:
             await self._check_mounts()
 
-    async def believe_mounts(self) -> None:
-        """A person says that the volumes below the root are right as they are, and that those which are missing are gone.
+    async def confirm_mounts(self) -> None:
+        """Accept the mounted volumes as they are, as an operator confirmed: files of missing volumes are deleted.
 
         Raises:
             SourceError: the source is in doubt.
         """
-        await self._in_thread(partial(self.judge.check_mounts, believed=True))
-        self.deletions.believed = True
-        await self.scan()
+        await self._publisher.in_thread(partial(self.guard.check_mounts, confirmed=True))
+        self._deletions.source_confirmed = True
+        await self.scan_all()
 
     async def _check_mounts(self) -> None:
-        for path in await self._in_thread(self.judge.check_mounts):
-            self._hint(Hinted.CHANGED, path)
-            self._hint(Hinted.SUBTREE, path)
+        for path in await self._publisher.in_thread(self.guard.check_mounts):
+            self._follow_ups.hint(Hinted.CHANGED, path)
+            self._follow_ups.hint(Hinted.SUBTREE, path)
 
-    async def _walk(self, work: Work) -> None:
-        believed = self.deletions.believed
+    async def _scan(self, work: Work) -> None:
+        """Scan a directory. After each chunk, do the checks that have become due, so that uploads do not wait for the scan."""
+        confirmed = self._deletions.source_confirmed
         await self._check_mounts()
-        await self._tell_between(scan(self._checker, work.path, believed=believed))
+        results = scan(self._checker, work.path, confirmed=confirmed)
+        while await run_to_end(self._publish_next(results)):
+            if self._checker.defers:  # otherwise it is the first scan, which checks everything
+                checks = self._tree.debouncer.between(self._loop.time(), Slice.FIRST)
+                for (force, unclosed), some in groupby(checks, attrgetter("force", "unclosed")):
+                    paths = [one.path for one in some]
+                    await self._publish(self._checker.check(paths, force=force, unclosed=unclosed))
 
-    async def _move(self, work: Work) -> None:
-        """A rename inside the tree: what is known goes along, if it is certain what was renamed; see `engine.renames`.
+    async def _rename(self, work: Work) -> None:
+        """Follow a rename inside the tree, if it is certain what was renamed; see `engine.ingest.renames`.
 
-        The look at the target comes from `settle`, after all renames of the batch: in a -> b -> c a look at b in between
-        would find nothing, and lose what is known. With `delete` off the frontends keep the old name, so a directory is sent anew.
+        The debouncer schedules the check of the target after all renames of the batch: in a -> b -> c, a check of b in between would
+        find nothing and delete the records.
         """
         source, target = work.path, work.target
-        if not await self._in_thread(partial(is_known, self._tree.catalog, source)):
+        if not await self._publisher.in_thread(partial(is_recorded, self._tree.catalog, source)):
             return
-        unmet = partial(self._checker.unmet_above, [target])
-        if above := await self._in_thread(unmet):
-            await self._tell(self._checker.check(above))
-            if await self._in_thread(unmet):
+        unrecorded = partial(self._checker.unrecorded_above, [target])
+        if above := await self._publisher.in_thread(unrecorded):
+            await self._publish(self._checker.check(above))
+            if await self._publisher.in_thread(unrecorded):
                 return
-        await uninterrupted(self._follow(source, target))
+        await run_to_end(self._follow(source, target))
 
     async def _follow(self, source: bytes, target: bytes) -> None:
+        """Rename in the catalog, and publish it. With `delete` off the frontends keep the old name, so a directory is sent anew."""
         renaming = self._tree.catalog.renaming
-        await self._in_thread(renaming.acquire)
+        await self._publisher.in_thread(renaming.acquire)
         try:
-            may = self.deletions.allowed and await self._in_thread(
+            may = self._deletions.allowed and await self._publisher.in_thread(
                 partial(may_move, self._tree.catalog, self._tree.symlinks, source, target)
             )
-            followed = await self._in_thread(
-                partial(follow, self._checker, source, target, may_relabel=may)
+            followed = await self._publisher.in_thread(
+                partial(follow, self._checker, source, target, may_move_directory=may)
             )
-            if followed.relabelled:
-                await self._publish_all([frame_move(self._tree.number, source, target)])
-                self.deletions.renamed(source, target)
-                await self._in_thread(partial(self.judge.renamed, source, target))
+            if followed.moved:
+                await self._publisher.publish([encode_move(self._tree.number, source, target)])
+                self._deletions.renamed(source, target)
+                self.rechecks.renamed(source, target)
+                await self._publisher.in_thread(partial(self.guard.renamed, source, target))
         finally:
             renaming.release()
         if followed.found is not None:
-            await self._look_again(followed.found.siblings)
-            await self._publish_all(await self._in_thread(partial(self._admitted, followed.found)))
+            await self._follow_ups.check_soon(followed.found.siblings)
+            encode = partial(self._publisher.encode, followed.found)
+            await self._publisher.publish(await self._publisher.in_thread(encode))
 
-    async def _read_ahead(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
+    async def _read_in_background(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
         read = partial(self._checker.contents.read_ahead, path, force=force)
         await self._loop.run_in_executor(self._large, read)
 
-    async def _tell(self, findings: Iterator[ScanResult]) -> None:
-        """Take findings from the worker thread, chunk by chunk, and publish them."""
-        while await uninterrupted(self._tell_next(findings)):
+    async def _publish(self, results: Iterator[ScanResult]) -> None:
+        """Take results from the worker thread, chunk by chunk, and publish them."""
+        while await run_to_end(self._publish_next(results)):
             pass
 
-    async def _tell_between(self, findings: Iterator[ScanResult]) -> None:
-        """Do the same, and look at what has become due after each chunk."""
-        while await uninterrupted(self._tell_next(findings)):
-            if self._checker.defers:  # else it is the first survey, which meets everything
-                looks = self._tree.debouncer.between(self._loop.time(), Slice.FIRST)
-                how = attrgetter("force", "unclosed")
-                for (force, unclosed), some in groupby(looks, key=how):
-                    paths = [one.path for one in some]
-                    await self._tell(self._checker.check(paths, force=force, unclosed=unclosed))
-
-    async def _tell_next(self, findings: Iterator[ScanResult]) -> bool:
-        found = await self._in_thread(lambda: self._next_framed(findings))
-        if found is None:
+    async def _publish_next(self, results: Iterator[ScanResult]) -> bool:
+        """Publish the next chunk; return False if there was none, or if it was the last."""
+        next_result = await self._publisher.in_thread(partial(self._next_encoded, results))
+        if next_result is None:
             return False
-        chunk, encoded_list = found
-        for path in chunk.unsettled:
-            self._tree.debouncer.busy(path, self._loop.time())
-        for file in chunk.large:
-            self.ahead.want(file)
-        await self._look_again(chunk.siblings)
-        for update in chunk.updates:
-            if update.record.entry.kind == SYMLINK:
-                self._tree.debouncer.is_symlink(update.record.path)
-        self._symlinks += chunk.put_off
-        for path in chunk.unlisted:
-            self._hint(Hinted.SUBTREE, path)
-        self.rechecks.note(chunk, self.ahead)
-        await self._publish_all(encoded_list)
-        await self._miss(chunk.missing)
-        await self._await_renames(chunk.arriving)
-        if self.deletions.asks:
-            await self._in_thread(self.deletions.judge)
-        return True
+        found, changes = next_result
+        self._symlinks += found.put_off
+        await self._follow_ups.schedule(found)
+        await self._publisher.publish(changes)
+        await self._follow_up_missing(found.missing)
+        await self._await_renames(found.arriving)
+        if self._deletions.needs_decision:
+            await self._publisher.in_thread(self._deletions.decide)
+        return not found.is_last
 
-    async def _miss(self, missing: list[bytes]) -> None:
-        """Note what is missing; remove what has been for a while, unless an event tells that it was there meanwhile."""
-        looked_at = self._loop.time()
-        ripe = [path for path in missing if self.absences.note(path, looked_at)]
+    def _next_encoded(
+        self, results: Iterator[ScanResult]
+    ) -> tuple[ScanResult, list[EncodedChanges]] | None:
+        found = next(results, None)
+        return None if found is None else (found, self._publisher.encode(found))
+
+    async def _follow_up_missing(self, missing: list[bytes]) -> None:
+        """Start the grace period of missing paths; delete those whose grace period is over, unless an event may still come."""
+        checked_at = self._loop.time()
+        ripe = [path for path in missing if self.rechecks.missing(path, checked_at)]
         if not ripe:
             return
-        drained = await self._drained(looked_at)
+        is_drained = await self._drained(checked_at)
         concerns = self._tree.debouncer.concerns
-        gone = [path for path in ripe if drained and not concerns(path)]
+        gone = [path for path in ripe if is_drained and not concerns(path)]
         for path in set(ripe).difference(gone):
-            self.absences.heard(path)
-            self.absences.note(path, looked_at)
+            self.rechecks.heard(path)
+            self.rechecks.missing(path, checked_at)
         if gone:
-            found, encoded_list = await self._in_thread(lambda: self._removed(gone))
-            await self._look_again(found.siblings)
-            self.rechecks.note(found, self.ahead)
-            pauses = Pauses(self._loop)
-            for path in found.gone:
-                self._tree.debouncer.deleted(path)
-                await pauses.pause()
-            await self._publish_all(encoded_list)
+            await self._delete(gone)
+
+    async def _delete(self, paths: list[bytes]) -> None:
+        found, changes = await self._publisher.in_thread(lambda: self._remove(paths))
+        await self._follow_ups.schedule(found)
+        await self._follow_ups.deleted(found.gone)
+        await self._publisher.publish(changes)
+
+    def _remove(self, paths: list[bytes]) -> tuple[ScanResult, list[EncodedChanges]]:
+        found = self._checker.remove(paths)
+        return found, self._publisher.encode(found)
 
     async def _await_renames(self, arriving: list[bytes]) -> None:
-        """Look again at directories that may have been renamed, after their renames if there are any.
+        """Check directories that may have been renamed again, after their renames if there are any.
 
-        Otherwise the name would be told as a new and empty directory, and the rename could not be followed: on the frontends all
-        below it would be missing until its content has been sent anew.
+        Otherwise the name would be published as a new and empty directory, and the rename could not be followed: on the frontends
+        everything below it would be missing until its content has been sent anew.
         """
         if not arriving:
             return
@@ -348,87 +330,13 @@ class Worker:
         debouncer = self._tree.debouncer
         for path in arriving:
             if not debouncer.is_renamed(path):
-                self._checker.believe(path)
+                self._checker.accept_as_new(path)
             debouncer.check_now(path, self._loop.time())
 
     async def _drained(self, since: float) -> bool:
-        """Wait until all events of before a time have been taken as hints; return False if that takes long."""
-        for _ in range(DRAIN_TURNS):
+        """Wait until all events before a time have been taken in as hints; return False after 0.1 s."""
+        for _ in range(DRAIN_ATTEMPTS):
             if self._is_drained(since):
                 return True
             await asyncio.sleep(DRAIN_PAUSE)
         return False
-
-    def _next_framed(
-        self, findings: Iterator[ScanResult]
-    ) -> tuple[ScanResult, list[EncodedChanges]] | None:
-        found = next(findings, None)
-        return None if found is None else (found, self._admitted(found))
-
-    def _removed(self, paths: list[bytes]) -> tuple[ScanResult, list[EncodedChanges]]:
-        found = self._checker.remove(paths)
-        return found, self._admitted(found)
-
-    def _admitted(self, found: ScanResult) -> list[EncodedChanges]:
-        added = [update.record.path for update in found.updates if update.before is None]
-        gone = self.deletions.admit(found.gone, self._loop.time(), added)
-        return self._framed(replace(found, gone=gone))
-
-    async def _publish_all(self, encoded_list: Iterable[EncodedChanges]) -> None:
-        """Publish parcels in order, with a turn of the loop for others every few milliseconds."""
-        pauses = Pauses(self._loop)
-        for encoded in encoded_list:
-            published = self._publish(encoded)
-            if published is not None:
-                await published
-            await pauses.pause()
-
-    def _framed(self, found: ScanResult) -> list[EncodedChanges]:
-        return list(frame(self._tree.number, found)) if self.scanned.is_set() else []
-
-    async def _look_again(self, paths: list[bytes]) -> None:
-        if len(paths) > MANY:
-            self._hint(Hinted.SUBTREE, ROOT)
-            return
-        pauses = Pauses(self._loop)
-        for path in paths:
-            self._hint(Hinted.CHANGED, path)
-            await pauses.pause()
-
-    def _hint(self, kind: Hinted, path: bytes) -> None:
-        self._tree.debouncer.hint(Hint(kind, path), self._loop.time())
-
-    def _publish(self, encoded: EncodedChanges) -> Awaitable[None] | None:
-        if gone := [printable(part.key.path) for part in encoded.parts if part.is_delete]:
-            log.info("deleted", tree=printable(self._tree.root), paths=gone)
-        return self._give(encoded)
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        """Run `call` in a worker thread.
-
-        Raises:
-            SourceError: the tree cannot be read at present, such as without descriptors (EMFILE).
-        """
-        try:
-            return await self._loop.run_in_executor(self._pool, call)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise SourceError(
-                f"The source {printable(self._tree.root)} cannot be read: {reason}."
-            ) from error
-
-
-async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Do `work` to its end, also if we are cancelled meanwhile: what the catalog holds and was told to nobody is never told.
-
-    Raises:
-        CancelledError: we were; `work` is done all the same.
-    """
-    task = asyncio.get_running_loop().create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # whoever cancelled us does not want to know
-        raise

@@ -16,7 +16,7 @@ def filled(directories, files, *, minor=False):
     return backlog
 
 
-def test_few_are_taken_all_in_their_order():
+def test_few_paths_are_taken_in_order():
     backlog = filled(1, LIMIT)
     assert backlog.take(LIMIT) == [b"bulk/0/%d" % file for file in range(LIMIT)]
     assert len(backlog) == 0
@@ -35,7 +35,7 @@ def test_new_content_comes_before_attributes_also_in_the_same_directory():
     assert {b"bulk/5/new", b"bulk/6/0"} <= set(backlog.take(LIMIT))
 
 
-def test_the_oldest_is_in_each_slice_whatever_comes():
+def test_the_oldest_path_is_in_each_slice():
     backlog = filled(1, 500, minor=True)
     for turn in range(20):
         for file in range(50):
@@ -44,7 +44,7 @@ def test_the_oldest_is_in_each_slice_whatever_comes():
         assert oldest in backlog.take(LIMIT)
 
 
-def test_a_large_directory_costs_a_small_one_nothing():
+def test_the_cost_of_a_small_directory_does_not_depend_on_large_ones():
     backlog = filled(1, 5000)
     backlog.add(b"uploads/new", minor=False)
     assert len(backlog._smallest) == 2, "one entry for each directory, not for each path"

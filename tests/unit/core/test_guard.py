@@ -10,16 +10,16 @@ from replicator.core.guard import (
     REMEMBERED,
     YOUNG,
     DeleteGuard,
-    doubt,
+    rejection,
 )
 
 
-def test_a_source_that_lost_everything_is_in_doubt():
-    assert "mounted" in doubt(known=3, met=0, vanished=3, replaced=False)
+def test_a_scan_of_an_empty_source_is_rejected():
+    assert "mounted" in rejection(known=3, met=0, vanished=3, replaced=False)
 
 
-def test_another_directory_that_lacks_most_of_what_was_known_is_in_doubt():
-    assert "another directory" in doubt(known=10, met=50, vanished=6, replaced=True)
+def test_a_scan_of_another_directory_without_most_known_paths_is_rejected():
+    assert "another directory" in rejection(known=10, met=50, vanished=6, replaced=True)
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_another_directory_that_lacks_most_of_what_was_known_is_in_doubt():
         (10, 5, 5, True),
     ],
 )
-def test_anything_else_is_believed(known, met, vanished, replaced):
-    assert doubt(known=known, met=met, vanished=vanished, replaced=replaced) == ""
+def test_any_other_scan_is_accepted(known, met, vanished, replaced):
+    assert rejection(known=known, met=met, vanished=vanished, replaced=replaced) == ""
 
 
 class TestDeleteGuard:
@@ -45,8 +45,8 @@ class TestDeleteGuard:
             some = list(range(done, min(gone, done + step)))
             done += len(some)
             passed += len(guard.admit(some, now))
-            if guard.asks:
-                guard.judge(tree - done + created)
+            if guard.needs_decision:
+                guard.decide(tree - done + created)
         return passed
 
     def test_a_hundred_pass_even_if_they_were_all(self):
@@ -61,7 +61,7 @@ class TestDeleteGuard:
         assert guard.holding
         assert not guard.is_ripe(101.0)
         assert guard.is_ripe(100.0 + CALM + 1)
-        assert guard.judge(600)
+        assert guard.decide(600)
         assert guard.release() == list(range(64, 400))
         assert not guard.holding
 
@@ -70,7 +70,7 @@ class TestDeleteGuard:
         guard = DeleteGuard(0.5)
         assert self.go(guard, 1000, 501, step=step) <= FREE
         if not guard.paused:  # it is looked at now and then, and before anything is released
-            guard.judge(499)
+            guard.decide(499)
         assert guard.paused
         assert (guard.lost, guard.before) == (501, 1000)
         assert guard.release() == []
@@ -79,7 +79,7 @@ class TestDeleteGuard:
     def test_a_tree_that_was_copied_before_it_was_removed_has_lost_nothing(self):
         guard = DeleteGuard(0.5)
         self.go(guard, 1000, 1000, created=1000)
-        assert guard.judge(1000)
+        assert guard.decide(1000)
         assert not guard.paused
 
     def test_what_is_added_and_removed_in_one_go_is_no_loss(self):
@@ -87,24 +87,24 @@ class TestDeleteGuard:
         for release in range(1, 10):  # each of 300 paths, in a tree with 300 others
             guard.added(((release, number) for number in range(300)), now)
             guard.admit([(release - 1, number) for number in range(300)], now + 0.5)
-            if guard.asks:
-                assert guard.judge(600)
+            if guard.needs_decision:
+                assert guard.decide(600)
             now += 0.6
-        assert guard.judge(600)
+        assert guard.decide(600)
         assert (guard.lost, guard.before) == (300, 900)
 
     def test_what_replaces_what_is_lost_does_not_hide_it(self):
         guard = DeleteGuard(0.5)
         guard.added((("new", number) for number in range(500)), 100.0)
         self.go(guard, 1000, 1000, created=500)
-        assert not guard.judge(500)
+        assert not guard.decide(500)
         assert (guard.lost, guard.before) == (1000, 1500)
 
     def test_what_was_added_before_a_go_is_lost_with_the_rest(self):
         guard = DeleteGuard(0.5)
         guard.added(range(1000), 100.0 - YOUNG - 0.1)
         self.go(guard, 1000, 1000)
-        assert not guard.judge(0)
+        assert not guard.decide(0)
 
     def test_the_memory_of_what_was_added_is_bounded(self):
         guard = DeleteGuard(0.5)
@@ -134,10 +134,10 @@ class TestDeleteGuard:
         while left:
             now, left = now + 0.5, left - 1
             passed += len(guard.admit([left], now))
-            if guard.asks:
-                assert guard.judge(left)
+            if guard.needs_decision:
+                assert guard.decide(left)
             if guard.is_ripe(now):
-                assert guard.judge(left)
+                assert guard.decide(left)
                 passed += len(guard.release())
         assert passed + len(guard.held) == 3000
 
@@ -146,10 +146,10 @@ class TestDeleteGuard:
         for number in range(20_000):  # a hundred a second
             now += 0.01
             passed += len(guard.admit([number], now))
-            if guard.asks:
-                assert guard.judge(1000)
+            if guard.needs_decision:
+                assert guard.decide(1000)
             if guard.is_ripe(now):
-                assert guard.judge(1000)
+                assert guard.decide(1000)
                 passed += len(guard.release())
         assert not guard.paused
         assert passed >= 20_000 - HOLD * 100 - 1
@@ -157,14 +157,14 @@ class TestDeleteGuard:
     def test_what_comes_back_before_the_go_is_over_was_never_lost(self):
         guard = DeleteGuard(0.5)
         guard.admit(range(101), 100.0)
-        assert guard.judge(0, over=False)
-        assert guard.judge(101)
+        assert guard.decide(0, over=False)
+        assert guard.decide(101)
         assert not guard.paused
 
     def test_very_much_is_too_much_while_the_go_goes_on(self):
         guard = DeleteGuard(0.5)
         guard.admit(range(MANY), 100.0)
-        assert not guard.judge(0, over=False)
+        assert not guard.decide(0, over=False)
         assert guard.paused
 
     def test_a_share_of_one_is_no_guard(self):

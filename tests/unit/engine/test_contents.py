@@ -14,7 +14,7 @@ OLD = 10**18
 AHEAD = 4 * OLD
 
 
-def test_a_new_file_is_told_with_its_content(world):
+def test_a_new_file_is_found_with_its_content(world):
     world.write("a", b"content")
     updates, gone, _ = world.check(b"a")
 
@@ -23,7 +23,7 @@ def test_a_new_file_is_told_with_its_content(world):
     assert world.catalog.get([b"a"])[b"a"] == updates[b"a"].record
 
 
-def test_attributes_alone_are_told_without_content(world):
+def test_changed_attributes_are_found_without_content(world):
     path = world.write("a")
     world.settle()
     path.chmod(0o600)
@@ -33,7 +33,7 @@ def test_attributes_alone_are_told_without_content(world):
     assert updates[b"a"].record.entry.mode == 0o600
 
 
-def test_a_file_that_was_rewritten_with_the_same_bytes_and_time_is_not_told(world):
+def test_a_file_rewritten_with_the_same_content_and_time_is_no_update(world):
     path = world.write("a")
     os.utime(path, ns=(OLD, OLD))
     world.settle()
@@ -43,7 +43,7 @@ def test_a_file_that_was_rewritten_with_the_same_bytes_and_time_is_not_told(worl
     assert world.check(b"a")[:2] == ({}, [])
 
 
-def test_a_content_that_changed_under_the_same_size_and_time_is_marked_until_they_differ(world):
+def test_changed_content_of_equal_size_and_time_is_ambiguous_until_they_differ(world):
     path = world.write("a", b"one")
     os.utime(path, ns=(OLD, OLD))
     world.settle()
@@ -60,7 +60,7 @@ def test_a_content_that_changed_under_the_same_size_and_time_is_marked_until_the
     assert not world.catalog.get([b"a"])[b"a"].ambiguous
 
 
-def test_a_file_that_is_being_written_leaves_a_placeholder_and_is_told_when_closed(world):
+def test_a_file_that_is_being_written_leaves_a_placeholder_until_it_is_closed(world):
     with (world.root / "a").open("wb") as file:
         file.write(b"half")
         file.flush()
@@ -73,7 +73,7 @@ def test_a_file_that_is_being_written_leaves_a_placeholder_and_is_told_when_clos
     assert updates[b"a"].ops is not None
 
 
-def test_the_other_names_of_a_changed_file_are_named(world):
+def test_other_names_of_a_changed_file_are_checked(world):
     path = world.write("a")
     os.link(path, world.root / "b")
     world.settle()
@@ -83,7 +83,7 @@ def test_the_other_names_of_a_changed_file_are_named(world):
     assert {name for one in found for name in one.siblings} == {b"b"}
 
 
-def test_names_of_one_file_whose_time_lies_ahead_come_to_rest(world):
+def test_names_of_a_file_with_a_future_time_do_not_schedule_each_other_forever(world):
     """Found by the soak: they were read again every eight seconds, together, before either stamp could be confirmed."""
     path = world.write("a")
     os.utime(path, ns=(AHEAD, AHEAD))
@@ -111,7 +111,7 @@ def huge(world):
     return world.write("huge", b"x" * 101)
 
 
-def test_a_large_file_is_left_until_it_was_read_ahead(world, huge):
+def test_a_large_file_is_left_to_a_background_read(world, huge):
     updates, _, found = world.check(b"huge")
     assert [file.path for file in found[0].large] == [b"huge"]
     assert updates[b"huge"].record.problem == "is being read"
@@ -124,7 +124,7 @@ def test_a_large_file_is_left_until_it_was_read_ahead(world, huge):
     assert world.source.bytes_read == read
 
 
-def test_a_large_file_that_changed_since_it_was_read_ahead_is_looked_at_again(world, huge):
+def test_a_large_file_that_changed_after_its_background_read_is_checked_again(world, huge):
     world.checker.contents.read_ahead(b"huge", force=False)
     huge.write_bytes(b"y" * 102)
     updates, _, found = world.check(b"huge")
@@ -133,7 +133,9 @@ def test_a_large_file_that_changed_since_it_was_read_ahead_is_looked_at_again(wo
     assert found[0].siblings == [b"huge"]
 
 
-def test_what_was_read_ahead_of_a_file_that_went_is_not_taken_for_the_next_of_its_name(world, huge):
+def test_a_background_read_of_a_deleted_file_is_not_used_for_the_next_file_of_that_name(
+    world, huge
+):
     world.checker.contents.read_ahead(b"huge", force=False)
     huge.unlink()
     world.check(b"huge")
@@ -143,7 +145,7 @@ def test_what_was_read_ahead_of_a_file_that_went_is_not_taken_for_the_next_of_it
     assert found.large == [(b"huge", False, 103)]
 
 
-def test_a_delta_is_no_good_against_another_version_than_was_read(world):
+def test_a_delta_against_a_replaced_version_is_dropped(world):
     snapshot = Snapshot(verdict=Verdict.READ, ops=[Copy(0, 7)], is_delta=True)
     early = Early(snapshot, b"one")
 
@@ -158,7 +160,7 @@ def limited(world):
     return world
 
 
-def test_a_file_above_the_limit_is_not_read_and_is_told_once(limited):
+def test_a_file_above_the_limit_is_not_read_and_reported_once(limited):
     limited.write("huge", b"x" * 101)
     updates, _, _ = limited.check(b"huge")
     assert "larger than tree.max_file_size" in updates[b"huge"].record.problem
@@ -172,14 +174,14 @@ def test_a_file_above_the_limit_is_not_read_and_is_told_once(limited):
     assert limited.check(b"huge")[0][b"huge"].record.problem == ""
 
 
-def test_a_limit_that_is_lowered_holds_for_what_is_known(world):
+def test_a_lowered_limit_applies_to_recorded_files(world):
     world.write("huge", b"x" * 101)
     world.settle()
     world.checker = Checker(world.source, world.catalog, 100)
     assert "larger than" in world.scan()[0][b"huge"].record.problem
 
 
-def test_a_huge_file_is_left_by_the_first_survey_and_a_large_one_is_not(world, monkeypatch):
+def test_the_first_scan_reads_large_files_and_leaves_huge_ones(world, monkeypatch):
     monkeypatch.setattr(checker, "HUGE", 100)
     world.checker.defer_huge()
     world.write("huge", b"x" * 101)

@@ -33,20 +33,20 @@ def emptied():
     return tree()
 
 
-def test_what_is_gone_is_told(emptied):
+def test_deletions_are_published(emptied):
     deletions = Deletions(emptied)
     assert deletions.admit([b"a"], 100.0) == [b"a"]
     assert deletions.allowed
 
 
-def test_without_delete_nothing_is_told_whatever_a_person_says():
+def test_without_delete_nothing_is_deleted_even_after_confirmation():
     deletions = Deletions(tree(delete=False))
-    deletions.believed = True
+    deletions.source_confirmed = True
     assert deletions.admit([b"a"], 100.0) == []
     assert not deletions.allowed
 
 
-def test_too_much_pauses_over_restarts_until_a_person_confirms(emptied):
+def test_a_mass_deletion_pauses_over_restarts_until_confirmed(emptied):
     deletions = Deletions(emptied)
     assert deletions.admit(MANY, 100.0) == []
     assert not deletions.paused, "they may come back"
@@ -59,13 +59,13 @@ def test_too_much_pauses_over_restarts_until_a_person_confirms(emptied):
     assert again.admit([b"a"], 200.0) == []
 
     deletions.forget_pause()
-    deletions.confirm(200.0, believe=False)
+    deletions.confirm(200.0, source=False)
     assert deletions.allowed
     assert deletions.admit(MANY, 200.0) == MANY, "what is left of this go"
     assert Deletions(emptied).paused == ""
 
 
-def test_what_is_held_back_is_told_later_but_for_what_has_come_back():
+def test_held_deletions_are_released_except_for_paths_that_exist_again():
     some = tree()
     for number in range(10 * FREE):
         some.catalog.put(b"left-%d" % number, Node("file").entry)
@@ -81,7 +81,7 @@ def test_what_is_held_back_is_told_later_but_for_what_has_come_back():
     assert not deletions.holds(MANY[1])
 
 
-def test_what_is_held_back_goes_by_its_new_name_after_a_rename():
+def test_held_deletions_have_their_new_names_after_a_rename():
     deletions = Deletions(tree(guard=0.9))
     for number in range(10 * FREE):
         deletions._tree.catalog.put(b"left-%d" % number, Node("file").entry)
@@ -94,7 +94,7 @@ def test_what_is_held_back_goes_by_its_new_name_after_a_rename():
     assert deletions.release() == [b"f" if path == b"1" else b"e/" + path for path in MANY]
 
 
-def test_what_is_held_back_stays_so_if_the_catalog_fails(emptied):
+def test_deletions_stay_held_if_the_catalog_fails(emptied):
     deletions = Deletions(emptied)
     deletions.admit(MANY, 100.0)
 
@@ -104,7 +104,7 @@ def test_what_is_held_back_stays_so_if_the_catalog_fails(emptied):
     assert deletions.held == len(MANY)
 
 
-def test_what_was_held_back_is_released_in_portions_and_stays_held_until_its_turn():
+def test_held_deletions_are_released_in_portions():
     some = tree(guard=0.9)
     for number in range(10 * FREE):
         some.catalog.put(b"left-%d" % number, Node("file").entry)
@@ -141,7 +141,7 @@ def put(tree, paths):
         tree.catalog.put(path, Node("file").entry)
 
 
-def test_a_pause_ends_when_what_was_removed_exists_again(emptied):
+def test_a_pause_ends_when_the_removed_paths_exist_again(emptied):
     deletions = paused(emptied)
     assert not deletions.resume(101.0)
     put(emptied, MANY[1:])
@@ -152,7 +152,7 @@ def test_a_pause_ends_when_what_was_removed_exists_again(emptied):
     assert not Deletions(emptied).paused
 
 
-def test_a_pause_ends_when_less_is_missing_than_may_go_but_not_while_it_comes_back(emptied):
+def test_a_pause_ends_when_an_acceptable_number_is_missing_for_long_enough(emptied):
     deletions = paused(emptied, left=100)
     put(emptied, MANY[:FREE])
     assert not deletions.resume(101.0)
@@ -163,7 +163,7 @@ def test_a_pause_ends_when_less_is_missing_than_may_go_but_not_while_it_comes_ba
     assert deletions.resume(101.0 + 2 * STEADY)
 
 
-def test_what_else_is_added_does_not_end_a_pause(emptied):
+def test_other_new_paths_do_not_end_a_pause(emptied):
     deletions = paused(emptied)
     put(emptied, [b"other-%d" % number for number in range(10 * FREE)])
     put(emptied, MANY[: FREE - 1])
@@ -172,14 +172,14 @@ def test_what_else_is_added_does_not_end_a_pause(emptied):
     assert deletions.unsent == FREE + 1
 
 
-def test_what_is_removed_during_a_pause_is_missing_too_over_restarts(emptied):
+def test_paths_removed_during_a_pause_count_as_missing_over_restarts(emptied):
     deletions = paused(emptied)
     more = [b"more-%d" % number for number in range(2 * FREE)]
     assert deletions.admit(more, 101.0) == []
     assert deletions.unsent == len(MANY) + len(more)
-    assert deletions.asks
-    deletions.judge()
-    assert not deletions.asks
+    assert deletions.needs_decision
+    deletions.decide()
+    assert not deletions.needs_decision
     put(emptied, MANY)
 
     again = Deletions(emptied)
@@ -190,7 +190,7 @@ def test_what_is_removed_during_a_pause_is_missing_too_over_restarts(emptied):
     assert again.resume(201.0)
 
 
-def test_what_a_pause_withholds_is_recorded_later_if_the_catalog_fails(emptied, monkeypatch):
+def test_withheld_deletions_are_recorded_later_if_the_catalog_fails(emptied, monkeypatch):
     deletions = Deletions(emptied)
     deletions.admit(MANY, 100.0)
 
@@ -202,12 +202,12 @@ def test_what_a_pause_withholds_is_recorded_later_if_the_catalog_fails(emptied, 
         with pytest.raises(SourceError):
             deletions.release()
     assert deletions.paused
-    assert deletions.asks
-    deletions.judge()
+    assert deletions.needs_decision
+    deletions.decide()
     assert Deletions(emptied).unsent == len(MANY)
 
 
-def test_a_pause_of_an_earlier_release_is_ended_by_a_person_alone(emptied, monkeypatch):
+def test_a_pause_of_an_earlier_release_ends_only_by_confirmation(emptied, monkeypatch):
     paused(emptied)
     monkeypatch.setattr(emptied.catalog, "withheld", lambda: None)
     deletions = Deletions(emptied)
@@ -215,8 +215,8 @@ def test_a_pause_of_an_earlier_release_is_ended_by_a_person_alone(emptied, monke
     assert not deletions.resume(101.0)
 
 
-def test_a_source_that_a_person_believes_loses_what_it_lost(emptied):
+def test_a_confirmed_source_has_its_deletions_published(emptied):
     deletions = Deletions(emptied)
-    deletions.confirm(100.0, believe=True)
+    deletions.confirm(100.0, source=True)
     assert deletions.admit(MANY, 200.0) == MANY
     assert not deletions.paused

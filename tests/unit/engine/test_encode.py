@@ -3,7 +3,7 @@
 from replicator.core.pending import Key
 from replicator.delta.ops import Copy, Literal, decode
 from replicator.engine.changes import create, encode
-from replicator.engine.ingest.framing import frame
+from replicator.engine.ingest.encode_result import encode as encode_result
 from replicator.engine.ingest.scan_result import ScanResult, Update
 from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Stamp
 from replicator.ports import Record
@@ -140,7 +140,7 @@ def test_the_reference_to_a_change_shows_whether_it_moves_or_deletes():
     assert encode.ref_to(create.delete_path(1, b"a")).is_delete
 
 
-# engine.framing
+# engine.ingest.encode_result
 
 
 def update(path, entry, before=None, **more):
@@ -167,7 +167,7 @@ def test_changes_are_encoded_in_a_safe_order():
         ],
         gone=[b"d/below", b"z"],
     )
-    told = [(type(c), c.path) for c in changes_of(frame(1, found))]
+    told = [(type(c), c.path) for c in changes_of(encode_result(1, found))]
 
     assert told == [
         (Delete, b"d/below"),
@@ -180,7 +180,7 @@ def test_changes_are_encoded_in_a_safe_order():
 
 def test_a_changed_mode_is_sent_as_attributes_that_build_on_the_old_time():
     found = ScanResult(updates=[update(b"f", file(mode=0o600, time=9), before=file(time=7))])
-    (told,) = frame(1, found)
+    (told,) = encode_result(1, found)
     (change,) = changes_of([told])
 
     assert isinstance(change, SetAttributes)
@@ -191,14 +191,16 @@ def test_a_changed_mode_is_sent_as_attributes_that_build_on_the_old_time():
 def test_content_that_is_not_kept_is_encoded_without_frames():
     unread = Update(Record(b"f", file()._replace(digest=b""), STAMP, problem="denied"), None)
     huge = update(b"g", file(), ops=None)
-    for told in frame(1, ScanResult(updates=[unread, huge])):
+    for told in encode_result(1, ScanResult(updates=[unread, huge])):
         assert told.frames == ()
         assert told.parts[0].number == 0
 
 
 def test_a_large_whole_file_is_encoded_by_itself_and_builds_on_nothing():
     content = bytes(encode.INLINE_LIMIT + 1)
-    (told,) = frame(1, ScanResult(updates=[update(b"f", file(content), ops=[Literal(content)])]))
+    (told,) = encode_result(
+        1, ScanResult(updates=[update(b"f", file(content), ops=[Literal(content)])])
+    )
 
     assert isinstance(decoded(told.frames)[0][0], messages.BeginFile)
     assert not told.builds_on
@@ -211,7 +213,7 @@ def test_a_link_is_sent_after_its_directory_and_before_its_origin_changes():
     made = Update(Record(b"old", Entry(DIRECTORY, 0o755, 0, 1), stamp), None)
     change = Update(Record(b"live/f", entry, stamp), None, [Literal(b"content")])
     late = Update(Record(b"new", entry, stamp), None, twin=b"live/f", fresh=True)
-    encoded_list = list(frame(1, ScanResult(updates=[change, late, link, made])))
+    encoded_list = list(encode_result(1, ScanResult(updates=[change, late, link, made])))
 
     told = [(type(c), c.path) for c in changes_of(encoded_list)]
     assert told == [

@@ -5,23 +5,23 @@ import shutil
 
 import pytest
 
-from replicator.engine.ingest.renames import can_relabel, follow
+from replicator.engine.ingest.renames import fits, follow
 from replicator.model import FILE, MAX_DEPTH, MAX_PATH
 from tests.support.fakes import FakeCatalog, Node
 
 
-def test_a_directory_is_relabelled_once_its_old_name_is_missing(world):
+def test_a_directory_is_moved_once_its_old_name_is_missing(world):
     world.write("d/f")
     world.settle()
     (world.root / "d").rename(world.root / "e")
 
-    assert follow(world.checker, b"d", b"e", may_relabel=True).relabelled
+    assert follow(world.checker, b"d", b"e", may_move_directory=True).moved
     assert [record.path for record in world.catalog.scan(None, None, 9)] == [b"e", b"e/f"]
     assert world.check(b"e", b"e/f")[:2] == ({}, [])
 
 
 @pytest.mark.parametrize("why", ["there again", "target known", "another directory", "deletions paused"])  # fmt: skip
-def test_a_directory_is_not_relabelled_if_a_name_that_exists_would_go_missing(world, why):
+def test_a_directory_is_not_moved_if_a_name_that_exists_would_be_missing(world, why):
     world.write("d/f")
     if why == "target known":
         world.write("e/old")
@@ -35,11 +35,11 @@ def test_a_directory_is_not_relabelled_if_a_name_that_exists_would_go_missing(wo
         world.write("e/other")
     may = why != "deletions paused"
 
-    assert follow(world.checker, b"d", b"e", may_relabel=may) == (False, None)
+    assert follow(world.checker, b"d", b"e", may_move_directory=may) == (False, None)
     assert b"d/f" in world.catalog.get([b"d/f"])
 
 
-def test_what_is_in_a_swapped_directory_is_found_by_its_inode_and_not_read(world):
+def test_files_of_a_swapped_directory_are_found_by_inode_and_not_read(world):
     world.write("live/f", b"old")
     world.write("new/f", b"new")
     world.settle()
@@ -53,12 +53,12 @@ def test_what_is_in_a_swapped_directory_is_found_by_its_inode_and_not_read(world
     assert world.source.bytes_read == read
 
 
-def test_a_file_is_known_by_both_names_until_the_old_one_is_believed_gone(world):
+def test_a_renamed_file_is_recorded_by_both_names_until_the_old_one_is_removed(world):
     world.write("a", b"content")
     os.link(world.write("b"), world.root / "twin")
     world.settle()
     (world.root / "a").rename(world.root / "b")
-    found = follow(world.checker, b"a", b"b", may_relabel=False).found
+    found = follow(world.checker, b"a", b"b", may_move_directory=False).found
 
     (update,) = found.updates
     assert (update.record.path, update.twin) == (b"b", b"a")
@@ -69,7 +69,7 @@ def test_a_file_is_known_by_both_names_until_the_old_one_is_believed_gone(world)
 
 
 @pytest.mark.parametrize("why", ["written meanwhile", "another file", "content unknown"])
-def test_a_file_is_not_taken_for_what_the_old_name_was_if_that_is_not_certain(world, why):
+def test_a_file_is_not_linked_if_it_is_uncertain_what_was_renamed(world, why):
     world.write("a", b"content")
     world.settle()
     (world.root / "a").rename(world.root / "b")
@@ -83,18 +83,18 @@ def test_a_file_is_not_taken_for_what_the_old_name_was_if_that_is_not_certain(wo
         (record,) = world.catalog.get([b"a"]).values()
         world.catalog.apply([record._replace(problem="no permission")], (), {})
 
-    assert follow(world.checker, b"a", b"b", may_relabel=True) == (False, None)
+    assert follow(world.checker, b"a", b"b", may_move_directory=True) == (False, None)
 
 
-def test_what_is_unknown_or_would_be_no_path_is_not_relabelled():
+def test_a_directory_with_paths_that_would_be_too_long_is_not_moved():
     catalog = FakeCatalog()
     deep = b"/".join([b"d"] * MAX_DEPTH)
     long = b"e/" + b"x" * (MAX_PATH - 2)
     for path in (b"d", deep, b"e", long):
         catalog.put(path, Node(FILE).entry)
 
-    assert not can_relabel(catalog, b"unknown", b"u")
-    assert can_relabel(catalog, b"d", b"dd")
-    assert not can_relabel(catalog, b"d", b"a/d")
-    assert can_relabel(catalog, b"e", b"f")
-    assert not can_relabel(catalog, b"e", b"ff")
+    assert not fits(catalog, b"unknown", b"u")
+    assert fits(catalog, b"d", b"dd")
+    assert not fits(catalog, b"d", b"a/d")
+    assert fits(catalog, b"e", b"f")
+    assert not fits(catalog, b"e", b"ff")

@@ -11,8 +11,10 @@ import pytest
 
 from replicator.core import guard
 from replicator.core.debouncer import Debouncer, Work, WorkKind
+from replicator.core.rechecks import Reason
 from replicator.engine import pauses
-from replicator.engine.ingest.worker import Worker, uninterrupted
+from replicator.engine.ingest.publisher import Publisher, run_to_end
+from replicator.engine.ingest.worker import Worker
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
 from replicator.model import ROOT, Hint, Hinted
@@ -34,7 +36,9 @@ class Working:
             1, b"/source", self.source, self.catalog, FakeWatcher, self.debouncer, SITE, **more
         )
         self.encoded_list = []
-        self.worker = Worker(tree, pool, self.encoded_list.append, lambda: None)
+        self.publisher = Publisher(tree, pool, self.encoded_list.append)
+        self.deletions = self.publisher.deletions
+        self.worker = Worker(tree, self.publisher, lambda: None, pool)
 
     def told(self):
         """Return all changes that were told since the last call."""
@@ -74,7 +78,7 @@ async def working(pool):
     made = Working(pool)
     made.source.mkdir(b"d")
     made.source.write(b"d/f", b"content")
-    await made.worker.scan()
+    await made.worker.scan_all()
     return made
 
 
@@ -82,15 +86,15 @@ async def working(pool):
 async def guarded(pool):
     made = Working(pool, delete_guard=0.5)
     made.source.mkdir(b"d")
-    await made.worker.scan()
+    await made.worker.scan_all()
     return made
 
 
-async def test_nothing_is_told_before_all_has_been_met(pool):
+async def test_nothing_is_published_before_the_first_scan_has_ended(pool):
     working = Working(pool)
     working.source.write(b"a", b"content")
     await working.look(b"a")
-    await working.worker.scan()
+    await working.worker.scan_all()
     assert b"a" in working.catalog.records
     assert working.told() == []
 
@@ -99,7 +103,7 @@ async def test_nothing_is_told_before_all_has_been_met(pool):
     assert [type(change) for change in working.told()] == [PutFile]
 
 
-async def test_what_a_look_finds_is_told_parents_first_and_children_go_first(working):
+async def test_creations_are_published_parents_first_and_deletions_children_first(working):
     working.source.mkdir(b"e")
     working.source.write(b"e/g", b"content")
     working.source.remove(b"d")
@@ -110,7 +114,7 @@ async def test_what_a_look_finds_is_told_parents_first_and_children_go_first(wor
     assert told.index((MakeDirectory, b"e")) < told.index((PutFile, b"e/g"))
 
 
-async def test_the_rename_of_a_directory_to_a_free_name_is_told_as_one_change(working):
+async def test_the_rename_of_a_directory_to_an_unused_name_is_published_as_one_change(working):
     await working.move(b"d", b"e")
 
     (move,) = working.told()
@@ -118,7 +122,7 @@ async def test_the_rename_of_a_directory_to_a_free_name_is_told_as_one_change(wo
     assert set(working.catalog.records) == {b"e", b"e/f"}
 
 
-async def test_the_rename_of_a_file_is_told_as_a_link_and_the_old_name_goes_after_its_grace(
+async def test_a_renamed_file_is_published_as_a_link_and_its_old_name_is_deleted_after_the_grace_period(
     working, monkeypatch
 ):
     working.worker.defer()
@@ -130,15 +134,15 @@ async def test_the_rename_of_a_file_is_told_as_a_link_and_the_old_name_goes_afte
     (link,) = working.told()
     assert (type(link), link.path, link.source) == (Link, b"b", b"a")
 
-    await working.worker.look_for_missing()
+    await working.worker.recheck()
     assert working.told() == [], "its grace period is not over"
     working.later(monkeypatch)
-    await working.worker.look_for_missing()
+    await working.worker.recheck()
     assert [(type(change), change.path) for change in working.told()] == [(Delete, b"a")]
 
 
 @pytest.mark.parametrize("why", ["events wait", "a rename waits", "an event came meanwhile"])
-async def test_what_is_missing_is_not_believed_gone_while_an_event_may_tell_otherwise(
+async def test_a_missing_path_is_not_deleted_while_an_event_about_it_may_come(
     working, monkeypatch, why
 ):
     working.worker.defer()
@@ -151,13 +155,13 @@ async def test_what_is_missing_is_not_believed_gone_while_an_event_may_tell_othe
     else:
         working.worker.heard(Hint(Hinted.CHANGED, b"d"))
         await working.look(b"d")
-        assert working.worker.absences.take(asyncio.get_running_loop().time()) == []
+        assert working.worker.rechecks.take(Reason.MISSING, asyncio.get_running_loop().time()) == []
         return
     working.later(monkeypatch)
-    await working.worker.look_for_missing()
+    await working.worker.recheck()
     assert working.told() == []
     assert b"d/f" in working.catalog.records
-    assert working.worker.absences, "it is looked for again"
+    assert working.worker.rechecks.count(Reason.MISSING), "it is checked again"
 
 
 def rename_with_event_after(working, source, target, looked):
@@ -180,7 +184,7 @@ def rename_with_event_after(working, source, target, looked):
 
 
 @pytest.mark.parametrize("looked", [[b"e"], [b"e", b"e/f"], [b"e/f"]])
-async def test_a_look_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(
+async def test_a_check_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(
     working, looked
 ):
     await rename_with_event_after(working, b"d", b"e", looked)
@@ -194,7 +198,7 @@ async def test_a_look_before_the_event_of_a_rename_leaves_the_new_name_to_the_re
     assert set(working.catalog.records) == {b"e", b"e/f"}
 
 
-async def test_a_walk_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(working):
+async def test_a_scan_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(working):
     for number in range(200):
         working.source.write(b"d/%d" % number, b"content")
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
@@ -207,7 +211,7 @@ async def test_a_walk_before_the_event_of_a_rename_leaves_the_new_name_to_the_re
     assert (type(move), move.path, move.target) == (Move, b"d", b"e")
 
 
-async def test_a_new_directory_with_the_inode_of_one_that_is_gone_is_told_without_its_grace(
+async def test_a_new_directory_with_the_inode_of_a_missing_one_is_published_at_once(
     working,
 ):
     working.worker.defer()
@@ -220,10 +224,10 @@ async def test_a_new_directory_with_the_inode_of_one_that_is_gone_is_told_withou
     told = [change.path for change in working.told()]
     assert told[0] == b"e"
     assert sorted(told) == [b"e", b"e/f", b"e/sub"]
-    assert not working.worker._checker._believed
+    assert not working.worker._checker._new
 
 
-async def test_a_rename_into_a_directory_whose_own_rename_waits_is_left_to_the_looks(working):
+async def test_a_rename_into_a_directory_with_a_pending_rename_is_left_to_the_checks(working):
     working.source.write(b"g", b"content")
     working.worker.defer()
     await working.look(b"g")
@@ -239,13 +243,15 @@ async def test_a_rename_into_a_directory_whose_own_rename_waits_is_left_to_the_l
     assert told[0][0] is Move
 
 
-async def test_a_rename_of_what_is_unknown_is_a_look(working):
+async def test_a_rename_of_an_unrecorded_path_publishes_nothing(working):
     await working.move(b"unknown", b"e")
     assert working.told() == []
 
 
 @pytest.mark.parametrize("known", [None, "file"])
-async def test_a_rename_below_what_is_not_known_as_a_directory_yet_is_told_after_it(working, known):
+async def test_a_rename_below_an_unrecorded_directory_is_published_after_the_directory(
+    working, known
+):
     if known:
         working.source.write(b"new", b"content")
         await working.look(b"new")
@@ -259,31 +265,31 @@ async def test_a_rename_below_what_is_not_known_as_a_directory_yet_is_told_after
     assert (type(move), move.target) == (Move, b"new/d")
 
 
-async def test_a_rename_takes_along_what_is_held_back(guarded):
+async def test_held_deletions_follow_a_rename(guarded):
     working = guarded
-    working.worker.deletions._guard.admit([b"d/gone-%d" % number for number in range(200)], 1e9)
+    working.deletions._guard.admit([b"d/gone-%d" % number for number in range(200)], 1e9)
     await working.move(b"d", b"e")
 
-    assert working.worker.deletions.holds(b"e/gone-7")
+    assert working.deletions.holds(b"e/gone-7")
 
 
-async def test_too_much_is_noticed_while_it_goes_on(guarded, monkeypatch):
+async def test_a_mass_deletion_pauses_deletions_before_it_has_ended(guarded, monkeypatch):
     working = guarded
     monkeypatch.setattr(guard, "MANY", 100)
     for number in range(600):
         working.source.write(b"d/%d" % number, b"content")
-    await working.worker.scan()
+    await working.worker.scan_all()
     for number in range(600):
         working.source.remove(b"d/%d" % number)
     await working.look(*(b"d/%d" % number for number in range(600)))
 
-    assert "were removed in one go" in working.worker.deletions.paused
+    assert "were removed in one go" in working.deletions.paused
 
 
-async def test_without_delete_a_rename_leaves_the_old_name(pool):
+async def test_without_delete_a_rename_keeps_the_old_name(pool):
     working = Working(pool, delete=False)
     working.source.write(b"a", b"content")
-    await working.worker.scan()
+    await working.worker.scan_all()
     working.source.mkdir(b"d")
     await working.worker.do([Work(WorkKind.SCAN, b"")])
     working.told()
@@ -293,27 +299,28 @@ async def test_without_delete_a_rename_leaves_the_old_name(pool):
     assert [type(change) for change in working.told()] == [Link, MakeDirectory]
 
 
-async def test_what_changed_without_a_hint_before_its_stamp_was_believed_is_looked_at_again(
-    working,
+async def test_a_file_that_changed_without_an_event_while_unstable_is_checked_again(
+    working, monkeypatch
 ):
     working.source.stable = False
     working.source.write(b"e", b"content")
     await working.look(b"e")
     working.source.touch(b"e")
-    await working.worker.keep_up()
+    working.later(monkeypatch)
+    await working.worker.recheck()
     assert working.debouncer.is_pending(b"e")
 
 
-async def test_what_is_being_written_is_looked_at_again(working):
+async def test_a_file_that_is_being_written_is_checked_again(working):
     working.source.write(b"busy", b"half")
     working.source.verdicts[b"busy"] = Verdict.BUSY
     await working.look(b"busy")
     assert working.debouncer.is_pending(b"busy")
-    assert working.worker.rechecks.troubles() == []
+    assert working.worker.rechecks.unreadable_paths() == []
     assert working.worker.pending == 0
 
 
-async def test_a_source_in_doubt_tells_nothing_and_leaves_nothing_in_hand(working):
+async def test_a_source_in_doubt_publishes_nothing_and_leaves_nothing_in_progress(working):
     working.source.away = "gone"
     working.source.nodes.clear()
     with pytest.raises(SourceError):
@@ -324,7 +331,7 @@ async def test_a_source_in_doubt_tells_nothing_and_leaves_nothing_in_hand(workin
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-async def test_nobody_acts_upon_a_rename_before_it_is_told_not_even_if_the_worker_is_cancelled(
+async def test_a_rename_is_locked_until_it_is_published_even_if_the_worker_is_cancelled(
     working, interrupted
 ):
     """Whoever reads the catalog to send or to compare would take the old names for deleted, before they are renamed."""
@@ -352,7 +359,7 @@ async def test_nobody_acts_upon_a_rename_before_it_is_told_not_even_if_the_worke
     assert [(type(change), change.path) for change in working.told()] == [(Move, b"d")]
 
 
-async def test_what_a_cancelled_look_has_stored_is_told(working):
+async def test_what_a_cancelled_check_has_stored_is_published(working):
     entered, go_on = threading.Event(), threading.Event()
     apply = working.catalog.apply
 
@@ -373,21 +380,21 @@ async def test_what_a_cancelled_look_has_stored_is_told(working):
     assert [change.path for change in working.told()] == [b"d/g"]
 
 
-async def test_the_failure_of_what_was_cancelled_is_nobodys_business():
+async def test_run_to_end_hides_a_failure_after_a_cancellation():
     async def fail():
         await asyncio.sleep(0)
         raise SourceError("gone")
 
-    task = asyncio.ensure_future(uninterrupted(fail()))
+    task = asyncio.ensure_future(run_to_end(fail()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     with pytest.raises(SourceError):
-        await uninterrupted(fail())
+        await run_to_end(fail())
 
 
-async def test_an_upload_is_looked_at_in_the_middle_of_a_walk(working):
+async def test_an_upload_is_checked_during_a_scan(working):
     for number in range(1000):
         working.source.write(b"d/%04d" % number, b"content")
     working.worker.defer()
@@ -399,7 +406,7 @@ async def test_an_upload_is_looked_at_in_the_middle_of_a_walk(working):
     assert told.index(b"upload") < 200
 
 
-async def test_a_look_in_the_middle_of_a_walk_knows_that_nobody_has_closed_the_file(working):
+async def test_a_check_during_a_scan_respects_that_a_file_is_not_closed(working):
     for number in range(1000):
         working.source.write(b"d/%04d" % number, b"content")
     working.worker.defer()
@@ -417,7 +424,7 @@ async def test_a_look_in_the_middle_of_a_walk_knows_that_nobody_has_closed_the_f
     assert (b"upload", False) not in asked
 
 
-async def test_a_walk_that_finds_no_difference_gives_others_a_turn(working):
+async def test_a_scan_without_differences_lets_checks_run(working):
     for number in range(3000):
         working.source.write(b"d/%04d" % number, b"content")
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
@@ -434,13 +441,13 @@ async def test_a_walk_that_finds_no_difference_gives_others_a_turn(working):
 
     working.source.walk = counted
     publish = working.encoded_list.append
-    working.worker._give = lambda encoded: walked.append(b"published") or publish(encoded)
+    working.publisher._publish = lambda encoded: walked.append(b"published") or publish(encoded)
     working.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
     assert walked.index(b"published") < 1000
 
 
-async def test_what_is_told_leaves_the_loop_to_others(working, monkeypatch):
+async def test_publishing_many_changes_lets_other_tasks_run(working, monkeypatch):
     monkeypatch.setattr(pauses, "LONGEST", 0.0)
     others = []
 
@@ -461,7 +468,7 @@ async def test_what_is_told_leaves_the_loop_to_others(working, monkeypatch):
     assert set(range(len(working.encoded_list))) <= set(others)
 
 
-async def test_what_still_cannot_be_read_is_told_to_nobody(working):
+async def test_an_unreadable_file_is_published_once(working):
     working.source.write(b"f", b"content")
     working.source.unreadable[b"f"] = "Permission denied"
     working.source.denied[b"d/f"] = errno.EIO
@@ -477,19 +484,19 @@ async def test_what_still_cannot_be_read_is_told_to_nobody(working):
     assert len(working.encoded_list) == 1
 
 
-async def test_what_was_held_back_is_owed_and_not_queued_before_uploads(guarded, monkeypatch):
+async def test_held_deletions_are_published_without_frames(guarded, monkeypatch):
     for number in range(10 * guard.FREE):
         guarded.source.write(b"d/%d" % number, b"content")
-    await guarded.worker.scan()
+    await guarded.worker.scan_all()
     guarded.encoded_list.clear()
     for number in range(2 * guard.FREE):
         guarded.source.remove(b"d/%d" % number)
     await guarded.look(*[b"d/%d" % number for number in range(2 * guard.FREE)])
     passed = {change.path for change in guarded.told()}
-    assert guarded.worker.deletions.held == 2 * guard.FREE - len(passed)
+    assert guarded.deletions.held == 2 * guard.FREE - len(passed)
     while True:
-        await guarded.worker.release()
-        if not guarded.worker.deletions.releases:
+        await guarded.publisher.release_deletions()
+        if not guarded.deletions.releases:
             break
     assert not any(encoded.frames for encoded in guarded.encoded_list)
     owed = {

@@ -45,7 +45,7 @@ def walked():
     return made
 
 
-def test_a_source_that_is_empty_all_of_a_sudden_is_in_doubt(world):
+def test_a_source_that_is_suddenly_empty_is_in_doubt(world):
     path = world.write("a")
     world.settle()
     path.unlink()
@@ -61,7 +61,7 @@ def test_a_special_file_is_left_out(world):
     assert world.scan()[:2] == ({}, [])
 
 
-def test_it_looks_only_where_source_and_catalog_differ(walked):
+def test_a_scan_checks_only_paths_where_source_and_catalog_differ(walked):
     walked.source.hashed.clear()
     walked.source.write(b"d/new", b"content")
     walked.source.remove(b"e")
@@ -72,7 +72,7 @@ def test_it_looks_only_where_source_and_catalog_differ(walked):
     assert walked.source.hashed == [b"d/new"]
 
 
-def test_below_a_directory_that_cannot_be_listed_nothing_is_gone_until_it_can_be(walked):
+def test_nothing_is_deleted_below_a_directory_that_cannot_be_listed(walked):
     walked.source.unlisted[b"d"] = "Permission denied"
     walked.source.remove(b"d/f")
     walked.walk()
@@ -95,7 +95,7 @@ def test_a_source_that_cannot_be_listed_is_in_doubt(walked):
         walked.walk()
 
 
-def test_another_source_is_believed_when_a_person_says_so(walked):
+def test_another_source_is_accepted_after_confirmation(walked):
     walked.source.identity = Identity(7, 7)
     walked.admit()
     for path in (b"d", b"e"):
@@ -106,12 +106,12 @@ def test_another_source_is_believed_when_a_person_says_so(walked):
     assert walked.catalog.root_identity() == Identity(1, 2)
 
     walked.admit()
-    walked.walk(believed=True)
+    walked.walk(confirmed=True)
     assert sorted(walked.gone) == [b"d", b"d/f", b"e"]
     assert walked.catalog.root_identity() == Identity(7, 7)
 
 
-def test_a_directory_that_went_while_it_was_walked_is_missing_with_all_below(walked):
+def test_a_directory_that_vanishes_during_its_scan_is_missing_with_all_below(walked):
     walked.checker.defers = True
     walked.source.remove(b"d")
     walked.walk(b"d")

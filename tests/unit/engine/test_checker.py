@@ -13,7 +13,7 @@ from replicator.model import DIRECTORY, FILE, SYMLINK
 from tests.support.world import World
 
 
-def test_what_did_not_change_is_neither_read_nor_told(world):
+def test_an_unchanged_file_is_not_read(world):
     world.write("a")
     world.settle()
     read = world.source.bytes_read
@@ -23,7 +23,7 @@ def test_what_did_not_change_is_neither_read_nor_told(world):
     assert world.source.bytes_read == read
 
 
-def test_a_vanished_directory_is_told_children_first(world):
+def test_a_missing_directory_is_deleted_children_first(world):
     world.write("d/e/f")
     world.write("d/g")
     world.settle()
@@ -35,7 +35,7 @@ def test_a_vanished_directory_is_told_children_first(world):
 
 
 @pytest.mark.parametrize("to", ["file", "symlink"])
-def test_a_directory_that_turns_into_something_else_loses_its_children(world, to):
+def test_a_directory_that_is_replaced_by_another_kind_loses_its_children(world, to):
     world.write("d/f")
     world.settle()
     shutil.rmtree(world.root / "d")
@@ -51,7 +51,7 @@ def test_a_directory_that_turns_into_something_else_loses_its_children(world, to
 
 @pytest.mark.parametrize("was", ["symlink", "file", "nothing"])
 @pytest.mark.parametrize("to", ["symlink", "file", "nothing"])
-def test_what_was_met_below_a_directory_of_a_moment_is_gone_with_it(world, was, to):
+def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was, to):
     """A name flips: at its own look it is no directory, at that of a file below it is one, and then it is none again."""
     at = world.root / "d"
 
@@ -85,7 +85,7 @@ def test_what_was_met_below_a_directory_of_a_moment_is_gone_with_it(world, was, 
 
 
 @pytest.mark.parametrize("to", ["nothing", "file"])
-def test_the_other_names_of_files_that_go_with_their_directory_are_looked_at_again(world, to):
+def test_other_names_of_files_in_a_deleted_directory_are_checked(world, to):
     path = world.write("d/f")
     os.link(path, world.root / "twin")
     os.link(world.write("d/g"), world.root / "d/g2")
@@ -99,7 +99,7 @@ def test_the_other_names_of_files_that_go_with_their_directory_are_looked_at_aga
     assert {name for one in found for name in one.siblings} == {b"twin"}
 
 
-def test_what_is_there_again_before_its_look_is_not_told_gone_in_the_same_breath(world):
+def test_a_path_that_exists_again_before_its_check_is_not_deleted(world):
     world.write("d/f")
     world.settle()
     shutil.rmtree(world.root / "d")
@@ -117,7 +117,7 @@ def test_what_is_there_again_before_its_look_is_not_told_gone_in_the_same_breath
     assert world.catalog.get([b"d", b"d/f"]).keys() == {b"d", b"d/f"}
 
 
-def test_what_is_new_is_told_with_the_unknown_directories_above_it_before_it(world):
+def test_a_new_path_is_preceded_by_its_unrecorded_parents(world):
     world.settle()
     world.write("d/e/f")
     updates, _, _ = world.check(b"d/e/f")
@@ -128,7 +128,7 @@ def test_what_is_new_is_told_with_the_unknown_directories_above_it_before_it(wor
 
 
 @pytest.mark.parametrize("asked", [[b"d/f"], [b"d", b"d/f"]])
-def test_what_is_known_above_a_new_path_as_no_directory_is_looked_at_before_it_once(world, asked):
+def test_a_parent_that_is_not_recorded_as_a_directory_is_checked_once(world, asked):
     (world.root / "d").symlink_to("elsewhere")
     world.settle()
     (world.root / "d").unlink()
@@ -142,7 +142,7 @@ def test_what_is_known_above_a_new_path_as_no_directory_is_looked_at_before_it_o
     assert updates[b"d"].before.entry.kind == SYMLINK
 
 
-def test_nothing_is_told_gone_while_the_root_is_in_doubt(world):
+def test_nothing_is_deleted_while_the_root_is_in_doubt(world):
     world.write("a")
     world.settle()
     world.root.rename(world.root.with_name("away"))
@@ -152,7 +152,7 @@ def test_nothing_is_told_gone_while_the_root_is_in_doubt(world):
     assert world.catalog.get([b"a"])
 
 
-def test_what_is_excluded_from_now_on_is_forgotten_and_not_told_gone(world, tmp_path):
+def test_a_newly_excluded_path_is_forgotten_and_not_deleted(world, tmp_path):
     world.write("cache/a")
     world.write("b")
     world.settle()
@@ -169,7 +169,7 @@ def test_what_is_excluded_from_now_on_is_forgotten_and_not_told_gone(world, tmp_
         world.store = CatalogStore.open(tmp_path / "catalog.sqlite")
 
 
-def test_a_directory_with_something_in_it_is_not_forgotten_in_the_same_breath(world):
+def test_a_directory_with_a_new_entry_is_not_forgotten(world):
     world.write("cache/a")
     world.settle()
     record = world.catalog.get([b"cache/a"])[b"cache/a"]
@@ -180,7 +180,9 @@ def test_a_directory_with_something_in_it_is_not_forgotten_in_the_same_breath(wo
     assert world.catalog.get([b"cache", b"cache/a"]).keys() == {b"cache", b"cache/a"}
 
 
-def test_what_lay_below_a_directory_that_was_never_met_is_gone_and_its_other_names_looked_at(world):
+def test_paths_below_a_missing_unrecorded_directory_are_deleted_and_their_other_names_checked(
+    world,
+):
     path = world.write("d/f")
     os.link(path, world.root / "twin")
     world.settle()
@@ -192,7 +194,7 @@ def test_what_lay_below_a_directory_that_was_never_met_is_gone_and_its_other_nam
     assert {name for one in found for name in one.siblings} == {b"twin"}
 
 
-def test_what_is_missing_is_not_gone_before_the_caller_says_so(world):
+def test_a_missing_path_is_deleted_only_by_remove(world):
     world.write("d/f")
     world.settle()
     shutil.rmtree(world.root / "d")
@@ -206,7 +208,7 @@ def test_what_is_missing_is_not_gone_before_the_caller_says_so(world):
     assert world.catalog.counts()[0] == 0
 
 
-def test_a_doubt_about_the_root_that_an_earlier_look_left_halts_the_tree(world):
+def test_a_doubt_about_the_root_from_an_earlier_check_halts_the_tree(world):
     world.write("a")
     world.settle()
     world.source.set_doubt("it was away for a moment")
@@ -214,7 +216,7 @@ def test_a_doubt_about_the_root_that_an_earlier_look_left_halts_the_tree(world):
         world.check(b"")
 
 
-def test_a_new_name_that_cannot_be_looked_at_is_looked_at_again(world, monkeypatch):
+def test_a_new_name_whose_stat_fails_is_checked_again(world, monkeypatch):
     world.write("new")
 
     def fail(_path):
@@ -222,5 +224,5 @@ def test_a_new_name_that_cannot_be_looked_at_is_looked_at_again(world, monkeypat
 
     monkeypatch.setattr(world.source, "look", fail)
     findings = ScanResult()
-    world.checker.look(b"new", None, findings)
+    world.checker.check_path(b"new", None, findings)
     assert findings.unsettled == [b"new"]

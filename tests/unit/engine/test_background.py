@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from replicator.engine.ingest.background import MOST_AHEAD, BackgroundReader
+from replicator.engine.ingest.background import MOST_FINISHED, BackgroundReader
 from replicator.engine.ingest.contents import HUGE
 from replicator.engine.ingest.scan_result import LargeFile
 from replicator.errors import SourceError
@@ -17,8 +17,8 @@ class Reading:
     def __init__(self):
         self.begun, self.looked, self.awake = [], [], 0
         self.go, self.go_on_with_huge = asyncio.Event(), asyncio.Event()
-        self.ahead = BackgroundReader(self._read, self._wake)
-        self.task = asyncio.get_running_loop().create_task(self.ahead.run())
+        self.reader = BackgroundReader(self._read, self._wake)
+        self.task = asyncio.get_running_loop().create_task(self.reader.run())
 
     async def _read(self, path, force):
         self.begun.append((path, force))
@@ -27,17 +27,17 @@ class Reading:
         await self.go.wait()
 
     def want(self, path, *, force=False, size=100):
-        self.ahead.want(LargeFile(path, force, size))
+        self.reader.add(LargeFile(path, force, size))
 
     def _wake(self):
         self.awake += 1
 
     async def look(self):
         async def one(path):
-            assert path not in self.ahead
+            assert path not in self.reader
             self.looked.append(path)
 
-        await self.ahead.look(one)
+        await self.reader.check_finished(one)
 
 
 @pytest.fixture
@@ -48,30 +48,30 @@ async def reading():
     await asyncio.gather(made.task, return_exceptions=True)
 
 
-async def test_nothing_is_looked_at_before_it_has_been_read(reading):
+async def test_no_file_is_checked_before_it_was_read(reading):
     reading.want(b"a", force=True)
     await eventually(lambda: reading.begun == [(b"a", True)], "a reading")
     await reading.look()
     assert reading.looked == []
-    assert b"a" in reading.ahead
+    assert b"a" in reading.reader
 
     reading.go.set()
     await eventually(lambda: reading.awake == 1, "its end")
     await reading.look()
     await reading.look()
     assert reading.looked == [b"a"]
-    assert len(reading.ahead) == 0
+    assert len(reading.reader) == 0
 
 
-async def test_only_so_many_wait_for_their_look_and_the_next_are_read_then(reading):
+async def test_reading_stops_while_two_files_of_a_queue_wait_for_their_check(reading):
     reading.go.set()
-    paths = [b"%d" % number for number in range(MOST_AHEAD + 2)]
+    paths = [b"%d" % number for number in range(MOST_FINISHED + 2)]
     for path in paths:
         reading.want(path, force=False)
-    await eventually(lambda: reading.awake == MOST_AHEAD, "the first")
+    await eventually(lambda: reading.awake == MOST_FINISHED, "the first")
     await asyncio.sleep(0.01)
-    assert len(reading.begun) == MOST_AHEAD
-    assert len(reading.ahead) == len(paths)
+    assert len(reading.begun) == MOST_FINISHED
+    assert len(reading.reader) == len(paths)
 
     await reading.look()
     await eventually(lambda: reading.awake == len(paths), "the others")
@@ -79,7 +79,7 @@ async def test_only_so_many_wait_for_their_look_and_the_next_are_read_then(readi
     assert reading.looked == paths
 
 
-async def test_after_a_look_that_failed_the_next_is_read(reading):
+async def test_after_a_failed_check_the_next_file_is_read(reading):
     async def fail(_path):
         raise SourceError("in doubt")
 
@@ -87,14 +87,14 @@ async def test_after_a_look_that_failed_the_next_is_read(reading):
     reading.want(b"a", force=False)
     await eventually(lambda: reading.awake == 1, "a reading")
     with pytest.raises(SourceError):
-        await reading.ahead.look(fail)
+        await reading.reader.check_finished(fail)
     reading.want(b"b", force=False)
     await eventually(lambda: reading.awake == 2, "another")
     await reading.look()
     assert reading.looked == [b"b"]
 
 
-async def test_a_huge_file_delays_no_large_one(reading):
+async def test_a_huge_file_does_not_delay_a_large_one(reading):
     reading.go.set()
     for number in range(3):
         reading.want(b"huge %d" % number, size=HUGE + 1)
@@ -103,7 +103,7 @@ async def test_a_huge_file_delays_no_large_one(reading):
     await eventually(lambda: reading.awake == 1, "the large one")
     await reading.look()
     assert reading.looked == [b"large"]
-    assert len(reading.ahead) == 3
+    assert len(reading.reader) == 3
 
 
 async def test_the_smallest_is_read_first(reading):
@@ -112,7 +112,7 @@ async def test_the_smallest_is_read_first(reading):
     for size in (800, 200, 500):
         reading.want(b"%d" % size, size=size)
     reading.go.set()
-    await eventually(lambda: reading.awake == MOST_AHEAD, "the first ones")
+    await eventually(lambda: reading.awake == MOST_FINISHED, "the first ones")
     await reading.look()
     await eventually(lambda: reading.awake == 4, "the others")
     assert [path for path, _ in reading.begun] == [b"first", b"200", b"500", b"800"]
@@ -127,4 +127,4 @@ async def test_a_file_that_grew_from_large_to_huge_is_read_once(reading):
     await eventually(lambda: reading.awake == 2, "both")
     await reading.look()
     assert sorted(reading.looked) == [b"grows", b"one"]
-    assert len(reading.ahead) == 0
+    assert len(reading.reader) == 0

@@ -1,4 +1,4 @@
-"""ScanResult as parcels: whole small files and names in batches, in a safe order; what builds on a version apart."""
+"""Encodes a ScanResult: names and complete small files in batches, in a safe order; large files and deltas one by one."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from replicator.model import FILE
 from replicator.wire.changes import Change, Link, MakeDirectory
 
 
-def frame(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
-    """Yield what was found as parcels, in an order in which each can succeed.
+def encode(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
+    """Yield the changes of a result, in an order in which each can succeed.
 
     Args:
         tree: the tree's number.
-        found: what changed, and what is gone.
+        found: the result.
     """
     plain: list[tuple[Change, bytes]] = []
     special: list[EncodedChanges] = []
@@ -47,12 +47,12 @@ def frame(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
             link = link_file(tree, record.path, record.entry, update.twin, copy=update.apart)
             (late if update.fresh else early).append(link)
             continue
-        framed = _frame_update(tree, update)
-        if isinstance(framed, EncodedChanges):
-            special.append(framed)
+        encoded = _encode_update(tree, update)
+        if isinstance(encoded, EncodedChanges):
+            special.append(encoded)
         else:
-            plain.append(framed)
-    if early:  # before what they are linked to changes, but not before their directories
+            plain.append(encoded)
+    if early:  # before the files that they are linked to change, but after their directories exist
         directories = [one for one in plain if isinstance(one[0], MakeDirectory)]
         plain = [one for one in plain if not isinstance(one[0], MakeDirectory)]
         yield from _ordered(directories)
@@ -69,12 +69,12 @@ def _ordered(changes: Sequence[tuple[Change, bytes]]) -> Iterator[EncodedChanges
     return encode_batches((change, contents[change.number]) for change in ordered)
 
 
-def frame_move(tree: int, source: bytes, target: bytes) -> EncodedChanges:
-    """Return a rename of a directory to a name that is free."""
+def encode_move(tree: int, source: bytes, target: bytes) -> EncodedChanges:
+    """Return the rename of a directory to an unused name."""
     return encode_update(move_path(tree, source, target))
 
 
-def _frame_update(tree: int, update: Update) -> EncodedChanges | tuple[Change, bytes]:
+def _encode_update(tree: int, update: Update) -> EncodedChanges | tuple[Change, bytes]:
     record = update.record
     path, entry = record.path, record.entry
     if record.problem or (entry.digest and update.ops is None and not update.same_content):

@@ -1,4 +1,4 @@
-"""The intake: hints become changes; a source in doubt halts it, and its return heals."""
+"""The pipeline: hints become changes; a source in doubt halts it until it is back."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +23,12 @@ class Watched:
 
     Attributes:
         watchers: all that were made, in order.
-        told: paths of the parts of all parcels.
+        published: paths of all published changes.
     """
 
     def __init__(self, pool):
         self.source, self.catalog = FakeSource(), FakeCatalog()
-        self.watchers, self.told = [], []
+        self.watchers, self.published = [], []
         debouncer = Debouncer(cooldown=0.01, max_wait=1.0)
         tree = Tree(
             1, b"/source", self.source, self.catalog, self._watch, debouncer, SITE, delete=True, delete_guard=0.5
@@ -40,10 +40,10 @@ class Watched:
         return self.watchers[-1]
 
     def _publish(self, encoded):
-        self.told += [part.key.path for part in encoded.parts]
+        self.published += [part.key.path for part in encoded.parts]
 
     async def watching(self):
-        await eventually(self.pipeline.scanned.is_set, "a survey")
+        await eventually(self.pipeline.scanned.is_set, "a scan")
         await eventually(lambda: not self.pipeline.halted, lambda: self.pipeline.halted)
 
     async def halted(self):
@@ -64,37 +64,39 @@ async def watched(monkeypatch):
     assert all(watcher.closed for watcher in made.watchers)
 
 
-async def test_a_hint_becomes_a_change(watched):
+async def test_a_hint_becomes_a_published_change(watched):
     watched.source.write(b"new", b"content")
     watched.watchers[0].tell(b"new")
-    await eventually(lambda: watched.told == [b"new"], lambda: watched.told)
+    await eventually(lambda: watched.published == [b"new"], lambda: watched.published)
     await eventually(lambda: not watched.pipeline.pending, "nothing to be left")
 
 
-async def test_a_doubt_of_the_supplys_is_followed_up(watched):
+async def test_a_recheck_that_a_reader_asks_for_publishes_the_change(watched):
     watched.source.write(b"known", b"changed")
     watched.pipeline.recheck(b"known")
-    await eventually(lambda: watched.told == [b"known"], lambda: watched.told)
+    await eventually(lambda: watched.published == [b"known"], lambda: watched.published)
 
 
-async def test_a_source_in_doubt_halts_and_is_surveyed_when_it_is_back(watched):
+async def test_a_source_in_doubt_halts_and_is_scanned_when_it_is_back(watched):
     watched.source.away = "away"
     watched.source.remove(b"known")
     watched.watchers[0].tell(b"known")
     await watched.halted()
     assert watched.pipeline.problems() == ["away"]
-    assert watched.told == []
+    assert watched.published == []
 
     watched.source.write(b"known", b"content")
     watched.source.write(b"new", b"content")
     watched.source.away = ""
     await watched.watching()
-    await eventually(lambda: set(watched.told) == {b"known", b"new"}, lambda: watched.told)
+    await eventually(
+        lambda: set(watched.published) == {b"known", b"new"}, lambda: watched.published
+    )
     assert len(watched.watchers) > 1
 
 
-async def test_a_rename_of_before_a_halt_is_none_of_what_the_survey_finds(watched):
-    """Else the new `a` would be taken for the one that was renamed, and what is in it be looked for under `b`."""
+async def test_a_rename_before_a_halt_does_not_apply_to_what_the_scan_finds(watched):
+    """Otherwise the new `a` would be taken for the renamed one, and its files would be checked below `b`."""
     for path in (b"a", b"b"):
         watched.source.mkdir(path)
     watched.watchers[0].tell(b"a")
@@ -120,7 +122,7 @@ async def test_deletions_that_are_held_back_are_pending(watched, monkeypatch):
     for name in names:
         watched.source.write(name, name)
         watched.watchers[0].tell(name)
-    await eventually(lambda: len(watched.told) == len(names), lambda: watched.told)
+    await eventually(lambda: len(watched.published) == len(names), lambda: watched.published)
     await eventually(lambda: not watched.pipeline.pending, "all to be known")
     for name in names:
         watched.source.remove(name)
@@ -139,16 +141,16 @@ async def test_a_watcher_that_fails_is_replaced(watched):
     await watched.watching()
     watched.source.write(b"new", b"content")
     watched.watchers[1].tell(b"new")
-    await eventually(lambda: watched.told == [b"new"], lambda: watched.told)
+    await eventually(lambda: watched.published == [b"new"], lambda: watched.published)
 
 
-async def test_an_empty_source_waits_for_a_person(watched):
+async def test_an_empty_source_halts_until_confirmation(watched):
     watched.source.remove(b"known")
     watched.watchers[0].hinted.put_nowait(SourceError("cannot be watched"))
     await eventually(lambda: "empty" in watched.pipeline.halted, lambda: watched.pipeline.halted)
-    assert watched.told == []
+    assert watched.published == []
 
     await watched.pipeline.resume()
-    await eventually(lambda: watched.told == [b"known"], lambda: watched.told)
+    await eventually(lambda: watched.published == [b"known"], lambda: watched.published)
     await watched.watching()
-    assert not watched.pipeline.deletions.believed
+    assert not watched.pipeline.deletions.source_confirmed

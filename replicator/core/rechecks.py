@@ -1,0 +1,132 @@
+"""Paths that were checked and must be checked again at a later time, for a reason.
+
+- MISSING: nothing was found at a recorded path. Editors rename a file and write a new one, and deployments swap directories, so a
+  path counts as deleted only after it has been missing for GRACE seconds without an event about it. Until then the frontends keep
+  their copies.
+- UNSTABLE: the timestamps of a file were so recent that a further change might not alter them. Its record is confirmed later.
+- UNREADABLE: a file could not be read. No event tells that it can be read again, after a chmod of a parent directory for example.
+
+Times are seconds of a monotonic clock, passed in by the caller.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from itertools import islice
+
+from replicator.model import is_within, renamed
+
+GRACE = 0.5
+"""Seconds for which a path must be missing. Scripts that remove and rewrite a file take less."""
+
+CONFIRM = 1.0
+"""Seconds until an unstable record is confirmed: far beyond the clock granularity of any file system but FAT."""
+
+RETRY = 10.0
+"""Seconds between two attempts to read an unreadable path."""
+
+
+class Reason(enum.Enum):
+    """Why a path is checked again."""
+
+    MISSING = "missing"
+    UNSTABLE = "unstable"
+    UNREADABLE = "unreadable"
+
+
+MOST = {Reason.MISSING: 64, Reason.UNSTABLE: 500, Reason.UNREADABLE: 64}
+"""Paths checked at once. 64 is the catalog's transaction size; a confirmation takes 10 us. After `rm -r` of a large directory, uploads
+are checked in between."""
+
+
+class Rechecks:
+    """Due times by reason and path.
+
+    A path that `take` has returned is in progress until `checked` is called: it still counts as missing or unreadable.
+    """
+
+    def __init__(self) -> None:
+        # Due times are added in increasing order, so the first entries are due first.
+        self._due: dict[Reason, dict[bytes, float]] = {reason: {} for reason in Reason}
+        self._in_progress: dict[Reason, set[bytes]] = {reason: set() for reason in Reason}
+
+    def missing(self, path: bytes, now: float) -> bool:
+        """Record that a check found nothing at a path; return True if its grace period is over."""
+        if path in self._in_progress[Reason.MISSING]:
+            return True
+        self._due[Reason.MISSING].setdefault(path, now + GRACE)
+        return False
+
+    def unstable(self, path: bytes, now: float) -> None:
+        """Schedule the confirmation of a record. Due times are rounded up to full seconds, so that paths become due together."""
+        self._schedule(Reason.UNSTABLE, path, math.ceil(now + CONFIRM))
+
+    def unreadable(self, path: bytes, now: float) -> bool:
+        """Schedule another attempt to read a path; return True unless it was known to be unreadable."""
+        is_new = not self.is_unreadable(path)
+        self._schedule(Reason.UNREADABLE, path, math.ceil(now + RETRY))
+        return is_new
+
+    def _schedule(self, reason: Reason, path: bytes, due: float) -> None:
+        self._due[reason].pop(path, None)
+        self._due[reason][path] = due
+
+    def heard(self, path: bytes) -> None:
+        """Record an event about a path: if the path is still missing, its grace period starts again."""
+        self._drop(Reason.MISSING, path)
+
+    def readable(self, path: bytes) -> None:
+        """Record that a path was read, or is deleted."""
+        self._drop(Reason.UNREADABLE, path)
+
+    def _drop(self, reason: Reason, path: bytes) -> None:
+        self._due[reason].pop(path, None)
+        self._in_progress[reason].discard(path)
+
+    def renamed(self, source: bytes, target: bytes) -> None:
+        """Record that the catalog has renamed a directory: missing and unreadable paths below it are rechecked by their new names."""
+        for reason in (Reason.MISSING, Reason.UNREADABLE):
+            due = self._due[reason]
+            if any(is_within(path, source) for path in due):
+                self._due[reason] = {renamed(path, source, target): at for path, at in due.items()}
+
+    def take(self, reason: Reason, now: float) -> list[bytes]:
+        """Return some paths that are due. The caller checks them, then calls `checked`."""
+        due = self._due[reason]
+        some: list[bytes] = []
+        for path, at in islice(due.items(), MOST[reason]):
+            if at > now:
+                break
+            some.append(path)
+        for path in some:
+            del due[path]
+        self._in_progress[reason].update(some)
+        return some
+
+    def checked(self, reason: Reason) -> None:
+        """Forget the paths in progress, except those that were scheduled again."""
+        self._in_progress[reason].clear()
+
+    def next_due(self) -> float | None:
+        """Return the time at which to call `take` next; None if nothing is scheduled."""
+        return min((next(iter(due.values())) for due in self._due.values() if due), default=None)
+
+    def is_unreadable(self, path: bytes) -> bool:
+        """Return True if the last attempt to read a path failed."""
+        reason = Reason.UNREADABLE
+        return path in self._due[reason] or path in self._in_progress[reason]
+
+    def count(self, reason: Reason) -> int:
+        """Return the number of paths that are scheduled or in progress for a reason."""
+        return len(self._due[reason]) + len(self._in_progress[reason])
+
+    def unreadable_paths(self) -> list[bytes]:
+        """Return at most 100 unreadable paths."""
+        reason = Reason.UNREADABLE
+        return sorted({*self._due[reason], *self._in_progress[reason]})[:100]
+
+    def forget_missing(self) -> None:
+        """Forget all missing paths; the caller scans the whole tree."""
+        self._due[Reason.MISSING].clear()
+        self._in_progress[Reason.MISSING].clear()

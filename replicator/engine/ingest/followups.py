@@ -1,0 +1,102 @@
+"""Schedules further checks of what a check has found.
+
+There are three schedules: the debouncer (files that are open for writing, other names of an inode, unlisted directories), background
+reads (large files), and `core.rechecks` (missing paths, unstable records, unreadable files).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+
+from replicator.core.rechecks import Rechecks
+from replicator.engine.ingest.background import BackgroundReader
+from replicator.engine.ingest.scan_result import ScanResult
+from replicator.engine.pauses import Pauses
+from replicator.engine.tree import Tree
+from replicator.model import ROOT, SYMLINK, Hint, Hinted, printable
+from replicator.ports import Record
+
+log = structlog.get_logger()
+
+MANY = 5000
+"""Number of paths to check again, 10 us each, above which the tree is scanned instead."""
+
+
+class FollowUps:
+    """Further checks of one tree.
+
+    Args:
+        tree: the tree.
+        background: reads large files.
+
+    Attributes:
+        rechecks: paths to check again at a later time.
+    """
+
+    def __init__(self, tree: Tree, background: BackgroundReader) -> None:
+        self.rechecks = Rechecks()
+        self._debouncer = tree.debouncer
+        self._background = background
+        self._loop = asyncio.get_running_loop()
+
+    async def schedule(self, found: ScanResult) -> None:
+        """Schedule what a result asks for, except for missing paths and directories that may have been renamed."""
+        for path in found.unsettled:
+            self._debouncer.busy(path, self._loop.time())
+        for file in found.large:
+            self._background.add(file)
+        await self.check_soon(found.siblings)
+        for update in found.updates:
+            if update.record.entry.kind == SYMLINK:
+                self._debouncer.is_symlink(update.record.path)
+        for path in found.unlisted:
+            self.hint(Hinted.SUBTREE, path)
+        self._recheck(found)
+
+    def _recheck(self, found: ScanResult) -> None:
+        now = self._loop.time()
+        for record in found.unstable:
+            self.rechecks.unstable(record.path, now)
+        for update in found.updates:
+            path = update.record.path
+            if path in found.unsettled or path in self._background:
+                continue
+            if update.record.problem:
+                self.rechecks.unreadable(path, now)
+                _log_unreadable(update.record)
+            else:
+                self.rechecks.readable(path)
+        for record in found.unread:
+            if self.rechecks.unreadable(record.path, now):  # recorded before a restart
+                _log_unreadable(record)
+        for path in found.gone:
+            self.rechecks.readable(path)
+
+    async def check_soon(self, paths: Iterable[bytes]) -> None:
+        """Schedule checks after the cooldown; of very many paths, a scan of the tree instead."""
+        paths = list(paths)
+        if len(paths) > MANY:
+            self.hint(Hinted.SUBTREE, ROOT)
+            return
+        pauses = Pauses(self._loop)
+        for path in paths:
+            self.hint(Hinted.CHANGED, path)
+            await pauses.pause()
+
+    async def deleted(self, paths: Iterable[bytes]) -> None:
+        """Record that paths were deleted: if they are created again, they are checked at once."""
+        pauses = Pauses(self._loop)
+        for path in paths:
+            self._debouncer.deleted(path)
+            await pauses.pause()
+
+    def hint(self, kind: Hinted, path: bytes) -> None:
+        """Give the debouncer a hint."""
+        self._debouncer.hint(Hint(kind, path), self._loop.time())
+
+
+def _log_unreadable(record: Record) -> None:
+    log.warning("unreadable", path=printable(record.path), reason=record.problem)

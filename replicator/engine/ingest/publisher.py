@@ -1,0 +1,120 @@
+"""Publishes what checks and scans found: encodes it once, and hands it to all frontends in order.
+
+Encoding runs in the worker thread that did the check; `publish` is called on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import structlog
+
+from replicator.engine.changes.encode import EncodedChanges
+from replicator.engine.ingest.deletions import Deletions
+from replicator.engine.ingest.encode_result import encode
+from replicator.engine.ingest.scan_result import ScanResult
+from replicator.engine.pauses import Pauses
+from replicator.engine.tree import Tree
+from replicator.errors import SourceError
+from replicator.model import printable
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class Publisher:
+    """Publishes the changes of one tree.
+
+    Args:
+        tree: the tree.
+        pool: where blocking work runs.
+        publish: called on the loop with each change, in order.
+
+    Attributes:
+        scanned: set when the first scan has read the whole source. Before that nothing is published: every frontend is compared with
+            the catalog afterwards.
+        deletions: holds deletions back until they are known not to be a mass deletion.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        pool: Executor,
+        publish: Callable[[EncodedChanges], Awaitable[None] | None],
+    ) -> None:
+        self.scanned = asyncio.Event()
+        self.deletions = Deletions(tree)
+        self._tree = tree
+        self._pool = pool
+        self._publish = publish
+        self._loop = asyncio.get_running_loop()
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Run `call` in a worker thread.
+
+        Raises:
+            SourceError: the tree cannot be read at present, such as without descriptors (EMFILE).
+        """
+        try:
+            return await self._loop.run_in_executor(self._pool, call)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SourceError(
+                f"The source {printable(self._tree.root)} cannot be read: {reason}."
+            ) from error
+
+    def encode(self, found: ScanResult) -> list[EncodedChanges]:
+        """Return what to publish of a result, without the deletions that are held back; runs in a worker thread."""
+        added = [update.record.path for update in found.updates if update.before is None]
+        gone = self.deletions.admit(found.gone, self._loop.time(), added)
+        return self._encode(replace(found, gone=gone))
+
+    def _encode(self, found: ScanResult) -> list[EncodedChanges]:
+        return list(encode(self._tree.number, found)) if self.scanned.is_set() else []
+
+    async def publish(self, changes: Iterable[EncodedChanges]) -> None:
+        """Publish changes in order; let other tasks run every few milliseconds."""
+        pauses = Pauses(self._loop)
+        for encoded in changes:
+            if gone := [printable(part.key.path) for part in encoded.parts if part.is_delete]:
+                log.info("deleted", tree=printable(self._tree.root), paths=gone)
+            published = self._publish(encoded)
+            if published is not None:
+                await published
+            await pauses.pause()
+
+    async def release_deletions(self) -> None:
+        """Publish some of the deletions that were held back, if there are not too many; see `Deletions.releases`.
+
+        Raises:
+            SourceError: the catalog cannot be read.
+        """
+        await run_to_end(self._release_deletions())
+
+    async def _release_deletions(self) -> None:
+        released = await self.in_thread(
+            lambda: self._encode(ScanResult(gone=self.deletions.release()))
+        )
+        # Without frames, so that each frontend marks them dirty: they are sent after uploads, when there is room.
+        await self.publish([replace(encoded, frames=()) for encoded in released])
+
+
+async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`; if the caller is cancelled, finish it first. What the catalog holds and nobody published would never be sent.
+
+    Raises:
+        CancelledError: the caller was cancelled; `work` has ended all the same.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # marks it as retrieved: the caller was cancelled and does not need it
+        raise
