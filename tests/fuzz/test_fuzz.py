@@ -61,7 +61,7 @@ def test_the_largest_frame(item):
     text %= b",".join([item] * (room // (len(item) + 1)))
     tracemalloc.start()
     try:
-        TARGETS["link"].run(mutate.frame(text, bytes(MAX_PAYLOAD)))
+        TARGETS["connection"].run(mutate.frame(text, bytes(MAX_PAYLOAD)))
         assert tracemalloc.get_traced_memory()[1] <= 64 << 20
     finally:
         tracemalloc.stop()

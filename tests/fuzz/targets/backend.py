@@ -1,4 +1,4 @@
-"""Fuzz the backend's side of a connection with any output of a frontend: the link, and the comparison with a listing."""
+"""Fuzz the backend's side of a connection with any output of a frontend: the connection, and the comparison with a listing."""
 
 import asyncio
 from concurrent.futures import Executor, Future
@@ -68,8 +68,11 @@ def catalog():
 
 
 async def _converse(data):
-    link = Connection(Script(data), _answered, lambda: None)
-    tasks = [asyncio.ensure_future(link.receive()), asyncio.ensure_future(_backend(link))]
+    connection = Connection(Script(data), _answered, lambda: None)
+    tasks = [
+        asyncio.ensure_future(connection.receive()),
+        asyncio.ensure_future(_backend(connection)),
+    ]
     await asyncio.wait(tasks[:1])
     for _ in range(20):
         await asyncio.sleep(0)
@@ -81,14 +84,14 @@ async def _converse(data):
             raise error
 
 
-async def _backend(link):
-    await link.greet()
-    await link.open_tree(OpenTree(1, b"/site"))
+async def _backend(connection):
+    await connection.greet()
+    await connection.open_tree(OpenTree(1, b"/site"))
     in_flights = [InFlight(ChangeRef(number, Key(1, b"a")), 1, bulk=True) for number in NUMBERS]
-    await link.send([b"x" * 100], in_flights)
+    await connection.send([b"x" * 100], in_flights)
     opened = compare.OpenedTree(fake_tree(FakeSource(), catalog()))
     for below in (ROOT, b"a"):
-        outcome = await compare.compare(link, opened, below, Inline(), _found, digests=True)
+        outcome = await compare.compare(connection, opened, below, Inline(), _found, digests=True)
         assert len(outcome.problems) <= compare.PROBLEMS
         assert all(problem.isprintable() for problem in outcome.problems)
 
@@ -112,7 +115,7 @@ def _answered(in_flight, reason, detail):
     mutate=mutate.frames,
     limit=8192,
 )
-def link(data):
+def connection(data):
     """Raise nothing; catches ProtocolError and TransportError (ChannelLost at the end, AgentFailed for a bad target)."""
     with mock.patch.object(compare, "LINES", LINES):
         asyncio.run(_converse(data))
@@ -147,5 +150,5 @@ def _frames(*cuts, end=True):
     limit=8192,
 )
 def listing(data):
-    """Run `link` with a valid handshake before the input, so that the input is compared as a listing."""
-    link(HANDSHAKE + data)
+    """Run `connection` with a valid handshake before the input, so that the input is compared as a listing."""
+    connection(HANDSHAKE + data)
