@@ -550,19 +550,29 @@ class FakeWatcher:
 
 
 class FakeChannel:
-    """A channel whose other end is the test: `heard` holds the messages written; `say` adds messages to be read."""
+    """A channel whose other end is the test. Passes tests/contract/test_connector.py.
+
+    Attributes:
+        heard: the messages that were written.
+        payloads: their payloads.
+        closed: True once `close` was called.
+        open: write() blocks while this event is not set.
+    """
 
     def __init__(self):
         self.heard = []
         self.payloads = []
         self.closed = False
-        self.open = asyncio.Event()  # write() blocks while this is not set
+        self.open = asyncio.Event()
         self.open.set()
         self._incoming = asyncio.Queue()
         self._decoder = frames.Decoder()
 
     async def read(self):
-        return await self._incoming.get()
+        data = await self._incoming.get()
+        if not data:
+            self._incoming.put_nowait(b"")  # every later read is at the end as well
+        return data
 
     async def write(self, data):
         if self.closed:
@@ -591,6 +601,7 @@ class FakeChannel:
 
     async def close(self):
         self.closed = True
+        self._incoming.put_nowait(b"")
 
 
 class AgentChannel:
@@ -609,7 +620,7 @@ class AgentChannel:
     def _serve(self):
         try:
             self._server.run()
-        except ProtocolError as error:
+        except (ProtocolError, OSError) as error:  # OSError: closed before it could say hello
             self.failure = error
         finally:
             for store in self._server._stores.values():

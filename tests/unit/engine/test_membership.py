@@ -1,7 +1,6 @@
 """Membership: no error of a provider removes a member."""
 
 import asyncio
-from collections import deque
 
 import pytest
 
@@ -9,6 +8,7 @@ from replicator.core.member_set import MemberSet
 from replicator.engine.fleet.membership import Membership, merged
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, Decision, Launch, PollResult
+from tests.support.fake_discovery import FakeMemberStore, FakeProvider
 from tests.support.waiting import eventually
 
 
@@ -18,37 +18,6 @@ def seen(host, **more):
 
 def poll(*hosts, **more):
     return PollResult(tuple(seen(host) for host in hosts), **more)
-
-
-class Script:
-    """A provider that says one thing after the other, and the last one for ever."""
-
-    certain = False
-    interval = 0.001
-    retry_cap = 120.0
-
-    def __init__(self, *answers, name="script"):
-        self.name = name
-        self.answers = deque(answers)
-        self.polls = 0
-
-    async def poll(self):
-        self.polls += 1
-        answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-class Memory:
-    def __init__(self, **known):
-        self.known = known
-
-    def load(self):
-        return self.known
-
-    def save(self, known):
-        self.known = known
 
 
 class Fleet:
@@ -85,7 +54,7 @@ FAILURES = [
 
 @pytest.mark.parametrize("failure", FAILURES, ids=["throttled", "timeout", "bug", "empty"])
 async def test_an_error_removes_no_member_and_the_provider_is_polled_again(failure):
-    script = Script(poll("a", "b"), *[failure] * 10, poll("a", "b", "c"))
+    script = FakeProvider(poll("a", "b"), *[failure] * 10, poll("a", "b", "c"))
     fleet, _ = await run(script, until=lambda fleet: "c" in fleet.hosts)
     assert all({"a", "b"} <= hosts for hosts in fleet.history)
     assert script.polls >= 12
@@ -93,26 +62,26 @@ async def test_an_error_removes_no_member_and_the_provider_is_polled_again(failu
 
 async def test_a_provider_whose_polls_cost_nothing_is_polled_at_its_interval_after_any_number_of_errors():
     """With pauses that double, the last of these would be 32 s long."""
-    script = Script(*[DiscoveryError("line 2: half written")] * 16, poll("a"))
+    script = FakeProvider(*[DiscoveryError("line 2: half written")] * 16, poll("a"))
     script.retry_cap = 0.0
     await run(script, until=lambda fleet: "a" in fleet.hosts)
 
 
 async def test_a_member_that_is_missing_in_two_consecutive_answers_is_removed():
-    script = Script(poll("a", "b", "c"), poll("a", "b"))
+    script = FakeProvider(poll("a", "b", "c"), poll("a", "b"))
     fleet, _ = await run(script, until=lambda fleet: fleet.hosts == {"a", "b"})
     assert fleet.history.count({"a", "b", "c"}) == 2
 
 
 async def test_half_of_the_fleet_is_not_removed_by_two_answers():
-    script = Script(poll("a", "b", "c", "d"), poll("a"))
+    script = FakeProvider(poll("a", "b", "c", "d"), poll("a"))
     fleet, _ = await run(script, until=lambda fleet: fleet.hosts == {"a"})
     assert fleet.history.count({"a", "b", "c", "d"}) == 4
 
 
 async def test_a_failing_provider_is_shown_with_its_error_and_its_notes_are_passed_on():
-    failing = Script(DiscoveryError("throttled"), name="failing")
-    noting = Script(poll("a", notes=("mind the gap",)), name="noting")
+    failing = FakeProvider(DiscoveryError("throttled"), name="failing")
+    noting = FakeProvider(poll("a", notes=("mind the gap",)), name="noting")
     _, membership = await run(
         failing, noting, until=lambda fleet: fleet.hosts and failing.polls > 2
     )
@@ -132,7 +101,7 @@ async def test_the_pauses_after_errors_grow(monkeypatch):
         await sleep(0)
 
     monkeypatch.setattr("replicator.engine.fleet.membership.asyncio.sleep", record)
-    script = Script(DiscoveryError("throttled"))
+    script = FakeProvider(DiscoveryError("throttled"))
     script.interval = 15.0
     membership = Membership([script], Fleet().publish, lambda: 1.0)
     task = asyncio.get_running_loop().create_task(membership.run())
@@ -151,7 +120,7 @@ async def test_after_a_success_the_pause_is_the_interval_plus_or_minus_a_tenth(m
         await sleep(0)
 
     monkeypatch.setattr("replicator.engine.fleet.membership.asyncio.sleep", record)
-    script = Script(poll("a"))
+    script = FakeProvider(poll("a"))
     script.interval = 10.0
     chances = iter([0.0, 1.0] + [0.5] * 1000)
     membership = Membership([script], Fleet().publish, lambda: next(chances))
@@ -163,16 +132,16 @@ async def test_after_a_success_the_pause_is_the_interval_plus_or_minus_a_tenth(m
 
 
 async def test_after_a_restart_during_an_outage_the_members_are_the_stored_ones():
-    memory = Memory(script=[seen("a"), seen("b")])
-    script = Script(*[DiscoveryError("down")] * 3, poll("b", "c"))
+    memory = FakeMemberStore(script=[seen("a"), seen("b")])
+    script = FakeProvider(*[DiscoveryError("down")] * 3, poll("b", "c"))
     fleet, _ = await run(script, memory=memory, until=lambda fleet: "c" in fleet.hosts)
     assert fleet.history[0] == {"a", "b"}
     assert {s.address.host for s in memory.known["script"]} >= {"b", "c"}
 
 
 async def test_no_member_is_removed_before_every_provider_has_answered():
-    slow = Script(*[DiscoveryError("down")] * 5, poll("b", "c"), name="slow")
-    quick = Script(poll("a"), name="quick")
+    slow = FakeProvider(*[DiscoveryError("down")] * 5, poll("b", "c"), name="slow")
+    quick = FakeProvider(poll("a"), name="quick")
     fleet = Fleet()
     fleet.hosts = {"a", "b"}  # from before a reload
     membership = Membership([quick, slow], fleet.publish, lambda: 0.5)
@@ -186,13 +155,13 @@ async def test_a_member_whose_address_an_answer_lacks_keeps_the_known_one():
     known = PollResult((seen("a", identity="i-1"), seen("b", identity="i-2")))
     hidden = PollResult((seen("b", identity="i-2"),), unlocated=frozenset({"i-1"}))
     end = PollResult((seen("b", identity="i-2"), seen("c")), unlocated=frozenset({"i-1"}))
-    script = Script(known, *[hidden] * 9, end)
+    script = FakeProvider(known, *[hidden] * 9, end)
     fleet, _ = await run(script, until=lambda fleet: "c" in fleet.hosts)
     assert all("a" in hosts for hosts in fleet.history)
 
 
 async def test_a_flapping_instance_is_never_removed():
-    script = Script(*[poll("a", "b", "c"), poll("b", "c")] * 5, poll("a", "b", "c", "end"))
+    script = FakeProvider(*[poll("a", "b", "c"), poll("b", "c")] * 5, poll("a", "b", "c", "end"))
     fleet, _ = await run(script, until=lambda fleet: "end" in fleet.hosts)
     assert all("a" in hosts for hosts in fleet.history)
 

@@ -8,6 +8,7 @@ import pytest
 from replicator.errors import DiscoveryError, HostKeyRefused
 from replicator.transport.pins import MAX_PINS, Pins
 from replicator.transport.trust import ASK_AGAIN, Policy
+from tests.support.fake_discovery import FakeConsole
 
 ONE, TWO = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
 HOST, PORT = "10.0.0.1", 22
@@ -27,20 +28,6 @@ def known(tmp_path):
 @pytest.fixture
 def pins(tmp_path):
     return Pins(tmp_path / "host_keys")
-
-
-class Console:
-    def __init__(self, *answers):
-        self.answers = list(answers)
-        self.asked = 0
-
-    async def fingerprints(self, identity):
-        assert identity == "i-1"
-        self.asked += 1
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 async def test_strict_believes_nobody_that_known_hosts_does_not_name(known, pins):
@@ -81,7 +68,7 @@ async def test_what_known_hosts_says_of_an_address_outweighs_every_policy(known,
 
 
 async def test_console_believes_a_key_that_was_printed_and_no_other(known, pins):
-    console = Console([TWO.get_fingerprint(), ONE.get_fingerprint()])
+    console = FakeConsole([TWO.get_fingerprint(), ONE.get_fingerprint()])
     policy = Policy(str(known), mode="console", pins=pins, console=console)
     judge = await policy.judge(HOST, PORT, "i-1")
     stranger = asyncssh.generate_private_key("ssh-ed25519")
@@ -96,7 +83,7 @@ async def test_console_believes_a_key_that_was_printed_and_no_other(known, pins)
 async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr("replicator.transport.trust.time.monotonic", lambda: now[0])
-    console = Console([], [], [ONE.get_fingerprint()])
+    console = FakeConsole([], [], [ONE.get_fingerprint()])
     policy = Policy(str(known), mode="console", pins=pins, console=console, console_timeout=60)
     for seconds in (0, 30):
         with pytest.raises(HostKeyRefused, match=f"yet: asked for {seconds} of 60 s"):
@@ -104,7 +91,7 @@ async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins, monk
         now[0] += 30
     assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
 
-    console = Console([])
+    console = FakeConsole([])
     policy = Policy(str(known), mode="console", pins=Pins(known.parent / "no"), console=console, console_timeout=60)  # fmt: skip
     with pytest.raises(HostKeyRefused):
         await policy.judge(HOST, PORT, "i-1")
@@ -120,7 +107,7 @@ async def test_a_machine_whose_console_shows_its_key_late_is_believed_after_all(
 ):
     now = [1000.0]
     monkeypatch.setattr("replicator.transport.trust.time.monotonic", lambda: now[0])
-    console = Console([], [ONE.get_fingerprint()])
+    console = FakeConsole([], [ONE.get_fingerprint()])
     policy = Policy(str(known), mode="console", pins=pins, console=console, console_timeout=60)
     for _ in range(2):
         with pytest.raises(HostKeyRefused):
@@ -135,7 +122,7 @@ async def test_a_machine_that_is_made_anew_is_believed_once_its_line_is_removed(
 ):
     now = [1000.0]
     monkeypatch.setattr("replicator.transport.trust.time.monotonic", lambda: now[0])
-    console = Console([ONE.get_fingerprint()], [TWO.get_fingerprint()])
+    console = FakeConsole([ONE.get_fingerprint()], [TWO.get_fingerprint()])
     policy = Policy(str(known), mode="console", pins=pins, console=console, console_timeout=60)
     assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
     now[0] += 100_000
@@ -151,13 +138,13 @@ async def test_a_machine_that_is_made_anew_is_believed_once_its_line_is_removed(
 
 
 async def test_console_needs_to_know_which_machine_it_is(known, pins):
-    policy = Policy(str(known), mode="console", pins=pins, console=Console([]))
+    policy = Policy(str(known), mode="console", pins=pins, console=FakeConsole([]))
     with pytest.raises(HostKeyRefused, match="its instance id is unknown"):
         await policy.judge(HOST, PORT, "")
 
 
 async def test_a_console_that_cannot_be_read_is_told(known, pins):
-    console = Console(DiscoveryError("the IAM permission ec2:GetConsoleOutput is missing"))
+    console = FakeConsole(DiscoveryError("the IAM permission ec2:GetConsoleOutput is missing"))
     policy = Policy(str(known), mode="console", pins=pins, console=console)
     with pytest.raises(HostKeyRefused, match="ec2:GetConsoleOutput"):
         await policy.judge(HOST, PORT, "i-1")
