@@ -243,7 +243,7 @@ STALLED = {
 
 def test_whoever_makes_no_progress_loses_its_place_and_whoever_is_slow_does_not(tmp_path):
     def late(agent, message):
-        acks = Acks(tuple(change.number for change in message.changes), (), agent._taken)
+        acks = Acks(tuple(change.number for change in message.changes), (), agent.taken)
         asyncio.get_running_loop().call_later(0.4 * PATIENCE, agent.say, acks)
 
     liars = {"slow": partial(Hostile, {Batch: late})}

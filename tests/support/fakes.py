@@ -25,6 +25,7 @@ from replicator.model import (
     check_path,
     is_below,
     is_temporary,
+    is_within,
     key,
     parent,
     rebase,
@@ -396,20 +397,20 @@ class FakeCatalog:
         if source == target:
             return
         with self._using():
-            moved = [p for p in self.records if p == source or is_below(p, source)]
-            lost = [p for p in self.records if p == target or is_below(p, target)]
-            for path in (*moved, *lost):
+            for path in [p for p in self.records if is_within(p, source) or is_within(p, target)]:
                 self._remember(path)
-            records = [self.records.pop(path) for path in moved]
-            signatures = {p: self.signatures.pop(p) for p in moved if p in self.signatures}
-            for path in lost:
-                self.records.pop(path, None)
-                self.signatures.pop(path, None)
-            for record in records:
-                to = rebase(record.path, source, target)
+            records, signatures = (
+                {p: kept.pop(p) for p in list(kept) if is_within(p, source)}
+                for kept in (self.records, self.signatures)
+            )
+            for kept in (self.records, self.signatures):
+                for path in [p for p in kept if is_within(p, target)]:
+                    del kept[path]
+            for path, record in records.items():
+                to = rebase(path, source, target)
                 self.records[to] = self._marked(record._replace(path=to))
-                if record.path in signatures:
-                    self.signatures[to] = signatures[record.path]
+            for path, signature in signatures.items():
+                self.signatures[rebase(path, source, target)] = signature
 
     def signature(self, path):
         with self._using():

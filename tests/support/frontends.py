@@ -111,6 +111,11 @@ class FakeAgent(FakeChannel):
         await self.closing.wait()
         await super().close()
 
+    @property
+    def taken(self):
+        """Bytes of all frames that it has received."""
+        return self._decoder.taken
+
     def answer(self, message):
         """Answer a message as a correct agent does."""
         payload = next(p for m, p in zip(self.heard, self.payloads, strict=True) if m is message)
@@ -196,7 +201,7 @@ class FakeAgent(FakeChannel):
         self._acknowledge(done, refused)
 
     def _acknowledge(self, done, refused):
-        self.say(messages.Acks(tuple(done), tuple(refused), self._decoder.taken))
+        self.say(messages.Acks(tuple(done), tuple(refused), self.taken))
 
     def _kind(self, path):
         return self.disk[path].kind if path in self.disk else None

@@ -185,7 +185,7 @@ def refuses(reason, detail=EVIL):
 
     def batch(agent, message):
         rows = tuple((change.number, reason, detail) for change in message.changes)
-        agent.say(Acks((), rows, agent._taken))
+        agent.say(Acks((), rows, agent.taken))
 
     return {messages.Batch: batch}
 

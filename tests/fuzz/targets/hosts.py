@@ -13,6 +13,7 @@ from replicator.transport.failures import refused_key
 from replicator.transport.trust import Pins, Policy
 from tests.fuzz import mutate
 from tests.fuzz.target import sentence, target
+from tests.support.fake_discovery import FakeConsole
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
 CERTIFICATE = (
@@ -22,6 +23,7 @@ CERTIFICATE = (
     "aC1lZDI1NTE5AAAAQEFAdHAgNcWt6pFV22ouOpgdAaU30YYqevI2HsB9vRPo8GUUl6A+ckHKQzTBWCACnd6YIqk5+ySr0lZKC7Z19Qk="
 )
 MACHINE = "i-1"
+FINGERPRINT = asyncssh.import_public_key(KEY).get_fingerprint()
 HOST, PORT = "10.0.0.1", 2222
 
 
@@ -41,18 +43,16 @@ def known_hosts(data):
         file.write_bytes(data)
         for mode in ("strict", "accept-new", "console"):
             pins = Pins(Path(directory) / mode)
-            policy = Policy(str(file), mode=mode, pins=pins, console=Console())
+            policy = Policy(
+                str(file),
+                mode=mode,
+                pins=pins,
+                console=FakeConsole([FINGERPRINT], identity=MACHINE),
+            )
             with suppress(HostKeyRefused):
                 asyncio.run(_meet(policy, str(file)))
             assert pins.keys(MACHINE) in ([], [KEY])
             assert mode != "strict" or not pins.keys(MACHINE)
-
-
-class Console:
-    """A console that shows the fingerprint of KEY."""
-
-    async def fingerprints(self, _identity):
-        return [asyncssh.import_public_key(KEY).get_fingerprint()]
 
 
 async def _meet(policy, file):

@@ -4,19 +4,18 @@ from types import SimpleNamespace
 
 from replicator.doctor.frontends import examine_frontend
 from replicator.ports import Address, Candidate
-from tests.support.fakes import FakeChannel
+from tests.support.fakes import FakeChannel, FakeConnector
 
 
-class Connector:
-    """Connects to an agent that ends at once."""
-
-    async def connect(self, _address, _identity=""):
-        channel = FakeChannel()
-        channel.hang_up()
-        return channel
+def agent_that_ends_at_once(_host):
+    channel = FakeChannel()
+    channel.hang_up()
+    return channel
 
 
 async def test_the_last_words_of_an_agent_that_ends_are_told():
     config = SimpleNamespace(ssh=SimpleNamespace(connect_timeout=0.1), tree=[])
-    (found,) = await examine_frontend(Connector(), Candidate(Address("web1")), config)
+    connector = FakeConnector(None)
+    connector.make = agent_that_ends_at_once
+    (found,) = await examine_frontend(connector, Candidate(Address("web1")), config)
     assert (found.level, found.what) == ("fail", "the agent has ended: last words")
