@@ -321,9 +321,9 @@ def test_extra_files_that_a_frontend_claims_are_deleted_there_alone(tmp_path):
 
 
 ANSWERS = {
-    "never-sent": (lambda a, b: Acks((1 << 52,), (), a._taken), "not under way"),
-    "twice": (lambda a, b: Acks((b.changes[0].number,) * 2, (), a._taken), "not under way"),
-    "ahead": (lambda a, b: Acks((), (), a._taken + 1), "has dealt with"),
+    "never-sent": (lambda a, b: Acks((1 << 52,), (), a.taken), "not under way"),
+    "twice": (lambda a, b: Acks((b.changes[0].number,) * 2, (), a.taken), "not under way"),
+    "ahead": (lambda a, b: Acks((), (), a.taken + 1), "has dealt with"),
     "huge": (lambda a, b: Acks((), (), 1 << 53), "has dealt with"),
     "huge-detail": (lambda a, b: Acks((), ((1, "failed", "x" * 10_000),), 0), "expected a string"),
 }
