@@ -219,15 +219,19 @@ class DirtySet:
                 directories += inside.below
         return sorted(found, key=lambda one: self._debts[one].generation)
 
-    def rename(self, tree: int, source: bytes, target: bytes, now: float) -> None:
-        """Record that a rename was sent: dirty paths at or below `source` become dirty at or below `target`, owed as CONTENT."""
-        for key in self.at_or_below(Key(tree, target)):
+    def rename(self, source: Key, target: Key, now: float) -> None:
+        """Record a rename on the backend: what is dirty at or below `source` becomes dirty at or below `target`.
+
+        What was read of either before the rename is not sent any more. A version of `source` in flight is owed under `target` as
+        before: if it arrives, it is found there by its digest.
+        """
+        for key in self.at_or_below(target):
             self.drop(key)
-        for key in self.at_or_below(Key(tree, source)):
-            urgent = self._debts[key].urgent
+        for key in self.at_or_below(source):
+            owed, urgent = self._debts[key].owed, self._debts[key].urgent
             self.drop(key)
-            moved = Key(tree, rebase(key.path, source, target))
-            self.mark(moved, PendingKind.CONTENT, now, urgent=urgent)
+            moved = Key(target.tree, rebase(key.path, source.path, target.path))
+            self.mark(moved, owed, now, urgent=urgent)
 
     def oldest(self) -> float | None:
         """Return the time at which the oldest dirty path became dirty; None if all are clean."""

@@ -96,7 +96,7 @@ def test_what_is_owed_at_or_below_a_path_is_what_a_scan_of_all_finds(script):
         elif what == "drop":
             dirty.drop(key)
         elif key.path != target and not below:
-            dirty.rename(key.tree, key.path, target, 0.0)
+            dirty.rename(key, Key(key.tree, target), 0.0)
         for tree, path in {key, Key(key.tree, target)}:
             expected = {
                 k for k in dirty if k.tree == tree and (k.path == path or is_below(k.path, path))

@@ -4,7 +4,10 @@ import asyncio
 
 from replicator.core.lifecycle import State
 from replicator.core.pace import Backoff
+from replicator.engine.changes.create import move_path
+from replicator.engine.changes.encode import encode_update
 from replicator.engine.frontend.replica import Replica
+from replicator.model import is_below, rebase
 from replicator.wire.messages import ListTree
 from tests.support.frontends import Backdrop, candidate
 
@@ -38,6 +41,13 @@ class Stage(Backdrop):
 
     def retry(self, seconds):
         self.context.retry = Backoff(seconds, NEVER, lambda: 1.0)
+
+    def rename(self, source, target):
+        """Rename a directory of the source and tell the replica."""
+        for path in [p for p in self.source.nodes if p == source or is_below(p, source)]:
+            self.source.nodes[rebase(path, source, target)] = self.source.nodes.pop(path)
+        self.catalog.move(source, target)
+        self.replica.offer(encode_update(move_path(1, source, target)))
 
     @property
     def now(self):

@@ -13,7 +13,7 @@ from replicator.core.dirty import DirtySet
 from replicator.core.pace import Backoff
 from replicator.core.pending import Key, PendingChange, PendingKind
 from replicator.engine.frontend.in_flight import InFlight
-from replicator.engine.frontend.moves import Moves
+from replicator.engine.frontend.moves import Moves, ends_of
 from replicator.errors import ChannelLost
 from replicator.model import ancestors, parent
 from replicator.wire import changes
@@ -72,15 +72,29 @@ class Answers:
         if reason == changes.ROOT_GONE:  # nothing was answered: the connection ends
             self._root_gone.set()
             return
-        ends = self._moves.answered(in_flight.part) if in_flight.part.target else ()
-        if not reason:
+        if in_flight.part.target:
+            self._moved(in_flight, refused=bool(reason))
+        elif not reason:
             self.clean(in_flight.part.key, in_flight.generation, removed=in_flight.part.is_delete)
-        elif ends:  # a rename: the old name may still be there, and the new one not
-            self._dirty.put_back(in_flight.part.key, in_flight.generation)
-            for end in ends:
-                self._listener.in_doubt(end)
         else:
             self._refused(in_flight, reason, detail)
+
+    def _moved(self, in_flight: InFlight, *, refused: bool) -> None:
+        """Record the answer to a move.
+
+        After a refusal the old name may still exist, and the new one not: the old name is read again and deleted, and both are
+        compared. A comparison is requested only now: an earlier listing could show the frontend before the move.
+        """
+        uncertain = self._moves.answered(in_flight.part)
+        source, target = ends_of(in_flight.part)
+        if refused:
+            self._listener.in_doubt(source)
+        if refused or uncertain:
+            self._listener.in_doubt(target)
+        if refused:
+            self._dirty.put_back(source, in_flight.generation)
+        else:
+            self.clean(source, in_flight.generation)
 
     def clean(self, key: Key, generation: int, *, removed: bool = False) -> None:
         """The frontend holds what was read of a path under a generation."""

@@ -11,7 +11,8 @@ import structlog
 from replicator.core.dirty import DirtySet
 from replicator.core.pending import Key, PendingKind
 from replicator.engine.budget import Budget
-from replicator.engine.changes.encode import ChangeRef, EncodedChanges
+from replicator.engine.changes.encode import EncodedChanges
+from replicator.engine.frontend.moves import ends_of
 from replicator.engine.frontend.resync import ResyncQueue
 from replicator.engine.frontend.sender import Sender
 
@@ -103,8 +104,7 @@ class Dispatch:
         elif not encoded.parts or encoded.parts[0].key.tree not in self._opened:
             return
         elif encoded.parts[0].target:
-            self._courier.post_move(encoded)
-            self._moved(encoded.parts[0])
+            self._move(self._courier, encoded)
         elif self._courier.post(encoded, builds=encoded.parts[0].key.tree in self._known):
             self.bytes_saved += encoded.saved
         self.marked(len(encoded.parts))
@@ -132,10 +132,15 @@ class Dispatch:
         finally:
             self._noted.remove(noted)
 
-    def _moved(self, part: ChangeRef) -> None:
-        """What was renamed before it was compared, perhaps to where a comparison has been already, is compared where it is now."""
-        if part.key.tree not in self._known or self._resync.touch(part.key):
-            self._resync.directory(Key(part.key.tree, part.target))
+    def _move(self, sender: Sender, encoded: EncodedChanges) -> None:
+        """Send a move, after which the target is compared unless it is certain what the frontend holds at both ends."""
+        (part,) = encoded.parts
+        source, target = ends_of(part)
+        uncertain = part.key.tree not in self._known or any(
+            map(self._resync.touch, (source, target))
+        )
+        self.dirty.rename(source, target, _now())
+        sender.post_move(encoded, uncertain=uncertain)
 
     def marked(self, count: int) -> None:
         """Note that up to `count` paths were marked, and keep the limits: this frontend's, and that of all together."""
@@ -165,8 +170,9 @@ class Dispatch:
             if part.key.tree not in self.counted:
                 continue
             if part.target:
-                self.dirty.rename(part.key.tree, part.key.path, part.target, now)
-                self._resync.directory(Key(part.key.tree, part.target))
+                source, target = ends_of(part)
+                self.dirty.rename(source, target, now)
+                self._resync.directory(target)
             self.dirty.mark(part.key, PendingKind.CONTENT, now, urgent=True)
 
 

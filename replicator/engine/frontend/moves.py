@@ -1,50 +1,65 @@
-"""The renames that are under way to one frontend, under the names that their ends have by now."""
+"""Moves in flight to one frontend: renames of directories that were sent and not yet answered."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import NamedTuple
+from collections import Counter
 
 from replicator.core.pending import Key
 from replicator.engine.changes.encode import ChangeRef
-from replicator.model import ROOT, renamed
-
-REMEMBERED = 256
-"""Renames whose ends are followed; of more, in a flood of them, it is only known that they are somewhere in the tree."""
-
-
-class Ends(NamedTuple):
-    """Where a rename began, and where it led to."""
-
-    source: Key
-    target: Key
+from replicator.model import ancestors
 
 
 class Moves:
-    """Follows each rename until it is answered: one that is refused must be put right where its ends are then."""
+    """Index of the moves in flight. All operations cost O(depth of the paths), also in a flood of renames."""
 
     def __init__(self) -> None:
-        self._ends: OrderedDict[int, Ends] = OrderedDict()
+        self._uncertain: dict[int, bool] = {}
+        self._ends: Counter[Key] = Counter()
+        self._above: Counter[Key] = Counter()
 
     def __bool__(self) -> bool:
-        """True while a rename is not answered."""
-        return bool(self._ends)
+        """True while a move is in flight."""
+        return bool(self._uncertain)
 
-    def sent(self, move: ChangeRef) -> None:
-        """A rename is sent; it may rename what earlier ones have renamed."""
-        for number, (source, target) in self._ends.items():
-            self._ends[number] = Ends(_followed(source, move), _followed(target, move))
-        self._ends[move.number] = Ends(move.key, Key(move.key.tree, move.target))
-        if len(self._ends) > REMEMBERED:
-            self._ends.popitem(last=False)
+    def add(self, move: ChangeRef, *, uncertain: bool) -> None:
+        """Add a move that is about to be sent; with `uncertain`, its target must be compared once the move is answered.
 
-    def answered(self, move: ChangeRef) -> Ends:
-        """Return where the ends of a rename are now, and follow them no more."""
-        anywhere = Key(move.key.tree, ROOT)
-        return self._ends.pop(move.number, Ends(anywhere, anywhere))
+        It also is uncertain if a move in flight overlaps one of its ends: if the frontend refuses that one, this one moves
+        something else than on the backend.
+        """
+        ends = ends_of(move)
+        self._uncertain[move.number] = uncertain or any(map(self._overlap, ends))
+        for end in ends:
+            self._ends[end] += 1
+            self._above.update(_above(end))
+
+    def answered(self, move: ChangeRef) -> bool:
+        """Remove a move; return True if its target must be compared now, although the frontend has made the move."""
+        for end in ends_of(move):
+            _subtract(self._ends, [end])
+            _subtract(self._above, _above(end))
+        return self._uncertain.pop(move.number)
+
+    def _overlap(self, key: Key) -> bool:
+        """Return True if an end of a move in flight is at, above or below a path."""
+        return (
+            key in self._ends
+            or key in self._above
+            or any(above in self._ends for above in _above(key))
+        )
 
 
-def _followed(key: Key, move: ChangeRef) -> Key:
-    if key.tree != move.key.tree:
-        return key
-    return Key(key.tree, renamed(key.path, move.key.path, move.target))
+def ends_of(move: ChangeRef) -> tuple[Key, Key]:
+    """Return the old and the new name."""
+    return move.key, Key(move.key.tree, move.target)
+
+
+def _above(key: Key) -> list[Key]:
+    return [Key(key.tree, path) for path in ancestors(key.path)]
+
+
+def _subtract(counter: Counter[Key], keys: list[Key]) -> None:
+    for key in keys:
+        counter[key] -= 1
+        if not counter[key]:
+            del counter[key]

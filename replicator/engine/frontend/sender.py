@@ -129,13 +129,17 @@ class Sender:
             return False
         return part.base not in self._dirty if proven else self._dirty.holds(part.base)
 
-    def post_move(self, encoded: EncodedChanges) -> None:
-        """Queue a rename; what was dirty below the old name is dirty below the new one."""
+    def post_move(self, encoded: EncodedChanges, *, uncertain: bool) -> None:
+        """Queue a move. Nothing that is queued later is sent before it.
+
+        Args:
+            encoded: the move.
+            uncertain: True if the frontend may hold something else than known at one of its ends: the target is then compared
+                once the move is answered.
+        """
         (part,) = encoded.parts
-        now = _now()
-        self._dirty.rename(part.key.tree, part.key.path, part.target, now)
-        self._moves.sent(part)
-        generation = self._dirty.mark_sent(part.key, now)
+        self._moves.add(part, uncertain=uncertain)
+        generation = self._dirty.mark_sent(part.key, _now())
         self._copies.moved(part.key.tree, generation)
         self._lane.append((encoded, [generation]))
         self._lane_bytes += encoded.size

@@ -107,9 +107,23 @@ def test_a_rename_takes_what_is_dirty_with_it(dirty):
     dirty.mark(Key(1, b"d/x"), PendingKind.CONTENT, 0, urgent=False)
     dirty.mark(Key(1, b"e/old"), PendingKind.CONTENT, 0, urgent=False)
     dirty.mark(Key(2, b"d/x"), PendingKind.CONTENT, 0, urgent=False)
-    dirty.rename(1, b"d", b"e", 0)
+    dirty.rename(Key(1, b"d"), Key(1, b"e"), 0)
 
     assert {due.key for due in take(dirty)} == {Key(1, b"e/x"), Key(2, b"d/x")}
+
+
+def test_after_a_rename_what_was_in_flight_is_owed_by_digest_and_what_was_read_is_not_sent(dirty):
+    sent = dirty.mark_sent(Key(1, b"d/sent"), 0)
+    dirty.mark(Key(1, b"d/read"), PendingKind.CONTENT, 0, urgent=False)
+    (read,) = take(dirty)
+    dirty.rename(Key(1, b"d"), Key(1, b"e"), 0)
+
+    assert not dirty.is_current(read.key, read.generation)
+    assert not dirty.acknowledged(Key(1, b"d/sent"), sent)
+    assert {due.key.path: due.owed for due in take(dirty)} == {
+        b"e/sent": PendingKind.ADOPT,
+        b"e/read": PendingKind.CONTENT,
+    }
 
 
 def test_past_its_limit_the_set_empties_itself_and_says_so():
@@ -160,7 +174,7 @@ def test_a_rename_looks_at_nothing_that_is_owed_elsewhere(dirty):
         dirty.mark(Key(1, path), PendingKind.CONTENT, 0.0, urgent=False)
     debts = dirty._debts
     dirty._debts = Unscanned(debts)
-    dirty.rename(1, b"old", b"new", 1.0)
+    dirty.rename(Key(1, b"old"), Key(1, b"new"), 1.0)
     assert {key.path for key in dict.keys(dirty._debts)} == {
         b"elsewhere/x",
         b"new/x",

@@ -192,23 +192,24 @@ async def test_a_directory_that_is_not_empty_waits_for_deletes_and_is_kept_in_th
     assert route.listener.troubles[-1] == (b"d", "kept, because it holds files that are not ours")
 
 
-async def test_a_refused_move_puts_both_names_right(route):
+@pytest.mark.parametrize("uncertain", [False, True])
+async def test_the_target_of_an_uncertain_move_is_compared_after_the_answer(route, uncertain):
     async with route.open():
-        route.sender.post_move(encode_update(move_path(1, b"a", b"b")))
+        route.sender.post_move(encode_update(move_path(1, b"a", b"b")), uncertain=uncertain)
+        move = await route.times_sent(b"a", 1)
+        assert not route.listener.doubts
+        route.accept(move.number)
+        await eventually(lambda: not route.dirty, "the answer")
+
+    assert route.listener.doubts == [b"b"] * uncertain
+    assert route.listener.clean == [b"a"]
+
+
+async def test_after_a_refused_move_the_old_name_is_deleted_and_both_are_compared(route):
+    async with route.open():
+        route.sender.post_move(encode_update(move_path(1, b"a", b"b")), uncertain=False)
         move = await route.times_sent(b"a", 1)
         route.refuse(move.number, "vanished")
         assert isinstance(await route.times_sent(b"a", 2), Delete)
 
     assert route.listener.doubts == [b"a", b"b"]
-
-
-async def test_a_refused_move_is_put_right_where_its_ends_are_now(route):
-    async with route.open():
-        route.sender.post_move(encode_update(move_path(1, b"f", b"d/f")))
-        route.sender.post_move(encode_update(move_path(1, b"d", b"e")))
-        move = await route.times_sent(b"f", 1)
-        await route.times_sent(b"d", 1)
-        route.refuse(move.number, "vanished")
-        await eventually(lambda: route.listener.doubts, "the answer")
-
-    assert route.listener.doubts == [b"f", b"e/f"]

@@ -2,10 +2,8 @@
 
 import pytest
 
-from replicator.engine.changes.create import move_path
-from replicator.engine.changes.encode import encode_update
 from replicator.engine.frontend import resync
-from replicator.model import FILE, Entry, Listed, is_below, rebase
+from replicator.model import FILE, Entry, Listed
 from replicator.wire.changes import Move, SetAttributes
 from replicator.wire.messages import Batch, Listing, ListTree, More
 from tests.support.frontends import at
@@ -56,10 +54,7 @@ async def test_a_directory_that_is_renamed_behind_a_running_comparison_is_compar
         lambda: More(asked.job, 1) in stage.now.of(More), "the first half to be compared"
     )
 
-    for path in (b"z", b"z/here", b"z/missing"):
-        stage.source.nodes[path.replace(b"z", b"a")] = stage.source.nodes.pop(path)
-    stage.catalog.move(b"z", b"a")
-    stage.replica.offer(encode_update(move_path(1, b"z", b"a")))
+    stage.rename(b"z", b"a")
     assert not stage.replica.converged
     await eventually(lambda: b"a/here" in stage.disk, "the rename")
     stage.now.mute.clear()
@@ -79,10 +74,7 @@ async def test_the_target_of_a_refused_rename_is_repaired_under_its_latest_name(
     stage.now.refusals[b"f"] = ("vanished", "its directory is not there")
     stage.now.mute.add(Batch)
     for source, target in ((b"f", b"d/f"), (b"d", b"e")):
-        for path in [p for p in stage.source.nodes if p == source or is_below(p, source)]:
-            stage.source.nodes[rebase(path, source, target)] = stage.source.nodes.pop(path)
-        stage.catalog.move(source, target)
-        stage.replica.offer(encode_update(move_path(1, source, target)))
+        stage.rename(source, target)
     await eventually(lambda: stage.now.changes(b"d"), "both renames to be sent")
     stage.now.mute.clear()
     for message in [m for m in stage.now.of(Batch) if isinstance(m.changes[0], Move)]:

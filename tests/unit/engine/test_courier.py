@@ -6,12 +6,12 @@ import weakref
 import pytest
 
 from replicator.core.pending import Key, PendingKind
-from replicator.engine.changes.create import delete_path, link_file, move_path, set_attributes
+from replicator.engine.changes.create import delete_path, link_file, set_attributes
 from replicator.engine.changes.encode import encode_links, encode_update
 from replicator.engine.frontend.in_flight import WORK
 from replicator.engine.frontend.sender import PREPARED
 from replicator.model import FILE, Entry
-from replicator.wire.changes import BASE_MISMATCH, Delete, Link, Move, PutFile, SetAttributes
+from replicator.wire.changes import BASE_MISMATCH, Delete, Link, PutFile, SetAttributes
 from replicator.wire.messages import BeginFile, Data
 from tests.support.route import BIG
 from tests.support.waiting import eventually
@@ -84,27 +84,6 @@ async def test_attributes_alone_go_only_to_who_has_confirmed_the_version(route):
         assert not route.sender.post(attributes, builds=True)
         again = await route.times_sent(b"f", 2)
         assert (type(again), again.digest) == (SetAttributes, entry.digest)
-
-
-async def test_what_was_dirty_below_the_old_name_goes_out_under_the_new_one_after_the_move(route):
-    route.write(b"d", b"")
-    route.source.remove(b"d")
-    route.source.mkdir(b"d")
-    route.write(b"d/f", b"content")
-    async with route.open():
-        route.fill_window()
-        route.mark(b"d/f")
-        await route.prepared(1)  # under the old name
-        route.catalog.move(b"d", b"e")
-        route.source.nodes[b"e/f"] = route.source.nodes.pop(b"d/f")
-        route.sender.post_move(encode_update(move_path(1, b"d", b"e")))
-        route.make_room()
-        await route.times_sent(b"e/f", 1)
-
-    assert [(type(change), change.path) for change in route.sent()] == [
-        (Move, b"d"),
-        (PutFile, b"e/f"),
-    ]
 
 
 async def test_a_large_file_that_is_gone_before_its_first_frame_is_sent_is_not_begun(route):

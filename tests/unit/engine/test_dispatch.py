@@ -2,8 +2,8 @@
 
 from replicator.core.lifecycle import State
 from replicator.delta.ops import Copy, Literal
-from replicator.engine.changes.create import move_path, next_number, put_file
-from replicator.engine.changes.encode import encode_file, encode_update
+from replicator.engine.changes.create import next_number, put_file
+from replicator.engine.changes.encode import encode_file
 from replicator.wire.messages import BeginFile
 from tests.support.frontends import at
 from tests.support.stage import NEVER
@@ -50,10 +50,7 @@ async def test_a_move_that_was_missed_is_made_up_for(stage):
     await stage.turned(stage.replica, State.RETRYING)
 
     stage.replica.repair([at(b"old/f")])
-    for path in (b"old", b"old/f"):
-        stage.source.nodes[path.replace(b"old", b"new")] = stage.source.nodes.pop(path)
-    stage.catalog.move(b"old", b"new")
-    stage.replica.offer(encode_update(move_path(1, b"old", b"new")))
+    stage.rename(b"old", b"new")
     assert at(b"new/f") in stage.replica.dirty
     assert at(b"old/f") not in stage.replica.dirty
 

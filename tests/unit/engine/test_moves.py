@@ -1,4 +1,4 @@
-"""Moves: where the ends of a rename are by the time it is answered, whatever was renamed since."""
+"""Moves in flight: after which of them the target must be compared."""
 
 import pytest
 from hypothesis import given
@@ -6,10 +6,8 @@ from hypothesis import strategies as st
 
 from replicator.core.pending import Key
 from replicator.engine.changes.encode import ChangeRef
-from replicator.engine.frontend import moves as module
 from replicator.engine.frontend.moves import Moves
-from replicator.model import is_below, rebase
-from tests.support.frontends import at
+from replicator.model import overlap
 
 
 def move(number, source, target, tree=1):
@@ -21,47 +19,49 @@ def moves():
     return Moves()
 
 
-def test_ends_that_nobody_has_renamed_are_where_they_were(moves):
-    first, other = move(1, b"a", b"d/b"), move(2, b"e", b"f")
-    moves.sent(first)
-    moves.sent(other)
-    moves.sent(move(3, b"d/b2", b"x"))
-    moves.sent(move(4, b"d", b"x", tree=2))
-
-    assert moves.answered(first) == (at(b"a"), at(b"d/b"))
-    assert moves.answered(other) == (at(b"e"), at(b"f"))
+@pytest.mark.parametrize("uncertain", [False, True])
+def test_a_single_move_is_as_certain_as_its_caller_says(moves, uncertain):
+    moves.add(move(1, b"a", b"b"), uncertain=uncertain)
+    assert moves
+    assert moves.answered(move(1, b"a", b"b")) is uncertain
+    assert not moves
 
 
-def test_what_was_sent_later_renames_them_too(moves):
-    first = move(1, b"d/a", b"d/b")
-    moves.sent(first)
-    moves.sent(move(2, b"d", b"e"))
-    moves.sent(move(3, b"e/b", b"c"))
-
-    assert moves.answered(first) == (at(b"e/a"), at(b"c"))
+def test_a_move_of_another_tree_or_beside_it_makes_no_move_uncertain(moves):
+    moves.add(move(1, b"d/a", b"d/b"), uncertain=False)
+    for number, other in enumerate((move(2, b"d/ab", b"d/c"), move(3, b"d", b"e", tree=2))):
+        moves.add(other, uncertain=False)
+        assert not moves.answered(other), number
 
 
-def test_of_very_many_it_is_known_in_which_tree_they_are(moves, monkeypatch):
-    monkeypatch.setattr(module, "REMEMBERED", 2)
-    for number in (1, 2, 3):
-        moves.sent(move(number, b"a%d" % number, b"b%d" % number))
-
-    assert moves.answered(move(1, b"a1", b"b1")) == (at(b""), at(b""))
-    assert moves.answered(move(3, b"a3", b"b3")) == (at(b"a3"), at(b"b3"))
-    assert moves.answered(move(3, b"a3", b"b3")) == (at(b""), at(b""))
+def test_a_move_is_certain_again_after_the_answer_to_the_one_that_it_overlaps(moves):
+    first = move(1, b"d", b"e")
+    moves.add(first, uncertain=False)
+    moves.answered(first)
+    moves.add(move(2, b"e/b", b"c"), uncertain=False)
+    assert not moves.answered(move(2, b"e/b", b"c"))
 
 
 PATHS = st.lists(st.sampled_from([b"a", b"b"]), min_size=1, max_size=3).map(b"/".join)
 
 
-@given(st.lists(st.tuples(PATHS, PATHS), max_size=8))
-def test_an_end_is_where_the_renames_after_it_have_brought_it(renames):
-    moves = Moves()
-    moves.sent(move(0, b"a/b", b"b/a"))
-    place = b"b/a"
-    for number, (source, target) in enumerate(renames, 1):
-        moves.sent(move(number, source, target))
-        if place == source or is_below(place, source):
-            place = rebase(place, source, target)
-
-    assert moves.answered(move(0, b"a/b", b"b/a")).target == at(place)
+@given(st.lists(st.tuples(PATHS, PATHS, st.integers(0, 3)), max_size=12))
+def test_a_move_is_uncertain_if_one_that_was_in_flight_when_it_was_sent_overlaps_an_end(script):
+    moves, in_flight = Moves(), []
+    for number, (source, target, answers) in enumerate(script):
+        expected = any(
+            overlap(ours, theirs)
+            for sent, _ in in_flight
+            for theirs in (sent.key.path, sent.target)
+            for ours in (source, target)
+        )
+        one = move(number, source, target)
+        moves.add(one, uncertain=False)
+        in_flight.append((one, expected))
+        for _ in range(min(answers, len(in_flight))):
+            answered, uncertain = in_flight.pop(0)
+            assert moves.answered(answered) is uncertain
+    while in_flight:
+        answered, uncertain = in_flight.pop()
+        assert moves.answered(answered) is uncertain
+    assert not moves
