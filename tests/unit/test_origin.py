@@ -1,4 +1,4 @@
-"""What the agents are told of where the sources lie."""
+"""The identity of the sources, as the agents get it."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ def identity(path):
     return status.st_dev, status.st_ino
 
 
-async def test_a_source_is_told_missing_and_then_there(tmp_path):
+async def test_a_source_is_reported_as_missing_and_later_as_present(tmp_path):
     root = tmp_path / "late"
     origins = Origins(lambda: [os.fsencode(root)])
     before = await origins.now()
@@ -46,9 +46,9 @@ async def test_a_source_that_hangs_keeps_no_other_from_being_looked_at(tmp_path,
     try:
         for directory in (hung, other):
             os.mkdir(directory)
-        told = await origins.now()
-        assert told.sources == (identity(other),)
-        assert told.missing == ((*identity(tmp_path), b"hung"),)  # as it was known last
+        found = await origins.now()
+        assert found.sources == (identity(other),)
+        assert found.missing == ((*identity(tmp_path), b"hung"),)  # as it was known last
         monkeypatch.setattr(origin, "WITHIN", 60.0)
         async with asyncio.timeout(30):  # what hangs already is not waited for again
             assert (await origins.now()).sources == (identity(other),)

@@ -33,7 +33,7 @@ async def test_a_tree_that_is_no_longer_configured_is_forgotten_and_the_other_st
         task.cancel()
 
 
-async def test_a_tree_that_was_configured_again_meanwhile_has_its_whole_time(store):
+async def test_a_tree_that_was_configured_again_waits_for_the_whole_time_again(store):
     retired = Retired(store, lambda: [b"/a"], after=3600)
     retired._look(store.recorded())
     assert set(retired._since) == {b"/b"}

@@ -8,7 +8,7 @@ from replicator.app.daemon import state_lock
 from replicator.errors import StateLocked
 
 
-def test_a_second_daemon_is_refused_and_told_which_one_holds_the_state(tmp_path):
+def test_a_second_daemon_is_refused_with_the_pid_of_the_first(tmp_path):
     with (
         state_lock(tmp_path / "state"),
         pytest.raises(StateLocked, match=r"\(pid \d+\) owns this state"),

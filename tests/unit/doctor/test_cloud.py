@@ -1,4 +1,4 @@
-"""`check` tells what AWS was told wrongly: groups of a load balancer, launch hooks, health checks."""
+"""`check` finds harmful AWS settings: groups of a load balancer, launch hooks, health checks."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def candidate(host, source="alb shop-web"):
     return Candidate(Address(host), source, "i-1", "healthy", Decision.SERVE, "")
 
 
-async def test_a_load_balancer_that_yields_the_backends_own_group_is_told_with_what_to_write():
+async def test_a_load_balancer_with_the_backends_own_group_is_reported_with_the_fix():
     with Cloud() as api:
         web, backend = api.target_group("shop-web"), api.target_group("shop-backend")
         _, listener = api.load_balancer("shop", web)
@@ -47,14 +47,14 @@ async def test_a_load_balancer_that_yields_the_backends_own_group_is_told_with_w
             Conditions=[{"Field": "path-pattern", "Values": ["/wp-admin*"]}],
             Actions=[{"Type": "forward", "TargetGroupArn": backend}],
         )
-        (told,) = await found(api.url, provider="alb", load_balancer="shop")
-        assert told.level == "warn"
-        assert "shop-backend" in told.what
-        assert told.fix == 'target_groups = ["shop-web"] instead of load_balancer'
+        (finding,) = await found(api.url, provider="alb", load_balancer="shop")
+        assert finding.level == "warn"
+        assert "shop-backend" in finding.what
+        assert finding.fix == 'target_groups = ["shop-web"] instead of load_balancer'
         assert await found(api.url, provider="alb", target_groups="shop-web") == []
 
 
-async def test_groups_among_which_a_rule_divides_the_usual_requests_are_not_told():
+async def test_groups_that_share_the_normal_requests_are_not_reported():
     with Cloud() as api:
         blue, green = api.target_group("blue"), api.target_group("green")
         _, listener = api.load_balancer("shop", blue)
@@ -81,7 +81,7 @@ def scaling_group(*, health="EC2", stack=""):
     )
 
 
-async def told_of(**answers):
+async def reported(**answers):
     answers = {
         "DescribeAutoScalingGroups": scaling_group(),
         "DescribeLifecycleHooks": cloud.hooks(("fill", 900)),
@@ -93,50 +93,50 @@ async def told_of(**answers):
 
 
 async def test_a_group_with_a_launch_hook_and_plain_health_checks_is_well():
-    assert await told_of() == []
+    assert await reported() == []
 
 
 @pytest.mark.parametrize("health", ["ELB", "EC2,ELB"])
-async def test_health_checks_of_type_elb_are_told(health):
-    (what,) = await told_of(DescribeAutoScalingGroups=scaling_group(health=health))
+async def test_health_checks_of_type_elb_are_reported(health):
+    (what,) = await reported(DescribeAutoScalingGroups=scaling_group(health=health))
     assert "ELB" in what
 
 
-async def test_a_group_without_a_launch_hook_is_told():
-    (what,) = await told_of(DescribeLifecycleHooks=cloud.hooks())
+async def test_a_group_without_a_launch_hook_is_reported():
+    (what,) = await reported(DescribeLifecycleHooks=cloud.hooks())
     assert "no launch hook" in what
 
 
-async def test_a_hook_that_lets_instances_go_unfilled_is_told():
+async def test_a_hook_that_lets_unfilled_instances_into_service_is_reported():
     hooks = cloud.hooks(("fill", 900)).replace("<HeartbeatTimeout>", "<DefaultResult>CONTINUE</DefaultResult><HeartbeatTimeout>")  # fmt: skip
-    (what,) = await told_of(DescribeLifecycleHooks=hooks)
+    (what,) = await reported(DescribeLifecycleHooks=hooks)
     assert "fill has DefaultResult CONTINUE" in what
 
 
-async def test_a_launch_hook_that_the_stack_declares_outside_of_the_group_is_told():
+async def test_a_launch_hook_that_the_stack_declares_outside_of_the_group_is_reported():
     group = scaling_group(stack="shop")
     hook = STACK.format(kind="AWS::AutoScaling::LifecycleHook")
-    (what,) = await told_of(DescribeAutoScalingGroups=group, ListStackResources=hook)
+    (what,) = await reported(DescribeAutoScalingGroups=group, ListStackResources=hook)
     assert "the stack shop declares the launch hook FillHook outside of the group" in what
     other = STACK.format(kind="AWS::AutoScaling::ScalingPolicy")
-    assert await told_of(DescribeAutoScalingGroups=group, ListStackResources=other) == []
+    assert await reported(DescribeAutoScalingGroups=group, ListStackResources=other) == []
 
 
-async def test_what_may_not_be_asked_is_not_told():
+async def test_calls_without_permission_are_skipped():
     denied = cloud.error("AccessDenied", "no", 403)
     group = scaling_group(stack="shop")
-    assert await told_of(DescribeAutoScalingGroups=group, ListStackResources=denied) == []
-    assert await told_of(DescribeAutoScalingGroups=denied) == []
-    assert await told_of(DescribeLifecycleHooks=denied) == []
+    assert await reported(DescribeAutoScalingGroups=group, ListStackResources=denied) == []
+    assert await reported(DescribeAutoScalingGroups=denied) == []
+    assert await reported(DescribeLifecycleHooks=denied) == []
 
 
 def test_a_target_that_is_this_machine_is_a_failure(monkeypatch):
     ours = "192.0.2.7"
     monkeypatch.setattr("replicator.doctor.cloud._is_ours", lambda host: host == ours)
-    (told,) = own_targets([candidate(ours), candidate("192.0.2.8"), candidate(ours, "static")])
-    assert told.level == "fail"
-    assert "the backend is treated as a frontend" in told.what
-    assert 'exclude = ["i-1"]' in told.fix
+    (finding,) = own_targets([candidate(ours), candidate("192.0.2.8"), candidate(ours, "static")])
+    assert finding.level == "fail"
+    assert "the backend is treated as a frontend" in finding.what
+    assert 'exclude = ["i-1"]' in finding.fix
 
 
 def test_addresses_of_other_machines_names_and_loopback_are_not_ours():

@@ -13,7 +13,7 @@ def agent_that_ends_at_once(_host):
     return channel
 
 
-async def test_the_last_words_of_an_agent_that_ends_are_told():
+async def test_the_last_error_output_of_an_agent_that_ends_is_reported():
     config = SimpleNamespace(ssh=SimpleNamespace(connect_timeout=0.1), tree=[])
     connector = FakeConnector(None)
     connector.make = agent_that_ends_at_once

@@ -18,13 +18,13 @@ def idle(tmp_path):
     return ask
 
 
-def test_an_absolute_path_is_told_with_what_to_write(idle, tmp_path):
+def test_an_absolute_path_is_reported_with_the_pattern_to_write(idle, tmp_path):
     found = idle(f"{tmp_path}/cache/*", "cache/*", "/cache/*", "*.tmp", "/there/x")
     assert list(found) == [f"{tmp_path}/cache/*"]
     assert found[f"{tmp_path}/cache/*"].endswith("write /cache/*")
 
 
-def test_an_absolute_path_outside_the_source_is_told(idle):
+def test_an_absolute_path_outside_the_source_is_reported(idle):
     assert "relative to the source" in idle("/proc/self/*")["/proc/self/*"]
 
 
@@ -34,20 +34,20 @@ def test_a_directory_of_the_source_with_the_name_of_one_of_the_machine_is_right(
 
 
 @pytest.mark.parametrize("first", ["/there/", "there", "/th*", "/there"])
-def test_a_negation_below_an_excluded_directory_is_told(idle, first):
+def test_a_negation_below_an_excluded_directory_is_reported(idle, first):
     assert "nothing below it" in idle(first, "!/there/keep/a.txt")["!/there/keep/a.txt"]
 
 
-def test_a_negation_that_works_is_not_told(idle):
+def test_a_negation_that_has_an_effect_is_not_reported(idle):
     assert not idle("/there/*", "!/there/keep", "*.log", "!important.log")
 
 
-def test_a_negation_before_every_exclusion_is_told(idle):
+def test_a_negation_before_every_exclusion_is_reported(idle):
     assert list(idle("!keep", "*.log")) == ["!keep"]
 
 
 @pytest.mark.parametrize("pattern", ["", "  ", "# cache", "#cache"])
-def test_blank_lines_and_comments_are_told(idle, pattern):
+def test_blank_lines_and_comments_are_reported(idle, pattern):
     assert pattern in idle(pattern)
 
 
@@ -65,14 +65,14 @@ def site(tmp_path):
 
 
 @pytest.mark.parametrize("pattern", ["image/cache/", "/image/cache", "cache/", "cache", "image/c*"])
-def test_an_exclude_that_leaves_a_directory_missing_on_frontends_is_told(site, pattern):
+def test_an_exclude_that_leaves_a_directory_missing_on_frontends_is_reported(site, pattern):
     assert site(pattern, "*.log") in ({pattern: "image/cache"}, {pattern: "deep/er/cache"})
 
 
 @pytest.mark.parametrize(
     "pattern", ["/image/cache/*", "**/cache/*", "/image/cache/**", ".git/", "node_modules/", "*.tmp", "!x", "/gone/"]
 )  # fmt: skip
-def test_an_exclude_of_what_is_in_a_directory_is_not_told(site, pattern):
+def test_an_exclude_of_the_content_of_a_directory_is_not_reported(site, pattern):
     assert site(pattern) == {}
 
 
@@ -85,7 +85,7 @@ def test_no_preset_leaves_a_directory_missing_in_which_a_program_writes(tmp_path
     assert list(missing_directories(settings)) == []
 
 
-def test_a_preset_whose_patterns_lie_elsewhere_is_told(tmp_path):
+def test_a_preset_whose_patterns_match_nothing_is_reported(tmp_path):
     settings = TreeSettings(source=str(tmp_path), preset="wordpress")
     assert "wp-content" in misplaced_preset(settings)
     (tmp_path / "wp-content").mkdir()

@@ -7,13 +7,13 @@ import pytest
 from replicator.doctor import _examine_state, _examine_user
 
 
-def test_nothing_is_told_to_the_user_who_owns_the_state_directory(tmp_path):
+def test_the_owner_of_the_state_directory_gets_no_finding(tmp_path):
     assert not list(_examine_user(tmp_path))
     assert not list(_examine_user(tmp_path / "not made yet"))
 
 
 @pytest.mark.parametrize(("owner", "name"), [(1, "daemon"), (4_000_000, "4000000")])
-def test_another_owner_of_the_state_directory_is_told_with_the_command_that_runs_as_he(
+def test_another_owner_of_the_state_directory_is_reported_with_the_command_to_run(
     tmp_path, owner, name
 ):
     if os.geteuid() != 0:

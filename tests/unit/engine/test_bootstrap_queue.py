@@ -10,7 +10,7 @@ from replicator.engine.bootstrap_queue import BootstrapQueue, Rank
 
 
 class Visitor:
-    """Somebody who goes in, stays until told to leave, and may be cancelled at any moment."""
+    """A task that takes a place, keeps it until `leave` is set, and may be cancelled at any moment."""
 
     def __init__(self, bootstrap_queue, rank=Rank.USUAL):
         self.inside = False

@@ -167,9 +167,9 @@ def test_changes_are_encoded_in_a_safe_order():
         ],
         gone=[b"d/below", b"z"],
     )
-    told = [(type(c), c.path) for c in changes_of(encode_result(1, found))]
+    encoded = [(type(c), c.path) for c in changes_of(encode_result(1, found))]
 
-    assert told == [
+    assert encoded == [
         (Delete, b"d/below"),
         (PutFile, b"d"),
         (MakeDirectory, b"e"),
@@ -180,30 +180,30 @@ def test_changes_are_encoded_in_a_safe_order():
 
 def test_a_changed_mode_is_sent_as_attributes_that_build_on_the_old_time():
     found = ScanResult(updates=[update(b"f", file(mode=0o600, time=9), before=file(time=7))])
-    (told,) = encode_result(1, found)
-    (change,) = changes_of([told])
+    (encoded,) = encode_result(1, found)
+    (change,) = changes_of([encoded])
 
     assert isinstance(change, SetAttributes)
     assert (change.mode, change.mtime_ns, change.old_mtime_ns) == (0o600, 9, 7)
-    assert told.builds_on
+    assert encoded.builds_on
 
 
 def test_content_that_is_not_kept_is_encoded_without_frames():
     unread = Update(Record(b"f", file()._replace(digest=b""), STAMP, problem="denied"), None)
     huge = update(b"g", file(), ops=None)
-    for told in encode_result(1, ScanResult(updates=[unread, huge])):
-        assert told.frames == ()
-        assert told.parts[0].number == 0
+    for encoded in encode_result(1, ScanResult(updates=[unread, huge])):
+        assert encoded.frames == ()
+        assert encoded.parts[0].number == 0
 
 
 def test_a_large_whole_file_is_encoded_by_itself_and_builds_on_nothing():
     content = bytes(encode.INLINE_LIMIT + 1)
-    (told,) = encode_result(
+    (encoded,) = encode_result(
         1, ScanResult(updates=[update(b"f", file(content), ops=[Literal(content)])])
     )
 
-    assert isinstance(decoded(told.frames)[0][0], messages.BeginFile)
-    assert not told.builds_on
+    assert isinstance(decoded(encoded.frames)[0][0], messages.BeginFile)
+    assert not encoded.builds_on
 
 
 def test_a_link_is_sent_after_its_directory_and_before_its_origin_changes():
@@ -215,8 +215,8 @@ def test_a_link_is_sent_after_its_directory_and_before_its_origin_changes():
     late = Update(Record(b"new", entry, stamp), None, twin=b"live/f", fresh=True)
     encoded_list = list(encode_result(1, ScanResult(updates=[change, late, link, made])))
 
-    told = [(type(c), c.path) for c in changes_of(encoded_list)]
-    assert told == [
+    encoded = [(type(c), c.path) for c in changes_of(encoded_list)]
+    assert encoded == [
         (MakeDirectory, b"old"), (Link, b"old/f"), (PutFile, b"live/f"), (Link, b"new")
     ]  # fmt: skip
     assert [p.builds_on for p in encoded_list] == [False, True, False, True]

@@ -28,7 +28,7 @@ class Served(Backdrop):
 
 
 class Provider:
-    """A membership that asks until it is told to end."""
+    """A membership that runs until the test ends it."""
 
     def __init__(self):
         self.end = asyncio.Event()
