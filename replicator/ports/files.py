@@ -259,7 +259,7 @@ class Source(Protocol):
     def excluded(self, path: bytes, kind: str) -> bool:
         """Return True if the operator's patterns exclude a path: it is neither sent nor deleted."""
 
-    def look(self, path: bytes) -> Seen | None:
+    def stat(self, path: bytes) -> Seen | None:
         """Return what is at `path` now; None if there is nothing, a special file, or a name that is not replicated.
 
         Raises:

@@ -199,7 +199,7 @@ class SourceTree:
         """Return True if the operator's patterns exclude a path."""
         return self._filter.excluded(path, kind)
 
-    def look(self, path: bytes) -> Seen | None:
+    def stat(self, path: bytes) -> Seen | None:
         """Return what is at `path` now; see `ports.Source`."""
         if not _has_name(path):
             return None

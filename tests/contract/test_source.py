@@ -161,14 +161,14 @@ def test_look_and_walk_return_the_same_entries_in_key_order(world, source):
     world.symlink(b"a/link", b"../a.x")
     walked = list(source.walk(ROOT))
     assert paths(walked) == [b"a", b"a/b", b"a/b/\xff", b"a/link", b"a-b", b"a.x"]
-    assert walked == [source.look(path) for path in paths(walked)]
+    assert walked == [source.stat(path) for path in paths(walked)]
     assert paths(source.walk(b"a")) == [b"a/b", b"a/b/\xff", b"a/link"]
 
     kinds = {seen.path: (seen.entry.kind, seen.entry.size, seen.entry.link) for seen in walked}
     assert kinds[b"a"] == (DIRECTORY, 0, b"")
     assert kinds[b"a/b/\xff"] == (FILE, 7, b"")
     assert kinds[b"a/link"] == (SYMLINK, 0, b"../a.x")
-    file = source.look(b"a/b/\xff")
+    file = source.stat(b"a/b/\xff")
     assert (file.entry.mode, file.entry.digest) == (0o644, b"")
     assert (file.stamp.size, file.stamp.mtime_ns) == (7, file.entry.mtime_ns)
 
@@ -180,7 +180,7 @@ def test_excluded_paths_and_temporary_files_of_agents_are_not_found(world, sourc
         world.write(path, b"content")
     assert paths(source.walk(ROOT)) == [b"f"]
     for path in (b"cache", b"f.tmp", temporary, b"d/" + temporary):
-        assert source.look(path) is None
+        assert source.stat(path) is None
     assert source.excluded(b"cache", DIRECTORY)
     assert not source.excluded(b"cache", FILE)
 
@@ -188,8 +188,8 @@ def test_excluded_paths_and_temporary_files_of_agents_are_not_found(world, sourc
 @pytest.mark.parametrize("path", [b"none", b"none/below", b"file/below", b"../root", b"/file", b"a//b", b"file\0"])  # fmt: skip
 def test_nothing_is_found_at_a_path_that_does_not_exist_or_is_not_valid(world, source, path):
     world.write(b"file", b"content")
-    stamp = source.look(b"file").stamp
-    assert source.look(path) is None
+    stamp = source.stat(b"file").stamp
+    assert source.stat(path) is None
     assert source.snapshot(path, None).verdict is Verdict.GONE
     assert source.read(path, stamp, 0, 1) is None
     assert source.read_whole([(path, stamp)]) == [None]
@@ -206,19 +206,19 @@ def test_a_file_is_not_a_directory_and_a_directory_has_no_content(world, source)
 
 def test_hard_links_share_their_inode_and_are_counted(world, source):
     world.write(b"a", b"content")
-    alone = source.look(b"a")
+    alone = source.stat(b"a")
     world.hard_link(b"a", b"b")
-    one, other = source.look(b"a"), source.look(b"b")
+    one, other = source.stat(b"a"), source.stat(b"b")
     assert (alone.links, one.links, other.links) == (1, 2, 2)
     assert one.stamp == other.stamp
     assert one.stamp.inode == alone.stamp.inode
     world.rewrite(b"b", b"other content")
-    assert source.look(b"a").stamp == source.look(b"b").stamp != one.stamp
+    assert source.stat(b"a").stamp == source.stat(b"b").stamp != one.stamp
 
 
 def test_a_snapshot_holds_one_version_with_its_digest(world, source):
     world.write(b"file", b"content")
-    seen, taken = source.look(b"file"), source.snapshot(b"file", None)
+    seen, taken = source.stat(b"file"), source.snapshot(b"file", None)
     assert taken.verdict is Verdict.READ
     assert taken.entry == seen.entry._replace(digest=digest(b"content"))
     assert taken.stamp == seen.stamp
@@ -249,7 +249,7 @@ def test_a_file_that_is_open_for_writing_is_busy_unless_forced(world, source):
 
 def test_a_read_returns_bytes_of_the_wanted_version_only(world, source):
     world.write(b"file", b"content")
-    stamp = source.look(b"file").stamp
+    stamp = source.stat(b"file").stamp
     assert source.read(b"file", stamp, 2, 3) == b"nte"
     assert source.read(b"file", stamp, 2, 99) is None
     assert source.read_whole([(b"file", stamp), (b"none", stamp)]) == [b"content", None]
@@ -262,10 +262,10 @@ def test_what_must_not_be_read_is_an_error_and_not_absent(world, source):
     world.mkdir(b"d")
     world.write(b"d/f", b"content")
     world.write(b"e", b"content")
-    stamp = source.look(b"d/f").stamp
+    stamp = source.stat(b"d/f").stamp
     with world.denied(b"d", b"d/f"):
         with pytest.raises(PermissionError):
-            source.look(b"d/f")
+            source.stat(b"d/f")
         taken = source.snapshot(b"d/f", None)
         assert (taken.verdict, taken.problem) == (Verdict.FAILED, "Permission denied")
         assert source.read(b"d/f", stamp, 0, 7) is None
@@ -277,7 +277,7 @@ def test_what_must_not_be_read_is_an_error_and_not_absent(world, source):
 
 def check_that_nothing_is_read(source, path, stamp):
     with pytest.raises(OSError, match="not the right one") as caught:
-        source.look(path)
+        source.stat(path)
     assert caught.value.errno == errno.ENODEV
     taken = source.snapshot(path, None)
     assert (taken.verdict, taken.problem) == (Verdict.FAILED, "not the right one")
@@ -288,7 +288,7 @@ def check_that_nothing_is_read(source, path, stamp):
 
 def test_nothing_of_an_untrusted_root_is_read_until_it_is_reopened_and_trusted(world, source):
     world.write(b"file", b"content")
-    identity, stamp = source.check_root(), source.look(b"file").stamp
+    identity, stamp = source.check_root(), source.stat(b"file").stamp
     source.set_doubt("not the right one")
     check_that_nothing_is_read(source, b"file", stamp)
     assert list(source.walk(ROOT)) == [Unlisted(ROOT, "not the right one")]
@@ -309,7 +309,7 @@ def test_nothing_at_and_below_an_untrusted_mount_is_read(world, source):
     world.mkdir(b"mount")
     for path in (b"mount/file", b"mount.x"):
         world.write(path, b"content")
-    stamp = source.look(b"mount/file").stamp
+    stamp = source.stat(b"mount/file").stamp
     source.set_mounts({}, {b"mount": "not the right one"})
     check_that_nothing_is_read(source, b"mount/file", stamp)
     for below in (b"mount", b"mount/below"):
@@ -331,13 +331,13 @@ def test_a_missing_root_is_untrusted_until_it_is_back_and_trusted(world, source)
             use()
     assert "is missing" in source.doubt(b"file")
     with pytest.raises(OSError, match="is missing"):
-        source.look(b"file")
+        source.stat(b"file")
     world.come_back()
     with pytest.raises(SourceError):
         source.check_root()
     source.reopen()
     source.set_doubt("")
-    assert source.look(b"file") is not None
+    assert source.stat(b"file") is not None
 
 
 def test_another_directory_at_the_roots_path_is_untrusted_until_it_is_trusted(world, source):
@@ -347,12 +347,12 @@ def test_another_directory_at_the_roots_path_is_untrusted_until_it_is_trusted(wo
     with pytest.raises(SourceError, match="was replaced"):
         source.check_root()
     with pytest.raises(OSError, match="was replaced"):
-        source.look(b"file")
+        source.stat(b"file")
     source.reopen()
     assert "is being compared" in source.doubt(ROOT)
     assert source.check_root() != former
     source.set_doubt("")
-    assert source.look(b"file") is None
+    assert source.stat(b"file") is None
 
 
 def test_reopening_the_same_directory_keeps_it_trusted(world, source):
@@ -370,7 +370,7 @@ def test_a_duplicate_of_the_root_belongs_to_the_caller(source):
 def test_after_stop_walks_and_snapshots_raise_source_error(world, source):
     for number in range(3):
         world.write(b"%d" % number, b"content")
-    stamp = source.look(b"0").stamp
+    stamp = source.stat(b"0").stamp
     walk = source.walk(ROOT)
     next(walk)
     source.stop()
@@ -381,7 +381,7 @@ def test_after_stop_walks_and_snapshots_raise_source_error(world, source):
     source.close()
     source.close()
     assert source.read(b"0", stamp, 0, 7) is None
-    uses = *uses[1:], lambda: source.look(b"0"), source.duplicate_root, source.reopen, source.check_root  # fmt: skip
+    uses = *uses[1:], lambda: source.stat(b"0"), source.duplicate_root, source.reopen, source.check_root  # fmt: skip
     for use in uses:
         with pytest.raises(SourceError):
             use()

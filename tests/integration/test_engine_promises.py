@@ -162,8 +162,8 @@ def test_one_change_among_thousands_reads_one_file_and_lists_nothing(backend, mo
     reconciles = [backend.row(host)["reconciles"] for host in backend.hosts]
     looks, walks = [], []
     source = source_of(backend)
-    look, walk = source.look, source.walk
-    monkeypatch.setattr(source, "look", lambda path: looks.append(path) or look(path))
+    look, walk = source.stat, source.walk
+    monkeypatch.setattr(source, "stat", lambda path: looks.append(path) or look(path))
     monkeypatch.setattr(source, "walk", lambda below: walks.append(below) or walk(below))
 
     (directory / "7.jpg").write_bytes(b"y" * 501)

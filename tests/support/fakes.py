@@ -205,7 +205,7 @@ class FakeSource:
     def excluded(self, path, kind):
         return self.is_excluded(path, kind)
 
-    def look(self, path):
+    def stat(self, path):
         if not _has_name(path):
             return None
         if reason := self.doubt(path):

@@ -155,7 +155,7 @@ class Checker:
         is_new = path in self._new
         self._new.discard(path)
         try:
-            seen = self.source.look(path)
+            seen = self.source.stat(path)
         except OSError as error:
             _failed(record, error.strerror or str(error), found)
             if record is None and not self.source.doubt(path):
@@ -219,7 +219,7 @@ class Checker:
             return (
                 record is not None
                 and record.entry.kind == DIRECTORY
-                and self.source.look(path) is None
+                and self.source.stat(path) is None
             )
         except OSError:
             return False

@@ -54,7 +54,7 @@ def confirm(source: Source, catalog: Catalog, paths: Sequence[bytes]) -> list[by
         if record.stable or record.problem or record.stamp.inode < 0:
             continue
         with suppress(OSError):  # its directory cannot be read any more: the record stays unstable
-            seen = source.look(record.path)
+            seen = source.stat(record.path)
             if seen is not None and seen.stamp == record.stamp:
                 stable.append(record._replace(stable=True))
             else:

@@ -105,7 +105,7 @@ def follow(checker: Checker, source: bytes, target: bytes, *, may_move_directory
 
 def _stat(checker: Checker, path: bytes) -> Seen | None:
     try:
-        return checker.source.look(path)
+        return checker.source.stat(path)
     except OSError:
         return None
 

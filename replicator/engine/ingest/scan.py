@@ -81,7 +81,7 @@ def _check(checker: Checker, paths: list[bytes]) -> Iterator[ScanResult]:
 def _is_missing(checker: Checker, directory: bytes) -> bool:
     """Return True if the directory that was walked does not exist (any more), so that all below it is missing with it."""
     try:
-        return checker.defers and directory != ROOT and checker.source.look(directory) is None
+        return checker.defers and directory != ROOT and checker.source.stat(directory) is None
     except OSError:
         return False
 

@@ -49,13 +49,13 @@ class TestDeleteGuard:
                 guard.decide(tree - done + created)
         return passed
 
-    def test_a_hundred_pass_even_if_they_were_all(self):
+    def test_the_first_hundred_deletions_pass(self):
         guard = DeleteGuard(0.5)
         assert self.go(guard, 100, 100, step=10) == 100
         assert not guard.holding
         assert not guard.paused
 
-    def test_more_are_held_and_released_when_it_was_not_too_much(self):
+    def test_further_deletions_are_held_and_released_if_they_are_not_too_many(self):
         guard = DeleteGuard(0.5)
         assert self.go(guard, 1000, 400) == 64
         assert guard.holding
@@ -66,7 +66,7 @@ class TestDeleteGuard:
         assert not guard.holding
 
     @pytest.mark.parametrize("step", [1, 64, 1000])
-    def test_more_than_half_pauses_and_lets_no_more_than_a_hundred_pass(self, step):
+    def test_losing_more_than_the_share_pauses_after_a_hundred_deletions(self, step):
         guard = DeleteGuard(0.5)
         assert self.go(guard, 1000, 501, step=step) <= FREE
         if not guard.paused:  # it is looked at now and then, and before anything is released
@@ -82,7 +82,7 @@ class TestDeleteGuard:
         assert guard.decide(1000)
         assert not guard.paused
 
-    def test_what_is_added_and_removed_in_one_go_is_no_loss(self):
+    def test_paths_added_and_removed_in_one_burst_are_no_loss(self):
         guard, now = DeleteGuard(0.5), 100.0
         for release in range(1, 10):  # each of 300 paths, in a tree with 300 others
             guard.added(((release, number) for number in range(300)), now)
@@ -93,27 +93,27 @@ class TestDeleteGuard:
         assert guard.decide(600)
         assert (guard.lost, guard.before) == (300, 900)
 
-    def test_what_replaces_what_is_lost_does_not_hide_it(self):
+    def test_new_paths_do_not_hide_a_loss(self):
         guard = DeleteGuard(0.5)
         guard.added((("new", number) for number in range(500)), 100.0)
         self.go(guard, 1000, 1000, created=500)
         assert not guard.decide(500)
         assert (guard.lost, guard.before) == (1000, 1500)
 
-    def test_what_was_added_before_a_go_is_lost_with_the_rest(self):
+    def test_paths_added_before_a_burst_count_as_lost(self):
         guard = DeleteGuard(0.5)
         guard.added(range(1000), 100.0 - YOUNG - 0.1)
         self.go(guard, 1000, 1000)
         assert not guard.decide(0)
 
-    def test_the_memory_of_what_was_added_is_bounded(self):
+    def test_the_number_of_remembered_new_paths_is_bounded(self):
         guard = DeleteGuard(0.5)
         guard.added(range(2 * REMEMBERED), 100.0)
         assert len(guard._added) == REMEMBERED
         guard.added([0], 100.0 + YOUNG + 0.1)
         assert list(guard._added) == [0]
 
-    def test_a_confirmed_go_passes_whole_and_the_next_is_judged_again(self):
+    def test_a_confirmed_burst_passes_and_the_next_is_guarded_again(self):
         guard = DeleteGuard(0.5)
         self.go(guard, 1000, 900)
         assert guard.paused
@@ -123,13 +123,13 @@ class TestDeleteGuard:
         assert self.go(guard, 1000, 900, now=later) <= FREE
         assert guard.paused
 
-    def test_a_confirmation_is_over_when_nothing_more_goes(self):
+    def test_a_confirmation_ends_with_its_burst(self):
         guard = DeleteGuard(0.5)
         self.go(guard, 1000, 900)
         guard.confirm(101.0)
         assert self.go(guard, 1000, 900, now=101.0 + CALM + 1) <= FREE
 
-    def test_a_trickle_is_never_too_much(self):
+    def test_slow_deletions_are_never_held(self):
         guard, now, left, passed = DeleteGuard(0.5), 100.0, 3000, 0
         while left:
             now, left = now + 0.5, left - 1
@@ -141,7 +141,7 @@ class TestDeleteGuard:
                 passed += len(guard.release())
         assert passed + len(guard.held) == 3000
 
-    def test_where_files_come_and_go_all_day_they_go(self):
+    def test_held_deletions_are_released_under_continuous_churn(self):
         guard, now, passed = DeleteGuard(0.5), 100.0, 0
         for number in range(20_000):  # a hundred a second
             now += 0.01
@@ -154,19 +154,19 @@ class TestDeleteGuard:
         assert not guard.paused
         assert passed >= 20_000 - HOLD * 100 - 1
 
-    def test_what_comes_back_before_the_go_is_over_was_never_lost(self):
+    def test_paths_that_return_within_the_burst_are_no_loss(self):
         guard = DeleteGuard(0.5)
         guard.admit(range(101), 100.0)
         assert guard.decide(0, over=False)
         assert guard.decide(101)
         assert not guard.paused
 
-    def test_very_much_is_too_much_while_the_go_goes_on(self):
+    def test_a_very_large_loss_pauses_before_the_burst_is_over(self):
         guard = DeleteGuard(0.5)
         guard.admit(range(MANY), 100.0)
         assert not guard.decide(0, over=False)
         assert guard.paused
 
-    def test_a_share_of_one_is_no_guard(self):
+    def test_a_share_of_one_disables_the_guard(self):
         guard = DeleteGuard(1.0)
         assert self.go(guard, 1000, 1000) == 1000

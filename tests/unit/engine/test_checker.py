@@ -62,7 +62,7 @@ def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was,
     become(was)
     world.settle()
     world.checker.defers = True
-    look = world.source.look
+    look = world.source.stat
 
     def flips_after_the_first(path):
         seen = look(path)
@@ -70,10 +70,10 @@ def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was,
         world.write("d/f")
         return seen
 
-    world.source.look = flips_after_the_first
+    world.source.stat = flips_after_the_first
     world.check(b"d", b"d/f")
     assert b"d/f" in world.catalog.get([b"d/f"])  # or this would show nothing
-    world.source.look = look
+    world.source.stat = look
     become(to)
     _, gone, found = world.check(b"d")
     missing = [path for one in found for path in one.missing]
@@ -103,14 +103,14 @@ def test_a_path_that_exists_again_before_its_check_is_not_deleted(world):
     world.write("d/f")
     world.settle()
     shutil.rmtree(world.root / "d")
-    look = world.source.look
+    look = world.source.stat
 
     def back_after_the_first(path):
         seen = look(path)
         world.write("d/f")
         return seen
 
-    world.source.look = back_after_the_first
+    world.source.stat = back_after_the_first
     updates, gone, _ = world.check(b"d", b"d/f")
 
     assert (list(updates), gone) == ([b"d/f"], [])
@@ -222,7 +222,7 @@ def test_a_new_name_whose_stat_fails_is_checked_again(world, monkeypatch):
     def fail(_path):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(world.source, "look", fail)
+    monkeypatch.setattr(world.source, "stat", fail)
     findings = ScanResult()
     world.checker.check_path(b"new", None, findings)
     assert findings.unsettled == [b"new"]

@@ -96,7 +96,7 @@ def test_a_whole_file(root, source, size):
         b"",
         hashlib.sha256(data).digest(),
     )
-    assert taken.stamp == source.look(b"f").stamp
+    assert taken.stamp == source.stat(b"f").stamp
     assert content_of(taken) == data
     assert not taken.is_delta
     assert (taken.signature is None) == (size < SMALL)
@@ -268,7 +268,7 @@ def test_a_change_with_its_time_restored_is_torn_all_the_same(root, source, at_p
 def test_a_read_of_a_changing_file_is_refused(root, source, at_pread):
     (root / "f").write_bytes(b"0123456789")
     os.utime(root / "f", ns=(OLD, OLD))
-    stamp = source.look(b"f").stamp
+    stamp = source.stat(b"f").stamp
     at_pread[1] = lambda: change_same_size(root / "f")
     assert source.read(b"f", stamp, 0, 10) is None
 
@@ -381,7 +381,7 @@ def test_force_takes_what_stood_still_between_two_readings(root, source, at_prea
     data = noise(2 * MiB)
     (root / "f").write_bytes(data)
     os.utime(root / "f", ns=(OLD, OLD))
-    before = source.look(b"f").stamp
+    before = source.stat(b"f").stamp
     at_pread["always"] = lambda: grow(root / "f")
     taken = source.snapshot(b"f", None, force=True)
     assert taken.verdict is Verdict.READ
@@ -389,7 +389,7 @@ def test_force_takes_what_stood_still_between_two_readings(root, source, at_prea
     assert taken.entry.digest == hashlib.sha256(data).digest()
     assert content_of(taken) == data
     assert (taken.stable, taken.stamp) == (False, before)
-    assert source.look(b"f").stamp != before
+    assert source.stat(b"f").stamp != before
     assert source.bytes_read == 2 * len(data)
 
 

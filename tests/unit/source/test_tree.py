@@ -87,13 +87,13 @@ def test_a_missing_or_replaced_root_is_in_doubt_until_it_is_reopened(root, sourc
         source.check_root()
     for _ in range(2):  # before and after it is held: it must be judged first
         with pytest.raises(OSError, match=r"replaced|judged"):
-            source.look(b"new")
+            source.stat(b"new")
         assert [type(found) for found in source.walk(b"")] == [Unlisted]
         assert [seen.path for seen in source.walk(b"", judging=True)] in ([], [b"new"])
         source.reopen()
     assert source.check_root() != former
     source.set_doubt("")
-    assert source.look(b"new") is not None
+    assert source.stat(b"new") is not None
 
 
 @pytest.mark.parametrize("missing", [True, False])
@@ -130,11 +130,11 @@ def test_look_tells_what_is_there(root, source):
     (root / "d").mkdir()
     (root / "l").symlink_to("/etc/shadow")
     status = (root / "f").stat()
-    seen = source.look(b"f")
+    seen = source.stat(b"f")
     assert seen.entry == (FILE, status.st_mode & 0o7777, 3, status.st_mtime_ns, b"", b"")
     assert seen.stamp == (3, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    assert source.look(b"d").entry.kind == DIRECTORY
-    assert source.look(b"l").entry == (
+    assert source.stat(b"d").entry.kind == DIRECTORY
+    assert source.stat(b"l").entry == (
         SYMLINK,
         0,
         0,
@@ -163,16 +163,16 @@ def test_look_finds_nothing_to_replicate(root, source, path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("sock")
         os.chdir("/")
-        assert source.look(path) is None
+        assert source.stat(path) is None
 
 
 def test_look_never_answers_from_where_a_directory_was(root, source):
     (root / "a").mkdir()
     (root / "a" / "f").touch()
-    assert source.look(b"a/f")
+    assert source.stat(b"a/f")
     (root / "a").rename(root / "b")
-    assert source.look(b"a/f") is None
-    assert source.look(b"b/f")
+    assert source.stat(b"a/f") is None
+    assert source.stat(b"b/f")
 
 
 def test_a_parent_without_permission_is_in_doubt_not_gone(root, source):
@@ -180,9 +180,9 @@ def test_a_parent_without_permission_is_in_doubt_not_gone(root, source):
     (root / "d" / "f").touch()
     (root / "d").chmod(0)
     with nobody():
-        assert source.look(b"d").entry.kind == DIRECTORY
+        assert source.stat(b"d").entry.kind == DIRECTORY
         with pytest.raises(PermissionError):
-            source.look(b"d/f")
+            source.stat(b"d/f")
 
 
 def test_a_symlink_replaced_while_it_is_looked_at(root, source, monkeypatch):
@@ -195,7 +195,7 @@ def test_a_symlink_replaced_while_it_is_looked_at(root, source, monkeypatch):
         return real(name, **more)
 
     monkeypatch.setattr(os, "readlink", readlink)
-    assert source.look(b"l").entry.kind == FILE
+    assert source.stat(b"l").entry.kind == FILE
 
 
 def test_an_io_error_is_doubt(source, monkeypatch):
@@ -204,7 +204,7 @@ def test_an_io_error_is_doubt(source, monkeypatch):
 
     monkeypatch.setattr(Confined, "lstat", fail)
     with pytest.raises(OSError, match="Input/output"):
-        source.look(b"f")
+        source.stat(b"f")
 
 
 def test_specials_are_told_once_and_remembered_within_bounds(root, source):
@@ -215,12 +215,12 @@ def test_specials_are_told_once_and_remembered_within_bounds(root, source):
         os.mkfifo(root / name)
     for _ in range(3):
         assert [s.path for s in source.walk(b"")] == []
-        source.look(b"one")
-        source.look(b"excluded.tmp")
+        source.stat(b"one")
+        source.stat(b"excluded.tmp")
     assert told == [b"one", b"two"]
     source._specials = {b"%d" % i for i in range(MAX_SPECIALS)}
     os.mkfifo(root / "three")
-    assert source.look(b"three") is None
+    assert source.stat(b"three") is None
     assert told == [b"one", b"two"]
 
 
@@ -232,7 +232,7 @@ def test_walk_agrees_with_look_and_leaves_out_what_is_excluded(root, source):
     (root / "l").symlink_to("d")
     met = list(source.walk(b""))
     assert [seen.path for seen in met] == [b"d", b"d/f", b"l"]
-    assert met == [source.look(seen.path) for seen in met]
+    assert met == [source.stat(seen.path) for seen in met]
     assert [s.path for s in source.walk(b"d")] == [b"d/f"]
     assert list(source.walk(b"d/cache")) == []
     assert list(source.walk(b"..")) == []
@@ -254,7 +254,7 @@ def test_excluded(source):
 
 def test_read_returns_the_version_asked_for_or_nothing(root, source):
     (root / "f").write_bytes(b"0123456789")
-    stamp = source.look(b"f").stamp
+    stamp = source.stat(b"f").stamp
     assert source.read(b"f", stamp, 0, 10) == b"0123456789"
     assert source.read(b"f", stamp, 4, 3) == b"456"
     assert source.read(b"f", stamp, 8, 3) is None
@@ -268,7 +268,7 @@ def test_read_returns_the_version_asked_for_or_nothing(root, source):
 
 def test_read_of_what_became_a_symlink_or_unreadable(root, source):
     (root / "f").write_bytes(b"1")
-    stamp = source.look(b"f").stamp
+    stamp = source.stat(b"f").stamp
     (root / "f").chmod(0)
     with nobody():
         assert source.read(b"f", stamp, 0, 1) is None
@@ -290,7 +290,7 @@ def test_nothing_outside_is_ever_opened(root, source, monkeypatch):
         return real(path, flags, *rest, **more)
 
     monkeypatch.setattr(os, "open", spy)
-    stamp = source.look(b"l").stamp
+    stamp = source.stat(b"l").stamp
     for path in (b"l", b"d/secret", b"d/root/l", b"../secret"):
         assert source.snapshot(path, None).verdict is Verdict.GONE
         assert source.read(path, stamp, 0, 6) is None
@@ -311,7 +311,7 @@ def test_many_threads_and_a_reopening(root, source):
     def work():
         try:
             for i in range(20):
-                seen = source.look(b"%d" % i)
+                seen = source.stat(b"%d" % i)
                 assert source.read(seen.path, seen.stamp, 0, seen.entry.size) == b"%d" % i
                 assert source.snapshot(seen.path, None).verdict is Verdict.READ
                 assert len(list(source.walk(b""))) == 20
