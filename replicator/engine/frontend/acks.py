@@ -68,7 +68,7 @@ class Answers:
         self._root_gone = asyncio.Event()
 
     def take(self, in_flight: InFlight, reason: str, detail: str) -> None:
-        """An answer came; see `engine.link.Answered`."""
+        """An answer came; see `engine.frontend.in_flight.Answered`."""
         if reason == changes.ROOT_GONE:  # nothing was answered: the connection ends
             self._root_gone.set()
             return

@@ -152,7 +152,7 @@ class Sender:
         self._to_stream.set()
 
     def answered(self, in_flight: InFlight, reason: str, detail: str) -> None:
-        """An answer came; see `engine.link.Answered`."""
+        """An answer came; see `engine.frontend.in_flight.Answered`."""
         stream = self._streams.get(in_flight.part.key.tree)
         if stream is not None:
             stream.answered(in_flight.part.number)
