@@ -43,7 +43,8 @@ are checked in between."""
 class Rechecks:
     """Due times by reason and path.
 
-    A path that `take` has returned is in progress until `checked` is called: it still counts as missing or unreadable.
+    A missing path that `take` has returned is in progress until `checked` is called, and still counts as missing. An unreadable path is
+    scheduled again when `take` returns it: it stays listed until `readable`, however long the attempt takes.
     """
 
     def __init__(self) -> None:
@@ -77,19 +78,22 @@ class Rechecks:
         self._drop(Reason.MISSING, path)
 
     def readable(self, path: bytes) -> None:
-        """Record that a path was read, or is deleted."""
+        """Record that a path was read, is deleted, or is excluded."""
         self._drop(Reason.UNREADABLE, path)
 
     def _drop(self, reason: Reason, path: bytes) -> None:
         self._due[reason].pop(path, None)
         self._in_progress[reason].discard(path)
 
-    def renamed(self, source: bytes, target: bytes) -> None:
-        """Record that the catalog has renamed a directory: missing and unreadable paths below it are rechecked by their new names."""
-        for reason in (Reason.MISSING, Reason.UNREADABLE):
-            due = self._due[reason]
-            if any(is_within(path, source) for path in due):
-                self._due[reason] = {renamed(path, source, target): at for path, at in due.items()}
+    def renamed(self, source: bytes, target: bytes, now: float) -> None:
+        """Record that the catalog has renamed a directory: missing and unreadable paths below it are rechecked by their new names.
+
+        The grace period of missing ones starts again: events about their new names came before this call.
+        """
+        for reason, delay in ((Reason.MISSING, GRACE), (Reason.UNREADABLE, RETRY)):
+            for path in [path for path in self._due[reason] if is_within(path, source)]:
+                self._drop(reason, path)
+                self._schedule(reason, renamed(path, source, target), now + delay)
 
     def take(self, reason: Reason, now: float) -> list[bytes]:
         """Return some paths that are due. The caller checks them, then calls `checked`."""
@@ -101,7 +105,10 @@ class Rechecks:
             some.append(path)
         for path in some:
             del due[path]
-        self._in_progress[reason].update(some)
+            if reason is Reason.UNREADABLE:
+                self.unreadable(path, now)
+        if reason is not Reason.UNREADABLE:
+            self._in_progress[reason].update(some)
         return some
 
     def checked(self, reason: Reason) -> None:

@@ -72,7 +72,7 @@ class FollowUps:
         for record in found.unread:
             if self.rechecks.unreadable(record.path, now):  # recorded before a restart
                 _log_unreadable(record)
-        for path in found.gone:
+        for path in found.gone + found.forgotten:
             self.rechecks.readable(path)
 
     async def check_soon(self, paths: Iterable[bytes]) -> None:

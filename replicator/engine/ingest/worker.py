@@ -171,8 +171,14 @@ class Worker:
                     self.rechecks.checked(reason)
 
     async def _recheck(self, reason: Reason, paths: list[bytes]) -> None:
-        if reason is not Reason.UNSTABLE:
+        if reason is Reason.MISSING:
             await self._publish(self._checker.check(paths))
+            return
+        if reason is Reason.UNREADABLE:
+            recorded = await self._publisher.in_thread(partial(self._tree.catalog.get, paths))
+            for path in set(paths).difference(recorded):
+                self.rechecks.readable(path)
+            await self._publish_with_pauses(self._checker.check(recorded))
             return
         is_pending = self._tree.debouncer.is_pending
         paths = [path for path in paths if not is_pending(path)]
@@ -213,10 +219,13 @@ class Worker:
             self._follow_ups.hint(Hinted.SUBTREE, path)
 
     async def _scan(self, work: Work) -> None:
-        """Scan a directory. After each chunk, do the checks that have become due, so that uploads do not wait for the scan."""
+        """Scan a directory."""
         confirmed = self._deletions.source_confirmed
         await self._check_mounts()
-        results = scan(self._checker, work.path, confirmed=confirmed)
+        await self._publish_with_pauses(scan(self._checker, work.path, confirmed=confirmed))
+
+    async def _publish_with_pauses(self, results: Iterator[ScanResult]) -> None:
+        """Publish results. After each chunk, do the checks that have become due, so that uploads do not wait for the rest."""
         while await run_to_end(self._publish_next(results)):
             if self._checker.defers:  # otherwise it is the first scan, which checks everything
                 checks = self._tree.debouncer.between(self._loop.time(), Slice.FIRST)
@@ -254,7 +263,7 @@ class Worker:
             if followed.moved:
                 await self._publisher.publish([encode_move(self._tree.number, source, target)])
                 self._deletions.renamed(source, target)
-                self.rechecks.renamed(source, target)
+                self.rechecks.renamed(source, target, self._loop.time())
                 await self._publisher.in_thread(partial(self.guard.renamed, source, target))
         finally:
             renaming.release()

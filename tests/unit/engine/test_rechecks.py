@@ -15,6 +15,7 @@ from replicator.engine.ingest.scan_result import LargeFile
 from replicator.engine.ingest.worker import Worker
 from replicator.engine.tree import Tree
 from replicator.model import Hint, Hinted
+from replicator.ports import Verdict
 from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
 from tests.support.source_state import SITE
 
@@ -173,3 +174,40 @@ async def test_a_missing_or_unreadable_file_is_rechecked_by_its_new_name_after_a
     else:
         assert working.catalog.records[b"e/f"].problem == ""
         assert working.unreadable == []
+
+
+async def test_an_unreadable_file_stays_reported_while_it_is_tried_again(working):
+    """Such as a large one, which is read in the background, or one that a writer has opened meanwhile."""
+    for path in (b"large", b"open"):
+        working.source.write(path, b"content")
+        working.source.unreadable[path] = "Input/output error"
+    await working.check(b"large", b"open")
+    working.source.unreadable.clear()
+    working.source.verdicts[b"open"] = Verdict.BUSY
+    working.worker._checker.longest = 1
+    with capture_logs() as lines:
+        for _ in range(3):
+            await working.recheck(RETRY + 1)
+            assert working.unreadable == [b"large", b"open"]
+    assert not [line for line in lines if line["event"] == "unreadable"], "it was logged before"
+
+
+async def test_the_grace_period_of_a_missing_path_starts_again_when_its_directory_is_renamed(
+    working,
+):
+    rechecks = working.worker.rechecks
+    rechecks.missing(b"d/f", 0.0)
+    rechecks.missing(b"other", 0.1)
+    rechecks.renamed(b"d", b"e", 0.4)
+    assert rechecks.take(Reason.MISSING, 0.7) == [b"other"]
+    assert rechecks.take(Reason.MISSING, 0.9) == [b"e/f"]
+
+
+async def test_an_unreadable_path_that_is_no_longer_recorded_is_forgotten(working):
+    working.source.write(b"file", b"content")
+    working.source.unreadable[b"file"] = "Permission denied"
+    await working.check(b"file")
+    working.catalog.apply([], [b"file"], {})
+    working.source.remove(b"file")
+    await working.recheck(RETRY + 1)
+    assert working.unreadable == []
