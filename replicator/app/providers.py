@@ -22,7 +22,7 @@ from replicator.ports import Address, Candidate, Provider
 from replicator.transport.pins import Pins
 from replicator.transport.trust import Policy, machine_name
 
-INTERVALS = {"alb": 15.0, "autoscaling": 15.0, "dns": 5.0, "file": 1.0}
+INTERVALS = {"static": 60.0, "alb": 15.0, "autoscaling": 15.0, "dns": 5.0, "file": 1.0}
 """Default seconds between two polls. AWS throttles at bursts of 40 calls and 10 calls per second for an account and region."""
 
 
@@ -46,7 +46,7 @@ def named_in(config: Config, address: Address) -> Address:
 def providers_of(config: Config, aws: Aws) -> list[Provider]:
     """Return the providers that a configuration asks for; the first is always the static list."""
     settings = config.discovery
-    interval = settings.interval or INTERVALS.get(settings.provider, 0.0)
+    interval = settings.interval or INTERVALS[settings.provider]
     providers: list[Provider] = [StaticProvider(frontends_of(config))]
     ourselves = Ourselves(settings.exclude)
     if settings.provider == "alb":
