@@ -62,7 +62,7 @@ class Host(NamedTuple):
     """What the agent has found out about its machine and process before it was restricted.
 
     Attributes:
-        locks: descriptor from `fence.open_locks`; -1: agents do not fence each other.
+        locks: descriptor from `fencing.open_locks`; -1: agents do not fence each other.
         boot: id of the current boot; empty if unknown.
         confinement: the restrictions of this process as text, for `hello`.
     """

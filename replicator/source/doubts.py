@@ -1,6 +1,6 @@
 """Untrusted parts of a source tree: the root, or mounts below it.
 
-What is found or missing below the root counts only while the mounts are those that were accepted (see `engine.judge`): a file that
+What is found or missing below the root counts only while the mounts are those that were accepted (see `engine.ingest.source_guard`): a file that
 vanished because a volume was unmounted was not deleted.
 """
 

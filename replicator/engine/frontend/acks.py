@@ -1,7 +1,7 @@
-"""What an answer of a frontend means for what it is owed, and what follows from a refusal.
+"""Processes the answers of one frontend: marks paths clean, or schedules what follows from a refusal.
 
-A refusal is a reason to try again, later and later, and never to forget; some say that the frontend is not what we thought,
-and what it holds must be found out.
+A refused path is tried again after growing delays, and never dropped. Some reasons say that the frontend holds something else than
+expected; then a comparison is requested as well.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from replicator.model import ancestors, parent
 from replicator.wire import changes
 
 KEPT_AFTER = 4
-"""Attempts to remove a directory, over some six seconds, before what it holds counts as not ours."""
+"""Attempts to remove a directory, over some six seconds, before its content counts as excluded or foreign, and it is kept."""
 
 SOON = 0.2
-"""Seconds until a path is tried again when the reason is a race that is about to be over."""
+"""Seconds until a path is tried again after a refusal that a race explains."""
 
 PATIENCE = 30.0
-"""Seconds for which a path may be owed before a reason that ends by itself is told as a trouble: three times `settle.max_wait`."""
+"""Seconds for which a path may be dirty before a reason that ends by itself is reported as an error: three times `settle.max_wait`."""
 
 RACES = (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
-"""Reasons that are soon over by themselves, at first."""
+"""Reasons that usually end by themselves; the first such refusal of a path is retried at once."""
 
 
 class Listener(Protocol):
-    """Who is told what became of what was sent."""
+    """Receives the outcome of what was sent."""
 
     def done(self, key: Key) -> None:
         """A path has become clean: the frontend holds it."""
@@ -47,17 +47,17 @@ class Listener(Protocol):
         """A path was refused, or cannot be read."""
 
     def in_doubt(self, directory: Key) -> None:
-        """What the frontend holds below a directory must be compared anew."""
+        """The content of a directory must be compared again."""
 
 
 class Answers:
-    """Takes in the answers of one frontend.
+    """Processes the answers of one frontend.
 
     Args:
-        dirty: what it is owed.
-        moves: the renames that are under way to it.
+        dirty: its dirty paths.
+        moves: its moves in flight.
         retry: delays for refused paths.
-        listener: is told what follows.
+        listener: receives outcomes.
     """
 
     def __init__(self, dirty: DirtySet, moves: Moves, retry: Backoff, listener: Listener) -> None:
@@ -68,7 +68,7 @@ class Answers:
         self._root_gone = asyncio.Event()
 
     def take(self, in_flight: InFlight, reason: str, detail: str) -> None:
-        """An answer came; see `engine.frontend.in_flight.Answered`."""
+        """Process an answer; see `engine.frontend.in_flight.Answered`."""
         if reason == changes.ROOT_GONE:  # nothing was answered: the connection ends
             self._root_gone.set()
             return

@@ -1,11 +1,11 @@
-"""Live changes that make a frontend copy much: they wait until it has room for that work, and everything else passes them.
+"""Queue of live changes that make a frontend copy much: they wait until it has room for that work, and other changes go first.
 
 A frontend applies what it is sent in its order. 200 hard links to a file of 64 MiB, sent at once, would delay each upload behind
-them by the minutes that its disk needs for 12 GiB. So at most `link.WORK` bytes, and one batch, are sent to be copied at a time,
+them by the minutes that its disk needs for 12 GiB. So at most `in_flight.WORK` bytes, and one batch, are sent to be copied at a time,
 and the trees take turns.
 
-What waits is overtaken by later changes. It is sent only if neither its path nor the file that it copies has changed since; else
-its paths are owed like any others. A frontend could not tell by itself: it knows the file to copy by size, mode and time only.
+Later changes overtake a queued copy. It is sent only if neither its path nor the file that it copies has changed since; otherwise its
+paths are marked dirty. The frontend could not detect that: it identifies the file to copy by size, mode and time only.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ QUICK = 1 << 20
 """Bytes: copying less takes some milliseconds, and does not wait."""
 
 Waiting = tuple[EncodedChanges, list[int]]
-"""A parcel, and the generation of each of its parts."""
+"""Encoded changes, and the generation of each of their parts."""
 
 
 class Copies:
     """The copies that wait to be sent to one frontend.
 
     Args:
-        dirty: what it is owed.
+        dirty: its dirty paths.
     """
 
     def __init__(self, dirty: DirtySet) -> None:
@@ -41,22 +41,22 @@ class Copies:
         return bool(self._waiting)
 
     def add(self, encoded: EncodedChanges, generations: list[int]) -> None:
-        """Queue a parcel of copies, which were marked as sent under these generations."""
+        """Queue copies, which were marked as sent under these generations."""
         self._waiting.setdefault(encoded.parts[0].key.tree, deque()).append((encoded, generations))
         self._bases.update(part.base for part in encoded.parts)
 
     def answered(self, key: Key, generation: int) -> None:
-        """A change was answered, so that the frontend may hold another version of a path than before."""
+        """Record an answer: the frontend may hold another version of a path than before."""
         if key in self._bases:
             self._changed[key] = max(generation, self._changed.get(key, 0))
 
     def moved(self, tree: int, generation: int) -> None:
-        """A directory was renamed: what is copied from below either name may be another file now."""
+        """Record a move: a file to be copied may be another one now."""
         if tree in self._waiting:
             self._moved[tree] = generation
 
     def take(self) -> tuple[EncodedChanges, list[int], bool]:
-        """Return the parcel whose turn it is, its generations, and whether it may still be sent."""
+        """Remove and return the next changes, their generations, and whether they may still be sent."""
         tree, waiting = self._waiting.popitem(last=False)
         encoded, generations = waiting.popleft()
         both = zip(encoded.parts, generations, strict=True)

@@ -1,4 +1,7 @@
-"""Where a change goes on its way to one frontend: to the courier while there is one, else to what is owed."""
+"""Passes the live changes of one frontend to its sender.
+
+Without a connection, or where a change cannot be sent, its paths are marked dirty; what was not counted yet is left to the next comparison.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,20 @@ log = structlog.get_logger()
 
 
 class Dispatch:
-    """Takes all that changes, for one frontend.
+    """Takes every published change for one frontend.
 
     Args:
         host: what the log calls it.
-        dirty: what it is owed.
-        doubts: is told what must be compared, because it cannot be owed path by path.
-        budget: bounds what all frontends together are owed.
+        dirty: its dirty paths.
+        resync: receives what must be compared, because it cannot be marked dirty path by path.
+        budget: limits the dirty paths of all frontends together.
 
     Attributes:
         dirty: the same.
         bytes_saved: bytes that deltas have spared.
         counted: the trees of which `dirty` holds all that the frontend lacks: from the first comparison on, until it overflows.
-        forgotten: called when what was owed had to be forgotten: nobody must wait for it to be sent.
-        refuses_too_much: on this connection what was owed had to be forgotten, and some of it was refused.
+        forgotten: called when the dirty paths were dropped, so that nothing waits for them to be sent.
+        refuses_too_much: the dirty paths were dropped on this connection, and the frontend had refused some of them.
     """
 
     def __init__(self, host: str, dirty: DirtySet, resync: ResyncQueue, budget: Budget) -> None:
@@ -45,7 +48,7 @@ class Dispatch:
         self._budget = budget
         self._host = host
         self._resync = resync
-        self._courier: Sender | None = None
+        self._sender: Sender | None = None
         self._opened: set[int] = set()
         self._known: set[int] = set()
         self._noted: list[set[Key]] = []
@@ -53,21 +56,21 @@ class Dispatch:
     @property
     def away(self) -> bool:
         """True if the frontend is not connected."""
-        return self._courier is None
+        return self._sender is None
 
     def connected(self, sender: Sender) -> None:
-        """There is a courier from now on. It carries nothing of a tree that is not opened."""
+        """Use a sender from now on. It is passed nothing of a tree that is not open on the frontend."""
         self.dirty.forget(lambda tree: tree not in self._opened)
         self.counted &= self._opened
         self.refuses_too_much = False
-        self._courier = sender
+        self._sender = sender
 
     def opened(self, tree: int) -> None:
-        """The agent has opened a tree on this connection. What changed before is found by the comparison that follows."""
+        """Record that the agent has opened a tree. The comparison that follows finds what changed before."""
         self._opened.add(tree)
 
     def compared(self, tree: int) -> None:
-        """What the frontend holds of a tree is known, so that a parcel may build on it."""
+        """Record that a tree was compared: a change may build on what the frontend holds of it."""
         self._known.add(tree)
         self.counted.add(tree)
         self._resync.compared(tree)
@@ -77,40 +80,41 @@ class Dispatch:
         return tree in self.counted and tree in self._resync.certain
 
     def forget(self, tree: int) -> None:
-        """A tree was removed: nothing of it is owed, and nothing is sent any more."""
+        """Drop everything about a tree that was removed."""
         self._opened.discard(tree)
         self._known.discard(tree)
         self.counted.discard(tree)
         self.dirty.forget(lambda number: number == tree)
 
     def lost(self) -> None:
-        """The connection is gone, and with it what was under way.
+        """Record that the connection is lost.
 
-        A rename that was under way is owed by its old name alone: what the frontend holds below the new one is unknown.
+        Of a move in flight only the old name is dirty. What the frontend holds below the new one is unknown, so the next comparison
+        must not rely on what was confirmed.
         """
-        if self._courier is not None and self._courier.is_moving:
+        if self._sender is not None and self._sender.is_moving:
             self._resync.certain.clear()
-        self._courier = None
+        self._sender = None
         self._opened.clear()
         self._known.clear()
         self.dirty.lost()
 
     def offer(self, encoded: EncodedChanges) -> None:
-        """Take a live change: send it, or owe it."""
+        """Pass a live change to the sender, or mark its paths dirty."""
         for noted in self._noted:
             noted.update(part.key for part in encoded.parts)
-        if self._courier is None:
+        if self._sender is None:
             self._remember(encoded)
         elif not encoded.parts or encoded.parts[0].key.tree not in self._opened:
             return
         elif encoded.parts[0].target:
-            self._move(self._courier, encoded)
-        elif self._courier.post(encoded, builds=encoded.parts[0].key.tree in self._known):
+            self._move(self._sender, encoded)
+        elif self._sender.post(encoded, builds=encoded.parts[0].key.tree in self._known):
             self.bytes_saved += encoded.saved
         self.marked(len(encoded.parts))
 
     def owe(self, keys: list[Key], owed: PendingKind) -> None:
-        """Send paths before everything that is bulk, though they have not changed here."""
+        """Mark unchanged paths dirty; they are sent before those that a comparison found."""
         now = _now()
         for key in keys:
             self.dirty.mark(key, owed, now, urgent=True)
@@ -118,13 +122,13 @@ class Dispatch:
         self.marked(len(keys))
 
     def wake(self) -> None:
-        """Something was made dirty: let the courier look."""
-        if self._courier is not None:
-            self._courier.wake()
+        """Let the sender look for dirty paths."""
+        if self._sender is not None:
+            self._sender.wake()
 
     @contextmanager
     def noting_changes(self) -> Iterator[set[Key]]:
-        """Yield a set to which every path is added that is owed now, or changes meanwhile."""
+        """Yield a set of the dirty paths, to which every path is added that changes meanwhile."""
         noted = set(self.dirty)
         self._noted.append(noted)
         try:
@@ -143,13 +147,13 @@ class Dispatch:
         sender.post_move(encoded, uncertain=uncertain)
 
     def marked(self, count: int) -> None:
-        """Note that up to `count` paths were marked, and keep the limits: this frontend's, and that of all together."""
+        """Apply the limits, of this frontend and of all together, after up to `count` paths were marked dirty."""
         if self.dirty.overflowed:
             self.forget_owed("one frontend")
         self._budget.marked(count)
 
     def forget_owed(self, limit: str) -> None:
-        """Forget what is owed path by path, and compare everything instead.
+        """Drop all dirty paths, and compare everything instead.
 
         Args:
             limit: whose limit was reached, for the log.
@@ -164,7 +168,7 @@ class Dispatch:
         self.forgotten()
 
     def _remember(self, encoded: EncodedChanges) -> None:
-        """Remember a change for the next connection, unless all of its tree will be compared anyway."""
+        """Mark the paths of a change dirty for the next connection, unless the whole tree will be compared then."""
         now = _now()
         for part in encoded.parts:
             if part.key.tree not in self.counted:

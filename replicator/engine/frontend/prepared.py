@@ -1,4 +1,4 @@
-"""What is owed, read and framed ahead of the sending, so that the sender never waits for the disk."""
+"""Reads and encodes dirty paths before the sender needs them, so that sending never waits for the disk."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from replicator.engine.frontend.in_flight import InFlight
 
 @dataclass(frozen=True)
 class Prepared:
-    """A frame that waits for room.
+    """A frame that waits for room in the window.
 
     Attributes:
         frame: the bytes.
-        flights: the changes in it.
-        dues: what it was read for; if any was marked again meanwhile, the frame is not sent.
-        otherwise: what is sent then; empty: nothing, and the paths are read again.
+        in_flights: the changes in it.
+        dues: the dirty paths that it was read for; if one was marked again meanwhile, the frame is not sent.
+        otherwise: the frame to send instead; empty: none, and the paths are read again.
         stream: the number of the file that the frame is a part of; if its beginning was not sent, no part is.
         is_content: a part between beginning and end, which is not sent once the file was refused.
         is_last: the end of a file, or its cancellation.
@@ -38,10 +38,10 @@ class Prepared:
 def prepare(
     reader: ContentReader, dues: Sequence[PendingChange]
 ) -> tuple[ReadResult, list[Prepared]]:
-    """Read what is due, and frame what is small; blocks.
+    """Read dirty paths, and encode the small ones; blocks.
 
     Returns:
-        All that was found, and the frames of what is small.
+        Everything that was read, and the frames of the small files.
     """
     result = reader.collect(dues)
     framed = _frame(result.ready)
@@ -58,7 +58,7 @@ def _prepared(encoded: EncodedChanges, dues: tuple[PendingChange, ...]) -> Prepa
 
 
 def _frame(ready: Sequence[ReadyChange]) -> list[Prepared]:
-    """Frame single changes in a safe order."""
+    """Encode single changes in an order in which each can succeed."""
     by_number = {item.change.number: item for item in ready}
     ordered = [by_number[change.number] for change in safe_order([item.change for item in ready])]
     return [

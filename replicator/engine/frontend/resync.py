@@ -1,4 +1,4 @@
-"""What of one frontend must be compared anew: single directories, or everything."""
+"""Queue of what must be compared again on one frontend: single directories, or whole trees."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from replicator.core.pending import Key
 from replicator.model import ROOT, overlap
 
 DOUBTS = 1000
-"""Directories in doubt at which everything is compared instead: each costs a round trip."""
+"""Queued directories above which everything is compared instead: each costs a round trip."""
 
 
 class ResyncQueue:
-    """Collects what is in doubt, until it has been compared.
+    """Requests for comparisons, until these have been made.
 
     Attributes:
-        certain: the trees of which nothing has been in doubt since they were compared as a whole.
+        certain: the trees of which no comparison was requested since they were compared as a whole.
     """
 
     def __init__(self) -> None:
@@ -31,18 +31,18 @@ class ResyncQueue:
         self._poked = asyncio.Event()
 
     def __bool__(self) -> bool:
-        """True while a directory is in doubt, or anything is being compared."""
+        """True while a directory is queued, or anything is being compared."""
         return bool(self._directories or self._comparing)
 
     def touch(self, key: Key) -> bool:
-        """Return True if anything at, below or above a path is in doubt, or is being compared."""
+        """Return True if a directory at, below or above a path is queued, or is being compared."""
         return any(
             one.tree == key.tree and overlap(one.path, key.path)
             for one in (*self._directories, *self._comparing)
         )
 
     def directory(self, key: Key) -> None:
-        """What the frontend holds below a directory is in doubt."""
+        """Request a comparison of a directory."""
         self.certain.discard(key.tree)
         self._directories[key] = None
         self._added.set()
@@ -51,7 +51,7 @@ class ResyncQueue:
             self.everything()
 
     def everything(self) -> None:
-        """Request a comparison of all trees: all that the frontend holds is in doubt, or a person wants it."""
+        """Request a comparison of all trees."""
         self.certain.clear()
         self._requests += 1
         self.tell()
@@ -63,11 +63,11 @@ class ResyncQueue:
         self.tell()
 
     def unsettled(self) -> None:
-        """Request a comparison of all trees without telling anybody: the connection is new."""
+        """Request a comparison of all trees on a new connection; wake no waiting task."""
         self._settled.clear()
 
     def forget(self, tree: int) -> None:
-        """Drop all doubts about a tree that was removed."""
+        """Drop all requests of a tree that was removed."""
         for key in [key for key in self._directories if key.tree == tree]:
             del self._directories[key]
         self.certain.discard(tree)
@@ -80,7 +80,7 @@ class ResyncQueue:
         self._poked.set()
 
     async def next_directory(self) -> Key:
-        """Wait for a directory, and return it; it is the caller's business from here on."""
+        """Wait for a queued directory, remove it from the queue, and return it."""
         while not self._directories:
             self._added.clear()
             await self._added.wait()
@@ -90,7 +90,7 @@ class ResyncQueue:
 
     @contextmanager
     def comparing(self, directory: Key) -> Iterator[None]:
-        """A directory is being compared; until that is done it is in doubt."""
+        """Count a directory as being compared until the context ends."""
         self._comparing.append(directory)
         try:
             yield
@@ -98,11 +98,11 @@ class ResyncQueue:
             self._comparing.remove(directory)
 
     def settling(self, tree: int) -> None:
-        """A comparison of a whole tree begins. It satisfies every request made before now."""
+        """Record that a comparison of a whole tree begins. It satisfies every request made before now."""
         self._settled[tree] = self._requests
 
     def compared(self, tree: int) -> None:
-        """A comparison of a whole tree has ended, and what it found was confirmed or is owed."""
+        """Record that a comparison of a whole tree has ended; what it found was confirmed, or is dirty."""
         if self.is_settled(tree) and not self.touch(Key(tree, ROOT)):
             self.certain.add(tree)
 

@@ -1,9 +1,9 @@
-"""Carries what one frontend is owed, over one link.
+"""Sends live changes and dirty paths to one frontend, over one connection.
 
-Three tasks. *Send* writes frames: live parcels first; then, while there is room, large copies and prepared frames in turns.
-*Prepare* takes dirty paths, has them read in a worker thread, and frames them. *Stream* does the same for large files, a chunk
-at a time, one file of each tree at a time. What was read under an older generation than the path has when it is written is
-dropped: something newer is already queued or will be read, and must not be overtaken by it.
+Three tasks. *Send* writes frames: live changes first; then, while the window has room, large copies and prepared frames in turns.
+*Prepare* takes dirty paths, reads them in a worker thread, and encodes them. *Stream* does the same for large files, a chunk
+at a time, one file of each tree at a time. A frame is dropped if its path has got a newer generation since it was read: the newer
+version is queued already, or will be read.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from replicator.engine.frontend.streaming import Streaming
 from replicator.engine.pauses import Pauses
 
 LANE_BYTES = 16 << 20
-"""Live frames queued to one frontend. Beyond it the paths are only marked: a slow frontend reads them later itself."""
+"""Bytes of live frames queued for one frontend. Beyond it their paths are marked dirty instead, and read again when there is room."""
 
 TAKE = 128
 """Paths read in one go: at 20 KB a file about 2.5 MB, a few milliseconds for the thread."""
 
 STREAMS = 4
-"""Trees of which a large file is under way at a time. An agent takes 16 files that are begun and not ended; live ones need room."""
+"""Trees of which a large file is streamed at a time. An agent accepts 16 unfinished files; some are left for live changes."""
 
 PREPARED = 8
-"""Prepared frames in stock, at most 512 KiB each: enough that the sender never waits for the disk."""
+"""Prepared frames that wait, at most 512 KiB each: enough that sending never waits for the disk."""
 
 
 class Listener(acks.Listener, Protocol):
-    """Who is told what became of what a courier carried, and says how fast it may."""
+    """Receives the outcome of what a sender sent, and limits its rate."""
 
     async def throttle(self, size: int) -> None:
         """Wait until so many bulk bytes may be sent."""
@@ -54,11 +54,11 @@ class Sender:
     """Sends to one frontend.
 
     Args:
-        dirty: what it is owed; outlives this connection.
-        reader: reads what it is owed.
-        pool: where blocking reads run.
+        dirty: its dirty paths; outlives this connection.
+        reader: reads their content.
+        pool: runs blocking reads.
         retry: delays for refused paths.
-        listener: is told what becomes of it.
+        listener: receives outcomes.
 
     Attributes:
         links: the agent can give a file another name.
@@ -91,15 +91,15 @@ class Sender:
 
     @property
     def is_moving(self) -> bool:
-        """True while a rename is not answered."""
+        """True while a move is in flight."""
         return bool(self._moves)
 
     def post(self, encoded: EncodedChanges, *, builds: bool) -> bool:
-        """Queue a live parcel, or mark its paths dirty where it cannot be used; return True if it was queued.
+        """Queue live changes, or mark their paths dirty if they cannot be used; return True if they were queued.
 
         Args:
-            encoded: what changed.
-            builds: True if this frontend's content is known, so that a parcel may build on it.
+            encoded: the changes.
+            builds: True if the tree was compared on this connection, so that a change may build on what the frontend holds.
         """
         now = _now()
         keys = [part.key for part in encoded.parts]
@@ -152,7 +152,7 @@ class Sender:
         self._to_stream.set()
 
     def answered(self, in_flight: InFlight, reason: str, detail: str) -> None:
-        """An answer came; see `engine.frontend.in_flight.Answered`."""
+        """Process an answer; see `engine.frontend.in_flight.Answered`."""
         stream = self._streams.get(in_flight.part.key.tree)
         if stream is not None:
             stream.answered(in_flight.part.number)
