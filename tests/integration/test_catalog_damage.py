@@ -98,7 +98,7 @@ def test_damage_is_told_and_mended_and_nothing_is_sent_or_deleted(settled, serve
     wait_for(settled.quiet, lambda: json.dumps(settled.status()), FOREVER)
     log = settled.log.read_text()
     assert "Traceback" not in log
-    assert damage in SILENT or log.count("the catalog was damaged and is made anew") == 1, log
+    assert damage in SILENT or log.count("the catalog was damaged and is rebuilt") == 1, log
     row = settled.row(server)
     assert row["files_sent"] == 0, row
     assert row["bytes_sent"] < 20_000
