@@ -15,7 +15,7 @@ import enum
 import math
 from itertools import islice
 
-from replicator.model import is_within, renamed
+from replicator.model import is_within, rebase
 
 GRACE = 0.5
 """Seconds for which a path must be missing. Scripts that remove and rewrite a file take less."""
@@ -93,7 +93,7 @@ class Rechecks:
         for reason, delay in ((Reason.MISSING, GRACE), (Reason.UNREADABLE, RETRY)):
             for path in [path for path in self._due[reason] if is_within(path, source)]:
                 self._drop(reason, path)
-                self._schedule(reason, renamed(path, source, target), now + delay)
+                self._schedule(reason, rebase(path, source, target), now + delay)
 
     def take(self, reason: Reason, now: float) -> list[bytes]:
         """Return some paths that are due. The caller checks them, then calls `checked`."""
