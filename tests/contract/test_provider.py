@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import uuid
 
 import pytest
 
@@ -87,7 +88,7 @@ class Balancer:
     def __init__(self, _directory, patch, request):
         cloud.set_credentials(patch)
         self._moto = request.getfixturevalue("moto")
-        self._group = self._moto.target_group(f"g{id(self)}", "ip")
+        self._group = self._moto.target_group(f"g{uuid.uuid4().hex[:16]}", "ip")
         self._hosts = ()
         self._aws = Aws(region=cloud.REGION, endpoint_url=self._moto.url)
         self.provider = BalancerProvider(
