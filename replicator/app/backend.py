@@ -30,6 +30,7 @@ from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.changes.reader import ContentReader
 from replicator.engine.context import Context
 from replicator.engine.control.requests import Requests
+from replicator.engine.control.transitions import Transitions
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.service import Service
 from replicator.engine.threads import started_pool
@@ -105,6 +106,8 @@ class App:
         )
         self.service = Service(self._context)
         self.requests = Requests(self.service, self._context)
+        self.events = self._context.events
+        self.transitions = Transitions(self.service, self.events)
         loop = asyncio.get_running_loop()
         # A damaged catalog ends the daemon, because the next start rebuilds it. The callback is called from other threads.
         self._store.on_damage = lambda reason: loop.call_soon_threadsafe(self.service.fail, reason)

@@ -134,7 +134,12 @@ async def serve(
                     reload()
                 beside = [
                     loop.create_task(one)
-                    for one in (_heartbeat(app, notifier), _retire(app), _watch_state(app, lock))
+                    for one in (
+                        _heartbeat(app, notifier),
+                        _retire(app),
+                        _watch_state(app, lock),
+                        _observe(app),
+                    )
                 ]
                 try:
                     await app.service.run()
@@ -182,6 +187,12 @@ async def _retire(app: App) -> None:
     await keep_running(
         app.retired.run, "catalog of former trees", failed=lambda _reason: None, pauses=pauses
     )
+
+
+async def _observe(app: App) -> None:
+    """Publish the transitions of frontends and trees, until cancelled."""
+    pauses = Backoff(1.0, 60.0, random.random)
+    await keep_running(app.transitions.run, "events", failed=lambda _reason: None, pauses=pauses)
 
 
 async def _reload(app: App, load: Callable[[], Config], notifier: Notifier) -> None:

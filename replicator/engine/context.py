@@ -13,6 +13,7 @@ from replicator.core.pending import Key
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.budget import Budget
 from replicator.engine.changes.reader import ContentReader
+from replicator.engine.events import Events
 from replicator.engine.targets import Targets
 from replicator.engine.tree import Tree
 from replicator.ports import Connector
@@ -30,6 +31,10 @@ class Peer(Protocol):
 
     def holds(self, key: Key) -> bool:
         """Return True if it is connected, was compared, and the path is not dirty."""
+
+
+def _not_followed(_: Key) -> None:
+    pass
 
 
 async def _no_origin() -> Origin:
@@ -53,6 +58,10 @@ class Context:
     """If False, frontends are not compared when they connect: for `verify` without a daemon, which only reads."""
     peers: Callable[[], Iterable[Peer]] = tuple
     """Returns all frontends of the fleet."""
+    confirmed: Callable[[Key], None] = _not_followed
+    """Called when a frontend has confirmed a path."""
+    events: Events = field(default_factory=Events)
+    """Receives what happens, for hooks and metrics."""
     budget: Budget = field(default_factory=Budget)
     """Limits of the dirty paths of all frontends together."""
     origin: Callable[[], Awaitable[Origin]] = _no_origin

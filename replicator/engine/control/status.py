@@ -35,7 +35,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "host": replica.address.host,
         "port": replica.address.port,
         "user": replica.address.user,
-        "state": _state(replica, halted=halted),
+        "state": shown_state(replica, halted=halted),
         "source": replica.candidate.source,
         "instance_id": replica.candidate.identity,
         "discovery_state": replica.candidate.state,
@@ -63,7 +63,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
     }
 
 
-def _state(replica: Replica, *, halted: bool) -> str:
+def shown_state(replica: Replica, *, halted: bool) -> str:
     """Return the state that is shown for a frontend."""
     state = replica.state
     if halted and replica.waits_for_source:

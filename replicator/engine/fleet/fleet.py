@@ -13,6 +13,7 @@ import structlog
 from replicator.engine.budget import Budget
 from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.context import Context
+from replicator.engine.fleet.deliveries import Deliveries
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.pauses import Pauses
 from replicator.ports import Address, Candidate
@@ -37,6 +38,8 @@ class Fleet:
         self._leaving: set[asyncio.Task[None]] = set()
         context.peers = self.__iter__
         context.budget = Budget(self.__iter__)
+        self._deliveries = Deliveries(self.__iter__, context.trees, context.events)
+        context.confirmed = self._deliveries.confirmed
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(list(self._replicas.values()))
@@ -50,6 +53,7 @@ class Fleet:
         for replica in list(self._replicas.values()):
             replica.offer(encoded)
             await pauses.pause()
+        self._deliveries.published(encoded)
 
     def trees_changed(self) -> None:
         """Notify every replica that a tree was added, or can be compared now."""
@@ -122,6 +126,7 @@ class Fleet:
         try:
             while True:
                 await asyncio.sleep(1)
+                await self._deliveries.sweep()
                 for address, task in list(self._tasks.items()):
                     if task.done():
                         del self._tasks[address]

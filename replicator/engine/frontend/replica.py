@@ -96,6 +96,16 @@ class Replica(FrontendState):
         counted = key.tree in self.dispatch.counted
         return self.connection is not None and counted and key not in self.dirty
 
+    def lacks(self, key: Key) -> bool:
+        """See `engine.fleet.deliveries.Recipient`."""
+        return self.connection is not None and self.serves and not self.holds(key)
+
+    def lacks_any(self, tree: int) -> bool:
+        """See `engine.fleet.deliveries.Recipient`."""
+        if self.connection is None or not self.serves:
+            return False
+        return tree not in self.dispatch.counted or any(key.tree == tree for key in self.dirty)
+
     def target_error(self, tree: int) -> str:
         """Return why its agent cannot use a tree's target; empty if it can."""
         return self.session.opened.error(tree) if self.session else ""

@@ -152,6 +152,7 @@ class Session:
         self._state.errors.resolved(key)
         self._state.progress.arrived(key)
         self._state.owed_less.set()
+        self._context.confirmed(key)
 
     def delayed(self, key: Key, reason: str) -> None:
         """See `engine.frontend.acks.Listener`."""

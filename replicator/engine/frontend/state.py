@@ -90,6 +90,11 @@ class FrontendState:
         return [tree for tree in self._context.trees if not self.resync_queue.is_settled(tree)]
 
     @property
+    def serves(self) -> bool:
+        """True if it has been live since it joined, so that it may serve visitors."""
+        return self.full_comparisons > 0
+
+    @property
     def is_bootstrapped(self) -> bool:
         """True if it is live, and every tree has been compared since that was last requested."""
         return self.state is State.LIVE and not self.uncompared

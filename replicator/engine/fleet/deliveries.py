@@ -1,0 +1,124 @@
+"""Find out when a published change has arrived on every frontend that serves visitors and is connected.
+
+A change counts as delivered when no such frontend lacks the path any more. A frontend that is away does not delay it: what it misses
+is sent when it returns. If nobody subscribes to the events, nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from replicator.core.pending import Key
+from replicator.engine.changes.encode import ChangeRef, EncodedChanges
+from replicator.engine.events import DELIVERED, Event, Events
+from replicator.engine.pauses import Pauses
+from replicator.engine.tree import Tree
+from replicator.model import ROOT
+
+LIMIT = 100_000
+"""Changes that are followed at the same time, some 30 MB; beyond it, a tree is delivered as a whole."""
+
+
+class Recipient(Protocol):
+    """A frontend."""
+
+    def lacks(self, key: Key) -> bool:
+        """Return True if it serves visitors, is connected, and has not confirmed a path."""
+
+    def lacks_any(self, tree: int) -> bool:
+        """Return True if it serves visitors, is connected, and has not confirmed everything in a tree."""
+
+
+class _Open(NamedTuple):
+    """A change that is not delivered.
+
+    Attributes:
+        part: the change.
+        since: when the path was first published.
+        lacking: a frontend that lacked the path when that was last looked up.
+    """
+
+    part: ChangeRef
+    since: float
+    lacking: Recipient
+
+
+class Deliveries:
+    """Publishes an event for each path that has arrived.
+
+    Args:
+        recipients: returns all frontends.
+        trees: the trees.
+        events: receives the events.
+        limit: maximum number of changes that are followed.
+    """
+
+    def __init__(
+        self,
+        recipients: Callable[[], Iterable[Recipient]],
+        trees: Mapping[int, Tree],
+        events: Events,
+        limit: int = LIMIT,
+    ) -> None:
+        self._recipients = recipients
+        self._trees = trees
+        self._events = events
+        self._limit = limit
+        self._open: dict[Key, _Open] = {}
+        self._whole: dict[int, float] = {}
+
+    def published(self, encoded: EncodedChanges) -> None:
+        """Follow changes that every frontend was offered."""
+        if not self._events:
+            return
+        now = asyncio.get_running_loop().time()
+        for part in encoded.parts:
+            known = self._open.get(part.key)
+            self._look(part, known.since if known else now)
+        if len(self._open) > self._limit:
+            for key, one in self._open.items():
+                self._whole.setdefault(key.tree, one.since)
+            self._open.clear()
+
+    def confirmed(self, key: Key) -> None:
+        """Note that a frontend has confirmed a path."""
+        one = self._open.get(key)
+        if one is not None and not one.lacking.lacks(key):
+            self._look(one.part, one.since)
+
+    async def sweep(self) -> None:
+        """Find what was delivered without a confirmation: a frontend left, or a comparison has found it equal."""
+        pauses = Pauses(asyncio.get_running_loop())
+        for key, one in list(self._open.items()):
+            if key in self._open and not one.lacking.lacks(key):
+                self._look(one.part, one.since)
+            await pauses.pause()
+        for tree, since in list(self._whole.items()):
+            if not any(one.lacks_any(tree) for one in self._recipients()):
+                del self._whole[tree]
+                self._publish(ChangeRef(0, Key(tree, ROOT)), since)
+
+    def _look(self, part: ChangeRef, since: float) -> None:
+        lacking = next((one for one in self._recipients() if one.lacks(part.key)), None)
+        if lacking is not None:
+            self._open[part.key] = _Open(part, since, lacking)
+            return
+        self._open.pop(part.key, None)
+        self._publish(part, since)
+
+    def _publish(self, part: ChangeRef, since: float) -> None:
+        tree = self._trees.get(part.key.tree)
+        if tree is None:  # it was removed
+            return
+        self._events.publish(
+            Event(
+                name=DELIVERED,
+                tree=tree.root,
+                path=part.key.path,
+                target=part.target,
+                is_delete=part.is_delete,
+                seconds=asyncio.get_running_loop().time() - since,
+            )
+        )

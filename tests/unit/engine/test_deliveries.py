@@ -1,0 +1,136 @@
+"""Deliveries: a change is delivered when no connected frontend that serves visitors lacks it, and not before."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from replicator.core.pending import Key
+from replicator.engine.changes.encode import ChangeRef, EncodedChanges
+from replicator.engine.events import Event, Events
+from replicator.engine.fleet.deliveries import Deliveries
+
+
+class Frontend:
+    def __init__(self):
+        self.dirty = set()
+        self.connected = True
+
+    def lacks(self, key):
+        return self.connected and key in self.dirty
+
+    def lacks_any(self, tree):
+        return self.connected and any(key.tree == tree for key in self.dirty)
+
+
+class Stage:
+    def __init__(self, limit=1000):
+        self.events = Events()
+        self.told = []
+        self.one, self.two = Frontend(), Frontend()
+        self.fleet = [self.one, self.two]
+        self.tree = SimpleNamespace(root=b"/source")
+        trees = {1: self.tree}
+        self.deliveries = Deliveries(lambda: list(self.fleet), trees, self.events, limit)
+        self.events.subscribe(self.told.append)
+
+    def publish(self, path, **part):
+        key = Key(1, path)
+        for frontend in self.fleet:
+            frontend.dirty.add(key)
+        self.deliveries.published(EncodedChanges((), (ChangeRef(1, key, **part),)))
+
+    def confirm(self, frontend, path):
+        frontend.dirty.discard(Key(1, path))
+        self.deliveries.confirmed(Key(1, path))
+
+    @property
+    def delivered(self):
+        return [event.path for event in self.told]
+
+
+@pytest.fixture
+async def stage():
+    return Stage()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_path_is_delivered_when_the_last_frontend_has_confirmed_it(stage, order):
+    stage.publish(b"f")
+    first, last = (stage.fleet[index] for index in order)
+    stage.confirm(first, b"f")
+    assert stage.delivered == []
+    stage.confirm(last, b"f")
+    assert stage.delivered == [b"f"]
+    assert stage.told[0].tree == stage.tree.root
+    stage.confirm(last, b"f")
+    assert stage.delivered == [b"f"]
+
+
+async def test_a_path_that_changes_again_is_delivered_in_its_last_version(stage):
+    stage.publish(b"f")
+    stage.confirm(stage.one, b"f")
+    stage.publish(b"f", is_delete=True)
+    stage.confirm(stage.two, b"f")
+    assert stage.delivered == []
+    stage.confirm(stage.one, b"f")
+    assert [(event.path, event.is_delete) for event in stage.told] == [(b"f", True)]
+
+
+async def test_a_frontend_that_is_away_delays_nothing(stage):
+    stage.publish(b"f")
+    stage.confirm(stage.two, b"f")
+    stage.one.connected = False
+    await stage.deliveries.sweep()
+    assert stage.delivered == [b"f"]
+
+
+async def test_a_path_that_a_comparison_finds_equal_is_delivered(stage):
+    stage.publish(b"f")
+    await stage.deliveries.sweep()
+    assert stage.delivered == []
+    for frontend in stage.fleet:
+        frontend.dirty.clear()  # without a confirmation
+    await stage.deliveries.sweep()
+    assert stage.delivered == [b"f"]
+
+
+async def test_beyond_the_limit_the_tree_is_delivered_as_a_whole():
+    stage = Stage(limit=2)
+    for path in (b"a", b"b", b"c"):
+        stage.publish(path)
+    for path in (b"a", b"b", b"c"):
+        stage.confirm(stage.one, path)
+        stage.confirm(stage.two, path)
+        await stage.deliveries.sweep()
+    assert stage.delivered == [b""]
+
+
+async def test_without_a_subscriber_nothing_is_recorded(stage):
+    subscriber = stage.told.append
+    stage.events.unsubscribe(subscriber)
+    stage.publish(b"f")
+    stage.events.subscribe(subscriber)
+    stage.confirm(stage.one, b"f")
+    stage.confirm(stage.two, b"f")
+    assert stage.delivered == []
+
+
+async def test_nothing_of_a_removed_tree_is_delivered(stage):
+    stage.publish(b"f")
+    stage.deliveries._trees.clear()
+    stage.confirm(stage.one, b"f")
+    stage.confirm(stage.two, b"f")
+    await asyncio.sleep(0)
+    assert stage.delivered == []
+
+
+async def test_a_subscriber_that_fails_affects_no_other(stage):
+    def fails(_):
+        raise ValueError
+
+    events, told = Events(), []
+    events.subscribe(fails)
+    events.subscribe(told.append)
+    events.publish(Event(name="delivered"))
+    assert len(told) == 1
