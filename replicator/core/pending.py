@@ -29,10 +29,10 @@ class PendingChange(NamedTuple):
 
     key: Key
     generation: int
-    owed: PendingKind
+    kind: PendingKind
 
 
-class State(enum.Enum):
+class PathState(enum.Enum):
     """State of a record; CLEAN: acknowledged or removed."""
 
     CLEAN = 0
@@ -58,7 +58,7 @@ class Inside:
         self.below: set[Key] = set()
 
 
-_WAITING, _SENT = State.WAITING, State.SENT  # faster than a lookup in the class at each use
+_WAITING, _SENT = PathState.WAITING, PathState.SENT  # faster than a lookup in the class at each use
 
 
 class Pending:
@@ -70,28 +70,28 @@ class Pending:
 
     Attributes:
         generation: number of the last `DirtySet.mark`.
-        owed: what must be sent.
+        kind: what must be sent.
         urgent: True for a live change, False for bulk.
         state: changed only by `core.queues`.
         attempts: refusals in a row.
         reason: why the path was refused last; empty if it was not.
-        withheld: True if the backend cannot read the path.
+        unreadable: True if the backend cannot read the path.
     """
 
     __slots__ = (
-        "attempts", "generation", "inside", "owed", "reason", "since", "state", "urgent", "withheld"
+        "attempts", "generation", "inside", "kind", "reason", "since", "state", "unreadable", "urgent"
     )  # fmt: skip
 
     def __init__(self, since: float, inside: Inside) -> None:
         self.since = since
         self.inside = inside
         self.generation = 0
-        self.owed = PendingKind.ATTRIBUTES
+        self.kind = PendingKind.ATTRIBUTES
         self.urgent = False
-        self.state = State.CLEAN
+        self.state = PathState.CLEAN
         self.attempts = 0
         self.reason = ""
-        self.withheld = False
+        self.unreadable = False
 
     @property
     def is_open_bulk(self) -> bool:

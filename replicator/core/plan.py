@@ -20,13 +20,13 @@ class Difference(NamedTuple):
 
     Attributes:
         path: the path.
-        owed: what must be sent.
+        kind: what must be sent.
         size: bytes of content to send at most.
         surplus: True if the path exists only on the frontend.
     """
 
     path: bytes
-    owed: PendingKind
+    kind: PendingKind
     size: int
     surplus: bool = False
 
@@ -101,14 +101,14 @@ class Comparison:
             if known.problem and entry.kind == DIRECTORY:
                 self._unknown = path
             if other is not None and other.path == path:
-                owed = self._owed(entry, other)
+                kind = self._pending_kind(entry, other)
                 if known.ambiguous and not self._digests:
-                    owed = PendingKind.CONTENT
+                    kind = PendingKind.CONTENT
                 other = next(others, None)
             else:
-                owed = PendingKind.CONTENT
-            if owed is not None:
-                yield Difference(path, owed, entry.size if owed > PendingKind.ATTRIBUTES else 0)
+                kind = PendingKind.CONTENT
+            if kind is not None:
+                yield Difference(path, kind, entry.size if kind > PendingKind.ATTRIBUTES else 0)
         while other is not None:
             yield from self._surplus(other)
             other = next(others, None)
@@ -118,7 +118,7 @@ class Comparison:
         if self._delete and not in_doubt and not self._excluded(line.path, line.entry.kind):
             yield Difference(line.path, PendingKind.CONTENT, 0, surplus=True)
 
-    def _owed(self, ours: Entry, line: Listed) -> PendingKind | None:
+    def _pending_kind(self, ours: Entry, line: Listed) -> PendingKind | None:
         theirs = line.entry
         if ours.kind != theirs.kind or ours.size != theirs.size or ours.link != theirs.link:
             return PendingKind.CONTENT

@@ -7,19 +7,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from replicator.core.pending import Key, Pending, PendingChange, State
+from replicator.core.pending import Key, PathState, Pending, PendingChange
 
 
 class _Retry(NamedTuple):
     until: float
     generation: int  # no two are equal, so that what follows is never compared
     key: Key
-    debt: Pending
+    pending: Pending
 
     @property
     def is_current(self) -> bool:
         """True while the path is neither clean nor marked again."""
-        return self.debt.state is not State.CLEAN and self.debt.generation == self.generation
+        return (
+            self.pending.state is not PathState.CLEAN and self.pending.generation == self.generation
+        )
 
 
 class Queues:
@@ -36,41 +38,43 @@ class Queues:
         self._retries: list[_Retry] = []
         self.bulk_open = 0
 
-    def turn(self, key: Key, debt: Pending, state: State, *, urgent: bool | None = None) -> None:
+    def set_state(
+        self, key: Key, pending: Pending, state: PathState, *, urgent: bool | None = None
+    ) -> None:
         """Change the state of a record, its queue and the count of open bulk.
 
         Args:
             key: the path.
-            debt: its record.
+            pending: its record.
             state: the new state.
             urgent: True for a live change, False for bulk; None: unchanged.
         """
-        if debt.state is State.WAITING:
-            (self._urgent if debt.urgent else self._bulk).pop(key, None)
-        self.bulk_open -= debt.is_open_bulk
-        debt.state = state
-        debt.urgent = debt.urgent if urgent is None else urgent
-        self.bulk_open += debt.is_open_bulk
-        if state is State.WAITING:
-            (self._urgent if debt.urgent else self._bulk)[key] = debt
+        if pending.state is PathState.WAITING:
+            (self._urgent if pending.urgent else self._bulk).pop(key, None)
+        self.bulk_open -= pending.is_open_bulk
+        pending.state = state
+        pending.urgent = pending.urgent if urgent is None else urgent
+        self.bulk_open += pending.is_open_bulk
+        if state is PathState.WAITING:
+            (self._urgent if pending.urgent else self._bulk)[key] = pending
 
-    def block(self, key: Key, debt: Pending, until: float) -> None:
+    def block(self, key: Key, pending: Pending, until: float) -> None:
         """Block a record until a time."""
-        self.turn(key, debt, State.BLOCKED)
-        heapq.heappush(self._retries, _Retry(until, debt.generation, key, debt))
+        self.set_state(key, pending, PathState.BLOCKED)
+        heapq.heappush(self._retries, _Retry(until, pending.generation, key, pending))
 
     def take(self, now: float, limit: int, is_cut: Callable[[bytes], bool]) -> list[PendingChange]:
         """Return at most `limit` waiting paths; their state becomes SENT. See DirtySet.take."""
         while self._retries and self._retries[0].until <= now:
             retry = heapq.heappop(self._retries)
-            if retry.is_current and retry.debt.state is State.BLOCKED:
-                self.turn(retry.key, retry.debt, State.WAITING)
+            if retry.is_current and retry.pending.state is PathState.BLOCKED:
+                self.set_state(retry.key, retry.pending, PathState.WAITING)
         taken: list[PendingChange] = []
         for queue in (self._urgent, self._bulk):
             while queue and len(taken) < limit:
-                key, debt = next(iter(queue.items()))
-                self.turn(key, debt, State.SENT)
-                taken.append(PendingChange(key, debt.generation, debt.owed))
+                key, pending = next(iter(queue.items()))
+                self.set_state(key, pending, PathState.SENT)
+                taken.append(PendingChange(key, pending.generation, pending.kind))
                 if queue is self._bulk and 2 * len(taken) >= limit and is_cut(key.path):
                     return taken
         return taken
@@ -83,7 +87,7 @@ class Queues:
         """Yield blocked records among the first `limit` entries of the heap, in no particular order."""
         for retry in self._retries[:limit]:
             if retry.is_current:
-                yield retry.key, retry.debt
+                yield retry.key, retry.pending
 
     def clear(self) -> None:
         """Forget everything."""

@@ -25,7 +25,7 @@ class Convergence(RuleBasedStateMachine):
     @rule(key=keys, live=st.booleans())
     def change(self, key, live):
         self.source[key] = self.source.get(key, 0) + 1
-        if live:  # framed at once, queued behind what is under way
+        if live:  # encoded at once, queued behind what is in flight
             self.wire.append((key, self.dirty.mark_sent(key, self.now), self.source[key]))
         else:
             self.dirty.mark(key, PendingKind.CONTENT, self.now, urgent=False)
@@ -49,7 +49,7 @@ class Convergence(RuleBasedStateMachine):
     @rule()
     def cut(self):
         self.wire.clear()
-        self.dirty.lost()
+        self.dirty.connection_lost()
 
     @rule()
     def wait(self):
@@ -87,7 +87,7 @@ tree_keys = st.builds(Key, st.sampled_from([1, 2]), paths)
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["mark", "drop", "rename"]), tree_keys, paths)))
-def test_what_is_owed_at_or_below_a_path_is_what_a_scan_of_all_finds(script):
+def test_at_or_below_finds_what_a_scan_of_all_dirty_paths_finds(script):
     dirty = DirtySet()
     for what, key, target in script:
         below = is_below(key.path, target) or is_below(target, key.path)
@@ -103,7 +103,7 @@ def test_what_is_owed_at_or_below_a_path_is_what_a_scan_of_all_finds(script):
             }
             assert set(dirty.at_or_below(Key(tree, path))) == expected
             inside = any(k.tree == tree and parent(k.path) == path for k in dirty)
-            assert dirty.holds_any_in(Key(tree, path)) == inside
+            assert dirty.any_inside(Key(tree, path)) == inside
     for key in list(dirty):
         dirty.drop(key)
     assert not dirty._inside

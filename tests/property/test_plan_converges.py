@@ -29,10 +29,10 @@ def test_plan_applied_to_the_listing_gives_the_catalog(frontend, catalog, stretc
         edge = key(some[-1].path) if lines else None
         here = [r for r in known if edge is None or key(r.path) <= edge]
         known = known[len(here) :]
-        for path, owed, *_ in comparison.differences(some, here):
+        for path, kind, *_ in comparison.differences(some, here):
             if path not in catalog:
                 del result[path]
-            elif owed is PendingKind.ATTRIBUTES:
+            elif kind is PendingKind.ATTRIBUTES:
                 result[path] = result[path]._replace(mode=catalog[path].mode)
             else:
                 result[path] = catalog[path]

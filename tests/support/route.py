@@ -103,9 +103,9 @@ class Route:
             pass
         self.source.reads.clear()
 
-    def mark(self, *paths, urgent=False, owed=PendingKind.CONTENT):
+    def mark(self, *paths, urgent=False, kind=PendingKind.CONTENT):
         for path in paths:
-            self.dirty.mark(Key(1, path), owed, asyncio.get_running_loop().time(), urgent=urgent)
+            self.dirty.mark(Key(1, path), kind, asyncio.get_running_loop().time(), urgent=urgent)
         self.sender.wake()
 
     def fill_window(self):

@@ -173,9 +173,9 @@ class ContentReader:
         elif record.problem:
             passing = record.problem in PASSING
             result.unreadable.append(Unreadable(due, f"on the backend: {record.problem}", passing))
-        elif due.owed < PendingKind.CONTENT and not _takes_long_to_hash(due, record):
+        elif due.kind < PendingKind.CONTENT and not _takes_long_to_hash(due, record):
             change = set_attributes(
-                number, path, record.entry, content=due.owed is PendingKind.ADOPT
+                number, path, record.entry, content=due.kind is PendingKind.ADOPT
             )
             result.ready.append(ReadyChange(due, change, b""))
         else:
@@ -260,11 +260,11 @@ def _weight(encoded: EncodedChanges) -> int:
 
 
 def _takes_long_to_hash(due: PendingChange, record: Record) -> bool:
-    return due.owed is PendingKind.ADOPT and record.entry.size > MOST_HASHED
+    return due.kind is PendingKind.ADOPT and record.entry.size > MOST_HASHED
 
 
 def _is_small(due: PendingChange, record: Record) -> bool:
     """Return True for a file whose content must be sent, and fits into a batch."""
     return (
-        not record.problem and due.owed is PendingKind.CONTENT and record.entry.size <= INLINE_LIMIT
+        not record.problem and due.kind is PendingKind.CONTENT and record.entry.size <= INLINE_LIMIT
     )

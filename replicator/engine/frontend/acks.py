@@ -109,10 +109,10 @@ class Answers:
         """A path cannot be read on the backend; `passing`: for a reason that ends by itself."""
         passing = passing and self._is_recent(due.key)
         told = "" if passing else reason
-        attempts = self._dirty.refused(due.key, due.generation, due.owed, told)
+        attempts = self._dirty.refused(due.key, due.generation, due.kind, told)
         if attempts is not None:
             delay = self._retry.delay(attempts)
-            self._dirty.withhold(due.key)
+            self._dirty.mark_unreadable(due.key)
             self._dirty.block(due.key, _now() + delay)
             self._tell(due.key, reason, passing=passing)
 
@@ -141,7 +141,7 @@ class Answers:
         race = reason in RACES and (attempts == 1 or reason != changes.BASE_MISMATCH)
         passing = race and self._is_recent(key)
         if not passing:
-            self._dirty.explain(key, f"{reason}: {detail}")
+            self._dirty.set_reason(key, f"{reason}: {detail}")
         if reason == changes.PATH_REFUSED and attempts == 1:
             # Perhaps a directory above it is something else there.
             self._listener.in_doubt(Key(key.tree, parent(parent(key.path))))
@@ -167,7 +167,7 @@ class Answers:
         # A live change may have been read like bulk; what it needs must still go before it.
         urgent = not in_flight.bulk or self._dirty.is_urgent(in_flight.part.key)
         for key in above:
-            if not self._dirty.is_on_its_way(key, urgent=urgent):
+            if not self._dirty.is_sent_or_queued(key, urgent=urgent):
                 self._dirty.mark(key, PendingKind.CONTENT, _now(), urgent=urgent)
         return True
 
@@ -178,7 +178,7 @@ class Answers:
         ours; what is not (excluded files) keeps its directory, but nothing keeps a file out of its place silently.
         """
         key = in_flight.part.key
-        if not self._dirty.holds_any_in(key):
+        if not self._dirty.any_inside(key):
             if in_flight.part.is_delete and attempts > KEPT_AFTER:
                 self.clean(key, in_flight.generation)
                 self._listener.troubled(key, "kept, because it holds files that are not ours")

@@ -197,7 +197,7 @@ class Comparisons:
         if may_continue is not None:
             await may_continue()
         now, dispatch = _now(), self._state.dispatch
-        if self._bootstrapping and any(one.owed > PendingKind.ATTRIBUTES for one in differences):
+        if self._bootstrapping and any(one.kind > PendingKind.ATTRIBUTES for one in differences):
             self._readiness.incomplete(tree)
         self._state.errors.surplus_removed([one.path for one in differences if one.surplus])
         for path, owed, size, _ in differences:

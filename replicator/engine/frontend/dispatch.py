@@ -60,7 +60,7 @@ class Dispatch:
 
     def connected(self, sender: Sender) -> None:
         """Use a sender from now on. It is passed nothing of a tree that is not open on the frontend."""
-        self.dirty.forget(lambda tree: tree not in self._opened)
+        self.dirty.forget_trees(lambda tree: tree not in self._opened)
         self.counted &= self._opened
         self.refuses_too_much = False
         self._sender = sender
@@ -84,7 +84,7 @@ class Dispatch:
         self._opened.discard(tree)
         self._known.discard(tree)
         self.counted.discard(tree)
-        self.dirty.forget(lambda number: number == tree)
+        self.dirty.forget_trees(lambda number: number == tree)
 
     def lost(self) -> None:
         """Record that the connection is lost.
@@ -97,7 +97,7 @@ class Dispatch:
         self._sender = None
         self._opened.clear()
         self._known.clear()
-        self.dirty.lost()
+        self.dirty.connection_lost()
 
     def offer(self, encoded: EncodedChanges) -> None:
         """Pass a live change to the sender, or mark its paths dirty."""
@@ -159,7 +159,7 @@ class Dispatch:
             limit: whose limit was reached, for the log.
         """
         log.warning("too much is owed; comparing everything instead", host=self._host, limit=limit)
-        self.refuses_too_much = self.refuses_too_much or self.dirty.refusals()
+        self.refuses_too_much = self.refuses_too_much or self.dirty.has_refusals()
         self.dirty.clear()
         self.counted.clear()
         self._known.clear()

@@ -127,7 +127,7 @@ class Sender:
         """Return True if the frontend can take a change that builds on what it holds."""
         if part.twin and not self.links:
             return False
-        return part.base not in self._dirty if proven else self._dirty.holds(part.base)
+        return part.base not in self._dirty if proven else self._dirty.is_clean_or_sent(part.base)
 
     def post_move(self, encoded: EncodedChanges, *, uncertain: bool) -> None:
         """Queue a move. Nothing that is queued later is sent before it.

@@ -62,7 +62,7 @@ class Shortage:
 
     def refuses(self) -> bool:
         """Return True if the frontend refuses a path that others hold."""
-        refused = [key for key, pending in self._dirty.lacking() if pending.reason]
+        refused = [key for key, pending in self._dirty.sendable() if pending.reason]
         return any(map(self.is_own, _sample(refused)))
 
     async def lags(self, now: float, allowed: float, pool: Executor) -> bool:
@@ -73,7 +73,7 @@ class Shortage:
         return now - oldest > allowed + await self._bytes_owed(pool) / SLOWEST
 
     async def _bytes_owed(self, pool: Executor) -> float:
-        keys = [key for key, pending in self._oldest() if pending.owed is PendingKind.CONTENT]
+        keys = [key for key, pending in self._oldest() if pending.kind is PendingKind.CONTENT]
         total = 0
         for number, tree in list(self._context.trees.items()):
             catalog, paths = tree.catalog, [key.path for key in keys if key.tree == number]
@@ -83,18 +83,18 @@ class Shortage:
 
     def _oldest(self) -> list[tuple[Key, Pending]]:
         """Return the owed paths; of more than MOST, the longest owed and a sample of the others."""
-        owed = list(islice(self._dirty.lacking(), MOST))
+        owed = list(islice(self._dirty.sendable(), MOST))
         if len(owed) < MOST:
             return owed
         # One of each step, from a random start: a list of 200,000 would take 30 ms.
         step = max(1, 2 * (len(self._dirty) - MOST // 2) // MOST)
         begin = MOST // 2 + random.randrange(step)  # noqa: S311  # not a secret
-        return owed[: MOST // 2] + list(islice(self._dirty.some(begin, step), MOST // 2))
+        return owed[: MOST // 2] + list(islice(self._dirty.sample(begin, step), MOST // 2))
 
 
 def _is_found(pending: Pending) -> bool:
     """Return True for a path whose content a comparison has found missing."""
-    return not pending.urgent and pending.owed > PendingKind.ATTRIBUTES
+    return not pending.urgent and pending.kind > PendingKind.ATTRIBUTES
 
 
 def _sample(items: list[T], most: int = MOST) -> list[T]:

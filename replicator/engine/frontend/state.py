@@ -112,7 +112,7 @@ class FrontendState:
     @property
     def is_degraded(self) -> bool:
         """True if it is live, but refuses a path, cannot be sent one, or has paths that should not exist."""
-        has_errors = self.dirty.troubled() or bool(self.errors.persistent)
+        has_errors = self.dirty.has_reasons() or bool(self.errors.persistent)
         return self.state is State.LIVE and has_errors
 
     @property

@@ -30,9 +30,9 @@ MOST = 200_000
 
 def is_caught_up(replica: Replica) -> bool:
     """Return True if a frontend lacks only changes of the last seconds, as it always does where uploads never pause."""
-    since = replica.dirty.lagging()
+    since = replica.dirty.oldest_sendable()
     recent = since is None or asyncio.get_running_loop().time() - since < RECENT
-    unsure = replica.resync_queue or replica.dirty.refusals()
+    unsure = replica.resync_queue or replica.dirty.has_refusals()
     return replica.is_bootstrapped and recent and not unsure
 
 

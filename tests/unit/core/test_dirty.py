@@ -1,4 +1,4 @@
-"""The dirty set: acknowledged or dirty, bounded, and in order."""
+"""DirtySet: a path is dirty until its current version is acknowledged; the set is bounded and ordered."""
 
 import pytest
 
@@ -32,8 +32,8 @@ def test_a_path_is_clean_only_after_its_current_version_was_acknowledged(dirty):
 
 
 def test_a_burst_on_one_path_is_one_path(dirty):
-    for moment in range(1000):
-        dirty.mark(A, PendingKind.CONTENT, moment, urgent=True)
+    for now in range(1000):
+        dirty.mark(A, PendingKind.CONTENT, now, urgent=True)
 
     assert len(dirty) == 1
     assert len(take(dirty)) == 1
@@ -48,17 +48,17 @@ def test_live_changes_go_before_bulk_in_the_order_of_marking(dirty):
     assert [due.key for due in take(dirty)] == [B, C, A]
 
 
-def test_what_was_sent_and_not_acknowledged_is_sent_again_after_a_loss(dirty):
+def test_a_path_in_flight_is_sent_again_after_the_connection_is_lost(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
     generation = dirty.mark_sent(B, 0)
     take(dirty)
-    dirty.lost()
+    dirty.connection_lost()
 
     assert {due.key for due in take(dirty)} == {A, B}
     assert dirty.is_current(B, generation)
 
 
-def test_a_blocked_path_comes_back_at_its_time(dirty):
+def test_a_blocked_path_is_taken_again_at_its_time(dirty):
     dirty.mark(A, PendingKind.ADOPT, 0, urgent=False)
     (due,) = take(dirty)
 
@@ -69,10 +69,10 @@ def test_a_blocked_path_comes_back_at_its_time(dirty):
     assert take(dirty, now=4.9) == []
     assert dirty.next_retry() == 5.0
     assert dirty.problems(10) == [(A, "no_space: full")]
-    assert [(due.key, due.owed) for due in take(dirty, now=5.0)] == [(A, PendingKind.CONTENT)]
+    assert [(due.key, due.kind) for due in take(dirty, now=5.0)] == [(A, PendingKind.CONTENT)]
 
 
-def test_a_refusal_of_an_old_version_is_nobodys_business(dirty):
+def test_a_refusal_of_an_earlier_version_is_ignored(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
     (due,) = take(dirty)
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
@@ -80,7 +80,7 @@ def test_a_refusal_of_an_old_version_is_nobodys_business(dirty):
     assert dirty.refused(A, due.generation, PendingKind.CONTENT, "denied") is None
 
 
-def test_what_was_taken_and_not_sent_waits_again(dirty):
+def test_a_path_that_was_taken_and_not_sent_is_queued_again(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
     (due,) = take(dirty)
     dirty.put_back(A, due.generation)
@@ -103,7 +103,7 @@ def test_open_bulk_counts_what_was_marked_as_bulk_and_is_neither_done_nor_blocke
     assert len(dirty) == 2
 
 
-def test_a_rename_takes_what_is_dirty_with_it(dirty):
+def test_paths_below_a_renamed_directory_are_dirty_under_their_new_names(dirty):
     dirty.mark(Key(1, b"d/x"), PendingKind.CONTENT, 0, urgent=False)
     dirty.mark(Key(1, b"e/old"), PendingKind.CONTENT, 0, urgent=False)
     dirty.mark(Key(2, b"d/x"), PendingKind.CONTENT, 0, urgent=False)
@@ -112,7 +112,7 @@ def test_a_rename_takes_what_is_dirty_with_it(dirty):
     assert {due.key for due in take(dirty)} == {Key(1, b"e/x"), Key(2, b"d/x")}
 
 
-def test_after_a_rename_what_was_in_flight_is_owed_by_digest_and_what_was_read_is_not_sent(dirty):
+def test_after_a_rename_a_version_in_flight_is_pending_by_digest_and_a_read_one_is_not_sent(dirty):
     sent = dirty.mark_sent(Key(1, b"d/sent"), 0)
     dirty.mark(Key(1, b"d/read"), PendingKind.CONTENT, 0, urgent=False)
     (read,) = take(dirty)
@@ -120,13 +120,13 @@ def test_after_a_rename_what_was_in_flight_is_owed_by_digest_and_what_was_read_i
 
     assert not dirty.is_current(read.key, read.generation)
     assert not dirty.acknowledged(Key(1, b"d/sent"), sent)
-    assert {due.key.path: due.owed for due in take(dirty)} == {
+    assert {due.key.path: due.kind for due in take(dirty)} == {
         b"e/sent": PendingKind.ADOPT,
         b"e/read": PendingKind.CONTENT,
     }
 
 
-def test_past_its_limit_the_set_empties_itself_and_says_so():
+def test_beyond_its_limit_the_set_is_emptied_and_overflowed():
     dirty = DirtySet(limit=10)
     for number in range(11):
         dirty.mark(Key(1, b"%d" % number), PendingKind.CONTENT, 0, urgent=False)
@@ -135,47 +135,47 @@ def test_past_its_limit_the_set_empties_itself_and_says_so():
     assert len(dirty) == 1
 
 
-def test_a_frontend_does_not_lag_for_what_the_backend_cannot_read(dirty):
+def test_a_path_that_the_backend_cannot_read_is_no_lag(dirty):
     dirty.mark(A, PendingKind.CONTENT, 1, urgent=False)
     dirty.mark(B, PendingKind.CONTENT, 2, urgent=False)
     (generation,) = (due.generation for due in take(dirty) if due.key == A)
     dirty.refused(A, generation, PendingKind.CONTENT, "permission denied on the backend")
-    dirty.withhold(A)
+    dirty.mark_unreadable(A)
 
     assert dirty.oldest() == 1
-    assert dirty.lagging() == 2
-    assert not dirty.refusals()
+    assert dirty.oldest_sendable() == 2
+    assert not dirty.has_refusals()
 
     dirty.mark(A, PendingKind.CONTENT, 3, urgent=False)  # it may be readable now
-    assert dirty.lagging() == 1
+    assert dirty.oldest_sendable() == 1
     dirty.drop(A)
     dirty.drop(B)
-    assert dirty.lagging() is None
+    assert dirty.oldest_sendable() is None
 
 
-def test_what_a_frontend_refuses_is_a_refusal_until_it_is_taken(dirty):
+def test_a_refusal_lasts_until_the_path_is_acknowledged(dirty):
     dirty.mark(A, PendingKind.CONTENT, 1, urgent=False)
     (due,) = take(dirty)
-    assert not dirty.refusals()
+    assert not dirty.has_refusals()
     dirty.refused(A, due.generation, PendingKind.CONTENT, "no space left")
-    assert dirty.refusals()
+    assert dirty.has_refusals()
     dirty.acknowledged(A, due.generation)
-    assert not dirty.refusals()
+    assert not dirty.has_refusals()
 
 
-def test_a_rename_looks_at_nothing_that_is_owed_elsewhere(dirty):
+def test_a_rename_does_not_scan_paths_elsewhere(dirty):
     class Unscanned(dict):
         def __iter__(self):
-            raise AssertionError("everything that is owed was scanned")
+            raise AssertionError("all pending paths were scanned")
 
         items = keys = values = __iter__
 
     for path in (b"elsewhere/x", b"old/x", b"old/deep/y", b"new/z"):
         dirty.mark(Key(1, path), PendingKind.CONTENT, 0.0, urgent=False)
-    debts = dirty._debts
-    dirty._debts = Unscanned(debts)
+    pending = dirty._pending
+    dirty._pending = Unscanned(pending)
     dirty.rename(Key(1, b"old"), Key(1, b"new"), 1.0)
-    assert {key.path for key in dict.keys(dirty._debts)} == {
+    assert {key.path for key in dict.keys(dirty._pending)} == {
         b"elsewhere/x",
         b"new/x",
         b"new/deep/y",

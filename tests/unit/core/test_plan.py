@@ -14,7 +14,7 @@ def compare(there, here, excluded=lambda path, kind: False, **more):
     lines = [Listed(path, entry, 33, 33) for path, entry in there]
     known = [item if isinstance(item, Record) else record(*item) for item in here]
     return [
-        (d.path, d.owed) for d in Comparison(excluded=excluded, **more).differences(lines, known)
+        (d.path, d.kind) for d in Comparison(excluded=excluded, **more).differences(lines, known)
     ]
 
 

@@ -1,8 +1,8 @@
-"""The queues: urgent before bulk, blocked ones at their time, and each debt in one place."""
+"""Queues: urgent before bulk, blocked paths at their time, and each path in one queue."""
 
 import pytest
 
-from replicator.core.pending import Key, Pending, PendingKind, State
+from replicator.core.pending import Key, PathState, Pending, PendingKind
 from replicator.core.queues import Queues
 
 A, B, C, D = (Key(1, name) for name in (b"a", b"b", b"c", b"d"))
@@ -14,11 +14,11 @@ def queues():
 
 
 def waiting(queues, key, generation, *, urgent=False):
-    debt = Pending(0.0, Key(1, b""))
-    debt.generation = generation
-    debt.owed = PendingKind.CONTENT
-    queues.turn(key, debt, State.WAITING, urgent=urgent)
-    return debt
+    pending = Pending(0.0, Key(1, b""))
+    pending.generation = generation
+    pending.kind = PendingKind.CONTENT
+    queues.set_state(key, pending, PathState.WAITING, urgent=urgent)
+    return pending
 
 
 def take(queues, now=0.0, limit=10, is_cut=lambda _path: False):
@@ -43,28 +43,30 @@ def test_a_cut_ends_what_is_taken_when_half_of_it_is_there(queues):
 
 
 def test_what_becomes_urgent_changes_its_queue(queues):
-    debt = waiting(queues, A, 1)
+    pending = waiting(queues, A, 1)
     waiting(queues, B, 2)
     assert queues.bulk_open == 2
-    queues.turn(A, debt, State.WAITING, urgent=True)
+    queues.set_state(A, pending, PathState.WAITING, urgent=True)
 
     assert queues.bulk_open == 1
     assert take(queues, limit=1) == [A]
     assert take(queues) == [B]
 
 
-def test_a_blocked_one_waits_again_at_its_time_unless_it_was_marked_or_paid_meanwhile(queues):
-    debts = {key: waiting(queues, key, number) for number, key in enumerate((A, B, C), 1)}
+def test_a_blocked_one_waits_again_at_its_time_unless_it_was_marked_or_acknowledged_meanwhile(
+    queues,
+):
+    records = {key: waiting(queues, key, number) for number, key in enumerate((A, B, C), 1)}
     take(queues)
-    for key, debt in debts.items():
-        queues.block(key, debt, 5.0)
+    for key, pending in records.items():
+        queues.block(key, pending, 5.0)
     assert queues.bulk_open == 0
     assert queues.next_retry() == 5.0
     assert [key for key, _ in queues.blocked(10)] == [A, B, C]
 
-    debts[B].generation = 4
-    queues.turn(B, debts[B], State.SENT)
-    queues.turn(C, debts[C], State.CLEAN)
+    records[B].generation = 4
+    queues.set_state(B, records[B], PathState.SENT)
+    queues.set_state(C, records[C], PathState.CLEAN)
     assert [key for key, _ in queues.blocked(10)] == [A]
     assert take(queues, now=4.9) == []
     assert take(queues, now=5.0) == [A]
@@ -72,9 +74,9 @@ def test_a_blocked_one_waits_again_at_its_time_unless_it_was_marked_or_paid_mean
 
 
 def test_nothing_is_left_of_what_is_cleared(queues):
-    debt = waiting(queues, A, 1)
+    pending = waiting(queues, A, 1)
     waiting(queues, B, 2)
-    queues.block(A, debt, 5.0)
+    queues.block(A, pending, 5.0)
     queues.clear()
 
     assert take(queues, now=9.0) == []

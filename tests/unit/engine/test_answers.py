@@ -78,7 +78,7 @@ async def test_a_race_is_no_trouble_until_it_has_lasted(route, monkeypatch, reas
             route.refuse(sent.number, reason)
         sent = await route.times_sent(b"f", 3)
         assert route.listener.troubles == []
-        assert not route.dirty.troubled()
+        assert not route.dirty.has_reasons()
         monkeypatch.setattr(acks, "PATIENCE", 0.0)
         route.refuse(sent.number, reason, "again")
         await eventually(lambda: route.listener.troubles, "the trouble")
@@ -93,7 +93,7 @@ async def test_a_file_that_is_being_written_is_no_trouble_until_it_has_lasted(ro
         route.mark(b"f")
         await eventually(lambda: len(route.listener.delays) > 1, "two attempts")
         assert route.listener.troubles == []
-        assert not route.dirty.troubled()
+        assert not route.dirty.has_reasons()
         assert len(route.dirty) == 1
         monkeypatch.setattr(acks, "PATIENCE", 0.0)
         await eventually(lambda: route.listener.troubles, "the trouble")
@@ -160,7 +160,7 @@ async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(ro
         route.mark(b"f")
         await eventually(lambda: route.listener.troubles, "the trouble")
         assert route.rechecked[0] == b"f"
-        assert route.dirty.lagging() is None
+        assert route.dirty.oldest_sendable() is None
         assert route.sent() == []
         route.scan()
         await route.times_sent(b"f", 1)

@@ -69,7 +69,7 @@ async def test_a_delta_goes_only_to_who_holds_the_version_before(route):
 
         route.fill_window()
         route.mark(b"f")
-        route.dirty.lost()  # it waits again
+        route.dirty.connection_lost()  # it waits again
         assert not route.sender.post(route.delta(b"f", 9), builds=True)
 
 

@@ -37,8 +37,8 @@ class World:
             pass
         self.source.reads.clear()
 
-    def collect(self, *paths, owed=PendingKind.CONTENT):
-        return self.reader.collect([PendingChange(Key(1, path), 1, owed) for path in paths])
+    def collect(self, *paths, kind=PendingKind.CONTENT):
+        return self.reader.collect([PendingChange(Key(1, path), 1, kind) for path in paths])
 
     def large(self):
         (large,) = self.collect(b"big").large
@@ -150,8 +150,8 @@ def test_a_path_that_is_not_in_the_catalog_is_deleted_unless_deletes_are_off(wor
 
 
 def test_a_change_of_attributes_reads_no_content(world):
-    for owed, compares in ((PendingKind.ATTRIBUTES, False), (PendingKind.ADOPT, True)):
-        (ready,) = world.collect(b"d/f", owed=owed).ready
+    for kind, compares in ((PendingKind.ATTRIBUTES, False), (PendingKind.ADOPT, True)):
+        (ready,) = world.collect(b"d/f", kind=kind).ready
         assert isinstance(ready.change, SetAttributes)
         assert bool(ready.change.digest) is compares
     assert world.source.reads == []
@@ -265,7 +265,7 @@ def test_a_deletion_that_is_held_back_is_not_sent(world):
 
 
 def test_a_file_that_takes_a_frontend_too_long_to_hash_is_sent(world, monkeypatch):
-    assert isinstance(world.collect(b"big", owed=PendingKind.ADOPT).ready[0].change, SetAttributes)
+    assert isinstance(world.collect(b"big", kind=PendingKind.ADOPT).ready[0].change, SetAttributes)
     monkeypatch.setattr(reader, "MOST_HASHED", len(world.big) - 1)
-    assert world.collect(b"big", owed=PendingKind.ADOPT).large
-    assert not world.collect(b"big", owed=PendingKind.ATTRIBUTES).large
+    assert world.collect(b"big", kind=PendingKind.ADOPT).large
+    assert not world.collect(b"big", kind=PendingKind.ATTRIBUTES).large
