@@ -141,23 +141,21 @@ async def test_two_slow_frontends_do_not_delay_the_bootstrap_of_a_third(quick):
 
 
 async def _drip(backdrop, hosts):
-    """List fifty paths, one by one; those that are not there are told as something else."""
+    """List fifty paths, one a frame, with the digest left out; never more frames than the backend gave credit for."""
     entries = {path: record.entry for path, record in backdrop.catalog.records.items()}
-    for path in sorted(entries):
-        for host in hosts:
-            agent = backdrop.agent(host)
+    agents = [backdrop.agent(host) for host in hosts]
+    for sent, path in enumerate(sorted(entries)):
+        for agent in agents:
+            await eventually(lambda agent=agent, sent=sent: credit(agent) > sent, "credit")
             entry = entries[path]._replace(digest=b"")
             agent.say(Listing(agent.of(ListTree)[0].job, (Listed(path, entry, 0, 0),), (), False))
         await asyncio.sleep(0.02)
-        for host in hosts:
-            agent = backdrop.agent(host)
-            await eventually(lambda agent=agent: credit(agent), "credit")
-    for host in hosts:
-        agent = backdrop.agent(host)
+    for agent in agents:
+        await eventually(lambda agent=agent: credit(agent) > len(entries), "credit")
         agent.mute.clear()
         agent.say(Listing(agent.of(ListTree)[0].job, (), (), True))
 
 
 def credit(agent):
-    said = agent.of(ListTree)[0].credit + sum(more.credit for more in agent.of(More))
-    return said > 0
+    """Return how many frames of its listing the agent may send altogether."""
+    return agent.of(ListTree)[0].credit + sum(more.credit for more in agent.of(More))
