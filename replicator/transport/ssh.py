@@ -63,7 +63,12 @@ class SSHConnector:
     async def connect(self, address: Address, identity: str = "") -> SSHChannel:
         """Connect, log in and start the agent; see `ports.Connector`."""
         settings = self._settings
-        user = address.user or settings.user or _own_name()
+        own = _own_name()
+        user = address.user or settings.user or own
+        if not user:
+            raise LoginRefused(
+                f"user {os.getuid()}, who runs this process, has no name: set ssh.user"
+            )
         port = address.port or settings.port
         place = str(Address(address.host, port=port)) if port != 22 else address.host
         session: _Session | None = None
@@ -318,14 +323,15 @@ async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
 
 
 def _own_name() -> str:
-    """Return the name of the user that runs this process.
+    """Return the name of the user that runs this process; "" if its user id has none, as in a container with a numeric user.
 
-    Raises:
-        LoginRefused: if the user id has no name, as in a container with a numeric user.
+    asyncssh needs that name and a home directory even if it logs in as another user with a given key, so they are set here: HOME as
+    container engines set it.
     """
+    nameless = f"uid-{os.getuid()}"
     try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise LoginRefused(
-            f"user {os.getuid()}, who runs this process, has no name: set ssh.user"
-        ) from error
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = name = nameless
+        os.environ.setdefault("HOME", "/")
+    return "" if name == nameless else name

@@ -6,6 +6,7 @@ Each cause has its own class of error, and a sentence that names the host and le
 import asyncio
 import contextlib
 import os
+import pwd
 import socket
 import subprocess
 import threading
@@ -240,6 +241,20 @@ class TestLogin:
         text = await refused(settings(user="nobody-here"), address(server), LoginRefused)
         assert "nobody-here" in text
         assert server.address in text
+
+    async def test_a_user_id_without_a_name_needs_the_name_to_log_in_with(
+        self, server, settings, known, monkeypatch
+    ):
+        known.write_text(server.known_hosts_line())
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+        for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
+            monkeypatch.setenv(name, "")  # so that it is as before afterwards
+            monkeypatch.delenv(name)
+        for _ in range(2):
+            text = await refused(settings(user=""), address(server), LoginRefused)
+            assert "has no name: set ssh.user" in text
+        assert await reach(settings(user=user), address(server)) == ""
 
     async def test_the_key_is_missing(self, server, settings, known, tmp_path):
         known.write_text(server.known_hosts_line())
