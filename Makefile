@@ -57,7 +57,7 @@ soak: $(READY)
 constraints:
 	$(PYTHON) -m venv --clear $(VENV)/newest
 	$(VENV)/newest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(VENV)/newest/bin/python -m pip install --quiet --editable '.[aws]' --group dev
+	$(VENV)/newest/bin/python -m pip install --quiet --editable '.[aws,http]' --group dev
 	(sed '/^#/!d' constraints.txt; $(VENV)/newest/bin/python -m pip freeze --exclude-editable) >$(VENV)/constraints.txt
 	mv $(VENV)/constraints.txt constraints.txt
 
@@ -65,7 +65,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("replicator needs Python 3.11 or later; set PYTHON=") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable '.[aws]' --group $(GROUP) --constraint $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --editable '.[aws,http]' --group $(GROUP) --constraint $(CONSTRAINTS)
 	touch $@
 
 clean:

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from replicator import early
+from replicator.app.about import AboutDaemon
 from replicator.app.backend import App
 from replicator.config import Config
 from replicator.control import server as control
@@ -22,6 +23,7 @@ from replicator.control import socket_path
 from replicator.core.pace import Backoff
 from replicator.engine.supervision import keep_running
 from replicator.errors import ConfigError, ReplicatorError, StateLocked
+from replicator.http.listener import Listener
 from replicator.ports import Connector
 from replicator.telemetry.systemd import Notifier
 
@@ -113,10 +115,12 @@ async def serve(
         try:
             await app.set_trees(config)
             app.set_discovery(config)
+            about = AboutDaemon(Listener(config.http, app.requests.status))
+            app.requests.about_daemon = about.describe
             reloads: set[asyncio.Task[None]] = set()
 
             def reload() -> None:
-                task = loop.create_task(_reload(app, load, notifier))
+                task = loop.create_task(_reload(app, load, notifier, about))
                 reloads.add(task)
                 task.add_done_callback(reloads.discard)
 
@@ -139,6 +143,8 @@ async def serve(
                         _retire(app),
                         _watch_state(app, lock),
                         _observe(app),
+                        _serve_http(about.http),
+                        app.requests.history.run(),
                     )
                 ]
                 try:
@@ -195,15 +201,26 @@ async def _observe(app: App) -> None:
     await keep_running(app.transitions.run, "events", failed=lambda _reason: None, pauses=pauses)
 
 
-async def _reload(app: App, load: Callable[[], Config], notifier: Notifier) -> None:
+async def _serve_http(http: Listener) -> None:
+    """Answer HTTP requests until cancelled, if the settings say where."""
+    pauses = Backoff(1.0, 60.0, random.random)
+    await keep_running(http.run, "http", http.failed, pauses)
+
+
+async def _reload(
+    app: App, load: Callable[[], Config], notifier: Notifier, about: AboutDaemon
+) -> None:
     """Load and apply the configuration. Nothing here suspends, so that reloads run one after the other."""
     notifier.reloading()
     try:
         await app.reload(load())
+        about.configured(app.config.http)
         log.info("reloaded")
     except ReplicatorError as error:
+        about.refused(str(error))
         log.error("not reloaded", reason=str(error))  # noqa: TRY400  # expected, so without a traceback
     except Exception as error:
+        about.refused(f"internal error: {error!r}")
         log.exception("not reloaded", reason=f"internal error: {error!r}")
     finally:
         notifier.ready(app.service.summary())

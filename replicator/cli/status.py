@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +16,10 @@ from rich.table import Table
 
 from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon, size_text
 from replicator.config import Config
+from replicator.errors import ControlError, ReplicatorError
+
+WITHIN = 5.0
+"""Seconds after which a daemon that does not answer is reported."""
 
 
 @click.command()
@@ -28,8 +35,14 @@ from replicator.config import Config
 @click.option(
     "--max-dirty", type=click.IntRange(min=0), metavar="N", help="Accept this many pending paths."
 )
+@click.option(
+    "--textfile",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write metrics to FILE, for the textfile collector of node_exporter; print nothing.",
+)
 @click.pass_context
-def status(
+def status(  # options
     context: click.Context,
     config: str,
     *,
@@ -37,13 +50,18 @@ def status(
     watch: bool,
     max_lag: float | None,
     max_dirty: int | None,
+    textfile: str | None,
 ) -> None:
     """Show every frontend's state, dirty count, lag, queue position, progress and last error.
 
     Exits 0 when every frontend is known to hold what the source holds, 3 when anything is refused, pending, unreadable, unknown,
-    held or not connected, 1 when no daemon runs. --max-lag and --max-dirty tolerate some pending paths.
+    held or not connected, 1 when no daemon runs or it does not answer within 5 s. --max-lag and --max-dirty tolerate some pending
+    paths. --textfile exits 0 when the file was written.
     """
     settings = load_config(config)
+    if textfile is not None:
+        _write_metrics(settings, textfile)
+        return
     request = {"command": "status", "max_lag": max_lag, "max_dirty": max_dirty}
     answer = _ask(settings, request)
     if as_json:
@@ -58,13 +76,48 @@ def status(
     context.exit(0 if answer["ok"] else 3)
 
 
+def _write_metrics(config: Config, file: str) -> None:
+    """Replace a file of metrics at once; if the daemon does not answer, by one that says so.
+
+    Raises:
+        ReplicatorError: if prometheus-client is not installed, the file cannot be written, or the daemon does not answer.
+    """
+    try:
+        from replicator.http import metrics
+    except ModuleNotFoundError as error:
+        raise ReplicatorError(
+            f"--textfile needs prometheus-client, which is not installed: install replicator with its extra `http`,"
+            f" or run `{sys.executable} -m pip install prometheus-client`"
+        ) from error
+    try:
+        text = metrics.render(_ask(config, {"command": "status"}))
+    except ControlError:
+        _replace(Path(file), metrics.render_down())
+        raise
+    _replace(Path(file), text)
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Replace a file atomically; others may read it. node_exporter ignores the temporary name, which does not end in `.prom`."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        try:
+            temporary.write_bytes(content)
+            temporary.chmod(0o644)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ReplicatorError(f"{file} cannot be written: {error.strerror}") from error
+
+
 def _console() -> Console:
     """Return a console without markup: a file name such as `[/red]` is invalid markup, for which rich raises an error."""
     return Console(markup=False, emoji=False)
 
 
 def _ask(config: Config, request: dict[str, Any]) -> dict[str, Any]:
-    lines = ask_daemon(config, request)
+    lines = ask_daemon(config, request, timeout=WITHIN)
     answer = next(lines, None) if lines is not None else None
     if answer is None:
         raise no_daemon(config)

@@ -7,11 +7,12 @@ from replicator.config.settings import (
     BootstrapSettings,
     Config,
     DiscoverySettings,
+    HttpSettings,
     SettleSettings,
     SSHSettings,
     TreeSettings,
 )
-from replicator.config.texts import parse_address, parse_rate
+from replicator.config.texts import parse_address, parse_listen, parse_rate
 
 __all__ = [
     "AUTHENTICATED_CIPHERS",
@@ -19,11 +20,13 @@ __all__ = [
     "BootstrapSettings",
     "Config",
     "DiscoverySettings",
+    "HttpSettings",
     "SSHSettings",
     "SettleSettings",
     "TreeSettings",
     "load",
     "parse",
     "parse_address",
+    "parse_listen",
     "parse_rate",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import math
 import os
 import re
@@ -13,9 +14,10 @@ from replicator.config.settings import (
     OTHER_CIPHERS,
     Config,
     DiscoverySettings,
+    HttpSettings,
     TreeSettings,
 )
-from replicator.config.texts import parse_address, parse_size
+from replicator.config.texts import parse_address, parse_listen, parse_size
 from replicator.errors import ConfigError, PathRefused
 from replicator.model import MAX_TREES, TEMPORARY_PREFIX, check_path
 
@@ -36,6 +38,7 @@ def check(config: Config) -> None:
     _check_discovery(config.discovery)
     _check_numbers(config)
     _check_ciphers(config.ssh.ciphers)
+    _check_http(config.http)
     if config.ssh.host_keys == "console" and config.discovery.provider not in _AWS:
         raise ConfigError(
             "ssh.host_keys", "'console' needs a provider that knows instances: alb or autoscaling"
@@ -51,6 +54,28 @@ def _check_ciphers(ciphers: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"ssh.ciphers[{index}]", f"expected one of {', '.join(known)}, got {cipher!r}"
             )
+
+
+def _check_http(settings: HttpSettings) -> None:
+    if not settings.listen:
+        return
+    where = parse_listen("http.listen", settings.listen)
+    is_private = isinstance(where, str) or ipaddress.ip_address(where[0]).is_loopback
+    if not is_private and not settings.remote:
+        raise ConfigError(
+            "http.listen",
+            f"other machines can reach {where[0]}, and there is no password: listen on 127.0.0.1 or a Unix socket,"
+            " or set http.remote = true",
+        )
+    missing = [
+        name for name in ("aiohttp", "prometheus_client") if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise ConfigError(
+            "http.listen",
+            f"needs {' and '.join(missing)}, which is not installed: install replicator with its extra `http`,"
+            f" or run `{sys.executable} -m pip install aiohttp prometheus-client`",
+        )
 
 
 def _check_trees(trees: tuple[TreeSettings, ...], state: str) -> None:

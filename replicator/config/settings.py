@@ -184,6 +184,20 @@ class StateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Directory for catalog, lock file, control socket and learned host keys; created with mode 0700."""
 
 
+class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The read-only HTTP server: health, metrics, status and a page. Needs the extra `http`."""
+
+    listen: str = ""
+    """Where to listen: an address with a port such as `127.0.0.1:9440` or `[::1]:9440`, or the absolute path of a Unix socket.
+    Default: nowhere."""
+    remote: bool = False
+    """Accept an address in `listen` that other machines can reach. There is no password: whoever reaches it sees the names of
+    frontends and of some files."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which browsers reach the server, for example through a reverse proxy. `localhost` and IP addresses are always
+    accepted; other names are refused, so that no foreign site can read the status through a visitor's browser."""
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the daemon logs to standard error."""
 
@@ -204,3 +218,4 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     retry: RetrySettings = RetrySettings()
     state: StateSettings = StateSettings()
     log: LogSettings = LogSettings()
+    http: HttpSettings = HttpSettings()

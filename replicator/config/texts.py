@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 
@@ -80,3 +81,33 @@ def parse_address(where: str, text: str) -> tuple[str, str, int]:
         )
     host = match["v6"] or match["bare6"] or match["host"]
     return match["user"] or "", host, int(match["port"] or 0)
+
+
+def parse_listen(where: str, text: str) -> str | tuple[str, int]:
+    """Parse where a server listens: return the path of a Unix socket, or (IP address, port).
+
+    Args:
+        where: TOML path, for the error message.
+        text: an absolute path, or `address:port`; `localhost` is 127.0.0.1.
+
+    Raises:
+        ConfigError: if `text` is neither.
+    """
+    if text.startswith("/") and "\0" not in text:
+        # The path of a Unix socket has at most 108 bytes, the final NUL included (unix(7)).
+        if len(text.encode("utf-8", "surrogateescape")) > 107:
+            raise ConfigError(where, "is too long for the path of a Unix socket: at most 107 bytes")
+        return text
+    host, _, port = text.rpartition(":")
+    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+        number = int(port) if port.isascii() and port.isdigit() else 0
+    except ValueError:
+        number = 0
+    if not 0 < number < 65536:
+        raise ConfigError(
+            where,
+            f"expected an IP address with a port such as '127.0.0.1:9440', or the absolute path of a socket, got {text[:SHOWN]!r}",
+        )
+    return host, number

@@ -318,6 +318,9 @@ class Watcher(Protocol):
     def problems(self) -> list[str]:
         """Return full sentences about directories that are not watched, for `status` and `check`."""
 
+    def watches(self) -> tuple[int, int | None]:
+        """Return the number of watches in use, and the kernel's limit for all programs of the user; None: unknown."""
+
     def rescan_every(self, seconds: float) -> None:
         """Change the interval at which directories without a watch are scanned."""
 

@@ -35,7 +35,7 @@ from replicator.model import DIRECTORY, ROOT, Hint, Hinted, printable
 from replicator.mounttable import MountEvents
 from replicator.watch.arm import Armer
 from replicator.watch.mounts import TreeMounts
-from replicator.watch.problems import describe
+from replicator.watch.problems import describe, watch_limit
 from replicator.watch.roots import NamedRoot, Root
 from replicator.watch.threads import in_daemon_thread
 from replicator.watch.translate import Event, Translator
@@ -199,6 +199,10 @@ class InotifyWatcher:
             problems.extend(describe(self._root, unwatched, len(self._watched), self._rescan))
             problems.extend(self._mounts.problems(self._root))
         return problems
+
+    def watches(self) -> tuple[int, int | None]:
+        """Return the number of watched directories, and the kernel's limit for all programs of the user; None: unknown."""
+        return len(self._watched), watch_limit()
 
     def rescan_every(self, seconds: float) -> None:
         """Change the interval at which directories without a watch are scanned."""

@@ -64,6 +64,12 @@ def _limit_reached(root: bytes, without: int, watched: int, rescan: float) -> st
     )
 
 
+def watch_limit() -> int | None:
+    """Return how many watches the kernel grants to all programs of this user together; None: unknown."""
+    limit = min(_limit(LIMIT_FILE), _limit(NAMESPACE_FILE))
+    return None if limit == UNKNOWN else limit
+
+
 def _limit(file: Path) -> int:
     try:
         return int(file.read_text(encoding="ascii"))

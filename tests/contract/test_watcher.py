@@ -152,5 +152,13 @@ async def test_the_interval_of_scans_can_be_changed_and_closing_twice_is_fine(wo
     assert watcher.problems() == []
 
 
+async def test_watches_in_use_are_counted_from_the_start_on(world):
+    assert world.watcher.watches()[0] == 0
+    await world.watcher.start()
+    used, limit = world.watcher.watches()
+    assert used >= 1
+    assert limit is None or limit >= used
+
+
 def test_a_watcher_that_was_not_started_can_be_closed(world):
     world.watcher.close()

@@ -543,6 +543,9 @@ class FakeWatcher:
     def problems(self):
         return self.sentences
 
+    def watches(self):
+        return int(self._started and not self.closed), None
+
     def rescan_every(self, seconds):
         pass
 

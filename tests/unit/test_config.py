@@ -206,3 +206,58 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
     file = tmp_path / "replicator.toml"
     file.write_bytes(b"\xef\xbb\xbf" + f'[[tree]]\nsource = "{tmp_path}"\n'.encode())
     assert load(file).tree[0].source == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "127.0.0.1:9440",
+        "localhost:9440",
+        "[::1]:9440",
+        "127.8.8.8:1",
+        "/run/replicator/http.sock",
+        "",
+    ],
+)
+def test_http_listens_on_loopback_or_a_socket(write, listen):
+    assert load(write(TREE + f'[http]\nlisten = "{listen}"\n')).http.listen == listen
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9440", "[::]:9440", "10.0.0.1:80", "192.0.2.1:9440"])
+def test_http_is_open_to_other_machines_only_if_the_operator_says_so(write, listen):
+    with pytest.raises(
+        ConfigError, match=r"http\.listen: other machines can reach .* http\.remote = true"
+    ):
+        load(write(TREE + f'[http]\nlisten = "{listen}"\n'))
+    assert load(write(TREE + f'[http]\nlisten = "{listen}"\nremote = true\n')).http.remote
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "9440",
+        ":9440",
+        "127.0.0.1",
+        "127.0.0.1:0",
+        "127.0.0.1:70000",
+        "example.com:80",
+        "http.sock",
+        "/" + "x" * 107,
+    ],
+)
+def test_http_listen_must_be_an_address_with_a_port_or_a_path(write, listen):
+    with pytest.raises(
+        ConfigError, match=r"http\.listen: (expected an IP address with a port|is too long)"
+    ):
+        load(write(TREE + f'[http]\nlisten = "{listen}"\n'))
+
+
+def test_http_without_its_libraries_is_refused_with_one_sentence(write, monkeypatch):
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "aiohttp" else name
+    )
+    with pytest.raises(
+        ConfigError, match=r"http\.listen: needs aiohttp, which is not installed: .* extra `http`"
+    ):
+        load(write(TREE + '[http]\nlisten = "127.0.0.1:9440"\n'))
+    load(write(TREE))

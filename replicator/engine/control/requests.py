@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +14,7 @@ import structlog
 from replicator.core.lifecycle import State
 from replicator.engine.context import Context
 from replicator.engine.control.health import NOTHING, Tolerance
+from replicator.engine.control.history import History
 from replicator.engine.control.status import describe, describe_frontend
 from replicator.engine.fleet.fleet import MANUAL
 from replicator.engine.frontend.replica import Replica
@@ -38,6 +40,10 @@ class Requests:
     Args:
         service: the service.
         context: the objects that all its replicas share.
+
+    Attributes:
+        history: since when frontends and trees are in their states; the daemon runs it.
+        about_daemon: returns further values of `status`, about the daemon itself.
     """
 
     def __init__(self, service: Service, context: Context) -> None:
@@ -45,6 +51,8 @@ class Requests:
         self._context = context
         # Not the threads that read for frontends: all of them may wait for a volume that hangs, which `status` must show.
         self._status_thread = ThreadPoolExecutor(1, thread_name_prefix="status")
+        self.history = History(service)
+        self.about_daemon: Callable[[], dict[str, Any]] = dict
         self._began = asyncio.get_running_loop().time()
 
     async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
@@ -80,15 +88,25 @@ class Requests:
         for pipeline in list(self._service.pipelines.values()):
             counts = await loop.run_in_executor(self._status_thread, pipeline.tree.catalog.counts)
             trees.append((pipeline, counts))
-        return describe(
+        return await describe(
             self._service.fleet,
             trees,
             self._service.describe_launch,
             tolerance,
+            self.history,
+            time=round(time.time(), 3),
             uptime_seconds=round(loop.time() - self._began, 3),
             bootstrapping=self._context.bootstrap_queue.inside,
             discovery=self._service.describe_discovery(),
+            inotify=self._inotify(),
+            **self.about_daemon(),
         )
+
+    def _inotify(self) -> dict[str, int | None]:
+        """Return the watches of all trees together, and the kernel's limit for all programs of the user; None: unknown."""
+        used = [pipeline.watches for pipeline in self._service.pipelines.values()]
+        limits = [limit for _, limit in used if limit is not None]
+        return {"watches": sum(count for count, _ in used), "limit": min(limits, default=None)}
 
     async def resume(self) -> list[dict[str, Any]]:
         """Send deletions that are held back, and accept sources and targets that are in doubt; return a row for each.

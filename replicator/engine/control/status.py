@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from replicator import __version__
-from replicator.core.lifecycle import State
 from replicator.engine.control.health import Tolerance, is_ok
+from replicator.engine.control.history import History
+from replicator.engine.control.shown import is_halted, shown_state, tree_state
 from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.pipeline import Pipeline
+from replicator.engine.pauses import Pauses
 from replicator.model import printable
 from replicator.ports import Decision
 
-DEGRADED = "degraded"
-"""State shown for a live frontend that refuses a path, cannot be sent one, or has paths that should not exist."""
-
-HALTED = "halted"
-"""State shown for a frontend that cannot be compared because the source of a tree is in doubt."""
+SAMPLES = 5
+"""Held deletions that are shown by name."""
 
 
 def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> dict[str, Any]:
@@ -42,6 +41,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "draining": replica.candidate.decision is Decision.DRAIN,
         "launch": launch,
         "ready": replica.ready,
+        "connected": replica.connection is not None,
         "dirty": len(replica.dirty) if replica.is_counted else None,
         "lag_seconds": _lag(replica, now),
         "queue_position": replica.queue_position,
@@ -50,6 +50,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "bytes_sent": replica.bytes_sent,
         "bytes_saved": replica.dispatch.bytes_saved,
         "logins": replica.logins,
+        "failures": replica.failures,
         "reconciles": replica.full_comparisons,
         "agent": replica.about,
         "progress": describe_progress(replica.progress, now),
@@ -61,16 +62,6 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
             for key, reason in replica.dirty.problems(10)
         ],
     }
-
-
-def shown_state(replica: Replica, *, halted: bool) -> str:
-    """Return the state that is shown for a frontend."""
-    state = replica.state
-    if halted and replica.waits_for_source:
-        return HALTED
-    if state is State.LIVE and replica.is_degraded:
-        return DEGRADED
-    return str(state.value)
 
 
 def _lag(replica: Replica, now: float) -> float | None:
@@ -106,15 +97,9 @@ def describe_tree(pipeline: Pipeline, counts: tuple[int, int]) -> dict[str, Any]
     """
     tree = pipeline.tree
     held = pipeline.deletions.held + (pipeline.deletions.unsent or 0)
-    states = (
-        (pipeline.halted, "halted"),
-        (pipeline.deletions.paused, "paused"),
-        (pipeline.scanned.is_set(), "watching"),
-    )
-    state = next((state for is_so, state in states if is_so), "scanning")
     return {
         "source": printable(tree.root),
-        "state": state,
+        "state": tree_state(pipeline),
         "entries": counts[0],
         "bytes": counts[1],
         "bytes_read": tree.source.bytes_read,
@@ -123,28 +108,35 @@ def describe_tree(pipeline: Pipeline, counts: tuple[int, int]) -> dict[str, Any]
         "pending": pipeline.pending + (pipeline.deletions.unsent or 0),
         "lag_seconds": round(pipeline.overdue, 3),
         "held_deletions": None if pipeline.deletions.unsent is None else held,
+        "held_samples": [printable(path) for path in pipeline.deletions.samples(SAMPLES)],
+        "watches": pipeline.watches[0],
         "problems": pipeline.problems(),
         "unreadable": [printable(path) for path in pipeline.unreadable()],
     }
 
 
-def describe(
+async def describe(
     replicas: Iterable[Replica],
     trees: Iterable[tuple[Pipeline, tuple[int, int]]],
     launch: Callable[[str], str],
     tolerance: Tolerance,
+    history: History,
     **more: Any,  # noqa: ANN401  # JSON values
 ) -> dict[str, Any]:
     """Return the whole status; for `ok` see `engine.control.health`."""
     trees = list(trees)
-    halted = any(pipeline.halted for pipeline, _ in trees)
-    status = {
-        "version": __version__,
-        "frontends": [
-            describe_frontend(replica, halted=halted, launch=launch(replica.candidate.identity))
-            for replica in replicas
-        ],
-        "trees": [describe_tree(pipeline, counts) for pipeline, counts in trees],
-        **more,
-    }
+    halted = is_halted(pipeline for pipeline, _ in trees)
+    pauses = Pauses(asyncio.get_running_loop())
+    frontends = []
+    for replica in replicas:
+        row = describe_frontend(replica, halted=halted, launch=launch(replica.candidate.identity))
+        row["since"] = history.since(replica, row["state"])
+        row["in_sync_at"] = history.in_sync(replica)
+        frontends.append(row)
+        await pauses.pause()
+    rows = []
+    for pipeline, counts in trees:
+        rows.append(row := describe_tree(pipeline, counts))
+        row["since"] = history.since(pipeline, row["state"])
+    status = {"version": __version__, "frontends": frontends, "trees": rows, **more}
     return {"ok": is_ok(status, tolerance), **status}

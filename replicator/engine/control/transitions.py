@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from replicator.core.lifecycle import State
 from replicator.engine import events
 from replicator.engine.control.health import SERVING
-from replicator.engine.control.status import DEGRADED, shown_state
+from replicator.engine.control.shown import DEGRADED, shown_state
 from replicator.engine.events import Event, Events
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.pipeline import Pipeline

@@ -7,6 +7,7 @@ provider has answered once no member is removed, so that a restart or a reload d
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,6 +33,8 @@ class Poll:
         error: reason of the last failure; empty after a success.
         notes: sentences of the last answer for the operator.
         count: number of polls.
+        success: time of the last answer, in Unix seconds; None before the first.
+        candidates: all of the last answer, also those that are not members.
     """
 
     provider: Provider
@@ -40,6 +43,8 @@ class Poll:
     error: str = ""
     notes: tuple[str, ...] = ()
     count: int = 0
+    success: float | None = None
+    candidates: tuple[Candidate, ...] = ()
 
     def succeeded(self, result: PollResult) -> None:
         """Update the members from an answer."""
@@ -53,6 +58,7 @@ class Poll:
         gone = {one.address for one in result.candidates if one.decision is Decision.DROP}
         self.member_set.answer(present, gone - set(present), complete=result.complete)
         self.failures, self.error, self.notes = 0, "", result.notes
+        self.success, self.candidates = time.time(), result.candidates
 
 
 @dataclass
@@ -143,9 +149,21 @@ class Membership:
                 "error": poll.error,
                 "doubt": poll.member_set.doubt,
                 "notes": list(poll.notes),
+                "answered_at": poll.success and round(poll.success, 3),
+                "decisions": [_decision(candidate) for candidate in poll.candidates],
             }
             for poll in self.polls
         ]
+
+
+def _decision(candidate: Candidate) -> dict[str, str]:
+    return {
+        "frontend": str(candidate.address),
+        "instance_id": candidate.identity,
+        "state": candidate.state,
+        "decision": candidate.decision.value,
+        "reason": candidate.reason,
+    }
 
 
 def merged(member_sets: Iterable[MemberSet[Address, Candidate]]) -> list[Candidate]:

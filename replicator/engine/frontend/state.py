@@ -112,8 +112,10 @@ class FrontendState:
     @property
     def is_degraded(self) -> bool:
         """True if it is live, but refuses a path, cannot be sent one, or has paths that should not exist."""
-        has_errors = self.dirty.has_reasons() or bool(self.errors.persistent)
-        return self.state is State.LIVE and has_errors
+        # The state first: to look for refused paths takes 10 ms for 200,000 dirty ones, as while a frontend is filled.
+        return self.state is State.LIVE and (
+            bool(self.errors.persistent) or self.dirty.has_reasons()
+        )
 
     @property
     def last_error(self) -> str:

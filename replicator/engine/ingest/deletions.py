@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 
 import structlog
 
@@ -20,6 +20,9 @@ log = structlog.get_logger()
 
 RATE = 20
 """Pause before the next count of the missing paths, in multiples of the time that the last one took (1 s for a million paths)."""
+
+SAMPLE = 20
+"""Withheld deletions that are kept to be shown by name."""
 
 RELEASED = 256
 """Held deletions that are published at once, in about 20 ms: uploads are checked and published in between."""
@@ -47,6 +50,7 @@ class Deletions:
         self._tree = tree
         self._withheld: list[bytes] = []  # not recorded yet
         self._allowed: dict[bytes, None] = {}  # to be published, and not published yet
+        self._sample: list[bytes] = []
         self._before = 0
         self._steady = (
             -1,
@@ -69,6 +73,11 @@ class Deletions:
     def holds(self, path: bytes) -> bool:
         """Return True if the deletion of a path is held back: a comparison must not send it before the total is known."""
         return path in self._guard.held or path in self._allowed
+
+    def samples(self, most: int) -> list[bytes]:
+        """Return some of the paths whose deletion is held back, or withheld by a pause that began since the daemon started."""
+        held = islice(chain(self._guard.held, self._allowed), most)
+        return self._sample[:most] if self.paused else list(held)
 
     def renamed(self, source: bytes, target: bytes) -> None:
         """Record that a rename was published: the frontends have the held paths by their new names."""
@@ -184,6 +193,7 @@ class Deletions:
         if self._guard.decide(self._tree.catalog.counts()[0], over=over):
             return
         self.unsent, self._withheld, self._before = len(held), held, self._guard.before
+        self._sample = held[:SAMPLE]
         self.paused = (
             f"{self._guard.lost} of {self._guard.before} paths were removed in one go, so no more deletions are sent."
             " If that was meant: `replicator resume`. If not: put the files back, and this ends by itself."

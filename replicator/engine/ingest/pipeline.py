@@ -135,6 +135,11 @@ class Pipeline:
         return self._worker.rechecks.unreadable_paths()
 
     @property
+    def watches(self) -> tuple[int, int | None]:
+        """See ports.Watcher."""
+        return self._watcher.watches() if self._watcher is not None else (0, None)
+
+    @property
     def deletions_allowed(self) -> bool:
         """See engine.tree.SourceState."""
         return self.deletions.allowed

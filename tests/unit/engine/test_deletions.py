@@ -136,6 +136,17 @@ def paused(tree, left=0):
     return deletions
 
 
+def test_some_of_the_held_and_the_withheld_deletions_are_shown_by_name(emptied):
+    deletions = Deletions(emptied)
+    deletions.admit(MANY, 100.0)
+    assert deletions.samples(3) == MANY[:3]
+    deletions = paused(emptied)
+    assert deletions.samples(3) == MANY[:3]
+    put(emptied, MANY)
+    assert deletions.resume(101.0)
+    assert deletions.samples(3) == []
+
+
 def put(tree, paths):
     for path in paths:
         tree.catalog.put(path, Node("file").entry)

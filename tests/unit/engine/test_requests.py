@@ -1,6 +1,7 @@
 """Requests of the control socket."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -53,6 +54,7 @@ async def ask():
 async def test_each_command_has_its_answer(ask):
     (status,) = await ask(command="status")
     assert status.pop("uptime_seconds") >= 0
+    assert abs(status.pop("time") - time.time()) < 60
     assert status == {
         "ok": True,
         "version": __version__,
@@ -60,6 +62,7 @@ async def test_each_command_has_its_answer(ask):
         "trees": [],
         "bootstrapping": 0,
         "discovery": [],
+        "inotify": {"watches": 0, "limit": None},
     }
     assert await ask(command="resume") == []
     assert await ask(command="verify") == []

@@ -1,0 +1,1 @@
+"""http: what a running daemon shows over HTTP, read-only: health, metrics, status and a page. Needs the extra `http`."""

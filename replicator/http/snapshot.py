@@ -1,0 +1,71 @@
+"""The daemon's status for all HTTP clients together: made at most once a second, however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+MAX_AGE = 1.0
+"""Seconds for which a snapshot is used."""
+
+WITHIN = 3.0
+"""Seconds within which the status must be known. Below the 10 s after which Prometheus gives up a scrape."""
+
+
+class Snapshot(NamedTuple):
+    """The status at one time.
+
+    Attributes:
+        status: what `replicator status --json` prints.
+        text: the same as JSON.
+        taken: time of the loop's clock.
+    """
+
+    status: dict[str, Any]
+    text: bytes
+    taken: float
+
+
+class Snapshots:
+    """Takes snapshots.
+
+    Args:
+        status: returns the status.
+    """
+
+    def __init__(self, status: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        self._status = status
+        self._latest: Snapshot | None = None
+        self._taking: asyncio.Task[Snapshot] | None = None
+
+    async def get(self) -> Snapshot:
+        """Return a snapshot that is at most MAX_AGE old. Callers that wait at the same time get the same one.
+
+        Raises:
+            TimeoutError: after WITHIN. A later caller waits for the same attempt.
+        """
+        loop = asyncio.get_running_loop()
+        if self._latest is not None and loop.time() - self._latest.taken < MAX_AGE:
+            return self._latest
+        if self._taking is None or self._taking.done():
+            self._taking = loop.create_task(self._take(), name="http snapshot")
+        async with asyncio.timeout(WITHIN):
+            self._latest = await asyncio.shield(self._taking)
+        return self._latest
+
+    async def _take(self) -> Snapshot:
+        taken = asyncio.get_running_loop().time()
+        status = await self._status()
+        # In a thread: a hundred frontends are 150 KB of JSON.
+        return Snapshot(status, await asyncio.to_thread(_encode, status), taken)
+
+    def close(self) -> None:
+        """Stop an attempt that is running."""
+        if self._taking is not None:
+            self._taking.cancel()
+
+
+def _encode(status: dict[str, Any]) -> bytes:
+    return json.dumps(status, separators=(",", ":")).encode()

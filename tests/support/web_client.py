@@ -1,0 +1,89 @@
+"""A small HTTP client that sends exactly what a test says, and statuses for the server to show."""
+
+import asyncio
+import copy
+import socket
+from typing import NamedTuple
+
+FRONTEND = {
+    "host": "10.0.0.1", "port": 0, "user": "", "state": "live", "source": "static", "instance_id": "",
+    "discovery_state": "", "draining": False, "launch": "", "ready": None, "connected": True, "dirty": 0,
+    "lag_seconds": 0.0, "queue_position": None, "files_sent": 7, "deletions_sent": 2, "bytes_sent": 1000,
+    "bytes_saved": 10, "logins": 1, "failures": 0, "reconciles": 1, "agent": "python 3.11.2 on web1",
+    "progress": {"files_done": 7, "files_total": 7, "bytes_done": 900, "bytes_total": 900, "bytes_per_second": 9,
+                 "eta_seconds": None, "seconds": 1.5},
+    "last_error": "", "excess": "", "unlisted": [], "problems": [], "since": 1000.0, "in_sync_at": 1990.0,
+}  # fmt: skip
+TREE = {
+    "source": "/srv/www", "state": "watching", "entries": 12, "bytes": 3400, "bytes_read": 3400, "files_hashed": 10,
+    "overflows": 0, "pending": 0, "lag_seconds": 0.0, "held_deletions": 0, "held_samples": [], "watches": 3,
+    "problems": [], "unreadable": [], "since": 900.0,
+}  # fmt: skip
+PROVIDER = {
+    "provider": "static", "members": 1, "looks": 1, "failures": 0, "answered": True, "error": "", "doubt": "",
+    "notes": [], "answered_at": 950.0, "decisions": [],
+}  # fmt: skip
+
+
+def status(frontends=(), tree=None, provider=None, **more):
+    """Return a status: one frontend for each dict of `frontends`, which holds what differs from FRONTEND."""
+    made = {
+        "ok": True,
+        "version": "1.2.3",
+        "frontends": [FRONTEND | row for row in frontends],
+        "trees": [TREE | (tree or {})],
+        "discovery": [PROVIDER | (provider or {})],
+        "bootstrapping": 0,
+        "time": 2000.0,
+        "uptime_seconds": 1100.0,
+        "inotify": {"watches": 3, "limit": 8192},
+        "http": {"listen": "127.0.0.1:9440", "error": ""},
+        "config": {"read_at": 900.0, "error": ""},
+    }
+    return copy.deepcopy(made | more)
+
+
+class Response(NamedTuple):
+    status: int
+    headers: dict
+    body: bytes
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+async def connect(listen):
+    if listen.startswith("/"):
+        return await asyncio.open_unix_connection(listen)
+    host, _, port = listen.rpartition(":")
+    return await asyncio.open_connection(host.strip("[]"), int(port))
+
+
+async def ask(listen, path, *, method="GET", host="localhost", headers=()):
+    """Send one request on a new connection, and read the answer to its end."""
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        *([f"Host: {host}"] if host is not None else []),
+        *headers,
+    ]
+    return await say(listen, "\r\n".join([*lines, "Connection: close", "", ""]).encode())
+
+
+async def say(listen, request):
+    """Send bytes, and read the answer to its end."""
+    reader, writer = await connect(listen)
+    try:
+        writer.write(request)
+        return parsed(await asyncio.wait_for(reader.read(), 10))
+    finally:
+        writer.close()
+
+
+def parsed(answer):
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return Response(int(first.split()[1]), {k.lower(): v for k, v in headers.items()}, body)

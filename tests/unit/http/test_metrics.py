@@ -1,0 +1,152 @@
+"""The metrics: complete, bounded, and named by the conventions of Prometheus."""
+
+import re
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("prometheus_client")
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from replicator.http.metrics import render, render_down
+from tests.support.web_client import status
+
+UNUSUAL = re.compile(r"milli|micro|_ms$|_kb|_mib|minutes|percent|_gauge|_counter|_created")
+
+DELIVERY = {
+    "trees": [{"tree": "/srv/www", "buckets": [[0.01, 5], [1.0, 7]], "count": 8, "seconds": 3.5}]
+}
+
+
+def families(**what):
+    return list(text_string_to_metric_families(render(status(**what)).decode()))
+
+
+def samples(**what):
+    """Return {name{labels}: value} of all samples."""
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in families(**what)
+        for sample in family.samples
+    }
+
+
+def lint(found):
+    """Yield what `promtool check metrics`, or the naming conventions, would complain about."""
+    found = [family for family in found if not family.name.startswith("process_")]
+    for family in found:
+        counter = family.type == "counter"
+        if not re.fullmatch(r"replicator_[a-z_]+[a-z]", family.name):
+            yield f"{family.name}: name"
+        if not family.documentation.endswith("."):
+            yield f"{family.name}: help text"
+        if UNUSUAL.search(family.name):
+            yield f"{family.name}: base units, and no type, in names"
+        if any(sample.name.endswith("_total") != counter for sample in family.samples):
+            yield f"{family.name}: _total is for counters, and for all of them"
+    samples = [sample for family in found for sample in family.samples]
+    yield from (
+        f"{one.name}: unbounded label"
+        for one in samples
+        if set(one.labels) & {"path", "file", "error"}
+    )
+    counts = Counter((one.name, *one.labels.items()) for one in samples)
+    yield from (f"{series}: twice" for series, count in counts.items() if count > 1)
+
+
+def test_names_follow_the_conventions_and_no_sample_occurs_twice():
+    found = families(
+        frontends=[{"host": "a"}, {"host": "b", "dirty": 4, "ready": True}], delivery=DELIVERY
+    )
+    assert len(found) > 30
+    assert list(lint(found)) == []
+
+
+def test_the_lint_finds_what_it_should():
+    text = (
+        "# HELP replicator_x_ms Time\n# TYPE replicator_x_ms gauge\nreplicator_x_ms 1\n"
+        '# HELP other_total No.\n# TYPE other_total gauge\nother_total{path="/a"} 1\nother_total{path="/a"} 1\n'
+    )
+    assert len(list(lint(text_string_to_metric_families(text)))) >= 5
+
+
+def test_a_frontend_is_labelled_by_instance_or_address():
+    found = samples(
+        frontends=[
+            {"host": "10.0.0.1", "instance_id": "i-1"},
+            {"host": "10.0.0.2", "port": 2222, "user": "deploy"},
+            {"host": "fe80::1", "port": 22},
+        ]
+    )
+    named = {key[1] for key in found if key[0] == "replicator_frontend_dirty_paths"}
+    assert named == {"i-1", "deploy@10.0.0.2:2222", "[fe80::1]:22"}
+
+
+def test_two_addresses_of_one_instance_have_series_of_their_own():
+    found = families(
+        frontends=[{"host": "a", "instance_id": "i-1"}, {"host": "b", "instance_id": "i-1"}]
+    )
+    assert list(lint(found)) == []
+
+
+def test_a_frontend_that_left_has_no_series():
+    both = samples(frontends=[{"host": "stays"}, {"host": "leaves"}])
+    one = samples(frontends=[{"host": "stays"}])
+    assert [key for key in both if "leaves" in key]
+    assert not [key for key in one if "leaves" in key]
+
+
+def test_what_is_unknown_has_no_sample_and_is_not_zero():
+    found = samples(
+        frontends=[{"host": "a", "dirty": None, "lag_seconds": None, "in_sync_at": None}],
+        tree={"held_deletions": None},
+        inotify={"watches": 3, "limit": None},
+        provider={"answered": False, "answered_at": None},
+    )
+    absent = {
+        "replicator_frontend_dirty_paths",
+        "replicator_frontend_oldest_dirty_timestamp_seconds",
+        "replicator_frontend_last_in_sync_timestamp_seconds",
+        "replicator_frontend_ready",
+        "replicator_tree_held_deletions",
+        "replicator_inotify_watches_limit",
+        "replicator_discovery_last_success_timestamp_seconds",
+    }
+    assert absent.isdisjoint({key[0] for key in found})
+    assert {
+        key[0] for key in samples(frontends=[{"host": "a", "dirty": 2, "ready": True}])
+    } >= absent
+
+
+def test_states_without_a_frontend_are_exported_as_zero():
+    found = samples(frontends=[{"state": "degraded"}, {"host": "b", "state": "degraded"}], ok=False)
+    assert found["replicator_frontends", "degraded"] == 2
+    assert found["replicator_frontends", "live"] == found["replicator_frontends", "retrying"] == 0
+    assert found["replicator_ok",] == 0
+    assert found["replicator_frontend_state", "10.0.0.1", "degraded"] == 1
+
+
+def test_times_are_timestamps():
+    found = samples(frontends=[{"host": "a", "dirty": 2, "lag_seconds": 30.5}])
+    assert found["replicator_frontend_oldest_dirty_timestamp_seconds", "a"] == 1969.5
+
+
+def test_the_histogram_of_deliveries_is_cumulative_and_ends_at_infinity():
+    found = samples(delivery=DELIVERY)
+    assert found["replicator_delivery_seconds_bucket", "+Inf", "/srv/www"] == 8
+    assert found["replicator_delivery_seconds_count", "/srv/www"] == 8
+    assert found["replicator_delivery_seconds_sum", "/srv/www"] == 3.5
+
+
+def test_a_hostile_name_stays_inside_its_label():
+    hostile = 'x"} 1\nreplicator_ok 1\n# \\'
+    found = samples(tree={"source": hostile}, ok=False)
+    assert found["replicator_ok",] == 0
+    assert found["replicator_tree_entries", hostile] == 12
+
+
+def test_a_daemon_that_does_not_answer_is_down():
+    (family,) = text_string_to_metric_families(render_down().decode())
+    assert [(sample.name, sample.value) for sample in family.samples] == [("replicator_up", 0.0)]
+    assert samples()["replicator_up",] == 1
