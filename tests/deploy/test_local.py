@@ -1,11 +1,10 @@
-"""A real CMS on one machine, scaled out: the scenarios that the documentation promises. `.ci/run` starts a docker engine if it can.
+"""A real CMS on one machine, scaled out: the scenarios that the documentation promises.
 
-`pytest -s` prints the figures.
+They run in containers of docker, if `.ci/run` can start an engine, and in containers of plain namespaces. `pytest -s` prints the figures.
 """
 
 import base64
 import json
-import os
 import re
 import urllib.parse
 
@@ -16,13 +15,7 @@ from tests.support.local import Local
 from tests.support.waiting import wait_for
 from tests.support.web import Crowd, picture
 
-pytestmark = [
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        not os.environ.get("REPLICATOR_DOCKER"),
-        reason="asked for with REPLICATOR_DOCKER=1, because it builds images",
-    ),
-]
+pytestmark = pytest.mark.timeout(900)
 
 SESSION = """<?php
 session_start();
@@ -34,8 +27,8 @@ LOCK = "ini_set('redis.session.lock_expire', '2');"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    made = Local(tmp_path_factory.mktemp("local"), CMS="wordpress", FRONTENDS="2")
+def site(engine, tmp_path_factory):
+    made = Local(tmp_path_factory.mktemp("local"), engine, CMS="wordpress", FRONTENDS="2")
     try:
         print(made.up())
         made.put("visits.php", SESSION)
@@ -77,6 +70,7 @@ def test_visitors_are_spread_over_the_frontends_and_the_admin_is_sent_to_the_bac
     assert f"http://127.0.0.1:{site.port}/" in dashboard.text
 
 
+@pytest.mark.both_engines
 def test_a_frontend_serves_no_admin_page_even_when_it_is_asked_directly(site, editor):
     paths = [path for route in load("wordpress").filled({}).route if route.path for path in route.matches]  # fmt: skip
     paths += ["/?" + "rest_route=/wp/v2/media"]
@@ -96,6 +90,7 @@ def test_a_frontend_serves_no_admin_page_even_when_it_is_asked_directly(site, ed
             assert (answer.status, answer.server) == (403, name), path
 
 
+@pytest.mark.both_engines
 def test_an_upload_on_the_admin_page_is_on_every_frontend(site, editor):
     form = editor.ask("/wp-admin/media-new.php?browser-uploader").text
     nonce = re.search(r'name="_wpnonce" value="(\w+)"', form)[1]
@@ -156,6 +151,7 @@ def test_an_upload_that_passes_the_rules_fails_on_a_frontend_and_leaves_nothing(
         assert "lost" not in site.on(name, "find /var/www/html -name 'lost*'")
 
 
+@pytest.mark.both_engines
 def test_a_session_survives_the_loss_of_its_frontend_and_of_redis_for_a_while(site):
     visitor = site.visitor()
     assert [visitor.ask("/visits.php").text for _ in range(4)] == ["1", "2", "3", "4"]
@@ -185,6 +181,7 @@ def test_a_redis_that_hangs_holds_no_page_for_long(site):
     assert int(visitor.ask("/hung.php").text) == before + 1
 
 
+@pytest.mark.both_engines
 def test_scaling_from_two_to_five_and_back_loses_no_request(site):
     visitors = [site.visitor() for _ in range(3)]
     paths = ["/", "/wp-includes/css/dashicons.min.css", "/visits.php"]
@@ -213,6 +210,7 @@ def test_a_plugin_update_under_visitors_ends_with_the_new_version_everywhere(sit
         assert visitor.ask("/").status == 200
 
 
+@pytest.mark.both_engines
 def test_a_session_in_files_is_lost_with_its_frontend(site):
     """The control: what Redis is for. Its own setting, so that the site need not be restarted (SESSION=files is tried below)."""
     site.put(

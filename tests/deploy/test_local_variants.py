@@ -1,4 +1,4 @@
-"""What `deploy/local/up` can bring up beside the default. Minutes each: asked for with REPLICATOR_LOCAL_ALL=1."""
+"""What `deploy/local/up` can start beside the default. Minutes each: asked for with REPLICATOR_LOCAL_ALL=1."""
 
 import html
 import json
@@ -24,11 +24,11 @@ VISITS = "<?php session_start(); echo $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1
 
 
 @pytest.fixture
-def make(tmp_path):
+def make(engine, tmp_path):
     made = []
 
     def make(**settings):
-        site = Local(tmp_path, **settings)
+        site = Local(tmp_path, engine, **settings)
         made.append(site)
         print(site.up())
         return site

@@ -1,20 +1,42 @@
-"""Run `deploy/local` as a user does: start it, use it, remove it."""
+"""Run `deploy/local` as a user does: start it, use it, remove it. With a docker engine, or with namespaces where none can be started."""
 
 import os
 import re
+import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
+from tests.support import PROJECT
+from tests.support.namespaces.store import STORE
 from tests.support.web import Visitor
 
-COMMANDS = Path(__file__).parents[2] / "deploy" / "local"
+COMMANDS = PROJECT / "deploy" / "local"
+NEEDED = ("dnsmasq", "ip", "nsenter", "socat", "unshare")
+
+
+def lacking():
+    """Return why containers cannot be made of namespaces here; empty if they can."""
+    if os.geteuid():
+        return "needs root"
+    if programs := [name for name in NEEDED if not shutil.which(name)]:
+        return f"needs {', '.join(programs)}"
+    release = Path("/etc/debian_version")
+    if not release.exists() or not release.read_text().startswith("12"):
+        return "needs Debian 12"
+    done = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], check=False, capture_output=True, text=True)  # fmt: skip
+    return done.stderr.strip()
 
 
 class Local:
-    """One site on this machine, in its own compose project."""
+    """One site on this machine, in its own compose project.
 
-    def __init__(self, state, **settings):
+    Args:
+        engine: "docker", or "namespaces": then the commands find `tests.support.namespaces` under the name `docker`.
+    """
+
+    def __init__(self, state, engine="docker", **settings):
         self.state = state
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -28,6 +50,15 @@ class Local:
         for key in ("CMS", "APP", "SESSION", "FRONTENDS", "EFS"):
             self._environment.pop(key, None)
         self._settings = settings
+        if engine == "namespaces":
+            program = state / "bin" / "docker"
+            program.parent.mkdir()
+            program.write_text(
+                f'#!/bin/sh\nexec "{sys.executable}" -P -m tests.support.namespaces "$@"\n'
+            )
+            program.chmod(0o755)
+            more = {"PYTHONPATH": str(PROJECT), "NAMESPACES_STORE": str(STORE)}
+            self._environment |= {**more, "PATH": f"{program.parent}:{os.environ['PATH']}"}
 
     def call(self, command, *arguments, check=True, **settings):
         """Run one command of deploy/local; return what it printed."""
@@ -80,8 +111,9 @@ class Local:
         service, _, number = node.partition("-")
         names = ["docker", "ps", "-a", "-q", "--filter", f"{label}.project=replicator-local-test"]
         names += ["--filter", f"{label}.service={service}", "--filter", f"{label}.container-number={number or 1}"]  # fmt: skip
-        found = subprocess.run(names, check=True, capture_output=True, text=True).stdout.split()
-        subprocess.run(["docker", action, *found], check=True, capture_output=True)
+        known = self._environment
+        found = subprocess.run(names, env=known, check=True, capture_output=True, text=True).stdout.split()  # fmt: skip
+        subprocess.run(["docker", action, *found], env=known, check=True, capture_output=True)
 
     @property
     def nodes(self):
