@@ -20,13 +20,19 @@ class _Group(NamedTuple):
 
 
 class Backlog:
-    """The queue. Every operation costs O(log n) or less per path."""
+    """The queue. Every operation costs O(log n) or less per path.
+
+    Attributes:
+        last: number of the path with new content that was added last; see `has_content_of`.
+    """
 
     def __init__(self) -> None:
         self._order: OrderedDict[bytes, _Group] = OrderedDict()
+        self._contents: OrderedDict[bytes, int] = OrderedDict()
         self._groups: dict[_Group, dict[bytes, None]] = {}
         self._smallest: list[tuple[bool, int, int, bytes]] = []
         self._count = 0
+        self.last = 0
 
     def __len__(self) -> int:
         return len(self._order)
@@ -39,6 +45,9 @@ class Backlog:
                 return
             self.remove(path)
         group = self._order[path] = _Group(minor, parent(path))
+        if not minor:
+            self.last += 1
+            self._contents[path] = self.last
         paths = self._groups.setdefault(group, {})
         paths[path] = None
         if len(paths) == 1:  # when a group grows, its heap entry is corrected when it is popped
@@ -47,6 +56,7 @@ class Backlog:
     def remove(self, path: bytes) -> None:
         """Remove a path, if it is queued."""
         group = self._order.pop(path, None)
+        self._contents.pop(path, None)
         if group is not None:
             paths = self._groups[group]
             del paths[path]
@@ -60,6 +70,7 @@ class Backlog:
         if limit is None or len(self._order) <= limit:
             taken = list(self._order)
             self._order.clear()
+            self._contents.clear()
             self._groups.clear()
             self._smallest.clear()
             return taken
@@ -69,6 +80,10 @@ class Backlog:
             self.remove(path)
             taken.append(path)
         return taken
+
+    def has_content_of(self, number: int) -> bool:
+        """Return True if a path with new content is queued that was added when `last` was `number` or less."""
+        return bool(self._contents) and next(iter(self._contents.values())) <= number
 
     def _next_of_smallest(self) -> bytes:
         while True:

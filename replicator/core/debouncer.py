@@ -141,6 +141,15 @@ class Debouncer:
         """Record that a path is a symlink: its cooldown is short, however often it changes."""
         self._checks.is_symlink(path)
 
+    @property
+    def last_content(self) -> int:
+        """Number of the path with new content that became due last; see `has_content_of`."""
+        return self._checks.last_content
+
+    def has_content_of(self, number: int) -> bool:
+        """Return True if a path with new content is still to be checked that became due when `last_content` was `number` or less."""
+        return self._checks.has_content_of(number)
+
     def ready(self, now: float, limit: int | None = None) -> list[Work]:
         """Remove and return the work that is due, in the order in which it must be done.
 

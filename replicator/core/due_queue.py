@@ -214,6 +214,15 @@ class DueQueue:
         slot.queued = -math.inf
         self._backlog.add(path, minor=slot.minor)
 
+    @property
+    def last_content(self) -> int:
+        """Number of the path with new content that became due last."""
+        return self._backlog.last
+
+    def has_content_of(self, number: int) -> bool:
+        """Return True if a path with new content is still to be taken that became due when `last_content` was `number` or less."""
+        return self._backlog.has_content_of(number)
+
     def next_due(self) -> float | None:
         """Return the time at which the next path is due; None if none is scheduled. It may be too early, never too late."""
         if self._backlog:

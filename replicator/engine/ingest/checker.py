@@ -92,7 +92,7 @@ class Checker:
             records |= self.catalog.get(above) if above else {}
             found, size = ScanResult(), 0
             if not symlinks:
-                found.put_off = [path for path in chunk if _was_symlink(records.get(path))]
+                found.put_off = _symlinks(chunk, records)
             if found.put_off:
                 chunk = [path for path in chunk if path not in found.put_off]
             for path in above + chunk:
@@ -248,6 +248,13 @@ class Checker:
         if below:
             found.gone.extend(reversed(below))
             found.siblings += self.catalog.sharing_below(directory)
+
+
+def _symlinks(paths: list[bytes], records: dict[bytes, Record]) -> list[bytes]:
+    """Return the recorded symlinks among the paths, except those that are directories now: other paths are below them."""
+    recorded = [path for path in paths if _was_symlink(records.get(path))]
+    above = {each for path in paths for each in ancestors(path)} if recorded else set()
+    return [path for path in recorded if path not in above]
 
 
 def _was_symlink(record: Record | None) -> bool:

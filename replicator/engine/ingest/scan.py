@@ -23,7 +23,8 @@ WALKED = 500
 def scan(checker: Checker, below: bytes, *, confirmed: bool = False) -> Iterator[ScanResult]:
     """Walk a directory and check every path below it where source and catalog differ at first sight.
 
-    Paths that have vanished are checked last, when their number is known. Below a directory that cannot be listed, nothing is
+    Recorded symlinks are checked after all other paths, because they may lead to files that are found later. Paths that have
+    vanished are checked last, when their number is known. Below a directory that cannot be listed, nothing is
     deleted.
 
     Args:
@@ -36,6 +37,7 @@ def scan(checker: Checker, below: bytes, *, confirmed: bool = False) -> Iterator
     """
     differing: list[bytes] = []
     vanished: list[bytes] = []
+    symlinks: list[bytes] = []
     listed = [below] if below else []
     records = RecordCursor(records_below(checker.catalog, below))
     met = yielded = 0
@@ -57,14 +59,15 @@ def scan(checker: Checker, below: bytes, *, confirmed: bool = False) -> Iterator
         if record is None or too_large or not is_unchanged(record, seen):
             differing.append(seen.path)
         if len(differing) >= CHUNK_PATHS:
-            yield from _check(checker, differing)
+            yield from _check(checker, differing, symlinks)
             differing.clear()
             yielded = met
         elif met - yielded >= WALKED:
             yield ScanResult()
             yielded = met
     vanished.extend(records.rest())
-    yield from _check(checker, differing)
+    yield from _check(checker, differing, symlinks)
+    yield from _check(checker, symlinks)
     yield _listed(checker, listed)
     if below == ROOT:
         _accept(checker, known=records.count, met=met, vanished=len(vanished), confirmed=confirmed)
@@ -72,8 +75,14 @@ def scan(checker: Checker, below: bytes, *, confirmed: bool = False) -> Iterator
     yield from checker.check([below] if is_below_missing else vanished)
 
 
-def _check(checker: Checker, paths: list[bytes]) -> Iterator[ScanResult]:
-    for found in checker.check(paths, walked=True):
+def _check(
+    checker: Checker, paths: list[bytes], symlinks: list[bytes] | None = None
+) -> Iterator[ScanResult]:
+    """Check paths; add recorded symlinks to `symlinks` instead, if it is given."""
+    for found in checker.check(paths, walked=True, symlinks=symlinks is None):
+        if symlinks is not None:
+            symlinks += found.put_off
+            found.put_off = []
         found.is_last = False
         yield found
 

@@ -74,13 +74,14 @@ class Worker:
         self._resync = resync
         self._checker = Checker(tree.source, tree.catalog, tree.max_file_size)
         self._in_progress = 0
-        self._symlinks: list[bytes] = []
+        self._symlinks: dict[bytes, int] = {}
         self._loop = asyncio.get_running_loop()
 
     @property
     def pending(self) -> int:
-        """Number of paths in progress, missing for less than the grace period, or queued for background reading."""
-        return self._in_progress + len(self.background) + self.rechecks.count(Reason.MISSING)
+        """Number of paths in progress, missing for less than the grace period, put off, or queued for background reading."""
+        missing = self.rechecks.count(Reason.MISSING)
+        return self._in_progress + missing + len(self._symlinks) + len(self.background)
 
     def defer_huge(self) -> None:
         """From now on read huge files in the background: the first scan does not wait for them."""
@@ -132,10 +133,8 @@ class Worker:
                 else:
                     for one in some:
                         await (self._rename(one) if kind is WorkKind.RENAME else self._scan(one))
-            if self._symlinks:  # after the files that they may lead to
-                await self._publish(self._checker.check(self._symlinks))
+            await self._check_symlinks()
         finally:
-            self._symlinks = []
             self._in_progress = 0
 
     async def check_background_reads(self) -> None:
@@ -158,10 +157,13 @@ class Worker:
         Raises:
             SourceError: the source is in doubt.
         """
+        await self._check_symlinks()
         due = self.rechecks.next_due()
         if due is None or due > self._loop.time():
             return
         for reason in Reason:
+            if reason is Reason.MISSING and self._symlinks:
+                continue  # on the frontends they may still lead to what is missing here
             if paths := self.rechecks.take(reason, self._loop.time()):
                 self._in_progress = len(paths)
                 try:
@@ -231,7 +233,23 @@ class Worker:
                 checks = self._tree.debouncer.between(self._loop.time(), Slice.FIRST)
                 for (force, unclosed), some in groupby(checks, attrgetter("force", "unclosed")):
                     paths = [one.path for one in some]
-                    await self._publish(self._checker.check(paths, force=force, unclosed=unclosed))
+                    await self._publish(
+                        self._checker.check(paths, force=force, unclosed=unclosed, symlinks=False)
+                    )
+                await self._check_symlinks()
+
+    async def _check_symlinks(self) -> None:
+        """Check the symlinks that were put off, once the new content that had become due before them has been checked.
+
+        A new version of a symlink often leads to files that were created just before (`current -> releases/7`), and the debouncer
+        returns a single path before those of a full directory.
+        """
+        debouncer = self._tree.debouncer
+        due = [path for path, last in self._symlinks.items() if not debouncer.has_content_of(last)]
+        if due:
+            for path in due:
+                del self._symlinks[path]
+            await self._publish(self._checker.check(due))
 
     async def _rename(self, work: Work) -> None:
         """Follow a rename inside the tree, if it is certain what was renamed; see `engine.ingest.renames`.
@@ -287,7 +305,8 @@ class Worker:
         if next_result is None:
             return False
         found, changes = next_result
-        self._symlinks += found.put_off
+        for path in found.put_off:
+            self._symlinks.setdefault(path, self._tree.debouncer.last_content)
         await self._follow_ups.schedule(found)
         await self._publisher.publish(changes)
         await self._follow_up_missing(found.missing)

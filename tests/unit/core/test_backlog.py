@@ -51,6 +51,21 @@ def test_the_cost_of_a_small_directory_does_not_depend_on_large_ones():
     assert backlog.take(LIMIT)[0] == b"uploads/new"
 
 
+def test_it_tells_whether_all_new_content_up_to_a_number_was_taken():
+    backlog = filled(2, LIMIT)
+    backlog.add(b"bulk/0/0", minor=True)
+    for path in range(100):
+        backlog.add(b"attributes/%d" % path, minor=True)
+    last = backlog.last
+    backlog.add(b"later", minor=False)
+    assert not Backlog().has_content_of(last)
+    while any(path.startswith(b"bulk/") for path in backlog._order):
+        assert backlog.has_content_of(last)
+        backlog.take(2)
+    assert not backlog.has_content_of(last)
+    assert len(backlog) > LIMIT, "attributes are not waited for"
+
+
 changes = st.tuples(
     st.sampled_from(["add", "minor", "remove", "take"]),
     st.sampled_from([b"a/%d" % n for n in range(6)] + [b"b/%d" % n for n in range(3)] + [b"c"]),

@@ -506,3 +506,65 @@ async def test_held_deletions_are_published_without_frames(guarded, monkeypatch)
         if part.is_delete
     }
     assert owed | passed == {b"d/%d" % number for number in range(2 * guard.FREE)}
+
+
+async def switch(working, files):
+    """Write a release of many files, then have a symlink lead to it instead of to the release before, which is removed."""
+    working.source.symlink(b"current", b"d")
+    await working.worker.scan_all()
+    working.worker.defer()
+    working.told()
+    loop = asyncio.get_running_loop()
+    working.source.mkdir(b"r")
+    names = [b"r", *(b"r/%d" % number for number in range(files))]
+    for name in names[1:]:
+        working.source.write(name, b"content")
+    working.source.symlink(b"current", b"r")
+    working.source.remove(b"d")
+    for name in (*names, b"current", b"d", b"d/f"):
+        working.debouncer.hint(Hint(Hinted.CHANGED, name), loop.time())
+    return names
+
+
+async def test_a_symlink_that_is_switched_is_published_after_the_files_that_were_written_before(
+    working,
+):
+    names = await switch(working, 60)
+    while work := working.debouncer.ready(asyncio.get_running_loop().time(), 8):
+        await working.worker.do(work)
+    told = [change.path for change in working.told()]
+    assert set(told) == {*names, b"current"}
+    assert told[-1] == b"current"
+
+
+async def test_nothing_is_deleted_while_a_symlink_waits_for_the_files_that_were_written_before(
+    working, monkeypatch
+):
+    await switch(working, 60)
+    turns = 0
+    while work := working.debouncer.ready(asyncio.get_running_loop().time(), 8):
+        await working.worker.do(work)
+        turns += 1
+        if turns == 6:
+            assert working.worker.rechecks.count(Reason.MISSING)
+            with monkeypatch.context() as later:
+                working.later(later)
+                await working.worker.recheck()
+            assert not any(isinstance(change, Delete) for change in working.told())
+    working.later(monkeypatch)
+    await working.worker.recheck()
+    told = working.told()
+    assert [type(change) for change in told][-2:] == [Delete, Delete]
+    assert b"current" in [change.path for change in told[:-2]]
+
+
+async def test_a_scan_publishes_a_symlink_after_the_files_that_it_finds(working):
+    working.source.symlink(b"current", b"d")
+    await working.worker.scan_all()
+    working.told()
+    working.source.mkdir(b"r")
+    for number in range(200):
+        working.source.write(b"r/%d" % number, b"content")
+    working.source.symlink(b"current", b"r")
+    await working.worker.do([Work(WorkKind.SCAN, ROOT)])
+    assert [change.path for change in working.told()][-1] == b"current"
