@@ -99,7 +99,7 @@ class Model:
         self.known[path] = now
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(steps, st.sampled_from([None, 1, 3]))
 @example([Hint(Hinted.SUBTREE, b"a"), Hint(Hinted.MOVED, b"a/x", b"b", is_directory=True)], None)
 @example(
@@ -176,7 +176,7 @@ def test_nothing_is_lost(script, limit):
     assert len(debouncer._checks) == len(debouncer._scans) == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.one_of(plain, st.floats(0.0, 1.0)), max_size=80))
 def test_a_checked_path_is_not_returned_before_its_cooldown_ends(script):
     debouncer = Debouncer(cooldown=0.5, max_wait=4.0)
@@ -192,7 +192,7 @@ def test_a_checked_path_is_not_returned_before_its_cooldown_ends(script):
             last[work.path] = now
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(plain, min_size=8, max_size=40))
 def test_pending_is_bounded(script):
     debouncer = Debouncer(cooldown=0.5, max_wait=4.0, limit=3)

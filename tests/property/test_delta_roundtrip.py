@@ -82,7 +82,7 @@ def signed(data, block, multiplier, sizes):
 CUTS = st.lists(st.sampled_from([1, 7, 63, 64, 65, 200, 1000, 4096, 9999]), min_size=1, max_size=3)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data(), contents(), BLOCKS, MULTIPLIERS, CUTS, CUTS, st.booleans())
 def test_patch_undoes_match(data, base, block, multiplier, base_cuts, new_cuts, impatient):
     new = data.draw(edited(base))
@@ -114,7 +114,7 @@ def test_patch_undoes_match(data, base, block, multiplier, base_cuts, new_cuts, 
     assert merge(ops) == ops
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(contents(), BLOCKS, CUTS)
 def test_identical_content_has_no_literal(base, block, cuts):
     matcher = Matcher(signed(base, block, 2**31 + 1, [9999]))
@@ -123,7 +123,7 @@ def test_identical_content_has_no_literal(base, block, cuts):
     assert len(ops) <= 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data(), st.binary(max_size=1000))
 def test_unpack_of_anything_raises_only_delta_errors(data, noise):
     packed = bytearray(signed(noise, 64, 5, [9999]).pack())
@@ -150,7 +150,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     JSON | st.lists(st.lists(NUMBERS, min_size=2, max_size=2), max_size=5), st.binary(max_size=9)
 )

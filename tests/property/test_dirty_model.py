@@ -77,7 +77,7 @@ class Convergence(RuleBasedStateMachine):
         assert self.dirty.bulk_open == 0
 
 
-Convergence.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Convergence.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestConvergence = Convergence.TestCase
 
 
@@ -85,7 +85,7 @@ paths = st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=4).map(b"/".join)
 tree_keys = st.builds(Key, st.sampled_from([1, 2]), paths)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(["mark", "drop", "rename"]), tree_keys, paths)))
 def test_at_or_below_finds_what_a_scan_of_all_dirty_paths_finds(script):
     dirty = DirtySet()

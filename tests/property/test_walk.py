@@ -44,7 +44,7 @@ def make(root, paths):
     return directories
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(paths=st.lists(PATHS, max_size=12), pick=st.integers(0, 100))
 def test_a_walk_is_sorted_by_key_and_complete(paths, pick):
     expected = with_parents(p for p in paths if not any(map(is_temporary, p.split(b"/"))))
