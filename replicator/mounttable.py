@@ -200,22 +200,27 @@ class MountEvents:
             made.callback(os.close, self._stop)
             self._fd = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
             made.callback(os.close, self._fd)
-            self._thread = threading.Thread(target=self._run, name="mounts", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, args=(self._stop,), name="mounts", daemon=True
+            )
             self._thread.start()
             made.pop_all()
 
     def close(self) -> None:
-        """Stop the thread, and wait for it."""
-        os.eventfd_write(self._stop, 1)
+        """Stop the thread, and wait for it. Later calls do nothing."""
+        stop, self._stop = self._stop, -1
+        if stop < 0:
+            return
+        os.eventfd_write(stop, 1)
         self._thread.join()
         os.close(self._fd)
-        os.close(self._stop)
+        os.close(stop)
 
-    def _run(self) -> None:
+    def _run(self, stop: int) -> None:
         poll = select.poll()
         poll.register(self._fd, select.POLLPRI)
-        poll.register(self._stop, select.POLLIN)
-        while all(fd != self._stop for fd, _ in poll.poll()):
+        poll.register(stop, select.POLLIN)
+        while all(fd != stop for fd, _ in poll.poll()):
             self._changed()
 
 

@@ -2,8 +2,9 @@
 
 A backend whose connection is silent closes it and starts another agent. Frames that it sent before may still reach the old agent,
 from a pipe or in packets that a network delivers late, and must not undo what the new agent has done since. So each agent takes a
-number above those of all running agents, and locks the byte at that offset of a shared file; the kernel releases the lock when
-the process ends, however it ends. An agent that finds a lock at a number above its own ends.
+number above those of all running agents, and reserves it with a lock on the byte at that offset of a shared file. Before its first
+change it locks a second byte, in a range of its own. An agent that finds a lock above its number in that range ends. The kernel
+releases locks when the process ends, however it ends.
 
 Only the agent's user can open the lock file, which lies in memory and outside of all trees. A target directory would not do: every
 user of the frontend who can open it can lock it.
@@ -28,6 +29,9 @@ _SET = getattr(fcntl, "F_OFD_SETLK", 37)
 
 NUMBERS = 1 << 20
 """Numbers for the agents of one tree and backend: a new agent takes the next one above those of running agents."""
+
+_RESERVED = 1 << 61
+"""Offset of the reserved numbers; `FencingToken._first`, where agents lock before their first change, is below it."""
 
 MAX_ALIVE = 1000
 """Running agents of one tree and backend: sshd does not start more for one client."""
@@ -79,10 +83,11 @@ class FencingToken:
         self._held = False
         self._possible = locks >= 0
         for _ in range(MAX_ALIVE):
-            other = self._at_or_above(self._number)
-            if other is None:
+            reserved = self._at_or_above(self._number, _RESERVED)
+            if reserved is not None:
+                self._number = reserved + 1
+            elif not self._possible or self._lock(fcntl.F_WRLCK, _RESERVED):
                 return
-            self._number = other + 1
         raise Fenced("too many agents of the same backend serve this tree")
 
     def check(self) -> None:
@@ -92,7 +97,7 @@ class FencingToken:
             Fenced: a newer agent has taken over.
         """
         if self._possible and not self._held:
-            self._lock()
+            self._held = self._lock(fcntl.F_RDLCK)
         self.look()
 
     def look(self) -> None:
@@ -109,26 +114,30 @@ class FencingToken:
         if self._held and os.fstat(self._fd).st_nlink == 0:
             raise Fenced("the lock file of the agents was removed")
 
-    def _lock(self) -> None:
+    def _lock(self, kind: int, place: int = 0) -> bool:
+        """Lock the byte of this agent's number; return False if another agent was faster, or locking is not possible."""
         try:
-            fcntl.fcntl(self._fd, _SET, self._range(fcntl.F_RDLCK, self._number, 1))
-            self._held = True
+            fcntl.fcntl(self._fd, _SET, self._range(kind, place + self._number, 1))
+        except (BlockingIOError, PermissionError):  # fcntl(2): EAGAIN or EACCES
+            return False
         except OSError:
             self._possible = False
+            return False
+        return True
 
-    def _at_or_above(self, number: int) -> Optional[int]:
+    def _at_or_above(self, number: int, place: int = 0) -> Optional[int]:
         """Return the number of another agent that is `number` or above; None if there is none."""
         if not self._possible:
             return None
         if number >= NUMBERS:
             raise Fenced("the numbers of agents are used up")
-        asked = self._range(fcntl.F_WRLCK, number, NUMBERS - number)
+        asked = self._range(fcntl.F_WRLCK, place + number, NUMBERS - number)
         try:
             kind, _, start, _, _ = struct.unpack(_FLOCK, fcntl.fcntl(self._fd, _GET, asked))
         except OSError:
             self._possible = False
             return None
-        return None if kind == fcntl.F_UNLCK else max(start - self._first, number)
+        return None if kind == fcntl.F_UNLCK else max(start - place - self._first, number)
 
     def _range(self, kind: int, number: int, length: int) -> bytes:
         return struct.pack(_FLOCK, kind, 0, self._first + number, length, 0)

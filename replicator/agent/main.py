@@ -132,6 +132,8 @@ def serve(jail: Optional[str], policy: Optional[Policy] = None) -> int:
         with suppress(OSError):  # the backend of an agent that was replaced has usually hung up
             sys.stderr.write(f"replicator agent: {error}\n")
         return 1
+    except ConnectionError:  # the backend hung up before the agent had begun
+        return 0
     return 0
 
 

@@ -104,7 +104,7 @@ class Server:
         self._policy = policy
         self._locks, self._boot, self._confinement = host
         self._durable: set[int] = set()
-        self._unsynced: set[int] = set()
+        self._unsynced: dict[int, list[int]] = {}  # numbers of applied changes of durable trees
         self._decoder = frames.Decoder()
         self._stores: dict[int, Store] = {}
         self._transfers: dict[int, Optional[Transfer]] = {}
@@ -135,12 +135,8 @@ class Server:
             Fenced: a newer agent has taken over.
             Shared: an open target shares files with a source.
         """
-        about = f"python {platform.python_version()} on {platform.node()}, pid {os.getpid()}"
-        if self._confinement:
-            about += f"; {self._confinement}"
-        features = tuple(name for name in messages.FEATURES if name != "boot" or self._boot)
-        self._send(Hello(messages.VERSION, features, about, self._boot))
         try:
+            self._greet()
             while True:
                 self._work_on_listing()
                 if not self._arrived.poll(IDLE * 1000):
@@ -160,32 +156,46 @@ class Server:
         finally:
             self._abort_transfers()
 
+    def _greet(self) -> None:
+        about = f"python {platform.python_version()} on {platform.node()}, pid {os.getpid()}"
+        if self._confinement:
+            about += f"; {self._confinement}"
+        features = tuple(name for name in messages.FEATURES if name != "boot" or self._boot)
+        self._send(Hello(messages.VERSION, features, about, self._boot))
+
     def _handle(self, frame: frames.Frame) -> None:
         message = messages.decode(frame.header)
         handler = self._handlers.get(type(message))
         if handler is None:
             raise ProtocolError(f"unexpected message {type(message).__name__}")
         handler(message, frame.payload)
-        if self._done or self._refused or frame.payload:
+        if self._done or self._unsynced or self._refused or frame.payload:
             for store in self._stores.values():
                 store.settle()
             self._sync()
             self._send_acks()
 
     def _sync(self) -> None:
-        """Write what the last frame changed in durable trees to the disk; if that fails, refuse the changes instead."""
+        """Write what the last frame changed in durable trees to the disk; refuse the changes of a file system where that fails."""
         if not self._unsynced:
             return
-        roots = [self._store(tree).tree.root_fd for tree in self._unsynced]
-        self._unsynced.clear()
+        unsynced, self._unsynced = self._unsynced, {}
+        devices: dict[int, tuple[int, list[int]]] = {}  # to (a root on it, numbers of changes)
+        for tree, numbers in unsynced.items():
+            root = self._store(tree).tree.root_fd
+            devices.setdefault(os.fstat(root).st_dev, (root, []))[1].extend(numbers)
+        for root, numbers in devices.values():
+            self._sync_device(root, numbers)
+
+    def _sync_device(self, root: int, numbers: list[int]) -> None:
+        """Sync the whole file system that holds a root, as syncfs() does, and answer the changes to it."""
         try:
-            # syncfs() writes a whole file system: one call for each device.
-            for root in {os.fstat(root).st_dev: root for root in roots}.values():
-                sync(root)
+            sync(root)
         except OSError as error:
-            done, self._done = self._done, []
-            for number in done:
+            for number in numbers:
                 self._refuse(number, error)
+        else:
+            self._done += numbers
 
     def _send_acks(self) -> None:
         """Answer the changes of the last frame, in as many frames as that takes."""
@@ -291,9 +301,10 @@ class Server:
             self._finished(change.number, change.tree)
 
     def _finished(self, number: int, tree: int) -> None:
-        self._done.append(number)
         if tree in self._durable:
-            self._unsynced.add(tree)
+            self._unsynced.setdefault(tree, []).append(number)
+        else:
+            self._done.append(number)
 
     def _refuse(self, number: int, error: Exception) -> None:
         refusal = refusal_of(error)

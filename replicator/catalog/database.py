@@ -90,8 +90,7 @@ class Database:
         """Close the connections; later calls raise SourceError."""
         with self._lock:
             self._closed = True
-            while self._idle:
-                self._idle.pop().close()
+            self._close_idle()
             self._writer.close()  # last: closing the last connection merges the WAL into the file
 
     @contextmanager
@@ -126,10 +125,14 @@ class Database:
             try:
                 yield db
             finally:
-                if self._closed:
-                    db.close()
-                else:
-                    self._idle.append(db)
+                self._idle.append(db)
+                if self._closed:  # after `append`: `close` may have emptied the list just before
+                    self._close_idle()
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):  # another thread may remove the last one at the same time
+            while True:
+                self._idle.pop().close()
 
     def _connect(self) -> sqlite3.Connection:
         if self._closed:

@@ -211,12 +211,15 @@ def _check_numbers(config: Config) -> None:
                 f"tree[{index}].delete_guard",
                 f"must be a share, greater than 0 and at most 1, got {tree.delete_guard}",
             )
-    if not 0 <= config.discovery.interval < math.inf:
+    for where, value in {**positive, "discovery.interval": config.discovery.interval}.items():
+        if not math.isfinite(value):
+            raise ConfigError(where, f"must be a finite number, got {value}")
+    if config.discovery.interval < 0:
         raise ConfigError(
             "discovery.interval", f"must not be negative, got {config.discovery.interval}"
         )
     for where, value in positive.items():
-        if not 0 < value < math.inf:
+        if value <= 0:
             raise ConfigError(where, f"must be greater than 0, got {value}")
     if not 0 < config.ssh.port < 65536:
         raise ConfigError("ssh.port", f"must be 1 to 65535, got {config.ssh.port}")

@@ -279,8 +279,13 @@ class DirtySet:
 
     def problems(self, limit: int) -> list[tuple[Key, str]]:
         """Return at most `limit` blocked paths with their reasons."""
-        found = self._queues.blocked(4 * limit)
-        return [(key, pending.reason) for key, pending in found if pending.reason][:limit]
+        found: dict[Key, str] = {}
+        for key, pending in self._queues.blocked():
+            if pending.reason:
+                found[key] = pending.reason
+                if len(found) == limit:
+                    break
+        return list(found.items())
 
     def _record(self, key: Key, now: float) -> Pending:
         pending = self._pending.get(key)

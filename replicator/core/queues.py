@@ -83,9 +83,9 @@ class Queues:
         """Return the time of the next retry; None if there is none. It may be too early: stale entries are not skipped."""
         return self._retries[0].until if self._retries else None
 
-    def blocked(self, limit: int) -> Iterator[tuple[Key, Pending]]:
-        """Yield blocked records among the first `limit` entries of the heap, in no particular order."""
-        for retry in self._retries[:limit]:
+    def blocked(self) -> Iterator[tuple[Key, Pending]]:
+        """Yield blocked records in no particular order, some perhaps twice; the queues must not be changed during the iteration."""
+        for retry in self._retries:
             if retry.is_current:
                 yield retry.key, retry.pending
 

@@ -218,7 +218,6 @@ class InotifyWatcher:
         self._closed = True
         if self._mount_events is not None:
             self._mount_events.close()
-            self._mount_events = None
         if self._lock.acquire(blocking=False):
             try:
                 self._release_all()
@@ -245,13 +244,16 @@ class InotifyWatcher:
 
     async def _batch(self) -> list[Hint]:
         await self._armed()
-        self._translating = True  # if it is cancelled it stays set; the watcher is then closed
+        self._translating = (
+            True  # until the hints are returned: by the next call, if this one is cancelled
+        )
         now = asyncio.get_running_loop().time()
         events = self._read(now)
         self._check_root(now)
         if events or now >= self._hold_until:
             lost = set(self._watched.detached)
             self._translator.translate(events)
+            self._hold_until = now + HOLD  # if this call is cancelled below, the next one continues
             await self._arm(self._checks(now))
             self._release(lost)
             waiting = self._translator.halves or self._watched.detached

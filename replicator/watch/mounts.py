@@ -217,9 +217,4 @@ def _joined(root: bytes, way: bytes) -> bytes:
 
 def _is_file(mount: Mount) -> bool:
     """Return True if a single file is mounted. inotify reports its changes in its original directory, not at the mount point."""
-    if mount.may_hang:
-        return False
-    try:
-        return not os.path.isdir(mount.point)
-    except OSError:
-        return False
+    return not mount.may_hang and not os.path.isdir(mount.point)

@@ -474,6 +474,28 @@ def descriptors(left):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+async def test_what_a_cancelled_call_has_read_is_told_by_the_next_one(ear, root, tmp_path):
+    """A directory left the tree, which is known only once the second half of a rename has not come."""
+    (root / "leaves").mkdir()
+    for number in range(3000):
+        (tmp_path / "big" / f"{number}").mkdir(parents=True)
+    await ear.quiet(root)
+    ear.hints.clear()
+    (tmp_path / "big").rename(root / "big")
+    (root / "leaves").rename(tmp_path / "left")
+    hearing = asyncio.create_task(ear.watcher.hints())
+    async with asyncio.timeout(DEADLINE):
+        while ear.watcher._arming is None:
+            await asyncio.sleep(0)
+    hearing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hearing
+    assert not ear.watcher.is_drained(0.0)
+    await ear.heard(Hint(SUBTREE, b"big"), Hint(CHANGED, b"leaves"))
+    await ear.until(lambda: ear.watcher.is_drained(0.0))
+    assert None not in watched_paths(ear.watcher)
+
+
 async def test_close_leaves_no_descriptors(root):
     (root / "a" / "b").mkdir(parents=True)
     before = set(os.listdir("/proc/self/fd"))

@@ -87,6 +87,14 @@ def test_a_mistake_is_named_by_its_path(write, text, where):
     assert error.value.exit_code == 2
 
 
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize("setting", ["ssh.keepalive", "discovery.interval", "retry.cap"])
+def test_a_number_that_is_not_finite_is_called_so(write, setting, value):
+    section, key = setting.split(".")
+    with pytest.raises(ConfigError, match=f"{setting}: must be a finite number, got {value}"):
+        load(write(TREE + f"[{section}]\n{key} = {value}\n"))
+
+
 def test_a_missing_file_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError):
         load(tmp_path / "nothing.toml")

@@ -1,11 +1,12 @@
 """The mount table: which file system a path leads to, as the kernel writes it."""
 
+import os
 import threading
 
 import pytest
 
 from replicator import mounttable
-from replicator.mounttable import MountTable, Prober, Visible, below, parse
+from replicator.mounttable import MountEvents, MountTable, Prober, Visible, below, parse
 
 TEXT = rb"""22 27 0:21 / /proc rw,relatime shared:1 - proc proc rw
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -84,3 +85,12 @@ def test_a_file_system_that_does_not_answer_is_asked_once(monkeypatch):
     assert prober.answered(b"/other")
     answer.set()
     assert prober.answered(b"/slow", 10.0)
+
+
+def test_closing_mount_events_twice_does_not_close_the_files_of_others():
+    events = MountEvents(lambda: None)
+    events.close()
+    others = [os.open("/dev/null", os.O_RDONLY) for _ in range(2)]  # with the freed numbers
+    events.close()
+    for fd in others:
+        os.close(fd)

@@ -131,7 +131,9 @@ class ScalingProvider:
         if name in hooks:
             return name, hooks[name]
         self._notes.append(
-            f"{group}: it is not clear which launch hook waits for replicator: name it in discovery.lifecycle_hook"
+            f"{group}: it has no launch hook {self._hook}, which discovery.lifecycle_hook names"
+            if self._hook
+            else f"{group}: it is not clear which launch hook waits for replicator: name it in discovery.lifecycle_hook"
         )
         return None
 

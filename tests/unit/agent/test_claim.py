@@ -4,10 +4,11 @@ import os
 
 import pytest
 
-from replicator.agent.fencing import Fenced, FencingToken
+from replicator.agent.fencing import Fenced, open_locks
 from replicator.agent.refusals import Refused
 from replicator.agent.write_lease import WriteLease
 from replicator.wire import changes
+from tests.support.stores import fence_of
 
 
 @pytest.fixture
@@ -22,9 +23,10 @@ def claim(root):
     opened = []
 
     def claim(place=True, lineage=b"backend"):
-        opened.append(os.open(root, os.O_RDONLY))
-        fence = FencingToken(opened[-1], lineage)
-        return WriteLease(opened[-1], fence, os.fsencode(root) if place else b"")
+        root_fd, locks = os.open(root, os.O_RDONLY), open_locks()
+        opened.extend((root_fd, locks))
+        fence = fence_of(root_fd, lineage, locks)
+        return WriteLease(root_fd, fence, os.fsencode(root) if place else b"")
 
     yield claim
     for fd in opened:

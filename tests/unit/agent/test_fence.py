@@ -98,6 +98,39 @@ def test_whoever_was_replaced_while_it_wrote_a_small_file_does_not_publish_it(
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [NEW]
 
 
+def test_of_two_agents_that_start_together_the_later_one_serves(agent, tmp_path):
+    """Neither has changed anything when the other begins."""
+    earlier, later = agent(), agent()
+    write(earlier, OLD)
+    write(later, NEW)
+    with pytest.raises(Fenced):
+        write(earlier, OLD)
+    write(later, NEW)
+    assert (tmp_path / "f").read_bytes() == NEW
+
+
+def test_agents_that_take_the_same_number_in_the_same_instant_get_different_ones(
+    tmp_path, monkeypatch
+):
+    """The first reads that no number is taken, and the second takes one before the first has."""
+    real, tokens = fcntl.fcntl, []
+
+    def meanwhile(fd, command, asked):
+        if command == F_OFD_SETLK and not tokens:
+            tokens.append(None)
+            tokens[0] = FencingToken(open_locks(), os.fsencode(tmp_path))
+        return real(fd, command, asked)
+
+    monkeypatch.setattr(fences.fcntl, "fcntl", meanwhile)
+    tokens.append(FencingToken(open_locks(), os.fsencode(tmp_path)))
+    for token in tokens:
+        token.check()
+    with pytest.raises(Fenced):
+        tokens[0].check()
+    for token in tokens:
+        os.close(token._fd)
+
+
 def test_who_only_looks_takes_over_from_nobody(agent):
     old = agent()
     write(old, OLD)

@@ -28,6 +28,23 @@ def store(path):
     opened.close()
 
 
+def test_a_connection_that_is_in_use_during_close_is_closed_afterwards(path):
+    """The reader looks at `_closed`, the store is closed, and only then is the connection put back."""
+    database = CatalogStore.open(path)
+
+    class Idle(list):
+        def append(self, connection):
+            if not database._closed:
+                database.close()
+            super().append(connection)
+
+    database._idle = Idle()
+    with database.reading() as connection:
+        pass
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
 def test_nobody_else_can_read_it(path):
     old = os.umask(0)
     try:

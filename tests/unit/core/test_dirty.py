@@ -72,6 +72,32 @@ def test_a_blocked_path_is_taken_again_at_its_time(dirty):
     assert [(due.key, due.kind) for due in take(dirty, now=5.0)] == [(A, PendingKind.CONTENT)]
 
 
+@pytest.mark.parametrize("in_the_way", ["marked again", "without a reason"])
+def test_problems_are_shown_however_many_other_blocked_paths_there_are(dirty, in_the_way):
+    keys = [Key(1, b"%d" % number) for number in range(100)]
+    for key in (*keys, A):
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
+    for due in take(dirty, limit=101):
+        reason = "denied" if due.key == A or in_the_way == "marked again" else ""
+        dirty.refused(due.key, due.generation, PendingKind.CONTENT, reason)
+        dirty.block(due.key, 9.0 if due.key == A else 5.0)
+    if in_the_way == "marked again":
+        for key in keys:
+            dirty.mark(key, PendingKind.CONTENT, 1, urgent=False)
+
+    assert dirty.problems(10) == [(A, "denied")]
+
+
+def test_a_path_that_was_blocked_twice_is_one_problem(dirty):
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
+    (due,) = take(dirty)
+    dirty.refused(A, due.generation, PendingKind.CONTENT, "denied")
+    dirty.block(A, 5.0)
+    dirty.block(A, 9.0)
+
+    assert dirty.problems(10) == [(A, "denied")]
+
+
 def test_a_refusal_of_an_earlier_version_is_ignored(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
     (due,) = take(dirty)

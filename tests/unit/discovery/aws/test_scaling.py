@@ -77,6 +77,15 @@ def test_of_several_hooks_the_one_that_waits_for_us_must_be_named():
     assert named.candidates[0].launch == Launch("shop", "warm", "i-1", 60.0)
 
 
+def test_a_named_hook_that_the_group_does_not_have_is_reported_as_missing():
+    with api(("i-1", "Pending:Wait"), hooks=(("fill", 300),)) as server:
+        result = poll(server.url, hook="warm")
+    assert result.candidates[0].launch is None
+    assert result.notes == (
+        "shop: it has no launch hook warm, which discovery.lifecycle_hook names",
+    )
+
+
 def test_a_group_that_does_not_exist_is_named():
     with api(("i-1", "InService")) as server:
         answer = poll(server.url, groups=("shop", "shpo"))

@@ -1,0 +1,96 @@
+"""The agent's main loop, on two pipes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from replicator.agent import server as servers
+from replicator.agent.server import Server
+from replicator.errors import ProtocolError
+from replicator.wire import changes, frames, messages
+from replicator.wire.messages import Acks, Batch, Hello, OpenTree
+from tests.support.pinned import HELLO, put
+
+
+@pytest.fixture
+def other_device(tmp_path):
+    directory = tempfile.mkdtemp(dir="/dev/shm")
+    assert os.stat(directory).st_dev != tmp_path.stat().st_dev
+    yield directory
+    shutil.rmtree(directory)
+
+
+def served(*said):
+    """Return what an agent answers to messages, each with its payload, before the backend hangs up."""
+    source, theirs = os.pipe()
+    ours, sink = os.pipe()
+    for message, *payload in said:
+        os.write(theirs, frames.encode(message.header(), payload))
+    os.close(theirs)
+    try:
+        Server(source, sink, session=b"test").run()
+        decoder = frames.Decoder()
+        decoder.receive(os.read(ours, 1 << 20))
+        return [messages.decode(frame.header) for frame in decoder.frames()]
+    finally:
+        for fd in (source, ours, sink):
+            os.close(fd)
+
+
+def test_a_file_system_that_cannot_be_synced_refuses_only_its_own_changes(
+    tmp_path, other_device, monkeypatch
+):
+    failing = os.stat(other_device).st_dev
+
+    def sync(fd):
+        if os.fstat(fd).st_dev == failing:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(servers, "sync", sync)
+    for name in ("here", "unsynced"):
+        (tmp_path / name).mkdir()
+    roots = [
+        (1, tmp_path / "here", True),
+        (2, other_device, True),
+        (3, tmp_path / "unsynced", False),
+    ]
+    files = [put(b"f", number)._replace(tree=number) for number in (1, 2, 3)]
+    *_, acks = served(
+        (Hello(messages.VERSION, messages.FEATURES, "test"),),
+        *[(OpenTree(n, os.fsencode(root), durable=durable),) for n, root, durable in roots],
+        (Batch(tuple(files)), HELLO * 3),
+    )
+    assert isinstance(acks, Acks)
+    assert sorted(acks.done) == [1, 3]
+    assert acks.refused == ((2, changes.FAILED, "Input/output error"),)
+
+
+def test_a_backend_that_hung_up_before_the_hello_ends_the_agent_in_silence():
+    source, theirs = os.pipe()
+    ours, sink = os.pipe()
+    os.close(theirs)
+    os.close(ours)
+    Server(source, sink, session=b"test").run()
+    os.close(source)
+    os.close(sink)
+
+
+def test_a_backend_that_hung_up_before_the_marker_ends_the_agent_in_silence():
+    ours, sink = os.pipe()
+    os.close(ours)
+    code = "import sys; from replicator.agent.main import serve; sys.exit(serve(None))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.PIPE,
+        timeout=60, check=False,
+    )  # fmt: skip
+    os.close(sink)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_message_that_only_agents_send_is_a_violation():
+    with pytest.raises(ProtocolError, match="unexpected message Acks"):
+        served((Acks((), (), 0),))
