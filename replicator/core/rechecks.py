@@ -15,7 +15,7 @@ import enum
 import math
 from itertools import islice
 
-from replicator.model import is_within, rebase
+from replicator.model import rebase
 
 GRACE = 0.5
 """Seconds for which a path must be missing. Scripts that remove and rewrite a file take less."""
@@ -86,14 +86,24 @@ class Rechecks:
         self._in_progress[reason].discard(path)
 
     def renamed(self, source: bytes, target: bytes, now: float) -> None:
-        """Record that the catalog has renamed a directory: missing and unreadable paths below it are rechecked by their new names.
+        """Record that the catalog has renamed a directory: paths below it are rechecked by their new names.
 
         The grace period of missing ones starts again: events about their new names came before this call.
         """
-        for reason, delay in ((Reason.MISSING, GRACE), (Reason.UNREADABLE, RETRY)):
-            for path in [path for path in self._due[reason] if is_within(path, source)]:
+        below = source + b"/"
+        schedules = (
+            (Reason.MISSING, self.missing),
+            (Reason.UNSTABLE, self.unstable),
+            (Reason.UNREADABLE, self.unreadable),
+        )
+        for reason, schedule in schedules:
+            # There may be 100,000 unstable paths: 9 ms this way, 15 with `model.is_within`.
+            paths = [path for path in self._due[reason] if path.startswith(below) or path == source]
+            for path in paths:
+                moved = rebase(path, source, target)
                 self._drop(reason, path)
-                self._schedule(reason, rebase(path, source, target), now + delay)
+                self._drop(reason, moved)
+                schedule(moved, now)
 
     def take(self, reason: Reason, now: float) -> list[bytes]:
         """Return some paths that are due. The caller checks them, then calls `checked`."""

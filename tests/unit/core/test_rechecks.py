@@ -1,0 +1,51 @@
+"""Rechecks: each path is checked again when it is due, by the name that it has then."""
+
+import pytest
+
+from replicator.core.rechecks import CONFIRM, GRACE, RETRY, Reason, Rechecks
+
+
+@pytest.fixture
+def rechecks():
+    return Rechecks()
+
+
+def schedule(rechecks, reason, path, now):
+    {
+        Reason.MISSING: rechecks.missing,
+        Reason.UNSTABLE: rechecks.unstable,
+        Reason.UNREADABLE: rechecks.unreadable,
+    }[reason](path, now)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_path_below_a_renamed_directory_is_rechecked_by_its_new_name(rechecks, reason):
+    for path in (b"old", b"old/f", b"older"):
+        schedule(rechecks, reason, path, 0.0)
+    rechecks.renamed(b"old", b"new/name", 0.25)
+    assert rechecks.take(reason, RETRY + 2) == [b"older", b"new/name", b"new/name/f"]
+
+
+def test_the_grace_period_of_a_missing_path_starts_again_with_its_new_name(rechecks):
+    for path in (b"old/f", b"new/f"):
+        rechecks.missing(path, 0.0)
+    rechecks.renamed(b"old", b"new", 0.25)
+    assert rechecks.take(Reason.MISSING, GRACE) == []
+    assert rechecks.take(Reason.MISSING, 0.25 + GRACE) == [b"new/f"]
+    assert rechecks.missing(b"new/f", 1.0)
+
+
+def test_unstable_records_are_confirmed_together(rechecks):
+    for moment in (0.1, 0.5, 0.9):
+        rechecks.unstable(b"%f" % moment, moment)
+    assert rechecks.next_due() == 1 + CONFIRM
+    assert len(rechecks.take(Reason.UNSTABLE, 1 + CONFIRM)) == 3
+
+
+def test_an_unreadable_path_stays_listed_until_it_is_read(rechecks):
+    assert rechecks.unreadable(b"f", 0.0)
+    assert not rechecks.unreadable(b"f", 1.0)
+    assert rechecks.take(Reason.UNREADABLE, 1.0 + RETRY) == [b"f"]
+    assert rechecks.unreadable_paths() == [b"f"]
+    rechecks.readable(b"f")
+    assert rechecks.next_due() is None
