@@ -135,7 +135,7 @@ class Comparisons:
         with self._resync_queue.comparing(Key(tree, ROOT)):
             work = self._compare(tree, ROOT, may_continue)
             problems = await self._unless_removed(tree, work)
-        if problems is None:
+        if problems is None or tree not in self._opened:  # or removed just after the comparison
             return False
         self._state.errors.set_unlisted(tree, problems)
         return True

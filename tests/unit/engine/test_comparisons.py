@@ -1,8 +1,10 @@
 """Comparisons: of whole trees, and of single directories on request."""
 
+import asyncio
+
 import pytest
 
-from replicator.engine.frontend import resync
+from replicator.engine.frontend import comparisons, resync
 from replicator.model import FILE, Entry, Listed
 from replicator.wire.changes import Move, SetAttributes
 from replicator.wire.messages import Batch, Listing, ListTree, More
@@ -124,6 +126,29 @@ async def test_a_directory_in_the_place_of_a_refused_file_is_listed(stage):
     await eventually(lambda: b"f/x" not in stage.disk, "the directory in its place to be removed")
     stage.now.refusals.clear()
     await eventually(lambda: stage.replica.converged, "the file")
+
+
+async def test_nothing_is_reported_of_a_tree_that_is_removed_as_its_comparison_ends(
+    stage, monkeypatch
+):
+    real, removed = comparisons.compare, []
+
+    def remove():
+        del stage.context.trees[1]
+        stage.replica.remove_tree(1)
+        removed.append(True)
+
+    async def compare(*arguments):
+        outcome = await real(*arguments)
+        outcome.problems.append("d: cannot be listed: denied")
+        asyncio.get_running_loop().call_soon(remove)  # runs before what waits for this task
+        return outcome
+
+    monkeypatch.setattr(comparisons, "compare", compare)
+    stage.start()
+    await eventually(lambda: removed, "the removal")
+    await eventually(lambda: stage.context.bootstrap_queue.inside == 0, "the end of the comparison")
+    assert stage.replica.errors.unlisted == []
 
 
 async def test_surplus_whose_deletion_is_held_back_is_not_removed_by_a_comparison(stage):

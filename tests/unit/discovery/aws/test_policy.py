@@ -13,14 +13,22 @@ from replicator.ports import Decision
 ROOT = Path(__file__).parents[4]
 
 
-@pytest.mark.parametrize("state", policy.TARGET)
-def test_the_document_has_every_state_of_a_target(state):
-    assert f"`{state}`" in (ROOT / "docs/discovery.md").read_text()
-
-
-@pytest.mark.parametrize("state", policy.INSTANCE)
-def test_the_document_has_every_state_of_an_instance(state):
-    assert f"`{state}`" in (ROOT / "docs/discovery.md").read_text()
+@pytest.mark.parametrize(
+    ("state", "one"),
+    [
+        *policy.TARGET.items(),
+        *policy.INSTANCE.items(),
+        ("Target.InvalidState", policy.INVALID_STATE),
+        ("any other", of_target("new", "")),
+        *((state, of_lifecycle(state)) for state in policy.LAUNCHING),
+        *((state, of_lifecycle(state)) for state in ("Detached", "Warmed:Stopped")),
+    ],
+)
+def test_the_document_has_the_decision_and_the_reason_of_every_state(state, one):
+    decision = {"serve": "served", "drain": "served, last in the queue", "drop": "dropped"}
+    document = (ROOT / "docs/discovery.md").read_text()
+    rows = [line for line in document.splitlines() if f"| {decision[one.decision.value]} |" in line]
+    assert any(state in row.split("|")[1] and f"| {one.reason} |" in row for row in rows)
 
 
 def test_the_documents_policy_allows_exactly_what_we_call():
