@@ -84,6 +84,32 @@ def test_a_tree_is_counted_without_what_no_visitor_sees(tmp_path):
         eyewitness.tree(str(tmp_path), 2, 0.05)
 
 
+def test_a_directory_is_counted_again_exactly_when_its_names_have_changed(tmp_path, monkeypatch):
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(
+        eyewitness.os, "scandir", lambda path: (listed.append(path), scandir(path))[1]
+    )
+    counter = eyewitness.Counter()
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1").touch()
+    assert counter.count(str(tmp_path)) == 2
+    (tmp_path / "a" / "2").touch()  # perhaps in the same tick as the listing
+    assert counter.count(str(tmp_path)) == 3
+    monkeypatch.setattr(eyewitness, "RECENT", -1000.0)  # as if time had passed
+    assert counter.count(str(tmp_path)) == 3
+    listed.clear()
+    assert counter.count(str(tmp_path)) == 3
+    assert listed == []
+    time.sleep(0.02)  # the change time advances with the kernel's tick
+    (tmp_path / "a" / ".1.tmp").touch()
+    (tmp_path / "a" / ".1.tmp").rename(tmp_path / "a" / "3")
+    os.utime(tmp_path / "a", ns=(0, 0))
+    assert counter.count(str(tmp_path)) == 4
+    assert listed == [f"{tmp_path}/a"]
+
+
 def test_a_digest_is_of_names_and_contents(tmp_path):
     for name, files in {"one": "ab", "two": "ab", "three": "ac"}.items():
         (tmp_path / name).mkdir()
