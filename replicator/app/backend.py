@@ -180,8 +180,10 @@ class App:
             )
         except SourceError as error:
             raise ConfigError(f"tree[{index}].source", str(error)) from error
-        source.on_special = lambda path: log.warning("special file left out", path=printable(path))
-        source.on_symlink = lambda path: log.warning(
+        source.left_out.on_special = lambda path: log.warning(
+            "special file left out", path=printable(path)
+        )
+        source.left_out.on_symlink = lambda path: log.warning(
             "symlink left out",
             path=printable(path),
             reason=f"tree.symlinks is {settings.symlinks!r}",

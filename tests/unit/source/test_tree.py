@@ -13,7 +13,8 @@ from replicator.errors import SourceError
 from replicator.files.confined import Confined
 from replicator.model import DIRECTORY, FILE, SYMLINK, Unlisted
 from replicator.ports import Seen, Verdict
-from replicator.source.tree import MAX_SPECIALS, SourceTree
+from replicator.source.left_out import MAX_SPECIALS
+from replicator.source.tree import SourceTree
 from tests.support.tools import missing
 
 NOBODY = 65534
@@ -209,7 +210,7 @@ def test_an_io_error_is_doubt(source, monkeypatch):
 
 def test_specials_are_told_once_and_remembered_within_bounds(root, source):
     told = []
-    source.on_special = told.append
+    source.left_out.on_special = told.append
     (root / "cache").mkdir()
     for name in ("one", "two", "excluded.tmp", "cache/in"):
         os.mkfifo(root / name)
@@ -218,7 +219,7 @@ def test_specials_are_told_once_and_remembered_within_bounds(root, source):
         source.stat(b"one")
         source.stat(b"excluded.tmp")
     assert told == [b"one", b"two"]
-    source._specials = {b"%d" % i for i in range(MAX_SPECIALS)}
+    source.left_out._reported = {b"%d" % i for i in range(MAX_SPECIALS)}
     os.mkfifo(root / "three")
     assert source.stat(b"three") is None
     assert told == [b"one", b"two"]
