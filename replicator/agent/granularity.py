@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 
 from replicator.agent.descriptors import keeping_time
-from replicator.wire.messages import GRANULARITIES
+from replicator.wire.opening import GRANULARITIES
 
 PROBE = 1_700_000_001_999_999_999
 """Nanoseconds since the epoch: an odd second, and not a multiple of any granularity except 1 ns."""

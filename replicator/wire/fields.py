@@ -51,10 +51,10 @@ def text(limit: int) -> Check:
 
 def sentence(limit: int) -> Check:
     """Return a check for a string that is shown to the operator: of bounded length, and with unprintable characters escaped."""
-    words = text(limit)
+    bounded = text(limit)
 
     def check(value: Any) -> str:
-        return printable(words(value).encode("utf-8", "surrogatepass"))[: 2 * limit]
+        return printable(bounded(value).encode("utf-8", "surrogatepass"))[: 2 * limit]
 
     return check
 
@@ -142,6 +142,8 @@ def row(checks: Sequence[Check], values: Any) -> list[Any]:
     return [check(value) for check, value in zip(checks, array_of(len(checks), values))]
 
 
+short = text(1000)
+words = sentence(1000)
 number = integer(0, MAX_NUMBER)
 tree = integer(0, MAX_TREES)
 mode = integer(0, 0o7777)

@@ -17,7 +17,8 @@ from replicator.agent.granularity import PROBE, granularity_at
 from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from replicator.wire import changes
 from replicator.wire.changes import SetAttributes
-from replicator.wire.messages import GRANULARITIES, Batch
+from replicator.wire.messages import Batch
+from replicator.wire.opening import GRANULARITIES
 from tests.support.backend import Backend
 from tests.support.disks import volume
 from tests.support.pinned import HELLO, TIME, Agent, put, strays

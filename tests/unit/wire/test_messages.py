@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from replicator.errors import ProtocolError
 from replicator.model import Unlisted
-from replicator.wire import changes, messages
+from replicator.wire import changes, hello, listings, messages, opening
 from tests.support import strategies as own
 
 put_files = st.builds(
@@ -47,7 +47,7 @@ any_message = st.one_of(
         words,
         st.text(max_size=20),
         words,
-        st.sampled_from(messages.GRANULARITIES),
+        st.sampled_from(opening.GRANULARITIES),
     ),
     st.builds(messages.Batch, st.lists(own.any_change, max_size=4).map(tuple)),
     st.builds(messages.BeginFile, put_files, st.booleans()),
@@ -92,13 +92,13 @@ def test_a_message_survives_the_wire(message):
 
 def test_words_for_a_person_are_one_printable_line():
     evil = "\x1b]0;owned\x07\n\u202e\ud800"
-    hello = messages.decode(messages.Hello(1, (evil,), evil).header())
+    greeting = messages.decode(messages.Hello(1, (evil,), evil).header())
     opened = messages.decode(messages.Opened(1, -1, -1, evil).header())
     acks = messages.decode(messages.Acks((), ((1, "denied", evil),), 0).header())
     listing = messages.decode(messages.Listing(1, (), (Unlisted(b"a", evil),), True).header())
     told = [
-        hello.about,
-        *hello.features,
+        greeting.about,
+        *greeting.features,
         opened.error,
         acks.refused[0][2],
         *listing.unlisted[0][1:],
@@ -110,9 +110,9 @@ def test_words_for_a_person_are_one_printable_line():
 @pytest.mark.parametrize(
     "message",
     [
-        messages.Hello(1, ("x",) * (messages.MAX_FEATURES + 1)),
+        messages.Hello(1, ("x",) * (hello.MAX_FEATURES + 1)),
         messages.Hello(1, ("x" * 65,)),
-        messages.Listing(1, (), (Unlisted(b"a", ""),) * (messages.MAX_LINES + 1), False),
+        messages.Listing(1, (), (Unlisted(b"a", ""),) * (listings.MAX_LINES + 1), False),
         messages.Acks((), ((1, "denied", "x" * 1001),), 0),
     ],
     ids=["features", "feature", "unlisted", "detail"],
