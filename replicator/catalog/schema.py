@@ -9,7 +9,7 @@ and bit 1 is `Record.ambiguous`.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from replicator.model import Entry, Stamp, key
@@ -34,12 +34,17 @@ COLUMNS = (
     "key, kind, mode, size, mtime, link, digest,"
     " stamp_size, stamp_mtime, stamp_ctime, stamp_inode, firm, problem, sum"
 )
-GET = f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key = ?"  # noqa: S608  # constants only
+# With one statement for many keys, a key takes 1 us instead of 10.
+GET = f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key IN (%s)"  # noqa: S608  # constants only
 SCAN = (
     f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ?"  # noqa: S608
     " ORDER BY key LIMIT ?"
 )
 BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
+PARENTS = (
+    "WITH given (low, high) AS (VALUES %s)"
+    " SELECT low FROM given WHERE EXISTS (SELECT 1 FROM entries WHERE tree = ? AND key > low AND key < high)"
+)
 SHARING = "SELECT key FROM entries WHERE tree = ? AND stamp_inode = ? ORDER BY key"
 # A subquery of the inodes below, not a join: for a join, SQLite reads the whole tree once per inode (800 s for 100,000).
 SHARING_BELOW = (
@@ -88,6 +93,9 @@ RELABEL = [
     for table in ("entries", "signatures")
 ]
 
+GROUP = 64
+"""Keys in one statement: the paths that a check reads at once."""
+
 PAST_ALL = b"\xff" * 256
 """Sorts after every key, because a name has at most 255 bytes."""
 
@@ -98,6 +106,17 @@ ASIDE = b"\0"
 def end_of(directory: bytes) -> bytes:
     """Return the upper bound (exclusive) of the keys at and below a directory."""
     return directory + b"\1" if directory else PAST_ALL
+
+
+def groups(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Split keys into groups of 1, 2, 4 … GROUP for statements with as many parameters; the last key is repeated to fill a group.
+
+    Few different statements are needed this way: sqlite3 keeps 128 compiled ones.
+    """
+    for start in range(0, len(keys), GROUP):
+        group = keys[start : start + GROUP]
+        size = 1 << (len(group) - 1).bit_length()
+        yield [*group, *[group[-1]] * (size - len(group))]
 
 
 def number_of(number: int) -> int | str:

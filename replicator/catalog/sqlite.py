@@ -104,11 +104,15 @@ class SqliteCatalog:
         found, writes = self._recent.find(paths)
         missing = [path for path in paths if path not in found]
         if missing:
+            read: dict[bytes, Record] = {}
             with self._database.reading() as db:
-                rows = [db.execute(schema.GET, (self._tree, key(p))).fetchone() for p in missing]
-                read = list(map(schema.record_of, filter(None, rows)))
-            self._recent.keep(read, writes)
-            found |= {record.path: record for record in read}
+                for keys in schema.groups([key(path) for path in missing]):
+                    get = schema.GET % ",".join("?" * len(keys))
+                    for row in db.execute(get, (self._tree, *keys)):
+                        record = schema.record_of(row)
+                        read[record.path] = record
+            self._recent.keep(read.values(), writes)
+            found |= {path: read[path] for path in missing if path in read}
         return found
 
     def scan(self, after: bytes | None, until: bytes | None, limit: int) -> list[Record]:
@@ -129,6 +133,17 @@ class SqliteCatalog:
                 schema.BELOW, (self._tree, key(directory), schema.end_of(key(directory)))
             )
             return [schema.path_of(row[0]) for row in rows]
+
+    def parents_among(self, paths: Sequence[bytes]) -> set[bytes]:
+        """Return those of `paths` that have entries below them."""
+        found = set()
+        with self._database.reading() as db:
+            for keys in schema.groups([key(path) for path in paths]):
+                bounds = [bound for low in keys for bound in (low, schema.end_of(low))]
+                statement = schema.PARENTS % ",".join(["(?, ?)"] * len(keys))
+                rows = db.execute(statement, (*bounds, self._tree))
+                found.update(schema.path_of(row[0]) for row in rows)
+        return found
 
     def sharing(self, inode: int) -> list[bytes]:
         """Return the recorded paths with this inode number, in key order."""

@@ -107,7 +107,8 @@ class Debouncer:
 
     def hint(self, hint: Hint, now: float) -> None:
         """Schedule the work that a hint asks for."""
-        self._renames.returned(hint.path, now)
+        if self._renames:
+            self._renames.returned(hint.path, now)
         if hint.kind is Hinted.WRITTEN:
             self._checks.written(hint.path, now)
         elif hint.kind is Hinted.CONTENTS:

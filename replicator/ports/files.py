@@ -84,6 +84,9 @@ class Catalog(Protocol):
     def below(self, directory: bytes) -> list[bytes]:
         """Return the paths strictly below `directory`, in key order."""
 
+    def parents_among(self, paths: Sequence[bytes]) -> set[bytes]:
+        """Return those of `paths` that have entries below them."""
+
     def sharing(self, inode: int) -> list[bytes]:
         """Return the recorded paths with this inode number, in key order: several if the file has hard links."""
 

@@ -93,15 +93,18 @@ class Translator:
         self.overflowed = False
         self.root_gone = False
         self.halves: dict[int, Half] = {}
+        self._last: tuple[Name, bool, bytes | None] | None = None  # arguments and result of _visible
 
     def translate(self, events: Iterable[Event]) -> None:
         """Translate one batch of events."""
+        self._last = None
         waiting = list(self.halves)
         touched: dict[int, None] = {}
         for event in events:
             if event.mask & Q_OVERFLOW:
                 self.overflowed = True
             elif not event.name:
+                self._last = None
                 self._about_itself(event)
             else:
                 if event.mask & _NAMES:  # even of an excluded name: it changes the mtime
@@ -135,6 +138,8 @@ class Translator:
     def _about_name(self, event: Event) -> None:
         name, mask = Name(event.wd, event.name), event.mask
         is_directory = bool(mask & ISDIR)
+        if mask & (MOVED_FROM | MOVED_TO):
+            self._last = None
         if mask & MOVED_FROM:
             self._moved_from(name, event.cookie, is_directory=is_directory)
         elif mask & MOVED_TO:
@@ -198,8 +203,14 @@ class Translator:
             self.tell(Hint(Hinted.CHANGED, path))
 
     def _visible(self, name: Name, *, is_directory: bool) -> bytes | None:
-        """Return the path of a name; None if its directory has no path any more, or the path is excluded."""
+        """Return the path of a name; None if its directory has no path any more, or the path is excluded.
+
+        An upload causes three events in a row, so the last result is kept until a directory changes its place.
+        """
+        if self._last is not None and self._last[:2] == (name, is_directory):
+            return self._last[2]
         path = self._watched.locate(*name)
-        if path is None or self._prune(path, DIRECTORY if is_directory else FILE):
-            return None
+        if path is not None and self._prune(path, DIRECTORY if is_directory else FILE):
+            path = None
+        self._last = name, is_directory, path
         return path

@@ -202,6 +202,25 @@ def test_scan_is_a_range_in_the_order_of_a_walk(catalog):
     assert catalog.below(b"") == walked
 
 
+def test_those_of_many_paths_that_have_entries_below_them_are_found_in_one_call(catalog):
+    assert catalog.parents_among([b"", b"a"]) == set()
+    some = [b"a", b"a/b/c", b"a.x", b"file", b"\xff/\xff"]
+    many = [b"many/%d" % number for number in range(200)]
+    catalog.apply([file(path) for path in (*some, *many)], [], {})
+    assert catalog.parents_among([]) == set()
+    asked = [b"", b"a", b"a/b", b"a/b/c", b"a.x", b"fil", b"file", b"\xff", b"many", *many]
+    assert catalog.parents_among(asked) == {b"", b"a", b"a/b", b"\xff", b"many"}
+    assert catalog.parents_among([b"many"] * 65 + [b"a"]) == {b"many", b"a"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 65, 200])
+def test_many_records_are_returned_in_the_order_in_which_they_were_asked_for(catalog, count):
+    paths = [b"f%d" % number for number in range(count)]
+    catalog.apply([file(path) for path in paths], [], {})
+    asked = [b"unknown", *reversed(paths), b"other"]
+    assert list(catalog.get(asked)) == paths[::-1]
+
+
 def test_gone_forgets_the_path_itself_and_its_signature(catalog):
     catalog.apply([directory(b"d"), file(b"d/f")], [], {b"d/f": b"1"})
     catalog.apply([], [b"d", b"unknown"], {})
@@ -270,6 +289,7 @@ USES = {
     "get": lambda catalog: catalog.get([b"unknown"]),
     "scan": lambda catalog: catalog.scan(None, None, 1),
     "below": lambda catalog: catalog.below(b""),
+    "parents_among": lambda catalog: catalog.parents_among([b"a"]),
     "sharing": lambda catalog: catalog.sharing(1),
     "sharing_below": lambda catalog: catalog.sharing_below(b""),
     "apply": lambda catalog: catalog.apply([file(b"b")], [], {}),
@@ -398,6 +418,7 @@ class Model(RuleBasedStateMachine):
     def below(self, where):
         expected = [p for p in sorted(self.records, key=key) if is_below(p, where)]
         assert self.catalog.below(where) == expected
+        assert self.catalog.parents_among([where]) == ({where} if expected else set())
 
     @rule(asked=st.lists(SOME, max_size=5))
     def get(self, asked):

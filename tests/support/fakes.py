@@ -364,6 +364,10 @@ class FakeCatalog:
         with self._using():
             return self._below(directory)
 
+    def parents_among(self, paths):
+        with self._using():
+            return {path for path in paths if self._below(path)}
+
     def sharing(self, inode):
         with self._using():
             return self._sharing(inode)

@@ -91,6 +91,8 @@ class Checker:
             above = [path for path in above if path not in records]  # the others are in the chunk
             records |= self.catalog.get(above) if above else {}
             found, size = ScanResult(), 0
+            has_parents = self.defers or records
+            parents = self.catalog.parents_among(above + chunk) if has_parents else set()
             if not symlinks:
                 found.put_off = _symlinks(chunk, records)
             if found.put_off:
@@ -102,7 +104,9 @@ class Checker:
                     found.arriving.append(path)
                     continue
                 record = records.get(path)
-                size += self.check_path(path, record, found, force=force, unclosed=unclosed)
+                size += self.check_path(
+                    path, record, found, force=force, unclosed=unclosed, is_parent=path in parents
+                )
                 if found.missing:
                     missing = found.missing[-1]
                 if found.arriving[-1:] == [path]:
@@ -133,6 +137,7 @@ class Checker:
         *,
         force: bool = False,
         unclosed: bool = False,
+        is_parent: bool = True,
     ) -> int:
         """Check one path; return the bytes of content that were kept. What is found is not stored yet.
 
@@ -142,6 +147,7 @@ class Checker:
             found: the result to add to.
             force: take a consistent snapshot of a file even if a process has it open for writing.
             unclosed: no close event followed the last write.
+            is_parent: False: no path below it is recorded.
 
         Raises:
             SourceError: the root is in doubt.
@@ -167,9 +173,9 @@ class Checker:
         if record is None and not is_new and self._is_arriving(seen):
             found.arriving.append(path)
             return 0
-        if seen.entry.kind != DIRECTORY and (record is not None or self.defers):
+        if seen.entry.kind != DIRECTORY and is_parent:
             # Also if it was not recorded as a directory: a path that flips may be a symlink at its own check, and a directory at the
-            # next one, of a file below it. 8 us; the first scan does not need it, because it meets every record.
+            # next one, of a file below it.
             self._delete_below(path, self.catalog.below(path), found)
         if seen.entry.kind == FILE:
             return self.contents.read(

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from replicator.core.rechecks import Rechecks
+from replicator.core.rechecks import Reason, Rechecks
 from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.scan_result import ScanResult
 from replicator.engine.pauses import Pauses
@@ -61,19 +61,19 @@ class FollowUps:
         for record in found.unstable:
             self.rechecks.unstable(record.path, now)
         for update in found.updates:
-            path = update.record.path
-            if path in found.unsettled or path in self._background:
-                continue
-            if update.record.problem:
+            path, problem = update.record.path, update.record.problem
+            if problem and path not in found.unsettled and path not in self._background:
                 self.rechecks.unreadable(path, now)
                 _log_unreadable(update.record)
-            else:
-                self.rechecks.readable(path)
         for record in found.unread:
             if self.rechecks.unreadable(record.path, now):  # recorded before a restart
                 _log_unreadable(record)
-        for path in found.gone + found.forgotten:
-            self.rechecks.readable(path)
+        if self.rechecks.count(Reason.UNREADABLE):
+            for update in found.updates:
+                if not update.record.problem:
+                    self.rechecks.readable(update.record.path)
+            for path in found.gone + found.forgotten:
+                self.rechecks.readable(path)
 
     async def check_soon(self, paths: Iterable[bytes]) -> None:
         """Schedule checks after the cooldown; of very many paths, a scan of the tree instead."""

@@ -227,8 +227,7 @@ class Pipeline:
         seen = 0
         while True:
             hints = await watcher.hints()
-            for hint in hints:
-                self._worker.heard(hint)
+            self._worker.heard(hints)
             self._hint(hints)
             if watcher.overflows > seen:
                 self.overflows += watcher.overflows - seen
@@ -240,8 +239,9 @@ class Pipeline:
                 )
 
     def _hint(self, hints: list[Hint]) -> None:
+        now = self._loop.time()
         for hint in hints:
-            self.tree.debouncer.hint(hint, self._loop.time())
+            self.tree.debouncer.hint(hint, now)
         self._wake.set()
 
     def _is_drained(self, since: float) -> bool:

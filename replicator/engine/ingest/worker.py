@@ -8,7 +8,7 @@ published; missing paths and directories that may have been renamed are followed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from itertools import groupby
@@ -145,11 +145,14 @@ class Worker:
         """
         await self.background.check_finished(lambda path: self.do([Work(WorkKind.CHECK, path)]))
 
-    def heard(self, hint: Hint) -> None:
-        """Record an event: if a path that it names is missing, its grace period starts again."""
-        self.rechecks.heard(hint.path)
-        if hint.target:
-            self.rechecks.heard(hint.target)
+    def heard(self, hints: Iterable[Hint]) -> None:
+        """Record events: if a path that they name is missing, its grace period starts again."""
+        if not self.rechecks.count(Reason.MISSING):
+            return
+        for hint in hints:
+            self.rechecks.heard(hint.path)
+            if hint.target:
+                self.rechecks.heard(hint.target)
 
     async def recheck(self) -> None:
         """Check again what is due for that; see `core.rechecks`.
