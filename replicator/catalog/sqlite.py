@@ -136,7 +136,7 @@ class SqliteCatalog:
 
     def parents_among(self, paths: Sequence[bytes]) -> set[bytes]:
         """Return those of `paths` that have entries below them."""
-        found = set()
+        found: set[bytes] = set()
         with self._database.reading() as db:
             for keys in schema.groups([key(path) for path in paths]):
                 bounds = [bound for low in keys for bound in (low, schema.end_of(low))]

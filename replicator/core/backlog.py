@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from typing import NamedTuple
 
 from replicator.model import parent
 
-
-class _Group(NamedTuple):
-    minor: bool
-    directory: bytes
+_Group = tuple[bool, bytes]  # whether its paths are minor, and their directory
 
 
 class Backlog:
@@ -41,10 +37,10 @@ class Backlog:
         """Add a path. A path that is queued as minor moves to the group with new content if `minor` is False."""
         group = self._order.get(path)
         if group is not None:
-            if minor or not group.minor:
+            if minor or not group[0]:
                 return
             self.remove(path)
-        group = self._order[path] = _Group(minor, parent(path))
+        group = self._order[path] = minor, parent(path)
         if not minor:
             self.last += 1
             self._contents[path] = self.last
@@ -55,15 +51,8 @@ class Backlog:
 
     def remove(self, path: bytes) -> None:
         """Remove a path, if it is queued."""
-        group = self._order.pop(path, None)
-        self._contents.pop(path, None)
-        if group is not None:
-            paths = self._groups[group]
-            del paths[path]
-            if paths:
-                self._enter(group, len(paths))
-            else:
-                del self._groups[group]
+        if path in self._order:
+            self._enter_rest(self._pop(path))
 
     def take(self, limit: int | None) -> list[bytes]:
         """Remove and return at most `limit` paths; None: all."""
@@ -75,31 +64,58 @@ class Backlog:
             self._smallest.clear()
             return taken
         taken = []
+        touched: set[_Group] = set()
+        group: _Group = False, b""
         for number in range(limit):
-            path = self._next_of_smallest() if number % 2 == 0 else next(iter(self._order))
-            self.remove(path)
+            if number % 2:
+                path = next(iter(self._order))
+            else:
+                if group not in self._groups:  # it stays the smallest until it is empty
+                    group = self._pop_smallest()
+                path = next(reversed(self._groups[group]))
+            touched.add(self._pop(path))
             taken.append(path)
+        for group in touched:
+            self._enter_rest(group)
         return taken
 
     def has_content_of(self, number: int) -> bool:
         """Return True if a path with new content is queued that was added when `last` was `number` or less."""
         return bool(self._contents) and next(iter(self._contents.values())) <= number
 
-    def _next_of_smallest(self) -> bytes:
+    def _pop(self, path: bytes) -> _Group:
+        """Remove a path; return its group, whose heap entries may be too large then."""
+        group = self._order.pop(path)
+        if not group[0]:
+            del self._contents[path]
+        paths = self._groups[group]
+        del paths[path]
+        if not paths:
+            del self._groups[group]
+        return group
+
+    def _pop_smallest(self) -> _Group:
+        """Remove the heap entry of the smallest group; return the group."""
         while True:
             minor, size, count, directory = heapq.heappop(self._smallest)
-            paths = self._groups.get(_Group(minor, directory))
-            if paths is None or len(paths) < size:  # empty, or a newer entry holds its size
-                continue
-            if len(paths) == size:
-                return next(reversed(paths))
-            heapq.heappush(self._smallest, (minor, len(paths), count, directory))
+            group = minor, directory
+            paths = self._groups.get(group)
+            if paths is not None and len(paths) == size:
+                return group
+            if paths is not None:
+                heapq.heappush(self._smallest, (minor, len(paths), count, directory))
+
+    def _enter_rest(self, group: _Group) -> None:
+        """Add a heap entry for what is left of a group."""
+        if group in self._groups:
+            self._enter(group, len(self._groups[group]))
 
     def _enter(self, group: _Group, size: int) -> None:
+        minor, directory = group
         self._count += 1
-        heapq.heappush(self._smallest, (group.minor, size, -self._count, group.directory))
+        heapq.heappush(self._smallest, (minor, size, -self._count, directory))
         if len(self._smallest) > 4 * (len(self._order) + 256):
             self._smallest = [
-                (one.minor, len(paths), 0, one.directory) for one, paths in self._groups.items()
+                (one[0], len(paths), 0, one[1]) for one, paths in self._groups.items()
             ]
             heapq.heapify(self._smallest)

@@ -120,7 +120,9 @@ class DueQueue:
             now: the current time. A path that is due already enters the backlog at once, before heap entries that are due later.
             minor: no new content is expected; while the backlog is long, paths with new content go first.
         """
-        slot = self.slot(path)
+        self._want(path, self.slot(path), due, now, minor=minor)
+
+    def _want(self, path: bytes, slot: Slot, due: float, now: float, *, minor: bool) -> None:
         if slot.due is None:
             self.pending += 1
             self._link(path)
@@ -142,7 +144,8 @@ class DueQueue:
     ) -> None:
         """Schedule a path for `due`, unless it is already scheduled for an earlier time."""
         slot = self.slot(path)
-        self.want(path, due if slot.due is None else min(slot.due, due), now=now, minor=minor)
+        earliest = due if slot.due is None else min(slot.due, due)
+        self._want(path, slot, earliest, now, minor=minor)
 
     def cancel(self, path: bytes) -> None:
         """Unschedule a path; its history is kept until it expires."""

@@ -93,7 +93,9 @@ class Translator:
         self.overflowed = False
         self.root_gone = False
         self.halves: dict[int, Half] = {}
-        self._last: tuple[Name, bool, bytes | None] | None = None  # arguments and result of _visible
+        self._last: tuple[Name, bool, bytes | None] | None = (
+            None  # arguments and result of _visible
+        )
 
     def translate(self, events: Iterable[Event]) -> None:
         """Translate one batch of events."""

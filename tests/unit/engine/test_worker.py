@@ -153,7 +153,7 @@ async def test_a_missing_path_is_not_deleted_while_an_event_about_it_may_come(
     elif why == "a rename waits":
         working.debouncer.hint(Hint(Hinted.MOVED, b"d", b"e", is_directory=True), 1e9)
     else:
-        working.worker.heard(Hint(Hinted.CHANGED, b"d"))
+        working.worker.heard([Hint(Hinted.CHANGED, b"d")])
         await working.look(b"d")
         assert working.worker.rechecks.take(Reason.MISSING, asyncio.get_running_loop().time()) == []
         return
