@@ -65,18 +65,20 @@ class Backlog:
             return taken
         taken = []
         touched: set[_Group] = set()
-        group: _Group = False, b""
+        group: _Group | None = None
         for number in range(limit):
             if number % 2:
                 path = next(iter(self._order))
             else:
-                if group not in self._groups:  # it stays the smallest until it is empty
+                if (
+                    group is None or group not in self._groups
+                ):  # it stays the smallest until it is empty
                     group = self._pop_smallest()
                 path = next(reversed(self._groups[group]))
             touched.add(self._pop(path))
             taken.append(path)
-        for group in touched:
-            self._enter_rest(group)
+        for one in touched:
+            self._enter_rest(one)
         return taken
 
     def has_content_of(self, number: int) -> bool:

@@ -28,6 +28,23 @@ def test_a_path_of_another_directory_is_in_the_next_slice():
     assert b"uploads/new" in backlog.take(LIMIT)
 
 
+def test_the_smallest_directory_is_taken_first_in_each_slice_also_after_it_was_taken_from():
+    backlog = Backlog()
+    for number in range(50):
+        backlog.add(b"in-root-%d" % number, minor=False)
+    for directory, files in ((b"large", 100), (b"small", 6), (b"middle", 20)):
+        for file in range(files):
+            backlog.add(b"%s/%d" % (directory, file), minor=False)
+    taken = backlog.take(8) + backlog.take(8)
+    assert [path for path in taken if b"in-root" not in path] == [
+        *(b"small/%d" % file for file in (5, 4, 3, 2, 1, 0)),
+        b"middle/19",
+        b"middle/18",
+    ]
+    backlog.add(b"middle/new", minor=False)
+    assert backlog.take(2)[0] == b"middle/new"
+
+
 def test_new_content_comes_before_attributes_also_in_the_same_directory():
     backlog = filled(100, 3, minor=True)
     backlog.add(b"bulk/5/new", minor=False)
