@@ -14,7 +14,7 @@ from replicator import __version__
 from replicator.errors import ReplicatorError
 
 COMMANDS = (
-    "serve", "bootstrap", "status", "discover", "check", "verify", "resume", "preset", "demo", "agent",
+    "serve", "bootstrap", "status", "discover", "check", "verify", "wait", "resume", "preset", "demo", "agent",
 )  # fmt: skip
 """Each is a module of this package with a function of the same name."""
 

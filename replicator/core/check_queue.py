@@ -9,7 +9,7 @@ Times are seconds of a monotonic clock, passed in by the caller.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from replicator.core.due_queue import DueQueue, Slot
@@ -53,7 +53,15 @@ class CheckQueue(DueQueue):
         self.max_wait = max_wait
         self._returned: list[bytes] = []
 
-    def changed(self, path: bytes, now: float, due: float, *, minor: bool = False) -> None:
+    def changed(
+        self,
+        path: bytes,
+        now: float,
+        due: float,
+        *,
+        minor: bool = False,
+        asked: float | None = None,
+    ) -> None:
         """Schedule a check after an event: at `due`, or after the cooldown if that is later.
 
         Args:
@@ -61,6 +69,7 @@ class CheckQueue(DueQueue):
             now: the current time.
             due: earliest time of the check.
             minor: the event does not suggest new content.
+            asked: the time of the event; default: `now`.
         """
         slot = self.slot(path)
         if slot.due is None and now >= slot.faded:
@@ -68,6 +77,7 @@ class CheckQueue(DueQueue):
             slot.cooldown = self.cooldown
         slot.fresh = True
         slot.unclosed = False
+        slot.asked = min(slot.asked, now if asked is None else asked)
         self.want_by(path, max(due, slot.rested), now=now, minor=minor)
 
     def written(self, path: bytes, now: float) -> None:
@@ -80,6 +90,7 @@ class CheckQueue(DueQueue):
         if slot.since is None:
             slot.since = now
         slot.unclosed = True
+        slot.asked = min(slot.asked, now)
         if slot.tries == 0 or slot.due is None:
             due = now + UNCLOSED if slot.tries == 0 else now + self._delay(slot)
             self.want(path, max(min(due, slot.since + self.max_wait), slot.rested))
@@ -95,6 +106,7 @@ class CheckQueue(DueQueue):
             slot.handed = -math.inf
         if slot.since is None:
             slot.since = now
+        slot.asked = min(slot.asked, slot.reading, now)
         delay = self._delay(slot)
         slot.tries += 1
         self.want_by(path, min(now + delay, max(now, slot.since + self.max_wait)))
@@ -111,7 +123,9 @@ class CheckQueue(DueQueue):
 
     def check_now(self, path: bytes, now: float) -> None:
         """Schedule a check for now, without a cooldown."""
-        self.slot(path).handed = -math.inf
+        slot = self.slot(path)
+        slot.handed = -math.inf
+        slot.asked = min(slot.asked, slot.reading, now)
         self.want_by(path, now, now=now)
 
     def is_symlink(self, path: bytes) -> None:
@@ -136,6 +150,7 @@ class CheckQueue(DueQueue):
                 slot.cooldown = min(2 * slot.cooldown, LONGEST * self.cooldown)
             slot.handed = now
             slot.fresh = False
+            slot.reading = slot.asked
             due.append(Due(path, force, slot.unclosed))
         self._returned = [one.path for one in due]
         return due
@@ -148,6 +163,10 @@ class CheckQueue(DueQueue):
                 slot.since = None
                 slot.tries = 0
                 slot.unclosed = False
+
+    def unanswered(self, path: bytes, until: float) -> Iterator[bytes]:
+        """Yield the scheduled paths at and below `path` of which an event until this time has not been answered by a check."""
+        return (one for one in self.below(path) if self.slot(one).asked <= until)
 
     def rename(self, source: bytes, target: bytes) -> None:
         """Move the scheduled paths at and below `source` to `target`; those that were at and below `target` are cancelled.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import NamedTuple
 
 from replicator.core.check_queue import CheckQueue
@@ -23,6 +24,9 @@ MANY = 50
 
 KEPT = 2000
 """Checks for new content that are kept when the pending checks are replaced by a full scan: more than arrive with one batch of events."""
+
+HURRIED = 1000
+"""Checks that `hurry` brings forward, 5 us each."""
 
 HELD = 0.02
 """Seconds for which `between` postpones a check that a pending rename concerns."""
@@ -105,8 +109,34 @@ class Debouncer:
         """Return True if a pending rename concerns a path."""
         return self._renames.concern(path)
 
-    def hint(self, hint: Hint, now: float) -> None:
-        """Schedule the work that a hint asks for."""
+    def unanswered(self, path: bytes, until: float) -> bytes | None:
+        """Return a path for which work is pending because of a hint up to this time, at, above or below `path`; None if there is none."""
+        checks = self._checks.unanswered(path, until)
+        scans = self._scans.unanswered(path, until)
+        above = (each for each in _above(path) if self._scans.is_pending(each))
+        late = (each for each in above if self._scans.slot(each).asked <= until)
+        renames = (path for _ in range(1) if self._renames.concern(path, until))
+        return next(chain(checks, scans, late, renames), None)
+
+    def hurry(self, path: bytes, until: float, now: float) -> None:
+        """Check the paths at and below `path` without a cooldown, if a hint up to this time asked for it and no process writes them."""
+        for one in list(islice(self._checks.unanswered(path, until), HURRIED)):
+            if self._checks.slot(one).since is None:
+                self._checks.check_now(one, now)
+
+    def is_being_written(self, path: bytes) -> bool:
+        """Return True if a check of a path is pending because a process may still write it."""
+        return self._checks.is_pending(path) and self._checks.slot(path).since is not None
+
+    def hint(self, hint: Hint, now: float, *, derived: bool = False) -> None:
+        """Schedule the work that a hint asks for.
+
+        Args:
+            hint: the hint.
+            now: the current time.
+            derived: True if a check asks for another one: that is part of answering an earlier event, whenever it was.
+        """
+        asked = -math.inf if derived else now
         if self._renames:
             self._renames.returned(hint.path, now)
         if hint.kind is Hinted.WRITTEN:
@@ -116,11 +146,11 @@ class Debouncer:
         elif hint.kind is Hinted.TOUCHED:
             self._checks.changed(hint.path, now, now, minor=True)
         elif hint.kind is Hinted.SUBTREE:
-            self._scan(hint.path, now)
+            self._scan(hint.path, now, asked)
         elif hint.kind is Hinted.MOVED:
             self._renamed(hint, now)
         else:
-            self._checks.changed(hint.path, now, now)
+            self._checks.changed(hint.path, now, now, asked=asked)
         if len(self) > self._limit:
             self._collapse(now)
         elif len(self._checks) > 2 * self._limit:
@@ -196,13 +226,17 @@ class Debouncer:
         earliest = min(due for due in dues if due is not None)
         return earliest if earliest < math.inf else None
 
-    def _scan(self, path: bytes, now: float) -> None:
-        if any(self._scans.is_pending(above) for above in _above(path)):
-            return
+    def _scan(self, path: bytes, now: float, asked: float) -> None:
+        for above in _above(path):
+            if self._scans.is_pending(above):
+                slot = self._scans.slot(above)
+                slot.asked = min(slot.asked, asked)
+                return
         for covered in list(self._scans.below(path)):
+            asked = min(asked, self._scans.slot(covered).asked)
             if covered != path:
                 self._scans.cancel(covered)
-        self._scans.changed(path, now, now)
+        self._scans.changed(path, now, now, asked=asked)
 
     def _renamed(self, hint: Hint, now: float) -> None:
         source, target = hint.path, hint.target
@@ -210,7 +244,7 @@ class Debouncer:
         for queue in (self._checks, self._scans):
             queue.rename(source, target)
         if is_scan_pending:  # the pending scan of the old parent will not find the path any more
-            self._scan(target, now)
+            self._scan(target, now, -math.inf)
         self._renames.add(source, target, now, is_directory=hint.is_directory)
         for path in (source, target):  # another file may have the name `source` now
             self._checks.changed(path, now, now)
@@ -226,7 +260,7 @@ class Debouncer:
         """Replace the pending work by a full scan; keep the newest checks for new content, which the scan would reach late."""
         kept = self._checks.newest(min(KEPT, self._limit // 2))
         self.clear()
-        self._scan(ROOT, now)
+        self._scan(ROOT, now, -math.inf)
         for path, old in kept:
             self._checks.slot(path).retry = old.retry
             self._checks.want(path, old.due or now, now=now)

@@ -233,10 +233,22 @@ class DirtySet:
         for key in self.at_or_below(target):
             self.drop(key)
         for key in self.at_or_below(source):
-            kind, urgent = self._pending[key].kind, self._pending[key].urgent
+            pending = self._pending[key]
             self.drop(key)
             moved = Key(target.tree, rebase(key.path, source.path, target.path))
-            self.mark(moved, kind, now, urgent=urgent)
+            self.mark(moved, pending.kind, now, urgent=pending.urgent)
+            self._pending[moved].since = pending.since
+
+    def unconfirmed(self, key: Key, until: float) -> Iterator[tuple[Key, str]]:
+        """Yield the paths at or below `key` that have been dirty since this time or longer, with the reason of the last refusal.
+
+        The set must not be changed during the iteration.
+        """
+        keys = self.at_or_below(key) if key.path else self._pending
+        for one in keys:
+            pending = self._pending[one]
+            if pending.since <= until and one.tree == key.tree:
+                yield one, pending.reason
 
     def oldest(self) -> float | None:
         """Return the time at which the oldest dirty path became dirty; None if all are clean."""

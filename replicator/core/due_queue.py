@@ -32,10 +32,12 @@ class Slot:
         handed: time at which the path was last returned; minus infinity if the cooldown does not apply.
         cooldown: minimum seconds between two returns.
         minor: True if no event suggests new content (attributes, deletions, directories).
+        asked: time of the first event that no check has answered; infinite if there is none.
+        reading: `asked` of the check that was returned last: if that check fails, its events are still unanswered.
     """
 
     __slots__ = (
-        "cooldown", "due", "fresh", "handed", "minor", "queued", "since", "tries", "unclosed"
+        "asked", "cooldown", "due", "fresh", "handed", "minor", "queued", "reading", "since", "tries", "unclosed"
     )  # fmt: skip
 
     def __init__(self, cooldown: float) -> None:
@@ -48,6 +50,7 @@ class Slot:
         self.minor = False
         self.handed = -math.inf
         self.cooldown = cooldown
+        self.asked = self.reading = math.inf
 
     @property
     def rested(self) -> float:
@@ -55,13 +58,13 @@ class Slot:
         return self.handed + self.cooldown
 
     @property
-    def retry(self) -> tuple[float | None, int, bool, bool]:
+    def retry(self) -> tuple[float | None, int, bool, bool, float]:
         """What is known of the writes and reads of the file; it follows a rename, unlike the cooldown."""
-        return self.since, self.tries, self.fresh, self.unclosed
+        return self.since, self.tries, self.fresh, self.unclosed, self.asked
 
     @retry.setter
-    def retry(self, state: tuple[float | None, int, bool, bool]) -> None:
-        self.since, self.tries, self.fresh, self.unclosed = state
+    def retry(self, state: tuple[float | None, int, bool, bool, float]) -> None:
+        self.since, self.tries, self.fresh, self.unclosed, self.asked = state
 
     @property
     def faded(self) -> float:
@@ -153,6 +156,7 @@ class DueQueue:
         if slot is None or slot.due is None:
             return
         slot.due = None
+        slot.asked = math.inf
         if slot.queued == -math.inf:
             self._backlog.remove(path)
         slot.queued = math.inf

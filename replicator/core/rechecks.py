@@ -45,12 +45,16 @@ class Rechecks:
 
     A missing path that `take` has returned is in progress until `checked` is called, and still counts as missing. An unreadable path is
     scheduled again when `take` returns it: it stays listed until `readable`, however long the attempt takes.
+
+    Attributes:
+        renames: number of directories that were renamed.
     """
 
     def __init__(self) -> None:
         # Due times are added in increasing order, so the first entries are due first.
         self._due: dict[Reason, dict[bytes, float]] = {reason: {} for reason in Reason}
         self._in_progress: dict[Reason, set[bytes]] = {reason: set() for reason in Reason}
+        self.renames = 0
 
     def missing(self, path: bytes, now: float) -> bool:
         """Record that a check found nothing at a path; return True if its grace period is over."""
@@ -90,6 +94,7 @@ class Rechecks:
 
         The grace period of missing ones starts again: events about their new names came before this call.
         """
+        self.renames += 1
         below = source + b"/"
         schedules = (
             (Reason.MISSING, self.missing),
@@ -137,6 +142,15 @@ class Rechecks:
     def count(self, reason: Reason) -> int:
         """Return the number of paths that are scheduled or in progress for a reason."""
         return len(self._due[reason]) + len(self._in_progress[reason])
+
+    def is_missing(self, path: bytes) -> bool:
+        """Return True if nothing was found at a path, and its grace period is not over."""
+        reason = Reason.MISSING
+        return path in self._due[reason] or path in self._in_progress[reason]
+
+    def missing_paths(self) -> list[bytes]:
+        """Return the paths for which `is_missing` returns True."""
+        return [*self._due[Reason.MISSING], *self._in_progress[Reason.MISSING]]
 
     def unreadable_paths(self) -> list[bytes]:
         """Return at most 100 unreadable paths."""

@@ -86,11 +86,12 @@ class Renames:
         above = (self._waiting.get(each) for each in (path, *ancestors(path)))
         return max((one.due for one in above if one is not None), default=0.0)
 
-    def concern(self, path: bytes) -> bool:
-        """Return True if a pending rename has its source or target at, above or below a path."""
+    def concern(self, path: bytes, until: float = math.inf) -> bool:
+        """Return True if a rename that is pending since this time has its source or target at, above or below a path."""
         return any(
             overlap(path, end)
             for target, one in self._waiting.items()
+            if one.due - GRACE <= until
             for end in (target, one.source)
         )
 

@@ -34,9 +34,14 @@ class Targets:
     ) -> None:
         self.is_saved = True
         self._known = dict(known or {})
+        self._earlier = frozenset(key.partition(" ")[0] for key in self._known)
         self._refused: dict[str, tuple[str, str, str]] = {}
         self._write = write
         self._saving = threading.Lock()
+
+    def was_known(self, machine: str) -> bool:
+        """Return True if a frontend was connected in an earlier run of the daemon."""
+        return machine in self._earlier
 
     def refusal(self, machine: str, root: bytes, opened: Opened) -> str:
         """Return why a target must not be used; empty if it may be used, and then its identity is recorded.

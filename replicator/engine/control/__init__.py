@@ -1,1 +1,1 @@
-"""The commands that an operator sends to the daemon: status, bootstrap, verify, resume."""
+"""The commands that an operator sends to the daemon: status, bootstrap, verify, wait, resume."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import structlog
 
 from replicator.core.lifecycle import State
 from replicator.engine.context import Context
+from replicator.engine.control.fence import Wait
 from replicator.engine.control.health import NOTHING, Tolerance
 from replicator.engine.control.history import History
 from replicator.engine.control.status import describe, describe_frontend
@@ -70,6 +72,9 @@ class Requests:
         elif command == "verify":
             address = _address(request) if request.get("host") else None
             async for line in self.verify(address, repair=bool(request.get("repair"))):
+                yield line
+        elif command == "wait":
+            async for line in self.wait(request):
                 yield line
         elif command == "resume":
             for row in await self.resume():
@@ -188,6 +193,16 @@ class Requests:
         ]
         return reasons[0] if reasons and all(reasons) else ""
 
+    def wait(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Wait until everything that was changed before now is confirmed; see `engine.control.fence`.
+
+        Raises:
+            ControlError: if the request is malformed, a path is not replicated, or there is no such frontend.
+        """
+        frontend = _address(request) if request.get("host") else None
+        fence = Wait(self._service, self._context, _areas(request), frontend)
+        return fence.run(_seconds(request.get("timeout")))
+
     async def verify(
         self, address: Address | None, *, repair: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
@@ -221,6 +236,21 @@ def _tolerance(request: dict[str, Any]) -> Tolerance:
     if not good_lag or type(dirty) not in (int, type(None)):
         raise ControlError("max_lag must be a number of seconds, and max_dirty a number of paths")
     return Tolerance(lag, dirty)
+
+
+def _areas(request: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+    """Return the (source, relative path) pairs of a request."""
+    areas = request.get("areas", [])
+    pairs = isinstance(areas, list) and all(isinstance(a, list) and len(a) == 2 for a in areas)
+    if not pairs or not all(isinstance(text, str) for area in areas for text in area):
+        raise ControlError("areas must be a list of pairs: a source directory and a path below it")
+    return [(os.fsencode(source), os.fsencode(path)) for source, path in areas]
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ControlError("timeout must be a number of seconds")
+    return value
 
 
 def _address(request: dict[str, Any]) -> Address:

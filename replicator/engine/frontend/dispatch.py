@@ -58,6 +58,11 @@ class Dispatch:
         """True if the frontend is not connected."""
         return self._sender is None
 
+    @property
+    def is_moving(self) -> bool:
+        """True while the rename of a directory is in flight."""
+        return self._sender is not None and self._sender.is_moving
+
     def connected(self, sender: Sender) -> None:
         """Use a sender from now on. It is passed nothing of a tree that is not open on the frontend."""
         self.dirty.forget_trees(lambda tree: tree not in self._opened)

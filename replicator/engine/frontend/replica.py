@@ -6,7 +6,7 @@ A failure of any type ends the connection of this frontend, and affects no other
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 
 import structlog
@@ -19,6 +19,7 @@ from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.session import Session
 from replicator.engine.frontend.state import FrontendState
 from replicator.engine.supervision import sentence
+from replicator.model import printable
 from replicator.ports import Candidate
 from replicator.wire.messages import Origin
 
@@ -105,6 +106,33 @@ class Replica(FrontendState):
         if self.connection is None or not self.serves:
             return False
         return tree not in self.dispatch.counted or any(key.tree == tree for key in self.dirty)
+
+    def unconfirmed(
+        self, key: Key, until: float, ignores: Callable[[bytes], bool] = lambda _: False
+    ) -> str:
+        """Return what it has not confirmed of what was published until a time, as a clause; empty if nothing.
+
+        Args:
+            key: what is at and below it.
+            until: the time.
+            ignores: returns True for paths that do not count.
+        """
+        if self.connection is None:
+            return f"not connected: {self.last_error or 'it has not answered yet'}"
+        if error := self.target_error(key.tree):
+            return error
+        if not self.dispatch.is_followed(key.tree):
+            settled = self.resync_queue.is_settled(key.tree)
+            if not settled or key.tree not in self.dispatch.counted:
+                return f"being compared ({self.state.value})"
+            if self.resync_queue.touch(key):
+                return "being compared"
+        if self.dispatch.is_moving:
+            return "a renamed directory is in flight"
+        for (_, path), reason in self.dirty.unconfirmed(key, until):
+            if not ignores(path):
+                return f"{printable(path)} is not confirmed: {reason or 'pending'}"
+        return ""
 
     def target_error(self, tree: int) -> str:
         """Return why its agent cannot use a tree's target; empty if it can."""

@@ -7,7 +7,7 @@ that take seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from replicator.engine.ingest.contents import HUGE
 from replicator.engine.ingest.scan_result import LargeFile
@@ -34,6 +34,9 @@ class BackgroundReader:
 
     def __len__(self) -> int:
         return sum(len(queue.files) for queue in self._queues)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (path for queue in self._queues for path in queue.files)
 
     def __contains__(self, path: object) -> bool:
         return any(path in queue.files for queue in self._queues)

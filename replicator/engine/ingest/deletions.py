@@ -79,6 +79,10 @@ class Deletions:
         held = islice(chain(self._guard.held, self._allowed), most)
         return self._sample[:most] if self.paused else list(held)
 
+    def held_paths(self) -> list[bytes]:
+        """Return the paths for which `holds` returns True."""
+        return [*self._guard.held, *self._allowed]
+
     def renamed(self, source: bytes, target: bytes) -> None:
         """Record that a rename was published: the frontends have the held paths by their new names."""
         self._guard.replace(lambda path: renamed(path, source, target))

@@ -94,8 +94,8 @@ class FollowUps:
             await pauses.pause()
 
     def hint(self, kind: Hinted, path: bytes) -> None:
-        """Give the debouncer a hint."""
-        self._debouncer.hint(Hint(kind, path), self._loop.time())
+        """Give the debouncer a hint that follows from a check."""
+        self._debouncer.hint(Hint(kind, path), self._loop.time(), derived=True)
 
 
 def _log_unreadable(record: Record) -> None:

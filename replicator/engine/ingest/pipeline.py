@@ -20,6 +20,7 @@ import structlog
 
 from replicator.core.pace import Slice
 from replicator.engine.changes.encode import EncodedChanges
+from replicator.engine.ingest.fences import Fences
 from replicator.engine.ingest.publisher import Publisher
 from replicator.engine.ingest.worker import Worker
 from replicator.engine.supervision import leaves
@@ -60,6 +61,7 @@ class Pipeline:
         scanned: set when the first scan has read the whole source.
         deletions: holds deletions back until they are known not to be a mass deletion.
         overflows: how often the kernel has lost events.
+        fences: tell when everything that had been heard of at a time is published.
     """
 
     def __init__(
@@ -79,10 +81,11 @@ class Pipeline:
         self._wake = asyncio.Event()
         self._publisher = Publisher(tree, pool, publish)
         self._worker = Worker(
-            tree, self._publisher, self._wake.set, large or pool, self._is_drained, resync
+            tree, self._publisher, self._wake.set, large or pool, self.is_drained, resync
         )
         self.scanned = self._publisher.scanned
         self.deletions = self._publisher.deletions
+        self.fences = Fences(tree.debouncer, self._worker, self.deletions, self._wake.set)
         self._pool = pool
         self._on_scanned = scanned
         self._resync = resync
@@ -133,6 +136,10 @@ class Pipeline:
     def unreadable(self) -> list[bytes]:
         """Return at most 100 paths whose content cannot be read at present."""
         return self._worker.rechecks.unreadable_paths()
+
+    def is_unreadable(self, path: bytes) -> bool:
+        """Return True if the content of a path cannot be read at present."""
+        return self._worker.rechecks.is_unreadable(path)
 
     @property
     def watches(self) -> tuple[int, int | None]:
@@ -244,7 +251,8 @@ class Pipeline:
             self.tree.debouncer.hint(hint, now)
         self._wake.set()
 
-    def _is_drained(self, since: float) -> bool:
+    def is_drained(self, since: float) -> bool:
+        """Return True if all events before a time have been taken in as hints; see `ports.Watcher`."""
         return self._watcher is not None and self._watcher.is_drained(since)
 
     async def _follow(self) -> None:
@@ -258,6 +266,7 @@ class Pipeline:
         pace = Slice()
         while True:
             self._wake.clear()
+            self.fences.look()
             began = self._loop.time()
             work = self.tree.debouncer.ready(began, pace.size)
             if work:

@@ -33,7 +33,7 @@ def test_an_unknown_command_is_bad_usage():
     assert "asyncio" in result.output
 
 
-@pytest.mark.parametrize("name", ["bootstrap", "status", "verify", "resume"])
+@pytest.mark.parametrize("name", ["bootstrap", "status", "verify", "resume", "wait"])
 def test_who_only_asks_the_daemon_imports_little(name):
     script = (
         "import sys; from replicator.cli import commands;"
@@ -59,7 +59,7 @@ def test_a_daemon_that_halts_or_pauses_is_a_failure_of_check_and_an_excess_one_o
     assert findings[0].what == "paused: 200 of 300 paths were removed"
 
 
-@pytest.mark.parametrize("name", ["resume", "status"])
+@pytest.mark.parametrize("name", ["resume", "status", "wait"])
 def test_who_needs_the_daemon_and_finds_none_is_told_how_to_start_it(name, tmp_path):
     config = tmp_path / "replicator.toml"
     config.write_text('[[tree]]\nsource = "site"\n[state]\ndirectory = "state"\n')

@@ -206,3 +206,24 @@ def test_a_rename_does_not_scan_paths_elsewhere(dirty):
         b"new/x",
         b"new/deep/y",
     }
+
+
+def test_what_is_unconfirmed_since_a_time_is_found_at_and_below_a_path(dirty):
+    below, late, other = Key(1, b"d/f"), Key(1, b"d/late"), Key(2, b"d/f")
+    for key, now in ((A, 0), (below, 1), (other, 1), (late, 5)):
+        dirty.mark(key, PendingKind.CONTENT, now, urgent=True)
+
+    assert [key for key, _ in dirty.unconfirmed(Key(1, b"d"), 2)] == [below]
+    assert [key for key, _ in dirty.unconfirmed(Key(1, b""), 2)] == [A, below]
+    assert [key for key, _ in dirty.unconfirmed(Key(1, b"d/late"), 2)] == []
+
+    dirty.mark(below, PendingKind.CONTENT, 6, urgent=True)
+
+    assert [key for key, _ in dirty.unconfirmed(Key(1, b"d"), 2)] == [below]
+
+
+def test_what_is_unconfirmed_stays_so_under_its_new_name(dirty):
+    dirty.mark(Key(1, b"d/f"), PendingKind.CONTENT, 1, urgent=True)
+    dirty.rename(Key(1, b"d"), Key(1, b"e"), 5)
+
+    assert [key for key, _ in dirty.unconfirmed(Key(1, b""), 2)] == [Key(1, b"e/f")]

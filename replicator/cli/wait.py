@@ -1,0 +1,96 @@
+"""`replicator wait`: wait until what was changed is on the frontends."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon, request_for
+from replicator.config import Config
+from replicator.errors import ControlError
+
+TIMEOUT = 60.0
+"""Default time limit in seconds: a deploy script must end also if a frontend's disk is full."""
+
+
+SILENCE = 10.0
+"""Seconds without a line from the daemon after which it counts as hung; it sends one every second."""
+
+
+@click.command()
+@click.argument("path", nargs=-1, type=click.Path())
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up after this time.",
+)
+@click.option("--frontend", metavar="HOST", help="Wait for this frontend only, serving or not.")
+@config_option
+@click.pass_context
+def wait(
+    context: click.Context,
+    path: tuple[str, ...],
+    config: str,
+    *,
+    timeout: float,
+    frontend: str | None,
+) -> None:
+    """Wait until all changes made before this call are confirmed by every serving frontend.
+
+    With PATH, only changes at and below PATH, a path on the backend. Later changes are not waited for. Exits 0 when they are
+    confirmed, 3 when not, and prints who lacks what, 1 when no daemon runs.
+    """
+    settings = load_config(config)
+    areas = [area_of(settings, one) for one in path]
+    host = request_for(frontend) if frontend else {}
+    request = {"command": "wait", "areas": areas, "timeout": timeout, **host}
+    rows = ask_daemon(settings, request, timeout=SILENCE)
+    if rows is None:
+        raise no_daemon(settings)
+    outcome = list(rows)[-1]
+    if not outcome.get("finished"):
+        raise ControlError("the daemon went away in the middle of its answer")
+    _show(outcome)
+    context.exit(0 if outcome["ok"] else 3)
+
+
+def area_of(config: Config, path: str) -> tuple[str, str]:
+    """Return the source directory that a path is in, and the path relative to it; symlinks on the way are followed; the path itself only if it is a link into a source.
+
+    Raises:
+        ControlError: if it is in no source.
+    """
+    sources = sorted((tree.source for tree in config.tree), key=len, reverse=True)
+    for place in (_place(path), os.path.realpath(path)):
+        for source in sources:
+            root = os.path.realpath(source)
+            if place == root:
+                return source, ""
+            if place.startswith(root.rstrip("/") + "/"):
+                return source, os.path.relpath(place, root)
+    raise ControlError(f"{path}: it is in none of the replicated directories")
+
+
+def _place(path: str) -> str:
+    above, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(above), name)
+
+
+def _show(outcome: dict[str, Any]) -> None:
+    for host in outcome["left"]:
+        click.echo(f"{host}: it left, and is not waited for any more", err=True)
+    for host in outcome["not_serving"]:
+        click.echo(f"{host}: it is being filled, and is not waited for", err=True)
+    for blocker in outcome["waits_for"]:
+        click.echo(f"{blocker['who']}: {blocker['why']}", err=True)
+    hosts = outcome["frontends"]
+    if outcome["ok"]:
+        names = f": {', '.join(hosts)}" if hosts else ""
+        click.echo(f"confirmed by {len(hosts)} frontends in {outcome['seconds']:.3f} s{names}")
+    else:
+        click.echo(f"not confirmed after {outcome['seconds']:.1f} s", err=True)

@@ -1,0 +1,250 @@
+"""`wait`: a fence. It ends when everything that was changed before the call is confirmed by every frontend that serves visitors.
+
+1. The watcher has read what the kernel had queued at the time of the call.
+2. Everything that these events have named is checked and published (`engine.ingest.fences`).
+3. No frontend has a path dirty that was dirty at that time.
+
+A frontend serves visitors if it has been live, if its ready file exists, or if an earlier run of the daemon knew it; and, unless it is a new
+machine that is held by a launch hook, while it is unknown because it was never connected. One that is filled for the first time
+is waited for only if the caller names it, or if no other frontend serves visitors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, NamedTuple
+
+from replicator.core.pending import Key
+from replicator.engine.context import Context
+from replicator.engine.frontend.replica import Replica
+from replicator.engine.ingest.fences import Fence
+from replicator.engine.ingest.pipeline import Pipeline
+from replicator.engine.service import Service
+from replicator.errors import ControlError
+from replicator.model import DIRECTORY, FILE, ROOT, check_path, is_temporary, is_within, printable
+from replicator.ports import Address
+
+PAUSES = (0.002, 0.05)
+"""Shortest and longest seconds between two looks."""
+
+GROWTH = 1.2
+"""Factor by which the pause grows."""
+
+COST = 20
+"""Pause in multiples of what a look takes: 10 ms if 100,000 paths are dirty that the fence does not concern."""
+
+HEARTBEAT = 1.0
+"""Seconds between two lines of the answer, from which the caller sees that the daemon is alive."""
+
+TICK = 0.002
+"""Resolution of the loop's clock, with a margin: uvloop counts milliseconds."""
+
+
+class Blocker(NamedTuple):
+    """What a fence waits for.
+
+    Attributes:
+        who: the frontend's host or the tree's source.
+        why: a clause.
+        is_final: True if waiting does not help.
+    """
+
+    who: str
+    why: str
+    is_final: bool = False
+
+
+class Area:
+    """A path of a tree, and the fence in the tree's pipeline. A reload may replace the pipeline: then the fence is made again.
+
+    Args:
+        root: the source directory.
+        path: relative to it.
+        since: when the call was made.
+    """
+
+    def __init__(self, root: bytes, path: bytes, since: float) -> None:
+        self._root = root
+        self.path = path
+        self._since = since
+        self._pipeline: Pipeline | None = None
+        self._fence: Fence | None = None
+
+    def look(self, service: Service) -> Blocker | None:
+        """Return why not everything is published; None if it is."""
+        source = printable(self._root)
+        pipelines = service.pipelines.values()
+        pipeline = next((one for one in pipelines if one.tree.root == self._root), None)
+        if pipeline is not self._pipeline:
+            self.close()
+            self._pipeline = pipeline
+        if pipeline is None:
+            return Blocker(source, "it is not replicated any more", is_final=True)
+        if problems := pipeline.problems():
+            return Blocker(source, " ".join(problems), is_final=True)
+        if not pipeline.scanned.is_set():
+            return Blocker(source, "it is still being scanned")
+        if self._fence is None:
+            if not pipeline.is_drained(self._since):
+                return Blocker(source, "events of the kernel are waiting")
+            self._fence = pipeline.fences.add(self.path, asyncio.get_running_loop().time())
+        if self._fence.passed_at is None:
+            pipeline.fences.look_soon()
+            return Blocker(source, self._fence.waits_for or "changes are being checked")
+        return None
+
+    def unconfirmed(self, replica: Replica) -> str:
+        """Return what a frontend has not confirmed of what was published; empty if nothing, or if not everything is published yet."""
+        published_at = self._fence.passed_at if self._fence else None
+        if published_at is None or self._pipeline is None:
+            return ""
+        key = Key(self._pipeline.tree.number, self.path)
+        return replica.unconfirmed(key, published_at, self._pipeline.is_unreadable)
+
+    def unreadable(self) -> Blocker | None:
+        """Return a path at or below this one that cannot be read, so that no frontend gets it; None if there is none."""
+        paths = self._pipeline.unreadable() if self._pipeline else []
+        for path in paths:
+            if is_within(path, self.path):
+                return Blocker(
+                    printable(self._root), f"{printable(path)} cannot be read", is_final=True
+                )
+        return None
+
+    def close(self) -> None:
+        """Remove the fence."""
+        if self._fence is not None and self._pipeline is not None:
+            self._pipeline.fences.remove(self._fence)
+        self._fence = None
+
+
+class Wait:
+    """One call of `wait`.
+
+    Args:
+        service: the service.
+        context: what all replicas share.
+        areas: (source, relative path) of what must be confirmed; empty: everything in all trees.
+        frontend: the only frontend that must confirm it; None: all that serve visitors.
+
+    Raises:
+        ControlError: if a path is not replicated, or there is no such frontend.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        context: Context,
+        areas: Iterable[tuple[bytes, bytes]],
+        frontend: Address | None,
+    ) -> None:
+        self._service = service
+        self._context = context
+        self._frontend = frontend
+        self._began = asyncio.get_running_loop().time()
+        since = self._began + TICK
+        for root, path in areas:
+            self._check(root, path)
+        roots = [pipeline.tree.root for pipeline in service.pipelines.values()]
+        every = list(areas) or [(root, ROOT) for root in roots]
+        self._areas = [Area(root, path, since) for root, path in every]
+        self._waited_for: dict[str, str] = {}
+        if frontend is not None and service.fleet.find(frontend) is None:
+            raise ControlError(f"{frontend.host}: not one of the frontends")
+
+    def _check(self, root: bytes, path: bytes) -> None:
+        trees = (pipeline.tree for pipeline in self._service.pipelines.values())
+        tree = next((tree for tree in trees if tree.root == root), None)
+        if tree is None:
+            raise ControlError(f"{printable(root)}: the daemon does not replicate this directory")
+        if path:
+            check_path(path)
+        if path and all(tree.source.excluded(path, kind) for kind in (FILE, DIRECTORY)):
+            raise ControlError(f"{printable(path)} is excluded, so it is not replicated")
+        if is_temporary(path):
+            raise ControlError(f"{printable(path)} has a name that is not replicated")
+
+    async def run(self, seconds: float) -> AsyncGenerator[dict[str, Any], None]:
+        """Wait, for at most `seconds`; yield the present state from time to time, and the outcome at last."""
+        loop = asyncio.get_running_loop()
+        pause, told = PAUSES[0], self._began
+        try:
+            while True:
+                began = loop.time()
+                blockers = self._look()
+                now = loop.time()
+                is_final = any(one.is_final for one in blockers)
+                if not blockers or is_final or now >= self._began + seconds:
+                    yield self._outcome(blockers)
+                    return
+                if now - told >= HEARTBEAT:
+                    told = now
+                    yield self._row(blockers)
+                pause = min(GROWTH * pause, PAUSES[1])
+                await asyncio.sleep(max(pause, COST * (now - began)))
+        finally:
+            for area in self._areas:
+                area.close()
+
+    def _look(self) -> list[Blocker]:
+        """Return what is not confirmed. Problems that waiting does not solve come alone, and those of single files last."""
+        sources = [one for area in self._areas if (one := area.look(self._service)) is not None]
+        final = [one for one in sources if one.is_final]
+        if final:
+            return final
+        frontends = self._look_at_frontends()
+        if sources or frontends:
+            return sources + frontends
+        return [one for area in self._areas if (one := area.unreadable()) is not None]
+
+    def _look_at_frontends(self) -> list[Blocker]:
+        blockers = []
+        replicas = self._replicas()
+        present = {replica.machine: replica for replica in replicas}
+        for machine, replica in present.items():
+            self._waited_for[machine] = replica.address.host
+        if self._frontend is not None and not present:
+            blockers.append(Blocker(self._frontend.host, "it left the fleet", is_final=True))
+        reasons = ((replica.address.host, self._unconfirmed(replica)) for replica in replicas)
+        return [*blockers, *(Blocker(host, reason) for host, reason in reasons if reason)]
+
+    def _unconfirmed(self, replica: Replica) -> str:
+        for area in self._areas:
+            if reason := area.unconfirmed(replica):
+                return reason
+        return ""
+
+    def _replicas(self) -> list[Replica]:
+        """Return the frontends that must confirm the changes."""
+        if self._frontend is not None:
+            found = self._service.fleet.find(self._frontend)
+            return [found] if found is not None else []
+        every = list(self._service.fleet)
+        return [one for one in every if self._may_serve(one)] or every
+
+    def _may_serve(self, replica: Replica) -> bool:
+        if replica.serves or replica.ready:
+            return True
+        if replica.candidate.launch is not None:
+            return False
+        return not replica.logins or self._context.targets.was_known(replica.machine)
+
+    def _row(self, blockers: list[Blocker]) -> dict[str, Any]:
+        return {"waits_for": [{"who": one.who, "why": one.why} for one in blockers]}
+
+    def _outcome(self, blockers: list[Blocker]) -> dict[str, Any]:
+        """Return the last line of the answer."""
+        replicas = self._replicas()
+        fleet = {replica.machine for replica in self._service.fleet}
+        seconds = asyncio.get_running_loop().time() - self._began
+        filled = [one for one in self._service.fleet if one not in replicas]
+        return {
+            "finished": True,
+            "ok": not blockers,
+            "seconds": round(seconds, 3),
+            "frontends": [replica.address.host for replica in replicas],
+            "left": [host for machine, host in self._waited_for.items() if machine not in fleet],
+            "not_serving": [] if self._frontend else [replica.address.host for replica in filled],
+            **self._row(blockers),
+        }

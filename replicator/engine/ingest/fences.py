@@ -1,0 +1,142 @@
+"""Fences: find out when everything that hints had named at a time is published.
+
+A hint is answered by a check, which may lead to further ones: of a file that is open for writing, of a missing path after its grace
+period, of a large file that is read in the background, of other names of an inode. Deletions may be held back. The changes of later
+hints are not waited for, so that a tree that changes all the time passes a fence as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Protocol
+
+from replicator.core.debouncer import Debouncer
+from replicator.core.rechecks import Rechecks
+from replicator.engine.ingest.background import BackgroundReader
+from replicator.engine.ingest.deletions import Deletions
+from replicator.model import is_within, printable
+
+PAUSE = 20
+"""Pause after a look, in multiples of the time that it took: 30 ms if 100,000 checks are pending that no fence waits for."""
+
+
+class Followed(Protocol):
+    """The schedules of further checks."""
+
+    background: BackgroundReader
+    rechecks: Rechecks
+
+
+class Fence:
+    """One fence.
+
+    Args:
+        path: the fence concerns what is at and below it.
+        since: all hints until this time.
+
+    Attributes:
+        passed_at: when everything had been published; None before. What is published is dirty until a frontend confirms it.
+        waits_for: what is not published yet, as a clause; empty if that is unknown.
+    """
+
+    def __init__(self, path: bytes, since: float) -> None:
+        self.path = path
+        self.since = since
+        self.passed_at: float | None = None
+        self.waits_for = ""
+        self.followed: list[bytes] | None = None
+        self.renames = 0
+
+
+class Fences:
+    """The fences of one tree.
+
+    Args:
+        debouncer: pending checks.
+        worker: the schedules of further checks.
+        deletions: deletions that are held back.
+        wake: makes the pipeline call `look` soon.
+    """
+
+    def __init__(
+        self,
+        debouncer: Debouncer,
+        worker: Followed,
+        deletions: Deletions,
+        wake: Callable[[], None],
+    ) -> None:
+        self._debouncer = debouncer
+        self._worker = worker
+        self._deletions = deletions
+        self._wake = wake
+        self._fences: set[Fence] = set()
+        self._next_look = 0.0
+        self._loop = asyncio.get_running_loop()
+
+    def add(self, path: bytes, since: float) -> Fence:
+        """Return a new fence; the checks that it waits for are made without a cooldown.
+
+        Args:
+            path: the fence concerns what is at and below it.
+            since: all hints until this time, which must have been given to the debouncer.
+        """
+        self._debouncer.hurry(path, since, self._loop.time())
+        fence = Fence(path, since)
+        self._fences.add(fence)
+        self._wake()
+        return fence
+
+    def remove(self, fence: Fence) -> None:
+        """Forget a fence."""
+        self._fences.discard(fence)
+
+    def look_soon(self) -> None:
+        """Make the pipeline look at the fences, even if nothing is due."""
+        self._wake()
+
+    def look(self) -> None:
+        """Find out which fences are passed. The pipeline calls this while no check is in progress."""
+        began = self._loop.time()
+        if not self._fences or began < self._next_look:
+            return
+        clock = time.monotonic()
+        for fence in list(self._fences):
+            fence.waits_for = self._waits_for(fence)
+            if not fence.waits_for:
+                fence.passed_at = began
+                self._fences.discard(fence)
+        self._next_look = began + PAUSE * (time.monotonic() - clock)
+
+    def _waits_for(self, fence: Fence) -> str:
+        path = self._debouncer.unanswered(fence.path, fence.since)
+        if path is not None:
+            fence.followed = None  # that check may lead to further ones
+            written = self._debouncer.is_being_written(path)
+            return f"{printable(path)} is {'being written' if written else 'to be checked'}"
+        if fence.followed is None or fence.renames != self._worker.rechecks.renames:
+            fence.followed = self._followed(fence.path)
+            fence.renames = self._worker.rechecks.renames
+        while fence.followed:
+            path = fence.followed[-1]
+            if reason := self._state_of(path):
+                return f"{printable(path)} {reason}"
+            fence.followed.pop()
+        return ""
+
+    def _followed(self, path: bytes) -> list[bytes]:
+        every: Iterable[bytes] = chain(
+            self._worker.background,
+            self._worker.rechecks.missing_paths(),
+            self._deletions.held_paths(),
+        )
+        return [one for one in every if is_within(one, path)]
+
+    def _state_of(self, path: bytes) -> str:
+        if path in self._worker.background:
+            return "is being read"
+        if self._worker.rechecks.is_missing(path):
+            return "is missing for less than its grace period"
+        return "is a deletion that is held back" if self._deletions.holds(path) else ""

@@ -1,0 +1,105 @@
+"""A fence knows what the debouncer still owes: what a hint before it has named is unanswered until it was checked, wherever it moved."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicator.core.debouncer import Debouncer, WorkKind
+from replicator.model import Hint, Hinted, is_below, is_within, rebase
+from tests.property.test_debouncer_model import moves, plain, subtree
+
+before = st.lists(st.one_of(plain, plain, subtree, moves, st.floats(0.0, 1.0)), max_size=25)
+after = st.lists(
+    st.one_of(plain, subtree, moves, st.floats(0.0, 2.0), st.just("busy")), max_size=40
+)
+
+
+class Owed:
+    """What the hints before the fence have named, and no check has answered."""
+
+    def __init__(self):
+        self.paths, self.scans = set(), set()
+
+    def hint(self, hint, *, counts):
+        if hint.kind is Hinted.MOVED:
+            leaves = {hint.target for scan in self.scans if is_below(hint.path, scan)}
+            self.paths = self._renamed(self.paths, hint)
+            self.scans = self._renamed(self.scans, hint) | leaves
+        if not counts:
+            return
+        if hint.kind is Hinted.SUBTREE:
+            self.scans.add(hint.path)
+        else:
+            self.paths |= {hint.path} | ({hint.target} if hint.kind is Hinted.MOVED else set())
+
+    @staticmethod
+    def _renamed(paths, hint):
+        source, target = hint.path, hint.target
+        kept = {path for path in paths if not is_within(path, target)}
+        return {rebase(p, source, target) if is_within(p, source) else p for p in kept}
+
+    def done(self, work):
+        """Answer what work covers; return the paths that a check may find busy."""
+        if work.kind is WorkKind.SCAN:
+            self.scans = {scan for scan in self.scans if not is_within(scan, work.path)}
+            self.paths = {path for path in self.paths if not is_within(path, work.path)}
+        elif work.kind is WorkKind.CHECK and work.path in self.paths:
+            self.paths.discard(work.path)
+            return [work.path]
+        return []
+
+
+@settings(max_examples=400, deadline=None)
+@given(before, after, st.sampled_from([4, 100_000]))
+def test_what_was_hinted_before_a_fence_is_unanswered_until_it_was_checked(first, then, limit):
+    debouncer, owed, now = Debouncer(cooldown=0.5, max_wait=4.0, limit=limit), Owed(), 0.0
+    for step in first:
+        if isinstance(step, float):
+            now += step
+            for work in debouncer.ready(now):
+                owed.done(work)
+        else:
+            debouncer.hint(step, now)
+            owed.hint(step, counts=True)
+    fence, checked = now, []
+    now += 0.001
+    for step in then:
+        if isinstance(step, float):
+            now += step
+            checked = [path for work in debouncer.ready(now) for path in owed.done(work)]
+        elif step == "busy":
+            for path in checked:  # directly after the check, before anything else is heard
+                debouncer.busy(path, now)
+                owed.paths.add(path)
+            checked = []
+        else:
+            debouncer.hint(step, now)
+            owed.hint(step, counts=False)
+            checked = []
+        for path in owed.paths | owed.scans:
+            assert debouncer.unanswered(path, fence) is not None, path
+        assert not (owed.paths or owed.scans) or debouncer.unanswered(b"", fence) is not None
+    while (due := debouncer.deadline()) is not None:
+        now = max(now, due)
+        debouncer.ready(now)
+    assert debouncer.unanswered(b"", now) is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(before)
+def test_what_changes_after_a_fence_is_not_waited_for(script):
+    debouncer, now = Debouncer(cooldown=0.5, max_wait=4.0), 0.0
+    for step in script:
+        if isinstance(step, float):
+            now += step
+        elif step.kind is not Hinted.MOVED and step.kind is not Hinted.WRITTEN:
+            debouncer.hint(step, now)
+    fence = now
+    debouncer.hurry(b"", fence, now)
+    for _ in range(
+        40
+    ):  # other changes go on all the time, and each is hinted before the last was checked
+        now += 0.05
+        debouncer.hint(Hint(Hinted.CHANGED, b"hot"), now)
+        debouncer.ready(now)
+    assert debouncer.unanswered(b"", fence) is None
+    assert debouncer.is_pending(b"hot")
