@@ -201,7 +201,12 @@ class Service:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self) -> None:
-        """End the threads of all trees. Blocks until their calls have returned."""
+        """End the threads of all trees. Blocks until their calls have returned.
+
+        If `run` was never called, because the daemon could not start, the tasks of the trees end here: without threads they would fail.
+        """
+        for task in self._tree_tasks.values():
+            task.cancel()
         for threads in self._threads.values():
             threads.close()
 

@@ -342,6 +342,18 @@ def test_a_state_directory_of_somebody_else_is_refused(make):
     assert f"belongs to user {NOBODY}" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["control.sock", "lock", "catalog.sqlite"])
+def test_a_directory_in_the_place_of_a_file_of_the_state_is_reported_in_one_line(make, name):
+    backend = make([])
+    (backend.state / name / "something").mkdir(parents=True)
+    backend.state.chmod(0o700)
+    result = backend.run("serve")
+    assert result.returncode != 0
+    assert one_line(result.stderr), result.stderr
+    assert str(backend.state) in result.stderr
+    assert "a directory" in result.stderr.lower()
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_state_directory_that_is_removed_ends_the_daemon_with_one_sentence(make, two, replaced):
     """In a new directory a second daemon would find no lock."""
