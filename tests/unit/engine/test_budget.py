@@ -160,7 +160,7 @@ async def test_a_connected_frontend_that_was_cleared_is_compared_without_a_new_c
 async def test_a_frontend_that_refuses_too_much_is_disconnected_for_a_while_and_the_others_continue(
     stage,
 ):
-    stage.context.retry = Backoff(0.2, 0.2, lambda: 1.0)
+    stage.context.retry = Backoff(0.2, 0.2, lambda: 1.0)  # of connections and of refused paths
     stage.member_set("honest", "full")
     await stage.live("honest", "full")
     refusals = dict.fromkeys(names(200), ("no_space", "the disk is full"))
@@ -173,12 +173,16 @@ async def test_a_frontend_that_refuses_too_much_is_disconnected_for_a_while_and_
     await eventually(lambda: "it refuses so many" in stage.find("full").last_error, "the end")
 
     assert "the disk is full" in stage.find("full").last_error
-    assert stage.find("honest").converged
+    await eventually(lambda: stage.find("honest").converged, "the other to be in sync")
     assert stage.find("honest").logins == 1
+    assert stage.find("full").failures
     refusals.clear()
+    for agent in stage.agents["full"]:
+        agent.refusals.clear()
     stage.context.budget.most = ALL
     await eventually(lambda: stage.find("full").converged, "what it has missed")
     assert stage.disks["full"].keys() == set(names(200))
+    assert stage.find("full").logins > 1
 
 
 async def test_no_change_builds_on_a_version_that_was_cleared(stage):
