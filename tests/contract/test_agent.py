@@ -28,10 +28,11 @@ from replicator.wire.changes import (
 )
 from tests.support.fakes import AgentChannel, digest
 from tests.support.frontends import FakeAgent
+from tests.support.waiting import FOREVER
 
 TREE = 1
 TIME = 1_600_000_000_000_000_000
-ENOUGH = 30.0
+ENOUGH = FOREVER
 """Seconds until a missing answer is an error."""
 
 

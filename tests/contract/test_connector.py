@@ -12,9 +12,10 @@ from replicator.transport.local import LocalConnector
 from replicator.wire import frames, messages
 from tests.support.fakes import AgentChannel, FakeChannel, FakeConnector
 from tests.support.frontends import FakeAgent
+from tests.support.waiting import FOREVER
 
 HELLO = frames.encode(messages.Hello(messages.VERSION, messages.FEATURES, "a test").header())
-ENOUGH = 30.0
+ENOUGH = FOREVER
 """Seconds until a missing answer is an error."""
 
 

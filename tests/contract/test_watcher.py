@@ -12,9 +12,9 @@ from replicator.errors import SourceError
 from replicator.model import Hinted, is_within
 from replicator.watch.inotify import InotifyWatcher
 from tests.support.fakes import FakeWatcher
-from tests.support.waiting import eventually
+from tests.support.waiting import FOREVER, eventually
 
-ENOUGH = 30.0
+ENOUGH = FOREVER
 """Seconds until a missing hint is an error."""
 
 

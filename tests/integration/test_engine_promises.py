@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 import stat
@@ -100,7 +101,7 @@ def test_a_renamed_file_keeps_its_inode_and_sends_no_content(backend, over):
     assert [(backend.site(host) / "d/new").stat().st_ino for host in backend.hosts] == inodes
 
 
-def test_fifty_rewrites_within_a_second_are_at_most_three_transfers(backend):
+def test_fifty_rewrites_within_a_second_are_three_transfers(backend):
     path = backend.source / "hot"
     started = time.monotonic()
     before = sent(backend)
@@ -108,11 +109,13 @@ def test_fifty_rewrites_within_a_second_are_at_most_three_transfers(backend):
         path.write_bytes(b"%d" % number * 10_000)
         while time.monotonic() < started + number * 0.018:
             pass
-    assert time.monotonic() - started < 1.0
+    seconds = time.monotonic() - started
     backend.wait_until_equal()
 
+    # At once, after the cooldown, and after the last rewrite; a busy machine takes longer, and the cooldown doubles meanwhile.
+    most = 2 + int(math.log2(1 + seconds / 0.5))
     # The root is no path of ours, so every change that arrived is one of this file.
-    assert all(changes <= 3 for changes, _ in spent(backend, before))
+    assert all(changes <= most for changes, _ in spent(backend, before))
 
 
 def test_a_chmod_sends_no_content_and_an_untouched_file_sends_nothing(backend):

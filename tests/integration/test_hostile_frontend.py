@@ -28,7 +28,8 @@ from tests.support.sshd import Keys, Sshd
 from tests.support.waiting import FOREVER, wait_for
 
 HELLO = Hello(messages.VERSION, messages.FEATURES, EVIL)
-PATIENCE = 2.0
+PATIENCE = 4.0
+"""Seconds until a frontend that does not answer is given up; a busy machine must not let the honest one seem to be one."""
 RETRY = {"first": 0.2, "cap": 2.0}
 MEMORY = 64 << 20
 ROW = '["%s","f",420,1,1,"","",0,0]'
@@ -55,7 +56,7 @@ def serving(directory, liars, files=3, size=1000, places=2, connector=None, **se
         backend.begun = time.monotonic()
         yield backend
         for number in range(3):
-            deliver(backend, f"later-{number}", 20.0)
+            deliver(backend, f"later-{number}")
         honest = backend.row("honest")
         assert (honest["state"], honest["last_error"], honest["logins"]) == ("live", "", 1)
         few_attempts(backend)
@@ -256,8 +257,8 @@ def test_whoever_makes_no_progress_loses_its_place_and_whoever_is_slow_does_not(
         places=4,
     ) as backend:
         for host, (_, pattern) in STALLED.items():
-            degraded(backend, host, pattern, 40.0)
-        wait_for(lambda: backend.row("slow")["state"] == "live", backend.status, 40.0)
+            degraded(backend, host, pattern)
+        wait_for(lambda: backend.row("slow")["state"] == "live", backend.status)
         assert backend.row("slow")["logins"] == 1
         assert backend.row("slow")["progress"]["seconds"] > 1.5 * PATIENCE
 
@@ -280,13 +281,13 @@ def test_floods_are_ended_and_cost_others_little_time_and_the_backend_no_memory(
     # All of them live in this process, with the honest one: on a slow machine it answers late.
     slow = {"op_timeout": 8.0, "connect_timeout": 8.0}
     with serving(tmp_path, liars, places=8, ssh=slow) as backend:
-        deliver(backend, "warm", 30.0)
+        deliver(backend, "warm")
         Hostile.read_bytes, before = 0, hostile.resident()
         most = before
         number = 0
         while Hostile.read_bytes < 100 << 20:
             number += 1
-            deliver(backend, f"later-{number % 3}", 60.0)
+            deliver(backend, f"later-{number % 3}")
             most = max(most, hostile.resident())
         assert most - before < MEMORY, (most - before) >> 20
         for host in liars:
@@ -298,9 +299,9 @@ def test_a_listing_without_an_end_is_ended_and_costs_no_memory(tmp_path, monkeyp
     monkeypatch.setattr(compare, "LINES", 200_000)
     liars = {"endless": partial(Hostile, hostile.lists_for_ever())}
     with serving(tmp_path, liars, places=1) as backend:
-        deliver(backend, "warm", 20.0)
+        deliver(backend, "warm")
         before = hostile.resident()
-        degraded(backend, "endless", "no end", 60.0)
+        degraded(backend, "endless", "no end")
         assert hostile.resident() - before < MEMORY
         (backend.source / "warm").unlink()
 
@@ -352,13 +353,17 @@ def test_whoever_refuses_everything_is_asked_with_measure_and_its_words_are_esca
             )
             harmless(row)
         deliver(backend, "warm")
-        time.sleep(2.0)  # a span in which attempts are counted
+        wait_for(lambda: all(asked(agent) > 5 for agent in refusers), backend.status)
         seconds = time.monotonic() - backend.begun
         for agent in refusers:
-            asked = [change.path for batch in agent.of(Batch) for change in batch.changes]
-            most = max(asked.count(path) for path in set(asked))
-            assert 1 < most <= 8 + seconds / (0.1 * RETRY["cap"]), most
+            assert asked(agent) <= 8 + seconds / (0.1 * RETRY["cap"])
         (backend.source / "warm").unlink()
+
+
+def asked(agent):
+    """Return how often the agent was sent the path that it was sent most often."""
+    paths = [change.path for batch in agent.of(Batch) for change in batch.changes]
+    return max((paths.count(path) for path in set(paths)), default=0)
 
 
 def test_whoever_leaves_after_any_message_is_tried_ever_more_rarely(tmp_path):
@@ -367,10 +372,10 @@ def test_whoever_leaves_after_any_message_is_tried_ever_more_rarely(tmp_path):
     # It is filled in no time, and gone: a success must not begin the count anew.
     liars["flapping"] = partial(Hostile, {messages.More: hangs_up})
     with serving(tmp_path, liars) as backend:
-        time.sleep(4.0)  # a span in which attempts are counted
+        tried = backend.connector.attempts
+        wait_for(lambda: tried["flapping"] > 7, lambda: tried)
         few_attempts(backend)
         (backend.source / "for-those-who-leave-late").write_text("news")
-        tried = backend.connector.attempts
         wait_for(lambda: all(tried[host] > 1 for host in liars), lambda: tried)
         (backend.source / "for-those-who-leave-late").unlink()
 
@@ -384,7 +389,7 @@ def test_sixty_frontends_in_memory_are_served_beside_one_that_floods(tmp_path):
         def filled():
             return all(len(disk) >= 21 for disk in disks.values())
 
-        wait_for(filled, backend.status, 40.0)
+        wait_for(filled, backend.status)
         (backend.source / "news").write_text("news")
         wait_for(lambda: all(b"news" in disk for disk in disks.values()), backend.status)
         assert {backend.connector.attempts[host] for host in disks} == {1}

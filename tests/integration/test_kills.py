@@ -193,7 +193,7 @@ def test_agents_are_killed_at_any_moment(tmp_path):
                 havoc.moment(kind)
                 fleet.wait_for_agent(host)
                 fleet.kill_newest(host)
-            backend.wait_until_equal(60)
+            backend.wait_until_equal()
         havoc.check()
         born = [pid for pids in fleet.pids.values() for pid in pids]
         assert len(fleet.killed) >= AGENT_KILLS
@@ -240,7 +240,7 @@ def test_daemons_are_killed_at_any_moment(make, two):
             agents |= {pid for server in two for pid in server.sessions()}
             backend.kill()
         backend.start()
-        backend.wait_until_equal(seconds=60)
+        backend.wait_until_equal()
     havoc.check()
     current = {pid for server in two for pid in server.sessions()}
     assert len(agents) >= 2 * DAEMON_KILLS / 2

@@ -52,7 +52,7 @@ def test_live_changes_during_a_first_fill_are_no_trouble(tmp_path, lines):
         wait_for(lambda: {r["state"] for r in backend.status()["frontends"]} & {"bootstrapping"}, backend.status)  # fmt: skip
         for number in range(400):
             (backend.source / f"d{39 - number % 40:02}" / "e" / f"live-{number}").write_text("live")
-        backend.wait_until_equal(60)
+        backend.wait_until_equal()
     assert warnings(lines) == []
 
 

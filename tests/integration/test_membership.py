@@ -206,7 +206,7 @@ def test_a_ready_file_that_names_another_machine_goes_before_anything_else(tmp_p
     with with_ready(tmp_path, bootstrap=bandwidth) as backend:
         (backend.source / "large").write_bytes(os.urandom(1 << 20))
         wait_for(lambda: rows(backend).get("one", {}).get("state") == "bootstrapping", "the start")
-        wait_for(lambda: not ready(backend), "the old one to go", 1.0)
+        wait_for(lambda: not ready(backend), "the old one to go")
         assert rows(backend)["one"]["state"] == "bootstrapping"
         wait_for(lambda: ready(backend), "the ready file")
         assert (site / "large").stat().st_size == 1 << 20

@@ -235,7 +235,7 @@ def test_a_daemon_killed_in_the_middle_of_a_scale_out_resumes(site, api, group):
     def half():
         return all(len(below(site.copy(server), "*.jpg")) > FILES // 3 for server in servers)  # fmt: skip
 
-    wait_for(half, site.status, 30)
+    wait_for(half, site.status)
     site.kill()
     there = [len(below(site.copy(server), "*.jpg")) for server in servers]
     site.configure(bootstrap={"concurrency": 2})
@@ -308,23 +308,25 @@ def test_a_frontend_whose_image_holds_nearly_everything_gets_the_rest_only(site,
 def test_a_frontend_that_falls_silent_hinders_nobody_and_is_tried_with_measure(site, api, group):
     servers = [site.add_server() for _ in range(3)]
     silent, *others = servers
-    limits = {"keepalive": 0.5, "connect_timeout": 1.0, "op_timeout": 2.0}
+    limits = {"keepalive": 3.0, "connect_timeout": 1.0, "op_timeout": 8.0}
     site.configure(ssh=limits, retry={"first": 0.5, "cap": 2.0})
     api.register(group, *(server.address for server in servers))
     site.start()
     site.wait_live(servers)
 
     with silent.frozen():
-        begun = time.monotonic()
         for number in range(100):
             (site.source / f"more-{number}").write_text(str(number))
         wait_for(
             lambda: all((site.copy(o) / f"more-{n}").exists() for o in others for n in range(100)),
             site.status,
         )
-        assert time.monotonic() - begun < 3.0
+        # Before the silence is noticed: nobody waited for that.
+        assert site.rows()[silent.address]["state"] == "live"
         # Long enough for some attempts; the silence and the vain attempts are told once each.
-        wait_for(lambda: site.rows()[silent.address]["lag_seconds"] > 6, site.status)
+        wait_for(lambda: site.rows()[silent.address]["state"] == "retrying", site.status)
+        since = site.rows()[silent.address]["lag_seconds"]
+        wait_for(lambda: site.rows()[silent.address]["lag_seconds"] > since + 5, site.status)
         told = [line for line in site.log().splitlines() if "frontend failed" in line]
         assert 1 <= len(told) <= 2
         assert site.rows()[silent.address]["last_error"]
@@ -424,7 +426,7 @@ def test_the_daemon_starts_and_waits_while_the_api_is_down(site, api, group):
     with Recorded() as down:  # every action is an error
         site.configure(discovery={"endpoint_url": down.url})
         site.start()
-        wait_for(lambda: any(d["failures"] for d in site.status()["discovery"]), site.log, 30)
+        wait_for(lambda: any(d["failures"] for d in site.status()["discovery"]), site.log)
         (error,) = [d["error"] for d in site.status()["discovery"] if d["error"]]
         assert "InvalidAction" in error
         api.register(group, servers[0].address)

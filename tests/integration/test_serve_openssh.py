@@ -80,10 +80,10 @@ def test_an_ordinary_day(make, three):
 
     begun = time.monotonic()
     assert backend.stop() == 0
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     assert not (backend.state / "control.sock").exists()
     for server in three:
-        wait_for(lambda s=server: not s.sessions(), lambda s=server: f"{s.sessions()} to end", 5)
+        wait_for(lambda s=server: not s.sessions(), lambda s=server: f"{s.sessions()} to end")
     log = [json.loads(line) for line in backend.log.read_text().splitlines()]
     assert not [line for line in log if line["level"] in ("warning", "error")]
     nobody = backend.run("status", "--json")
@@ -280,7 +280,7 @@ def test_bad_frontends_hinder_nobody(make, fleet, three):
     backend.wait_until_equal()
     begun = time.monotonic()
     assert backend.stop() == 0
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 def test_a_frontend_that_crashes_and_comes_back(make, fleet):
@@ -322,7 +322,7 @@ def test_bootstrap_of_nobody(make, three, with_daemon):
         backend.configure(connect_timeout=1.0)
         if with_daemon:
             backend.daemon.send_signal(signal.SIGHUP)
-            wait_for(lambda: "reloaded" in backend.log.read_text(), "a reload", 5)
+            wait_for(lambda: "reloaded" in backend.log.read_text(), "a reload")
         hosts = {
             "no-such-host.invalid": "no-such-host.invalid",
             f"127.0.1.19:{free_port('127.0.1.19')}": "refused",
@@ -338,7 +338,7 @@ def test_bootstrap_of_nobody(make, three, with_daemon):
             assert last.startswith("replicator: ")
             assert words in last
             assert one_line(result.stderr) or not with_daemon  # alone, see below
-            assert time.monotonic() - begun < 8
+            assert time.monotonic() - begun < 30
     wrong = backend.run("bootstrap", "-x@:")
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
@@ -461,11 +461,11 @@ def test_sighup_adds_and_removes_frontends(make, three):
     (backend.source / "later").write_text("later")
     backend.wait_until_equal(three[1:])
     assert not (backend.copy(three[0]) / "later").exists()
-    wait_for(lambda: not three[0].sessions(), "its session to end", 5)
+    wait_for(lambda: not three[0].sessions(), "its session to end")
 
     backend.config.write_text("nonsense =")
     backend.daemon.send_signal(signal.SIGHUP)
-    wait_for(lambda: "not reloaded" in backend.log.read_text(), "a refusal", 5)
+    wait_for(lambda: "not reloaded" in backend.log.read_text(), "a refusal")
     (backend.source / "still").write_text("still")
     backend.wait_until_equal(three[1:])
     assert [server.logins() - old for server, old in zip(three, before, strict=True)] == [1, 1, 1]
@@ -475,7 +475,7 @@ def test_no_frontends_is_fine(make, three):
     backend = make([])
     backend.fill(5)
     backend.start()
-    wait_for(lambda: backend.status()["trees"][0]["state"] == "watching", "the scan", 10)
+    wait_for(lambda: backend.status()["trees"][0]["state"] == "watching", "the scan")
     assert backend.run("status", "--json").returncode == 0
     assert backend.stop() == 0
 

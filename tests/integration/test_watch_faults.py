@@ -172,7 +172,7 @@ def test_a_burst_that_overflows_the_queue_is_told_walked_and_not_sent_again(tmp_
             (backend.source / f"new{number % 40}.jpg").write_text(f"{number}")
         (backend.source / "5.jpg").unlink()
         del untouched["5.jpg"]
-        backend.wait_until_equal(40)
+        backend.wait_until_equal()
         after = backend.row("one")
         assert tree(backend)["overflows"] >= 1
         assert "events were lost" in capsys.readouterr().out

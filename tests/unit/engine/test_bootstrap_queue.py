@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicator.engine.bootstrap_queue import BootstrapQueue, Rank
+from tests.support.waiting import FOREVER
 
 
 class Visitor:
@@ -138,5 +139,5 @@ async def test_a_cancelled_waiter_leaves_its_place_to_the_next():
         waiter.cancel()
         await asyncio.wait([waiter])
         other.leave.set()
-        await asyncio.wait_for(place.wait(), 10)
+        await asyncio.wait_for(place.wait(), FOREVER)
     await asyncio.wait([other.task])

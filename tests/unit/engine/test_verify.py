@@ -12,7 +12,7 @@ from replicator.model import Listed
 from replicator.wire import messages
 from replicator.wire.messages import Listing, ListTree
 from tests.support.stage import NEVER
-from tests.support.waiting import eventually
+from tests.support.waiting import FOREVER, eventually
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def test_a_verification_ends_with_its_connection(verifying):
     verifying.retry(NEVER)
     verifying.now.hang_up()
     with pytest.raises(ChannelLost):
-        await asyncio.wait_for(verifying.task_of_verify, 10)
+        await asyncio.wait_for(verifying.task_of_verify, FOREVER)
 
 
 async def test_a_verification_that_waits_for_a_listing_ends_with_its_connection(verifying):
@@ -52,7 +52,7 @@ async def test_a_verification_that_waits_for_a_listing_ends_with_its_connection(
     await eventually(lambda: verifying.listings() == 3, "the comparison")
     verifying.now.hang_up()
     with pytest.raises(ChannelLost):
-        await asyncio.wait_for(verifying.task_of_verify, 10)
+        await asyncio.wait_for(verifying.task_of_verify, FOREVER)
     assert verifying.context.bootstrap_queue.inside == 0
 
 
@@ -83,7 +83,7 @@ async def test_a_comparison_interrupts_a_verification_which_then_continues_where
     ]
     if not task.done():
         say(stage, *([b"c", b"d"] if knows_after else [b"a", b"b", b"c", b"d"]), end=True)
-    report = await asyncio.wait_for(task, 20)
+    report = await asyncio.wait_for(task, FOREVER)
     assert (report.differing, report.paths) == (1, ["d"])
 
 
@@ -106,4 +106,4 @@ async def test_a_verification_that_never_advances_is_given_up(verifying, monkeyp
             "the comparison",
         )
     with pytest.raises(ControlError, match="again and again"):
-        await asyncio.wait_for(verifying.task_of_verify, 10)
+        await asyncio.wait_for(verifying.task_of_verify, FOREVER)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from replicator.telemetry.systemd import Notifier
-from tests.support.waiting import eventually
+from tests.support.waiting import FOREVER, eventually
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -109,14 +109,12 @@ async def test_without_a_service_manager_nothing_happens(place):
         await eventually(lambda: len(said) > 3, "it to go on though nobody listens")
         task.cancel()
     else:
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, FOREVER)
         assert not said
 
 
 def test_a_service_manager_that_reads_nothing_is_not_waited_for(manager):
     _, place = manager
     notifier = Notifier({"NOTIFY_SOCKET": place})
-    begun = time.monotonic()
-    for _ in range(2000):  # far more than its socket holds
+    for _ in range(2000):  # far more than its socket holds: waiting would be for ever
         notifier.ready("x" * 100)
-    assert time.monotonic() - begun < 5

@@ -4,7 +4,6 @@ import ast
 import os
 import subprocess
 import sys
-import time
 import zlib
 
 import pytest
@@ -72,11 +71,9 @@ def test_it_is_small_and_the_same_every_time():
 
 
 @pytest.mark.parametrize("version", ["3.9", "here"])
-def test_it_starts_quickly(version):
+def test_it_starts(version):
     python = os.path.realpath(sys.executable) if version == "here" else find_python(version)
-    begun = time.monotonic()
     result = load(bundle.agent_code(), python)
-    assert time.monotonic() - begun < 5
     assert result.stdout.startswith(MARKER)
     assert result.stderr == b""
     assert result.returncode == 0
