@@ -26,8 +26,9 @@ from replicator.wire.changes import (
     PutFile,
     SetAttributes,
 )
-from tests.support.fakes import AgentChannel, digest
-from tests.support.frontends import FakeAgent
+from tests.support.fakes.agent import FakeAgent
+from tests.support.fakes.agent_channel import AgentChannel
+from tests.support.fakes.content import digest
 from tests.support.waiting import FOREVER
 
 TREE = 1

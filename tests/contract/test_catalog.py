@@ -29,7 +29,7 @@ from replicator.model import (
     rebase,
 )
 from replicator.ports import Identity, Record
-from tests.support.fakes import FakeCatalog
+from tests.support.fakes.catalog import FakeCatalog
 from tests.support.strategies import paths
 
 

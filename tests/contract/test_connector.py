@@ -10,8 +10,10 @@ from replicator.errors import ChannelLost, TransportError
 from replicator.ports import Address
 from replicator.transport.local import LocalConnector
 from replicator.wire import frames, messages
-from tests.support.fakes import AgentChannel, FakeChannel, FakeConnector
-from tests.support.frontends import FakeAgent
+from tests.support.fakes.agent import FakeAgent
+from tests.support.fakes.agent_channel import AgentChannel
+from tests.support.fakes.channel import FakeChannel
+from tests.support.fakes.connector import FakeConnector
 from tests.support.waiting import FOREVER
 
 HELLO = frames.encode(messages.Hello(messages.VERSION, messages.FEATURES, "a test").header())

@@ -8,7 +8,7 @@ from replicator.discovery.aws.client import Aws
 from replicator.discovery.aws.console import Ec2Console
 from replicator.errors import DiscoveryError
 from tests.support import aws as cloud
-from tests.support.fake_discovery import FakeConsole
+from tests.support.fakes.console import FakeConsole
 
 ONE, TWO = ("SHA256:" + letter * 43 for letter in "ab")
 

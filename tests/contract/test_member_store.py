@@ -4,7 +4,7 @@ import pytest
 
 from replicator.discovery.member_file import MemberFile
 from replicator.ports import Address, Candidate, Decision, Launch
-from tests.support.fake_discovery import FakeMemberStore
+from tests.support.fakes.member_store import FakeMemberStore
 
 
 def in_file(directory):

@@ -15,7 +15,7 @@ from replicator.discovery.static import StaticProvider
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, Decision, PollResult
 from tests.support import aws as cloud
-from tests.support.fake_discovery import FakeProvider
+from tests.support.fakes.provider import FakeProvider
 
 ONE, TWO, THREE = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 

@@ -12,7 +12,8 @@ from replicator.errors import SourceError
 from replicator.model import DIRECTORY, FILE, ROOT, SYMLINK, TEMPORARY_PREFIX, Unlisted, join
 from replicator.ports import Identity, Seen, Verdict
 from replicator.source.tree import SourceTree
-from tests.support.fakes import FakeSource, digest
+from tests.support.fakes.content import digest
+from tests.support.fakes.source import FakeSource
 
 EXCLUDES = Filter(["cache/", "*.tmp"])
 NOBODY = 65534

@@ -11,7 +11,7 @@ import pytest
 from replicator.errors import SourceError
 from replicator.model import Hinted, is_within
 from replicator.watch.inotify import InotifyWatcher
-from tests.support.fakes import FakeWatcher
+from tests.support.fakes.watcher import FakeWatcher
 from tests.support.waiting import FOREVER, eventually
 
 ENOUGH = FOREVER

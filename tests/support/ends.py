@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from replicator.engine.changes.encode import encode_update, ref_to
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.in_flight import InFlight
-from tests.support.fakes import FakeChannel
+from tests.support.fakes.channel import FakeChannel
 
 
 class Ends:

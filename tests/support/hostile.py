@@ -16,7 +16,7 @@ from replicator.ports import Address
 from replicator.wire import frames, messages
 from replicator.wire.messages import Acks, Listing, ListTree, More, OpenTree
 from tests.support.backend import LocalFleet
-from tests.support.frontends import FakeAgent
+from tests.support.fakes.agent import FakeAgent
 
 EVIL = "\x1b]0;owned\x07[/red]\nforged line"
 """Text with a terminal escape sequence, markup of rich, and a second line."""

@@ -16,7 +16,9 @@ from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.scan import scan
 from replicator.model import ROOT
 from replicator.wire.messages import Acks, Batch, BeginFile
-from tests.support.fakes import FakeCatalog, FakeChannel, FakeSource
+from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.channel import FakeChannel
+from tests.support.fakes.source import FakeSource
 from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually
 

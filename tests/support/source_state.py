@@ -5,7 +5,7 @@ import asyncio
 from replicator.core.debouncer import Debouncer
 from replicator.engine.tree import Tree
 from replicator.wire.messages import OpenTree
-from tests.support.fakes import FakeWatcher
+from tests.support.fakes.watcher import FakeWatcher
 
 SITE = OpenTree(1, b"/site", setid=True)
 

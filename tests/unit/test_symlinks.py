@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from replicator.engine.ingest.renames import may_move
 from replicator.model import SYMLINK, Entry, Stamp, admits, stays_inside
 from replicator.ports import Record
-from tests.support.fakes import FakeCatalog
+from tests.support.fakes.catalog import FakeCatalog
 
 INSIDE = [
     (b"l", b"a"), (b"l", b"a/b"), (b"l", b"./a//b/"), (b"l", b"."), (b"d/l", b".."), (b"d/l", b"../a"), (b"d/e/l", b".././../a"),

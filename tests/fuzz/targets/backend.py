@@ -16,7 +16,8 @@ from replicator.wire.messages import Acks, Listing, Opened, OpenTree
 from tests.fuzz import mutate
 from tests.fuzz.target import target
 from tests.fuzz.targets import samples
-from tests.support.fakes import FakeCatalog, FakeSource
+from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.source import FakeSource
 from tests.support.source_state import fake_tree
 
 LINES = 20

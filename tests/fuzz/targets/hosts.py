@@ -13,7 +13,7 @@ from replicator.transport.failures import refused_key
 from replicator.transport.trust import Pins, Policy
 from tests.fuzz import mutate
 from tests.fuzz.target import sentence, target
-from tests.support.fake_discovery import FakeConsole
+from tests.support.fakes.console import FakeConsole
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
 CERTIFICATE = (

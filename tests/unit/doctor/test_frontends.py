@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 from replicator.doctor.frontends import examine_frontend
 from replicator.ports import Address, Candidate
-from tests.support.fakes import FakeChannel, FakeConnector
+from tests.support.fakes.channel import FakeChannel
+from tests.support.fakes.connector import FakeConnector
 
 
 def agent_that_ends_at_once(_host):

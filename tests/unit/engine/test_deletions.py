@@ -7,7 +7,10 @@ from replicator.core.guard import FREE, HOLD, STEADY
 from replicator.engine.ingest.deletions import Deletions
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
-from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher, Node
+from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.content import Node
+from tests.support.fakes.source import FakeSource
+from tests.support.fakes.watcher import FakeWatcher
 from tests.support.source_state import SITE
 
 MANY = [b"%d" % number for number in range(2 * FREE)]

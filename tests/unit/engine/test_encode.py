@@ -9,7 +9,7 @@ from replicator.model import DIRECTORY, FILE, SYMLINK, Entry, Stamp
 from replicator.ports import Record
 from replicator.wire import frames, messages
 from replicator.wire.changes import Delete, Link, MakeDirectory, MakeSymlink, PutFile, SetAttributes
-from tests.support.fakes import digest
+from tests.support.fakes.content import digest
 
 STAMP = Stamp(0, 0, 0, 0)
 

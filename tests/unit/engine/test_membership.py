@@ -8,7 +8,8 @@ from replicator.core.member_set import MemberSet
 from replicator.engine.fleet.membership import Membership, merged
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, Decision, Launch, PollResult
-from tests.support.fake_discovery import FakeMemberStore, FakeProvider
+from tests.support.fakes.member_store import FakeMemberStore
+from tests.support.fakes.provider import FakeProvider
 from tests.support.waiting import eventually
 
 

@@ -13,7 +13,9 @@ from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
 from replicator.model import Hint, Hinted
-from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
+from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.source import FakeSource
+from tests.support.fakes.watcher import FakeWatcher
 from tests.support.source_state import SITE
 from tests.support.waiting import eventually
 

@@ -15,7 +15,8 @@ from replicator.engine.ingest.scan import scan
 from replicator.model import ROOT
 from replicator.wire.changes import Delete, MakeDirectory, SetAttributes
 from replicator.wire.frames import Decoder
-from tests.support.fakes import FakeCatalog, FakeSource
+from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.source import FakeSource
 from tests.support.source_state import fake_tree
 
 

@@ -16,7 +16,9 @@ from replicator.engine.ingest.worker import Worker
 from replicator.engine.tree import Tree
 from replicator.model import Hint, Hinted
 from replicator.ports import Verdict
-from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
+from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.source import FakeSource
+from tests.support.fakes.watcher import FakeWatcher
 from tests.support.source_state import SITE
 
 

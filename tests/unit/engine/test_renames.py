@@ -7,7 +7,8 @@ import pytest
 
 from replicator.engine.ingest.renames import fits, follow
 from replicator.model import FILE, MAX_DEPTH, MAX_PATH
-from tests.support.fakes import FakeCatalog, Node
+from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.content import Node
 
 
 def test_a_directory_is_moved_once_its_old_name_is_missing(world):

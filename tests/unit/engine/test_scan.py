@@ -8,7 +8,8 @@ from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.scan import scan
 from replicator.errors import SourceError
 from replicator.ports import Identity
-from tests.support.fakes import FakeCatalog, FakeSource
+from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.source import FakeSource
 
 
 class Walked:

@@ -21,7 +21,9 @@ from replicator.model import ROOT, Hint, Hinted
 from replicator.ports import Verdict
 from replicator.wire import frames, messages
 from replicator.wire.changes import Delete, Link, MakeDirectory, Move, PutFile
-from tests.support.fakes import FakeCatalog, FakeSource, FakeWatcher
+from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.source import FakeSource
+from tests.support.fakes.watcher import FakeWatcher
 from tests.support.source_state import SITE
 
 

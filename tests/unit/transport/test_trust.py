@@ -8,7 +8,7 @@ import pytest
 from replicator.errors import DiscoveryError, HostKeyRefused
 from replicator.transport.pins import MAX_PINS, Pins
 from replicator.transport.trust import ASK_AGAIN, Policy
-from tests.support.fake_discovery import FakeConsole
+from tests.support.fakes.console import FakeConsole
 
 ONE, TWO = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
 HOST, PORT = "10.0.0.1", 22

@@ -1,0 +1,9 @@
+"""Answers that a fake gives one after the other."""
+
+
+def next_of(answers):
+    """Return the next answer, or raise it if it is an exception; the last one stays."""
+    answer = answers.pop(0) if len(answers) > 1 else answers[0]
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
