@@ -18,7 +18,7 @@ from replicator.transport.local import LocalConnector
 from replicator.transport.ssh import SSHConnector
 from replicator.wire.frames import MARKER
 from tests.support.sshd import Sshd
-from tests.support.waiting import FOREVER, eventually
+from tests.support.waiting import FOREVER, eventually, turns
 
 BULK = 64 << 20
 
@@ -332,7 +332,7 @@ async def test_a_writer_that_waits_hears_of_the_end(connect, tmp_path):
 async def test_a_reader_that_waits_hears_of_our_own_close(connect):
     channel = await connect(ECHO)
     reader = asyncio.create_task(channel.read())
-    await asyncio.sleep(0)
+    await turns()
     await channel.close()
     assert await asyncio.wait_for(reader, FOREVER) == b""
     with pytest.raises(ChannelLost):
@@ -345,7 +345,7 @@ async def test_closing_twice_is_fine_and_waits_for_no_reader_even_with_much_queu
     later = tmp_path / "later"
     channel = await connect(sleeping(later))
     writer = asyncio.create_task(channel.write(bytes(16 << 20)))
-    await asyncio.sleep(0)  # it writes, and its reader sleeps until `later`
+    await turns()  # it writes, and its reader sleeps until `later`
     async with asyncio.timeout(FOREVER):
         await asyncio.gather(channel.close(), channel.close())
         await channel.close()

@@ -14,7 +14,7 @@ from tests.support.fakes.agent import FakeAgent
 from tests.support.fakes.agent_channel import AgentChannel
 from tests.support.fakes.channel import FakeChannel
 from tests.support.fakes.connector import FakeConnector
-from tests.support.waiting import FOREVER
+from tests.support.waiting import FOREVER, turns
 
 HELLO = frames.encode(messages.Hello(messages.VERSION, messages.FEATURES, "a test").header())
 ENOUGH = FOREVER
@@ -118,7 +118,7 @@ async def test_the_end_of_the_agent_is_the_end_of_the_stream_for_ever(connector)
 async def test_a_closed_channel_takes_nothing_and_ends_a_waiting_reader(connector):
     channel = await connector.connect(Address("a"))
     reader = asyncio.get_running_loop().create_task(read_to_the_end(channel))
-    await asyncio.sleep(0)
+    await turns()
     await channel.close()
     await reader
     await channel.close()

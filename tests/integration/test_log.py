@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 
 import pytest
 import structlog
@@ -32,10 +31,10 @@ def test_an_upload_that_takes_its_time_is_no_trouble(tmp_path, lines):
     with Backend(tmp_path) as backend:
         backend.wait_until_equal()
         with (backend.source / "upload").open("wb") as file:
-            for _ in range(20):
-                file.write(os.urandom(50_000))
+            # A file that is open for writing is read after `settle.max_wait` nevertheless.
+            while not (backend.site("one") / "upload").exists():
+                file.write(os.urandom(2000))
                 file.flush()
-                time.sleep(0.1)
                 rows = backend.status()["frontends"]
                 assert {row["state"] for row in rows} == {"live"}
                 assert [row["problems"] for row in rows] == [[], []]

@@ -13,7 +13,7 @@ from replicator.transport.local import LocalChannel
 from tests.support import aws as cloud
 from tests.support.aws import REGION, Recorded
 from tests.support.backend import Backend, LocalFleet
-from tests.support.waiting import wait_for
+from tests.support.waiting import turns, wait_for
 
 READY = ".replicator/ready"
 
@@ -519,7 +519,7 @@ def test_a_reload_of_settle_counts_for_a_tree_that_is_replicated(tmp_path):
         with (backend.source / "log").open("wb") as log:  # it stays open for writing
             log.write(b"line")
             log.flush()
-            backend.call(asyncio.sleep(0))
+            backend.call(turns())
             settle = changed(backend.config.settle, max_wait=0.2, rescan=7.0)
             backend.call(backend.app.reload(changed(backend.config, settle=settle)))
             log.write(b"another line")

@@ -1,6 +1,5 @@
 """Networks and hosts that fail without saying so: whoever can be reached is up to date all the time, the others afterwards."""
 
-import asyncio
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from tests.support import PROJECT
 from tests.support.backend import Backend, LocalFleet
 from tests.support.faults import Cable, Line, RemoteSshd
 from tests.support.reader import publish
-from tests.support.waiting import FOREVER, wait_for
+from tests.support.waiting import FOREVER, turns, wait_for
 
 ADDRESSES = ("127.0.3.2", "127.0.3.3")
 MISSED = int(os.environ.get("REPLICATOR_MISSED", "500000"))
@@ -272,7 +271,7 @@ def test_half_a_million_missed_changes_are_a_comparison_and_little_memory(tmp_pa
                 replica.offer(EncodedChanges((), tuple(ChangeRef(0, key) for key in keys)))
                 most.append(len(replica.dirty))
                 if begin % 10_000 == 0:
-                    await asyncio.sleep(0)
+                    await turns()
 
         most = []
         backend.call(miss(), 60)

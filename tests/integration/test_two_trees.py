@@ -13,7 +13,7 @@ from replicator.engine.frontend.replica import Replica
 from replicator.errors import ConfigError, ControlError
 from replicator.source.tree import SourceTree
 from tests.support.trees import Trees
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ async def test_files_that_arrive_in_a_tree_while_it_is_added_disconnect_nobody(t
 async def _write(directory):
     for number in range(200):
         directory.joinpath(f"live{number}").write_text("new")
-        await asyncio.sleep(0.002)
+        await turns(3)
 
 
 async def test_nothing_of_a_tree_goes_to_a_connection_that_has_not_opened_it(trees, monkeypatch):

@@ -20,7 +20,7 @@ from replicator.errors import SourceError
 from replicator.model import DIRECTORY, Hint, Hinted, is_below, join, rebase
 from replicator.watch import inotify
 from replicator.watch.inotify import InotifyWatcher
-from tests.support.waiting import FOREVER
+from tests.support.waiting import FOREVER, turns
 
 CHANGED, WRITTEN, CLOSED = Hinted.CHANGED, Hinted.WRITTEN, Hinted.CLOSED
 TOUCHED = Hinted.TOUCHED
@@ -133,7 +133,7 @@ async def test_deep_directories_made_at_once(ear, root):
         (directory / "f").write_bytes(b"x")
         paths.append(b"%d/b/c/d/f" % number)
         if number % 20 == 0:
-            await asyncio.sleep(0)
+            await turns()
     await ear.until(lambda: all(covers(ear.hints, path) for path in paths))
     await ear.quiet(root)
     assert watched_paths(ear.watcher) == directories(root)
@@ -503,7 +503,7 @@ async def test_close_leaves_no_descriptors(root):
         watcher = InotifyWatcher(bytes(root), prune=excluded, rescan=60)
         await watcher.start()
         waiting = asyncio.create_task(watcher.hints())
-        await asyncio.sleep(0)
+        await turns()
         waiting.cancel()
         watcher.close()
         watcher.close()
@@ -581,7 +581,7 @@ async def test_a_big_tree_that_moves_in_does_not_stop_the_loop(ear, root, tmp_pa
         nonlocal longest
         while True:
             before = time.monotonic()
-            await asyncio.sleep(0)
+            await turns()
             longest = max(longest, time.monotonic() - before)
             await asyncio.sleep(0.001)
 

@@ -1,6 +1,5 @@
 """The kernel gives no memory or no threads for a while: nothing ends for good, and all goes on by itself after."""
 
-import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from replicator.engine.threads import started_pool
 from replicator.mounttable import Prober
 from replicator.watch.threads import in_daemon_thread
 from tests.support.backend import Backend
-from tests.support.waiting import wait_for
+from tests.support.waiting import turns, wait_for
 
 
 def no_threads(monkeypatch):
@@ -77,7 +76,7 @@ async def test_a_thread_is_used_again(monkeypatch):
             try:
                 assert await in_daemon_thread(threading.get_ident)
             except RuntimeError:  # the thread has not come back yet
-                await asyncio.sleep(0.001)
+                await turns()
             else:
                 break
     assert first

@@ -1,4 +1,4 @@
-"""Wait for conditions by polling, instead of fixed sleeps."""
+"""Wait for conditions by polling, and for turns of the event loop, instead of fixed sleeps."""
 
 import asyncio
 import time
@@ -26,6 +26,12 @@ def wait_for(condition, what, seconds=FOREVER, pause=0.005):
         )
         time.sleep(pause)
     return result
+
+
+async def turns(count=1):
+    """Let every task that is ready run until it waits again, so many times. It takes no time of the clock."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def eventually(condition, what, seconds=FOREVER, pause=0.005):

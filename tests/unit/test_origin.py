@@ -7,6 +7,7 @@ import threading
 from replicator.app import origin
 from replicator.app.origin import Origins
 from replicator.files import kin
+from tests.support.waiting import turns
 
 
 def identity(path):
@@ -55,5 +56,5 @@ async def test_a_source_that_hangs_keeps_no_other_from_being_looked_at(tmp_path,
     finally:
         goes_on.set()
     while len((await origins.now()).sources) < 2:
-        await asyncio.sleep(0.01)
+        await turns()
     origins.close()

@@ -19,6 +19,7 @@ from tests.fuzz.targets import samples
 from tests.support.fakes.catalog import FakeCatalog
 from tests.support.fakes.source import FakeSource
 from tests.support.source_state import fake_tree
+from tests.support.waiting import turns
 
 LINES = 20
 """Limit of lines in a listing for these tests, so that small inputs reach it."""
@@ -48,12 +49,11 @@ class Script:
         self._pieces = iter([*(mutate.frame(*part) for part in parts), rest])
 
     async def read(self):
-        for _ in range(20):  # let tasks run that wait for the previous frame
-            await asyncio.sleep(0)
+        await turns(20)  # let tasks run that wait for the previous frame
         return next(self._pieces, b"")
 
     async def write(self, _data):
-        await asyncio.sleep(0)
+        await turns()
 
     def diagnosis(self):
         return "last words"
@@ -75,8 +75,7 @@ async def _converse(data):
         asyncio.ensure_future(_backend(connection)),
     ]
     await asyncio.wait(tasks[:1])
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns(20)
     tasks[1].cancel()
     for error in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(error, BaseException) and not isinstance(

@@ -10,6 +10,7 @@ import pytest
 
 from replicator.control import client, server, socket_path
 from replicator.errors import ControlError
+from tests.support.waiting import turns
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ async def daemon(tmp_path):
                 raise ControlError("no such frontend")
             while request.get("command") == "forever":
                 yield {"more": True}
-                await asyncio.sleep(0)
+                await turns()
         finally:
             ended.append(request)
 
@@ -71,7 +72,7 @@ async def test_who_hangs_up_ends_what_he_asked_for(daemon):
     await writer.wait_closed()
     async with asyncio.timeout(5):
         while not ended:
-            await asyncio.sleep(0)
+            await turns()
 
 
 def test_no_daemon_is_told_from_a_silent_one(tmp_path):

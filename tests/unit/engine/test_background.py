@@ -8,7 +8,7 @@ from replicator.engine.ingest.background import MOST_FINISHED, BackgroundReader
 from replicator.engine.ingest.contents import HUGE
 from replicator.engine.ingest.scan_result import LargeFile
 from replicator.errors import SourceError
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 
 class Reading:
@@ -69,7 +69,7 @@ async def test_reading_stops_while_two_files_of_a_queue_wait_for_their_check(rea
     for path in paths:
         reading.want(path, force=False)
     await eventually(lambda: reading.awake == MOST_FINISHED, "the first")
-    await asyncio.sleep(0.01)
+    await turns(10)
     assert len(reading.begun) == MOST_FINISHED
     assert len(reading.reader) == len(paths)
 

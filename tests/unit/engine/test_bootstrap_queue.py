@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicator.engine.bootstrap_queue import BootstrapQueue, Rank
-from tests.support.waiting import FOREVER
+from tests.support.waiting import FOREVER, turns
 
 
 class Visitor:
@@ -28,8 +28,7 @@ class Visitor:
 
 
 async def breathe():
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await turns(5)
 
 
 async def test_first_come_first_served_and_a_requested_frontend_goes_to_the_front():

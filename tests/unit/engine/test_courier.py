@@ -14,7 +14,7 @@ from replicator.model import FILE, Entry
 from replicator.wire.changes import BASE_MISMATCH, Delete, Link, PutFile, SetAttributes
 from replicator.wire.messages import BeginFile, Data
 from tests.support.route import BIG
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 
 async def test_what_was_read_under_an_older_generation_is_not_sent(route):
@@ -169,8 +169,7 @@ async def test_a_refused_path_that_is_due_does_not_turn_in_circles_while_there_i
         next_retry = route.dirty.next_retry
         route.dirty.next_retry = lambda: asked.append(1) or next_retry()
         route.sender.wake()
-        for _ in range(1000):
-            await asyncio.sleep(0)
+        await turns(1000)
         assert len(asked) < 10
 
         route.make_room()

@@ -8,7 +8,7 @@ import pytest
 from replicator.core.pending import Key
 from replicator.engine.frontend import resync as module
 from replicator.engine.frontend.resync import ResyncQueue
-from tests.support.waiting import FOREVER
+from tests.support.waiting import FOREVER, turns
 
 HERE = Key(1, b"a/b")
 
@@ -16,7 +16,7 @@ HERE = Key(1, b"a/b")
 async def test_each_directory_is_handed_out_once_in_the_order_in_which_they_came():
     resync = ResyncQueue()
     waiting = asyncio.ensure_future(resync.next_directory())
-    await asyncio.sleep(0)
+    await turns()
     for path in (b"b", b"a", b"b"):
         resync.directory(Key(1, path))
 
@@ -77,7 +77,7 @@ async def test_no_change_is_missed_between_two_waits():
     resync.tell()
     await resync.changed(3600.0)
     waiting = asyncio.ensure_future(resync.changed(3600.0))
-    await asyncio.sleep(0)
+    await turns()
     assert not waiting.done()
     resync.everything()
     await waiting
@@ -87,7 +87,7 @@ async def test_a_pause_ends_when_somebody_asks_from_now_on():
     resync = ResyncQueue()
     resync.everything()
     pause = asyncio.ensure_future(resync.poked(3600.0))
-    await asyncio.sleep(0.05)
+    await turns(3)
     assert not pause.done()
     resync.everything()
     async with asyncio.timeout(FOREVER):

@@ -13,7 +13,7 @@ from replicator.engine.frontend.replica import Replica
 from replicator.ports import Address, Candidate, Decision
 from replicator.wire.messages import ListTree
 from tests.support.frontends import Backdrop, at, candidate
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 
 class Stage(Backdrop):
@@ -39,7 +39,7 @@ class Stage(Backdrop):
     @asynccontextmanager
     async def running(self):
         task = asyncio.get_running_loop().create_task(self.fleet.run())
-        await asyncio.sleep(0)
+        await turns()
         try:
             yield task
         finally:

@@ -1,6 +1,7 @@
 """Membership: no error of a provider removes a member."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -93,43 +94,41 @@ async def test_a_failing_provider_is_shown_with_its_error_and_its_notes_are_pass
     assert second["members"] == 1
 
 
-async def test_the_pauses_after_errors_grow(monkeypatch):
-    pauses = []
-    sleep = asyncio.sleep
+class Timed(FakeProvider):
+    """Remembers when it was polled."""
 
-    async def record(seconds):
-        pauses.append(seconds)
-        await sleep(0)
+    def __init__(self, *answers):
+        super().__init__(*answers)
+        self.times = []
 
-    monkeypatch.setattr("replicator.engine.fleet.membership.asyncio.sleep", record)
-    script = FakeProvider(DiscoveryError("throttled"))
-    script.interval = 15.0
-    membership = Membership([script], Fleet().publish, lambda: 1.0)
+    async def poll(self):
+        self.times.append(asyncio.get_running_loop().time())
+        return await super().poll()
+
+
+async def pauses(provider, count, chance):
+    """Poll a provider, and return the first pauses in seconds."""
+    membership = Membership([provider], Fleet().publish, chance)
     task = asyncio.get_running_loop().create_task(membership.run())
-    while len(pauses) < 6:
-        await sleep(0)
+    await eventually(lambda: len(provider.times) > count, "polls")
     task.cancel()
-    assert pauses[:5] == [15.0, 30.0, 60.0, 120.0, 120.0]
+    return [later - earlier for earlier, later in pairwise(provider.times)][:count]
 
 
-async def test_after_a_success_the_pause_is_the_interval_plus_or_minus_a_tenth(monkeypatch):
-    pauses = []
-    sleep = asyncio.sleep
+@pytest.mark.usefixtures("clock")
+async def test_the_pauses_after_errors_grow():
+    provider = Timed(DiscoveryError("throttled"))
+    provider.interval = 15.0
+    found = await pauses(provider, 5, lambda: 1.0)
+    assert found == pytest.approx([15.0, 30.0, 60.0, 120.0, 120.0])
 
-    async def record(seconds):
-        pauses.append(seconds)
-        await sleep(0)
 
-    monkeypatch.setattr("replicator.engine.fleet.membership.asyncio.sleep", record)
-    script = FakeProvider(poll("a"))
-    script.interval = 10.0
+@pytest.mark.usefixtures("clock")
+async def test_after_a_success_the_pause_is_the_interval_plus_or_minus_a_tenth():
+    provider = Timed(poll("a"))
+    provider.interval = 10.0
     chances = iter([0.0, 1.0] + [0.5] * 1000)
-    membership = Membership([script], Fleet().publish, lambda: next(chances))
-    task = asyncio.get_running_loop().create_task(membership.run())
-    while len(pauses) < 3:
-        await sleep(0)
-    task.cancel()
-    assert pauses[:3] == pytest.approx([9.0, 11.0, 10.0])
+    assert await pauses(provider, 3, lambda: next(chances)) == pytest.approx([9.0, 11.0, 10.0])
 
 
 async def test_after_a_restart_during_an_outage_the_members_are_the_stored_ones():

@@ -13,7 +13,7 @@ from replicator.engine.frontend.progress import Work, giving_way_when_slow
 from replicator.model import Listed
 from replicator.wire.messages import Listing, ListTree, More
 from tests.support.frontends import Backdrop, candidate
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def test_a_place_that_is_given_up_goes_to_the_next_and_is_held_again_later
         assert not slow.give_way()  # nobody waits
         other = Place(bootstrap_queue, "other")
         waiting = asyncio.ensure_future(_visit(bootstrap_queue, other))
-        await asyncio.sleep(0)
+        await turns()
         assert slow.give_way()
         assert (slow.is_held, bootstrap_queue.inside, bootstrap_queue.position("slow")) == (
             False,
@@ -66,7 +66,7 @@ async def test_a_place_that_is_given_up_and_never_held_again_is_not_lost():
     bootstrap_queue = BootstrapQueue(1)
     async with bootstrap_queue.place("slow") as slow:
         holder = asyncio.ensure_future(_stay(bootstrap_queue))
-        await asyncio.sleep(0)
+        await turns()
         assert slow.give_way()
     assert (bootstrap_queue.inside, bootstrap_queue.is_wanted) == (1, False)
     holder.cancel()

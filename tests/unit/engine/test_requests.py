@@ -12,7 +12,7 @@ from replicator.engine.service import Service
 from replicator.errors import ControlError
 from replicator.ports import Address, Candidate
 from tests.support.frontends import Backdrop
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 
 def test_an_address_is_read_from_a_request():
@@ -124,7 +124,7 @@ async def test_a_host_that_discovery_does_not_list_is_removed_after_the_last_boo
 ):
     first, second = asked.bootstrap("web9"), asked.bootstrap("web9")
     await eventually(asked.hosts, "the frontend")
-    await asyncio.sleep(0.05)
+    await turns(10)
     first.cancel()
     await asyncio.wait([first])
     assert asked.hosts() == ["web9"]

@@ -25,6 +25,7 @@ from tests.support.fakes.catalog import FakeCatalog
 from tests.support.fakes.source import FakeSource
 from tests.support.fakes.watcher import FakeWatcher
 from tests.support.source_state import SITE
+from tests.support.waiting import turns
 
 
 class Working:
@@ -351,7 +352,7 @@ async def test_a_rename_is_locked_until_it_is_published_even_if_the_worker_is_ca
     await asyncio.to_thread(entered.wait, 10)
     if interrupted:
         task.cancel()
-        await asyncio.sleep(0)
+        await turns()
     assert renaming.locked()
     assert working.encoded_list == []
     go_on.set()
@@ -375,7 +376,7 @@ async def test_what_a_cancelled_check_has_stored_is_published(working):
     task = asyncio.ensure_future(working.look(b"d/g"))
     await asyncio.to_thread(entered.wait, 10)
     task.cancel()
-    await asyncio.sleep(0)
+    await turns()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -384,11 +385,11 @@ async def test_what_a_cancelled_check_has_stored_is_published(working):
 
 async def test_run_to_end_hides_a_failure_after_a_cancellation():
     async def fail():
-        await asyncio.sleep(0)
+        await turns()
         raise SourceError("gone")
 
     task = asyncio.ensure_future(run_to_end(fail()))
-    await asyncio.sleep(0)
+    await turns()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -456,7 +457,7 @@ async def test_publishing_many_changes_lets_other_tasks_run(working, monkeypatch
     async def other():
         while True:
             others.append(len(working.encoded_list))
-            await asyncio.sleep(0)
+            await turns()
 
     for number in range(1000):
         working.source.write(b"d/%04d" % number, b"content")

@@ -6,6 +6,7 @@ import asyncssh
 import pytest
 
 from replicator.transport.cork import HIGH, MSG_IGNORE, Cork
+from tests.support.waiting import turns
 
 
 class Transport:
@@ -53,7 +54,7 @@ async def test_packets_go_out_together_at_the_next_turn_of_the_loop(connection):
     for payload in (b"a", b"b", b"c"):
         connection.send_packet(94, payload)
     assert connection._transport.calls == []
-    await asyncio.sleep(0)
+    await turns()
     assert connection._transport.calls == [[b"94:a", b"94:b", b"94:c"]]
 
 
@@ -76,8 +77,7 @@ async def test_a_flush_writes_at_once_and_nothing_twice(connection):
     cork = Cork(connection)
     connection.send_packet(94, b"a", handler=None)
     cork.flush()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await turns(2)
     assert connection._transport.calls == [[b"94:a"]]
 
 
@@ -86,7 +86,7 @@ async def test_much_is_written_without_waiting(connection):
     for _ in range(3):
         connection.send_packet(94, bytes(HIGH // 2))
     assert len(connection._transport.calls) == 1
-    await asyncio.sleep(0)
+    await turns()
     assert [len(call) for call in connection._transport.calls] == [2, 1]
 
 
@@ -126,7 +126,7 @@ async def test_where_asyncssh_lacks_anything_that_is_needed_packets_go_out_as_th
     for name in {"send_packet", "_send"} - {lacks}:
         getattr(connection, name)(name)
     cork.flush()
-    await asyncio.sleep(0)
+    await turns()
     assert set(wire) == {"send_packet", "_send"} - {lacks}
     assert not cork.works
 

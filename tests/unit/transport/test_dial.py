@@ -9,6 +9,7 @@ import uvloop
 
 from replicator.transport import dial
 from tests.support.sshd import free_port
+from tests.support.waiting import turns
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 LOOPS = [asyncio.run, uvloop.run]
@@ -71,7 +72,7 @@ def test_given_up_it_leaves_no_socket_open(run):
     async def main():
         with silent() as nobody:
             attempt = asyncio.create_task(dial.race([(V4, nobody), (V4, nobody)]))
-            await asyncio.sleep(0)
+            await turns()
             attempt.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await attempt

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from replicator.transport import ssh
+from tests.support.waiting import turns
 
 
 class Deaf:
@@ -60,7 +61,7 @@ async def test_a_second_cancellation_does_not_leave_the_connection_open(monkeypa
     monkeypatch.setattr(ssh, "CLOSE_TIMEOUT", 60.0)
     connection = Deaf()
     task = asyncio.create_task(ssh._hang_up(connection))
-    await asyncio.sleep(0)
+    await turns()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
