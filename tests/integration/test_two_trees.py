@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -13,7 +14,7 @@ from replicator.engine.frontend.replica import Replica
 from replicator.errors import ConfigError, ControlError
 from replicator.source.tree import SourceTree
 from tests.support.trees import Trees
-from tests.support.waiting import eventually, turns
+from tests.support.waiting import FOREVER, eventually, turns
 
 
 @pytest.fixture
@@ -23,6 +24,28 @@ async def trees(tmp_path):
     yield trees
     if trees.app is not None:
         await trees.stop()
+
+
+def tasks(name):
+    """Return the tasks of the running loop whose names begin so."""
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith(name)]
+
+
+def is_open(directory):
+    """Return True if this process holds a descriptor of a directory, so that its file system could not be unmounted."""
+    links = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.add(os.readlink(f"/proc/self/fd/{fd}"))
+    return str(directory) in links
+
+
+def root_of(source):
+    root = source.duplicate_root()
+    try:
+        return os.readlink(f"/proc/self/fd/{root}")
+    finally:
+        os.close(root)
 
 
 def live(trees, *hosts):
@@ -105,7 +128,7 @@ def scan_of_b(monkeypatch):
     walk, may_go = SourceTree.walk, threading.Event()
 
     def held(source, below, *more, **options):
-        if source._root.endswith(b"/b"):
+        if root_of(source).endswith("/b"):
             may_go.wait(60)
         return walk(source, below, *more, **options)
 
@@ -217,7 +240,10 @@ async def test_a_tree_that_is_taken_out_while_it_is_compared_gives_the_place_bac
     await trees.app.reload(trees.config("a"))
     await trees.arrived("a")
     await eventually(lambda: live(trees, "one", "two"), "both to be live")
-    assert trees.app._context.bootstrap_queue.inside == 0
+    for replica in trees.app.service.fleet:
+        replica.resync()
+    both = list(trees.app.service.fleet)
+    await eventually(lambda: all(r.full_comparisons > 1 for r in both), "places for both")
     assert not any(len(replica.dirty) for replica in trees.app.service.fleet)
 
 
@@ -239,8 +265,7 @@ async def test_of_many_reloads_the_last_one_counts_however_fast_they_come(trees,
     await trees.arrived("b", "d")
     assert {row["source"][-2:] for row in (await trees.status())["trees"]} == {"/b", "/d"}
     await eventually(lambda: all(r.converged for r in trees.app.service.fleet), "calm")
-    await eventually(lambda: not trees.app.service._ending, "the former trees to end")
-    assert len(trees.app.service._threads) == 2
+    await eventually(lambda: not tasks("end of tree"), "the former trees to end")
     for name in "bd":
         trees.source(name).joinpath("last").write_text("new")
     await trees.arrived("b", "d")
@@ -283,23 +308,24 @@ async def test_the_source_of_a_removed_tree_is_closed_when_nothing_reads_it_any_
     trees, monkeypatch
 ):
     read, may_go, reading = SourceTree.read_whole, threading.Event(), threading.Event()
+    still_open = []
 
     def held(source, wanted):
         reading.set()
-        may_go.wait(30)
-        assert source._fd >= 0
+        may_go.wait(FOREVER)
+        still_open.append(is_open(trees.source("b")))
         return read(source, wanted)
 
     monkeypatch.setattr(SourceTree, "read_whole", held)
     await trees.start(trees.config("b"))
-    source = pipeline(trees, "b").tree.source
     await eventually(reading.is_set, "a reader")
     await trees.app.reload(trees.config("a"))
-    await eventually(lambda: 1 not in trees.app.service._tree_tasks, "the end of the pipeline")
-    await asyncio.sleep(0.1)
-    assert source._fd >= 0
+    await eventually(lambda: not tasks("ingest 1"), "the end of the pipeline")
+    await turns(10)
+    assert is_open(trees.source("b"))
     may_go.set()
-    await eventually(lambda: source._fd < 0, "the source to be closed")
+    await eventually(lambda: not is_open(trees.source("b")), "the source to be closed")
+    assert all(still_open)
     await trees.arrived("a")
     assert {r.logins for r in trees.app.service.fleet} == {1}
 

@@ -15,12 +15,15 @@ class Presence:
         paths: the paths; they must exist at the start.
 
     Attributes:
-        longest: by path, the longest uninterrupted time in seconds for which it was missing.
+        at_least: by path, the longest uninterrupted time in seconds for which it was certainly missing.
+        at_most: by path, the longest time between two checks that found it: it was missing for no longer.
     """
 
     def __init__(self, paths) -> None:
-        self.longest = dict.fromkeys(paths, 0.0)
+        self.at_least = dict.fromkeys(paths, 0.0)
+        self.at_most = dict.fromkeys(paths, 0.0)
         self._gone = {}
+        self._found = {}
         self._looked = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -44,11 +47,14 @@ class Presence:
         last, self._looked = self._looked, time.monotonic()
         if self._looked - last > UNSEEN:
             self._gone.clear()
-        for path in self.longest:
+        for path in self.at_least:
+            before = time.monotonic()
             there = os.path.exists(path)
             now = time.monotonic()
+            self.at_most[path] = max(self.at_most[path], now - self._found.get(path, now))
             if there:
                 self._gone.pop(path, None)
+                self._found[path] = before
             else:
                 since = self._gone.setdefault(path, now)
-                self.longest[path] = max(self.longest[path], now - since, 1e-9)
+                self.at_least[path] = max(self.at_least[path], now - since, 1e-9)
