@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from replicator.errors import DiscoveryError
@@ -14,6 +14,15 @@ TIMEOUT = 10.0
 """Seconds for one name. The resolver gives up only after 30 s, and runs in a thread that cannot be stopped."""
 
 
+Resolve = Callable[[str], Awaitable[Sequence[tuple[Any, ...]]]]
+"""Returns the addresses of a host name, each a tuple that ends in a socket address, as `getaddrinfo` does; raises OSError."""
+
+
+async def system_resolver(host: str) -> Sequence[tuple[Any, ...]]:
+    """Return what the system's resolver answers; see `Resolve`."""
+    return await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+
+
 class DnsProvider:
     """Resolves DNS names at every poll.
 
@@ -21,18 +30,25 @@ class DnsProvider:
         names: DNS names, with the user and port for all their addresses.
         interval: seconds between two polls.
         exclude: addresses that are not frontends.
+        resolve: resolves one name.
     """
 
     certain = False
     retry_cap = 30.0
 
     def __init__(
-        self, names: Sequence[Address], *, interval: float, exclude: Sequence[str] = ()
+        self,
+        names: Sequence[Address],
+        *,
+        interval: float,
+        exclude: Sequence[str] = (),
+        resolve: Resolve = system_resolver,
     ) -> None:
         self.name = "dns " + " ".join(map(str, names))
         self.interval = interval
         self._names = names
         self._exclude = frozenset(exclude)
+        self._resolve = resolve
 
     async def poll(self) -> PollResult:
         """Return the addresses of all names. The answer is incomplete if a name has no address.
@@ -44,7 +60,7 @@ class DnsProvider:
         notes = []
         for name in self._names:
             try:
-                hosts = await _resolve(name.host)
+                hosts = await _addresses(name.host, self._resolve)
             except OSError as error:
                 reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
                 notes.append(f"{name.host} has no address: {reason}")
@@ -61,11 +77,11 @@ class DnsProvider:
         return PollResult(tuple(candidates.values()), tuple(notes), complete=not notes)
 
 
-async def _resolve(host: str) -> list[str]:
+async def _addresses(host: str, resolve: Resolve) -> list[str]:
     if "%" in host:  # an address with a zone, which uvloop's resolver would drop
         return [host]
     async with asyncio.timeout(TIMEOUT):
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = await resolve(host)
     return list(dict.fromkeys(_text(address) for *_, address in found))
 
 

@@ -82,7 +82,7 @@ class SSHConnector:
                         session = _Session(line)
                         return await self._start(connection, session, printed, place)
                     except BaseException:
-                        await _hang_up(connection)
+                        await hang_up(connection)
                         raise
             except TimeoutError:
                 if session is None:
@@ -302,10 +302,10 @@ class SSHChannel:
 
     async def close(self) -> None:
         """Close the session and the connection, within CLOSE_TIMEOUT seconds."""
-        await _hang_up(self._connection)
+        await hang_up(self._connection)
 
 
-async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
+async def hang_up(connection: asyncssh.SSHClientConnection) -> None:
     """Close a connection; abort it if the peer does not answer within CLOSE_TIMEOUT seconds.
 
     It uses `asyncio.wait`, because it runs while its task is being cancelled: there, `asyncio.timeout` of Python 3.11.2 raises

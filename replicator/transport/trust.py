@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import asyncssh
@@ -31,6 +31,7 @@ class Policy:
         pins: store of trusted keys; not used by `strict`.
         console: reads console output; required by `console`.
         console_timeout: seconds after which a console without fingerprints is read only every ASK_AGAIN seconds.
+        clock: returns the current time in seconds.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Policy:
         pins: Pins | None = None,
         console: Console | None = None,
         console_timeout: float = 900.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.file = file
         self.mode = mode
         self._pins = pins
         self._console = console
         self._console_timeout = console_timeout
+        self._clock = clock
         self._known = KnownHosts(file)
         self._asked: dict[str, _Asked] = {}
 
@@ -88,7 +91,7 @@ class Policy:
             raise HostKeyRefused(
                 f"{machine}: its host key is not in {self.file}, and its instance id is unknown, so that its console cannot be read"
             )
-        now = time.monotonic()
+        now = self._clock()
         asked = self._asked.setdefault(identity, _Asked(now))
         waited = now - asked.first
         if waited > self._console_timeout and now - asked.last < ASK_AGAIN:

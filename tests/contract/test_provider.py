@@ -1,6 +1,5 @@
 """Contract of ports.Provider: the providers (AWS over moto's HTTP API) and FakeProvider pass the same tests."""
 
-import asyncio
 import socket
 import uuid
 
@@ -60,12 +59,11 @@ class Dns:
 
     can_fail = True
 
-    def __init__(self, _directory, patch, _request):
+    def __init__(self, *_):
         self._hosts = []
-        patch.setattr(asyncio.BaseEventLoop, "getaddrinfo", self._resolve)
-        self.provider = DnsProvider([Address("web")], interval=1.0)
+        self.provider = DnsProvider([Address("web")], interval=1.0, resolve=self._resolve)
 
-    async def _resolve(self, *_, **__):
+    async def _resolve(self, _host):
         if self._hosts is None:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in self._hosts]

@@ -9,7 +9,6 @@ import pytest
 from msgspec.structs import replace as changed
 
 from replicator.demo.trees import difference
-from replicator.transport.local import LocalChannel
 from tests.support import aws as cloud
 from tests.support.aws import REGION, Recorded
 from tests.support.backend import Backend, LocalFleet
@@ -318,17 +317,28 @@ def test_what_all_frontends_refuse_takes_nobody_out_of_service_and_what_one_lack
         assert stays_ready(backend, 3)
 
 
-def test_a_large_upload_takes_nobody_out_of_service(tmp_path, monkeypatch):
+class SlowLines(LocalFleet):
+    """Lines of 8 MiB/s to the frontend "one", and of 5 to the others, while `slow` is set."""
+
+    slow = False
+
+    async def connect(self, address, identity=""):
+        channel = await super().connect(address, identity)
+        write, rate = channel.write, (8 << 20 if address.host == "one" else 5 << 20)
+
+        async def slowly(data):
+            if self.slow:
+                await asyncio.sleep(len(data) / rate)
+            await write(data)
+
+        channel.write = slowly
+        return channel
+
+
+def test_a_large_upload_takes_nobody_out_of_service(tmp_path):
     """The one line is slower than the other, so that the file is there earlier."""
-    writes = LocalChannel.write
-
-    async def slow(channel, data):
-        first = channel is backend.connector.channels["one"]
-        await asyncio.sleep(len(data) / (8 << 20 if first else 5 << 20))
-        await writes(channel, data)
-
-    with two_ready(tmp_path, 0.2) as backend:
-        monkeypatch.setattr(LocalChannel, "write", slow)
+    with two_ready(tmp_path, 0.2, connector=SlowLines(tmp_path)) as backend:
+        backend.connector.slow = True
         (backend.source / "large").write_bytes(bytes(16 << 20))
         wait_for(lambda: all(row["dirty"] for row in rows(backend).values()), backend.status)
         while any(row["dirty"] for row in rows(backend).values()):

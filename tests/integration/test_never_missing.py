@@ -251,6 +251,8 @@ def test_what_a_symlink_leads_to_while_releases_are_made_switched_to_and_dropped
     fill(releases / "0", b"0")
     current.symlink_to("releases/0")
     arrive(backend)
+    # A frontend that is still sent an earlier burst gets deletions of that burst before a symlink that has changed again.
+    backend.connector.slow = False
 
     def act():
         last = int(os.readlink(current).rpartition("/")[2])

@@ -1,6 +1,7 @@
 """A listing goes as far as its credit, a little at a time."""
 
 import hashlib
+import os
 
 import pytest
 
@@ -33,24 +34,29 @@ def lines(frames):
     return [line for frame in frames for line in frame.lines]
 
 
-def test_lines_come_in_key_order_and_the_last_frame_says_so(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LINES", 2)
+def test_lines_come_in_key_order_and_the_last_frame_says_so(store, tmp_path):
     (tmp_path / "a").mkdir()
-    for name in ("a/z", "a.x", "b"):
+    many = [f"a/{number:04}" for number in range(module.LINES)]
+    for name in (*many, "a.x", "b"):
         (tmp_path / name).write_text(name)
     frames = steps(ListingJob(store, ListTree(7, 1, b"", False, 4)))
 
-    assert [line.path for line in lines(frames)] == [b"a", b"a/z", b"a.x", b"b"]
-    assert [line.entry.kind for line in lines(frames)] == [DIRECTORY, FILE, FILE, FILE]
-    assert [frame.end for frame in frames] == [False, False, True]
+    assert [line.path for line in lines(frames)] == [b"a", *map(os.fsencode, many), b"a.x", b"b"]
+    assert [line.entry.kind for line in lines(frames)] == [
+        DIRECTORY,
+        *[FILE] * len(many),
+        FILE,
+        FILE,
+    ]
+    assert len(frames[0].lines) == module.LINES
+    assert [frame.end for frame in frames] == [False, True]
     assert {frame.job for frame in frames} == {7}
     assert all(not line.entry.digest for line in lines(frames))
 
 
-def test_each_frame_costs_credit(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LINES", 1)
-    for name in "abc":
-        (tmp_path / name).write_text(name)
+def test_each_frame_costs_credit(store, tmp_path):
+    for number in range(2 * module.LINES + 1):
+        (tmp_path / f"{number}").touch()
     job = ListingJob(store, ListTree(1, 1, b"", False, 2))
     assert job.credit == 2
     job.step()
@@ -58,9 +64,8 @@ def test_each_frame_costs_credit(store, tmp_path, monkeypatch):
     assert job.credit == 0
 
 
-def test_digests_are_made_on_demand_a_piece_at_a_time(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_HASH_STEP", 10)
-    content = bytes(range(35))
+def test_digests_are_made_on_demand_a_piece_at_a_time(store, tmp_path):
+    content = os.urandom((3 << 20) + 5)
     (tmp_path / "f").write_bytes(content)
     job = ListingJob(store, ListTree(1, 1, b"", True, 4))
 
@@ -69,9 +74,8 @@ def test_digests_are_made_on_demand_a_piece_at_a_time(store, tmp_path, monkeypat
     assert line.entry.digest == hashlib.sha256(content).digest()
 
 
-def test_a_file_that_goes_while_it_is_read_has_no_digest(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_HASH_STEP", 10)
-    (tmp_path / "f").write_bytes(bytes(35))
+def test_a_file_that_goes_while_it_is_read_has_no_digest(store, tmp_path):
+    (tmp_path / "f").write_bytes(bytes(3 << 20))
     job = ListingJob(store, ListTree(1, 1, b"", True, 4))
     assert job.step() is None
     (tmp_path / "f").unlink()

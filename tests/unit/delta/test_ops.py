@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,11 +37,11 @@ def test_empty_instructions_vanish():
     assert merge([Copy(0, 4), Literal(b""), Copy(9, 0), Copy(4, 4)]) == [Copy(0, 8)]
 
 
-def test_literals_are_cut_at_their_limit(monkeypatch):
-    monkeypatch.setattr(ops, "MAX_LITERAL", 4)
-    merged = merge([Literal(b"abcdefghij"), Literal(b"kl"), Literal(b"m")])
-    assert all(len(op.data) <= 4 for op in merged)
-    assert b"".join(op.data for op in merged) == b"abcdefghijklm"
+def test_literals_are_cut_at_their_limit():
+    content = os.urandom(5 * ops.MAX_LITERAL // 2)
+    merged = merge([Literal(content), Literal(b"kl"), Literal(b"m")])
+    assert all(len(op.data) <= ops.MAX_LITERAL for op in merged)
+    assert b"".join(op.data for op in merged) == content + b"klm"
 
 
 def test_merger_keeps_the_last_instruction_open():

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from replicator.delta import patch
@@ -50,16 +52,17 @@ def test_too_much_is_refused_before_it_is_read():
         replay([Copy(0, 1 << 40)], read=never, base_size=1 << 50, max_size=1 << 30)
 
 
-def test_large_copies_come_in_pieces(monkeypatch):
-    monkeypatch.setattr(patch, "MAX_PIECE", 30)
-    asked = []
+def test_large_copies_come_in_pieces():
+    most = patch.MAX_PIECE
+    base, asked = os.urandom(3 * most), []
 
     def recording(offset, length):
         asked.append((offset, length))
-        return read(offset, length)
+        return base[offset : offset + length]
 
-    assert replay([Copy(5, 70)], recording) == BASE[5:75]
-    assert asked == [(5, 30), (35, 30), (65, 10)]
+    copied = replay([Copy(5, 2 * most + 10)], recording, base_size=len(base), max_size=len(base))
+    assert copied == base[5 : 2 * most + 15]
+    assert asked == [(5, most), (5 + most, most), (5 + 2 * most, 10)]
 
 
 def test_short_reads_are_continued():

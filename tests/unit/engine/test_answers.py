@@ -7,8 +7,7 @@ import pytest
 from replicator.core.pending import Key
 from replicator.engine.changes.create import move_path
 from replicator.engine.changes.encode import encode_update
-from replicator.engine.frontend import acks
-from replicator.engine.frontend.acks import KEPT_AFTER
+from replicator.engine.frontend.acks import KEPT_AFTER, PATIENCE
 from replicator.ports import BEING_WRITTEN
 from replicator.wire.changes import Delete
 from tests.support.waiting import eventually
@@ -69,7 +68,7 @@ async def test_a_base_mismatch_leads_to_the_whole_file_at_once(route):
 
 
 @pytest.mark.parametrize("reason", ["digest_mismatch", "vanished"])
-async def test_a_race_is_no_trouble_until_it_has_lasted(route, monkeypatch, reason):
+async def test_a_race_is_no_trouble_until_it_has_lasted(route, reason):
     route.write(b"f", b"content")
     async with route.open():
         route.mark(b"f")
@@ -79,13 +78,13 @@ async def test_a_race_is_no_trouble_until_it_has_lasted(route, monkeypatch, reas
         sent = await route.times_sent(b"f", 3)
         assert route.listener.troubles == []
         assert not route.dirty.has_reasons()
-        monkeypatch.setattr(acks, "PATIENCE", 0.0)
+        await asyncio.sleep(PATIENCE)
         route.refuse(sent.number, reason, "again")
         await eventually(lambda: route.listener.troubles, "the trouble")
         assert route.dirty.problems(9) == [(Key(1, b"f"), f"{reason}: again")]
 
 
-async def test_a_file_that_is_being_written_is_no_trouble_until_it_has_lasted(route, monkeypatch):
+async def test_a_file_that_is_being_written_is_no_trouble_until_it_has_lasted(route):
     route.source.write(b"f", b"content")
     route.catalog.put(b"f", route.source.nodes[b"f"].entry, problem=BEING_WRITTEN)
     route.retry(0.05)
@@ -95,7 +94,7 @@ async def test_a_file_that_is_being_written_is_no_trouble_until_it_has_lasted(ro
         assert route.listener.troubles == []
         assert not route.dirty.has_reasons()
         assert len(route.dirty) == 1
-        monkeypatch.setattr(acks, "PATIENCE", 0.0)
+        await asyncio.sleep(PATIENCE)
         await eventually(lambda: route.listener.troubles, "the trouble")
 
 
@@ -151,8 +150,7 @@ async def test_what_lacks_its_directory_there_is_sent_again_after_all_directorie
     assert [change.path for change in route.sent()] == [b"a/b/f", b"a", b"a/b", b"a/b/f"]
 
 
-async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(route, monkeypatch):
-    monkeypatch.setattr(acks, "PATIENCE", 0.0)
+async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(route):
     route.write(b"f", b"content")
     route.source.write(b"f", b"changed, and not examined yet")
     route.retry(0.05)
@@ -168,10 +166,7 @@ async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(ro
     assert b"on the backend" in route.listener.troubles[0][1].encode()
 
 
-async def test_a_directory_that_is_not_empty_waits_for_deletes_and_is_kept_in_the_end(
-    route, monkeypatch
-):
-    monkeypatch.setattr(acks, "SOON", 0.001)
+async def test_a_directory_that_is_not_empty_waits_for_deletes_and_is_kept_in_the_end(route):
     async with route.open():
         route.mark(b"d", b"d/ours")
         below, above = await route.times_sent(b"d/ours", 1), await route.times_sent(b"d", 1)

@@ -88,10 +88,7 @@ async def test_the_target_of_a_refused_rename_is_repaired_under_its_latest_name(
     assert stage.disk.keys() == {b"e", b"e/f"}
 
 
-async def test_a_resync_compares_one_directory_and_many_resyncs_compare_all_trees(
-    stage, monkeypatch
-):
-    monkeypatch.setattr(resync, "DOUBTS", 3)
+async def test_a_resync_compares_one_directory_and_many_resyncs_compare_all_trees(stage):
     stage.source.mkdir(b"d")
     stage.write(b"d/f", b"content")
     await stage.live()
@@ -102,7 +99,7 @@ async def test_a_resync_compares_one_directory_and_many_resyncs_compare_all_tree
     assert stage.replica.full_comparisons == 1
 
     stage.now.mute.add(ListTree)
-    for number in range(4):
+    for number in range(resync.DOUBTS + 1):
         stage.replica.resync_queue.directory(at(b"%d" % number))
     stage.now.mute.clear()
     await eventually(lambda: stage.replica.full_comparisons == 2, "a comparison of all trees")

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from replicator.transport import ssh
+from replicator.transport.ssh import hang_up
+from tests.support.clock import virtual_time
 from tests.support.waiting import turns
 
 
@@ -27,13 +28,13 @@ class Deaf:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(ssh, "CLOSE_TIMEOUT", 0.01)
+async def clock():
+    virtual_time()
 
 
 async def test_a_silent_connection_is_aborted():
     connection = Deaf()
-    await ssh._hang_up(connection)
+    await hang_up(connection)
     assert connection.aborted
 
 
@@ -45,7 +46,7 @@ async def test_a_silent_connection_is_aborted_by_a_task_that_is_being_cancelled(
             working.set()
             await asyncio.Event().wait()
         finally:
-            await ssh._hang_up(connection)
+            await hang_up(connection)
             steps.append("what follows the closing")
 
     task = asyncio.create_task(work())
@@ -57,10 +58,9 @@ async def test_a_silent_connection_is_aborted_by_a_task_that_is_being_cancelled(
     assert steps
 
 
-async def test_a_second_cancellation_does_not_leave_the_connection_open(monkeypatch):
-    monkeypatch.setattr(ssh, "CLOSE_TIMEOUT", 60.0)
+async def test_a_second_cancellation_does_not_leave_the_connection_open():
     connection = Deaf()
-    task = asyncio.create_task(ssh._hang_up(connection))
+    task = asyncio.create_task(hang_up(connection))
     await turns()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -80,11 +80,17 @@ async def test_console_believes_a_key_that_was_printed_and_no_other(known, pins)
     assert console.asked == 1  # what is remembered needs no console
 
 
-async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins, monkeypatch):
+async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins):
     now = [1000.0]
-    monkeypatch.setattr("replicator.transport.trust.time.monotonic", lambda: now[0])
     console = FakeConsole([], [], [ONE.get_fingerprint()])
-    policy = Policy(str(known), mode="console", pins=pins, console=console, console_timeout=60)
+    policy = Policy(
+        str(known),
+        mode="console",
+        pins=pins,
+        console=console,
+        console_timeout=60,
+        clock=lambda: now[0],
+    )
     for seconds in (0, 30):
         with pytest.raises(HostKeyRefused, match=f"yet: asked for {seconds} of 60 s"):
             await policy.judge(HOST, PORT, "i-1")
@@ -92,7 +98,7 @@ async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins, monk
     assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
 
     console = FakeConsole([])
-    policy = Policy(str(known), mode="console", pins=Pins(known.parent / "no"), console=console, console_timeout=60)  # fmt: skip
+    policy = Policy(str(known), mode="console", pins=Pins(known.parent / "no"), console=console, console_timeout=60, clock=lambda: now[0])  # fmt: skip
     with pytest.raises(HostKeyRefused):
         await policy.judge(HOST, PORT, "i-1")
     now[0] += 61
@@ -102,13 +108,17 @@ async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins, monk
     assert console.asked == 1  # past the limit the API is asked rarely
 
 
-async def test_a_machine_whose_console_shows_its_key_late_is_believed_after_all(
-    known, pins, monkeypatch
-):
+async def test_a_machine_whose_console_shows_its_key_late_is_believed_after_all(known, pins):
     now = [1000.0]
-    monkeypatch.setattr("replicator.transport.trust.time.monotonic", lambda: now[0])
     console = FakeConsole([], [ONE.get_fingerprint()])
-    policy = Policy(str(known), mode="console", pins=pins, console=console, console_timeout=60)
+    policy = Policy(
+        str(known),
+        mode="console",
+        pins=pins,
+        console=console,
+        console_timeout=60,
+        clock=lambda: now[0],
+    )
     for _ in range(2):
         with pytest.raises(HostKeyRefused):
             await policy.judge(HOST, PORT, "i-1")
@@ -118,12 +128,18 @@ async def test_a_machine_whose_console_shows_its_key_late_is_believed_after_all(
 
 
 async def test_a_machine_that_is_made_anew_is_believed_once_its_line_is_removed(
-    known, pins, tmp_path, monkeypatch
+    known, pins, tmp_path
 ):
     now = [1000.0]
-    monkeypatch.setattr("replicator.transport.trust.time.monotonic", lambda: now[0])
     console = FakeConsole([ONE.get_fingerprint()], [TWO.get_fingerprint()])
-    policy = Policy(str(known), mode="console", pins=pins, console=console, console_timeout=60)
+    policy = Policy(
+        str(known),
+        mode="console",
+        pins=pins,
+        console=console,
+        console_timeout=60,
+        clock=lambda: now[0],
+    )
     assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
     now[0] += 100_000
     refusing = await policy.judge(HOST, PORT, "i-1")
