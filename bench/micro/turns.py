@@ -1,7 +1,8 @@
 """The longest turn of the event loop, and what another upload waits, while much changes at once.
 
-The whole backend runs in this process, with agents in child processes: nothing but the loop's own clock tells how long it stood
-still. `seconds` is the longest turn. The machine's other work counts too; without any change it is below 5 ms.
+The whole backend runs in this process, with agents in child processes. A task wakes every millisecond; `seconds` and `max_turn_ms` are
+the longest time by which it was late. Other work on the machine counts as well; without any change it is below 5 ms.
+`max_turn_cpu_ms` is the most CPU time that the loop's thread has used between two such moments: it does not depend on other work.
 """
 
 from __future__ import annotations
@@ -50,12 +51,21 @@ class _Hosts:
         return await LocalConnector(jail=str(root)).connect(address, identity)
 
 
-async def _beat(longest: list[float]) -> None:
-    loop = asyncio.get_running_loop()
-    while True:
-        began = loop.time()
-        await asyncio.sleep(BEAT)
-        longest.append(loop.time() - began - BEAT)
+class _Turns:
+    """The longest turns of the loop so far, in seconds of the clock and of its thread's CPU time."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self.longest_cpu = 0.0
+
+    async def measure(self) -> None:
+        """Measure until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began, used = loop.time(), time.thread_time()
+            await asyncio.sleep(BEAT)
+            self.longest = max(self.longest, loop.time() - began - BEAT)
+            self.longest_cpu = max(self.longest_cpu, time.thread_time() - used)
 
 
 async def _upload(at: Path, name: str, hosts: list[str]) -> float:
@@ -97,9 +107,9 @@ async def _measure(at: Path, params: Params) -> Measured:
 
     await quiet()
     await _upload(at, "before", hosts)
-    longest: list[float] = []
+    turns = _Turns()
     delays: list[float] = []
-    beat = asyncio.get_running_loop().create_task(_beat(longest))
+    beat = asyncio.get_running_loop().create_task(turns.measure())
     cpu, began = time.process_time(), time.monotonic()
     command = CHANGES[params["what"]].replace("range(N)", f"range({params['files']})")
     with subprocess.Popen(["/bin/bash", "-c", command], cwd=at / "source") as child:  # noqa: ASYNC220
@@ -114,12 +124,14 @@ async def _measure(at: Path, params: Params) -> Measured:
     app.close()
     delays.sort()
     figures = {
+        "max_turn_ms": 1000 * turns.longest,
+        "max_turn_cpu_ms": 1000 * turns.longest_cpu,
         "upload_p50": delays[len(delays) // 2],
         "upload_longest": delays[-1],
         "settled_seconds": seconds,
     }
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Measured(max(longest), used, memory, None, figures)
+    return Measured(turns.longest, used, memory, None, figures)
 
 
 def replicator(at: Path, params: Params) -> Measured:

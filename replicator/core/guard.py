@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Sequence
 
+from replicator.core.path_set import PathSet
 from replicator.core.rechecks import GRACE
-
-T = TypeVar("T", bound=Hashable)
 
 FREE = 100
 """Deletions of one burst that are always allowed: people delete that many by hand."""
@@ -67,7 +65,7 @@ def rejection(
     return ""
 
 
-class DeleteGuard(Generic[T]):
+class DeleteGuard:
     """Holds deletions on the source back until they are known not to be a mass deletion.
 
     The first FREE deletions of a burst pass. Further ones are held until `decide` has compared their number with the size of the
@@ -81,6 +79,7 @@ class DeleteGuard(Generic[T]):
         paused: True after too much was lost.
         lost: paths lost in this burst, as of the last `decide`.
         before: paths in the tree before this burst; 0 until the first `decide` of the burst.
+        held: the held deletions, in their order.
     """
 
     def __init__(self, share: float) -> None:
@@ -89,30 +88,25 @@ class DeleteGuard(Generic[T]):
         self.lost = 0
         self.before = 0
         self._trusted = False
-        self._held: dict[T, None] = {}
+        self.held = PathSet()
         self._gone = 0
         self._passed_at = 0
         self._decide_at = 0
         self._began = self._since = self._last = 0.0
-        self._added: OrderedDict[T, float] = OrderedDict()  # when, in the order of these times
+        self._added: OrderedDict[bytes, float] = OrderedDict()  # when, in the order of these times
         self._fleeting = 0
 
     @property
     def holding(self) -> bool:
         """True while deletions are held back."""
-        return bool(self._held)
-
-    @property
-    def held(self) -> Collection[T]:
-        """The held deletions, in their order."""
-        return self._held.keys()
+        return bool(self.held)
 
     @property
     def needs_decision(self) -> bool:
         """True when `decide` should be called. The caller must count the tree for it, so it is not called for each deletion."""
         return self.holding and self._gone >= self._decide_at
 
-    def added(self, paths: Iterable[T], now: float) -> None:
+    def added(self, paths: Iterable[bytes], now: float) -> None:
         """Remember new paths: their deletion in the same burst does not count as a loss."""
         for path in paths:
             self._added[path] = now
@@ -125,7 +119,7 @@ class DeleteGuard(Generic[T]):
                 break
             del self._added[oldest]
 
-    def admit(self, gone: Sequence[T], now: float = 0.0) -> Sequence[T]:
+    def admit(self, gone: Sequence[bytes], now: float = 0.0) -> Sequence[bytes]:
         """Return those of `gone` that may be deleted at once; hold the others, or drop them while paused."""
         if self.paused or not gone:
             return ()
@@ -142,7 +136,8 @@ class DeleteGuard(Generic[T]):
             return gone
         if not self.holding:
             self._since = now
-        self._held.update(dict.fromkeys(gone))
+        for path in gone:
+            self.held.add(path)
         return ()
 
     def decide(self, left: int, *, over: bool = True) -> bool:
@@ -160,9 +155,9 @@ class DeleteGuard(Generic[T]):
         self.lost = self.before - left
         self._decide_at = self._gone + max(FREE, self.before // 20)
         too_much = self.is_too_much(self.lost, self.before)
-        if too_much and (over or len(self._held) >= MANY):
+        if too_much and (over or len(self.held) >= MANY):
             self.paused = True
-            self._held.clear()
+            self.held = PathSet()
         return not self.paused
 
     def is_too_much(self, lost: int, before: int) -> bool:
@@ -176,18 +171,14 @@ class DeleteGuard(Generic[T]):
     def _is_trickle(self, now: float) -> bool:
         return self._gone <= FREE and now - self._began > HOLD
 
-    def release(self) -> list[T]:
+    def release(self) -> PathSet:
         """Remove and return the held deletions, in their order."""
-        held, self._held = list(self._held), {}
+        held, self.held = self.held, PathSet()
         few = self._gone - self._passed_at <= FREE  # slow continuous deletions are no burst
         self._passed_at = self._gone
         if few:
             self.start_burst()
         return held
-
-    def replace(self, change: Callable[[T], T]) -> None:
-        """Replace each held deletion by the result of `change`, after a rename for example."""
-        self._held = {change(one): None for one in self._held}
 
     def start_burst(self) -> None:
         """Start a new burst."""

@@ -30,7 +30,7 @@ def test_uploads_are_told_between_deletions_that_were_held_back(tmp_path, monkey
         monkeypatch.setattr(Deletions, "release", stalled)
         (pipeline,) = backend.app.service.pipelines.values()
         shutil.rmtree(backend.source / "bulk")
-        wait_for(lambda: pipeline.deletions.releases, backend.explain)
+        wait_for(lambda: pipeline.deletions.has_released, backend.explain)
         assert backend.status()["trees"][0]["pending"] >= MANY - 100, "they are owed"
         (backend.source / "upload").write_bytes(b"upload")
         wait_for(arrived, backend.explain)

@@ -13,8 +13,9 @@ from itertools import chain, islice
 import structlog
 
 from replicator.core.guard import STEADY, DeleteGuard
+from replicator.core.path_set import PathSet
 from replicator.engine.tree import Tree
-from replicator.model import printable, renamed
+from replicator.model import printable
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ class Deletions:
             self.unsent = withheld[0] if withheld else None
         self._tree = tree
         self._withheld: list[bytes] = []  # not recorded yet
-        self._allowed: dict[bytes, None] = {}  # to be published, and not published yet
+        self._released = PathSet()  # not withheld any more, and not published yet
         self._sample: list[bytes] = []
         self._before = 0
         self._steady = (
@@ -57,7 +58,7 @@ class Deletions:
             0.0,
         )  # number of missing paths, and the time since when it has not changed
         self._next_count = 0.0
-        self._guard: DeleteGuard[bytes] = DeleteGuard(tree.delete_guard)
+        self._guard = DeleteGuard(tree.delete_guard)
         self._guard.paused = bool(self.paused)
 
     @property
@@ -68,25 +69,25 @@ class Deletions:
     @property
     def held(self) -> int:
         """Number of deletions that are held back, or to be published after that."""
-        return len(self._guard.held) + len(self._allowed)
+        return len(self._guard.held) + len(self._released)
 
     def holds(self, path: bytes) -> bool:
         """Return True if the deletion of a path is held back: a comparison must not send it before the total is known."""
-        return path in self._guard.held or path in self._allowed
+        return path in self._guard.held or path in self._released
 
     def samples(self, most: int) -> list[bytes]:
         """Return some of the paths whose deletion is held back, or withheld by a pause that began since the daemon started."""
-        held = islice(chain(self._guard.held, self._allowed), most)
+        held = islice(chain(self._guard.held, self._released), most)
         return self._sample[:most] if self.paused else list(held)
 
     def held_paths(self) -> list[bytes]:
         """Return the paths for which `holds` returns True."""
-        return [*self._guard.held, *self._allowed]
+        return [*self._guard.held, *self._released]
 
     def renamed(self, source: bytes, target: bytes) -> None:
         """Record that a rename was published: the frontends have the held paths by their new names."""
-        self._guard.replace(lambda path: renamed(path, source, target))
-        self._allowed = {renamed(path, source, target): None for path in self._allowed}
+        self._guard.held.rename(source, target)
+        self._released.rename(source, target)
 
     def admit(self, gone: list[bytes], now: float, added: Iterable[bytes] = ()) -> list[bytes]:
         """Return the deletions that may be published at once; hold the others, or withhold them during a pause.
@@ -125,23 +126,20 @@ class Deletions:
         return self._guard.is_ripe(now)
 
     @property
-    def releases(self) -> bool:
-        """True when `release` should be called again: it has not returned all deletions that are allowed."""
-        return bool(self._allowed)
+    def has_released(self) -> bool:
+        """True when `release` should be called again: it has not returned all deletions that were released."""
+        return bool(self._released)
 
     def release(self, most: int = RELEASED) -> list[bytes]:
         """Return some of the held deletions whose paths are still gone, if all of them are not too much; blocks."""
-        if not self._allowed:
+        if not self._released:
             if self._guard.holding:
                 self._decide(over=True)
-            self._allowed = dict.fromkeys(self._guard.release())
-        some = list(islice(self._allowed, most))
+            self._released = self._guard.release()
+        some = list(islice(self._released, most))
         back = self._tree.catalog.get(some)  # if this fails, they are still held
-        if len(some) == len(self._allowed):
-            self._allowed = {}
-        else:
-            for path in some:
-                del self._allowed[path]
+        for path in some:
+            self._released.discard(path)
         return [path for path in some if path not in back]
 
     def resume(self, now: float) -> bool:

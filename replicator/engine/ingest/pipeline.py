@@ -282,7 +282,7 @@ class Pipeline:
             if self._loop.time() >= maintenance:
                 await worker.maintain()
                 maintenance = self._loop.time() + MAINTENANCE
-            if self.deletions.releases:
+            if self.deletions.has_released:
                 await self._publisher.release_deletions()
             elif not work:
                 await self._until(maintenance)

@@ -89,7 +89,7 @@ class Publisher:
             await pauses.pause()
 
     async def release_deletions(self) -> None:
-        """Publish some of the deletions that were held back, if there are not too many; see `Deletions.releases`.
+        """Publish some of the deletions that were held back, if there are not too many; see `Deletions.has_released`.
 
         Raises:
             SourceError: the catalog cannot be read.

