@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the commands of deploy/local.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export STATE=${STATE:-$here/.state}
@@ -31,12 +32,16 @@ compose() {
   fi
 }
 
+# containers SERVICE [OPTION...]: prints the ids of a service's containers that run.
+containers() {
+  docker ps --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter "label=com.docker.compose.service=$1" "${@:2}"
+}
+
 # container NODE: prints the id of backend, router, redis, database or frontend-N.
 container() {
-  local service=${1%-*} number=1 id
+  local number=1 id
   case $1 in frontend-*) number=${1##*-} ;; frontend) fail "which one? frontend-1, frontend-2 ..." ;; esac
-  id=$(docker ps --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
-    --filter "label=com.docker.compose.service=$service" --filter "label=com.docker.compose.container-number=$number")
+  id=$(containers "${1%-*}" --filter "label=com.docker.compose.container-number=$number")
   [ -n "$id" ] || fail "there is no node $1"
   echo "$id"
 }
@@ -56,12 +61,13 @@ serving() {
   docker exec "$(container router)" sed -nE '/upstream frontends/,$ s/^ *server ([0-9.]+) .*/\1/p' /run/upstream.conf
 }
 
-# Waits until the router sends visitors to so many frontends.
+# Waits until the router sends visitors to so many frontends. Without a backend none will ever be filled.
 await() {
   local deadline=$((SECONDS + ${PATIENCE:-300})) count
   while :; do
     count=$(serving 2>/dev/null | wc -l)
     [ "$count" != "$1" ] || return 0
+    (container backend >/dev/null 2>&1) || fail "the backend has ended; its log: docker logs $(containers backend --all)"
     [ $SECONDS -lt $deadline ] || fail "$count of $1 frontends are in service: $here/status"
     sleep 0.3
   done

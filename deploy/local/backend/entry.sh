@@ -15,6 +15,7 @@ mv /handover/backend.new /handover/backend.pub
 settings=/etc/replicator/replicator.toml
 mkdir -p /etc/replicator
 if [ -z "$APP" ] && [ -e "/usr/local/lib/backend/$CMS.sh" ]; then
+  # shellcheck source=/dev/null
   source "/usr/local/lib/backend/$CMS.sh"
   mkdir -p $root
   chown www-data:www-data $root

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Installs MediaWiki from Debian's package. Each step that was done before is left as it is.
 
 install_cms() {
@@ -24,7 +25,19 @@ install_cms() {
   fi
 }
 
+# Prints the lines for LocalSettings.php that `replicator preset show mediawiki` prints.
+preset_settings() {
+  replicator preset show mediawiki --format json | python3 -c '
+import json, sys
+for row in json.load(sys.stdin)["setting"]:
+    if row["file"] == "LocalSettings.php":
+        print(row["text"].replace("CACHE_HOST", "redis"))'
+}
+
 mediawiki_settings() {
+  local settings override=
+  settings=$(preset_settings)
+  [ "${SESSION:-redis}" = redis ] || override="\$wgSessionCacheType = CACHE_ACCEL;"
   cat <<PHP
 <?php
 \$wgSitename = 'One backend, many frontends';
@@ -47,16 +60,13 @@ mediawiki_settings() {
 \$wgLocaltimezone = 'UTC';
 wfLoadSkin('Vector');
 
-// Sessions and the cache are common to all web servers.
-\$wgObjectCaches['redis'] = ['class' => 'RedisBagOStuff', 'servers' => ['redis:6379'], 'connectTimeout' => 1];
-\$wgMainCacheType = 'redis';
-\$wgSessionCacheType = '${SESSION:-redis}' === 'redis' ? 'redis' : CACHE_ACCEL;
+// What the preset says: sessions and the cache in Redis, thumbnails made on request (thumb_handler.php).
+$settings
+$override
 \$wgParserCacheType = CACHE_DB;
 \$wgCacheDirectory = false;
 // Jobs run on the backend, not at the end of a visitor's request.
 \$wgJobRunRate = 0;
-// Thumbnails are made when they are asked for, on the server that is asked (thumb_handler.php).
-\$wgGenerateThumbnailOnParse = false;
 \$wgUseImageMagick = false;
 PHP
 }

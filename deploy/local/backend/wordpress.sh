@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Installs WordPress from Debian's package. Each step that was done before is left as it is.
 
 install_cms() {

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the entry points of the backend and the frontends: configures and starts nginx and php-fpm.
 
 # web_start NODE READY: NODE is what X-Served-By says; READY is the file whose presence says that visitors may come.

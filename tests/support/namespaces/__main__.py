@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.namespaces import network
 from tests.support.namespaces.nodes import named, nodes, publish
-from tests.support.namespaces.store import mount
+from tests.support.namespaces.store import STORE, mount
 
 LABEL = "label=com.docker.compose."
 
@@ -41,16 +41,23 @@ def compose(words):
 def ps(words):
     """ps [-a] [--quiet] [--filter label=...]... [--format TEMPLATE]"""
     parser = argparse.ArgumentParser()
-    parser.add_argument("-a", action="store_true")
+    parser.add_argument("-a", "--all", action="store_true")
     parser.add_argument("-q", "--quiet", action="store_true")
     parser.add_argument("--format")
     parser.add_argument("--filter", action="append", default=[])
     options = parser.parse_args(words)
     labels = dict(one.removeprefix(LABEL).split("=") for one in options.filter)
     number = labels.get("container-number")
-    found = nodes(labels["project"], service=labels.get("service"), number=int(number) if number else None, stopped=options.a)  # fmt: skip
+    found = nodes(labels["project"], service=labels.get("service"), number=int(number) if number else None, stopped=options.all)  # fmt: skip
     for node in found:
         print(node.number if options.format else node.name)
+
+
+def volume(words):
+    """volume ls --quiet --filter label=...: prints the names of a project's volumes."""
+    project = words[-1].rpartition("=")[2]
+    for place in (STORE / "projects" / project / "volumes").glob("*"):
+        print(f"{project}_{place.name}")
 
 
 def inspect(words):
@@ -90,7 +97,7 @@ def unpause(words):
         node.signal(signal.SIGCONT)
 
 
-COMMANDS = {"compose": compose, "ps": ps, "inspect": inspect, "exec": exec_, "kill": kill, "start": start, "pause": pause, "unpause": unpause}  # fmt: skip
+COMMANDS = {"compose": compose, "ps": ps, "volume": volume, "inspect": inspect, "exec": exec_, "kill": kill, "start": start, "pause": pause, "unpause": unpause}  # fmt: skip
 
 if __name__ == "__main__":
     mount()

