@@ -97,7 +97,7 @@ def ask_daemon(
         ControlError: if this user may not connect to the socket.
     """
     socket = socket_path(config.state.directory)
-    answer = client.ask(socket, request, timeout=timeout)
+    answer = client.ask(socket, {**_person(), **request}, timeout=timeout)
     try:
         first = next(answer, None)
     except (FileNotFoundError, ConnectionRefusedError):
@@ -107,6 +107,12 @@ def ask_daemon(
             f"{socket}: permission denied; run this as the user of the daemon"
         ) from None
     return _chain(first, answer)
+
+
+def _person() -> dict[str, str]:
+    """Return who has called sudo, for the daemon's log: behind sudo, the socket shows only its user."""
+    name = os.environ.get("SUDO_USER", "")
+    return {"sudo_user": name} if name else {}
 
 
 def no_daemon(config: Config) -> ControlError:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
+import socket
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -19,6 +22,12 @@ log = structlog.get_logger()
 Handler = Callable[[dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
 
 MAX_REQUEST = 64 << 10
+
+READING = ("status", "wait")
+"""Requests that change nothing; all others are logged with their sender."""
+
+_CREDENTIALS = struct.Struct("3i")
+"""Process, user and group id of the peer of a Unix socket (SO_PEERCRED, unix(7))."""
 
 
 @asynccontextmanager
@@ -73,6 +82,8 @@ async def _answer(
     except (ValueError, RecursionError):
         await _say(writer, {"error": "expected one JSON object on a line"})
         return
+    if request.get("command") not in READING:
+        log.info("requested", **_about(request), **_sender(writer))
     try:
         async with aclosing(handler(request)) as lines:  # who hangs up ends what he asked for
             async for line in lines:
@@ -84,6 +95,24 @@ async def _answer(
     except Exception as error:
         log.exception("request failed", command=request.get("command"))
         await _say(writer, {"error": f"internal error: {error!r}"})
+
+
+def _about(request: dict[str, Any]) -> dict[str, str]:
+    """Return what the log says of a request; its values are not checked yet."""
+    wanted = ("command", "host", "repair", "sudo_user")
+    return {name: str(request[name])[:200] for name in wanted if request.get(name)}
+
+
+def _sender(writer: asyncio.StreamWriter) -> dict[str, Any]:
+    """Return the process and the user that have connected."""
+    credentials = writer.get_extra_info("socket").getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+    )
+    pid, uid, _ = _CREDENTIALS.unpack(credentials)
+    try:
+        return {"user": pwd.getpwuid(uid).pw_name, "pid": pid}
+    except KeyError:
+        return {"user": str(uid), "pid": pid}
 
 
 async def _say(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:

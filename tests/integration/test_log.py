@@ -24,7 +24,7 @@ def warnings(lines):
 
 def deleted(lines, **named):
     told = [line for line in lines if line["event"] == "deleted" and named.items() <= line.items()]
-    return sorted(path for line in told for path in line["paths"])
+    return sorted(line["path"] for line in told)
 
 
 def test_an_upload_that_takes_its_time_is_no_trouble(tmp_path, lines):

@@ -139,9 +139,13 @@ class ErrorStatus:
 
     def surplus_removed(self, paths: list[bytes]) -> None:
         """Log paths that are removed because they are not in the source."""
-        if paths:
-            names = list(map(printable, paths))
-            log.info("deleted", host=self._host, paths=names, reason="not on the backend")
+        for path in paths:
+            log.info(
+                "deleted",
+                path=printable(path),
+                host=self._host,
+                reason="it is not on the backend",
+            )
 
     def keep_surplus(self, tree: int, reason: str) -> None:
         """Record that surplus paths of a tree are not removed, because there are so many."""

@@ -80,13 +80,29 @@ class Publisher:
     async def publish(self, changes: Iterable[EncodedChanges]) -> None:
         """Publish changes in order; let other tasks run every few milliseconds."""
         pauses = Pauses(self._loop)
+        changed = deleted = 0
         for encoded in changes:
-            if gone := [printable(part.key.path) for part in encoded.parts if part.is_delete]:
-                log.info("deleted", tree=printable(self._tree.root), paths=gone)
+            for part in encoded.parts:
+                deleted += part.is_delete
+                changed += not part.is_delete
+                if part.is_delete:
+                    self._log_deleted(part.key.path)
+                    await pauses.pause()
             published = self._publish(encoded)
             if published is not None:
                 await published
             await pauses.pause()
+        if changed or deleted:
+            tree = printable(self._tree.root)
+            log.info("published", tree=tree, changed=changed, deleted=deleted)
+
+    def _log_deleted(self, path: bytes) -> None:
+        log.info(
+            "deleted",
+            path=printable(path),
+            tree=printable(self._tree.root),
+            reason="it was removed on the backend",
+        )
 
     async def release_deletions(self) -> None:
         """Publish some of the deletions that were held back, if there are not too many; see `Deletions.has_released`.

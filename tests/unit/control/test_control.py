@@ -1,12 +1,15 @@
 """The control socket: private, one question, any number of answers."""
 
 import asyncio
+import getpass
+import os
 import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import pytest
+from structlog.testing import capture_logs
 
 from replicator.control import client, server, socket_path
 from replicator.errors import ControlError
@@ -134,3 +137,13 @@ async def test_a_directory_in_the_place_of_the_socket_is_one_sentence(tmp_path):
     with pytest.raises(ControlError, match="a directory is in its place: remove it"):
         async with server.serve(tmp_path / "control.sock", None):
             pass
+
+
+async def test_a_request_that_changes_something_is_logged_with_its_user(daemon):
+    with capture_logs() as lines:
+        await ask(daemon[0], {"command": "status"})
+        await ask(daemon[0], {"command": "resume", "sudo_user": "alice"})
+    (line,) = [line for line in lines if line["event"] == "requested"]
+    assert line["command"] == "resume"
+    assert (line["user"], line["pid"]) == (getpass.getuser(), os.getpid())
+    assert line["sudo_user"] == "alice"
