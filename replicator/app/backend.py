@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
+from replicator.app import hooks
 from replicator.app.origin import Origins
 from replicator.app.providers import host_key_policy, launch_hooks_of, providers_of
 from replicator.app.retired import Retired
@@ -108,6 +109,8 @@ class App:
         self.requests = Requests(self.service, self._context)
         self.events = self._context.events
         self.transitions = Transitions(self.service, self.events)
+        self.hooks = hooks.Hooks(self.events)
+        self.requests.describe_hooks = self.hooks.describe
         loop = asyncio.get_running_loop()
         # A damaged catalog ends the daemon, because the next start rebuilds it. The callback is called from other threads.
         self._store.on_damage = lambda reason: loop.call_soon_threadsafe(self.service.fail, reason)
@@ -232,6 +235,15 @@ class App:
         if former is not None:
             former.close()
 
+    def set_hooks(self, config: Config) -> None:
+        """Run the configured hooks.
+
+        Raises:
+            ConfigError: if one does not exist. Nothing is changed.
+        """
+        hooks.check(config.hook)
+        self.hooks.start(config.hook)
+
     def _make_aws(self, config: Config) -> Aws:
         return Aws(region=config.discovery.region, endpoint_url=config.discovery.endpoint_url)
 
@@ -259,6 +271,7 @@ class App:
             raise ConfigError(
                 "state.directory", "cannot be changed while the daemon runs: restart it"
             )
+        hooks.check(config.hook)
         made = self._make_trees(config, watch=True)
         try:
             if config.ssh != self.config.ssh and self._ssh is None:
@@ -268,6 +281,7 @@ class App:
             _close(made)
             raise
         self._follow_trees(config, made, watch=True)
+        self.hooks.start(config.hook)
         self._context.connect_timeout = config.ssh.connect_timeout
         self._context.op_timeout = config.ssh.op_timeout
         self._context.bootstrap_queue.resize(config.bootstrap.concurrency)

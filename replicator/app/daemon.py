@@ -117,6 +117,7 @@ async def serve(
             app.set_discovery(config)
             about = AboutDaemon(Listener(config.http, app.requests.status))
             app.requests.about_daemon = about.describe
+            app.set_hooks(config)
             reloads: set[asyncio.Task[None]] = set()
 
             def reload() -> None:
@@ -154,6 +155,7 @@ async def serve(
                         task.cancel()
             log.info("stopped")
         finally:
+            await app.hooks.close()
             app.close()
 
 

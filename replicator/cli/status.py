@@ -166,10 +166,16 @@ def _tables(answer: dict[str, Any]) -> Table:
         said = "\n".join(filter(None, [row["error"], row["doubt"], *row["notes"]]))
         if said:
             discovery.add_row(row["provider"], str(row["members"]), said)
+    hooks = Table("hook", "event", "runs", "failed", "waiting", "last error")
+    for row in answer.get("hooks", ()):
+        numbers = map(str, (row["runs"], row["failures"], row["waiting"]))
+        hooks.add_row(row["command"][0], row["event"], *numbers, row["last_error"])
     outer.add_row(trees)
     outer.add_row(frontends)
     if discovery.row_count:
         outer.add_row(discovery)
+    if hooks.row_count:
+        outer.add_row(hooks)
     return outer
 
 

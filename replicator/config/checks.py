@@ -14,6 +14,7 @@ from replicator.config.settings import (
     OTHER_CIPHERS,
     Config,
     DiscoverySettings,
+    HookSettings,
     HttpSettings,
     TreeSettings,
 )
@@ -39,10 +40,24 @@ def check(config: Config) -> None:
     _check_numbers(config)
     _check_ciphers(config.ssh.ciphers)
     _check_http(config.http)
+    _check_hooks(config.hook)
     if config.ssh.host_keys == "console" and config.discovery.provider not in _AWS:
         raise ConfigError(
             "ssh.host_keys", "'console' needs a provider that knows instances: alb or autoscaling"
         )
+
+
+def _check_hooks(hooks: tuple[HookSettings, ...]) -> None:
+    for index, hook in enumerate(hooks):
+        where = f"hook[{index}]"
+        if not hook.command or not hook.command[0].startswith("/"):
+            raise ConfigError(f"{where}.command", "must begin with the absolute path of a program")
+        if any("\0" in word for word in hook.command):
+            raise ConfigError(f"{where}.command", "must not contain a NUL byte")
+        if not 0 <= hook.batch < math.inf:
+            raise ConfigError(f"{where}.batch", f"must not be negative, got {hook.batch}")
+        if not 0 < hook.timeout < math.inf:
+            raise ConfigError(f"{where}.timeout", f"must be greater than 0, got {hook.timeout}")
 
 
 def _check_ciphers(ciphers: tuple[str, ...]) -> None:

@@ -177,6 +177,27 @@ class RetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Upper bound of all delays; also how long a frontend that is up again may wait for its changes."""
 
 
+class HookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A program that is started on the backend after something has happened."""
+
+    event: Literal[
+        "delivered",
+        "frontend-live",
+        "frontend-degraded",
+        "frontend-lost",
+        "tree-halted",
+        "tree-resumed",
+        "deletions-held",
+    ]
+    """What it is told, as a JSON object on standard input."""
+    command: tuple[str, ...]
+    """The program, with an absolute path, and its arguments. No shell is involved."""
+    batch: float = 1.0
+    """Seconds that are collected before a run."""
+    timeout: float = 30.0
+    """Seconds after which a run is ended, with all that it has started in its process group."""
+
+
 class StateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the daemon keeps its state."""
 
@@ -219,3 +240,4 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     state: StateSettings = StateSettings()
     log: LogSettings = LogSettings()
     http: HttpSettings = HttpSettings()
+    hook: tuple[HookSettings, ...] = ()

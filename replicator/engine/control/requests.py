@@ -46,6 +46,7 @@ class Requests:
     Attributes:
         history: since when frontends and trees are in their states; the daemon runs it.
         about_daemon: returns further values of `status`, about the daemon itself.
+        describe_hooks: returns a row for each hook, for `status`.
     """
 
     def __init__(self, service: Service, context: Context) -> None:
@@ -56,6 +57,7 @@ class Requests:
         self.history = History(service)
         self.about_daemon: Callable[[], dict[str, Any]] = dict
         self._began = asyncio.get_running_loop().time()
+        self.describe_hooks: Callable[[], list[dict[str, Any]]] = list
 
     async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Answer a request of the control socket, in one or more lines.
@@ -105,6 +107,7 @@ class Requests:
             discovery=self._service.describe_discovery(),
             inotify=self._inotify(),
             **self.about_daemon(),
+            hooks=self.describe_hooks(),
         )
 
     def _inotify(self) -> dict[str, int | None]:

@@ -1,0 +1,1 @@
+"""Hooks: programs of the operator that are started after something has happened. Nothing here can delay replication."""

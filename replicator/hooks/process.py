@@ -1,0 +1,119 @@
+"""Run a program with a time limit: it is ended with everything that it has started in its process group."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+LINES = 50
+"""Lines of output that are passed on from each run."""
+
+LINE = 1000
+"""Bytes of a line that are passed on."""
+
+GRACE = 2.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+
+class HookFailed(Exception):  # not an error of this program
+    """Raised when a run has failed; the text says why."""
+
+
+async def run(
+    command: Sequence[str], data: bytes, seconds: float, output: Callable[[str], None]
+) -> None:
+    """Run a program, write `data` to its standard input, and wait until it and its process group have ended.
+
+    Args:
+        command: the program and its arguments; no shell is involved.
+        data: its standard input.
+        seconds: time limit.
+        output: called with each line of its standard output and error.
+
+    Raises:
+        HookFailed: if it cannot be started, exits with another status than 0, or exceeds the time limit.
+    """
+    loop = asyncio.get_running_loop()
+    # No pipes of asyncio: its wait() returns only when they are closed, and a process that was left behind may keep them open.
+    source = _file_with(data)
+    reading, writing = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=source, stdout=writing, stderr=writing, start_new_session=True
+        )
+    except OSError as error:
+        os.close(reading)
+        raise HookFailed(f"it cannot be started: {error.strerror}") from error
+    finally:
+        os.close(source)
+        os.close(writing)
+    reader = loop.create_task(_read(reading, output))
+    try:
+        async with asyncio.timeout(seconds):
+            status = await process.wait()
+    except TimeoutError:
+        raise HookFailed(f"it was ended after {seconds:g} s (`timeout`)") from None
+    finally:
+        # Also after a cancellation, or if it has ended and left processes behind.
+        await asyncio.shield(loop.create_task(_end(process, reader)))
+    if status:
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        raise HookFailed(f"it failed with {how}")
+
+
+def _file_with(data: bytes) -> int:
+    """Return a descriptor of a file in memory: unlike a pipe, it needs no task that writes, and no reader at the other end."""
+    descriptor = os.memfd_create("hook")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+async def _end(process: asyncio.subprocess.Process, reader: asyncio.Task[None]) -> None:
+    """End the process group, and do not wait for a process that has left the group and keeps the output open."""
+    _signal(process.pid, signal.SIGTERM)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GRACE):
+            await process.wait()
+            await asyncio.wait([reader])
+    _signal(process.pid, signal.SIGKILL)
+    await process.wait()
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+async def _read(descriptor: int, output: Callable[[str], None]) -> None:
+    """Pass on the first lines; read the rest as well, so that the program is not blocked."""
+    stream = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    pipe = os.fdopen(descriptor, "rb", 0)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+    try:
+        await _pass_on(stream, output)
+    finally:
+        transport.close()
+
+
+async def _pass_on(stream: asyncio.StreamReader, output: Callable[[str], None]) -> None:
+    left, rest = LINES, b""
+    while chunk := await stream.read(1 << 16):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines[:left]:
+            output(_shown(line))
+        left = max(0, left - len(lines))
+        rest = rest[:LINE]
+    if rest and left:
+        output(_shown(rest))
+
+
+def _shown(line: bytes) -> str:
+    return line[:LINE].decode("utf-8", "replace")

@@ -1,0 +1,103 @@
+"""Run one hook: at most once at a time, with what has come together since the last run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from replicator.core.hook_queue import HookQueue
+from replicator.hooks.process import HookFailed, run
+
+log = structlog.get_logger()
+
+
+class Runner:
+    """One hook.
+
+    Args:
+        event: name of the event, for log and status.
+        command: the program and its arguments.
+        queue: what waits to be told.
+        batch: seconds that are collected before a run.
+        seconds: time limit of a run.
+
+    Attributes:
+        queue: as given; call `wake` after an addition.
+        runs: number of runs.
+        failures: number of runs that failed.
+        error: why the last run failed; empty if it did not.
+    """
+
+    def __init__(
+        self, event: str, command: Sequence[str], queue: HookQueue, *, batch: float, seconds: float
+    ) -> None:
+        self.event = event
+        self.queue = queue
+        self.runs = 0
+        self.failures = 0
+        self.error = ""
+        self._command = tuple(command)
+        self._batch = batch
+        self._seconds = seconds
+        self._began: float | None = None
+        self._took = 0.0
+        self._added = asyncio.Event()
+
+    def wake(self) -> None:
+        """Note that something waits."""
+        self._added.set()
+
+    async def follow(self) -> None:
+        """Run the hook whenever something waits, until cancelled."""
+        while True:
+            await self._added.wait()
+            await asyncio.sleep(self._batch)
+            self._added.clear()
+            while (told := self.queue.take()) is not None:
+                await self._run(told)
+
+    async def _run(self, told: dict[str, Any]) -> None:
+        self.runs += 1
+        self._began = time.monotonic()
+        bound = log.bind(hook=self._command[0], about=self.event)
+        try:
+            data = json.dumps(told).encode() + b"\n"
+            await run(
+                self._command,
+                data,
+                self._seconds,
+                lambda line: bound.info("hook output", line=line),
+            )
+            self.error = ""
+        except HookFailed as error:
+            self._failed(str(error))
+        except Exception as error:
+            log.exception("internal error", hook=self._command[0])
+            self._failed(f"internal error: {error!r}")
+        finally:
+            self._took = time.monotonic() - self._began
+            self._began = None
+
+    def _failed(self, reason: str) -> None:
+        self.failures += 1
+        self.error = reason
+        log.warning("hook failed", hook=self._command[0], about=self.event, reason=reason)
+
+    def describe(self) -> dict[str, Any]:
+        """Return a row for `status`."""
+        running = time.monotonic() - self._began if self._began is not None else None
+        return {
+            "event": self.event,
+            "command": list(self._command),
+            "runs": self.runs,
+            "failures": self.failures,
+            "last_error": self.error,
+            "waiting": len(self.queue),
+            "running_seconds": None if running is None else round(running, 3),
+            "last_seconds": round(self._took, 3) if self.runs else None,
+        }

@@ -1,0 +1,149 @@
+"""Hooks of a running backend: told what was delivered, one run at a time, and unable to delay replication."""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from replicator.config import parse
+from replicator.errors import ConfigError
+from tests.support.backend import Backend
+from tests.support.waiting import wait_for
+
+TELL = """
+import json, os, sys, time
+told = json.load(sys.stdin)
+told["began"] = time.time()
+with open(sys.argv[1], "a") as file:
+    file.write(json.dumps(told) + "\\n")
+time.sleep(float(sys.argv[2]))
+with open(sys.argv[1] + ".ends", "a") as file:
+    file.write(f"{time.time()}\\n")
+"""
+
+
+def hook(event, path, seconds=0.0, **more):
+    command = [sys.executable, "-c", TELL, str(path), str(seconds)]
+    return {"event": event, "command": command, "batch": 0.05, **more}
+
+
+def runs(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def make(*hooks):
+        backend = Backend(tmp_path, hook=list(hooks))
+        made.append(backend)
+        backend.call(start(backend))
+        backend.wait_until_equal()
+        return backend
+
+    async def start(backend):
+        backend.app.set_hooks(backend.config)
+        backend.watching = asyncio.get_running_loop().create_task(backend.app.transitions.run())
+
+    async def end(backend):
+        backend.watching.cancel()
+        await backend.app.hooks.close()
+
+    yield make
+    for backend in made:
+        backend.call(end(backend))
+        backend.stop()
+
+
+def changed(path):
+    return {one for run in runs(path) for one in run["changed"]}
+
+
+def test_a_hook_is_told_what_is_on_every_frontend(make, tmp_path):
+    backend = make(hook("delivered", tmp_path / "told"))
+    (backend.source / "d").mkdir()
+    for number in range(20):
+        (backend.source / "d" / str(number)).write_text("x")
+    wanted = {f"d/{number}" for number in range(20)}
+    wait_for(lambda: wanted <= changed(tmp_path / "told"), backend.status)
+    (backend.source / "d" / "0").unlink()
+    wait_for(lambda: any("d/0" in r["deleted"] for r in runs(tmp_path / "told")), backend.status)
+    assert not (backend.site("two") / "d" / "0").exists()
+    assert {run["tree"] for run in runs(tmp_path / "told")} == {str(backend.source)}
+    rows = backend.status()["hooks"]
+    assert [(row["event"], row["failures"], row["last_error"]) for row in rows] == [
+        ("delivered", 0, "")
+    ]
+
+
+def test_a_slow_hook_runs_once_at_a_time_and_what_comes_together_is_told_at_once(make, tmp_path):
+    backend = make(hook("delivered", tmp_path / "told", 0.5))
+    for number in range(60):
+        (backend.source / str(number)).write_text("x")
+        time.sleep(0.02)
+    wanted = {str(number) for number in range(60)}
+    wait_for(lambda: wanted <= changed(tmp_path / "told"), backend.status)
+    wait_for(lambda: backend.status()["hooks"][0]["running_seconds"] is None, backend.status)
+    told = runs(tmp_path / "told")
+    ends = [float(line) for line in Path(f"{tmp_path}/told.ends").read_text().splitlines()]
+    assert len(told) < 10
+    assert all(run["began"] > end for run, end in zip(told[1:], ends, strict=False))
+
+
+@pytest.mark.parametrize(
+    "command", [["/bin/sleep", "600"], ["/bin/false"], [sys.executable, "-c", "1/0"]]
+)
+def test_a_hook_that_hangs_or_fails_delays_nothing_and_shows(make, tmp_path, command):
+    backend = make({"event": "delivered", "command": command, "batch": 0.0, "timeout": 1.0})
+    (backend.source / "first").write_text("x")
+    wait_for(lambda: backend.status()["hooks"][0]["runs"], backend.status)
+    for number in range(50):
+        (backend.source / f"f{number}").write_text("x")
+    began = time.monotonic()
+    backend.wait_until_equal()
+    took = time.monotonic() - began
+    wait_for(lambda: backend.status()["hooks"][0]["failures"], backend.status)
+    assert backend.status()["hooks"][0]["last_error"]
+    assert backend.status()["ok"]
+    assert took < 20
+
+
+def test_hooks_are_told_how_a_frontend_fares(make, tmp_path):
+    names = ("frontend-live", "frontend-lost")
+    backend = make(*(hook(name, tmp_path / name) for name in names))
+    wait_for(
+        lambda: {r["frontend"] for r in runs(tmp_path / "frontend-live")} == {"one", "two"},
+        backend.status,
+    )
+    backend.connector.refused.add("two")
+    backend.connector.kill("two")
+    wait_for(lambda: runs(tmp_path / "frontend-lost"), backend.status)
+    (lost,) = runs(tmp_path / "frontend-lost")
+    assert (lost["event"], lost["frontend"]) == ("frontend-lost", "two")
+    assert lost["reason"]
+
+
+def test_a_reload_replaces_hooks_and_refuses_those_that_do_not_exist(make, tmp_path):
+    backend = make(hook("delivered", tmp_path / "told"))
+
+    def reload(*hooks):
+        raw = {
+            "tree": [{"source": str(backend.source), "target": "/site"}],
+            "discovery": {"frontends": backend.hosts},
+            "state": {"directory": str(tmp_path / "state")},
+            "hook": list(hooks),
+        }
+        backend.call(backend.app.reload(parse(raw, base=tmp_path)))
+
+    with pytest.raises(ConfigError, match="does not exist"):
+        reload({"event": "delivered", "command": ["/does/not/exist"]})
+    (backend.source / "f").write_text("x")
+    wait_for(lambda: "f" in changed(tmp_path / "told"), backend.status)
+    reload(hook("delivered", tmp_path / "other"))
+    (backend.source / "g").write_text("x")
+    wait_for(lambda: "g" in changed(tmp_path / "other"), backend.status)
+    assert "g" not in changed(tmp_path / "told")

@@ -1,0 +1,106 @@
+"""Programs of hooks: real ones that fail, hang, fork, flood or do not listen."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from replicator.hooks.process import LINES, HookFailed, run
+from tests.support.waiting import eventually
+
+GRANDCHILD = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+def python(script, *arguments):
+    return [sys.executable, "-c", script, *arguments]
+
+
+async def outcome(command, data=b"{}\n", seconds=30.0):
+    lines = []
+    try:
+        await run(command, data, seconds, lines.append)
+    except HookFailed as error:
+        return lines, str(error)
+    return lines, ""
+
+
+def exists(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_it_is_told_on_standard_input_and_its_output_is_passed_on():
+    script = "import sys; print(sys.stdin.read().strip()); print('wrong', file=sys.stderr)"
+    assert await outcome(python(script), b'{"event": 1}\n') == (['{"event": 1}', "wrong"], "")
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("import sys; sys.exit(3)", "it failed with exit status 3"),
+        ("import os; os.kill(os.getpid(), 9)", "it failed with signal 9"),
+    ],
+)
+async def test_a_failure_says_how(script, reason):
+    assert (await outcome(python(script)))[1] == reason
+
+
+async def test_a_program_that_does_not_exist_is_a_failure():
+    assert (await outcome(["/does/not/exist"]))[
+        1
+    ] == "it cannot be started: No such file or directory"
+
+
+async def test_one_that_does_not_read_gets_a_large_input_all_the_same():
+    assert await outcome(["/bin/true"], b"x" * (4 << 20)) == ([], "")
+
+
+async def test_one_that_hangs_is_ended_with_its_children():
+    began = time.monotonic()
+    lines, reason = await outcome(python(GRANDCHILD, "600"), seconds=1.0)
+    assert reason == "it was ended after 1 s (`timeout`)"
+    assert time.monotonic() - began < 10
+    await eventually(lambda: not exists(int(lines[0])), "its child to end")
+
+
+async def test_one_that_ignores_sigterm_is_killed():
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    began = time.monotonic()
+    assert "ended after" in (await outcome(python(script), seconds=1.0))[1]
+    assert time.monotonic() - began < 10
+
+
+async def test_what_it_leaves_running_in_its_group_is_ended():
+    lines, reason = await outcome(python(GRANDCHILD, "0"))
+    assert reason == ""
+    await eventually(lambda: not exists(int(lines[0])), "its child to end")
+
+
+async def test_a_child_that_has_left_the_group_and_keeps_the_output_open_is_not_waited_for():
+    script = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    print(os.getpid(), flush=True)\n    time.sleep(20)\ntime.sleep(0.5)"
+    began = time.monotonic()
+    lines, reason = await outcome(python(script))
+    assert reason == ""
+    assert time.monotonic() - began < 10
+    os.kill(int(lines[0]), 9)
+
+
+async def test_a_flood_of_output_is_read_and_its_beginning_passed_on():
+    script = "for n in range(200_000): print(n, 'x' * 100)\nprint('y' * 10_000_000)"
+    lines, reason = await outcome(python(script))
+    assert (len(lines), reason) == (LINES, "")
+
+
+async def test_long_lines_are_cut():
+    (line,), _ = await outcome(python("print('x' * 100_000)"))
+    assert set(line) == {"x"}
+    assert len(line) == 1000
