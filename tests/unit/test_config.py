@@ -269,3 +269,24 @@ def test_http_without_its_libraries_is_refused_with_one_sentence(write, monkeypa
     ):
         load(write(TREE + '[http]\nlisten = "127.0.0.1:9440"\n'))
     load(write(TREE))
+
+
+@pytest.mark.parametrize(
+    ("hook", "where"),
+    [
+        ({"event": "delivered", "command": []}, "hook[0].command"),
+        ({"event": "delivered", "command": ["relative"]}, "hook[0].command"),
+        ({"event": "delivered", "command": ["/bin/true", "a\0b"]}, "hook[0].command"),
+        ({"event": "uploaded", "command": ["/bin/true"]}, "hook[0].event"),
+        ({"event": "delivered", "command": ["/bin/true"], "timeout": 0}, "hook[0].timeout"),
+        ({"event": "delivered", "command": ["/bin/true"], "batch": -1}, "hook[0].batch"),
+        (
+            {"event": "delivered", "command": ["/bin/true"], "timeout": float("inf")},
+            "hook[0].timeout",
+        ),
+    ],
+)
+def test_a_wrong_hook_is_refused(tmp_path, hook, where):
+    with pytest.raises(ConfigError) as caught:
+        parse({"tree": [{"source": "site"}], "hook": [hook]}, base=tmp_path)
+    assert caught.value.where == where

@@ -1,0 +1,126 @@
+"""The hooks of deploy/examples, run as the daemon runs them, against servers that listen to them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import boto3
+import pytest
+
+from tests.support import PROJECT
+from tests.support.aws import ENVIRONMENT, REGION, Cloud
+
+DELIVERED = {
+    "event": "delivered", "tree": "/var/www/shop/upload",
+    "changed": ["a b.jpg", "d/\udcff"], "deleted": ["old.jpg"],
+    "renamed": [], "below": [], "since": 1.0, "until": 2.0,
+}  # fmt: skip
+
+
+class Server(ThreadingHTTPServer):
+    """Notes each request: method, headers, body."""
+
+    def __init__(self):
+        self.requests = []
+        super().__init__(("127.0.0.1", 0), Notes)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Notes(BaseHTTPRequestHandler):
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.requests.append((self.command, dict(self.headers), body))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_BAN = answer  # noqa: N815  # names that http.server asks for
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    made = Server()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def run(name, told, *arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, PROJECT / "deploy" / "examples" / name, *arguments],
+        input=json.dumps(told).encode() + b"\n",
+        env={**os.environ, **environment},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def test_the_chat_is_told_who_and_why(server):
+    told = {"event": "frontend-lost", "frontend": "web2", "reason": "no answer in time", "at": 1.0}
+    run("hook-chat", told, server.url)
+    ((method, headers, body),) = server.requests
+    assert (method, headers["Content-Type"]) == ("POST", "application/json")
+    assert json.loads(body) == {"text": "replicator: frontend-lost: web2: no answer in time"}
+
+
+def test_varnish_bans_exactly_what_was_delivered(server):
+    run(
+        "hook-varnish",
+        DELIVERED | {"below": ["many"], "renamed": [["o", "n"]]},
+        "/media",
+        server.url,
+    )
+    assert {method for method, _, _ in server.requests} == {"BAN"}
+    patterns = [headers["X-Ban"] for _, headers, _ in server.requests]
+
+    def banned(url):
+        return any(re.search(pattern, url) for pattern in patterns)
+
+    hit = ["a%20b.jpg", "a%20b.jpg?v=2", "d/%FF", "old.jpg", "many/x/y", "o/f", "n/f"]
+    assert [name for name in hit if not banned(f"/media/{name}")] == []
+    missed = ["a%20b.jpg.webp", "aXb.jpg", "other", "many2/x", "x/media/old.jpg"]
+    assert [name for name in missed if banned(f"/media/{name}")] == []
+
+
+@pytest.mark.parametrize(
+    ("told", "items"),
+    [
+        (DELIVERED, ["/media/a%20b.jpg", "/media/d/%FF", "/media/old.jpg"]),
+        (DELIVERED | {"changed": [str(n) for n in range(50)]}, ["/media/*"]),
+        (DELIVERED | {"changed": [], "deleted": [], "below": ["many"]}, ["/media/many/*"]),
+        (DELIVERED | {"changed": [], "deleted": [], "below": [""]}, ["/media/*"]),
+    ],
+)
+def test_cloudfront_invalidates_what_was_delivered(told, items):
+    with Cloud() as cloud:
+        session = boto3.session.Session(
+            aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION
+        )
+        front = session.client("cloudfront", endpoint_url=cloud.url)
+        distribution = front.create_distribution(DistributionConfig=config())["Distribution"]["Id"]
+        environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": cloud.url, "AWS_REGION": REGION}
+        made = run("hook-cloudfront", told, distribution, "/media", **environment).split()[0]
+        found = front.get_invalidation(DistributionId=distribution, Id=made)["Invalidation"]
+        assert found["InvalidationBatch"]["Paths"]["Items"] == items
+
+
+def config():
+    return {
+        "CallerReference": "test", "Comment": "", "Enabled": True,
+        "Origins": {"Quantity": 1, "Items": [{
+            "Id": "one", "DomainName": "origin.example.com",
+            "CustomOriginConfig": {"HTTPPort": 80, "HTTPSPort": 443, "OriginProtocolPolicy": "http-only"},
+        }]},
+        "DefaultCacheBehavior": {"TargetOriginId": "one", "ViewerProtocolPolicy": "allow-all"},
+    }  # fmt: skip
