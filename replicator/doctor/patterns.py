@@ -28,6 +28,8 @@ def idle_patterns(settings: TreeSettings) -> Iterator[tuple[str, str]]:
         reason = ""
         if not body or body.startswith("#"):
             reason = "it is a blank line or a comment: a name that begins with # is written \\#"
+        elif part := _impossible_part(body.removeprefix("!")):
+            reason = f"no path of the source has a component that is {part}"
         elif not body.startswith("!"):
             excludes_any = True
             reason = _elsewhere(body, settings.source)
@@ -75,6 +77,14 @@ def misplaced_preset(settings: TreeSettings) -> str:
     if any(os.path.lexists(os.path.join(settings.source, first)) for first in firsts):
         return ""
     return f"its patterns are relative to the directory of {load(settings.preset).title}, but the source holds none of {', '.join(sorted(firsts))}"
+
+
+def _impossible_part(body: str) -> str:
+    """Return a component of a pattern that no path has, such as the first one of `./cache`, in words; empty if there is none."""
+    for part in body.removeprefix("/").removesuffix("/").split("/"):
+        if part in ("", ".", ".."):
+            return part or "empty"
+    return ""
 
 
 def _elsewhere(body: str, source: str) -> str:

@@ -24,6 +24,13 @@ def test_an_absolute_path_is_reported_with_the_pattern_to_write(idle, tmp_path):
     assert found[f"{tmp_path}/cache/*"].endswith("write /cache/*")
 
 
+@pytest.mark.parametrize(
+    "pattern", ["./cache/", "cache/.", "../other", "a/../b", "a//b", "//a", "!./keep"]
+)
+def test_a_pattern_with_a_component_that_no_path_has_is_reported(idle, pattern):
+    assert "no path of the source has a component" in idle("/x", pattern)[pattern]
+
+
 def test_an_absolute_path_outside_the_source_is_reported(idle):
     assert "relative to the source" in idle("/proc/self/*")["/proc/self/*"]
 
