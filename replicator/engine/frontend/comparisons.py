@@ -64,7 +64,7 @@ class Comparisons:
             number
             for number, tree in self._context.trees.items()
             if tree.comparable
-            and not self._resync_queue.is_settled(number)
+            and not self._resync_queue.is_satisfied(number)
             and self._opened.may_retry(number)
         ]
 
@@ -107,7 +107,7 @@ class Comparisons:
         due = self._ready()
         if not self._context.compare:
             for tree in due:
-                self._resync_queue.settling(tree)
+                self._resync_queue.began(tree)
             return due
         self._bootstrapping = True
         try:
@@ -131,7 +131,7 @@ class Comparisons:
         """Compare a whole tree; return False if it is removed meanwhile."""
         if tree not in self._opened:
             return False
-        self._resync_queue.settling(tree)
+        self._resync_queue.began(tree)
         with self._resync_queue.comparing(Key(tree, ROOT)):
             work = self._compare(tree, ROOT, may_continue)
             problems = await self._unless_removed(tree, work)

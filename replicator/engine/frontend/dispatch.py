@@ -78,7 +78,7 @@ class Dispatch:
         """Record that a tree was compared: a change may build on what the frontend holds of it."""
         self._known.add(tree)
         self.counted.add(tree)
-        self._resync.compared(tree)
+        self._resync.ended(tree)
 
     def is_followed(self, tree: int) -> bool:
         """Return True if the frontend is owed, or has confirmed, all that changed in a tree since it was compared as a whole."""
@@ -146,7 +146,7 @@ class Dispatch:
         (part,) = encoded.parts
         source, target = ends_of(part)
         uncertain = part.key.tree not in self._known or any(
-            map(self._resync.touch, (source, target))
+            map(self._resync.overlaps, (source, target))
         )
         self.dirty.rename(source, target, _now())
         sender.post_move(encoded, uncertain=uncertain)
@@ -169,7 +169,7 @@ class Dispatch:
         self.counted.clear()
         self._known.clear()
         if not self.away:  # the next connection begins with that
-            self._resync.everything()
+            self._resync.request_all()
         self.forgotten()
 
     def _remember(self, encoded: EncodedChanges) -> None:
@@ -181,7 +181,7 @@ class Dispatch:
             if part.target:
                 source, target = ends_of(part)
                 self.dirty.rename(source, target, now)
-                self._resync.directory(target)
+                self._resync.request(target)
             self.dirty.mark(part.key, PendingKind.CONTENT, now, urgent=True)
 
 

@@ -122,10 +122,10 @@ class Replica(FrontendState):
         if error := self.target_error(key.tree):
             return error
         if not self.dispatch.is_followed(key.tree):
-            settled = self.resync_queue.is_settled(key.tree)
+            settled = self.resync_queue.is_satisfied(key.tree)
             if not settled or key.tree not in self.dispatch.counted:
                 return f"being compared ({self.state.value})"
-            if self.resync_queue.touch(key):
+            if self.resync_queue.overlaps(key):
                 return "being compared"
         if self.dispatch.is_moving:
             return "a renamed directory is in flight"
@@ -161,16 +161,16 @@ class Replica(FrontendState):
             self.is_front = True
             self._retry_targets()
             self._context.bootstrap_queue.to_front(self)
-        self.resync_queue.everything()
+        self.resync_queue.request_all()
 
     def resync_tree(self, tree: int) -> None:
         """Compare one tree again."""
-        self.resync_queue.everything_of(tree)
+        self.resync_queue.request_tree(tree)
 
     def use_targets(self) -> None:
         """Open the targets that were refused: a person has confirmed them."""
         self._retry_targets()
-        self.resync_queue.everything()
+        self.resync_queue.request_all()
 
     def confirm(self, trees: Collection[int]) -> None:
         """Compare trees again, and remove all their surplus: a person has confirmed that."""
@@ -178,7 +178,7 @@ class Replica(FrontendState):
 
     def trees_changed(self) -> None:
         """Check at once for trees to compare: one was added, or can be compared now."""
-        self.resync_queue.tell()
+        self.resync_queue.notify()
 
     def sources_moved(self, origin: Origin) -> None:
         """Send the agent the location of the sources, ahead of the next message."""
@@ -201,7 +201,7 @@ class Replica(FrontendState):
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError
                 in_a_row = self.failed(reason)
-                await self.resync_queue.poked(self._context.retry.delay(in_a_row))
+                await self.resync_queue.pause(self._context.retry.delay(in_a_row))
                 self.move_to(State.CONNECTING)
         finally:
             self.state = State.GONE

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from replicator.core.pending import Key
 from replicator.model import ROOT, overlap
 
-DOUBTS = 1000
+MOST_DIRECTORIES = 1000
 """Queued directories above which everything is compared instead: each costs a round trip."""
 
 
@@ -25,59 +25,59 @@ class ResyncQueue:
         self._directories: dict[Key, None] = {}
         self._comparing: list[Key] = []
         self._requests = 0
-        self._settled: dict[int, int] = {}
+        self._satisfied: dict[int, int] = {}
         self._added = asyncio.Event()
-        self._news = asyncio.Event()
-        self._poked = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._notified = asyncio.Event()
 
     def __bool__(self) -> bool:
         """True while a directory is queued, or anything is being compared."""
         return bool(self._directories or self._comparing)
 
-    def touch(self, key: Key) -> bool:
+    def overlaps(self, key: Key) -> bool:
         """Return True if a directory at, below or above a path is queued, or is being compared."""
         return any(
             one.tree == key.tree and overlap(one.path, key.path)
             for one in (*self._directories, *self._comparing)
         )
 
-    def directory(self, key: Key) -> None:
+    def request(self, key: Key) -> None:
         """Request a comparison of a directory."""
         self.certain.discard(key.tree)
         self._directories[key] = None
         self._added.set()
-        if len(self._directories) > DOUBTS:
+        if len(self._directories) > MOST_DIRECTORIES:
             self._directories.clear()
-            self.everything()
+            self.request_all()
 
-    def everything(self) -> None:
+    def request_all(self) -> None:
         """Request a comparison of all trees."""
         self.certain.clear()
         self._requests += 1
-        self.tell()
+        self.notify()
 
-    def everything_of(self, tree: int) -> None:
+    def request_tree(self, tree: int) -> None:
         """Request a comparison of one tree."""
         self.certain.discard(tree)
-        self._settled.pop(tree, None)
-        self.tell()
+        self._satisfied.pop(tree, None)
+        self.notify()
 
-    def unsettled(self) -> None:
+    def connected(self) -> None:
         """Request a comparison of all trees on a new connection; wake no waiting task."""
-        self._settled.clear()
+        self._satisfied.clear()
 
     def forget(self, tree: int) -> None:
         """Drop all requests of a tree that was removed."""
         for key in [key for key in self._directories if key.tree == tree]:
             del self._directories[key]
         self.certain.discard(tree)
-        self._settled.pop(tree, None)
-        self.tell()
+        self._satisfied.pop(tree, None)
+        self.notify()
 
-    def tell(self) -> None:
-        """Wake `changed` and `poked`: a comparison was requested, or a tree was added, removed or can be compared now."""
-        self._news.set()
-        self._poked.set()
+    def notify(self) -> None:
+        """Wake `changed` and `pause`: a comparison was requested, or a tree was added, removed or can be compared now."""
+        self._changed.set()
+        self._notified.set()
 
     async def next_directory(self) -> Key:
         """Wait for a queued directory, remove it from the queue, and return it."""
@@ -97,29 +97,29 @@ class ResyncQueue:
         finally:
             self._comparing.remove(directory)
 
-    def settling(self, tree: int) -> None:
+    def began(self, tree: int) -> None:
         """Record that a comparison of a whole tree begins. It satisfies every request made before now."""
-        self._settled[tree] = self._requests
+        self._satisfied[tree] = self._requests
 
-    def compared(self, tree: int) -> None:
+    def ended(self, tree: int) -> None:
         """Record that a comparison of a whole tree has ended; what it found was confirmed, or is dirty."""
-        if self.is_settled(tree) and not self.touch(Key(tree, ROOT)):
+        if self.is_satisfied(tree) and not self.overlaps(Key(tree, ROOT)):
             self.certain.add(tree)
 
-    def is_settled(self, tree: int) -> bool:
+    def is_satisfied(self, tree: int) -> bool:
         """Return True if a comparison of the whole tree has begun since the last request."""
-        return self._settled.get(tree) == self._requests
+        return self._satisfied.get(tree) == self._requests
 
     async def changed(self, within: float | None) -> None:
-        """Wait for a call of `tell` since the last return, but no longer than `within` seconds."""
+        """Wait for a call of `notify` since the last return, but no longer than `within` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await self._news.wait()
-        self._news.clear()
+                await self._changed.wait()
+        self._changed.clear()
 
-    async def poked(self, within: float) -> None:
-        """Wait until `tell` is called from now on, but no longer than `within` seconds."""
+    async def pause(self, within: float) -> None:
+        """Wait until `notify` is called from now on, but no longer than `within` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                self._poked.clear()
-                await self._poked.wait()
+                self._notified.clear()
+                await self._notified.wait()

@@ -91,7 +91,7 @@ class Session:
     async def _greet(self) -> None:
         await self.connection.greet(f"replicator on {platform.node()} for {self._state.address}")
         self._state.about = self.connection.agent.about
-        self._state.resync_queue.unsettled()
+        self._state.resync_queue.connected()
         await self.opened.open_all()
 
     async def _follow(self) -> None:
@@ -166,7 +166,7 @@ class Session:
 
     def in_doubt(self, directory: Key) -> None:
         """See `engine.frontend.acks.Listener`."""
-        self._state.resync_queue.directory(directory)
+        self._state.resync_queue.request(directory)
 
     async def throttle(self, size: int) -> None:
         """Wait until so many bulk bytes may be sent; see `engine.frontend.sender.Listener`. Only a bootstrap is limited."""

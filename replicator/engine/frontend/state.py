@@ -87,7 +87,7 @@ class FrontendState:
     @property
     def uncompared(self) -> list[int]:
         """The trees that have to be compared, whether that is possible now or not."""
-        return [tree for tree in self._context.trees if not self.resync_queue.is_settled(tree)]
+        return [tree for tree in self._context.trees if not self.resync_queue.is_satisfied(tree)]
 
     @property
     def serves(self) -> bool:

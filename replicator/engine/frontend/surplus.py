@@ -62,7 +62,7 @@ class SurplusCheck:
         """Allow the next comparison of each of the trees to remove all surplus, and request that comparison."""
         self._confirmed.update(trees)
         for tree in trees:
-            self._resync_queue.everything_of(tree)
+            self._resync_queue.request_tree(tree)
 
     def is_confirmed(self, tree: int) -> bool:
         """Return True if the next comparison of a whole tree may remove all surplus."""
@@ -90,7 +90,7 @@ class SurplusCheck:
             return
         if below != ROOT:
             if outcome.surplus_kept and tree not in self._errors.trees_with_surplus:
-                self._resync_queue.everything_of(tree)
+                self._resync_queue.request_tree(tree)
         elif outcome.surplus_kept:
             self._errors.keep_surplus(tree, outcome.surplus_kept)
             self._trees[tree].kept(outcome.surplus, outcome.left, _now(), took)
@@ -117,10 +117,15 @@ class SurplusCheck:
         loop = asyncio.get_running_loop()
         for number, surplus in list(self._trees.items()):
             tree = self._context.trees.get(number)
-            if tree and number in opened and surplus.asks and self._resync_queue.is_settled(number):
+            if (
+                tree
+                and number in opened
+                and surplus.asks
+                and self._resync_queue.is_satisfied(number)
+            ):
                 left, _ = await loop.run_in_executor(self._context.pool, tree.catalog.counts)
                 if surplus.is_due(left, _now()):
-                    self._resync_queue.everything_of(number)
+                    self._resync_queue.request_tree(number)
 
 
 def _now() -> float:

@@ -93,14 +93,14 @@ async def test_a_resync_compares_one_directory_and_many_resyncs_compare_all_tree
     stage.write(b"d/f", b"content")
     await stage.live()
     stage.disk.pop(b"d/f")
-    stage.replica.resync_queue.directory(at(b"d"))
+    stage.replica.resync_queue.request(at(b"d"))
     await eventually(lambda: b"d/f" in stage.disk, "the missing file")
     assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d"]
     assert stage.replica.full_comparisons == 1
 
     stage.now.mute.add(ListTree)
-    for number in range(resync.DOUBTS + 1):
-        stage.replica.resync_queue.directory(at(b"%d" % number))
+    for number in range(resync.MOST_DIRECTORIES + 1):
+        stage.replica.resync_queue.request(at(b"%d" % number))
     stage.now.mute.clear()
     await eventually(lambda: stage.replica.full_comparisons == 2, "a comparison of all trees")
     assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d", b""]
@@ -109,7 +109,7 @@ async def test_a_resync_compares_one_directory_and_many_resyncs_compare_all_tree
 async def test_a_resync_of_a_file_compares_its_digest_without_a_listing(stage):
     stage.write(b"f", b"content")
     await stage.live()
-    stage.replica.resync_queue.directory(at(b"f"))
+    stage.replica.resync_queue.request(at(b"f"))
     await eventually(lambda: stage.replica.converged and stage.now.changes(b"f"), "the file")
     assert [request.below for request in stage.now.of(ListTree)] == [b""]
     assert type(stage.now.changes(b"f")[-1]) is SetAttributes
@@ -194,7 +194,7 @@ async def test_resyncs_of_directories_remove_no_more_surplus_than_one_of_the_who
     await stage.live()
     for name in (b"a", b"b", b"c"):
         surplus(stage, name + b"/", 60)
-        stage.replica.resync_queue.directory(at(name))
+        stage.replica.resync_queue.request(at(name))
         await eventually(lambda: not stage.replica.resync_queue, "the comparison of the directory")
     await eventually(lambda: stage.replica.errors.surplus_kept, "the surplus to be reported")
 
@@ -209,11 +209,11 @@ async def test_a_resync_with_too_much_surplus_compares_the_whole_tree_for_status
     await stage.live()
     surplus(stage, b"d/", 200)
     surplus(stage, b"e/", 100)
-    stage.replica.resync_queue.directory(at(b"d"))
+    stage.replica.resync_queue.request(at(b"d"))
     await eventually(lambda: stage.replica.errors.surplus_kept, "the surplus to be reported")
     assert "300 of 301" in stage.replica.errors.surplus_kept
     assert len(stage.disk) == 301
-    stage.replica.resync_queue.directory(at(b"e"))
+    stage.replica.resync_queue.request(at(b"e"))
     await eventually(lambda: len(stage.now.of(ListTree)) >= 4, "the comparison of the directory")
     await eventually(lambda: not stage.replica.resync_queue, "its end")
     assert len(stage.disk) == 301

@@ -49,7 +49,7 @@ async def test_where_nothing_is_in_doubt_a_move_is_all_that_is_sent(live):
 async def test_what_is_dirty_elsewhere_makes_no_move_uncertain(live):
     live.now.refusals[b"other/g"] = ("denied", "no")
     live.replica.offer(live.write(b"other/g", b"more"))
-    live.replica.resync_queue.directory(at(b"other"))
+    live.replica.resync_queue.request(at(b"other"))
     live.rename(b"d", b"e")
     await eventually(lambda: b"e/f" in live.disk, "the move")
     assert live.now.changes(b"e/f") == []
@@ -94,7 +94,7 @@ async def test_the_target_of_a_move_from_a_directory_in_doubt_is_compared_after_
     del live.disk[b"d/f"]
     live.now.mute |= {Batch, ListTree}
     since = len(live.now.of(Batch))
-    live.replica.resync_queue.directory(at(b"d"))
+    live.replica.resync_queue.request(at(b"d"))
     live.rename(b"d", b"e")
     await eventually(lambda: live.now.changes(b"d"), "the move")
     assert b"e" not in listed(live)  # the listing must not be older than the move
@@ -153,7 +153,7 @@ async def test_whatever_is_renamed_changed_and_refused_the_frontend_becomes_equa
             stage.replica.offer(stage.write(source + b"/f", b"version %d" % number))
         elif step < 0.7 and stage.disk:
             del stage.disk[lost := choose.choice(list(stage.disk))]
-            stage.replica.resync_queue.directory(at(lost))
+            stage.replica.resync_queue.request(at(lost))
         elif step < 0.8:
             name = choose.choice(directories)
             stage.now.refusals = {} if stage.now.refusals else {name: ("vanished", "a race")}

@@ -108,12 +108,12 @@ async def test_a_person_who_asks_for_a_comparison_gets_one_of_contents(filled):
 
 
 def doubt(stage):
-    stage.replica.resync_queue.directory(at(b"d"))
+    stage.replica.resync_queue.request(at(b"d"))
 
 
-def many_doubts(stage):
+def many_directories(stage):
     for number in range(doubts_module.DOUBTS + 1):
-        stage.replica.resync_queue.directory(at(b"%d" % number))
+        stage.replica.resync_queue.request(at(b"%d" % number))
 
 
 def request(stage):
@@ -135,7 +135,7 @@ def rename_while_away(stage):
 
 
 @pytest.mark.parametrize(
-    "cause", [doubt, many_doubts, request, overflow, remove_and_add, rename_while_away]
+    "cause", [doubt, many_directories, request, overflow, remove_and_add, rename_while_away]
 )
 async def test_what_cannot_be_known_path_by_path_is_hashed_after_it_arose_while_away(filled, cause):
     filled.retry(3600.0)
