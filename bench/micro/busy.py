@@ -15,7 +15,7 @@ FILES = 4096
 
 def encode(at: Path, _: Params) -> int:
     """Frame small files in batches, as for a bootstrap."""
-    from replicator.engine.changes.create import put_file
+    from replicator.engine.changes.create import put_change
     from replicator.engine.changes.encode import encode_batches
     from replicator.model import FILE, Entry
 
@@ -23,7 +23,8 @@ def encode(at: Path, _: Params) -> int:
     pieces = [content[n : n + FILES] for n in range(0, len(content), FILES)]
     entry = Entry(FILE, 0o644, FILES, 10**18, digest=bytes(32))
     puts = [
-        (put_file(n + 1, 1, b"2026/11/photo-%06d.jpg" % n, entry), p) for n, p in enumerate(pieces)
+        (put_change(n + 1, 1, b"2026/11/photo-%06d.jpg" % n, entry), p)
+        for n, p in enumerate(pieces)
     ]
     with (at / "frames").open("wb") as out:
         for encoded in encode_batches(puts):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from replicator.app.origin import origin_of
 from replicator.config import Config, TreeSettings
 from replicator.doctor.finding import Finding
-from replicator.engine.changes.create import delete_path, next_number
+from replicator.engine.changes.create import delete_change, next_number
 from replicator.engine.frontend.connection import Connection
 from replicator.errors import ReplicatorError, TransportError
 from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
@@ -143,5 +143,5 @@ class Trial:
         now, digest = time.time_ns(), hashlib.sha256(CONTENT).digest()
         put = PutFile(next_number(), self._number, name, 0o600, len(CONTENT), now, digest)
         refused = await self._link.ask(put, CONTENT)
-        removed = await self._link.ask(delete_path(self._number, name))
+        removed = await self._link.ask(delete_change(self._number, name))
         return refused or removed

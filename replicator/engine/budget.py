@@ -21,26 +21,27 @@ STEP = 2_000
 """Paths that may be marked between two counts: a hundredth of the smaller limit."""
 
 
-class Debtor(Protocol):
-    """A frontend with its dirty paths."""
+class PendingPaths(Protocol):
+    """The dirty paths of one frontend; see `engine.frontend.pending_paths`.
 
-    @property
-    def owed(self) -> int:
-        """Number of dirty paths."""
+    Attributes:
+        is_connected: True if the frontend is connected.
+    """
 
-    @property
-    def away(self) -> bool:
-        """True if it is not connected."""
+    is_connected: bool
 
-    def forget_owed(self) -> None:
-        """Clear the dirty set, and compare everything instead."""
+    def __len__(self) -> int:
+        """Return the number of dirty paths."""
+
+    def clear(self, limit: str) -> None:
+        """Drop all dirty paths, and request a comparison of everything instead; `limit` is for the log."""
 
 
 class Budget:
     """The limits of all frontends together.
 
     Args:
-        debtors: returns all frontends.
+        frontends: returns the dirty paths of each frontend.
 
     Attributes:
         away: limit of the dirty paths of disconnected frontends.
@@ -49,11 +50,11 @@ class Budget:
 
     def __init__(
         self,
-        debtors: Callable[[], Iterable[Debtor]] = tuple,
+        frontends: Callable[[], Iterable[PendingPaths]] = tuple,
         away: int = AWAY,
         most: int = ALL,
     ) -> None:
-        self._debtors = debtors
+        self._frontends = frontends
         self.away = away
         self.most = most
         self._step = min(STEP, away // 10)
@@ -63,20 +64,20 @@ class Budget:
         """Record that up to `count` paths were marked dirty for one frontend, and enforce the limits."""
         self._left -= count
         if self._left < 0:
-            debtors = list(self._debtors())
-            room = _clear([one for one in debtors if one.away], self.away)
+            frontends = list(self._frontends())
+            room = _clear([one for one in frontends if not one.is_connected], self.away)
             # Disconnected frontends are cleared before connected ones.
-            room = min(room, _clear(debtors, self.most))
+            room = min(room, _clear(frontends, self.most))
             self._left = max(room, self._step)
 
 
-def _clear(debtors: list[Debtor], limit: int) -> int:
+def _clear(frontends: list[PendingPaths], limit: int) -> int:
     """Clear the largest dirty sets until all together are within `limit`; return how many paths are left up to it."""
-    total = sum(one.owed for one in debtors)
+    total = sum(map(len, frontends))
     if total > limit:
-        for debtor in sorted(debtors, key=lambda one: (one.away, one.owed), reverse=True):
-            total -= debtor.owed
-            debtor.forget_owed()
+        for paths in sorted(frontends, key=lambda one: (one.is_connected, -len(one))):
+            total -= len(paths)
+            paths.clear("all frontends together")
             if total <= limit:
                 break
     return limit - total

@@ -29,7 +29,7 @@ class Peer(Protocol):
 
     dirty: DirtySet
 
-    def holds(self, key: Key) -> bool:
+    def has_current(self, key: Key) -> bool:
         """Return True if it is connected, was compared, and the path is not dirty."""
 
 

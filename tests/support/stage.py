@@ -4,7 +4,7 @@ import asyncio
 
 from replicator.core.lifecycle import State
 from replicator.core.pace import Backoff
-from replicator.engine.changes.create import move_path
+from replicator.engine.changes.create import move_change
 from replicator.engine.changes.encode import encode_update
 from replicator.engine.frontend.replica import Replica
 from replicator.model import is_below, rebase
@@ -47,7 +47,7 @@ class Stage(Backdrop):
         for path in [p for p in self.source.nodes if p == source or is_below(p, source)]:
             self.source.nodes[rebase(path, source, target)] = self.source.nodes.pop(path)
         self.catalog.move(source, target)
-        self.replica.offer(encode_update(move_path(1, source, target)))
+        self.replica.offer(encode_update(move_change(1, source, target)))
 
     @property
     def now(self):

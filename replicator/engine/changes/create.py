@@ -23,7 +23,7 @@ def next_number() -> int:
     return next(_numbers)
 
 
-def put_file(number: int, tree: int, path: bytes, entry: Entry) -> PutFile:
+def put_change(number: int, tree: int, path: bytes, entry: Entry) -> PutFile:
     """Return the change that writes a file with this content."""
     return PutFile(number, tree, path, entry.mode, entry.size, entry.mtime_ns, entry.digest)
 
@@ -35,10 +35,10 @@ def change_for(tree: int, path: bytes, entry: Entry) -> PutFile | MakeDirectory 
         return MakeDirectory(number, tree, path, entry.mode, entry.mtime_ns)
     if entry.kind == SYMLINK:
         return MakeSymlink(number, tree, path, entry.mtime_ns, entry.link)
-    return put_file(number, tree, path, entry)
+    return put_change(number, tree, path, entry)
 
 
-def set_attributes(tree: int, path: bytes, entry: Entry, *, content: bool) -> SetAttributes:
+def attributes_change(tree: int, path: bytes, entry: Entry, *, content: bool) -> SetAttributes:
     """Return the change that sets the attributes of a file and keeps its content.
 
     Args:
@@ -53,16 +53,16 @@ def set_attributes(tree: int, path: bytes, entry: Entry, *, content: bool) -> Se
     )
 
 
-def link_file(tree: int, path: bytes, entry: Entry, origin: bytes, *, copy: bool) -> Link:
+def link_change(tree: int, path: bytes, entry: Entry, origin: bytes, *, copy: bool) -> Link:
     """Return the change that makes a path a hard link to another file of the frontend, or a copy of it."""
     return Link(next_number(), tree, path, entry.mode, entry.size, entry.mtime_ns, origin, copy)
 
 
-def delete_path(tree: int, path: bytes) -> Delete:
+def delete_change(tree: int, path: bytes) -> Delete:
     """Return the change that deletes a path."""
     return Delete(next_number(), tree, path)
 
 
-def move_path(tree: int, source: bytes, target: bytes) -> Move:
+def move_change(tree: int, source: bytes, target: bytes) -> Move:
     """Return the change that renames a path."""
     return Move(next_number(), tree, source, target)

@@ -57,7 +57,7 @@ class ChangeRef(NamedTuple):
         key: the path.
         target: new name of a Move; empty for every other change.
         is_delete: True if the change deletes the path.
-        twin: for a Link, the path whose file gets another name or is copied; empty for every other change.
+        source: for a Link, the path whose file gets another name or is copied; empty for every other change.
         work: bytes that the agent must read or copy on its disk.
     """
 
@@ -65,13 +65,13 @@ class ChangeRef(NamedTuple):
     key: Key
     target: bytes = b""
     is_delete: bool = False
-    twin: bytes = b""
+    source: bytes = b""
     work: int = 0
 
     @property
     def base(self) -> Key:
         """The path whose present version on the frontend the change builds on."""
-        return Key(self.key.tree, self.twin) if self.twin else self.key
+        return Key(self.key.tree, self.source) if self.source else self.key
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,11 @@ class EncodedChanges:
 def ref_to(change: Change) -> ChangeRef:
     """Return the reference to a change."""
     target = change.target if isinstance(change, Move) else b""
-    twin = change.source if isinstance(change, Link) else b""
+    source = change.source if isinstance(change, Link) else b""
     key = Key(change.tree, change.path)
-    return ChangeRef(change.number, key, target, isinstance(change, Delete), twin, work_of(change))
+    return ChangeRef(
+        change.number, key, target, isinstance(change, Delete), source, work_of(change)
+    )
 
 
 def work_of(change: Change) -> int:

@@ -18,7 +18,12 @@ from typing import NamedTuple
 from replicator.core.pending import PendingChange, PendingKind
 from replicator.delta.ops import Literal
 from replicator.engine.changes.batching import groups
-from replicator.engine.changes.create import change_for, delete_path, next_number, set_attributes
+from replicator.engine.changes.create import (
+    attributes_change,
+    change_for,
+    delete_change,
+    next_number,
+)
 from replicator.engine.changes.encode import (
     CHUNK,
     INLINE_LIMIT,
@@ -43,7 +48,7 @@ OVERHEAD = 1500
 class ReadyChange(NamedTuple):
     """A change with its content, ready to be encoded."""
 
-    due: PendingChange
+    pending: PendingChange
     change: Change
     content: bytes
 
@@ -52,13 +57,13 @@ class EncodedGroup(NamedTuple):
     """Small files in one frame, which is the same for every frontend that lacks them."""
 
     encoded: EncodedChanges
-    dues: tuple[PendingChange, ...]
+    pending: tuple[PendingChange, ...]
 
 
 class StreamedFile(NamedTuple):
     """A large file, which is read while it is sent."""
 
-    due: PendingChange
+    pending: PendingChange
     record: Record
 
     def offsets(self) -> range:
@@ -69,7 +74,7 @@ class StreamedFile(NamedTuple):
 class Unreadable(NamedTuple):
     """A path that cannot be read now, and the reason; `passing` if the reason ends by itself."""
 
-    due: PendingChange
+    pending: PendingChange
     reason: str
     passing: bool = False
 
@@ -113,11 +118,11 @@ class ContentReader:
         self._numbers: OrderedDict[tuple[object, ...], int] = OrderedDict()
         self._readers: Counter[int] = Counter()
 
-    def collect(self, dues: Sequence[PendingChange]) -> ReadResult:
+    def collect(self, pending: Sequence[PendingChange]) -> ReadResult:
         """Read the current state of dirty paths. Blocks."""
         result = ReadResult()
-        for number in {due.key.tree for due in dues}:
-            of_tree = [due for due in dues if due.key.tree == number]
+        for number in {one.key.tree for one in pending}:
+            of_tree = [one for one in pending if one.key.tree == number]
             with self._reading(number) as tree:
                 if tree is None:
                     result.unneeded.extend(of_tree)
@@ -146,40 +151,42 @@ class ContentReader:
     def _collect(self, tree: Tree, of_tree: Sequence[PendingChange], result: ReadResult) -> None:
         """Read the current state of dirty paths of one tree."""
         with tree.catalog.renaming:
-            records = tree.catalog.get([due.key.path for due in of_tree])
+            records = tree.catalog.get([one.key.path for one in of_tree])
         small: list[tuple[PendingChange, Record]] = []
-        for due in of_tree:
-            record = records.get(due.key.path)
-            if doubt := tree.source.doubt(due.key.path):
-                result.unreadable.append(Unreadable(due, f"on the backend: {doubt}"))
-            elif record is not None and record.entry.kind == FILE and _is_small(due, record):
-                small.append((due, record))
+        for one in of_tree:
+            record = records.get(one.key.path)
+            if doubt := tree.source.doubt(one.key.path):
+                result.unreadable.append(Unreadable(one, f"on the backend: {doubt}"))
+            elif record is not None and record.entry.kind == FILE and _is_small(one, record):
+                small.append((one, record))
             else:
-                self._add(tree, due, record, result)
+                self._add(tree, one, record, result)
         self._read_small(tree, small, result)
 
     def _add(
-        self, tree: Tree, due: PendingChange, record: Record | None, result: ReadResult
+        self, tree: Tree, pending: PendingChange, record: Record | None, result: ReadResult
     ) -> None:
         """Add a path for which no content is read here."""
-        number, path = due.key
+        number, path = pending.key
         if record is None:
             if tree.state.deletions_allowed and not tree.state.holds(path):
-                result.ready.append(ReadyChange(due, delete_path(number, path), b""))
+                result.ready.append(ReadyChange(pending, delete_change(number, path), b""))
             else:
-                result.unneeded.append(due)
+                result.unneeded.append(pending)
         elif record.entry.kind != FILE:
-            result.ready.append(ReadyChange(due, change_for(number, path, record.entry), b""))
+            result.ready.append(ReadyChange(pending, change_for(number, path, record.entry), b""))
         elif record.problem:
             passing = record.problem in PASSING
-            result.unreadable.append(Unreadable(due, f"on the backend: {record.problem}", passing))
-        elif due.kind < PendingKind.CONTENT and not _takes_long_to_hash(due, record):
-            change = set_attributes(
-                number, path, record.entry, content=due.kind is PendingKind.ADOPT
+            result.unreadable.append(
+                Unreadable(pending, f"on the backend: {record.problem}", passing)
             )
-            result.ready.append(ReadyChange(due, change, b""))
+        elif pending.kind < PendingKind.CONTENT and not _takes_long_to_hash(pending, record):
+            change = attributes_change(
+                number, path, record.entry, content=pending.kind is PendingKind.ADOPT
+            )
+            result.ready.append(ReadyChange(pending, change, b""))
         else:
-            result.large.append(StreamedFile(due, record))
+            result.large.append(StreamedFile(pending, record))
 
     def _read_small(
         self, tree: Tree, small: Sequence[tuple[PendingChange, Record]], result: ReadResult
@@ -190,13 +197,13 @@ class ContentReader:
             result.ready += self._read(tree, small, result)
             return
         for group in groups(
-            (due.key.path, record.entry.size, (due, record)) for due, record in small
+            (one.key.path, record.entry.size, (one, record)) for one, record in small
         ):
             # The digest as well, because two versions may have the same stamp until it is stable.
-            key = tuple((due.key, record.stamp, record.entry.digest) for due, record in group)
+            key = tuple((one.key, record.stamp, record.entry.digest) for one, record in group)
             encoded = self._groups.get(key, partial(self._encode_group, tree, group, result))
             if encoded is not None:
-                result.groups.append(EncodedGroup(encoded, tuple(due for due, _ in group)))
+                result.groups.append(EncodedGroup(encoded, tuple(one for one, _ in group)))
 
     def _encode_group(
         self, tree: Tree, group: Sequence[tuple[PendingChange, Record]], result: ReadResult
@@ -213,14 +220,14 @@ class ContentReader:
         self, tree: Tree, small: Sequence[tuple[PendingChange, Record]], result: ReadResult
     ) -> Iterator[ReadyChange]:
         """Yield small files with their content; a file that is not the recorded version is checked again, and is unreadable."""
-        contents = tree.source.read_whole([(due.key.path, record.stamp) for due, record in small])
-        for (due, record), content in zip(small, contents, strict=True):
+        contents = tree.source.read_whole([(one.key.path, record.stamp) for one, record in small])
+        for (pending, record), content in zip(small, contents, strict=True):
             if content is None:
-                tree.state.recheck(due.key.path)
+                tree.state.recheck(pending.key.path)
                 reason = "on the backend: changed while it was read"
-                result.unreadable.append(Unreadable(due, reason, passing=True))
+                result.unreadable.append(Unreadable(pending, reason, passing=True))
             else:
-                yield ReadyChange(due, change_for(*due.key, record.entry), content)
+                yield ReadyChange(pending, change_for(*pending.key, record.entry), content)
 
     def frame(self, large: StreamedFile, number: int, offset: int) -> bytes | None:
         """Return the frame with a large file's content at `offset`; None if the file is not that version any more. Blocks.
@@ -234,7 +241,7 @@ class ContentReader:
 
     def number_of(self, large: StreamedFile) -> int:
         """Return the change number of a version of a large file. It is the same for all frontends, so that they share its frames."""
-        key = (large.due.key, large.record.stamp, large.record.entry.digest)
+        key = (large.pending.key, large.record.stamp, large.record.entry.digest)
         with self._lock:
             number = self._numbers.setdefault(key, 0) or next_number()
             self._numbers[key] = number
@@ -243,7 +250,7 @@ class ContentReader:
         return number
 
     def _make_frame(self, large: StreamedFile, number: int, offset: int) -> bytes | None:
-        key = large.due.key
+        key = large.pending.key
         length = min(CHUNK, large.record.entry.size - offset)
         with self._reading(key.tree) as tree:
             if tree is None:
@@ -259,12 +266,14 @@ def _weight(encoded: EncodedChanges) -> int:
     return encoded.size + OVERHEAD * len(encoded.parts)
 
 
-def _takes_long_to_hash(due: PendingChange, record: Record) -> bool:
-    return due.kind is PendingKind.ADOPT and record.entry.size > MOST_HASHED
+def _takes_long_to_hash(pending: PendingChange, record: Record) -> bool:
+    return pending.kind is PendingKind.ADOPT and record.entry.size > MOST_HASHED
 
 
-def _is_small(due: PendingChange, record: Record) -> bool:
+def _is_small(pending: PendingChange, record: Record) -> bool:
     """Return True for a file whose content must be sent, and fits into a batch."""
     return (
-        not record.problem and due.kind is PendingKind.CONTENT and record.entry.size <= INLINE_LIMIT
+        not record.problem
+        and pending.kind is PendingKind.CONTENT
+        and record.entry.size <= INLINE_LIMIT
     )

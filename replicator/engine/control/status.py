@@ -48,7 +48,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "files_sent": replica.files_sent,
         "deletions_sent": replica.deletions_sent,
         "bytes_sent": replica.bytes_sent,
-        "bytes_saved": replica.dispatch.bytes_saved,
+        "bytes_saved": replica.bytes_saved,
         "logins": replica.logins,
         "failures": replica.failures,
         "reconciles": replica.full_comparisons,

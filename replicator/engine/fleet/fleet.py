@@ -37,7 +37,7 @@ class Fleet:
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         context.peers = self.__iter__
-        context.budget = Budget(self.__iter__)
+        context.budget = Budget(lambda: (replica.pending_paths for replica in self))
         self._deliveries = Deliveries(self.__iter__, context.trees, context.events)
         context.confirmed = self._deliveries.confirmed
 

@@ -16,6 +16,7 @@ from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.opened_trees import OpenedTrees
 from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.readiness import Readiness
+from replicator.engine.frontend.sender import Sender
 from replicator.engine.frontend.state import FrontendState
 from replicator.errors import AgentFailed
 from replicator.model import DIRECTORY, ROOT
@@ -38,6 +39,7 @@ class Comparisons:
         state: state of the frontend.
         opened: the trees that the agent has opened.
         readiness: notified when a comparison of whole trees finds that something is missing.
+        sender: notified of dirty paths.
     """
 
     def __init__(
@@ -47,11 +49,14 @@ class Comparisons:
         state: FrontendState,
         opened: OpenedTrees,
         readiness: Readiness,
+        sender: Sender,
     ) -> None:
         self._connection = connection
+        self._sender = sender
         self._context = context
         self._state = state
         self._dirty = state.dirty
+        self._pending_paths = state.pending_paths
         self._resync_queue = state.resync_queue
         self._opened = opened
         self._readiness = readiness
@@ -113,7 +118,7 @@ class Comparisons:
         try:
             compared = [tree for tree in due if await self._compare_tree(tree, may_continue)]
             while self._dirty.bulk_open:
-                await self._wait_until_less_is_owed()
+                await self._wait_until_reduced()
         finally:
             self._bootstrapping = False
         progress.ended = _now()
@@ -125,7 +130,7 @@ class Comparisons:
             key = await self._resync_queue.next_directory()
             if key.tree in self._opened:
                 with self._resync_queue.comparing(key):
-                    await self._unless_removed(key.tree, self._resync(key))
+                    await self._unless_removed(key.tree, self._resync_path(key))
 
     async def _compare_tree(self, tree: int, may_continue: MayContinue) -> bool:
         """Compare a whole tree; return False if it is removed meanwhile."""
@@ -140,18 +145,17 @@ class Comparisons:
         self._state.errors.set_unlisted(tree, problems)
         return True
 
-    async def _resync(self, key: Key) -> None:
+    async def _resync_path(self, key: Key) -> None:
         """Compare a path: by digest if it is a file, otherwise as a directory."""
-        owed = (
-            key in self._dirty
-        )  # then it may have been refused because a directory is in its place
-        if key.path and not owed:
-            self._state.dispatch.owe([key], PendingKind.ADOPT)
+        was_dirty = key in self._dirty  # perhaps refused, because a directory is in its place there
+        if key.path and not was_dirty:
+            self._pending_paths.mark([key], PendingKind.ADOPT)
+            self._sender.wake()
         catalog = self._opened[key.tree].catalog
         known = await asyncio.get_running_loop().run_in_executor(
             self._context.pool, catalog.get, [key.path]
         )
-        if owed or key.path not in known or known[key.path].entry.kind == DIRECTORY:
+        if was_dirty or key.path not in known or known[key.path].entry.kind == DIRECTORY:
             await self._compare(key.tree, key.path)
 
     async def _unless_removed(self, tree: int, work: Coroutine[Any, Any, T]) -> T | None:
@@ -173,7 +177,7 @@ class Comparisons:
     ) -> list[str]:
         """Compare a directory, mark dirty what differs, and return sentences about directories that could not be listed."""
         # A single directory is compared exactly: it may hold files that were never sent.
-        followed = below == ROOT and self._state.dispatch.is_followed(tree)
+        followed = below == ROOT and self._pending_paths.is_followed(tree)
         opened = replace(self._opened[tree], followed=followed)
         surplus, began = self._state.surplus, _now()
         confirmed = surplus.is_confirmed(tree)
@@ -196,24 +200,24 @@ class Comparisons:
         """Mark differences dirty; wait while many paths are dirty, or while others have the place in the bootstrap queue."""
         if may_continue is not None:
             await may_continue()
-        now, dispatch = _now(), self._state.dispatch
+        now = _now()
         if self._bootstrapping and any(one.kind > PendingKind.ATTRIBUTES for one in differences):
             self._readiness.incomplete(tree)
         self._state.errors.surplus_removed([one.path for one in differences if one.surplus])
-        for path, owed, size, _ in differences:
+        for path, kind, size, _ in differences:
             key = Key(tree, path)
             if key not in self._dirty:
-                self._dirty.mark(key, owed, now, urgent=False)
+                self._dirty.mark(key, kind, now, urgent=False)
                 self._state.progress.expect(key, size)
             if self._dirty.overflowed:
-                dispatch.forget_owed("one frontend")
+                self._pending_paths.clear("one frontend")
                 raise self._refuses_too_much()
-        dispatch.marked(len(differences))
-        if dispatch.refuses_too_much:
+        self._pending_paths.marked(len(differences))
+        if self._pending_paths.refuses_too_much:
             raise self._refuses_too_much()
-        dispatch.wake()
+        self._sender.wake()
         while self._dirty.bulk_open > HIGH_WATER:
-            await self._wait_until_less_is_owed()
+            await self._wait_until_reduced()
 
     def _refuses_too_much(self) -> AgentFailed:
         """Return the error that ends this connection. The paths that were marked are forgotten: the next comparison finds them."""
@@ -222,9 +226,9 @@ class Comparisons:
             f" {self._state.errors.error or 'none was told'}"
         )
 
-    async def _wait_until_less_is_owed(self) -> None:
-        self._state.owed_less.clear()
-        await self._state.owed_less.wait()
+    async def _wait_until_reduced(self) -> None:
+        self._pending_paths.reduced.clear()
+        await self._pending_paths.reduced.wait()
 
 
 def _now() -> float:

@@ -17,7 +17,7 @@ from contextlib import suppress
 import structlog
 
 from replicator.core.dirty import DirtySet
-from replicator.engine.changes.create import delete_path, next_number
+from replicator.engine.changes.create import delete_change, next_number
 from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.shortage import Shortage
@@ -83,7 +83,7 @@ class RemoteReadyFile:
 
     async def remove(self) -> str:
         """Remove the file; return why that failed, or an empty string."""
-        return await self._connection.ask(delete_path(self._tree, self._path))
+        return await self._connection.ask(delete_change(self._tree, self._path))
 
     async def _holds(self, content: bytes) -> bool:
         digest, now = hashlib.sha256(content).digest(), time.time_ns()

@@ -78,34 +78,20 @@ class Replica(FrontendState):
         connected = self.state in (State.QUEUED, State.LIVE)
         return connected and self.session is not None and not self.session.comparisons.due()
 
-    @property
-    def owed(self) -> int:
-        """See `engine.budget.Debtor`."""
-        return len(self.dirty)
-
-    @property
-    def away(self) -> bool:
-        """See `engine.budget.Debtor`."""
-        return self.dispatch.away
-
-    def forget_owed(self) -> None:
-        """See `engine.budget.Debtor`."""
-        self.dispatch.forget_owed("all frontends together")
-
-    def holds(self, key: Key) -> bool:
+    def has_current(self, key: Key) -> bool:
         """See `engine.context.Peer`."""
-        counted = key.tree in self.dispatch.counted
+        counted = key.tree in self.pending_paths.counted
         return self.connection is not None and counted and key not in self.dirty
 
     def lacks(self, key: Key) -> bool:
         """See `engine.fleet.deliveries.Recipient`."""
-        return self.connection is not None and self.serves and not self.holds(key)
+        return self.connection is not None and self.serves and not self.has_current(key)
 
     def lacks_any(self, tree: int) -> bool:
         """See `engine.fleet.deliveries.Recipient`."""
         if self.connection is None or not self.serves:
             return False
-        return tree not in self.dispatch.counted or any(key.tree == tree for key in self.dirty)
+        return tree not in self.pending_paths.counted or any(key.tree == tree for key in self.dirty)
 
     def unconfirmed(
         self, key: Key, until: float, ignores: Callable[[bytes], bool] = lambda _: False
@@ -121,13 +107,13 @@ class Replica(FrontendState):
             return f"not connected: {self.last_error or 'it has not answered yet'}"
         if error := self.target_error(key.tree):
             return error
-        if not self.dispatch.is_followed(key.tree):
-            settled = self.resync_queue.is_satisfied(key.tree)
-            if not settled or key.tree not in self.dispatch.counted:
+        if not self.pending_paths.is_followed(key.tree):
+            compared = self.resync_queue.is_satisfied(key.tree)
+            if not compared or key.tree not in self.pending_paths.counted:
                 return f"being compared ({self.state.value})"
             if self.resync_queue.overlaps(key):
                 return "being compared"
-        if self.dispatch.is_moving:
+        if self.session is not None and self.session.sender.is_moving:
             return "a renamed directory is in flight"
         for (_, path), reason in self.dirty.unconfirmed(key, until):
             if not ignores(path):
@@ -144,16 +130,24 @@ class Replica(FrontendState):
         return bool(known and new and new != known)
 
     def offer(self, encoded: EncodedChanges) -> None:
-        """Send a live change, or mark its paths dirty."""
-        self.dispatch.offer(encoded)
+        """Send live changes, or mark their paths dirty."""
+        self.pending_paths.note(encoded)
+        session = self._established
+        if session is None:
+            self.pending_paths.missed(encoded)
+        elif encoded.parts and encoded.parts[0].key.tree in session.opened:
+            session.sender.offer(encoded)
+        self.pending_paths.marked(len(encoded.parts))
 
     def repair(self, keys: list[Key]) -> None:
         """Send paths again, even if the frontend has confirmed them."""
-        self.dispatch.owe(keys, PendingKind.CONTENT)
+        self.pending_paths.mark(keys, PendingKind.CONTENT)
+        if session := self._established:
+            session.sender.wake()
 
     def noting_changes(self) -> AbstractContextManager[set[Key]]:
-        """Yield a set of all paths that are owed, to which every path is added that changes meanwhile."""
-        return self.dispatch.noting_changes()
+        """Yield a set of the dirty paths, to which every path is added that changes meanwhile."""
+        return self.pending_paths.noting_changes()
 
     def resync(self, *, front: bool = False) -> None:
         """Compare all trees again; `front`: before all other frontends."""

@@ -11,7 +11,6 @@ import asyncio
 import platform
 
 from replicator.core.lifecycle import State
-from replicator.core.pending import Key
 from replicator.engine.bootstrap_queue import Place, Rank
 from replicator.engine.context import Context
 from replicator.engine.frontend.comparisons import Comparisons
@@ -34,6 +33,7 @@ class Session:
 
     Attributes:
         connection: the connection.
+        sender: sends the changes.
         opened: the trees that the agent has opened.
         comparisons: the comparisons on the connection.
         readiness: keeps the ready files.
@@ -44,12 +44,14 @@ class Session:
         self.is_established = False
         self._context = context
         self._state = state
-        self._sender = Sender(state.dirty, context.reader, context.pool, context.retry, self)
-        self.connection = Connection(channel, self._sender.answered, self._sender.wake)
+        self.sender = Sender(state, context)
+        self.connection = Connection(channel, self.sender.answered, self.sender.wake)
         self.opened = OpenedTrees(self.connection, context, state)
         machine = state.candidate.identity or state.address.host
         self.readiness = Readiness(self.connection, context, state.dirty, self.opened, machine)
-        self.comparisons = Comparisons(self.connection, context, state, self.opened, self.readiness)
+        self.comparisons = Comparisons(
+            self.connection, context, state, self.opened, self.readiness, self.sender
+        )
 
     async def run(self) -> None:
         """Work until something fails.
@@ -61,9 +63,9 @@ class Session:
             await self._work()
         finally:
             self.is_established = False
-            self._sender.close()
+            self.sender.close()
             self.connection.close("the connection was lost")
-            self._state.dispatch.lost()
+            self._state.pending_paths.connection_lost()
 
     def remove_tree(self, tree: int) -> None:
         """End all work on a tree that was removed."""
@@ -80,11 +82,11 @@ class Session:
             async with asyncio.timeout(context.connect_timeout):
                 await self._greet()
             await self.readiness.begin(_now())
-            self._sender.links = "link" in connection.agent.features
-            self._state.dispatch.connected(self._sender)
+            self.sender.links = "link" in connection.agent.features
+            self._state.pending_paths.connected(self.opened)
             self.is_established = True
             tasks.create_task(self.readiness.keep())
-            tasks.create_task(self._sender.run(connection))
+            tasks.create_task(self.sender.run(connection))
             tasks.create_task(self.comparisons.resync_directories())
             tasks.create_task(self._follow())
 
@@ -111,7 +113,7 @@ class Session:
                 compared = await self._compare(place)
             state.bootstrap_ended()
             for tree in compared:
-                state.dispatch.compared(tree)
+                state.pending_paths.tree_compared(tree)
                 self.readiness.compared(tree)
 
     async def _compare(self, place: Place) -> list[int]:
@@ -136,44 +138,6 @@ class Session:
             return Rank.ASKED_FOR
         is_leaving = self._state.candidate.decision is Decision.DRAIN
         return Rank.LEAVING if is_leaving else Rank.USUAL
-
-    def done(self, key: Key) -> None:
-        """See `engine.frontend.acks.Listener`."""
-        self._state.files_sent += 1
-        self._clean(key, "sent")
-
-    def removed(self, key: Key) -> None:
-        """See `engine.frontend.acks.Listener`."""
-        self._state.deletions_sent += 1
-        self._clean(key, "removed")
-
-    def _clean(self, key: Key, event: str) -> None:
-        self._state.errors.sent(key, event)
-        self._state.errors.resolved(key)
-        self._state.progress.arrived(key)
-        self._state.owed_less.set()
-        self._context.confirmed(key)
-
-    def delayed(self, key: Key, reason: str) -> None:
-        """See `engine.frontend.acks.Listener`."""
-        self._state.errors.delayed(key, reason)
-        self._state.owed_less.set()
-
-    def troubled(self, key: Key, reason: str) -> None:
-        """See `engine.frontend.acks.Listener`."""
-        self._state.errors.refused(key, reason)
-        self._state.owed_less.set()
-
-    def in_doubt(self, directory: Key) -> None:
-        """See `engine.frontend.acks.Listener`."""
-        self._state.resync_queue.request(directory)
-
-    async def throttle(self, size: int) -> None:
-        """Wait until so many bulk bytes may be sent; see `engine.frontend.sender.Listener`. Only a bootstrap is limited."""
-        if self._state.state is not State.LIVE:
-            delay = self._context.bucket.delay(size, _now())
-            if delay:
-                await asyncio.sleep(delay)
 
 
 def _now() -> float:

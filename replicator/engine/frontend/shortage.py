@@ -42,7 +42,7 @@ class Shortage:
     def is_own(self, key: Key) -> bool:
         """Return True if another frontend holds a path, or there is no other."""
         others = [peer for peer in self._context.peers() if peer.dirty is not self._dirty]
-        return not others or any(peer.holds(key) for peer in others)
+        return not others or any(peer.has_current(key) for peer in others)
 
     def update(self, now: float) -> None:
         """Record which owed paths only this frontend lacks, and since when at most. Must be called about every second."""

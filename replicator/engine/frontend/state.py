@@ -12,8 +12,8 @@ from replicator.core.dirty import DirtySet
 from replicator.core.lifecycle import State
 from replicator.core.pace import Streak
 from replicator.engine.context import Context
-from replicator.engine.frontend.dispatch import Dispatch
 from replicator.engine.frontend.error_status import ErrorStatus
+from replicator.engine.frontend.pending_paths import PendingPaths
 from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.resync import ResyncQueue
 from replicator.engine.frontend.surplus import SurplusCheck
@@ -32,15 +32,15 @@ class FrontendState:
     Attributes:
         candidate: the latest answer of discovery.
         state: state in the life cycle.
-        dirty: paths that are owed to it.
+        dirty: its dirty paths.
         resync_queue: directories and trees that have to be compared again.
         errors: reasons why it is not up to date.
-        dispatch: receives live changes.
+        pending_paths: marks paths dirty within the limits.
         surplus: limits the removal of paths that are not in the sources.
         progress: progress of the last comparison of whole trees.
-        owed_less: set when fewer paths may be owed than before.
         is_front: a person has asked for it: it goes to the front of the bootstrap queue.
         files_sent: number of paths that it has confirmed to hold.
+        bytes_saved: bytes that deltas have saved.
         deletions_sent: number of paths that it has confirmed to have removed.
         logins: number of connections.
         about: how its agent describes itself.
@@ -57,13 +57,12 @@ class FrontendState:
         self.dirty = DirtySet()
         self.resync_queue = ResyncQueue()
         self.errors = ErrorStatus(host)
-        self.dispatch = Dispatch(host, self.dirty, self.resync_queue, context.budget)
+        self.pending_paths = PendingPaths(host, self.dirty, self.resync_queue, context.budget)
         self.surplus = SurplusCheck(context, self.resync_queue, self.errors, self.dirty)
         self.progress = Progress()
-        self.owed_less = asyncio.Event()
-        self.dispatch.forgotten = self.owed_less.set
         self.is_front = False
         self.files_sent = 0
+        self.bytes_saved = 0
         self.deletions_sent = 0
         self.logins = 0
         self.about = ""
@@ -101,13 +100,13 @@ class FrontendState:
 
     @property
     def converged(self) -> bool:
-        """True if it is bootstrapped, no path is owed, and no directory has to be compared again."""
+        """True if it is bootstrapped, no path is dirty, and no directory has to be compared again."""
         return self.is_bootstrapped and not (self.dirty or self.resync_queue)
 
     @property
     def is_counted(self) -> bool:
         """True if `dirty` holds everything that the frontend lacks, so that it can be counted."""
-        return self._context.trees.keys() <= self.dispatch.counted
+        return self._context.trees.keys() <= self.pending_paths.counted
 
     @property
     def is_degraded(self) -> bool:
@@ -185,16 +184,14 @@ class FrontendState:
             self.resync_queue.certain.discard(tree)
         self._locations[tree] = location
         self.errors.target_opened(tree)
-        self.dispatch.opened(tree)
 
     def remove_tree(self, tree: int) -> None:
         """Forget a tree that was removed."""
         self._locations.pop(tree, None)
-        self.dispatch.forget(tree)
+        self.pending_paths.forget(tree)
         self.surplus.forget(tree)
         self.resync_queue.forget(tree)
         self.errors.forget(tree)
-        self.owed_less.set()
 
 
 def _now() -> float:

@@ -8,13 +8,13 @@ from replicator.core.pending import Key
 from replicator.core.plan import safe_order
 from replicator.delta.ops import Literal
 from replicator.engine.changes.create import (
+    attributes_change,
     change_for,
-    delete_path,
-    link_file,
-    move_path,
+    delete_change,
+    link_change,
+    move_change,
     next_number,
-    put_file,
-    set_attributes,
+    put_change,
 )
 from replicator.engine.changes.encode import (
     INLINE_LIMIT,
@@ -44,7 +44,7 @@ def encode(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
     for update in found.updates:
         if update.twin:
             record = update.record
-            link = link_file(tree, record.path, record.entry, update.twin, copy=update.apart)
+            link = link_change(tree, record.path, record.entry, update.twin, copy=update.apart)
             (late if update.fresh else early).append(link)
             continue
         encoded = _encode_update(tree, update)
@@ -57,7 +57,7 @@ def encode(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
         plain = [one for one in plain if not isinstance(one[0], MakeDirectory)]
         yield from _ordered(directories)
         yield from encode_links(early)
-    plain.extend((delete_path(tree, path), b"") for path in found.gone)
+    plain.extend((delete_change(tree, path), b"") for path in found.gone)
     yield from _ordered(plain)
     yield from special
     yield from encode_links(late)
@@ -71,7 +71,7 @@ def _ordered(changes: Sequence[tuple[Change, bytes]]) -> Iterator[EncodedChanges
 
 def encode_move(tree: int, source: bytes, target: bytes) -> EncodedChanges:
     """Return the rename of a directory to an unused name."""
-    return encode_update(move_path(tree, source, target))
+    return encode_update(move_change(tree, source, target))
 
 
 def _encode_update(tree: int, update: Update) -> EncodedChanges | tuple[Change, bytes]:
@@ -80,11 +80,11 @@ def _encode_update(tree: int, update: Update) -> EncodedChanges | tuple[Change, 
     if record.problem or (entry.digest and update.ops is None and not update.same_content):
         return EncodedChanges((), (ChangeRef(0, Key(tree, path)),))
     if update.same_content and update.before is not None:
-        change = set_attributes(tree, path, entry, content=False)
+        change = attributes_change(tree, path, entry, content=False)
         return encode_update(change._replace(old_mtime_ns=update.before.entry.mtime_ns))
     if entry.kind != FILE:
         return change_for(tree, path, entry), b""
-    put = put_file(next_number(), tree, path, entry)
+    put = put_change(next_number(), tree, path, entry)
     ops = update.ops or []
     if not update.is_delta and entry.size <= INLINE_LIMIT:
         return put, b"".join(op.data for op in ops if isinstance(op, Literal))

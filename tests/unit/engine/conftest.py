@@ -1,4 +1,4 @@
-"""What the tests of several rooms of the engine work with."""
+"""Fixtures of several tests of the engine."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.clock import virtual_time
 from tests.support.ends import Ends
-from tests.support.route import Route
+from tests.support.sending import Sending
 from tests.support.stage import Stage
 from tests.support.world import World
 
@@ -18,9 +18,9 @@ async def clock():
 
 
 @pytest.fixture
-async def route(clock):
+async def sending(clock):
     with ThreadPoolExecutor(1) as pool:
-        yield Route(pool)
+        yield Sending(pool)
 
 
 @pytest.fixture

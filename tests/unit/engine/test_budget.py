@@ -7,7 +7,7 @@ import pytest
 from replicator.core.lifecycle import State
 from replicator.core.pace import Backoff
 from replicator.engine.budget import ALL, AWAY, STEP, Budget
-from replicator.engine.changes.create import move_path, set_attributes
+from replicator.engine.changes.create import attributes_change, move_change
 from replicator.engine.changes.encode import encode_update
 from replicator.model import rebase
 from tests.support.stage import NEVER
@@ -15,23 +15,29 @@ from tests.support.waiting import eventually
 from tests.unit.engine.test_fleet import Stage
 
 
-class Debtor:
-    """A frontend that is owed so much."""
+class Paths:
+    """The dirty paths of a frontend, as a number."""
 
-    def __init__(self, owed, *, away):
-        self.owed = owed
-        self.away = away
+    def __init__(self, count, *, away):
+        self.count = count
+        self.is_connected = not away
 
-    def forget_owed(self):
-        self.owed = 0
+    def __len__(self):
+        return self.count
+
+    def clear(self, limit):
+        assert limit
+        self.count = 0
 
 
 @pytest.fixture
 async def stage():
-    """Frontends that may be owed 20 paths together while they are away, and 150 in all."""
+    """Frontends with at most 20 dirty paths together while they are away, and 150 in all."""
     with ThreadPoolExecutor(2) as pool:
         made = Stage(pool)
-        made.context.budget = Budget(made.fleet.__iter__, away=20, most=150)
+        made.context.budget = Budget(
+            lambda: (one.pending_paths for one in made.fleet), away=20, most=150
+        )
         made.context.retry = Backoff(NEVER, NEVER, lambda: 1.0)
         async with made.running():
             yield made
@@ -59,25 +65,25 @@ def names(count):
 
 def test_the_disconnected_frontend_with_the_most_dirty_paths_is_cleared_first():
     connected, large, small = (
-        Debtor(90, away=False),
-        Debtor(8, away=True),
-        Debtor(7, away=True),
+        Paths(90, away=False),
+        Paths(8, away=True),
+        Paths(7, away=True),
     )
     Budget(lambda: [small, connected, large], away=10, most=100).marked(100)
 
-    assert (connected.owed, large.owed, small.owed) == (90, 0, 7)
+    assert (len(connected), len(large), len(small)) == (90, 0, 7)
 
 
 def test_beyond_the_limit_for_all_connected_frontends_are_cleared_as_well():
-    debtors = [Debtor(60, away=False), Debtor(50, away=False), Debtor(5, away=True)]
-    Budget(lambda: debtors, away=10, most=100).marked(100)
+    frontends = [Paths(60, away=False), Paths(50, away=False), Paths(5, away=True)]
+    Budget(lambda: frontends, away=10, most=100).marked(100)
 
-    assert [one.owed for one in debtors] == [0, 50, 0]
+    assert list(map(len, frontends)) == [0, 50, 0]
 
 
 def test_paths_are_counted_again_before_the_limits_are_exceeded_by_much():
     counts = []
-    budget = Budget(lambda: counts.append(1) or [Debtor(AWAY - STEP, away=True)])
+    budget = Budget(lambda: counts.append(1) or [Paths(AWAY - STEP, away=True)])
     for _ in range(5 * STEP):
         budget.marked(1)
 
@@ -92,7 +98,7 @@ async def test_a_disconnected_fleet_has_a_bounded_number_of_dirty_paths_and_conv
     await leave(stage, *away)
     for name in names(14):
         await stage.fleet.publish(stage.write(name, b"content"))
-        assert sum(stage.find(host).owed for host in away) <= 20 + 2 * len(away)
+        assert sum(len(stage.find(host).dirty) for host in away) <= 20 + 2 * len(away)
 
     assert any(not stage.find(host).is_counted for host in away)
     assert stage.find("here").is_counted
@@ -114,24 +120,24 @@ async def test_a_disconnected_frontend_with_few_dirty_paths_keeps_them(stage):
     for name in names(24)[15:]:
         await stage.fleet.publish(stage.write(name, b"content"))
 
-    assert stage.find("much").owed == 0
+    assert not stage.find("much").dirty
     assert not stage.find("much").is_counted
     assert stage.find("little").is_counted
-    assert stage.find("little").owed == 9
+    assert len(stage.find("little").dirty) == 9
 
 
 async def test_cleared_paths_are_not_marked_again_before_the_comparison(stage):
     stage.member_set("a")
     await stage.live("a")
     await leave(stage, "a")
-    stage.find("a").forget_owed()
+    stage.find("a").pending_paths.clear("the test")
     stage.source.mkdir(b"d")
     await stage.fleet.publish(stage.write(b"d/f", b"content"))
     stage.source.nodes = {rebase(p, b"d", b"e"): n for p, n in stage.source.nodes.items()}
     stage.catalog.move(b"d", b"e")
-    await stage.fleet.publish(encode_update(move_path(1, b"d", b"e")))
+    await stage.fleet.publish(encode_update(move_change(1, b"d", b"e")))
 
-    assert stage.find("a").owed == 0
+    assert not stage.find("a").dirty
     assert not stage.find("a").is_counted
     assert stage.find("a").state is State.RETRYING
     await come_back(stage, "a")
@@ -146,7 +152,7 @@ async def test_a_connected_frontend_that_was_cleared_is_compared_without_a_new_c
         stage.agent(host).open.clear()
     for name in names(100):
         await stage.fleet.publish(stage.write(name, b"content"))
-        assert sum(replica.owed for replica in stage.fleet) <= 150 + 2 * 3
+        assert sum(len(replica.dirty) for replica in stage.fleet) <= 150 + 2 * 3
     await eventually(lambda: stage.find("quick").converged, "the other")
     for host in slow:
         stage.agent(host).open.set()
@@ -191,10 +197,10 @@ async def test_no_change_builds_on_a_version_that_was_cleared(stage):
     await stage.fleet.publish(stage.write(b"f", b"content"))
     await eventually(lambda: stage.find("a").converged, "the file")
     stage.context.bootstrap_queue.resize(0)
-    stage.find("a").forget_owed()
+    stage.find("a").pending_paths.clear("the test")
     entry = stage.catalog.records[b"f"].entry
-    await stage.fleet.publish(encode_update(set_attributes(1, b"f", entry, content=False)))
-    await eventually(lambda: not stage.find("a").owed, "its answer")
+    await stage.fleet.publish(encode_update(attributes_change(1, b"f", entry, content=False)))
+    await eventually(lambda: not stage.find("a").dirty, "its answer")
 
     (change,) = stage.agent("a").changes(b"f")[1:]
     assert change.digest == entry.digest

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from replicator.core.pending import Key
-from replicator.engine.changes.create import delete_path, link_file, set_attributes
+from replicator.engine.changes.create import attributes_change, delete_change, link_change
 from replicator.engine.frontend.in_flight import WORK
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.model import FILE, Entry
@@ -77,7 +77,7 @@ async def test_an_answer_for_a_tree_that_was_not_requested_is_a_protocol_error(e
 
 async def test_every_answer_goes_to_its_change(ends):
     async with receiving(ends):
-        one, two = await ends.send(delete_path(1, b"a")), await ends.send(delete_path(1, b"b"))
+        one, two = await ends.send(delete_change(1, b"a")), await ends.send(delete_change(1, b"b"))
         assert all(ends.connection.is_in_flight(in_flight.part.number) for in_flight in (one, two))
         ends.channel.say(
             Acks(
@@ -104,7 +104,7 @@ async def test_an_answer_to_an_unknown_number_is_a_protocol_error(ends, acks):
 
 
 async def test_a_second_answer_is_a_protocol_error(ends):
-    in_flight = await ends.send(delete_path(1, b"a"))
+    in_flight = await ends.send(delete_change(1, b"a"))
     ends.channel.say(Acks((in_flight.part.number, in_flight.part.number), (), 0))
     with pytest.raises(ProtocolError):
         await ends.connection.receive()
@@ -144,7 +144,7 @@ async def test_the_end_of_the_stream_is_reported_with_the_agents_last_output(end
 
 
 async def test_no_answer_to_a_change_in_flight_ends_the_connection(ends):
-    await ends.send(delete_path(1, b"a"))
+    await ends.send(delete_change(1, b"a"))
     with pytest.raises(ChannelLost, match=r"no answer for 0\.05 seconds with 1 changes"):
         await ends.connection.watch_timeout(0.05)
 
@@ -172,7 +172,7 @@ async def test_requests_without_acknowledgement_take_no_room(ends):
 
 @pytest.mark.parametrize("taken", [-1, 1])
 async def test_an_acknowledgement_of_bytes_that_were_not_sent_is_a_protocol_error(ends, taken):
-    await ends.send(delete_path(1, b"a"))
+    await ends.send(delete_change(1, b"a"))
     sent = ends.connection.bytes_sent
     ends.channel.say(Acks((), (), sent), Acks((), (), sent + taken))
     with pytest.raises(ProtocolError, match="has dealt with"):
@@ -203,11 +203,11 @@ async def test_signs_of_life_are_progress_only_while_contents_are_read(ends):
 @pytest.mark.parametrize(
     "change",
     [
-        set_attributes(1, b"f", LARGE, content=True),
-        set_attributes(
+        attributes_change(1, b"f", LARGE, content=True),
+        attributes_change(
             1, b"f", LARGE, content=False
         ),  # the agent copies a file that has another name
-        link_file(1, b"f", LARGE, b"twin", copy=True),
+        link_change(1, b"f", LARGE, b"twin", copy=True),
     ],
     ids=["hash", "attributes", "copy"],
 )
@@ -226,7 +226,7 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
                     await ends.connection.watch_timeout(60)
             assert not receiving_task.done()
             ends.channel.say(Acks((in_flight.part.number,), (), 0))
-            await ends.send(delete_path(1, b"a"))  # which takes no time
+            await ends.send(delete_change(1, b"a"))  # which takes no time
             with pytest.raises(ChannelLost, match="1 changes"):
                 await ends.connection.watch_timeout(60)
         finally:
@@ -235,7 +235,7 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
 
 async def test_bulk_waits_while_the_agent_has_much_to_hash(ends):
     async with receiving(ends):
-        in_flight = await ends.send(set_attributes(1, b"f", LARGE, content=True))
+        in_flight = await ends.send(attributes_change(1, b"f", LARGE, content=True))
         ends.channel.say(Acks((), (), ends.connection.bytes_sent))
         await eventually(lambda: ends.rooms == 1, "the acknowledgement")
         assert not ends.connection.has_room
@@ -244,5 +244,5 @@ async def test_bulk_waits_while_the_agent_has_much_to_hash(ends):
 
 
 async def test_a_change_in_flight_has_a_key(ends):
-    in_flight = await ends.send(delete_path(4, b"p"))
+    in_flight = await ends.send(delete_change(4, b"p"))
     assert in_flight.part.key == Key(4, b"p")

@@ -26,7 +26,7 @@ def decoded(encoded):
 
 
 def put(path, content):
-    return create.put_file(create.next_number(), 1, path, file(content)), content
+    return create.put_change(create.next_number(), 1, path, file(content)), content
 
 
 def test_change_numbers_are_unique():
@@ -42,8 +42,8 @@ def test_each_kind_of_entry_has_its_change():
 
 
 def test_attributes_carry_a_digest_only_if_the_content_may_differ():
-    assert create.set_attributes(1, b"f", file(), content=True).digest == file().digest
-    known = create.set_attributes(1, b"f", file(), content=False)
+    assert create.attributes_change(1, b"f", file(), content=True).digest == file().digest
+    known = create.attributes_change(1, b"f", file(), content=False)
     assert (known.digest, known.old_mtime_ns) == (b"", 7)
 
 
@@ -70,17 +70,17 @@ def test_a_batch_ends_before_it_is_too_large():
 def test_a_batch_ends_before_the_agent_must_copy_or_hash_too_much():
     half = Entry(FILE, 0o644, encode.BATCH_WORK // 2, 7, b"", digest(b""))
     huge = half._replace(size=100 * encode.BATCH_WORK)
-    copies = [create.link_file(1, b"%d" % n, half, b"twin", copy=True) for n in range(5)]
+    copies = [create.link_change(1, b"%d" % n, half, b"twin", copy=True) for n in range(5)]
     assert [len(b.parts) for b in encode.encode_links(copies)] == [2, 2, 1]
     assert all(b.work <= encode.BATCH_WORK for b in encode.encode_links(copies))
 
     sizes = (half, huge, huge, half, half)
-    hashed = [(create.set_attributes(1, b"f", entry, content=True), b"") for entry in sizes]
+    hashed = [(create.attributes_change(1, b"f", entry, content=True), b"") for entry in sizes]
     assert [len(b.parts) for b in encode.encode_batches(hashed)] == [1, 1, 1, 2]
 
-    renamed = [create.link_file(1, b"%d" % n, huge, b"twin", copy=False) for n in range(50)]
+    renamed = [create.link_change(1, b"%d" % n, huge, b"twin", copy=False) for n in range(50)]
     attributes = [
-        (create.set_attributes(1, b"%d" % n, huge, content=False), b"") for n in range(50)
+        (create.attributes_change(1, b"%d" % n, huge, content=False), b"") for n in range(50)
     ]
     assert (
         len(list(encode.encode_links(renamed))) == len(list(encode.encode_batches(attributes))) == 1
@@ -90,8 +90,8 @@ def test_a_batch_ends_before_the_agent_must_copy_or_hash_too_much():
 def test_long_names_make_more_batches_within_the_limits_of_the_wire():
     """A customer may make such names: eight directories of 120 letters, each of which JSON writes in six bytes."""
     long = ("я" * 120 + "/").encode() * 8
-    changes = [create.delete_path(1, long + b"%d" % n) for n in range(100)]
-    changes += [create.move_path(1, long + b"%d" % n, long + b"x%d" % n) for n in range(100)]
+    changes = [create.delete_change(1, long + b"%d" % n) for n in range(100)]
+    changes += [create.move_change(1, long + b"%d" % n, long + b"x%d" % n) for n in range(100)]
     found = list(encode.encode_batches((change, b"") for change in changes))
     assert [part.number for batch in found for part in batch.parts] == [c.number for c in changes]
     assert len(found) > 2
@@ -134,10 +134,10 @@ def test_a_cancelled_file_ends_with_a_frame_that_cancels_it():
 
 
 def test_the_reference_to_a_change_shows_whether_it_moves_or_deletes():
-    move = encode.encode_update(create.move_path(1, b"a", b"b"))
+    move = encode.encode_update(create.move_change(1, b"a", b"b"))
     assert move.parts[0].target == b"b"
     assert move.builds_on
-    assert encode.ref_to(create.delete_path(1, b"a")).is_delete
+    assert encode.ref_to(create.delete_change(1, b"a")).is_delete
 
 
 # engine.ingest.encode_result

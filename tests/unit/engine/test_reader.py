@@ -60,7 +60,7 @@ def test_small_files_are_encoded_with_their_content(world):
     (frame,) = decoder.frames()
 
     assert isinstance(ready.change, MakeDirectory)
-    assert [due.key.path for due in group.dues] == [b"d/f"]
+    assert [one.key.path for one in group.pending] == [b"d/f"]
     assert bytes(frame.payload) == b"small"
 
 
@@ -137,7 +137,7 @@ def test_a_file_that_has_changed_does_not_delay_the_others_of_its_frame(world):
     found = world.collect(b"d/f", b"d/g")
 
     assert [ready.change.path for ready in found.ready] == [b"d/g"]
-    assert [one.due.key.path for one in found.unreadable] == [b"d/f"]
+    assert [one.pending.key.path for one in found.unreadable] == [b"d/f"]
     assert world.doubted == [b"d/f"]
 
 
@@ -147,7 +147,7 @@ def test_a_path_that_is_not_in_the_catalog_is_deleted_unless_deletes_are_off(wor
     keeping = World(delete=False)
     found = keeping.collect(b"gone")
     assert found.ready == []
-    assert [due.key.path for due in found.unneeded] == [b"gone"]
+    assert [one.key.path for one in found.unneeded] == [b"gone"]
 
 
 def test_a_change_of_attributes_reads_no_content(world):
@@ -161,9 +161,9 @@ def test_a_change_of_attributes_reads_no_content(world):
 def test_an_unreadable_file_is_reported_with_the_reason(world):
     record = world.catalog.records[b"d/f"]
     world.catalog.records[b"d/f"] = record._replace(problem="Permission denied")
-    (stuck,) = world.collect(b"d/f").unreadable
+    (unreadable,) = world.collect(b"d/f").unreadable
 
-    assert "Permission denied" in stuck.reason
+    assert "Permission denied" in unreadable.reason
     assert world.source.reads == []
 
 
@@ -171,7 +171,7 @@ def test_a_small_file_that_has_changed_is_unreadable_for_now_and_checked_again(w
     world.source.write(b"d/f", b"newer")
     found = world.collect(b"d/f")
 
-    assert [one.due.key.path for one in found.unreadable] == [b"d/f"]
+    assert [one.pending.key.path for one in found.unreadable] == [b"d/f"]
     assert found.ready == []
     assert world.doubted == [b"d/f"]
 
@@ -260,7 +260,7 @@ def test_a_deletion_that_is_held_back_is_not_sent(world):
     held = world.trees[1].state.held
     held.add(b"gone")
     assert not world.collect(b"gone").ready
-    assert [due.key.path for due in world.collect(b"gone").unneeded] == [b"gone"]
+    assert [one.key.path for one in world.collect(b"gone").unneeded] == [b"gone"]
     held.clear()
     assert isinstance(world.collect(b"gone").ready[0].change, Delete)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from replicator.engine.changes.create import move_path
+from replicator.engine.changes.create import move_change
 from replicator.engine.changes.encode import encode_update
-from replicator.engine.frontend import resync as doubts_module
+from replicator.engine.frontend import resync
 from replicator.model import DIRECTORY, Entry
 from replicator.wire.changes import ROOT_GONE, VANISHED, SetAttributes
 from replicator.wire.messages import Batch
@@ -88,7 +88,9 @@ async def test_after_another_boot_and_in_another_directory_all_is_hashed(filled,
 async def test_a_change_of_the_same_second_and_size_arrives_on_a_frontend_that_was_away(filled):
     filled.retry(3600.0)
     filled.now.hang_up()
-    await eventually(lambda: filled.replica.away, "the end of the connection")
+    await eventually(
+        lambda: not filled.replica.pending_paths.is_connected, "the end of the connection"
+    )
     before = filled.catalog.records[b"a"].entry
     filled.replica.offer(filled.write(b"a", b"CONTENT"))
     now = filled.catalog.records[b"a"].entry
@@ -107,12 +109,12 @@ async def test_a_person_who_asks_for_a_comparison_gets_one_of_contents(filled):
     assert await reconnect(filled) == set()
 
 
-def doubt(stage):
+def one_directory(stage):
     stage.replica.resync_queue.request(at(b"d"))
 
 
 def many_directories(stage):
-    for number in range(doubts_module.DOUBTS + 1):
+    for number in range(resync.MOST_DIRECTORIES + 1):
         stage.replica.resync_queue.request(at(b"%d" % number))
 
 
@@ -121,7 +123,7 @@ def request(stage):
 
 
 def overflow(stage):
-    stage.replica.forget_owed()
+    stage.replica.pending_paths.clear("the test")
 
 
 def remove_and_add(stage):
@@ -135,13 +137,15 @@ def rename_while_away(stage):
 
 
 @pytest.mark.parametrize(
-    "cause", [doubt, many_directories, request, overflow, remove_and_add, rename_while_away]
+    "cause", [one_directory, many_directories, request, overflow, remove_and_add, rename_while_away]
 )
 async def test_what_cannot_be_known_path_by_path_is_hashed_after_it_arose_while_away(filled, cause):
     filled.retry(3600.0)
     before = filled.replica.full_comparisons
     filled.now.hang_up()
-    await eventually(lambda: filled.replica.away, "the end of the connection")
+    await eventually(
+        lambda: not filled.replica.pending_paths.is_connected, "the end of the connection"
+    )
     cause(filled)
     filled.retry(0.001)
     filled.replica.trees_changed()
@@ -184,4 +188,4 @@ async def test_a_rename_that_was_confirmed_leaves_nothing_in_doubt(filled):
 
 
 def rename(source, target):
-    return encode_update(move_path(1, source, target))
+    return encode_update(move_change(1, source, target))

@@ -7,13 +7,13 @@ expected; then a comparison is requested as well.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
-from replicator.core.dirty import DirtySet
-from replicator.core.pace import Backoff
-from replicator.core.pending import Key, PendingChange, PendingKind
+from replicator.core.pending import Key, PendingKind
+from replicator.engine.changes.reader import Unreadable
+from replicator.engine.context import Context
 from replicator.engine.frontend.in_flight import InFlight
 from replicator.engine.frontend.moves import Moves, ends_of
+from replicator.engine.frontend.state import FrontendState
 from replicator.errors import ChannelLost
 from replicator.model import ancestors, parent
 from replicator.wire import changes
@@ -31,47 +31,29 @@ RACES = (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
 """Reasons that usually end by themselves; the first such refusal of a path is retried at once."""
 
 
-class Listener(Protocol):
-    """Receives the outcome of what was sent."""
-
-    def done(self, key: Key) -> None:
-        """A path has become clean: the frontend holds it."""
-
-    def removed(self, key: Key) -> None:
-        """A path has become clean: it was removed from the frontend."""
-
-    def delayed(self, key: Key, reason: str) -> None:
-        """A path is tried again soon, for a reason that ends by itself."""
-
-    def troubled(self, key: Key, reason: str) -> None:
-        """A path was refused, or cannot be read."""
-
-    def in_doubt(self, directory: Key) -> None:
-        """The content of a directory must be compared again."""
-
-
 class Answers:
     """Processes the answers of one frontend.
 
     Args:
-        dirty: its dirty paths.
-        moves: its moves in flight.
-        retry: delays for refused paths.
-        listener: receives outcomes.
+        state: state of the frontend.
+        context: what all replicas share.
+        moves: moves in flight on this connection.
     """
 
-    def __init__(self, dirty: DirtySet, moves: Moves, retry: Backoff, listener: Listener) -> None:
-        self._dirty = dirty
+    def __init__(self, state: FrontendState, context: Context, moves: Moves) -> None:
+        self._state = state
+        self._context = context
+        self._dirty = state.dirty
         self._moves = moves
-        self._retry = retry
-        self._listener = listener
-        self._root_gone = asyncio.Event()
 
     def take(self, in_flight: InFlight, reason: str, detail: str) -> None:
-        """Process an answer; see `engine.frontend.in_flight.Answered`."""
-        if reason == changes.ROOT_GONE:  # nothing was answered: the connection ends
-            self._root_gone.set()
-            return
+        """Process an answer; see `engine.frontend.in_flight.Answered`.
+
+        Raises:
+            ChannelLost: if the target directory was removed from the frontend.
+        """
+        if reason == changes.ROOT_GONE:
+            raise ChannelLost("the target directory was removed from the frontend")
         if in_flight.part.target:
             self._moved(in_flight, refused=bool(reason))
         elif not reason:
@@ -88,9 +70,9 @@ class Answers:
         uncertain = self._moves.answered(in_flight.part)
         source, target = ends_of(in_flight.part)
         if refused:
-            self._listener.in_doubt(source)
+            self._state.resync_queue.request(source)
         if refused or uncertain:
-            self._listener.in_doubt(target)
+            self._state.resync_queue.request(target)
         if refused:
             self._dirty.put_back(source, in_flight.generation)
         else:
@@ -101,36 +83,34 @@ class Answers:
         if not self._dirty.acknowledged(key, generation):
             return
         if removed:
-            self._listener.removed(key)
+            self._state.deletions_sent += 1
         else:
-            self._listener.done(key)
+            self._state.files_sent += 1
+        self._state.errors.sent(key, "removed" if removed else "sent")
+        self._state.errors.resolved(key)
+        self._state.progress.arrived(key)
+        self._state.pending_paths.reduced.set()
+        self._context.confirmed(key)
 
-    def stuck(self, due: PendingChange, reason: str, *, passing: bool = False) -> None:
-        """A path cannot be read on the backend; `passing`: for a reason that ends by itself."""
-        passing = passing and self._is_recent(due.key)
-        told = "" if passing else reason
-        attempts = self._dirty.refused(due.key, due.generation, due.kind, told)
+    def unreadable(self, one: Unreadable) -> None:
+        """A path cannot be read on the backend."""
+        key, generation, kind = one.pending
+        passing = one.passing and self._is_recent(key)
+        attempts = self._dirty.refused(key, generation, kind, "" if passing else one.reason)
         if attempts is not None:
-            delay = self._retry.delay(attempts)
-            self._dirty.mark_unreadable(due.key)
-            self._dirty.block(due.key, _now() + delay)
-            self._tell(due.key, reason, passing=passing)
+            self._dirty.mark_unreadable(key)
+            self._dirty.block(key, _now() + self._context.retry.delay(attempts))
+            self._report(key, one.reason, passing=passing)
 
     def _is_recent(self, key: Key) -> bool:
         since = self._dirty.since(key)
         return since is not None and _now() - since < PATIENCE
 
-    def _tell(self, key: Key, reason: str, *, passing: bool) -> None:
-        (self._listener.delayed if passing else self._listener.troubled)(key, reason)
-
-    async def watch_root(self) -> None:
-        """Wait until the frontend says that the target directory is gone.
-
-        Raises:
-            ChannelLost: then.
-        """
-        await self._root_gone.wait()
-        raise ChannelLost("the target directory was removed from the frontend")
+    def _report(self, key: Key, reason: str, *, passing: bool = False) -> None:
+        """Record why a path is not replicated; `passing`: for a reason that ends by itself."""
+        errors = self._state.errors
+        (errors.delayed if passing else errors.refused)(key, reason)
+        self._state.pending_paths.reduced.set()
 
     def _refused(self, in_flight: InFlight, reason: str, detail: str) -> None:
         key = in_flight.part.key
@@ -144,16 +124,16 @@ class Answers:
             self._dirty.set_reason(key, f"{reason}: {detail}")
         if reason == changes.PATH_REFUSED and attempts == 1:
             # Perhaps a directory above it is something else there.
-            self._listener.in_doubt(Key(key.tree, parent(parent(key.path))))
+            self._state.resync_queue.request(Key(key.tree, parent(parent(key.path))))
         if reason in (changes.BASE_MISMATCH, changes.VANISHED) and attempts == 1:
             self._dirty.mark(key, PendingKind.CONTENT, _now(), urgent=not in_flight.bulk)
         elif reason == changes.NOT_EMPTY:
             self._not_empty(in_flight, attempts, detail)
         else:
-            delay = self._retry.delay(attempts)
+            delay = self._context.retry.delay(attempts)
             soon = passing and (early or attempts < 3)
             self._dirty.block(key, _now() + (min(SOON, delay) if soon else delay))
-            self._tell(key, detail or reason, passing=passing)
+            self._report(key, detail or reason, passing=passing)
 
     def _renew_above(self, in_flight: InFlight) -> bool:
         """What a path is put into is not there: send that before it. Return True if it is on its way, and not refused itself.
@@ -181,12 +161,12 @@ class Answers:
         if not self._dirty.any_inside(key):
             if in_flight.part.is_delete and attempts > KEPT_AFTER:
                 self.clean(key, in_flight.generation)
-                self._listener.troubled(key, "kept, because it holds files that are not ours")
+                self._report(key, "kept, because it holds files that are not ours")
                 return
-            self._listener.in_doubt(key)
+            self._state.resync_queue.request(key)
         self._dirty.block(key, _now() + SOON * 2 ** min(attempts, 6))
         if attempts > 1:
-            self._listener.troubled(key, detail)
+            self._report(key, detail)
 
 
 def _now() -> float:

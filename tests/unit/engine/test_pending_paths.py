@@ -2,7 +2,7 @@
 
 from replicator.core.lifecycle import State
 from replicator.delta.ops import Copy, Literal
-from replicator.engine.changes.create import next_number, put_file
+from replicator.engine.changes.create import next_number, put_change
 from replicator.engine.changes.encode import encode_file
 from replicator.wire.messages import BeginFile
 from tests.support.frontends import at
@@ -18,7 +18,7 @@ async def test_live_changes_do_not_wait_at_the_gate_but_nothing_builds_on_what_i
     await eventually(lambda: stage.replica.queue_position == 1, "the queue")
 
     def delta():
-        put = put_file(next_number(), 1, b"f", stage.catalog.records[b"f"].entry)
+        put = put_change(next_number(), 1, b"f", stage.catalog.records[b"f"].entry)
         return encode_file(put, [Copy(0, 11), Literal(b"version 2")], delta=True)
 
     stage.write(b"f", b"version 1, version 2")

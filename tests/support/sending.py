@@ -1,17 +1,20 @@
-"""A courier between a source in memory and a frontend that the test controls."""
+"""A sender between a source in memory and a frontend that the test controls."""
 
 import asyncio
 from contextlib import asynccontextmanager
 
-from replicator.core.dirty import DirtySet
-from replicator.core.pace import Backoff
+from replicator.core.pace import Backoff, TokenBucket
 from replicator.core.pending import Key, PendingKind
 from replicator.delta.ops import Copy, Literal
-from replicator.engine.changes.create import change_for, next_number, put_file
+from replicator.engine.bootstrap_queue import BootstrapQueue
+from replicator.engine.changes.create import change_for, next_number, put_change
 from replicator.engine.changes.encode import CHUNK, encode_batches, encode_file
 from replicator.engine.changes.reader import ContentReader
+from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
+from replicator.engine.frontend.error_status import ErrorStatus
 from replicator.engine.frontend.sender import Sender
+from replicator.engine.frontend.state import FrontendState
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.scan import scan
 from replicator.model import ROOT
@@ -19,6 +22,7 @@ from replicator.wire.messages import Acks, Batch, BeginFile
 from tests.support.fakes.catalog import FakeCatalog
 from tests.support.fakes.channel import FakeChannel
 from tests.support.fakes.source import FakeSource
+from tests.support.frontends import candidate
 from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually
 
@@ -29,66 +33,100 @@ BIG = bytes(range(256)) * (CHUNK // 256) + b"a second chunk"
 """Content that is sent in two frames."""
 
 
-class Listener:
-    """Records the courier's callbacks."""
+class Errors(ErrorStatus):
+    """Records what the sender reports of each path."""
 
     def __init__(self):
-        self.clean = []
-        self.troubles = []
+        super().__init__("a")
+        self.confirmed = []
+        self.refusals = []
         self.delays = []
-        self.doubts = []
-        self.frames = 0
 
-    def done(self, key):
-        self.clean.append(key.path)
+    def sent(self, key, event):
+        super().sent(key, event)
+        self.confirmed.append(key.path)
 
-    def removed(self, key):
-        self.clean.append(key.path)
+    def refused(self, key, reason):
+        super().refused(key, reason)
+        self.refusals.append((key.path, reason))
 
     def delayed(self, key, reason):
+        super().delayed(key, reason)
         self.delays.append((key.path, reason))
 
-    def troubled(self, key, reason):
-        self.troubles.append((key.path, reason))
 
-    def in_doubt(self, directory):
-        self.doubts.append(directory.path)
+class Bucket(TokenBucket):
+    """Counts the frames that are prepared."""
 
-    async def throttle(self, size):
+    def __init__(self):
+        super().__init__(None)
+        self.frames = 0
+
+    def delay(self, size, now):
         self.frames += 1
+        return super().delay(size, now)
 
 
-class Route:
-    """A courier, its source in memory, and the channel to the test."""
+class Sending:
+    """A sender with its source in memory, and the channel to the test."""
 
     def __init__(self, pool):
-        self.source, self.catalog, self.dirty = FakeSource(), FakeCatalog(), DirtySet()
+        self.source, self.catalog = FakeSource(), FakeCatalog()
         self.tree = fake_tree(self.source, self.catalog)
         self.rechecked = self.tree.state.rechecked
         self.trees = {1: self.tree}
         self.reader = ContentReader(self.trees)
-        self.pool = pool
-        self.listener = Listener()
-        self.retry(NEVER)
+        self.bucket = Bucket()
+        self.context = Context(
+            connector=None,
+            trees=self.trees,
+            reader=self.reader,
+            pool=pool,
+            bootstrap_queue=BootstrapQueue(1),
+            bucket=self.bucket,
+            retry=Backoff(NEVER, NEVER, lambda: 1.0),
+            connect_timeout=NEVER,
+            op_timeout=NEVER,
+        )
+        self.state = FrontendState(candidate("a"), self.context)
+        self.state.errors = self.errors = Errors()
+        self.dirty = self.state.dirty
         self.channel = FakeChannel()
-        self.link = Connection(self.channel, self._answered, self._moved)
+        self.retry(NEVER)
+        self.connection = Connection(self.channel, self._answered, self._room)
 
     def retry(self, seconds):
-        """Let the courier retry after exactly this many seconds the first time."""
-        backoff = Backoff(seconds, NEVER, lambda: 1.0)
-        self.sender = Sender(self.dirty, self.reader, self.pool, backoff, self.listener)
+        """Retry refused paths after exactly this many seconds the first time."""
+        self.context.retry = Backoff(seconds, NEVER, lambda: 1.0)
+        self.sender = Sender(self.state, self.context)
 
     def _answered(self, *answer):
         self.sender.answered(*answer)
 
-    def _moved(self):
+    def _room(self):
         self.sender.wake()
+
+    def offer(self, encoded, *, compared=False):
+        """Offer live changes to the sender; return True if their paths are in flight then, and not merely dirty.
+
+        With `compared`, the tree was compared on this connection.
+        """
+        self.state.pending_paths.compared = {1} if compared else set()
+        self.sender.offer(encoded)
+        return all(self.dirty.is_clean_or_sent(part.key) for part in encoded.parts)
+
+    async def requested(self):
+        """Remove and return the directories of which a comparison was requested."""
+        found = []
+        while self.state.resync_queue:
+            found.append((await self.state.resync_queue.next_directory()).path)
+        return found
 
     @asynccontextmanager
     async def open(self):
         loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(self.sender.run(self.link))]
-        tasks.append(loop.create_task(self.link.receive()))
+        tasks = [loop.create_task(self.sender.run(self.connection))]
+        tasks.append(loop.create_task(self.connection.receive()))
         try:
             yield tasks[0]
         finally:
@@ -112,17 +150,17 @@ class Route:
 
     def fill_window(self):
         """Use up the window for bulk content; `make_room` frees it again."""
-        self.link.bytes_sent += self.link.window.size
-        self.link.window.sent(self.link.bytes_sent, asyncio.get_running_loop().time())
+        self.connection.bytes_sent += self.connection.window.size
+        self.connection.window.sent(self.connection.bytes_sent, asyncio.get_running_loop().time())
 
     def make_room(self):
-        self.channel.say(Acks((), (), self.link.bytes_sent))
+        self.channel.say(Acks((), (), self.connection.bytes_sent))
 
     def accept(self, *numbers):
-        self.channel.say(Acks(numbers, (), self.link.bytes_sent))
+        self.channel.say(Acks(numbers, (), self.connection.bytes_sent))
 
     def refuse(self, number, reason, detail=""):
-        self.channel.say(Acks((), ((number, reason, detail),), self.link.bytes_sent))
+        self.channel.say(Acks((), ((number, reason, detail),), self.connection.bytes_sent))
 
     def sent(self, path=None):
         """Return all changes that the frontend received, in order."""
@@ -146,17 +184,17 @@ class Route:
 
     async def prepared(self, frames):
         """Wait until `frames` frames were prepared in total."""
-        await eventually(lambda: self.listener.frames >= frames, "prepared frames")
+        await eventually(lambda: self.bucket.frames >= frames, "prepared frames")
 
     def whole(self, path):
-        """Return a live parcel with a file's whole current content."""
+        """Return a live change with a file's whole current content."""
         entry = self.catalog.records[path].entry
         content = self.source.nodes[path].content
         (encoded,) = encode_batches([(change_for(1, path, entry), content)])
         return encoded
 
     def delta(self, path, keep):
-        """Return a live parcel with a delta that copies the first `keep` bytes of the previous version."""
-        put = put_file(next_number(), 1, path, self.catalog.records[path].entry)
+        """Return a live change with a delta that copies the first `keep` bytes of the previous version."""
+        put = put_change(next_number(), 1, path, self.catalog.records[path].entry)
         tail = self.source.nodes[path].content[keep:]
         return encode_file(put, [Copy(0, keep), Literal(tail)], delta=True)

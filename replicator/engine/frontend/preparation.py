@@ -1,0 +1,217 @@
+"""Reads and encodes dirty paths before they can be sent, so that sending never waits for the disk.
+
+Small files are read many at a time, and put into batches. Large files are read a frame at a time, while the frames before it are sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from replicator.core.lifecycle import State
+from replicator.core.pending import PendingChange
+from replicator.core.plan import safe_order
+from replicator.engine.changes.batching import is_cut
+from replicator.engine.changes.create import next_number, put_change
+from replicator.engine.changes.encode import (
+    ChangeRef,
+    EncodedChanges,
+    begin_frame,
+    data_frame,
+    encode_batches,
+)
+from replicator.engine.changes.reader import ContentReader, ReadResult, ReadyChange, StreamedFile
+from replicator.engine.context import Context
+from replicator.engine.frontend.answers import Answers
+from replicator.engine.frontend.in_flight import InFlight
+from replicator.engine.frontend.send_queue import Outgoing, Part, SendQueue
+from replicator.engine.frontend.state import FrontendState
+
+TAKE = 128
+"""Paths read in one go: at 20 KB a file about 2.5 MB, a few milliseconds for the thread."""
+
+STREAMS = 4
+"""Trees of which a large file is streamed at a time. An agent accepts 16 unfinished files; some are left for live changes."""
+
+REMEMBERED = 1024
+"""Numbers of recently streamed files."""
+
+
+class Preparation:
+    """Reads the dirty paths of one frontend into the queue of its connection.
+
+    Args:
+        state: state of the frontend.
+        context: what all replicas share.
+        queue: receives the frames.
+        answers: notified of paths that cannot be read, or need not be sent.
+        added: called when a frame was added to the queue.
+    """
+
+    def __init__(
+        self,
+        state: FrontendState,
+        context: Context,
+        queue: SendQueue,
+        answers: Answers,
+        added: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._dirty = state.dirty
+        self._context = context
+        self._queue = queue
+        self._answers = answers
+        self._added = added
+        self._large: OrderedDict[int, deque[StreamedFile]] = OrderedDict()
+        self._streamed: dict[int, int] = {}
+        self._numbers: OrderedDict[int, None] = OrderedDict()
+        self._to_prepare, self._to_stream = asyncio.Event(), asyncio.Event()
+
+    def wake(self) -> None:
+        """Look again: a path is dirty or may be tried again, or the queue may have room."""
+        self._to_prepare.set()
+        self._to_stream.set()
+
+    def answered(self, part: ChangeRef) -> None:
+        """Record an answer: a file that is being streamed was refused, and the rest is not read."""
+        if self._streamed.get(part.key.tree) == part.number:
+            del self._streamed[part.key.tree]
+
+    def clear(self) -> None:
+        """Drop the large files that wait."""
+        self._large.clear()
+
+    async def prepare(self) -> None:
+        """Read dirty paths, and encode the small ones, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._to_prepare.clear()
+            has_room = not self._queue.is_full
+            taken = self._dirty.take(_now(), TAKE, is_cut) if has_room else []
+            if not taken:
+                # Without room a retry must wait for the sender, which sets the event.
+                until = self._dirty.next_retry() if has_room else None
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(until):
+                        await self._to_prepare.wait()
+                continue
+            reader, pool = self._context.reader, self._context.pool
+            result, prepared = await loop.run_in_executor(pool, _read, reader, taken)
+            for pending in result.unneeded:
+                self._answers.clean(pending.key, pending.generation)
+            for unreadable in result.unreadable:
+                self._answers.unreadable(unreadable)
+            for large in result.large:
+                self._large.setdefault(large.pending.key.tree, deque()).append(large)
+            for outgoing in prepared:
+                await self._throttle(outgoing.size)
+                self._queue.add_prepared(outgoing)
+                self._added()
+            self._to_stream.set()
+
+    async def stream(self) -> None:
+        """Stream large files until cancelled: one of each tree, of STREAMS trees at a time."""
+        running: set[int] = set()
+
+        async def stream(tree: int, large: StreamedFile) -> None:
+            await self._stream_file(large)
+            running.discard(tree)
+            self._to_stream.set()
+
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._to_stream.clear()
+                tree = next((tree for tree in self._large if tree not in running), None)
+                if tree is None or len(running) >= STREAMS:
+                    await self._to_stream.wait()
+                    continue
+                waiting = self._large.pop(tree)
+                running.add(tree)
+                tasks.create_task(stream(tree, waiting.popleft()))
+                if waiting:
+                    self._large[tree] = waiting  # after those of the other trees
+
+    async def _stream_file(self, large: StreamedFile) -> None:
+        """Prepare a file's frames. Whether the file ends well is decided when the last one is sent."""
+        loop = asyncio.get_running_loop()
+        (tree, path), generation, _ = large.pending
+        number = self._number(large)
+        change = InFlight(ChangeRef(number, large.pending.key), generation, bulk=True)
+        begin = begin_frame(put_change(number, tree, path, large.record.entry), delta=False)
+        self._streamed[tree] = number
+        await self._put(begin, change, Part.BEGIN)
+        for offset in large.offsets():
+            frame = None
+            current = self._dirty.is_current(large.pending.key, generation)
+            if current and self._streamed.get(tree) == number:
+                read = partial(self._context.reader.frame, large, number, offset)
+                frame = await loop.run_in_executor(self._context.pool, read)
+            if frame is None:
+                await self._put(data_frame(number, [], cancel=True), change, Part.CANCEL)
+                return
+            await self._throttle(len(frame))
+            await self._put(frame, change, Part.CONTENT)
+        await self._put(data_frame(number, [], end=True), change, Part.END)
+
+    async def _put(self, frame: bytes, change: InFlight, part: Part) -> None:
+        while self._queue.is_full:
+            self._to_stream.clear()
+            await self._to_stream.wait()
+        self._queue.add_prepared(Outgoing((frame,), (change,), part))
+        self._added()
+
+    async def _throttle(self, size: int) -> None:
+        """Wait until so many bytes may be sent. Only a bootstrap is limited."""
+        if self._state.state is not State.LIVE:
+            delay = self._context.bucket.delay(size, _now())
+            if delay:
+                await asyncio.sleep(delay)
+
+    def _number(self, large: StreamedFile) -> int:
+        """Return the number that all frontends share; if an attempt under it is still to be answered, another."""
+        number = self._context.reader.number_of(large)
+        if number in self._numbers:
+            number = next_number()
+        self._numbers[number] = None
+        if len(self._numbers) > REMEMBERED:
+            self._numbers.popitem(last=False)
+        return number
+
+
+def _read(
+    reader: ContentReader, taken: Sequence[PendingChange]
+) -> tuple[ReadResult, list[Outgoing]]:
+    """Read dirty paths, and encode the small ones; blocks.
+
+    Returns:
+        Everything that was read, and the frames of the small files.
+    """
+    result = reader.collect(taken)
+    prepared = _encode(result.ready)
+    prepared += [_prepared(group.encoded, group.pending) for group in result.groups]
+    return result, prepared
+
+
+def _encode(ready: Sequence[ReadyChange]) -> list[Outgoing]:
+    """Encode single changes in an order in which each can succeed."""
+    by_number = {item.change.number: item for item in ready}
+    ordered = [by_number[change.number] for change in safe_order([item.change for item in ready])]
+    return [
+        _prepared(encoded, [by_number[part.number].pending for part in encoded.parts])
+        for encoded in encode_batches((item.change, item.content) for item in ordered)
+    ]
+
+
+def _prepared(encoded: EncodedChanges, pending: Sequence[PendingChange]) -> Outgoing:
+    changes = [
+        InFlight(part, one.generation, bulk=True)
+        for part, one in zip(encoded.parts, pending, strict=True)
+    ]
+    return Outgoing(encoded.frames, tuple(changes))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
