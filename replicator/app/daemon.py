@@ -115,7 +115,7 @@ async def serve(
         try:
             await app.set_trees(config)
             app.set_discovery(config)
-            about = AboutDaemon(Listener(config.http, app.requests.status))
+            about = AboutDaemon(Listener(config.http, app.requests.status), config.http, app.events)
             app.requests.about_daemon = about.describe
             app.set_hooks(config)
             reloads: set[asyncio.Task[None]] = set()

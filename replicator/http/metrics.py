@@ -241,7 +241,7 @@ def _delivery(status: dict[str, Any]) -> Iterator[Metric]:
         return
     seconds = HistogramMetricFamily(
         "replicator_delivery_seconds",
-        "From the event of a change to its confirmation by the last connected frontend.",
+        "From the publication of a change, some milliseconds after close(), to the last connected frontend.",
         labels=["tree"],
     )
     for row in status["delivery"]["trees"]:

@@ -11,6 +11,7 @@ import structlog
 
 from replicator.telemetry import journal
 from replicator.telemetry.limit import Limiter
+from replicator.telemetry.recent import RECENT
 
 
 def configure(level: str, form: str) -> None:
@@ -32,6 +33,7 @@ def configure(level: str, form: str) -> None:
             Limiter(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            RECENT,
             structlog.processors.format_exc_info,
             *([_with_priority(renderers)] if to_journal else renderers),
         ],
