@@ -176,27 +176,22 @@ def without_icon(urls):
     return {url for url in urls if not url.endswith("/icon.svg")}
 
 
-@pytest.mark.parametrize(
-    ("state", "headline", "kind"),
-    [
+async def test_the_headline_says_how_it_stands(shown, page):
+    for state, headline, kind in (
         (idle, "Everything is in sync", "good"),
         (scale_out, "Catching up", "busy"),
         (trouble, "5 problems", "bad"),
         (hundred, "1 problem", "bad"),
         (status, "No frontends", "busy"),
-    ],
-)  # fmt: skip
-async def test_the_headline_says_how_it_stands(shown, page, state, headline, kind):
-    shown.status = state()
-    await page.open(shown.url)
-    await page.shows(headline, "h1")
-    assert await page.run("document.body.dataset.state") == kind
+    ):
+        shown.status = state()
+        await page.open(shown.url)
+        await page.shows(headline, "h1")
+        assert await page.run("document.body.dataset.state") == kind
+        await picture(page, state.__name__)
+    names = ("", "page.css", "page.js", "api/v1/status")
+    assert without_icon(page.requests) == {shown.url + name for name in names}
     assert page.complaints == []
-    assert without_icon(page.requests) == {
-        shown.url,
-        *(f"{shown.url}{name}" for name in ("page.css", "page.js", "api/v1/status")),
-    }
-    await picture(page, state.__name__)
 
 
 async def test_what_is_wrong_is_said_in_full(shown, page):
@@ -306,14 +301,14 @@ async def test_a_hundred_frontends_have_a_row_each_with_the_bad_one_first(shown,
     assert rows[0].startswith("retrying")
 
 
-@pytest.mark.parametrize("state", [idle, scale_out, trouble])
-@pytest.mark.parametrize("dark", [False, True])
-async def test_nothing_is_cut_off_on_a_phone(shown, page, state, dark):
-    shown.status = state()
-    await page.open(shown.url, width=375, height=800, dark=dark)
-    await page.shows("10.0.0.4", "#frontends")
-    assert await page.run("document.documentElement.scrollWidth") <= 375
-    await picture(page, f"phone-{state.__name__}{'-dark' * dark}")
+async def test_nothing_is_cut_off_on_a_phone(shown, page):
+    for state in (idle, scale_out, trouble):
+        for dark in (False, True):
+            shown.status = state()
+            await page.open(shown.url, width=375, height=800, dark=dark)
+            await page.shows("10.0.0.4", "#frontends")
+            assert await page.run("document.documentElement.scrollWidth") <= 375
+            await picture(page, f"phone-{state.__name__}{'-dark' * dark}")
 
 
 async def test_it_is_dark_where_the_system_is(shown, page):
