@@ -63,6 +63,7 @@ async def test_each_command_has_its_answer(ask):
         "bootstrapping": 0,
         "discovery": [],
         "inotify": {"watches": 0, "limit": None},
+        "hooks": [],
     }
     assert await ask(command="resume") == []
     assert await ask(command="verify") == []
