@@ -54,7 +54,7 @@ def open_tree(
 
     Raises:
         PathRefused: the root is not an absolute path, is the file system's root, is behind a symlink that is not followed, or shares
-            files with a source.
+            files with a source; or the stamp file is not below it.
         NotAllowed: the policy forbids it.
         OSError: the root cannot be opened or created.
         LookupError: the owner does not exist on this host.
@@ -63,6 +63,8 @@ def open_tree(
         raise PathRefused("the target is not an absolute path")
     place = os.path.normpath(b"/" + request.root.lstrip(b"/"))
     check_path(place[1:])
+    if request.stamp:
+        check_path(request.stamp)
     inside = b"" if jail is None else inside_of(jail, place)
     owner = owner_of(request.owner)
     if policy is not None:

@@ -22,6 +22,7 @@ from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
 from replicator.agent.refusals import HungUp, Refused, refusal_of, told
 from replicator.agent.roots import check_still_apart, open_tree
+from replicator.agent.stamp import Stamp
 from replicator.agent.store import Store
 from replicator.agent.transfer import Transfer
 from replicator.errors import ProtocolError, ReplicatorError
@@ -105,6 +106,10 @@ class Server:
         self._locks, self._boot, self._confinement = host
         self._durable: set[int] = set()
         self._unsynced: dict[int, list[int]] = {}  # numbers of applied changes of durable trees
+        self._stamps: dict[int, Stamp] = {}
+        self._changed: set[int] = (
+            set()
+        )  # trees with a stamp file of which the last frame changed something
         self._decoder = frames.Decoder()
         self._stores: dict[int, Store] = {}
         self._transfers: dict[int, Optional[Transfer]] = {}
@@ -169,6 +174,8 @@ class Server:
         if handler is None:
             raise ProtocolError(f"unexpected message {type(message).__name__}")
         handler(message, frame.payload)
+        while self._changed:
+            self._stamps[self._changed.pop()].renew()
         if self._done or self._unsynced or self._refused or frame.payload:
             for store in self._stores.values():
                 store.settle()
@@ -245,9 +252,7 @@ class Server:
                     self._refuse(number, Refused(changes.FAILED, "its tree was opened again"))
             old.tree.close()
         self._stores[request.tree] = store
-        (self._durable.add if request.durable else self._durable.discard)(request.tree)
-        if request.ready and self._boot:
-            boot.remove_of_another(store.tree, request.ready, self._boot)
+        self._follow(request, store)
         claim = store.claim
         said = messages.Opened(
             request.tree,
@@ -257,6 +262,15 @@ class Server:
             granularity=store.granularity,
         )
         self._send(said)
+
+    def _follow(self, request: OpenTree, store: Store) -> None:
+        """Follow the settings of a tree that was opened."""
+        (self._durable.add if request.durable else self._durable.discard)(request.tree)
+        self._stamps.pop(request.tree, None)
+        if request.stamp:
+            self._stamps[request.tree] = Stamp(store, request.stamp)
+        if request.ready and self._boot:
+            boot.remove_of_another(store.tree, request.ready, self._boot)
 
     def _on_sources(self, sources: Sources, _: bytes) -> None:
         for store in self._stores.values():
@@ -301,6 +315,8 @@ class Server:
             self._finished(change.number, change.tree)
 
     def _finished(self, number: int, tree: int) -> None:
+        if tree in self._stamps:
+            self._changed.add(tree)
         if tree in self._durable:
             self._unsynced.setdefault(tree, []).append(number)
         else:

@@ -170,7 +170,8 @@ class App:
     ) -> Made:
         number = next(number for number in self._free if number not in self._numbers)
         root = os.fsencode(settings.source)
-        reserved = [RESERVED, *filter(None, [os.fsencode(settings.ready_file)])]
+        ours = map(os.fsencode, (settings.ready_file, settings.stamp_file))
+        reserved = [RESERVED, *filter(None, ours)]
         excluded = Filter(settings.exclude, reserved)
         try:
             source = SourceTree(
@@ -206,7 +207,15 @@ class App:
                 source=source,
             ),
             debouncer=Debouncer(cooldown=settle.cooldown, max_wait=settle.max_wait),
-            target=OpenTree(number, target, settings.owner, settings.setid, durable, ready_path),
+            target=OpenTree(
+                number,
+                target,
+                settings.owner,
+                settings.setid,
+                durable,
+                ready_path,
+                stamp=os.fsencode(settings.stamp_file),
+            ),
             delete=settings.delete,
             delete_guard=settings.delete_guard,
             symlinks=settings.symlinks,

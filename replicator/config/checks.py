@@ -108,7 +108,7 @@ def _check_trees(trees: tuple[TreeSettings, ...], state: str) -> None:
                 "state.directory", f"lies inside {where}.source, and would be sent to the frontends"
             )
         _check_target(f"{where}.target", tree.target or "")
-        _check_ready(f"{where}.ready_file", tree.ready_file)
+        _check_own_files(where, tree)
         if tree.owner and not _OWNER.fullmatch(tree.owner):
             raise ConfigError(f"{where}.owner", f"expected 'user:group', got {tree.owner!r}")
         for other_index, other in enumerate(trees[:index]):
@@ -132,6 +132,13 @@ def _check_target(where: str, target: str) -> None:
         raise ConfigError(where, f"must not go through '..', got {target!r}")
     if os.path.normpath(target).strip("/") == "":
         raise ConfigError(where, "refusing to write to the root of the frontends' file system")
+
+
+def _check_own_files(where: str, tree: TreeSettings) -> None:
+    _check_ready(f"{where}.ready_file", tree.ready_file)
+    _check_ready(f"{where}.stamp_file", tree.stamp_file)
+    if tree.stamp_file and tree.stamp_file == tree.ready_file:
+        raise ConfigError(f"{where}.stamp_file", "must be another file than tree.ready_file")
 
 
 def _check_ready(where: str, path: str) -> None:

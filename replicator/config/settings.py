@@ -63,6 +63,10 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ready_max_lag: float = 60.0
     """A frontend is not ready once a change has been pending for it for longer than this."""
 
+    stamp_file: str = ""
+    """Path below the target, such as `.replicator/stamp`. The file is replaced on a frontend after each batch of changes that it took,
+    so that a systemd path unit there can start a program."""
+
     @property
     def most_bytes(self) -> int:
         """Size in bytes of the largest file that is replicated.

@@ -93,7 +93,9 @@ class Tree:
         return 0o7777 if self.target.setid else 0o1777
 
     def excluded(self, path: bytes, kind: str) -> bool:
-        """Return True for paths that the operator excludes, and for the directories that hold the ready file."""
+        """Return True for paths that the operator excludes, and for the directories that hold the ready file or the stamp file."""
         if self.source.excluded(path, kind):
             return True
-        return self.ready is not None and kind == DIRECTORY and is_below(self.ready.path, path)
+        ours = [self.ready.path] if self.ready else []
+        ours += [self.target.stamp] if self.target.stamp else []
+        return kind == DIRECTORY and any(is_below(one, path) for one in ours)

@@ -21,6 +21,7 @@ FEATURES = (
     "identity",
     "link",
     "sources",
+    "stamp",
 )
 """Features of this side. Successive releases work together: a message or field that the first release lacks has a name here, and is
 used only if both sides list that name; each has a fallback for a peer that does not.
@@ -34,6 +35,7 @@ used only if both sides list that name; each has a fallback for a peer that does
 * `link`: a file can be hard-linked or copied on the frontend (`h`). Without it, the content is sent.
 * `sources`: the backend tells the agent when a source appears or becomes another directory. Without it, an open target is not checked
   again.
+* `stamp`: `open` may name a file that is replaced after each batch of changes. Without it, there is no such file.
 """
 
 MAX_FEATURES = 64

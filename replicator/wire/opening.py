@@ -42,7 +42,7 @@ class OpenTree(NamedTuple):
 
     `durable`: acknowledge changes only once they are on disk. `ready`: path of the ready file below the root, or empty; a file there
     that was written in another boot of the machine is removed. `origin`: refuse a root that shares files with a source; agents of
-    earlier releases ignore this field.
+    earlier releases ignore this field. `stamp`: path of the stamp file below the root, or empty; it is replaced after each batch.
     """
 
     tree: int
@@ -52,6 +52,7 @@ class OpenTree(NamedTuple):
     durable: bool = False
     ready: bytes = b""
     origin: Origin = Origin()
+    stamp: bytes = b""
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
@@ -68,6 +69,8 @@ class OpenTree(NamedTuple):
             header["ready"] = text_of(self.ready)
         if self.origin != Origin():
             header["origin"] = self.origin.value()
+        if self.stamp:
+            header["stamp"] = text_of(self.stamp)
         return header
 
 
@@ -125,6 +128,7 @@ def parse_open(header: dict[str, Any]) -> OpenTree:
         fields.flag(header.get("durable", False)),
         fields.raw(header.get("ready", "")),
         _origin(header["origin"]) if "origin" in header else Origin(),
+        fields.raw(header.get("stamp", "")),
     )
 
 

@@ -1,8 +1,9 @@
-"""The hooks of deploy/examples, run as the daemon runs them, against servers that listen to them."""
+"""The programs of deploy/examples: hooks, run as the daemon runs them against servers that listen to them, and what a stamp file starts."""
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -113,6 +114,35 @@ def test_cloudfront_invalidates_what_was_delivered(told, items):
         made = run("hook-cloudfront", told, distribution, "/media", **environment).split()[0]
         found = front.get_invalidation(DistributionId=distribution, Id=made)["Invalidation"]
         assert found["InvalidationBatch"]["Paths"]["Items"] == items
+
+
+def test_a_command_is_run_again_if_the_stamp_file_was_replaced_meanwhile(tmp_path):
+    stamp, ran = tmp_path / "stamp", tmp_path / "ran"
+    stamp.write_text("1")
+    # Its first run replaces the stamp file, as a change that arrives meanwhile would.
+    script = f"echo run >> {ran}; [ $(wc -l < {ran}) -gt 1 ] || echo 2 > {stamp}"
+    command = [PROJECT / "deploy" / "examples" / "on-stamp", stamp, "/bin/sh", "-c", script]
+    subprocess.run(command, env={**os.environ, "PAUSE": "0"}, check=True, timeout=30)
+    assert ran.read_text() == "run\nrun\n"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_understands_the_units_of_the_stamp_file(tmp_path):
+    examples = PROJECT / "deploy" / "examples"
+    for unit in ("replicator-stamp.path", "replicator-stamp.service"):
+        text = (examples / unit).read_text()
+        here = text.replace("/usr/local/bin/on-stamp", str(examples / "on-stamp"))
+        (tmp_path / unit).write_text(here)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / "replicator-stamp.path"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    ours = [line for line in done.stderr.splitlines() if "replicator-stamp" in line]
+    assert ours == []
+    assert done.returncode == 0
 
 
 def config():

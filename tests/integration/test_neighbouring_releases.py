@@ -96,13 +96,25 @@ def test_what_the_old_agent_cannot_do_is_said_and_it_is_served_all_the_same(tmp_
         assert backend.row("new")["last_error"] == ""
 
 
+def test_a_stamp_file_that_the_old_agent_does_not_write_is_said(tmp_path):
+    settings = {"stamp_file": ".replicator/stamp"}
+    with Backend(tmp_path, ["old", "new"], MixedFleet(tmp_path), tree=settings) as backend:
+        (backend.source / "f").write_text("content")
+        wait_for((backend.site("new") / ".replicator/stamp").exists, "the stamp file")
+        wait_for(lambda: "tree.stamp_file" in backend.row("old")["last_error"], backend.explain)
+        assert backend.row("new")["last_error"] == ""
+        assert not (backend.site("old") / ".replicator").exists()
+
+
 def test_the_last_release_understands_all_that_this_one_says():
     """What is new travels in fields that an older peer passes over."""
     line = Listed(b"f", Entry(FILE, 0o644, 5, 7, b"", DIGEST), 0, 0)
     link = Listed(b"l", Entry(SYMLINK, 0, 0, 7, b"f"), 0, 0)
     said = [
         messages.Hello(messages.VERSION, messages.FEATURES, "about", "boot-id"),
-        messages.OpenTree(1, b"/site", "a:b", False, True, b".replicator/ready"),
+        messages.OpenTree(
+            1, b"/site", "a:b", False, True, b".replicator/ready", stamp=b".replicator/stamp"
+        ),
         messages.Opened(1, 0, 0),
         messages.Batch((changes.PutFile(1, 1, b"f", 0o644, 0, 0, DIGEST),)),
         messages.BeginFile(changes.PutFile(1, 1, b"f", 0o644, 0, 0, DIGEST), True),

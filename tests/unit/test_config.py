@@ -290,3 +290,11 @@ def test_a_wrong_hook_is_refused(tmp_path, hook, where):
     with pytest.raises(ConfigError) as caught:
         parse({"tree": [{"source": "site"}], "hook": [hook]}, base=tmp_path)
     assert caught.value.where == where
+
+
+@pytest.mark.parametrize("path", ["/etc/stamp", "../stamp", "ready"])
+def test_a_wrong_stamp_file_is_refused(tmp_path, path):
+    tree = {"source": "site", "ready_file": "ready", "stamp_file": path}
+    with pytest.raises(ConfigError) as caught:
+        parse({"tree": [tree]}, base=tmp_path)
+    assert caught.value.where == "tree[0].stamp_file"

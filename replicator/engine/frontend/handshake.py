@@ -30,6 +30,8 @@ class AgentInfo(NamedTuple):
         """Return which setting of a request an agent of an earlier release ignores, as a sentence; empty if none."""
         if request.durable and "durable" not in self.features:
             return "its agent is of an earlier release and does not wait for the disk (tree.durable): install this release there"
+        if request.stamp and "stamp" not in self.features:
+            return "its agent is of an earlier release and writes no stamp file (tree.stamp_file): install this release there"
         return ""
 
 

@@ -94,3 +94,52 @@ def test_a_backend_that_hung_up_before_the_marker_ends_the_agent_in_silence():
 def test_a_message_that_only_agents_send_is_a_violation():
     with pytest.raises(ProtocolError, match="unexpected message Acks"):
         served((Acks((), (), 0),))
+
+
+def test_a_stamp_file_is_replaced_only_if_something_was_changed(tmp_path):
+    root = os.fsencode(tmp_path)
+    opened = OpenTree(1, root, stamp=b".replicator/stamp")
+    served(
+        (Hello(messages.VERSION, messages.FEATURES),),
+        (opened,),
+        (Batch((changes.Delete(1, 1, b"gone"),)),),
+    )
+    stamp = tmp_path / ".replicator" / "stamp"
+    first = int(stamp.read_text())
+    before = os.stat(tmp_path).st_mtime_ns
+    wrong = put(b"f", 2)._replace(digest=bytes(32))
+    served(
+        (Hello(messages.VERSION, messages.FEATURES),),
+        (opened,),
+        (Batch((wrong,)), HELLO),
+    )
+    assert int(stamp.read_text()) == first
+    served(
+        (Hello(messages.VERSION, messages.FEATURES),),
+        (opened,),
+        (Batch((changes.Delete(3, 1, b"gone"),)),),
+    )
+    assert int(stamp.read_text()) > first
+    assert os.stat(tmp_path).st_mtime_ns == before
+
+
+def test_a_stamp_file_that_cannot_be_written_hinders_no_change(tmp_path):
+    (tmp_path / "stamp").mkdir()
+    (tmp_path / "stamp" / "full").write_text("x")
+    (tmp_path / "f").write_text("x")
+    opened = OpenTree(1, os.fsencode(tmp_path), stamp=b"stamp")
+    answers = served(
+        (Hello(messages.VERSION, messages.FEATURES),),
+        (opened,),
+        (Batch((changes.Delete(1, 1, b"f"),)),),
+    )
+    assert answers[-1].done == (1,)
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_stamp_file_outside_of_the_root_is_an_error(tmp_path):
+    opened = OpenTree(1, os.fsencode(tmp_path), stamp=b"../stamp")
+    assert (
+        "not a path below"
+        in served((Hello(messages.VERSION, messages.FEATURES),), (opened,))[-1].error
+    )
