@@ -45,23 +45,23 @@ def verify(
 
 def _is_right(report: dict[str, Any]) -> bool:
     """Return True if the frontend is equal to the backend, or was repaired."""
-    if report["error"] or report["owed"]:
+    if report["error"] or report["pending"]:
         return False
     return report["repaired"] or not report["differing"]
 
 
 def _show(report: dict[str, Any]) -> None:
     """Print one frontend's report."""
-    host, owed = report["host"], report["owed"]
+    host, pending = report["host"], report["pending"]
     if report["error"]:
         click.echo(report["error"], err=True)
     elif not report["differing"]:
         click.echo(f"{host}: equal")
-    if owed:
+    if pending:
         click.echo(
-            f"{host}: {owed} paths are pending or refused; the daemon sends them without --repair"
+            f"{host}: {pending} paths are pending or refused; the daemon sends them without --repair"
         )
-    if others := report["differing"] - owed:
+    if others := report["differing"] - pending:
         done = "sent again" if report["repaired"] else "differ; --repair sends them again"
         click.echo(f"{host}: {others} paths {done}")
     reasons = {one["path"]: f": {one['reason']}" for one in report["reasons"]}

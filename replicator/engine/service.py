@@ -225,10 +225,10 @@ class Service:
     def summary(self) -> str:
         """Return one line with the number of frontends in each state, and of trees that are halted or paused."""
         states = Counter(replica.state.value for replica in self.fleet)
-        stuck = sum(bool(one.halted or one.deletions.paused) for one in self.pipelines.values())
+        stopped = sum(bool(one.halted or one.deletions.paused) for one in self.pipelines.values())
         counts = [f"{count} {state}" for state, count in sorted(states.items())]
         return f"frontends: {', '.join(counts) or 'none'}" + (
-            f"; {stuck} trees stand" * bool(stuck)
+            f"; {stopped} trees halted or paused" * bool(stopped)
         )
 
     def add_frontend(self, address: Address) -> Replica:

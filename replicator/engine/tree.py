@@ -41,7 +41,7 @@ class SourceState(Protocol):
     def deletions_allowed(self) -> bool:
         """True if paths that are missing in the source are to be deleted on frontends."""
 
-    def holds(self, path: bytes) -> bool:
+    def is_deletion_held(self, path: bytes) -> bool:
         """Return True if the deletion of a path is held back until it is known not to be part of a mass deletion."""
 
     def recheck(self, path: bytes) -> None:

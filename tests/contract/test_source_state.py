@@ -59,8 +59,10 @@ class FromPipeline:
         for name in names:
             self.source.remove(name)
             self.watcher.tell(name)
-        await eventually(lambda: any(map(self.tree.state.holds, names)), "deletions to be held")
-        return next(filter(self.tree.state.holds, names))
+        await eventually(
+            lambda: any(map(self.tree.state.is_deletion_held, names)), "deletions to be held"
+        )
+        return next(filter(self.tree.state.is_deletion_held, names))
 
     def change(self, path):
         self.source.hashed.clear()
@@ -159,8 +161,8 @@ async def test_a_deletion_that_is_held_back_is_named_by_its_path(world):
     await world.scan()
     state = world.tree.state
     held = await world.hold_deletions()
-    assert state.holds(held)
-    assert not state.holds(b"file")
+    assert state.is_deletion_held(held)
+    assert not state.is_deletion_held(b"file")
     assert state.deletions_allowed
 
 

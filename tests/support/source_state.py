@@ -40,7 +40,7 @@ class FakeSourceState:
     def deletions_allowed(self):
         return self._tree.delete and not self.paused
 
-    def holds(self, path):
+    def is_deletion_held(self, path):
         return path in self.held
 
     def recheck(self, path):

@@ -43,7 +43,7 @@ class Stage(Backdrop):
         self.context.retry = Backoff(seconds, NEVER, lambda: 1.0)
 
     def rename(self, source, target):
-        """Rename a directory of the source and tell the replica."""
+        """Rename a directory of the source, and offer the move to the replica."""
         for path in [p for p in self.source.nodes if p == source or is_below(p, source)]:
             self.source.nodes[rebase(path, source, target)] = self.source.nodes.pop(path)
         self.catalog.move(source, target)

@@ -4,6 +4,9 @@ import re
 
 import pytest
 
+from replicator.engine.changes.reader import ON_BACKEND
+from replicator.engine.frontend.answers import KEPT
+from replicator.wire.changes import REASONS
 from tests.support import PROJECT
 
 PAGES = [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("bench/*.md")]
@@ -36,3 +39,9 @@ def test_contributing_names_existing_targets_of_make():
     named = set(re.findall(r"`make ([\w-]+)", CONTRIBUTING))
     assert named
     assert named <= targets
+
+
+def test_the_table_of_refusals_has_every_reason():
+    page = (PROJECT / "docs/operations.md").read_text()
+    section = page.split("### What a frontend refuses")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)) == {*REASONS, KEPT, ON_BACKEND}

@@ -41,6 +41,9 @@ CACHE_BYTES = 64 << 20
 """Bytes of frames that are kept for other replicas: at 100 MB/s for each, two that are half a second apart share them."""
 
 
+ON_BACKEND = "on the backend"
+"""Beginning of the reason of a path that the backend cannot read."""
+
 OVERHEAD = 1500
 """Bytes of memory that a file in a kept frame takes beside its content: three copies of its name and about ten small objects."""
 
@@ -156,7 +159,7 @@ class ContentReader:
         for one in of_tree:
             record = records.get(one.key.path)
             if doubt := tree.source.doubt(one.key.path):
-                result.unreadable.append(Unreadable(one, f"on the backend: {doubt}"))
+                result.unreadable.append(Unreadable(one, f"{ON_BACKEND}: {doubt}"))
             elif record is not None and record.entry.kind == FILE and _is_small(one, record):
                 small.append((one, record))
             else:
@@ -169,7 +172,7 @@ class ContentReader:
         """Add a path for which no content is read here."""
         number, path = pending.key
         if record is None:
-            if tree.state.deletions_allowed and not tree.state.holds(path):
+            if tree.state.deletions_allowed and not tree.state.is_deletion_held(path):
                 result.ready.append(ReadyChange(pending, delete_change(number, path), b""))
             else:
                 result.unneeded.append(pending)
@@ -178,7 +181,7 @@ class ContentReader:
         elif record.problem:
             passing = record.problem in PASSING
             result.unreadable.append(
-                Unreadable(pending, f"on the backend: {record.problem}", passing)
+                Unreadable(pending, f"{ON_BACKEND}: {record.problem}", passing)
             )
         elif pending.kind < PendingKind.CONTENT and not _takes_long_to_hash(pending, record):
             change = attributes_change(
@@ -224,7 +227,7 @@ class ContentReader:
         for (pending, record), content in zip(small, contents, strict=True):
             if content is None:
                 tree.state.recheck(pending.key.path)
-                reason = "on the backend: changed while it was read"
+                reason = f"{ON_BACKEND}: changed while it was read"
                 result.unreadable.append(Unreadable(pending, reason, passing=True))
             else:
                 yield ReadyChange(pending, change_for(*pending.key, record.entry), content)

@@ -18,6 +18,9 @@ from replicator.errors import ChannelLost
 from replicator.model import ancestors, parent
 from replicator.wire import changes
 
+KEPT = "kept, because it holds files that are not ours"
+"""Reason of a directory that is not removed."""
+
 KEPT_AFTER = 4
 """Attempts to remove a directory, over some six seconds, before its content counts as excluded or foreign, and it is kept."""
 
@@ -161,7 +164,7 @@ class Answers:
         if not self._dirty.any_inside(key):
             if in_flight.part.is_delete and attempts > KEPT_AFTER:
                 self.clean(key, in_flight.generation)
-                self._report(key, "kept, because it holds files that are not ours")
+                self._report(key, KEPT)
                 return
             self._state.resync_queue.request(key)
         self._dirty.block(key, _now() + SOON * 2 ** min(attempts, 6))

@@ -58,8 +58,8 @@ class Outcome:
 class RemovalLimit(Protocol):
     """Decides whether surplus paths, which only the frontend has, are removed."""
 
-    def is_owed(self, path: bytes) -> bool:
-        """Return True if a path was owed to the frontend before, so that its removal was decided then."""
+    def was_dirty(self, path: bytes) -> bool:
+        """Return True if a path was dirty before the comparison, so that its removal was decided then."""
 
     def why_kept(self, found: int, left: int) -> str:
         """Return why surplus paths are kept; empty if they may be removed.
@@ -78,7 +78,7 @@ class OpenedTree:
         tree: the tree.
         owner: (uid, gid) that the frontend's files must have; -1 for any.
         granularity: nanoseconds to which the frontend's file system rounds modification times down.
-        followed: every change since the last comparison of the whole tree is confirmed by the frontend, or owed to it.
+        followed: every change since the last comparison of the whole tree is confirmed or pending.
     """
 
     tree: Tree
@@ -177,8 +177,8 @@ def _split(
     for one in page:
         if not one.surplus:
             decided.append(one)
-        elif not opened.tree.state.holds(one.path):
-            passes = limit is None or limit.is_owed(one.path)
+        elif not opened.tree.state.is_deletion_held(one.path):
+            passes = limit is None or limit.was_dirty(one.path)
             (decided if passes else undecided).append(one)
     return decided, undecided
 

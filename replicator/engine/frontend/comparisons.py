@@ -222,8 +222,8 @@ class Comparisons:
     def _refuses_too_much(self) -> AgentFailed:
         """Return the error that ends this connection. The paths that were marked are forgotten: the next comparison finds them."""
         return AgentFailed(
-            "it refuses so many paths that they cannot be kept in mind; the last reason:"
-            f" {self._state.errors.error or 'none was told'}"
+            "it refuses so many paths that the limit of dirty paths is reached; the last reason:"
+            f" {self._state.errors.error or 'unknown'}"
         )
 
     async def _wait_until_reduced(self) -> None:

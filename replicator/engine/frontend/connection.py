@@ -1,7 +1,7 @@
 """One connection to one agent: sends messages, and passes each answer to the code that waits for it.
 
 The connection knows which changes are in flight and how many bytes they are. What an answer means for the frontend is decided by
-the sender of the change. A connection whose agent owes answers and makes no progress is ended.
+the sender of the change. A connection is ended if answers are due and the agent makes no progress.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Connection:
         self._sources = Origin()
         self._unsent_sources = b""
         self._sources_changed = asyncio.Event()
-        self._progress_timeout = ProgressTimeout(self._owed)
+        self._progress_timeout = ProgressTimeout(self._unanswered)
         self._in_flight = InFlightTable(answered, self._progress_timeout)
         self._listings = Listings(self._send_message, self._progress_timeout)
         self.window = self._in_flight.window
@@ -211,7 +211,7 @@ class Connection:
         """
         await self._progress_timeout.watch(limit)
 
-    def _owed(self) -> str:
+    def _unanswered(self) -> str:
         """Return what the agent has yet to answer; empty if nothing."""
         if self._in_flight:
             return f"{len(self._in_flight)} changes"

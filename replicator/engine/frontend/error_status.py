@@ -42,7 +42,7 @@ class ErrorStatus:
 
     @property
     def persistent(self) -> str:
-        """An error that remains although no path is owed; empty if there is none."""
+        """An error that remains although no path is dirty; empty if there is none."""
         return (
             next(iter(self._targets.values()), "")
             or self.surplus_kept

@@ -53,12 +53,12 @@ class Listings:
 
     @property
     def is_due(self) -> bool:
-        """True if the agent owes frames of a listing."""
+        """True if the agent has yet to send frames of a listing."""
         return self._due > 0
 
     @property
     def is_hashing(self) -> bool:
-        """True if the agent reads contents for the frames that it owes, and so may send nothing but signs of life for a while."""
+        """True if the agent reads contents for the frames that are due, and so may send nothing but signs of life for a while."""
         return self._hashing and self.is_due
 
     @asynccontextmanager

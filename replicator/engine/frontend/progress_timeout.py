@@ -1,4 +1,4 @@
-"""Timeout for an agent that owes answers and makes no progress."""
+"""Timeout for an agent that has requests to answer and makes no progress."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class ProgressTimeout:
     backend sends: a frontend that never answers must not keep its place in the bootstrap queue.
 
     Args:
-        owed: returns what the agent has yet to answer; empty if nothing.
+        unanswered: returns what the agent has yet to answer; empty if nothing.
     """
 
-    def __init__(self, owed: Callable[[], str]) -> None:
-        self._owed = owed
+    def __init__(self, unanswered: Callable[[], str]) -> None:
+        self._unanswered = unanswered
         self._progress_at = _now()
         self._alive_at = self._progress_at
 
     def requesting(self) -> None:
-        """Note that a request is about to be sent: if the agent owes nothing, the timeout starts now."""
-        if not self._owed():
+        """Note that a request is about to be sent: if no answer is due, the timeout starts now."""
+        if not self._unanswered():
             self._progress_at = _now()
 
     def progressed(self) -> None:
@@ -59,8 +59,8 @@ class ProgressTimeout:
         while True:
             await asyncio.sleep(limit / 4)
             latest = max(self._progress_at, self._alive_at)
-            if _now() - latest > limit and (owed := self._owed()):
-                raise ChannelLost(f"no answer for {limit:g} seconds with {owed} under way")
+            if _now() - latest > limit and (unanswered := self._unanswered()):
+                raise ChannelLost(f"no answer for {limit:g} seconds with {unanswered} under way")
 
 
 def _now() -> float:

@@ -105,7 +105,7 @@ class Readiness:
     Args:
         connection: connection to the frontend.
         context: the trees, and their ready files.
-        dirty: paths that are owed to the frontend.
+        dirty: the dirty paths of the frontend.
         opened: the trees that the agent has opened; the caller updates it.
         machine: instance id of the frontend, or its address.
     """

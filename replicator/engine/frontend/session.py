@@ -88,7 +88,7 @@ class Session:
             tasks.create_task(self.readiness.keep())
             tasks.create_task(self.sender.run(connection))
             tasks.create_task(self.comparisons.resync_directories())
-            tasks.create_task(self._follow())
+            tasks.create_task(self._keep_compared())
 
     async def _greet(self) -> None:
         await self.connection.greet(f"replicator on {platform.node()} for {self._state.address}")
@@ -96,7 +96,7 @@ class Session:
         self._state.resync_queue.connected()
         await self.opened.open_all()
 
-    async def _follow(self) -> None:
+    async def _keep_compared(self) -> None:
         """Compare each tree as soon as its source is scanned, and again whenever that is requested."""
         state = self._state
         state.move_to(State.QUEUED)

@@ -19,17 +19,17 @@ from replicator.engine.context import Context
 T = TypeVar("T")
 
 SLOWEST = 1 << 20
-"""Minimum bytes per second of a network connection: for each MiB that is owed, a frontend may lag one second more."""
+"""Minimum bytes per second of a network connection: for each MiB that is pending, a frontend may lag one second more."""
 
 MOST = 500
-"""Owed paths that are examined in one update: 10 ms with a hundred frontends."""
+"""Pending paths that are examined in one update: 10 ms with a hundred frontends."""
 
 
 class Shortage:
-    """The owed paths of one frontend that others have. A frontend that is the only one lacks all its owed paths alone.
+    """The pending paths of one frontend that others have. A frontend that is the only one lacks all its pending paths alone.
 
     Args:
-        dirty: paths that are owed to the frontend.
+        dirty: the dirty paths of the frontend.
         context: the other frontends, and the trees.
     """
 
@@ -45,11 +45,11 @@ class Shortage:
         return not others or any(peer.has_current(key) for peer in others)
 
     def update(self, now: float) -> None:
-        """Record which owed paths only this frontend lacks, and since when at most. Must be called about every second."""
-        owed = self._oldest()
-        own = {key: pending for key, pending in owed if self.is_own(key)}
+        """Record which pending paths only this frontend lacks, and since when at most. Must be called about every second."""
+        oldest = self._oldest()
+        own = {key: pending for key, pending in oldest if self.is_own(key)}
         alone = len(list(islice(self._context.peers(), 2))) < 2
-        self._shared = {key for key, _ in owed if key not in own or key in self._shared}
+        self._shared = {key for key, _ in oldest if key not in own or key in self._shared}
         self._since = {
             key: self._since.get(key, pending.since if alone or key not in self._shared else now)
             for key, pending in own.items()
@@ -70,9 +70,9 @@ class Shortage:
         oldest = min(self._since.values(), default=now)
         if now - oldest <= allowed:
             return False
-        return now - oldest > allowed + await self._bytes_owed(pool) / SLOWEST
+        return now - oldest > allowed + await self._bytes_pending(pool) / SLOWEST
 
-    async def _bytes_owed(self, pool: Executor) -> float:
+    async def _bytes_pending(self, pool: Executor) -> float:
         keys = [key for key, pending in self._oldest() if pending.kind is PendingKind.CONTENT]
         total = 0
         for number, tree in list(self._context.trees.items()):
@@ -82,14 +82,14 @@ class Shortage:
         return total * max(1.0, len(self._dirty) / max(1, len(keys)))
 
     def _oldest(self) -> list[tuple[Key, Pending]]:
-        """Return the owed paths; of more than MOST, the longest owed and a sample of the others."""
-        owed = list(islice(self._dirty.sendable(), MOST))
-        if len(owed) < MOST:
-            return owed
+        """Return the pending paths; of more than MOST, the oldest and a sample of the others."""
+        oldest = list(islice(self._dirty.sendable(), MOST))
+        if len(oldest) < MOST:
+            return oldest
         # One of each step, from a random start: a list of 200,000 would take 30 ms.
         step = max(1, 2 * (len(self._dirty) - MOST // 2) // MOST)
         begin = MOST // 2 + random.randrange(step)  # noqa: S311  # not a secret
-        return owed[: MOST // 2] + list(islice(self._dirty.sample(begin, step), MOST // 2))
+        return oldest[: MOST // 2] + list(islice(self._dirty.sample(begin, step), MOST // 2))
 
 
 def _is_found(pending: Pending) -> bool:

@@ -27,11 +27,11 @@ class SurplusLimit:
     tree: int
     below: bytes
     surplus: Surplus
-    owed: set[Key] | DirtySet
+    dirty: set[Key] | DirtySet
 
-    def is_owed(self, path: bytes) -> bool:
-        """Return True if a path was owed to the frontend when the comparison began."""
-        return Key(self.tree, path) in self.owed
+    def was_dirty(self, path: bytes) -> bool:
+        """Return True if a path was dirty when the comparison began."""
+        return Key(self.tree, path) in self.dirty
 
     def why_kept(self, found: int, left: int) -> str:
         """Return why surplus paths are kept; empty if they may be removed, and then their removal is recorded."""
@@ -45,7 +45,7 @@ class SurplusCheck:
         context: the trees.
         resync_queue: receives the trees that must be compared again.
         errors: records which surplus is kept.
-        dirty: paths that are owed to the frontend.
+        dirty: the dirty paths of the frontend.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class SurplusCheck:
             return None
         surplus = self._trees.setdefault(tree.number, Surplus(tree.delete_guard))
         # A listing may be older than the answers that arrive during the comparison. A single directory is listed at once.
-        owed = set(self._dirty) if below == ROOT else self._dirty
-        return SurplusLimit(tree.number, below, surplus, owed)
+        dirty = set(self._dirty) if below == ROOT else self._dirty
+        return SurplusLimit(tree.number, below, surplus, dirty)
 
     def compared(self, tree: int, below: bytes, outcome: Outcome, took: float) -> None:
         """Record the surplus that a comparison has kept. If that was of a directory, the whole tree has to be counted.

@@ -42,9 +42,9 @@ class Report:
 
     Attributes:
         host: the frontend.
-        differing: number of paths that differ from the source, including those that are owed or refused.
+        differing: number of paths that differ from the source, including those that are pending or refused.
         paths: the first of them.
-        owed: number of them that are refused, or owed for longer than a change takes: they are being sent again.
+        pending: number of them that are refused, or pending for longer than a change takes: they are sent anyway.
         reasons: the first of these, each with `path` and `reason`.
         repaired: the others are sent again.
         error: why the comparison is incomplete; empty if it is complete.
@@ -53,7 +53,7 @@ class Report:
     host: str
     differing: int = 0
     paths: list[str] = field(default_factory=list)
-    owed: int = 0
+    pending: int = 0
     reasons: list[dict[str, str]] = field(default_factory=list)
     repaired: bool = False
     error: str = ""
@@ -66,7 +66,7 @@ class Report:
 async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
     """Compare one frontend.
 
-    Changes that are on their way, or were confirmed meanwhile, do not count as different. Paths that have been owed for longer than a
+    Changes that are on their way, or were confirmed meanwhile, do not count as different. Paths that have been pending for longer than a
     change takes do, and so do those that the frontend refuses or the backend cannot read.
 
     Raises:
@@ -123,24 +123,24 @@ def _is_open(session: Session, opened: OpenedTree) -> bool:
 
 
 def _add(report: Report, keys: list[Key], late: dict[Key, str]) -> None:
-    """Add the differing paths of a tree, and those that are owed or refused."""
+    """Add the differing paths of a tree, and those that are pending or refused."""
     report.differing += len(keys) + len(late)
-    report.owed += len(late)
+    report.pending += len(late)
     room = SHOWN - len(report.paths)
     report.paths += [printable(key.path) for key in (*late, *keys)][:room]
     shown = list(late.items())[: SHOWN - len(report.reasons)]
     report.reasons += [
-        {"path": printable(key.path), "reason": reason or "it is owed"} for key, reason in shown
+        {"path": printable(key.path), "reason": reason or "it is pending"} for key, reason in shown
     ]
 
 
 async def _late(replica: Replica, tree: int) -> dict[Key, str]:
-    """Return the paths of a tree that are owed and not merely on their way, with the reasons; wait until that is known."""
+    """Return the paths of a tree that are pending and not merely on their way, with the reasons; wait until that is known."""
     deadline = asyncio.get_running_loop().time() + RECENT
     while True:
         now = asyncio.get_running_loop().time()
         late = {key: why for key, why in replica.dirty.late(now, RECENT) if key.tree == tree}
-        owed = sum(key.tree == tree for key in replica.dirty)
-        if now >= deadline or owed <= len(late):
+        pending = sum(key.tree == tree for key in replica.dirty)
+        if now >= deadline or pending <= len(late):
             return late
         await asyncio.sleep(PAUSE)

@@ -71,7 +71,7 @@ class Deletions:
         """Number of deletions that are held back, or to be published after that."""
         return len(self._guard.held) + len(self._released)
 
-    def holds(self, path: bytes) -> bool:
+    def is_held(self, path: bytes) -> bool:
         """Return True if the deletion of a path is held back: a comparison must not send it before the total is known."""
         return path in self._guard.held or path in self._released
 

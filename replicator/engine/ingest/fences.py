@@ -139,4 +139,4 @@ class Fences:
             return "is being read"
         if self._worker.rechecks.is_missing(path):
             return "is missing for less than its grace period"
-        return "is a deletion that is held back" if self._deletions.holds(path) else ""
+        return "is a deletion that is held back" if self._deletions.is_held(path) else ""

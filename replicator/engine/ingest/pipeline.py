@@ -151,9 +151,9 @@ class Pipeline:
         """See engine.tree.SourceState."""
         return self.deletions.allowed
 
-    def holds(self, path: bytes) -> bool:
+    def is_deletion_held(self, path: bytes) -> bool:
         """See engine.tree.SourceState."""
-        return self.deletions.holds(path)
+        return self.deletions.is_held(path)
 
     def recheck(self, path: bytes) -> None:
         """See engine.tree.SourceState.

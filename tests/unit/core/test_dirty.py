@@ -19,15 +19,15 @@ def take(dirty, now=0.0, limit=10):
 
 def test_a_path_is_clean_only_after_its_current_version_was_acknowledged(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
-    (due,) = take(dirty)
+    (pending,) = take(dirty)
     dirty.mark(A, PendingKind.CONTENT, 1, urgent=False)
 
-    assert not dirty.acknowledged(A, due.generation)
+    assert not dirty.acknowledged(A, pending.generation)
     assert A in dirty
 
-    (due,) = take(dirty)
+    (pending,) = take(dirty)
 
-    assert dirty.acknowledged(A, due.generation)
+    assert dirty.acknowledged(A, pending.generation)
     assert A not in dirty
 
 
@@ -45,7 +45,7 @@ def test_live_changes_go_before_bulk_in_the_order_of_marking(dirty):
         dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
     dirty.mark(B, PendingKind.CONTENT, 0, urgent=True)
 
-    assert [due.key for due in take(dirty)] == [B, C, A]
+    assert [pending.key for pending in take(dirty)] == [B, C, A]
 
 
 def test_a_path_in_flight_is_sent_again_after_the_connection_is_lost(dirty):
@@ -54,22 +54,24 @@ def test_a_path_in_flight_is_sent_again_after_the_connection_is_lost(dirty):
     take(dirty)
     dirty.connection_lost()
 
-    assert {due.key for due in take(dirty)} == {A, B}
+    assert {pending.key for pending in take(dirty)} == {A, B}
     assert dirty.is_current(B, generation)
 
 
 def test_a_blocked_path_is_taken_again_at_its_time(dirty):
     dirty.mark(A, PendingKind.ADOPT, 0, urgent=False)
-    (due,) = take(dirty)
+    (pending,) = take(dirty)
 
-    assert dirty.refused(A, due.generation, PendingKind.CONTENT, "no_space: full") == 1
+    assert dirty.refused(A, pending.generation, PendingKind.CONTENT, "no_space: full") == 1
 
     dirty.block(A, 5.0)
 
     assert take(dirty, now=4.9) == []
     assert dirty.next_retry() == 5.0
     assert dirty.problems(10) == [(A, "no_space: full")]
-    assert [(due.key, due.kind) for due in take(dirty, now=5.0)] == [(A, PendingKind.CONTENT)]
+    assert [(pending.key, pending.kind) for pending in take(dirty, now=5.0)] == [
+        (A, PendingKind.CONTENT)
+    ]
 
 
 @pytest.mark.parametrize("in_the_way", ["marked again", "without a reason"])
@@ -77,10 +79,10 @@ def test_problems_are_shown_however_many_other_blocked_paths_there_are(dirty, in
     keys = [Key(1, b"%d" % number) for number in range(100)]
     for key in (*keys, A):
         dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
-    for due in take(dirty, limit=101):
-        reason = "denied" if due.key == A or in_the_way == "marked again" else ""
-        dirty.refused(due.key, due.generation, PendingKind.CONTENT, reason)
-        dirty.block(due.key, 9.0 if due.key == A else 5.0)
+    for pending in take(dirty, limit=101):
+        reason = "denied" if pending.key == A or in_the_way == "marked again" else ""
+        dirty.refused(pending.key, pending.generation, PendingKind.CONTENT, reason)
+        dirty.block(pending.key, 9.0 if pending.key == A else 5.0)
     if in_the_way == "marked again":
         for key in keys:
             dirty.mark(key, PendingKind.CONTENT, 1, urgent=False)
@@ -90,8 +92,8 @@ def test_problems_are_shown_however_many_other_blocked_paths_there_are(dirty, in
 
 def test_a_path_that_was_blocked_twice_is_one_problem(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
-    (due,) = take(dirty)
-    dirty.refused(A, due.generation, PendingKind.CONTENT, "denied")
+    (pending,) = take(dirty)
+    dirty.refused(A, pending.generation, PendingKind.CONTENT, "denied")
     dirty.block(A, 5.0)
     dirty.block(A, 9.0)
 
@@ -100,18 +102,18 @@ def test_a_path_that_was_blocked_twice_is_one_problem(dirty):
 
 def test_a_refusal_of_an_earlier_version_is_ignored(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
-    (due,) = take(dirty)
+    (pending,) = take(dirty)
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
 
-    assert dirty.refused(A, due.generation, PendingKind.CONTENT, "denied") is None
+    assert dirty.refused(A, pending.generation, PendingKind.CONTENT, "denied") is None
 
 
 def test_a_path_that_was_taken_and_not_sent_is_queued_again(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
-    (due,) = take(dirty)
-    dirty.put_back(A, due.generation)
+    (pending,) = take(dirty)
+    dirty.put_back(A, pending.generation)
 
-    assert take(dirty) == [due]
+    assert take(dirty) == [pending]
 
 
 def test_open_bulk_counts_what_was_marked_as_bulk_and_is_neither_done_nor_blocked(dirty):
@@ -119,7 +121,7 @@ def test_open_bulk_counts_what_was_marked_as_bulk_and_is_neither_done_nor_blocke
         dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
     assert dirty.bulk_open == 3
 
-    generations = {due.key: due.generation for due in take(dirty)}
+    generations = {pending.key: pending.generation for pending in take(dirty)}
     dirty.acknowledged(A, generations[A])
     dirty.refused(B, generations[B], PendingKind.CONTENT, "denied")
     dirty.block(B, 9)
@@ -135,7 +137,7 @@ def test_paths_below_a_renamed_directory_are_dirty_under_their_new_names(dirty):
     dirty.mark(Key(2, b"d/x"), PendingKind.CONTENT, 0, urgent=False)
     dirty.rename(Key(1, b"d"), Key(1, b"e"), 0)
 
-    assert {due.key for due in take(dirty)} == {Key(1, b"e/x"), Key(2, b"d/x")}
+    assert {pending.key for pending in take(dirty)} == {Key(1, b"e/x"), Key(2, b"d/x")}
 
 
 def test_after_a_rename_a_version_in_flight_is_pending_by_digest_and_a_read_one_is_not_sent(dirty):
@@ -146,7 +148,7 @@ def test_after_a_rename_a_version_in_flight_is_pending_by_digest_and_a_read_one_
 
     assert not dirty.is_current(read.key, read.generation)
     assert not dirty.acknowledged(Key(1, b"d/sent"), sent)
-    assert {due.key.path: due.kind for due in take(dirty)} == {
+    assert {pending.key.path: pending.kind for pending in take(dirty)} == {
         b"e/sent": PendingKind.ADOPT,
         b"e/read": PendingKind.CONTENT,
     }
@@ -164,7 +166,7 @@ def test_beyond_its_limit_the_set_is_emptied_and_overflowed():
 def test_a_path_that_the_backend_cannot_read_is_no_lag(dirty):
     dirty.mark(A, PendingKind.CONTENT, 1, urgent=False)
     dirty.mark(B, PendingKind.CONTENT, 2, urgent=False)
-    (generation,) = (due.generation for due in take(dirty) if due.key == A)
+    (generation,) = (pending.generation for pending in take(dirty) if pending.key == A)
     dirty.refused(A, generation, PendingKind.CONTENT, "permission denied on the backend")
     dirty.mark_unreadable(A)
 
@@ -181,11 +183,11 @@ def test_a_path_that_the_backend_cannot_read_is_no_lag(dirty):
 
 def test_a_refusal_lasts_until_the_path_is_acknowledged(dirty):
     dirty.mark(A, PendingKind.CONTENT, 1, urgent=False)
-    (due,) = take(dirty)
+    (pending,) = take(dirty)
     assert not dirty.has_refusals()
-    dirty.refused(A, due.generation, PendingKind.CONTENT, "no space left")
+    dirty.refused(A, pending.generation, PendingKind.CONTENT, "no space left")
     assert dirty.has_refusals()
-    dirty.acknowledged(A, due.generation)
+    dirty.acknowledged(A, pending.generation)
     assert not dirty.has_refusals()
 
 

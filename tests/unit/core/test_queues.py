@@ -22,7 +22,7 @@ def waiting(queues, key, generation, *, urgent=False):
 
 
 def take(queues, now=0.0, limit=10, is_cut=lambda _path: False):
-    return [due.key for due in queues.take(now, limit, is_cut)]
+    return [one.key for one in queues.take(now, limit, is_cut)]
 
 
 def test_urgent_ones_go_first_and_each_is_taken_once(queues):

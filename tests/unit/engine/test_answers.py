@@ -1,4 +1,4 @@
-"""Answers: what is refused is tried again and told, and what a refusal says of the frontend is followed up."""
+"""Answers: a refused path is tried again and reported, and a comparison is requested where the frontend may differ."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize("reason", ["", "denied"])
-async def test_an_answer_to_an_older_version_means_nothing(sending, reason):
+async def test_an_answer_to_an_earlier_version_is_ignored(sending, reason):
     sending.write(b"f", b"old")
     async with sending.open():
         sending.mark(b"f")
@@ -34,22 +34,22 @@ async def test_an_answer_to_an_older_version_means_nothing(sending, reason):
     assert not sending.dirty
 
 
-async def test_a_refused_path_is_tried_again_after_its_delay_and_its_reason_is_told(sending):
+async def test_a_refused_path_is_tried_again_after_its_delay_and_its_reason_is_reported(sending):
     sending.retry(0.15)
     sending.write(b"f", b"content")
     async with sending.open():
         sending.mark(b"f")
         first = await sending.times_sent(b"f", 1)
         sending.refuse(first.number, "denied", "EACCES: f")
-        await eventually(lambda: sending.errors.refusals, "the trouble")
-        told = asyncio.get_running_loop().time()
+        await eventually(lambda: sending.errors.refusals, "the error")
+        refused_at = asyncio.get_running_loop().time()
         assert sending.errors.refusals == [(b"f", "EACCES: f")]
         assert sending.dirty.problems(9) == [(Key(1, b"f"), "denied: EACCES: f")]
 
         second = await sending.times_sent(b"f", 2)
-        assert asyncio.get_running_loop().time() - told > 0.12
+        assert asyncio.get_running_loop().time() - refused_at > 0.12
         sending.refuse(second.number, "denied")
-        await eventually(lambda: len(sending.errors.refusals) == 2, "the second trouble")
+        await eventually(lambda: len(sending.errors.refusals) == 2, "the second error")
         assert sending.errors.refusals[1] == (b"f", "denied")
         assert sending.dirty.next_retry() - asyncio.get_running_loop().time() > 0.2  # it doubles
 
@@ -64,13 +64,13 @@ async def test_a_base_mismatch_leads_to_the_whole_file_at_once(sending):
         assert sending.contents()[-1] == b"version 1, version 2"
         assert sending.errors.refusals == []
 
-        # It cannot happen to a whole file; if it does, it is no reason to turn in circles.
+        # It cannot happen to a whole file; if it does, it must not be sent again at once for ever.
         sending.refuse(whole.number, "base_mismatch", "another file")
-        await eventually(lambda: sending.errors.refusals, "the trouble")
+        await eventually(lambda: sending.errors.refusals, "the error")
 
 
 @pytest.mark.parametrize("reason", ["digest_mismatch", "vanished"])
-async def test_a_race_is_no_trouble_until_it_has_lasted(sending, reason):
+async def test_a_race_is_no_error_until_it_has_lasted(sending, reason):
     sending.write(b"f", b"content")
     async with sending.open():
         sending.mark(b"f")
@@ -82,11 +82,11 @@ async def test_a_race_is_no_trouble_until_it_has_lasted(sending, reason):
         assert not sending.dirty.has_reasons()
         await asyncio.sleep(PATIENCE)
         sending.refuse(sent.number, reason, "again")
-        await eventually(lambda: sending.errors.refusals, "the trouble")
+        await eventually(lambda: sending.errors.refusals, "the error")
         assert sending.dirty.problems(9) == [(Key(1, b"f"), f"{reason}: again")]
 
 
-async def test_a_file_that_is_being_written_is_no_trouble_until_it_has_lasted(sending):
+async def test_a_file_that_is_being_written_is_no_error_until_it_has_lasted(sending):
     sending.source.write(b"f", b"content")
     sending.catalog.put(b"f", sending.source.nodes[b"f"].entry, problem=BEING_WRITTEN)
     sending.retry(0.05)
@@ -97,10 +97,10 @@ async def test_a_file_that_is_being_written_is_no_trouble_until_it_has_lasted(se
         assert not sending.dirty.has_reasons()
         assert len(sending.dirty) == 1
         await asyncio.sleep(PATIENCE)
-        await eventually(lambda: sending.errors.refusals, "the trouble")
+        await eventually(lambda: sending.errors.refusals, "the error")
 
 
-async def test_many_changes_in_a_directory_that_is_not_there_yet_wait_for_it_without_a_pause(
+async def test_many_changes_in_a_missing_directory_are_sent_again_after_it_without_a_delay(
     sending,
 ):
     """The directory must not be marked again with each of them, or it would be sent last."""
@@ -124,7 +124,7 @@ async def test_many_changes_in_a_directory_that_is_not_there_yet_wait_for_it_wit
     assert sending.errors.refusals == []
 
 
-async def test_what_lacks_a_directory_that_is_refused_itself_is_a_trouble(sending):
+async def test_a_path_below_a_refused_directory_is_an_error(sending):
     sending.source.mkdir(b"d")
     sending.write(b"d/f", b"content")
     async with sending.open():
@@ -132,7 +132,7 @@ async def test_what_lacks_a_directory_that_is_refused_itself_is_a_trouble(sendin
         made = await sending.times_sent(b"d", 1)
         sending.refuse(made.number, "denied", "Permission denied")
         sending.mark(b"d/f")
-        await eventually(lambda: sending.errors.refusals, "the first trouble")
+        await eventually(lambda: sending.errors.refusals, "the first error")
         sent = await sending.times_sent(b"d/f", 1)
         sending.refuse(sent.number, "vanished", "its directory is not there")
         sent = await sending.times_sent(b"d/f", 2)
@@ -141,7 +141,9 @@ async def test_what_lacks_a_directory_that_is_refused_itself_is_a_trouble(sendin
     assert [change.path for change in sending.sent()].count(b"d") == 1
 
 
-async def test_what_lacks_its_directory_there_is_sent_again_after_all_directories_above_it(sending):
+async def test_a_path_whose_directory_is_missing_there_is_sent_again_after_all_directories_above_it(
+    sending,
+):
     sending.source.mkdir(b"a")
     sending.source.mkdir(b"a/b")
     sending.write(b"a/b/f", b"content")
@@ -154,13 +156,13 @@ async def test_what_lacks_its_directory_there_is_sent_again_after_all_directorie
     assert [change.path for change in sending.sent()] == [b"a/b/f", b"a", b"a/b", b"a/b/f"]
 
 
-async def test_what_cannot_be_read_here_is_told_and_is_no_lag_of_the_frontend(sending):
+async def test_a_path_that_the_backend_cannot_read_is_reported_and_is_no_lag(sending):
     sending.write(b"f", b"content")
     sending.source.write(b"f", b"changed, and not examined yet")
     sending.retry(0.05)
     async with sending.open():
         sending.mark(b"f")
-        await eventually(lambda: sending.errors.refusals, "the trouble")
+        await eventually(lambda: sending.errors.refusals, "the error")
         assert sending.rechecked[0] == b"f"
         assert sending.dirty.oldest_sendable() is None
         assert sending.sent() == []

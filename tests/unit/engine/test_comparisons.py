@@ -224,7 +224,7 @@ async def test_surplus_that_is_owed_already_is_not_counted_again(guarded):
     surplus(stage, b"d/", 60)
     stage.prepare = lambda agent: agent.mute.add(Batch)
     stage.start()
-    await eventually(lambda: len(stage.replica.dirty) > 60, "the surplus to be owed")
+    await eventually(lambda: len(stage.replica.dirty) > 60, "the surplus to be dirty")
     stage.prepare = lambda agent: None
     stage.now.hang_up()
     await stage.live()

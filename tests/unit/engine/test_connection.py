@@ -1,4 +1,4 @@
-"""Connection: messages of the agent are checked, and an agent that owes answers times out."""
+"""Connection: messages of the agent are checked, and an agent that does not answer times out."""
 
 import asyncio
 from contextlib import suppress

@@ -75,13 +75,13 @@ def test_held_deletions_are_released_except_for_paths_that_exist_again():
     deletions = Deletions(some)
     assert deletions.admit(MANY, 100.0) == []
     assert deletions.allowed
-    assert deletions.holds(MANY[0]), "it is unclear how much that will be"
+    assert deletions.is_held(MANY[0]), "it is unclear how much that will be"
     assert not deletions.is_ripe(100.0)
     assert deletions.is_ripe(101.0 + HOLD)
 
     some.catalog.put(MANY[0], Node("file").entry)
     assert deletions.release() == MANY[1:]
-    assert not deletions.holds(MANY[1])
+    assert not deletions.is_held(MANY[1])
 
 
 def test_held_deletions_have_their_new_names_after_a_rename():
@@ -115,8 +115,8 @@ def test_held_deletions_are_released_in_portions():
     deletions.admit(MANY, 100.0)
     assert deletions.release(50) == MANY[:50]
     assert deletions.has_released
-    assert not deletions.holds(MANY[0])
-    assert deletions.holds(MANY[50])
+    assert not deletions.is_held(MANY[0])
+    assert deletions.is_held(MANY[50])
     assert deletions.held == len(MANY) - 50
 
     some.catalog.failure = "database is locked"

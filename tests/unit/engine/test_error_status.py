@@ -27,7 +27,7 @@ async def test_a_refusal_is_the_last_error_until_it_is_resolved(stage):
     stage.now.refusals.clear()
     await eventually(lambda: stage.replica.converged, "the next attempt")
     stage.replica.offer(stage.write(b"g", b"content"))
-    assert stage.replica.last_error == ""  # also while something else is owed
+    assert stage.replica.last_error == ""  # also while another path is dirty
 
 
 async def test_the_last_error_names_the_refused_path_after_a_comparison(stage):

@@ -18,7 +18,7 @@ class Held:
     def held_paths(self):
         return list(self.paths)
 
-    def holds(self, path):
+    def is_held(self, path):
         return path in self.paths
 
 

@@ -178,7 +178,7 @@ async def test_a_change_is_sent_to_connected_frontends_and_dirty_for_the_others(
 
     stage.connector.refused.clear()
     await stage.live("away")
-    await eventually(lambda: stage.find("away").converged, "what was owed")
+    await eventually(lambda: stage.find("away").converged, "what it has missed")
     assert b"f" in stage.disks["away"]
 
 

@@ -1,4 +1,4 @@
-"""The dispatch: a change is sent or owed, and builds on nothing that is not known."""
+"""PendingPaths: a change is sent or marked dirty, and builds only on versions that the frontend is known to have."""
 
 from replicator.core.lifecycle import State
 from replicator.delta.ops import Copy, Literal
@@ -10,7 +10,9 @@ from tests.support.stage import NEVER
 from tests.support.waiting import eventually
 
 
-async def test_live_changes_do_not_wait_at_the_gate_but_nothing_builds_on_what_is_unknown(stage):
+async def test_live_changes_do_not_wait_for_the_bootstrap_queue_but_no_delta_is_sent_before_the_comparison(
+    stage,
+):
     stage.write(b"f", b"version 1, ")
     stage.disks["a"] = {b"f": stage.catalog.records[b"f"].entry._replace(digest=b"")}
     stage.context.bootstrap_queue.resize(0)
@@ -37,7 +39,7 @@ async def test_live_changes_do_not_wait_at_the_gate_but_nothing_builds_on_what_i
     assert stage.replica.files_sent == 2
 
 
-async def test_a_move_that_was_missed_is_made_up_for(stage):
+async def test_the_target_of_a_missed_move_is_compared(stage):
     stage.retry(NEVER)
     stage.source.mkdir(b"old")
     stage.write(b"old/f", b"content")
@@ -57,7 +59,7 @@ async def test_a_move_that_was_missed_is_made_up_for(stage):
     stage.connector.refused.clear()
     stage.replica.resync()
     await stage.live()
-    await eventually(lambda: stage.replica.converged, "what is owed")
+    await eventually(lambda: stage.replica.converged, "the pending paths")
     assert {b"new", b"new/f"} <= stage.disk.keys()
 
 

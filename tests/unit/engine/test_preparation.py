@@ -1,4 +1,4 @@
-"""Large files: a version that is not the current one any more never ends."""
+"""Preparation of large files: a version that is no longer current is cancelled."""
 
 import asyncio
 
@@ -31,7 +31,9 @@ async def test_a_large_file_that_changes_while_it_is_read_is_cancelled_and_sent_
     assert b"".join(sending.contents()) == BIG[::-1]
 
 
-async def test_a_large_file_marked_again_before_its_end_never_ends_and_has_another_number(sending):
+async def test_a_large_file_marked_again_before_its_end_is_cancelled_and_has_another_number(
+    sending,
+):
     sending.write(b"big", BIG)
     async with sending.open():
         sending.channel.open.clear()
@@ -98,7 +100,7 @@ async def test_large_files_of_one_tree_do_not_wait_for_a_huge_one_of_another(sen
         assert [change.path for change in sending.sent() if change.tree == 1] == [b"huge"]
 
 
-async def test_the_parts_of_two_files_of_which_neither_was_begun_are_left_out(sending):
+async def test_the_parts_of_two_files_that_were_not_begun_are_not_sent(sending):
     sending.trees[2] = sending.trees[1]
     sending.write(b"big", BIG)
     sending.write(b"other", BIG)

@@ -1,4 +1,4 @@
-"""ProgressTimeout: it runs only while the agent owes answers, and only progress restarts it."""
+"""ProgressTimeout: it runs only while answers are due, and only progress restarts it."""
 
 import asyncio
 
@@ -34,12 +34,12 @@ async def test_work_extends_the_timeout_by_the_time_that_it_should_take(part):
 
 
 async def test_the_timeout_starts_with_the_first_request():
-    owed = ""
-    progress_timeout = ProgressTimeout(lambda: owed)
+    unanswered = ""
+    progress_timeout = ProgressTimeout(lambda: unanswered)
     watching = asyncio.ensure_future(progress_timeout.watch(0.2))
     await asyncio.sleep(0.3)
     progress_timeout.requesting()
-    owed = "1 changes"
+    unanswered = "1 changes"
     await asyncio.sleep(0.1)
     assert not watching.done()
     with pytest.raises(ChannelLost):

@@ -1,4 +1,4 @@
-"""Replica: a failure ends only the connection, and paths that were owed before it are owed after it."""
+"""Replica: a failure ends only the connection, and paths that were dirty before it are dirty after it."""
 
 import asyncio
 from dataclasses import replace
@@ -115,14 +115,14 @@ async def test_changes_that_were_in_flight_or_missed_are_sent_before_the_compari
     stage.replica.offer(stage.write(b"missed", b"content"))
     stage.connector.refused.clear()
     await stage.turned(stage.replica, State.QUEUED)
-    await eventually(lambda: len(stage.disk) == 2, "what is owed")
+    await eventually(lambda: len(stage.disk) == 2, "the pending paths")
 
     assert stage.disk.keys() == {b"lost", b"missed"}
     assert stage.replica.state is State.QUEUED
     assert stage.listings() == 0
 
 
-async def test_the_content_of_a_change_that_was_lost_in_flight_is_owed(stage):
+async def test_the_content_of_a_change_that_was_lost_in_flight_is_sent(stage):
     stage.write(b"f", b"old")
     before = stage.catalog.records[b"f"].entry
     await stage.live()
@@ -134,7 +134,7 @@ async def test_the_content_of_a_change_that_was_lost_in_flight_is_owed(stage):
     await eventually(lambda: stage.now.changes(b"f")[1:], "the change")
     stage.now.hang_up()
     await eventually(lambda: len(stage.agents["a"]) == 2, "another connection")
-    await eventually(lambda: stage.replica.converged, "what is owed")
+    await eventually(lambda: stage.replica.converged, "the pending paths")
 
     assert b"new" in stage.now.payloads
 

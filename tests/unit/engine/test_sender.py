@@ -1,4 +1,4 @@
-"""The courier: nothing stale is sent, nothing is forgotten, and live changes wait for nobody."""
+"""Sender: no stale version is sent, no path is lost, and live changes wait for nothing."""
 
 import asyncio
 import weakref
@@ -22,7 +22,7 @@ from tests.support.sending import BIG
 from tests.support.waiting import eventually, turns
 
 
-async def test_what_was_read_under_an_older_generation_is_not_sent(sending):
+async def test_a_version_read_under_an_earlier_generation_is_not_sent(sending):
     sending.write(b"f", b"old")
     async with sending.open():
         sending.fill_window()
@@ -36,7 +36,7 @@ async def test_what_was_read_under_an_older_generation_is_not_sent(sending):
     assert sending.contents() == [b"new"]
 
 
-async def test_live_parcels_wait_neither_for_room_nor_for_prepared_bulk(sending):
+async def test_live_changes_wait_neither_for_room_nor_for_prepared_bulk(sending):
     for path in (b"first", b"bulk", b"live", b"later bulk", b"later live"):
         sending.write(path, path)
     async with sending.open():
@@ -58,14 +58,14 @@ async def test_live_parcels_wait_neither_for_room_nor_for_prepared_bulk(sending)
         assert sending.sent(b"later bulk") == []
 
 
-async def test_a_delta_goes_only_to_who_holds_the_version_before(sending):
+async def test_a_delta_is_sent_only_to_a_frontend_with_the_previous_version(sending):
     sending.write(b"f", b"version 1, version 2")
     async with sending.open():
         assert not sending.offer(sending.delta(b"f", 9))
         whole = await sending.times_sent(b"f", 1)
         assert sending.channel.of(BeginFile) == []
 
-        # The version before is on its way: a delta may follow it.
+        # The previous version is in flight: a delta may follow it.
         assert sending.offer(sending.delta(b"f", 9), compared=True)
         delta = await sending.times_sent(b"f", 2)
         assert sending.channel.of(BeginFile)[0].delta
@@ -74,12 +74,12 @@ async def test_a_delta_goes_only_to_who_holds_the_version_before(sending):
 
         sending.fill_window()
         sending.mark(b"f")
-        sending.dirty.connection_lost()  # it waits again
+        sending.dirty.connection_lost()  # it is queued again
         assert not sending.offer(sending.delta(b"f", 9), compared=True)
 
 
-async def test_attributes_alone_go_only_to_who_has_confirmed_the_version(sending):
-    """They would pass for another version of the same size and time, if the one under way is refused."""
+async def test_attributes_alone_are_sent_only_to_a_frontend_that_has_confirmed_the_version(sending):
+    """They would be applied to another version of the same size and time if the one in flight is refused."""
     sending.write(b"f", b"content")
     entry = sending.catalog.records[b"f"].entry
     async with sending.open():
@@ -111,8 +111,8 @@ async def test_a_prepared_frame_is_not_sent_under_the_old_name_after_a_move(send
     ]
 
 
-async def test_a_large_file_that_is_gone_before_its_first_frame_is_sent_is_not_begun(sending):
-    # The frontend would make the directories above it, which are gone here and nobody would remove there.
+async def test_a_large_file_that_was_removed_before_its_first_frame_is_sent_is_not_begun(sending):
+    # The frontend would create the directories above it, which were removed here, and would never be removed there.
     sending.write(b"gone/big", BIG)
     sending.write(b"other", BIG)
     async with sending.open():
@@ -145,7 +145,7 @@ async def test_a_closed_sender_keeps_nothing_that_it_had_queued(sending):
     assert [ref() for ref in queued] == [None, None]
 
 
-async def test_a_shared_frame_is_not_under_way_twice(sending):
+async def test_a_shared_frame_is_not_in_flight_twice(sending):
     sending.write(b"f", b"content")
     async with sending.open():
         sending.mark(b"f")
@@ -163,7 +163,7 @@ async def test_a_shared_frame_is_not_under_way_twice(sending):
     assert second.number == first.number
 
 
-async def test_a_frame_that_waits_for_the_answer_to_its_twin_does_not_turn_in_circles(sending):
+async def test_a_frame_that_is_in_flight_already_is_not_prepared_in_a_busy_loop(sending):
     sending.write(b"f", b"content")
     async with sending.open():
         sending.mark(b"f")
@@ -174,7 +174,7 @@ async def test_a_frame_that_waits_for_the_answer_to_its_twin_does_not_turn_in_ci
                 await eventually(lambda: sending.bucket.frames > 20, "a busy loop")
 
 
-async def test_a_refused_path_that_is_due_does_not_turn_in_circles_while_there_is_no_room(sending):
+async def test_a_refused_path_is_not_retried_in_a_busy_loop_while_there_is_no_room(sending):
     paths = [b"f%d" % number for number in range(PREPARED + 4)]
     for path in paths:
         sending.write(path, b"x" * 200_000)
@@ -183,8 +183,8 @@ async def test_a_refused_path_that_is_due_does_not_turn_in_circles_while_there_i
         refused = Key(1, b"refused")
         now = asyncio.get_running_loop().time()
         sending.dirty.mark(refused, PendingKind.CONTENT, now, urgent=False)
-        (due,) = sending.dirty.take(now, 1)
-        sending.dirty.refused(due.key, due.generation, PendingKind.CONTENT, "denied")
+        (pending,) = sending.dirty.take(now, 1)
+        sending.dirty.refused(pending.key, pending.generation, PendingKind.CONTENT, "denied")
         sending.mark(*paths)
         await sending.prepared(PREPARED)
         sending.dirty.block(refused, now)
@@ -212,7 +212,7 @@ async def test_a_refused_path_that_is_due_does_not_turn_in_circles_while_there_i
 HUGE = Entry(FILE, 0o644, WORK, 7, b"", b"d" * 32)
 
 
-async def test_large_copies_are_sent_one_after_the_other_and_other_changes_and_bulk_pass_them(
+async def test_large_copies_are_sent_one_after_the_other_and_other_changes_overtake_them(
     sending,
 ):
     sending.write(b"live", b"live")
@@ -239,8 +239,8 @@ async def test_large_copies_are_sent_one_after_the_other_and_other_changes_and_b
         await eventually(lambda: Key(1, b"copy2") not in sending.dirty, "the answer")
 
 
-async def test_a_copy_of_what_has_changed_meanwhile_is_sent_as_content(sending):
-    """The file to copy may be of the same size, mode and time: the frontend could not tell."""
+async def test_a_copy_of_a_file_that_has_changed_meanwhile_is_sent_as_content(sending):
+    """The file to copy may be of the same size, mode and time: the frontend could not detect it."""
     sending.write(b"base", b"content")
     sending.write(b"copy", b"content")
     sending.sender.links = True

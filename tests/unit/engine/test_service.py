@@ -133,7 +133,7 @@ async def test_a_paused_tree_deletes_nothing_on_frontends_and_is_reported(served
     assert tree.state.deletions_allowed
     pipeline.deletions.paused = "too much"
     assert not tree.state.deletions_allowed
-    assert served.service.summary() == "frontends: none; 1 trees stand"
+    assert served.service.summary() == "frontends: none; 1 trees halted or paused"
 
     await served.service.remove_tree(1)
     assert not served.context.trees

@@ -273,7 +273,7 @@ async def test_held_deletions_follow_a_rename(guarded):
     working.deletions._guard.admit([b"d/gone-%d" % number for number in range(200)], 1e9)
     await working.move(b"d", b"e")
 
-    assert working.deletions.holds(b"e/gone-7")
+    assert working.deletions.is_held(b"e/gone-7")
 
 
 async def test_a_mass_deletion_pauses_deletions_before_it_has_ended(guarded, monkeypatch):
