@@ -1,7 +1,7 @@
 """Find out when a published change has arrived on every frontend that serves visitors and is connected.
 
-A change counts as delivered when no such frontend lacks the path any more. A frontend that is away does not delay it: what it misses
-is sent when it returns. If nobody subscribes to the events, nothing is recorded.
+A change counts as delivered when no such frontend lacks the path any more, and at least one holds it. A frontend that is away does not
+delay it: what it misses is sent when it returns. If nobody subscribes to the events, nothing is recorded.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ class Recipient(Protocol):
     def lacks(self, key: Key) -> bool:
         """Return True if it serves visitors, is connected, and has not confirmed a path."""
 
+    def has_current(self, key: Key) -> bool:
+        """Return True if it is connected, was compared, and has confirmed a path."""
+
     def lacks_any(self, tree: int) -> bool:
         """Return True if it serves visitors, is connected, and has not confirmed everything in a tree."""
 
@@ -37,12 +40,14 @@ class _Open(NamedTuple):
     Attributes:
         part: the change.
         since: when the path was first published.
-        lacking: a frontend that lacked the path when that was last looked up.
+        lacking: a frontend that lacked the path when that was last looked up; None if no frontend was connected.
+        place: its position among the frontends.
     """
 
     part: ChangeRef
     since: float
-    lacking: Recipient
+    lacking: Recipient | None
+    place: int
 
 
 class Deliveries:
@@ -76,7 +81,7 @@ class Deliveries:
         now = asyncio.get_running_loop().time()
         for part in encoded.parts:
             known = self._open.get(part.key)
-            self._look(part, known.since if known else now)
+            self._look(part, known.since if known else now, -1)
         if len(self._open) > self._limit:
             for key, one in self._open.items():
                 self._whole.setdefault(key.tree, one.since)
@@ -85,25 +90,34 @@ class Deliveries:
     def confirmed(self, key: Key) -> None:
         """Note that a frontend has confirmed a path."""
         one = self._open.get(key)
-        if one is not None and not one.lacking.lacks(key):
-            self._look(one.part, one.since)
+        if one is not None and not (one.lacking and one.lacking.lacks(key)):
+            self._look(one.part, one.since, one.place)
 
     async def sweep(self) -> None:
         """Find what was delivered without a confirmation: a frontend left, or a comparison has found it equal."""
         pauses = Pauses(asyncio.get_running_loop())
         for key, one in list(self._open.items()):
-            if key in self._open and not one.lacking.lacks(key):
-                self._look(one.part, one.since)
+            if key in self._open and not (one.lacking and one.lacking.lacks(key)):
+                self._look(one.part, one.since, one.place)
             await pauses.pause()
         for tree, since in list(self._whole.items()):
-            if not any(one.lacks_any(tree) for one in self._recipients()):
+            recipients, root = list(self._recipients()), Key(tree, ROOT)
+            if any(one.lacks_any(tree) for one in recipients):
+                continue
+            if any(one.has_current(root) for one in recipients):
                 del self._whole[tree]
                 self._publish(ChangeRef(0, Key(tree, ROOT)), since)
 
-    def _look(self, part: ChangeRef, since: float) -> None:
-        lacking = next((one for one in self._recipients() if one.lacks(part.key)), None)
-        if lacking is not None:
-            self._open[part.key] = _Open(part, since, lacking)
+    def _look(self, part: ChangeRef, since: float, place: int) -> None:
+        """Find a frontend that lacks a path, from a position backwards: changes are sent to the last frontend last."""
+        recipients = list(self._recipients())
+        for behind in range(len(recipients)):
+            at = (place - behind) % len(recipients)
+            if recipients[at].lacks(part.key):
+                self._open[part.key] = _Open(part, since, recipients[at], at)
+                return
+        if not any(one.has_current(part.key) for one in recipients):
+            self._open[part.key] = _Open(part, since, None, -1)
             return
         self._open.pop(part.key, None)
         self._publish(part, since)

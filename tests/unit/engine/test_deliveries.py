@@ -19,6 +19,9 @@ class Frontend:
     def lacks(self, key):
         return self.connected and key in self.dirty
 
+    def has_current(self, key):
+        return self.connected and key not in self.dirty
+
     def lacks_any(self, tree):
         return self.connected and any(key.tree == tree for key in self.dirty)
 
@@ -83,6 +86,30 @@ async def test_a_frontend_that_is_away_delays_nothing(stage):
     stage.one.connected = False
     await stage.deliveries.sweep()
     assert stage.delivered == [b"f"]
+
+
+async def test_nothing_is_delivered_while_all_are_away(stage):
+    stage.one.connected = stage.two.connected = False
+    stage.publish(b"f")
+    await stage.deliveries.sweep()
+    assert stage.delivered == []
+    stage.two.connected = True
+    await stage.deliveries.sweep()
+    assert stage.delivered == []
+    stage.confirm(stage.two, b"f")
+    assert stage.delivered == [b"f"]
+
+
+async def test_a_tree_is_not_delivered_as_a_whole_while_all_are_away():
+    stage = Stage(limit=0)
+    stage.one.connected = stage.two.connected = False
+    stage.publish(b"f")
+    await stage.deliveries.sweep()
+    assert stage.delivered == []
+    stage.one.connected = True
+    stage.one.dirty.clear()
+    await stage.deliveries.sweep()
+    assert stage.delivered == [b""]
 
 
 async def test_a_path_that_a_comparison_finds_equal_is_delivered(stage):
