@@ -7,7 +7,7 @@ dies in between finds the difference again when it compares the frontends with t
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from replicator.engine.ingest.contents import HUGE, LARGE, Contents
 from replicator.engine.ingest.records import is_unchanged, is_unlisted, other_names
@@ -19,6 +19,10 @@ from replicator.ports import Catalog, Record, Seen, Source
 CHUNK_PATHS = 64
 CHUNK_BYTES = 8 << 20
 """A chunk is published as soon as it has so many paths or so much content: bounds memory, and lets sending overlap with reading."""
+
+
+PORTION = 256
+"""Records below a missing directory that are deleted at once, in 10 ms."""
 
 
 class Checker:
@@ -201,8 +205,14 @@ class Checker:
             self.catalog.apply(records, deleted, found.signatures)
         return found
 
-    def remove(self, paths: Sequence[bytes]) -> ScanResult:
-        """Delete the records of missing paths whose deletion is confirmed, and of all paths below them.
+    def remove(
+        self, paths: Sequence[bytes], *, unsure: Collection[bytes] = ()
+    ) -> Iterator[ScanResult]:
+        """Delete the records of missing paths whose deletion is confirmed, and of all paths below them; yield one result.
+
+        Args:
+            paths: the paths.
+            unsure: those of them that may exist again, because some time has passed since their check. If they do, they are left out.
 
         Raises:
             SourceError: the root is in doubt; nothing was stored.
@@ -210,8 +220,37 @@ class Checker:
         found = ScanResult()
         records = self.catalog.get(paths)
         for path in paths:
-            self._remove(path, records.get(path), found)
-        return self.store(found)
+            if path not in unsure or self._is_missing(path):
+                self._remove(path, records.get(path), found)
+        yield self.store(found)
+
+    def remove_below(self, directory: bytes) -> Iterator[ScanResult]:
+        """Delete the records below a missing directory in portions, children before parents; leave the last portion to `remove`.
+
+        It ends when the directory exists again.
+
+        Raises:
+            SourceError: the root is in doubt; nothing of the portion was stored.
+        """
+        record = self.catalog.get([directory]).get(directory)
+        excluded = record is not None and self.source.excluded(directory, record.entry.kind)
+        below = self.catalog.below(directory)
+        while len(below) > PORTION and self._is_missing(directory):
+            found = ScanResult()
+            some = below[-PORTION:][::-1]
+            del below[-PORTION:]
+            (found.forgotten if excluded else found.gone).extend(some)
+            for known in self.catalog.get(some).values():
+                if known.entry.kind == FILE:
+                    names = other_names(self.catalog, known.path, known.stamp.inode)
+                    found.siblings += [name for name in names if not is_below(name, directory)]
+            yield self.store(found)
+
+    def _is_missing(self, path: bytes) -> bool:
+        try:
+            return self.source.stat(path) is None
+        except OSError:
+            return False
 
     def _is_arriving(self, seen: Seen) -> bool:
         """Return True if a new directory may be one that is recorded by another name, which is missing."""

@@ -22,6 +22,7 @@ from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.encode_result import encode_move
 from replicator.engine.ingest.followups import FollowUps
+from replicator.engine.ingest.missing import MissingPaths, drained
 from replicator.engine.ingest.publisher import Publisher, run_to_end
 from replicator.engine.ingest.records import confirm
 from replicator.engine.ingest.renames import follow, is_recorded, may_move
@@ -31,9 +32,6 @@ from replicator.engine.ingest.source_guard import SourceGuard
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
 from replicator.model import ROOT, Hint, Hinted
-
-DRAIN_ATTEMPTS, DRAIN_PAUSE = 25, 0.004
-"""How often, and at which interval in seconds, the watcher is asked for waiting events: taking in a batch of 1,000 takes 20 ms."""
 
 
 class Worker:
@@ -73,6 +71,13 @@ class Worker:
         self._is_drained = is_drained
         self._resync = resync
         self._checker = Checker(tree.source, tree.catalog, tree.max_file_size)
+        self._missing = MissingPaths(
+            tree,
+            publisher,
+            self._checker,
+            self._follow_ups,
+            is_drained,
+        )
         self._in_progress = 0
         self._symlinks: dict[bytes, int] = {}
         self._loop = asyncio.get_running_loop()
@@ -178,6 +183,7 @@ class Worker:
     async def _recheck(self, reason: Reason, paths: list[bytes]) -> None:
         if reason is Reason.MISSING:
             await self._publish(self._checker.check(paths))
+            await self._missing.delete_ripe(self._check_due)
             return
         if reason is Reason.UNREADABLE:
             recorded = await self._publisher.in_thread(partial(self._tree.catalog.get, paths))
@@ -233,13 +239,17 @@ class Worker:
         """Publish results. After each chunk, do the checks that have become due, so that uploads do not wait for the rest."""
         while await run_to_end(self._publish_next(results)):
             if self._checker.defers:  # otherwise it is the first scan, which checks everything
-                checks = self._tree.debouncer.between(self._loop.time(), Slice.FIRST)
-                for (force, unclosed), some in groupby(checks, attrgetter("force", "unclosed")):
-                    paths = [one.path for one in some]
-                    await self._publish(
-                        self._checker.check(paths, force=force, unclosed=unclosed, symlinks=False)
-                    )
-                await self._check_symlinks()
+                await self._check_due()
+
+    async def _check_due(self) -> None:
+        """Check some of the paths that have become due, in the middle of other work."""
+        checks = self._tree.debouncer.between(self._loop.time(), Slice.FIRST)
+        for (force, unclosed), some in groupby(checks, attrgetter("force", "unclosed")):
+            paths = [one.path for one in some]
+            await self._publish(
+                self._checker.check(paths, force=force, unclosed=unclosed, symlinks=False)
+            )
+        await self._check_symlinks()
 
     async def _check_symlinks(self) -> None:
         """Check the symlinks that were put off, once the new content that had become due before them has been checked.
@@ -312,7 +322,7 @@ class Worker:
             self._symlinks.setdefault(path, self._tree.debouncer.last_content)
         await self._follow_ups.schedule(found)
         await self._publisher.publish(changes)
-        await self._follow_up_missing(found.missing)
+        self._missing.found(found.missing, self._loop.time())
         await self._await_renames(found.arriving)
         if self._deletions.needs_decision:
             await self._publisher.in_thread(self._deletions.decide)
@@ -324,31 +334,6 @@ class Worker:
         found = next(results, None)
         return None if found is None else (found, self._publisher.encode(found))
 
-    async def _follow_up_missing(self, missing: list[bytes]) -> None:
-        """Start the grace period of missing paths; delete those whose grace period is over, unless an event may still come."""
-        checked_at = self._loop.time()
-        ripe = [path for path in missing if self.rechecks.missing(path, checked_at)]
-        if not ripe:
-            return
-        is_drained = await self._drained(checked_at)
-        concerns = self._tree.debouncer.concerns
-        gone = [path for path in ripe if is_drained and not concerns(path)]
-        for path in set(ripe).difference(gone):
-            self.rechecks.heard(path)
-            self.rechecks.missing(path, checked_at)
-        if gone:
-            await self._delete(gone)
-
-    async def _delete(self, paths: list[bytes]) -> None:
-        found, changes = await self._publisher.in_thread(lambda: self._remove(paths))
-        await self._follow_ups.schedule(found)
-        await self._follow_ups.deleted(found.gone)
-        await self._publisher.publish(changes)
-
-    def _remove(self, paths: list[bytes]) -> tuple[ScanResult, list[EncodedChanges]]:
-        found = self._checker.remove(paths)
-        return found, self._publisher.encode(found)
-
     async def _await_renames(self, arriving: list[bytes]) -> None:
         """Check directories that may have been renamed again, after their renames if there are any.
 
@@ -357,17 +342,9 @@ class Worker:
         """
         if not arriving:
             return
-        await self._drained(self._loop.time())
+        await drained(self._is_drained, self._loop.time())
         debouncer = self._tree.debouncer
         for path in arriving:
             if not debouncer.is_renamed(path):
                 self._checker.accept_as_new(path)
             debouncer.check_now(path, self._loop.time())
-
-    async def _drained(self, since: float) -> bool:
-        """Wait until all events before a time have been taken in as hints; return False after 0.1 s."""
-        for _ in range(DRAIN_ATTEMPTS):
-            if self._is_drained(since):
-                return True
-            await asyncio.sleep(DRAIN_PAUSE)
-        return False

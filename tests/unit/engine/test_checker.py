@@ -77,7 +77,7 @@ def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was,
     become(to)
     _, gone, found = world.check(b"d")
     missing = [path for one in found for path in one.missing]
-    gone += world.checker.remove(missing).gone  # it was believed
+    gone += next(world.checker.remove(missing)).gone  # it was believed
 
     assert [path for path in gone if path != b"d"] == [b"d/f"]
     assert world.catalog.below(b"d") == []
@@ -204,7 +204,7 @@ def test_a_missing_path_is_deleted_only_by_remove(world):
     assert [one.missing for one in found] == [[b"d"]], "what is below is missing with it"
     assert world.catalog.get([b"d", b"d/f"]).keys() == {b"d", b"d/f"}
 
-    assert world.checker.remove([b"d"]).gone == [b"d/f", b"d"]
+    assert next(world.checker.remove([b"d"])).gone == [b"d/f", b"d"]
     assert world.catalog.counts()[0] == 0
 
 

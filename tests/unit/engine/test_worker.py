@@ -13,6 +13,7 @@ from replicator.core import guard
 from replicator.core.debouncer import Debouncer, Work, WorkKind
 from replicator.core.rechecks import Reason
 from replicator.engine import pauses
+from replicator.engine.ingest.checker import PORTION
 from replicator.engine.ingest.publisher import Publisher, run_to_end
 from replicator.engine.ingest.worker import Worker
 from replicator.engine.tree import Tree
@@ -41,7 +42,9 @@ class Working:
         self.encoded_list = []
         self.publisher = Publisher(tree, pool, self.encoded_list.append)
         self.deletions = self.publisher.deletions
-        self.worker = Worker(tree, self.publisher, lambda: None, pool)
+        self.is_drained = lambda _: True
+        drained = lambda since: self.is_drained(since)  # noqa: E731, PLW0108  # tests replace it
+        self.worker = Worker(tree, self.publisher, lambda: None, pool, drained)
 
     def told(self):
         """Return all changes that were told since the last call."""
@@ -152,7 +155,7 @@ async def test_a_missing_path_is_not_deleted_while_an_event_about_it_may_come(
     working.source.remove(b"d")
     await working.look(b"d")
     if why == "events wait":
-        monkeypatch.setattr(working.worker, "_is_drained", lambda _: False)
+        working.is_drained = lambda _: False
     elif why == "a rename waits":
         working.debouncer.hint(Hint(Hinted.MOVED, b"d", b"e", is_directory=True), 1e9)
     else:
@@ -165,6 +168,82 @@ async def test_a_missing_path_is_not_deleted_while_an_event_about_it_may_come(
     assert working.told() == []
     assert b"d/f" in working.catalog.records
     assert working.worker.rechecks.count(Reason.MISSING), "it is checked again"
+
+
+def deleted_and_uploaded(working):
+    """Return, for each publication since the last call, the paths that were deleted and the paths with new content."""
+    both = [
+        (
+            [part.key.path for part in encoded.parts if part.is_delete],
+            [part.key.path for part in encoded.parts if not part.is_delete],
+        )
+        for encoded in working.encoded_list
+    ]
+    working.encoded_list.clear()
+    return both
+
+
+@pytest.fixture
+async def emptied(working, monkeypatch):
+    """A large directory was removed, and its grace period is over."""
+    working.worker.defer()
+    working.source.mkdir(b"d/large")
+    paths = [b"d/large/%04d" % number for number in range(5 * PORTION)]
+    for path in paths:
+        working.source.write(path, path)
+    await working.look(b"d/large", *paths)
+    deleted_and_uploaded(working)
+    working.source.remove(b"d")
+    await working.look(b"d")
+    working.later(monkeypatch)
+    working.gone = {b"d", b"d/f", b"d/large", *paths}
+    return working
+
+
+async def test_an_upload_is_published_between_the_portions_of_a_large_deletion(emptied):
+    emptied.source.write(b"upload", b"content")
+    emptied.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
+    await emptied.worker.recheck()
+    published = deleted_and_uploaded(emptied)
+    assert all(len(deleted) <= PORTION + 2 for deleted, _ in published)
+    at = next(at for at, (_, uploaded) in enumerate(published) if uploaded == [b"upload"])
+    assert sum(len(deleted) for deleted, _ in published[:at]) <= PORTION
+    deletions = [path for deleted, _ in published for path in deleted]
+    assert len(deletions) == len(emptied.gone)
+    assert set(deletions) == emptied.gone
+    assert deletions.index(b"d/large") > deletions.index(b"d/large/0000")
+    assert deletions[-1] == b"d"
+    assert set(emptied.catalog.records) == {b"upload"}
+
+
+async def test_deletions_of_a_large_directory_do_not_wait_in_the_line_of_live_changes(emptied):
+    await emptied.worker.recheck()
+    with_frames = [encoded.parts for encoded in emptied.encoded_list if encoded.frames]
+    without = [encoded.parts for encoded in emptied.encoded_list if not encoded.frames]
+    assert sum(map(len, without)) == 5 * PORTION
+    assert [part.key.path for parts in with_frames for part in parts] == [b"d/large", b"d/f", b"d"]
+
+
+@pytest.mark.parametrize("how", ["it is there again", "its event comes", "it is there and checked"])
+async def test_the_rest_of_a_large_directory_that_appears_again_is_not_deleted(emptied, how):
+    publish = emptied.publisher._publish
+
+    def published(encoded):
+        publish(encoded)
+        if emptied.source.nodes.get(b"d") is None and how != "its event comes":
+            emptied.source.mkdir(b"d")
+            emptied.source.mkdir(b"d/large")
+            emptied.source.write(b"d/large/0000", b"new")
+        if how != "it is there again":
+            emptied.debouncer.hint(Hint(Hinted.CHANGED, b"d"), 0.0)
+
+    emptied.publisher._publish = published
+    await emptied.worker.recheck()
+    deletions = [path for deleted, _ in deleted_and_uploaded(emptied) for path in deleted]
+    assert 0 < len(deletions) <= 2 * PORTION
+    assert {b"d", b"d/large", b"d/large/0000"} <= set(emptied.catalog.records)
+    assert not {b"d", b"d/large", b"d/large/0000"} & {*deletions}
+    assert emptied.worker.rechecks.count(Reason.MISSING), "it is checked again"
 
 
 def rename_with_event_after(working, source, target, looked):
@@ -182,7 +261,7 @@ def rename_with_event_after(working, source, target, looked):
             )
         return True
 
-    working.worker._is_drained = is_drained
+    working.is_drained = is_drained
     return working.look(*looked)
 
 

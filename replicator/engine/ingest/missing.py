@@ -1,0 +1,142 @@
+"""Deletes recorded paths after nothing was found there for the grace period; see `core.rechecks`.
+
+What is below a large directory is deleted in portions, with checks of other paths in between: an upload does not wait until 200,000
+records are deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from replicator.engine.changes.encode import EncodedChanges
+from replicator.engine.ingest.checker import Checker
+from replicator.engine.ingest.followups import FollowUps
+from replicator.engine.ingest.publisher import Publisher, run_to_end
+from replicator.engine.ingest.scan_result import ScanResult
+from replicator.engine.tree import Tree
+
+DRAIN_PAUSE = 0.004
+"""Seconds between two questions whether all events have been taken in."""
+
+DRAIN_LIMIT = 0.1
+"""Seconds to wait for that: taking in a batch of 1,000 takes 20 ms."""
+
+
+async def drained(is_drained: Callable[[float], bool], since: float) -> bool:
+    """Wait until all events before a time have been taken in as hints; return False after DRAIN_LIMIT seconds."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + DRAIN_LIMIT
+    while not is_drained(since):
+        if loop.time() >= until:
+            return False
+        await asyncio.sleep(DRAIN_PAUSE)
+    return True
+
+
+class MissingPaths:
+    """The missing paths of one tree.
+
+    Args:
+        tree: the tree.
+        publisher: publishes the deletions.
+        checker: deletes the records.
+        follow_ups: schedules further checks.
+        is_drained: returns True if all events before a time have been taken in as hints; see `ports.Watcher`.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        publisher: Publisher,
+        checker: Checker,
+        follow_ups: FollowUps,
+        is_drained: Callable[[float], bool],
+    ) -> None:
+        self._tree = tree
+        self._publisher = publisher
+        self._checker = checker
+        self._follow_ups = follow_ups
+        self._rechecks = follow_ups.rechecks
+        self._is_drained = is_drained
+        self._ripe: dict[bytes, float] = {}  # with the time of the check
+        self._loop = asyncio.get_running_loop()
+
+    def found(self, paths: list[bytes], now: float) -> None:
+        """Record that a check found nothing at some paths. Their grace period starts, unless it is over."""
+        for path in paths:
+            if self._rechecks.missing(path, now):
+                self._ripe[path] = now
+
+    async def delete_ripe(self, check_due: Callable[[], Awaitable[None]]) -> None:
+        """Delete the paths whose grace period is over, unless an event about them may still come.
+
+        Args:
+            check_due: called between two portions of a large directory; checks what has become due.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        ripe, self._ripe = self._ripe, {}
+        if not ripe:
+            return
+        is_drained = await drained(self._is_drained, max(ripe.values()))
+        gone = [path for path in ripe if is_drained and not self._is_concerned(path)]
+        parents = await self._publisher.in_thread(partial(self._tree.catalog.parents_among, gone))
+        large = [path for path in parents if await self._delete_below(path, check_due)]
+        gone = [path for path in gone if not self._is_concerned(path)]
+        deleted: set[bytes] = set()
+        if gone:
+            removed = self._checker.remove(gone, unsure=large)
+            found = await run_to_end(self._publish_next(removed))
+            deleted.update([*found.gone, *found.forgotten] if found else [])
+        self._restart({*ripe, *self._ripe} - deleted)
+
+    async def _delete_below(
+        self, directory: bytes, check_due: Callable[[], Awaitable[None]]
+    ) -> bool:
+        """Delete most of what is below a large directory, until an event about the directory comes; return False if it is small."""
+        portions = self._checker.remove_below(directory)
+        is_large = False
+        while not self._is_concerned(directory):
+            # Without frames, so that each frontend marks them dirty: they are sent when there is room, after uploads.
+            if await run_to_end(self._publish_next(portions, frames=False)) is None:
+                break
+            is_large = True
+            await check_due()
+        return is_large
+
+    def _is_concerned(self, path: bytes) -> bool:
+        return self._tree.debouncer.concerns(path)
+
+    def _restart(self, paths: Iterable[bytes]) -> None:
+        """Start the grace period of paths again that were not deleted."""
+        self._ripe.clear()
+        for path in paths:
+            self._rechecks.heard(path)
+            self._rechecks.missing(path, self._loop.time())
+
+    async def _publish_next(
+        self, portions: Iterator[ScanResult], *, frames: bool = True
+    ) -> ScanResult | None:
+        """Delete and publish a portion; return it, or None if there was none."""
+        result = await self._publisher.in_thread(partial(self._next_encoded, portions))
+        if result is None:
+            return None
+        found, changes = result
+        await self._follow_ups.schedule(found)
+        await self._follow_ups.deleted(found.gone)
+        if not frames:
+            changes = [replace(encoded, frames=()) for encoded in changes]
+        await self._publisher.publish(changes)
+        if self._publisher.deletions.needs_decision:
+            await self._publisher.in_thread(self._publisher.deletions.decide)
+        return found
+
+    def _next_encoded(
+        self, portions: Iterator[ScanResult]
+    ) -> tuple[ScanResult, list[EncodedChanges]] | None:
+        found = next(portions, None)
+        return None if found is None else (found, self._publisher.encode(found))
