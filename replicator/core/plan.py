@@ -114,8 +114,8 @@ class Comparison:
             other = next(others, None)
 
     def _surplus(self, line: Listed) -> Iterator[Difference]:
-        in_doubt = self._unknown is not None and is_below(line.path, self._unknown)
-        if self._delete and not in_doubt and not self._excluded(line.path, line.entry.kind):
+        is_unknown = self._unknown is not None and is_below(line.path, self._unknown)
+        if self._delete and not is_unknown and not self._excluded(line.path, line.entry.kind):
             yield Difference(line.path, PendingKind.CONTENT, 0, surplus=True)
 
     def _pending_kind(self, ours: Entry, line: Listed) -> PendingKind | None:

@@ -1,4 +1,4 @@
-"""A real source directory, a real catalog, and an Checker."""
+"""A real source directory, a real catalog, and a Checker."""
 
 import os
 
@@ -10,7 +10,7 @@ from replicator.source.tree import SourceTree
 
 
 class World:
-    """A source directory, its catalog, and an Checker that compares them."""
+    """A source directory, its catalog, and a Checker that compares them."""
 
     def __init__(self, directory, exclude=()):
         self.root = directory / "source"
@@ -28,20 +28,20 @@ class World:
         path.write_bytes(content)
         return path
 
-    def settle(self):
-        """Scan, and treat all files as old, so that their stamps are trusted at once."""
+    def record(self):
+        """Scan, and record all stamps as stable, so that unchanged files are not read again."""
         self.scan()
         records = [record._replace(stable=True) for record in self.catalog.scan(None, None, 10_000)]
         self.catalog.apply(records, (), {})
 
     def scan(self, below=b""):
-        return self.gather(scan(self.checker, below))
+        return self.merge(scan(self.checker, below))
 
     def check(self, *paths):
-        return self.gather(self.checker.check(paths))
+        return self.merge(self.checker.check(paths))
 
-    def gather(self, findings):
-        found = list(findings)
+    def merge(self, results):
+        found = list(results)
         updates = {update.record.path: update for one in found for update in one.updates}
         return updates, [path for one in found for path in one.gone], found
 

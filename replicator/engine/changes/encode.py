@@ -69,6 +69,11 @@ class ChangeRef(NamedTuple):
     work: int = 0
 
     @property
+    def ends(self) -> tuple[Key, Key]:
+        """The old and the new name of a Move."""
+        return self.key, Key(self.key.tree, self.target)
+
+    @property
     def base(self) -> Key:
         """The path whose present version on the frontend the change builds on."""
         return Key(self.key.tree, self.source) if self.source else self.key

@@ -11,8 +11,7 @@ import asyncio
 from replicator.core.pending import Key, PendingKind
 from replicator.engine.changes.reader import Unreadable
 from replicator.engine.context import Context
-from replicator.engine.frontend.in_flight import InFlight
-from replicator.engine.frontend.moves import Moves, ends_of
+from replicator.engine.frontend.in_flight import InFlight, Moves
 from replicator.engine.frontend.state import FrontendState
 from replicator.errors import ChannelLost
 from replicator.model import ancestors, parent
@@ -71,7 +70,7 @@ class Answers:
         compared. A comparison is requested only now: an earlier listing could show the frontend before the move.
         """
         uncertain = self._moves.answered(in_flight.part)
-        source, target = ends_of(in_flight.part)
+        source, target = in_flight.part.ends
         if refused:
             self._state.resync_queue.request(source)
         if refused or uncertain:

@@ -46,6 +46,7 @@ class Connection:
     Attributes:
         agent: what the agent has reported about itself.
         bytes_sent: bytes sent since the connection began.
+        progress_timeout: ends the connection if answers are due and there is no progress.
         window: limit of the bulk bytes that the agent has not acknowledged.
     """
 
@@ -61,9 +62,9 @@ class Connection:
         self._sources = Origin()
         self._unsent_sources = b""
         self._sources_changed = asyncio.Event()
-        self._progress_timeout = ProgressTimeout(self._unanswered)
-        self._in_flight = InFlightTable(answered, self._progress_timeout)
-        self._listings = Listings(self._send_message, self._progress_timeout)
+        self.progress_timeout = ProgressTimeout(self._unanswered)
+        self._in_flight = InFlightTable(answered, self.progress_timeout)
+        self._listings = Listings(self._send_message, self.progress_timeout)
         self.window = self._in_flight.window
 
     @property
@@ -113,7 +114,7 @@ class Connection:
         Raises:
             AgentFailed: if the target cannot be used, with the reason.
         """
-        self._progress_timeout.requesting()
+        self.progress_timeout.requesting()
         self._sources = request.origin
         answer = self._opening[request.tree] = asyncio.get_running_loop().create_future()
         await self._send_message(request)
@@ -203,14 +204,6 @@ class Connection:
         """Return a field's value if the agent has the feature, otherwise an empty value."""
         return value if feature in self.agent.features else b""
 
-    async def watch_timeout(self, limit: float) -> None:
-        """Wait until answers are due and there was no progress for `limit` seconds.
-
-        Raises:
-            ChannelLost: when that is so.
-        """
-        await self._progress_timeout.watch(limit)
-
     def _unanswered(self) -> str:
         """Return what the agent has yet to answer; empty if nothing."""
         if self._in_flight:
@@ -233,7 +226,7 @@ class Connection:
             if waiting is None or waiting.done():
                 raise ProtocolError("the agent has opened what it was not asked for")
             waiting.set_result(message)
-            self._progress_timeout.progressed()
+            self.progress_timeout.progressed()
         elif isinstance(message, Hello) and not self._hello.done():
             self._hello.set_result(message)
         else:

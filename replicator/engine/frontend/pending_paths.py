@@ -12,7 +12,6 @@ from replicator.core.dirty import DirtySet
 from replicator.core.pending import Key, PendingKind
 from replicator.engine.budget import Budget
 from replicator.engine.changes.encode import EncodedChanges
-from replicator.engine.frontend.moves import ends_of
 from replicator.engine.frontend.resync import ResyncQueue
 
 log = structlog.get_logger()
@@ -93,7 +92,7 @@ class PendingPaths:
             if part.key.tree not in self.counted:
                 continue
             if part.target:
-                source, target = ends_of(part)
+                source, target = part.ends
                 self.dirty.rename(source, target, _now())
                 self._resync.request(target)
             self.dirty.mark(part.key, PendingKind.CONTENT, _now(), urgent=True)

@@ -14,8 +14,7 @@ from replicator.engine.changes.encode import ChangeRef, EncodedChanges, data_fra
 from replicator.engine.context import Context
 from replicator.engine.frontend.answers import SOON, Answers
 from replicator.engine.frontend.connection import Connection
-from replicator.engine.frontend.in_flight import InFlight
-from replicator.engine.frontend.moves import Moves, ends_of
+from replicator.engine.frontend.in_flight import InFlight, Moves
 from replicator.engine.frontend.preparation import Preparation
 from replicator.engine.frontend.send_queue import Outgoing, Part, SendQueue
 from replicator.engine.frontend.state import FrontendState
@@ -130,7 +129,7 @@ class Sender:
     def _offer_move(self, encoded: EncodedChanges) -> None:
         """Queue a move. If it is uncertain what the frontend holds at one of its ends, the target is compared after the answer."""
         (part,) = encoded.parts
-        ends = source, target = ends_of(part)
+        ends = source, target = part.ends
         compared = source.tree in self._state.pending_paths.compared
         uncertain = not compared or any(map(self._state.resync_queue.overlaps, ends))
         self._dirty.rename(source, target, _now())

@@ -77,7 +77,7 @@ class Session:
         context, connection = self._context, self.connection
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.receive())
-            tasks.create_task(connection.watch_timeout(context.op_timeout))
+            tasks.create_task(connection.progress_timeout.watch(context.op_timeout))
             tasks.create_task(connection.send_sources())
             async with asyncio.timeout(context.connect_timeout):
                 await self._greet()

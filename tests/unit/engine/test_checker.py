@@ -15,7 +15,7 @@ from tests.support.world import World
 
 def test_an_unchanged_file_is_not_read(world):
     world.write("a")
-    world.settle()
+    world.record()
     read = world.source.bytes_read
 
     assert world.scan()[:2] == ({}, [])
@@ -26,7 +26,7 @@ def test_an_unchanged_file_is_not_read(world):
 def test_a_missing_directory_is_deleted_children_first(world):
     world.write("d/e/f")
     world.write("d/g")
-    world.settle()
+    world.record()
     shutil.rmtree(world.root / "d")
     _, gone, _ = world.check(b"d")
 
@@ -37,7 +37,7 @@ def test_a_missing_directory_is_deleted_children_first(world):
 @pytest.mark.parametrize("to", ["file", "symlink"])
 def test_a_directory_that_is_replaced_by_another_kind_loses_its_children(world, to):
     world.write("d/f")
-    world.settle()
+    world.record()
     shutil.rmtree(world.root / "d")
     if to == "file":
         world.write("d")
@@ -60,7 +60,7 @@ def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was,
         at.symlink_to("elsewhere") if kind == "symlink" else kind == "file" and world.write("d")
 
     become(was)
-    world.settle()
+    world.record()
     world.checker.defers = True
     look = world.source.stat
 
@@ -89,7 +89,7 @@ def test_other_names_of_files_in_a_deleted_directory_are_checked(world, to):
     path = world.write("d/f")
     os.link(path, world.root / "twin")
     os.link(world.write("d/g"), world.root / "d/g2")
-    world.settle()
+    world.record()
     path.write_bytes(b"written under the name that goes")
     shutil.rmtree(world.root / "d")
     if to == "file":
@@ -101,7 +101,7 @@ def test_other_names_of_files_in_a_deleted_directory_are_checked(world, to):
 
 def test_a_path_that_exists_again_before_its_check_is_not_deleted(world):
     world.write("d/f")
-    world.settle()
+    world.record()
     shutil.rmtree(world.root / "d")
     look = world.source.stat
 
@@ -118,7 +118,7 @@ def test_a_path_that_exists_again_before_its_check_is_not_deleted(world):
 
 
 def test_a_new_path_is_preceded_by_its_unrecorded_parents(world):
-    world.settle()
+    world.record()
     world.write("d/e/f")
     updates, _, _ = world.check(b"d/e/f")
 
@@ -130,7 +130,7 @@ def test_a_new_path_is_preceded_by_its_unrecorded_parents(world):
 @pytest.mark.parametrize("asked", [[b"d/f"], [b"d", b"d/f"]])
 def test_a_parent_that_is_not_recorded_as_a_directory_is_checked_once(world, asked):
     (world.root / "d").symlink_to("elsewhere")
-    world.settle()
+    world.record()
     (world.root / "d").unlink()
     world.write("d/f")
     updates, _, found = world.check(*asked)
@@ -144,7 +144,7 @@ def test_a_parent_that_is_not_recorded_as_a_directory_is_checked_once(world, ask
 
 def test_nothing_is_deleted_while_the_root_is_in_doubt(world):
     world.write("a")
-    world.settle()
+    world.record()
     world.root.rename(world.root.with_name("away"))
 
     with pytest.raises(SourceError):
@@ -155,7 +155,7 @@ def test_nothing_is_deleted_while_the_root_is_in_doubt(world):
 def test_a_newly_excluded_path_is_forgotten_and_not_deleted(world, tmp_path):
     world.write("cache/a")
     world.write("b")
-    world.settle()
+    world.record()
     world.close()
     again = World(tmp_path, exclude=["cache/"])
     try:
@@ -171,7 +171,7 @@ def test_a_newly_excluded_path_is_forgotten_and_not_deleted(world, tmp_path):
 
 def test_a_directory_with_a_new_entry_is_not_forgotten(world):
     world.write("cache/a")
-    world.settle()
+    world.record()
     record = world.catalog.get([b"cache/a"])[b"cache/a"]
     findings = ScanResult(records=[record], forgotten=[b"cache"])
     world.checker.store(findings)
@@ -185,7 +185,7 @@ def test_paths_below_a_missing_unrecorded_directory_are_deleted_and_their_other_
 ):
     path = world.write("d/f")
     os.link(path, world.root / "twin")
-    world.settle()
+    world.record()
     world.catalog.apply([], [b"d"], {})
     shutil.rmtree(world.root / "d")
     _, gone, found = world.check(b"d")
@@ -196,7 +196,7 @@ def test_paths_below_a_missing_unrecorded_directory_are_deleted_and_their_other_
 
 def test_a_missing_path_is_deleted_only_by_remove(world):
     world.write("d/f")
-    world.settle()
+    world.record()
     shutil.rmtree(world.root / "d")
     world.checker.defers = True
     _, gone, found = world.check(b"d", b"d/f")
@@ -210,7 +210,7 @@ def test_a_missing_path_is_deleted_only_by_remove(world):
 
 def test_a_doubt_about_the_root_from_an_earlier_check_halts_the_tree(world):
     world.write("a")
-    world.settle()
+    world.record()
     world.source.set_doubt("it was away for a moment")
     with pytest.raises(SourceError, match="away for a moment"):
         world.check(b"")

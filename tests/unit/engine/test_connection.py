@@ -146,13 +146,13 @@ async def test_the_end_of_the_stream_is_reported_with_the_agents_last_output(end
 async def test_no_answer_to_a_change_in_flight_ends_the_connection(ends):
     await ends.send(delete_change(1, b"a"))
     with pytest.raises(ChannelLost, match=r"no answer for 0\.05 seconds with 1 changes"):
-        await ends.connection.watch_timeout(0.05)
+        await ends.connection.progress_timeout.watch(0.05)
 
 
 async def test_no_message_while_nothing_is_in_flight_keeps_the_connection(ends):
     with suppress(TimeoutError):
         async with asyncio.timeout(0.1):
-            await ends.connection.watch_timeout(0.02)
+            await ends.connection.progress_timeout.watch(0.02)
 
 
 async def test_acknowledged_bytes_make_room_for_more_bulk(ends):
@@ -191,10 +191,10 @@ async def test_signs_of_life_are_progress_only_while_contents_are_read(ends):
             async with ends.connection.listing(1, b"", digest=True):
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.3):
-                        await ends.connection.watch_timeout(0.1)
+                        await ends.connection.progress_timeout.watch(0.1)
             async with ends.connection.listing(1, b"", digest=False):
                 with pytest.raises(ChannelLost, match="a listing"):
-                    await ends.connection.watch_timeout(0.1)
+                    await ends.connection.progress_timeout.watch(0.1)
         finally:
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
@@ -223,12 +223,12 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
         try:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(500):  # more than EMPTY_ACKS signs
-                    await ends.connection.watch_timeout(60)
+                    await ends.connection.progress_timeout.watch(60)
             assert not receiving_task.done()
             ends.channel.say(Acks((in_flight.part.number,), (), 0))
             await ends.send(delete_change(1, b"a"))  # which takes no time
             with pytest.raises(ChannelLost, match="1 changes"):
-                await ends.connection.watch_timeout(60)
+                await ends.connection.progress_timeout.watch(60)
         finally:
             living.cancel()
 

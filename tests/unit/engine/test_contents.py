@@ -25,7 +25,7 @@ def test_a_new_file_is_found_with_its_content(world):
 
 def test_changed_attributes_are_found_without_content(world):
     path = world.write("a")
-    world.settle()
+    world.record()
     path.chmod(0o600)
     updates, _, _ = world.check(b"a")
 
@@ -36,7 +36,7 @@ def test_changed_attributes_are_found_without_content(world):
 def test_a_file_rewritten_with_the_same_content_and_time_is_no_update(world):
     path = world.write("a")
     os.utime(path, ns=(OLD, OLD))
-    world.settle()
+    world.record()
     path.write_bytes(b"content")
     os.utime(path, ns=(OLD, OLD))
 
@@ -46,7 +46,7 @@ def test_a_file_rewritten_with_the_same_content_and_time_is_no_update(world):
 def test_changed_content_of_equal_size_and_time_is_ambiguous_until_they_differ(world):
     path = world.write("a", b"one")
     os.utime(path, ns=(OLD, OLD))
-    world.settle()
+    world.record()
     assert not world.catalog.get([b"a"])[b"a"].ambiguous
     path.write_bytes(b"two")
     os.utime(path, ns=(OLD, OLD))
@@ -76,7 +76,7 @@ def test_a_file_that_is_being_written_leaves_a_placeholder_until_it_is_closed(wo
 def test_other_names_of_a_changed_file_are_checked(world):
     path = world.write("a")
     os.link(path, world.root / "b")
-    world.settle()
+    world.record()
     path.write_bytes(b"changed")
     _, _, found = world.check(b"a")
 
@@ -176,7 +176,7 @@ def test_a_file_above_the_limit_is_not_read_and_reported_once(limited):
 
 def test_a_lowered_limit_applies_to_recorded_files(world):
     world.write("huge", b"x" * 101)
-    world.settle()
+    world.record()
     world.checker = Checker(world.source, world.catalog, 100)
     assert "larger than" in world.scan()[0][b"huge"].record.problem
 

@@ -24,7 +24,7 @@ async def test_a_listing_without_progress_ends_the_connection(ends):
         try:
             with pytest.raises(ChannelLost):
                 async with asyncio.timeout(0.5):
-                    await ends.connection.watch_timeout(0.05)
+                    await ends.connection.progress_timeout.watch(0.05)
         finally:
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
@@ -36,7 +36,7 @@ async def test_an_agent_that_owes_no_listing_may_send_nothing(ends):
         ends.channel.say(*(lines(job, b"%d" % n) for n in range(CREDIT)))
         with suppress(TimeoutError):
             async with asyncio.timeout(0.2):
-                await ends.connection.watch_timeout(0.02)
+                await ends.connection.progress_timeout.watch(0.02)
 
 
 async def test_a_listing_is_read_frame_by_frame_and_each_gives_credit(ends):
@@ -102,7 +102,7 @@ async def test_single_lines_at_long_intervals_are_no_progress_and_whole_frames_a
         try:
             with pytest.raises(ends_in):
                 async with asyncio.timeout(0.6):
-                    await ends.connection.watch_timeout(0.2)
+                    await ends.connection.progress_timeout.watch(0.2)
         finally:
             dripping.cancel()
             await asyncio.gather(dripping, return_exceptions=True)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from replicator.core.pending import Key
 from replicator.engine.changes.encode import ChangeRef
-from replicator.engine.frontend.moves import Moves
+from replicator.engine.frontend.in_flight import Moves
 from replicator.model import overlap
 
 

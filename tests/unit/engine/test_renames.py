@@ -13,7 +13,7 @@ from tests.support.fakes.content import Node
 
 def test_a_directory_is_moved_once_its_old_name_is_missing(world):
     world.write("d/f")
-    world.settle()
+    world.record()
     (world.root / "d").rename(world.root / "e")
 
     assert follow(world.checker, b"d", b"e", may_move_directory=True).moved
@@ -26,7 +26,7 @@ def test_a_directory_is_not_moved_if_a_name_that_exists_would_be_missing(world, 
     world.write("d/f")
     if why == "target known":
         world.write("e/old")
-    world.settle()
+    world.record()
     shutil.rmtree(world.root / "e", ignore_errors=True)
     (world.root / "d").rename(world.root / "e")
     if why == "there again":
@@ -43,7 +43,7 @@ def test_a_directory_is_not_moved_if_a_name_that_exists_would_be_missing(world, 
 def test_files_of_a_swapped_directory_are_found_by_inode_and_not_read(world):
     world.write("live/f", b"old")
     world.write("new/f", b"new")
-    world.settle()
+    world.record()
     (world.root / "live").rename(world.root / "old")
     (world.root / "new").rename(world.root / "live")
     world.checker.defers = True
@@ -57,7 +57,7 @@ def test_files_of_a_swapped_directory_are_found_by_inode_and_not_read(world):
 def test_a_renamed_file_is_recorded_by_both_names_until_the_old_one_is_removed(world):
     world.write("a", b"content")
     os.link(world.write("b"), world.root / "twin")
-    world.settle()
+    world.record()
     (world.root / "a").rename(world.root / "b")
     found = follow(world.checker, b"a", b"b", may_move_directory=False).found
 
@@ -72,7 +72,7 @@ def test_a_renamed_file_is_recorded_by_both_names_until_the_old_one_is_removed(w
 @pytest.mark.parametrize("why", ["written meanwhile", "another file", "content unknown"])
 def test_a_file_is_not_linked_if_it_is_uncertain_what_was_renamed(world, why):
     world.write("a", b"content")
-    world.settle()
+    world.record()
     (world.root / "a").rename(world.root / "b")
     if why == "written meanwhile":
         world.write("b", b"other content")

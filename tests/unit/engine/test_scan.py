@@ -48,7 +48,7 @@ def walked():
 
 def test_a_source_that_is_suddenly_empty_is_in_doubt(world):
     path = world.write("a")
-    world.settle()
+    world.record()
     path.unlink()
 
     with pytest.raises(SourceError, match="mounted"):
