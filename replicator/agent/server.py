@@ -14,17 +14,13 @@ import time
 from functools import partial
 from typing import Any, Callable, NamedTuple, Optional
 
-from replicator.agent import boot
+from replicator.agent.answers import Answers
 from replicator.agent.descriptors import write_all
-from replicator.agent.durable import sync
-from replicator.agent.fencing import Fences
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
-from replicator.agent.refusals import HungUp, Refused, refusal_of, told
-from replicator.agent.roots import check_still_apart, open_tree
-from replicator.agent.stamp import Stamp
-from replicator.agent.store import Store
-from replicator.agent.transfer import Transfer
+from replicator.agent.refusals import HungUp, told
+from replicator.agent.transfers import Transfers
+from replicator.agent.trees import OpenTrees
 from replicator.errors import ProtocolError, ReplicatorError
 from replicator.wire import changes, frames, messages
 from replicator.wire.changes import Change, PutFile
@@ -51,12 +47,6 @@ _HUNG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 IDLE = 10
 """Seconds without input after which the agent checks whether it was replaced: a dead connection may never end by itself."""
-
-ANSWERS = 256
-"""Answers of each kind in a frame: with details of 500 characters, each up to 6 bytes in JSON, they fit into a header of 1 MiB."""
-
-MAX_TRANSFERS = 16
-"""Files in progress at a time. The backend sends one or two; to begin more is a protocol error."""
 
 
 class Host(NamedTuple):
@@ -100,27 +90,23 @@ class Server:
     ) -> None:
         self._source = source
         self._sink = sink
-        self._session = session
-        self._jail = jail
-        self._policy = policy
-        self._locks, self._boot, self._confinement = host
-        self._durable: set[int] = set()
-        self._unsynced: dict[int, list[int]] = {}  # numbers of applied changes of durable trees
-        self._stamps: dict[int, Stamp] = {}
-        self._changed: set[int] = (
-            set()
-        )  # trees with a stamp file of which the last frame changed something
+        self._boot, self._confinement = host.boot, host.confinement
+        self._trees = OpenTrees(
+            session=session,
+            jail=jail,
+            policy=policy,
+            locks=host.locks,
+            boot=host.boot,
+            check_heard=self._check_heard,
+        )
+        self._answers = Answers(lambda tree: self._trees[tree].tree.root_fd)
+        self._transfers = Transfers(self._answers)
         self._decoder = frames.Decoder()
-        self._stores: dict[int, Store] = {}
-        self._transfers: dict[int, Optional[Transfer]] = {}
         self._job: Optional[ListingJob] = None
-        self._fences = Fences(b"", self._locks)
         self._arrived = select.poll()  # select() accepts no descriptor above 1,023
         self._arrived.register(source, select.POLLIN | _HUNG_UP)
         self._said_at = self._looked_at = time.monotonic()
         self._says_alive = False
-        self._done: list[int] = []
-        self._refused: list[tuple[int, str, str]] = []
         self._handlers: dict[type, Callable[[Any, bytes], None]] = {
             Hello: self._on_hello,
             OpenTree: self._on_open,
@@ -145,7 +131,7 @@ class Server:
             while True:
                 self._work_on_listing()
                 if not self._arrived.poll(IDLE * 1000):
-                    self._look()
+                    self._trees.look()
                     continue
                 data = os.read(self._source, _READ_SIZE)
                 if not data:
@@ -159,7 +145,8 @@ class Server:
         except (HungUp, BrokenPipeError, ConnectionError):
             return
         finally:
-            self._abort_transfers()
+            self._transfers.abort()
+            self._trees.close()
 
     def _greet(self) -> None:
         about = f"python {platform.python_version()} on {platform.node()}, pid {os.getpid()}"
@@ -174,85 +161,40 @@ class Server:
         if handler is None:
             raise ProtocolError(f"unexpected message {type(message).__name__}")
         handler(message, frame.payload)
-        while self._changed:
-            self._stamps[self._changed.pop()].renew()
-        if self._done or self._unsynced or self._refused or frame.payload:
-            for store in self._stores.values():
-                store.settle()
-            self._sync()
-            self._send_acks()
-
-    def _sync(self) -> None:
-        """Write what the last frame changed in durable trees to the disk; refuse the changes of a file system where that fails."""
-        if not self._unsynced:
-            return
-        unsynced, self._unsynced = self._unsynced, {}
-        devices: dict[int, tuple[int, list[int]]] = {}  # to (a root on it, numbers of changes)
-        for tree, numbers in unsynced.items():
-            root = self._store(tree).tree.root_fd
-            devices.setdefault(os.fstat(root).st_dev, (root, []))[1].extend(numbers)
-        for root, numbers in devices.values():
-            self._sync_device(root, numbers)
-
-    def _sync_device(self, root: int, numbers: list[int]) -> None:
-        """Sync the whole file system that holds a root, as syncfs() does, and answer the changes to it."""
-        try:
-            sync(root)
-        except OSError as error:
-            for number in numbers:
-                self._refuse(number, error)
-        else:
-            self._done += numbers
-
-    def _send_acks(self) -> None:
-        """Answer the changes of the last frame, in as many frames as that takes."""
-        while True:
-            done, refused = self._done[:ANSWERS], self._refused[:ANSWERS]
-            del self._done[:ANSWERS], self._refused[:ANSWERS]
-            self._send(Acks(tuple(done), tuple(refused), self._decoder.taken))
-            if not self._done and not self._refused:
-                return
+        if self._answers or frame.payload:
+            self._trees.renew_stamps(self._answers.changed)
+            self._answers.changed.clear()
+            self._trees.settle()
+            self._answers.sync()
+            for acks in self._answers.take(self._decoder.taken):
+                self._send(acks)
 
     def _on_hello(self, hello: Hello, _: bytes) -> None:
         if hello.version != messages.VERSION:
             raise ProtocolError(f"wire version {hello.version} is not {messages.VERSION}")
-        self._fences = Fences(hello.about.encode("utf-8", "surrogatepass"), self._locks)
+        self._trees.set_backend(hello.about)
         self._says_alive = "alive" in hello.features
 
     def _on_open(self, request: OpenTree, _: bytes) -> None:
-        self._look()  # within a connection, the path of an open tree must not lead to another directory
-        for number, known in self._stores.items():
-            if number != request.tree:
-                check_still_apart(known.tree.root_fd, request.origin, self._boot)
+        self._trees.look()  # within a connection, the path of an open tree must not lead to another directory
+        self._trees.check_apart(request.origin, opening=request.tree)
         try:
-            store = open_tree(
-                request,
-                session=self._session,
-                jail=self._jail,
-                fences=self._fences,
-                policy=self._policy,
-                boot=self._boot,
-            )
+            former = self._trees.open(request)
         except (OSError, ReplicatorError, LookupError) as error:
             self._send(
                 messages.Opened(request.tree, -1, -1, told(str(error)) or type(error).__name__)
             )
             return
-        store.check_heard = self._check_heard
-        old = self._stores.pop(request.tree, None)
-        if old is not None:
-            if self._job is not None and self._job.store is old:
-                self._job = (
-                    None  # the descriptor of its root is closed, and its number may be reused
-                )
-            for number, transfer in self._transfers.items():
-                if transfer is not None and transfer.store is old:
-                    self._transfers[number] = None
-                    transfer.abort()
-                    self._refuse(number, Refused(changes.FAILED, "its tree was opened again"))
-            old.tree.close()
-        self._stores[request.tree] = store
-        self._follow(request, store)
+        if former is not None:
+            if self._job is not None and self._job.store is former:
+                self._job = None  # its root is closed, and the descriptor's number may be reused
+            self._transfers.closed(former)
+            former.tree.close()
+        if request.durable:
+            self._answers.durable.add(request.tree)
+        else:
+            self._answers.durable.discard(request.tree)
+        store = self._trees[request.tree]
         claim = store.claim
         said = messages.Opened(
             request.tree,
@@ -263,18 +205,8 @@ class Server:
         )
         self._send(said)
 
-    def _follow(self, request: OpenTree, store: Store) -> None:
-        """Follow the settings of a tree that was opened."""
-        (self._durable.add if request.durable else self._durable.discard)(request.tree)
-        self._stamps.pop(request.tree, None)
-        if request.stamp:
-            self._stamps[request.tree] = Stamp(store, request.stamp)
-        if request.ready and self._boot:
-            boot.remove_of_another(store.tree, request.ready, self._boot)
-
     def _on_sources(self, sources: Sources, _: bytes) -> None:
-        for store in self._stores.values():
-            check_still_apart(store.tree.root_fd, sources.origin, self._boot)
+        self._trees.check_apart(sources.origin)
 
     def _on_batch(self, batch: Batch, payload: bytes) -> None:
         view = memoryview(payload)
@@ -283,14 +215,16 @@ class Server:
                 content, view = view[: change.size], view[change.size :]
                 if len(content) != change.size:
                     raise ProtocolError("a batch announces more content than it holds")
-                self._answer(change, partial(self._store(change.tree).put, change, content))
+                self._answers.attempt(
+                    change, partial(self._trees[change.tree].put, change, content)
+                )
             else:
-                self._answer(change, partial(self._apply, change))
+                self._answers.attempt(change, partial(self._apply, change))
         if view:
             raise ProtocolError("a batch holds more content than it announces")
 
     def _apply(self, change: Change) -> None:
-        store = self._store(change.tree)
+        store = self._trees[change.tree]
         if isinstance(change, changes.MakeDirectory):
             store.make_directory(change)
         elif isinstance(change, changes.MakeSymlink):
@@ -306,70 +240,14 @@ class Server:
         else:
             raise ProtocolError(f"unexpected change {type(change).__name__}")
 
-    def _answer(self, change: Change, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except (Refused, OSError, ReplicatorError) as error:
-            self._refuse(change.number, error)
-        else:
-            self._finished(change.number, change.tree)
-
-    def _finished(self, number: int, tree: int) -> None:
-        if tree in self._stamps:
-            self._changed.add(tree)
-        if tree in self._durable:
-            self._unsynced.setdefault(tree, []).append(number)
-        else:
-            self._done.append(number)
-
-    def _refuse(self, number: int, error: Exception) -> None:
-        refusal = refusal_of(error)
-        self._refused.append((number, refusal.reason, told(refusal.detail)))
-
     def _on_begin(self, begin: BeginFile, _: bytes) -> None:
-        number = begin.put.number
-        if number in self._transfers or len(self._transfers) >= MAX_TRANSFERS:
-            raise ProtocolError("too many files in progress, or a file begun twice")
-        self._transfers[number] = None
-        try:
-            self._transfers[number] = Transfer(
-                self._store(begin.put.tree), begin.put, delta=begin.delta
-            )
-        except (Refused, OSError, ReplicatorError) as error:
-            self._refuse(number, error)
+        self._transfers.begin(self._trees[begin.put.tree], begin)
 
     def _on_data(self, data: Data, payload: bytes) -> None:
-        if data.number not in self._transfers:
-            raise ProtocolError("data for a file that was not begun")
-        transfer = self._transfers[data.number]
-        if transfer is not None and data.cancel:
-            transfer.abort()
-            self._refuse(
-                data.number,
-                Refused(changes.DIGEST_MISMATCH, "the source changed while it was being sent"),
-            )
-        elif (
-            transfer is not None
-        ):  # None: the file was refused, and its remaining frames are discarded
-            self._transfers[data.number] = self._advance(transfer, data, payload)
-        if data.end or data.cancel:
-            del self._transfers[data.number]
-
-    def _advance(self, transfer: Transfer, data: Data, payload: bytes) -> Optional[Transfer]:
-        """Process the next part of a transfer; return the transfer, or None once it was answered."""
-        try:
-            transfer.feed(data.pairs, payload)
-            if not data.end:
-                return transfer
-            transfer.finish()
-            self._finished(data.number, transfer.change.tree)
-        except (Refused, OSError, ReplicatorError) as error:
-            transfer.abort()
-            self._refuse(data.number, error)
-        return None
+        self._transfers.feed(data, payload)
 
     def _on_list(self, request: ListTree, _: bytes) -> None:
-        self._job = ListingJob(self._store(request.tree), request)
+        self._job = ListingJob(self._trees[request.tree], request)
 
     def _on_more(self, more: More, _: bytes) -> None:
         if self._job is not None and self._job.job == more.job:
@@ -382,7 +260,7 @@ class Server:
         while self._job is not None and self._job.credit > 0:
             if self._arrived.poll(0):
                 return
-            self._look()
+            self._trees.look()
             listing = self._job.step()
             if listing is not None:
                 if listing.end:
@@ -407,37 +285,12 @@ class Server:
         if now - max(self._said_at, self._looked_at) <= SIGN_OF_LIFE:
             return
         self._looked_at = now
-        for store in self._stores.values():
-            store.claim.yield_to_newer()
+        self._trees.yield_to_newer()
         if self._says_alive:
             try:
                 self._send(Acks((), (), self._decoder.taken))
             except ConnectionError as error:
                 raise HungUp from error
-
-    def _look(self) -> None:
-        """Verify that this agent may still change its open trees and that their roots are in place; otherwise end the agent.
-
-        Raises:
-            ProtocolError: a root was moved, removed or replaced.
-            Fenced: a newer agent has taken over.
-        """
-        try:
-            for store in self._stores.values():
-                store.claim.look()
-        except Refused as gone:
-            raise ProtocolError(gone.detail) from None
-
-    def _store(self, tree: int) -> Store:
-        try:
-            return self._stores[tree]
-        except KeyError:
-            raise ProtocolError(f"tree {tree} is not open") from None
-
-    def _abort_transfers(self) -> None:
-        for transfer in self._transfers.values():
-            if transfer is not None:
-                transfer.abort()
 
     def _send(self, message: messages.Message) -> None:
         self._said_at = time.monotonic()

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from replicator.agent.server import MAX_TRANSFERS
+from replicator.agent.transfers import MOST as MAX_TRANSFERS
 from replicator.wire import changes, frames
 from replicator.wire.changes import Delete
 from replicator.wire.messages import Acks, Batch, BeginFile, Data, Listing, ListTree, Opened

@@ -55,10 +55,10 @@ def test_without_it_nothing_is_promised_and_much_is_lost(disk):
 
 
 BROKEN = """
-from replicator.agent import server
+from replicator.agent import answers
 def sync(fd):
     raise OSError(5, "Input/output error")
-server.sync = sync
+answers.sync = sync
 """
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
-from replicator.agent import listing
+from replicator.agent import listing, trees
 from replicator.agent import server as serving
 from replicator.agent.fencing import Fenced, Fences
 from replicator.errors import ProtocolError
@@ -132,14 +132,12 @@ def _serve(data, jail):
         fences.append(Fences(*lineage))
         return fences[-1]
 
-    with mock.patch.object(serving, "Fences", make), mock.patch.object(listing, "LINES", 1):
+    with mock.patch.object(trees, "Fences", make), mock.patch.object(listing, "LINES", 1):
         server = serving.Server(script.source, sink, session=b"fuzz", jail=os.fsencode(jail))
         server._arrived = script
         with suppress(ProtocolError, Fenced):
             server.run()
     server._job = None  # an unfinished listing holds open directories
-    for store in server._stores.values():
-        store.tree.close()
     for fence in [fence for each in fences for fence in each._made.values()]:
         if fence._fd >= 0:
             os.close(fence._fd)

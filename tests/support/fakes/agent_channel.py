@@ -29,8 +29,6 @@ class AgentChannel:
         except (ProtocolError, OSError) as error:  # OSError: closed before it could say hello
             self.failure = error
         finally:
-            for store in self._server._stores.values():
-                store.tree.close()
             self._theirs.close()
 
     async def start(self):
