@@ -4,19 +4,7 @@ Calls of Source and Catalog block, and are made from worker threads. All others 
 implementations, `tests/contract/` holds one test suite that each implementation passes.
 """
 
-from replicator.ports.files import (
-    BEING_READ,
-    BEING_WRITTEN,
-    PASSING,
-    Catalog,
-    Identity,
-    Record,
-    Seen,
-    Snapshot,
-    Source,
-    Verdict,
-    Watcher,
-)
+from replicator.ports.catalog import BEING_READ, BEING_WRITTEN, PASSING, Catalog, Record
 from replicator.ports.frontends import (
     Address,
     Candidate,
@@ -30,6 +18,7 @@ from replicator.ports.frontends import (
     PollResult,
     Provider,
 )
+from replicator.ports.source import Identity, Seen, Snapshot, Source, Verdict, Watcher
 
 __all__ = [
     "BEING_READ",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from replicator.transport.ssh import hang_up
+from replicator.transport.channel import hang_up
 from tests.support.clock import virtual_time
 from tests.support.waiting import turns
 
