@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-import pwd
 import random
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
@@ -19,10 +15,9 @@ from replicator.app.origin import Origins
 from replicator.app.providers import host_key_policy, launch_hooks_of, providers_of
 from replicator.app.retired import Retired
 from replicator.app.targets import open_targets
-from replicator.catalog.sqlite import CatalogStore
-from replicator.config import Config, SettleSettings, TreeSettings
-from replicator.core.debouncer import Debouncer
-from replicator.core.filters import Filter
+from replicator.app.trees import Made, TreeBuilder, close
+from replicator.catalog.store import CatalogStore
+from replicator.config import Config, TreeSettings
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.discovery.aws.client import Aws
 from replicator.discovery.member_file import MemberFile
@@ -35,30 +30,16 @@ from replicator.engine.control.transitions import Transitions
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.service import Service
 from replicator.engine.threads import started_pool
-from replicator.engine.tree import ReadyFile, Tree
-from replicator.errors import ConfigError, SourceError
-from replicator.model import MAX_TREES, printable
+from replicator.engine.tree import Tree
+from replicator.errors import ConfigError
 from replicator.ports import Address, Candidate, Connector
 from replicator.source.tree import SourceTree
 from replicator.transport.ssh import SSHConnector
-from replicator.watch.inotify import InotifyWatcher
-from replicator.wire.messages import OpenTree
 
 log = structlog.get_logger()
 
-RESERVED = b".replicator"
-"""Directory reserved for replicator on the frontends; never replicated, because an upload could then replace a ready file."""
-
 BULK_THREADS = 3
 """Threads that read files for bootstraps and lagging frontends. More threads only contend for the interpreter lock."""
-
-
-class Made(NamedTuple):
-    """A tree that was built from its settings, but not added to the service yet."""
-
-    settings: TreeSettings
-    tree: Tree
-    source: SourceTree
 
 
 class App:
@@ -83,8 +64,7 @@ class App:
             log.warning("the catalog was damaged and is rebuilt", reason=self._store.rebuilt)
         self._numbers: dict[int, TreeSettings] = {}
         self._sources: dict[int, SourceTree] = {}
-        # Cycle through all numbers before reusing one: changes of a removed tree may still be pending for a disconnected frontend.
-        self._free = itertools.cycle(range(1, MAX_TREES + 1))
+        self._builder = TreeBuilder(self._store, lambda: self.config.settle.rescan)
         self._aws: Aws | None = None
         self._console_aws: Aws | None = None
         self._discovering: object = None
@@ -125,30 +105,15 @@ class App:
         Raises:
             ConfigError: if `tree.trust` names an unknown user, or a source is missing and `watch` is False. Nothing is changed.
         """
-        self._follow_trees(config, self._make_trees(config, watch=watch), watch=watch)
+        self._follow_trees(config, self._build(config, watch=watch), watch=watch)
 
     def _roots(self) -> list[bytes]:
         """Return the source directories of the replicated trees."""
         return [os.fsencode(tree.source) for tree in self._numbers.values()]
 
-    def _make_trees(self, config: Config, *, watch: bool) -> list[Made]:
-        """Build the trees of a configuration that are not replicated yet.
-
-        Raises:
-            ConfigError: if one cannot be built; those built before are closed.
-        """
+    def _build(self, config: Config, *, watch: bool) -> list[Made]:
         known = set(self._numbers.values())
-        made: list[Made] = []
-        try:
-            for index, settings in enumerate(config.tree):
-                if settings not in known:
-                    made.append(
-                        self._make_tree(index, settings, config.settle, must_exist=not watch)
-                    )
-        except BaseException:
-            _close(made)
-            raise
-        return made
+        return self._builder.build(config, known, self._numbers, must_exist=not watch)
 
     def _follow_trees(self, config: Config, made: list[Made], *, watch: bool) -> None:
         """Remove the trees that are not in a configuration, and add the built ones.
@@ -164,65 +129,6 @@ class App:
             self._sources[one.tree.number] = one.source
             self.service.add_tree(one.tree, watch=watch)
         self.retired.configured(self._roots())
-
-    def _make_tree(
-        self, index: int, settings: TreeSettings, settle: SettleSettings, *, must_exist: bool
-    ) -> Made:
-        number = next(number for number in self._free if number not in self._numbers)
-        root = os.fsencode(settings.source)
-        ours = map(os.fsencode, (settings.ready_file, settings.stamp_file))
-        reserved = [RESERVED, *filter(None, ours)]
-        excluded = Filter(settings.exclude, reserved)
-        try:
-            source = SourceTree(
-                root,
-                filter=excluded,
-                multiplier=self._store.multiplier,
-                symlinks=settings.symlinks,
-                trusted=trusted_users(f"tree[{index}].trust", settings),
-                must_exist=must_exist,
-            )
-        except SourceError as error:
-            raise ConfigError(f"tree[{index}].source", str(error)) from error
-        source.left_out.on_special = lambda path: log.warning(
-            "special file left out", path=printable(path)
-        )
-        source.left_out.on_symlink = lambda path: log.warning(
-            "symlink left out",
-            path=printable(path),
-            reason=f"tree.symlinks is {settings.symlinks!r}",
-            frontends="removed" if settings.delete else "not removed: tree.delete is off",
-        )
-        target = os.fsencode(settings.target or settings.source)
-        durable, ready_path = settings.durable == "batch", os.fsencode(settings.ready_file)
-        tree = Tree(
-            number=number,
-            root=root,
-            source=source,
-            catalog=self._store.tree(root),
-            make_watcher=lambda: InotifyWatcher(
-                root,
-                prune=excluded.excluded,
-                rescan=self.config.settle.rescan,  # read when the watcher is made: a reload may have changed it
-                source=source,
-            ),
-            debouncer=Debouncer(cooldown=settle.cooldown, max_wait=settle.max_wait),
-            target=OpenTree(
-                number,
-                target,
-                settings.owner,
-                settings.setid,
-                durable,
-                ready_path,
-                stamp=os.fsencode(settings.stamp_file),
-            ),
-            delete=settings.delete,
-            delete_guard=settings.delete_guard,
-            symlinks=settings.symlinks,
-            max_file_size=settings.most_bytes,
-            ready=ReadyFile(ready_path, settings.ready_max_lag) if ready_path else None,
-        )
-        return Made(settings, tree, source)
 
     def set_frontends(self, addresses: list[Address]) -> None:
         """Serve a fixed list of frontends, without discovery."""
@@ -281,13 +187,13 @@ class App:
                 "state.directory", "cannot be changed while the daemon runs: restart it"
             )
         hooks.check(config.hook)
-        made = self._make_trees(config, watch=True)
+        made = self._build(config, watch=True)
         try:
             if config.ssh != self.config.ssh and self._ssh is None:
                 self._context.connector = self._make_connector(config)
             self.set_discovery(config)
         except BaseException:
-            _close(made)
+            close(made)
             raise
         self._follow_trees(config, made, watch=True)
         self.hooks.start(config.hook)
@@ -317,29 +223,6 @@ class App:
         self._store.close()
 
 
-def _close(made: Iterable[Made]) -> None:
-    for one in made:
-        one.source.close()
-
-
 def _close_source(source: SourceTree, _ending: asyncio.Task[None]) -> None:
     """Close the source of a removed tree; called when the tree has ended, so that nothing reads the source any more."""
     source.close()
-
-
-def trusted_users(where: str, settings: TreeSettings) -> frozenset[int]:
-    """Return the numeric ids of the users in `tree.trust`.
-
-    Raises:
-        ConfigError: if a user is unknown.
-    """
-    return frozenset(_user(f"{where}[{index}]", name) for index, name in enumerate(settings.trust))
-
-
-def _user(where: str, name: str) -> int:
-    if name.isascii() and name.isdigit():
-        return int(name)
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except (KeyError, ValueError, OSError):
-        raise ConfigError(where, f"there is no user {name!r} on this machine") from None

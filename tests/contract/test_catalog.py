@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from replicator.catalog.sqlite import CatalogStore
+from replicator.catalog.store import CatalogStore
 from replicator.errors import SourceError
 from replicator.model import (
     DIRECTORY,

@@ -148,7 +148,7 @@ def test_a_reload_of_what_is_excluded_compares_everybody_and_sends_only_what_dif
 
 
 def test_a_reload_of_a_tree_costs_nobody_its_connection_however_often(tmp_path, monkeypatch):
-    monkeypatch.setattr("replicator.app.backend.MAX_TREES", 3)  # the numbers of trees are used anew
+    monkeypatch.setattr("replicator.app.trees.MAX_TREES", 3)  # the numbers of trees are used anew
     with Backend(tmp_path) as backend:
         fill(backend, 10)
         live(backend, "one", "two")

@@ -2,7 +2,7 @@
 
 import os
 
-from replicator.catalog.sqlite import CatalogStore
+from replicator.catalog.store import CatalogStore
 from replicator.core.filters import Filter
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.scan import scan

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from replicator.catalog.sqlite import CatalogStore
+from replicator.catalog.store import CatalogStore
 from replicator.ports import Identity
 
 KNOWN = Identity(device=1, inode=2, filesystem=3)

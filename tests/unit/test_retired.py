@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from replicator.app.retired import Retired
-from replicator.catalog.sqlite import CatalogStore
+from replicator.catalog.store import CatalogStore
 from replicator.model import FILE, Entry, Stamp
 from replicator.ports import Record
 from tests.support.waiting import eventually

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from replicator.catalog.sqlite import CatalogStore
+from replicator.catalog.store import CatalogStore
 from replicator.errors import SourceError
 from replicator.model import FILE, Entry, Stamp
 from replicator.ports import Record

@@ -3,7 +3,7 @@
 import pytest
 
 from replicator.catalog import history
-from replicator.catalog.sqlite import CatalogStore
+from replicator.catalog.store import CatalogStore
 from replicator.model import DIRECTORY, FILE, Entry, Stamp
 from replicator.ports import Record
 

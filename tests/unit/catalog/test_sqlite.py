@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.catalog.sqlite import CatalogStore
+from replicator.catalog.store import CatalogStore
 from replicator.model import FILE, Entry, Stamp
 from replicator.ports import Identity, Record
 
@@ -80,7 +80,7 @@ def test_counts_are_counted_once_for_each_write(store, monkeypatch):
 
 @pytest.fixture
 def nothing_kept(monkeypatch):
-    monkeypatch.setattr("replicator.catalog.sqlite.SAMPLE", 0)
+    monkeypatch.setattr("replicator.catalog.store.SAMPLE", 0)
 
 
 def emptied(store):
@@ -91,7 +91,7 @@ def emptied(store):
 
 @pytest.mark.usefixtures("nothing_kept")
 def test_an_abandoned_tree_is_deleted_and_others_stay(store, monkeypatch):
-    monkeypatch.setattr("replicator.catalog.sqlite.SLICE", 7)
+    monkeypatch.setattr("replicator.catalog.store.SLICE", 7)
     paths = [b"f%d" % number for number in range(30)]
     for source in (b"/before", b"/gone", b"/after"):
         store.tree(source).apply([record(p) for p in paths], [], dict.fromkeys(paths, b"packed"))

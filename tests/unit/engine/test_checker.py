@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from replicator.catalog.sqlite import CatalogStore
+from replicator.catalog.store import CatalogStore
 from replicator.engine.ingest.scan_result import ScanResult
 from replicator.errors import SourceError
 from replicator.model import DIRECTORY, FILE, SYMLINK
