@@ -16,18 +16,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import math
-import os
 import stat
-import termios
 import threading
 import time
-from array import array
-from collections import deque
 from collections.abc import Callable, Generator
-
-from inotify_simple import INotify, flags, parse_events
 
 from replicator.errors import SourceError
 from replicator.files.confined import Confined
@@ -36,35 +29,11 @@ from replicator.mounttable import MountEvents
 from replicator.watch.arm import Armer
 from replicator.watch.mounts import TreeMounts
 from replicator.watch.problems import describe, watch_limit
+from replicator.watch.queue import EventQueue
 from replicator.watch.roots import NamedRoot, Root
 from replicator.watch.threads import in_daemon_thread
-from replicator.watch.translate import Event, Translator
+from replicator.watch.translate import Translator
 from replicator.watch.watchmap import WatchMap
-
-MASK = (
-    flags.ATTRIB
-    | flags.CLOSE_WRITE
-    | flags.MODIFY
-    | flags.CREATE
-    | flags.DELETE
-    | flags.DELETE_SELF
-    | flags.MOVE_SELF
-    | flags.MOVED_FROM
-    | flags.MOVED_TO
-    | flags.ONLYDIR
-    | flags.EXCL_UNLINK
-)
-"""Without DONT_FOLLOW: the path is /proc/self/fd/<n>, a link to a directory that was opened with O_NOFOLLOW."""
-
-READ_SIZE = 1 << 13
-"""Bytes of events in a batch: about 250 events, whose translation blocks the loop for about 5 ms."""
-
-READ_AHEAD = 16 << 20
-"""Bytes of events that are buffered before they are translated: the kernel's queue holds 16,384 events, which `chmod -R` fills in
-30 ms."""
-
-MAX_EVENT = 16 + 256
-"""Maximum bytes of one event. A read that returns that much less than its buffer has emptied the queue."""
 
 INLINE = 0.004
 """Seconds for which watches are added on the event loop (20 us per directory) before a thread continues."""
@@ -107,14 +76,11 @@ class InotifyWatcher:
         self._source: Root = source or NamedRoot(root)
         self._watched = WatchMap()
         self._translator = Translator(self._watched, prune, self._is_complete)
-        self._inotify: INotify | None = None
+        self._queue: EventQueue | None = None
         self._tree: Confined
         self._armer: Armer
         self._found: list[bytes] = []
         self._translating = False
-        self._unread: deque[bytes] = deque()
-        self._emptied_at = -math.inf  # when the last read that left nothing in the queue began
-        self._drained_at = -math.inf  # the same, of what is translated
         self.overflows = 0
         self._arming: asyncio.Future[None] | None = None
         self._lock = threading.Lock()
@@ -146,7 +112,7 @@ class InotifyWatcher:
         try:
             with contextlib.ExitStack() as made:
                 made.callback(tree.close)
-                inotify = made.enter_context(contextlib.closing(INotify(nonblocking=True)))
+                queue = made.enter_context(contextlib.closing(EventQueue()))
                 self._mounts = TreeMounts(tree.root_fd, self._prune)
                 made.callback(self._mounts.close)
                 self._mount_events = MountEvents(self._on_mount)
@@ -156,7 +122,7 @@ class InotifyWatcher:
                 f"The kernel grants no inotify instance: {error.strerror}. Raise fs.inotify.max_user_instances"
                 " (sysctl -w fs.inotify.max_user_instances=1024) or the limit of open files."
             ) from error
-        self._inotify, self._tree = inotify, tree
+        self._queue, self._tree = queue, tree
         self._armer = Armer(tree, self._watched, self._is_unwatched, self.add_watch)
         self._arm_in_thread(self._steps([ROOT]))
         await self._armed()
@@ -176,15 +142,9 @@ class InotifyWatcher:
 
     def is_drained(self, since: float) -> bool:
         """Return True if `hints` has returned every event that was in the kernel's queue at `since`, a time of the loop's clock."""
-        if self._inotify is None or self._closed or self._translating:
+        if self._queue is None or self._closed or self._translating or self._translator.halves:
             return False
-        if self._unread or self._translator.halves:
-            return False
-        if self._drained_at >= since:
-            return True
-        waiting = array("i", [0])
-        fcntl.ioctl(self._inotify.fileno(), termios.FIONREAD, waiting)
-        return not waiting[0]
+        return self._queue.is_drained(since)
 
     def problems(self) -> list[str]:
         """Return full sentences about directories that are not watched."""
@@ -194,7 +154,7 @@ class InotifyWatcher:
                 f"The source {printable(self._root)} is no longer the directory that is watched:"
                 " it was moved, removed or unmounted."
             )
-        if self._inotify is not None and not self._closed:
+        if self._queue is not None and not self._closed:
             unwatched = dict(self._armer.unwatched)
             problems.extend(describe(self._root, unwatched, len(self._watched), self._rescan))
             problems.extend(self._mounts.problems(self._root))
@@ -226,9 +186,9 @@ class InotifyWatcher:
 
     def _release_all(self) -> None:
         """Close the inotify instance and all descriptors, once. The caller must hold the lock."""
-        if self._inotify is not None:
-            self._inotify.close()
-            self._inotify = None
+        if self._queue is not None:
+            self._queue.close()
+            self._queue = None
             self._mounts.close()
             self._tree.close()
 
@@ -238,17 +198,17 @@ class InotifyWatcher:
         Raises:
             OSError: ENOSPC if fs.inotify.max_user_watches is reached, EACCES if the directory is not readable.
         """
-        if self._inotify is None or self._closed:
+        if self._queue is None or self._closed:
             raise OSError(errno.EBADF, "the watcher is closed")
-        return int(self._inotify.add_watch(b"/proc/self/fd/%d" % directory, MASK))
+        return self._queue.add_watch(directory)
 
     async def _batch(self) -> list[Hint]:
         await self._armed()
-        self._translating = (
-            True  # until the hints are returned: by the next call, if this one is cancelled
-        )
+        assert self._queue is not None  # hints() comes between start() and close()
+        # Until the hints are returned: by the next call, if this one is cancelled.
+        self._translating = True
         now = asyncio.get_running_loop().time()
-        events = self._read(now)
+        events = self._queue.read(now)
         self._check_root(now)
         if events or now >= self._hold_until:
             lost = set(self._watched.detached)
@@ -267,23 +227,6 @@ class InotifyWatcher:
         hints, self._translator.hints = self._translator.hints, []
         self._translating = False
         return self._with_aliases(hints) if self._mounts.aliases else hints
-
-    def _read(self, now: float) -> list[Event]:
-        assert self._inotify is not None  # hints() comes between start() and close()
-        while len(self._unread) < READ_AHEAD // READ_SIZE:
-            try:
-                data = os.read(self._inotify.fileno(), READ_SIZE)
-            except BlockingIOError:
-                data = b""
-            if data:
-                self._unread.append(data)
-            if len(data) < READ_SIZE - MAX_EVENT:
-                self._emptied_at = now
-                break
-        data = self._unread.popleft() if self._unread else b""
-        if not self._unread:
-            self._drained_at = self._emptied_at
-        return [Event(e.wd, e.mask, e.cookie, os.fsencode(e.name)) for e in parse_events(data)]
 
     def _checks(self, now: float) -> list[bytes]:
         """Return the directories whose watches must be checked."""
@@ -347,11 +290,10 @@ class InotifyWatcher:
 
     def _release(self, lost: set[int]) -> None:
         """Remove the watches of directories that left the tree: detached before this batch, and not placed again."""
-        assert self._inotify is not None  # as in _read
+        assert self._queue is not None  # as in _batch
         for wd in lost & self._watched.detached:
             for each in self._watched.remove(wd):
-                with contextlib.suppress(OSError):  # EINVAL: removed in the meantime
-                    self._inotify.rm_watch(each)
+                self._queue.remove_watch(each)
 
     def _is_complete(self, path: bytes) -> bool:
         """Return True if the new file at `path` is complete, so that no write and close need to be awaited.
@@ -424,10 +366,10 @@ class InotifyWatcher:
 
     async def _readable(self) -> None:
         """Wait for events or the next timer. The reader is registered only here: it would fire all the time while events are unread."""
-        assert self._inotify is not None  # as in _read
+        assert self._queue is not None  # as in _batch
         loop = asyncio.get_running_loop()
         until = min(self._hold_until, self._rescan_at, self._root_check_at)
-        descriptor = self._inotify.fileno()
+        descriptor = self._queue.fileno()
         loop.add_reader(descriptor, self._ready.set)
         try:
             async with asyncio.timeout_at(until):

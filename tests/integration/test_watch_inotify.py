@@ -18,7 +18,7 @@ import pytest
 
 from replicator.errors import SourceError
 from replicator.model import DIRECTORY, Hint, Hinted, is_below, join, rebase
-from replicator.watch import inotify
+from replicator.watch import inotify, queue
 from replicator.watch.inotify import InotifyWatcher
 from tests.support.waiting import FOREVER, turns
 
@@ -101,13 +101,13 @@ def directories(root, below=b""):
 
 def consistent(watcher, root):
     """Every watch is of the directory whose path it is said to have."""
-    if not root.is_dir() or watcher._inotify is None:
+    if not root.is_dir() or watcher._queue is None:
         return
     for wd in list(watcher._watched._nodes):
         path = watcher._watched.path_of(wd)
         full = os.path.join(bytes(root), path) if path is not None else None
         if full is not None and os.path.isdir(full):
-            assert watcher._inotify.add_watch(full, inotify.MASK) == wd
+            assert watcher._queue._inotify.add_watch(full, queue.MASK) == wd
 
 
 def covers(hints, path):
@@ -436,14 +436,14 @@ async def test_no_instance_and_no_root_are_said(root, monkeypatch):
 
     with pytest.raises(SourceError, match="No such file"):
         await InotifyWatcher(b"/nowhere/at/all", prune=excluded, rescan=60).start()
-    monkeypatch.setattr(inotify, "INotify", refuse)
+    monkeypatch.setattr(queue, "INotify", refuse)
     with pytest.raises(SourceError, match=r"fs\.inotify\.max_user_instances"):
         await InotifyWatcher(bytes(root), prune=excluded, rescan=60).start()
 
 
 async def test_a_watcher_that_lacks_descriptors_says_so_and_leaves_none_open(root):
     """However many there are: a watcher needs several."""
-    inotify.INotify().close()  # has the C library looked up, once in a process
+    queue.INotify().close()  # has the C library looked up, once in a process
     (root / "a").mkdir()
     before = len(os.listdir("/proc/self/fd"))
     outcomes = []

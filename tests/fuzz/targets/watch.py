@@ -5,7 +5,7 @@ import struct
 
 from replicator.model import ROOT, check_path, join
 from replicator.watch import translate as t
-from replicator.watch.inotify import InotifyWatcher
+from replicator.watch.queue import EventQueue
 from replicator.watch.translate import Event, Translator
 from replicator.watch.watchmap import WatchMap
 from tests.fuzz.target import target
@@ -95,15 +95,16 @@ def _translate(translator, watched, batch):
 
 
 def _through_the_kernel(batch):
-    """Encode events as the kernel does, and return what InotifyWatcher reads from them."""
+    """Encode events as the kernel does, and return what EventQueue reads from them."""
     source, sink = os.pipe()
     try:
         for wd, mask, cookie, name in batch:
             size = -(-(len(name) + 1) // 16) * 16 if name else 0
             os.write(sink, struct.pack("iIII", wd, mask, cookie, size) + name.ljust(size, b"\0"))
-        watcher = InotifyWatcher(b"/", prune=lambda _path, _kind: False, rescan=1.0)
-        watcher._inotify = source_of(source)
-        return watcher._read(0.0) if batch else []
+        queue = EventQueue()
+        queue.close()
+        queue._inotify = source_of(source)
+        return queue.read(0.0) if batch else []
     finally:
         os.close(source)
         os.close(sink)
