@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import NamedTuple, Optional
 
-from replicator.agent.store import Owner
+from replicator.agent.file_writer import Owner
 from replicator.errors import NotAllowed
 
 _CAP_CHOWN = 1 << 0

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Callable, Optional
 
 from replicator.agent.fencing import Fences
+from replicator.agent.file_writer import Owner
 from replicator.agent.policy import Policy
-from replicator.agent.store import Owner, Store
+from replicator.agent.store import Store
 from replicator.agent.write_lease import WriteLease
 from replicator.errors import PathRefused
 from replicator.files import kin

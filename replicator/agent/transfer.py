@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from typing import Optional
 
 from replicator.agent.descriptors import keeping_time, write_all
+from replicator.agent.file_writer import COPY
 from replicator.agent.hashing import Sha256
 from replicator.agent.refusals import Refused
-from replicator.agent.store import COPY, Store
+from replicator.agent.store import Store
 from replicator.delta import ops, patch
 from replicator.model import parent
 from replicator.wire import changes

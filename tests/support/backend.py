@@ -75,11 +75,11 @@ def slow_disk(seconds: float, sign: float) -> str:
     """Return agent code that delays writes; see SlowFleet."""
     return f"""
 import time
-from replicator.agent import descriptors, server, store, transfer
+from replicator.agent import descriptors, file_writer, server, store, transfer
 server.SIGN_OF_LIFE = {sign}
 def slow(act):
     return lambda *arguments: (time.sleep({seconds}), act(*arguments))[1]
-store.write_all = slow(store.write_all)
+file_writer.write_all = slow(file_writer.write_all)
 transfer.write_all = slow(transfer.write_all)
 store.digest_of = lambda fd, between: descriptors.digest_of(fd, slow(between))
 """

@@ -3,7 +3,8 @@
 import os
 
 from replicator.agent.fencing import FencingToken, open_locks
-from replicator.agent.store import Owner, Store
+from replicator.agent.file_writer import Owner
+from replicator.agent.store import Store
 from replicator.agent.write_lease import WriteLease
 from replicator.files.confined import Confined
 

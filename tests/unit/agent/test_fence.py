@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from replicator.agent import fencing as fences
-from replicator.agent import store as stores
+from replicator.agent import file_writer
 from replicator.agent.fencing import Fenced, Fences, FencingToken, open_locks
 from replicator.agent.listing import ListingJob
 from replicator.agent.transfer import Transfer
@@ -92,7 +92,7 @@ def test_whoever_was_replaced_while_it_wrote_a_small_file_does_not_publish_it(
         write(newer, NEW)
         os.write(fd, data)
 
-    monkeypatch.setattr(stores, "write_all", meanwhile)
+    monkeypatch.setattr(file_writer, "write_all", meanwhile)
     with pytest.raises(Fenced):
         write(old, OLD)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [NEW]

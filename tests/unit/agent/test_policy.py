@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from replicator.agent.file_writer import Owner
 from replicator.agent.policy import Policy
-from replicator.agent.store import Owner
 from replicator.errors import NotAllowed
 
 NONE = Owner()

@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from replicator.agent.descriptors import sweep
+from replicator.agent.file_writer import Owner
 from replicator.agent.refusals import Refused
-from replicator.agent.store import Owner
 from replicator.agent.transfer import Transfer
 from replicator.files.walk import walk
 from replicator.wire import changes
