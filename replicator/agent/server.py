@@ -14,11 +14,11 @@ import time
 from functools import partial
 from typing import Any, Callable, NamedTuple, Optional
 
-from replicator.agent.answers import Answers
 from replicator.agent.descriptors import write_all
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
 from replicator.agent.refusals import HungUp, told
+from replicator.agent.results import Results
 from replicator.agent.transfers import Transfers
 from replicator.agent.trees import OpenTrees
 from replicator.errors import ProtocolError, ReplicatorError
@@ -99,8 +99,8 @@ class Server:
             boot=host.boot,
             check_heard=self._check_heard,
         )
-        self._answers = Answers(lambda tree: self._trees[tree].tree.root_fd)
-        self._transfers = Transfers(self._answers)
+        self._results = Results(lambda tree: self._trees[tree].tree.root_fd)
+        self._transfers = Transfers(self._results)
         self._decoder = frames.Decoder()
         self._job: Optional[ListingJob] = None
         self._arrived = select.poll()  # select() accepts no descriptor above 1,023
@@ -161,12 +161,12 @@ class Server:
         if handler is None:
             raise ProtocolError(f"unexpected message {type(message).__name__}")
         handler(message, frame.payload)
-        if self._answers or frame.payload:
-            self._trees.renew_stamps(self._answers.changed)
-            self._answers.changed.clear()
+        if self._results or frame.payload:
+            self._trees.renew_stamps(self._results.changed)
+            self._results.changed.clear()
             self._trees.settle()
-            self._answers.sync()
-            for acks in self._answers.take(self._decoder.taken):
+            self._results.sync()
+            for acks in self._results.take(self._decoder.taken):
                 self._send(acks)
 
     def _on_hello(self, hello: Hello, _: bytes) -> None:
@@ -191,9 +191,9 @@ class Server:
             self._transfers.closed(former)
             former.tree.close()
         if request.durable:
-            self._answers.durable.add(request.tree)
+            self._results.durable.add(request.tree)
         else:
-            self._answers.durable.discard(request.tree)
+            self._results.durable.discard(request.tree)
         store = self._trees[request.tree]
         claim = store.claim
         said = messages.Opened(
@@ -215,11 +215,11 @@ class Server:
                 content, view = view[: change.size], view[change.size :]
                 if len(content) != change.size:
                     raise ProtocolError("a batch announces more content than it holds")
-                self._answers.attempt(
+                self._results.attempt(
                     change, partial(self._trees[change.tree].put, change, content)
                 )
             else:
-                self._answers.attempt(change, partial(self._apply, change))
+                self._results.attempt(change, partial(self._apply, change))
         if view:
             raise ProtocolError("a batch holds more content than it announces")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Optional
 
-from replicator.agent.answers import Answers
 from replicator.agent.refusals import Refused
+from replicator.agent.results import Results
 from replicator.agent.store import Store
 from replicator.agent.transfer import Transfer
 from replicator.errors import ProtocolError, ReplicatorError
@@ -20,11 +20,11 @@ class Transfers:
     """The files in progress, by number. A refused file stays here until its last frame, and its content is discarded.
 
     Args:
-        answers: receives the results.
+        results: receives what became of them.
     """
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    def __init__(self, results: Results) -> None:
+        self._results = results
         self._transfers: dict[int, Optional[Transfer]] = {}  # None: refused
 
     def begin(self, store: Store, begin: BeginFile) -> None:
@@ -40,7 +40,7 @@ class Transfers:
         try:
             self._transfers[number] = Transfer(store, begin.put, delta=begin.delta)
         except (Refused, OSError, ReplicatorError) as error:
-            self._answers.refuse(number, error)
+            self._results.refuse(number, error)
 
     def feed(self, data: Data, payload: bytes) -> None:
         """Process the next part of a file.
@@ -53,7 +53,7 @@ class Transfers:
         transfer = self._transfers[data.number]
         if transfer is not None and data.cancel:
             transfer.abort()
-            self._answers.refuse(
+            self._results.refuse(
                 data.number,
                 Refused(changes.DIGEST_MISMATCH, "the source changed while it was being sent"),
             )
@@ -69,10 +69,10 @@ class Transfers:
             if not data.end:
                 return transfer
             transfer.finish()
-            self._answers.applied(transfer.change)
+            self._results.applied(transfer.change)
         except (Refused, OSError, ReplicatorError) as error:
             transfer.abort()
-            self._answers.refuse(data.number, error)
+            self._results.refuse(data.number, error)
         return None
 
     def closed(self, store: Store) -> None:
@@ -81,7 +81,7 @@ class Transfers:
             if transfer is not None and transfer.store is store:
                 self._transfers[number] = None
                 transfer.abort()
-                self._answers.refuse(number, Refused(changes.FAILED, "its tree was opened again"))
+                self._results.refuse(number, Refused(changes.FAILED, "its tree was opened again"))
 
     def abort(self) -> None:
         """Discard all content received so far."""

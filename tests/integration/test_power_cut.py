@@ -55,10 +55,10 @@ def test_without_it_nothing_is_promised_and_much_is_lost(disk):
 
 
 BROKEN = """
-from replicator.agent import answers
+from replicator.agent import results
 def sync(fd):
     raise OSError(5, "Input/output error")
-answers.sync = sync
+results.sync = sync
 """
 
 

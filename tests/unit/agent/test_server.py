@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from replicator.agent import answers
+from replicator.agent import results
 from replicator.agent.server import Server
 from replicator.errors import ProtocolError
 from replicator.wire import changes, frames, messages
@@ -50,7 +50,7 @@ def test_a_file_system_that_cannot_be_synced_refuses_only_its_own_changes(
         if os.fstat(fd).st_dev == failing:
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(answers, "sync", sync)
+    monkeypatch.setattr(results, "sync", sync)
     for name in ("here", "unsynced"):
         (tmp_path / name).mkdir()
     roots = [

@@ -12,11 +12,11 @@ from replicator.wire.changes import Change
 from replicator.wire.messages import Acks
 
 MOST = 256
-"""Answers of each kind in a frame: with details of 500 characters, each up to 6 bytes in JSON, they fit into a header of 1 MiB."""
+"""Results of each kind in a frame: with details of 500 characters, each up to 6 bytes in JSON, they fit into a header of 1 MiB."""
 
 
-class Answers:
-    """Answers that were not sent yet. A change of a durable tree is answered only after `sync`.
+class Results:
+    """Results that were not sent yet. A change of a durable tree is answered only after `sync`.
 
     Args:
         root_of: called with the number of a tree; returns the descriptor of its root.
@@ -38,7 +38,7 @@ class Answers:
         return bool(self._done or self._unsynced or self._refused)
 
     def attempt(self, change: Change, act: Callable[[], None]) -> None:
-        """Apply a change by calling `act`, and record the answer."""
+        """Apply a change by calling `act`, and record the result."""
         try:
             act()
         except (Refused, OSError, ReplicatorError) as error:
@@ -82,7 +82,7 @@ class Answers:
             self._done += numbers
 
     def take(self, taken: int) -> Iterator[Acks]:
-        """Yield all answers, in as many messages as that takes; without any answer, one empty message.
+        """Yield all results, in as many messages as that takes; without any, one empty message.
 
         Args:
             taken: total bytes of the frames that the agent has handled.
