@@ -11,7 +11,7 @@ from replicator.config import Config
 from replicator.discovery.aws.client import Aws
 from replicator.discovery.aws.scaling import LAUNCH
 from replicator.doctor.finding import Finding
-from replicator.errors import DiscoveryError
+from replicator.errors import ActionDenied, DiscoveryError
 from replicator.ports import Candidate
 
 _STACK = "aws:cloudformation:stack-name"
@@ -143,15 +143,15 @@ def _examine_hooks(subject: str, hooks: list[dict[str, Any]], wanted: str) -> It
 
 
 async def _examine_stack(aws: Aws, subject: str, group: dict[str, Any]) -> Iterator[Finding]:
-    """Find launch hooks that the group's CloudFormation stack declares as separate resources.
-
-    Needs the permission cloudformation:ListStackResources; finds nothing without it.
-    """
+    """Find launch hooks that the group's CloudFormation stack declares as separate resources, or that this cannot be known."""
     tags = {tag["Key"]: tag.get("Value", "") for tag in group.get("Tags", ())}
     if not tags.get(_STACK):
         return iter(())
     try:
         pages = await aws.call("cloudformation", "list_stack_resources", StackName=tags[_STACK])
+    except ActionDenied as error:
+        why = f"it is not known whether the stack {tags[_STACK]} declares a launch hook outside of the group"
+        return iter([Finding("warn", subject, str(error), why, "grant it: docs/iam-policy.json")])
     except DiscoveryError:
         return iter(())
     rows = [row for page in pages for row in page["StackResourceSummaries"]]

@@ -122,10 +122,18 @@ async def test_a_launch_hook_that_the_stack_declares_outside_of_the_group_is_rep
     assert await reported(DescribeAutoScalingGroups=group, ListStackResources=other) == []
 
 
-async def test_calls_without_permission_are_skipped():
+async def test_a_stack_that_cannot_be_listed_is_reported():
     denied = cloud.error("AccessDenied", "no", 403)
     group = scaling_group(stack="shop")
-    assert await reported(DescribeAutoScalingGroups=group, ListStackResources=denied) == []
+    (what,) = await reported(DescribeAutoScalingGroups=group, ListStackResources=denied)
+    assert "cloudformation:ListStackResources" in what
+    assert (
+        await reported(DescribeAutoScalingGroups=scaling_group(), ListStackResources=denied) == []
+    )
+
+
+async def test_calls_of_discovery_without_permission_are_skipped():
+    denied = cloud.error("AccessDenied", "no", 403)
     assert await reported(DescribeAutoScalingGroups=denied) == []
     assert await reported(DescribeLifecycleHooks=denied) == []
 

@@ -32,10 +32,10 @@ def test_the_document_has_the_decision_and_the_reason_of_every_state(state, one)
 
 
 def test_the_documents_policy_allows_exactly_what_we_call():
-    services = {"elbv2": "elasticloadbalancing", "ec2": "ec2", "autoscaling": "autoscaling"}
+    services = {"elbv2": "elasticloadbalancing", "ec2": "ec2", "autoscaling": "autoscaling", "cloudformation": "cloudformation"}  # fmt: skip
     calls = set()
-    for file in (ROOT / "replicator/discovery/aws").glob("*.py"):
-        for service, operation in re.findall(r'"(elbv2|ec2|autoscaling)",\s*"([a-z_]+)"', file.read_text()):  # fmt: skip
+    for file in (*(ROOT / "replicator/discovery/aws").glob("*.py"), ROOT / "replicator/doctor/cloud.py"):  # fmt: skip
+        for service, operation in re.findall(r'"(elbv2|ec2|autoscaling|cloudformation)",\s*"([a-z_]+)"', file.read_text()):  # fmt: skip
             name = "".join(word.capitalize() for word in operation.split("_"))
             calls.add(f"{services[service]}:{name}")
     statements = json.loads((ROOT / "docs/iam-policy.json").read_text())["Statement"]
