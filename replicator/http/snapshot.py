@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 MAX_AGE = 1.0
@@ -37,6 +38,8 @@ class Snapshots:
 
     def __init__(self, status: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         self._status = status
+        # Not the loop's own threads: slow name servers may occupy all of them.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="http")
         self._latest: Snapshot | None = None
         self._taking: asyncio.Task[Snapshot] | None = None
 
@@ -59,12 +62,19 @@ class Snapshots:
         taken = asyncio.get_running_loop().time()
         status = await self._status()
         # In a thread: a hundred frontends are 150 KB of JSON.
-        return Snapshot(status, await asyncio.to_thread(_encode, status), taken)
+        return Snapshot(status, await self.in_thread(_encode, status), taken)
+
+    async def in_thread(
+        self, convert: Callable[[dict[str, Any]], bytes], status: dict[str, Any]
+    ) -> bytes:
+        """Return `convert(status)`, called in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, convert, status)
 
     def close(self) -> None:
-        """Stop an attempt that is running."""
+        """Stop an attempt that is running, and the thread."""
         if self._taking is not None:
             self._taking.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def _encode(status: dict[str, Any]) -> bytes:
