@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
-from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon, size_text
+from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon
+from replicator.cli.status_view import latest_events, view
 from replicator.config import Config
 from replicator.errors import ControlError, ReplicatorError
 
@@ -67,12 +68,11 @@ def status(  # options
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     elif watch:
-        with Live(_tables(answer), console=_console(), refresh_per_second=4) as live:
-            while True:
-                time.sleep(1)
-                live.update(_tables(_ask(settings, request)))
+        _watch(settings, request, answer)
     else:
-        _console().print(_tables(answer))
+        console = _console()
+        for line in view(answer, width=console.width if console.is_terminal else None):
+            console.print(line, soft_wrap=not console.is_terminal)
     context.exit(0 if answer["ok"] else 3)
 
 
@@ -116,83 +116,24 @@ def _console() -> Console:
     return Console(markup=False, emoji=False)
 
 
+def _watch(config: Config, request: dict[str, Any], answer: dict[str, Any]) -> None:
+    """Show the status and the latest events every second, until interrupted. While the daemon is away, the last status says so."""
+    console, before, failure = _console(), None, ""
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            lines = view(answer, width=console.width, before=before)
+            lines += [Text(failure, "red")] if failure else [Text(), *latest_events(answer)]
+            live.update(Group(*lines), refresh=True)
+            time.sleep(1)
+            try:
+                before, answer, failure = answer, _ask(config, request), ""
+            except ControlError as error:
+                failure = f"this is old: {error}"
+
+
 def _ask(config: Config, request: dict[str, Any]) -> dict[str, Any]:
     lines = ask_daemon(config, request, timeout=WITHIN)
     answer = next(lines, None) if lines is not None else None
     if answer is None:
         raise no_daemon(config)
     return answer
-
-
-def _tables(answer: dict[str, Any]) -> Table:
-    outer = Table.grid(padding=(1, 0))
-    trees = Table("tree", "state", "entries", "size", "pending", "problems")
-    for row in answer["trees"]:
-        problems = "\n".join([*row["problems"], *(f"unreadable: {p}" for p in row["unreadable"])])
-        trees.add_row(
-            row["source"],
-            row["state"],
-            str(row["entries"]),
-            size_text(row["bytes"]),
-            str(row["pending"]),
-            problems,
-        )
-    discovery = Table("discovery", "members", "said")
-    frontends = Table(
-        "frontend",
-        "state",
-        "dirty",
-        "lag",
-        "queue",
-        "files sent",
-        "bytes sent",
-        "progress",
-        "notes",
-    )
-    for row in answer["frontends"]:
-        progress = row["progress"]
-        frontends.add_row(
-            f"{row['host']}:{row['port']}" if row["port"] else row["host"],
-            row["state"],
-            _known(row["dirty"]),
-            _known(row["lag_seconds"], ".1f", " s"),
-            str(row["queue_position"] or ""),
-            str(row["files_sent"]),
-            size_text(row["bytes_sent"]),
-            _progress_text(progress),
-            _notes_text(row),
-        )
-    for row in answer["discovery"]:
-        said = "\n".join(filter(None, [row["error"], row["doubt"], *row["notes"]]))
-        if said:
-            discovery.add_row(row["provider"], str(row["members"]), said)
-    hooks = Table("hook", "event", "runs", "failed", "waiting", "last error")
-    for row in answer.get("hooks", ()):
-        numbers = map(str, (row["runs"], row["failures"], row["waiting"]))
-        hooks.add_row(row["command"][0], row["event"], *numbers, row["last_error"])
-    outer.add_row(trees)
-    outer.add_row(frontends)
-    if discovery.row_count:
-        outer.add_row(discovery)
-    if hooks.row_count:
-        outer.add_row(hooks)
-    return outer
-
-
-def _known(number: float | None, form: str = "", unit: str = "") -> str:
-    return "?" if number is None else f"{number:{form}}{unit}"
-
-
-def _progress_text(progress: dict[str, Any]) -> str:
-    text = f"{progress['files_done']}/{progress['files_total']} files"
-    if progress["eta_seconds"] is None:
-        return text
-    done, total = size_text(progress["bytes_done"]), size_text(progress["bytes_total"])
-    rate = size_text(progress["bytes_per_second"])
-    return f"{text}, {done} of {total}\n{rate}/s, {progress['eta_seconds']:.0f} s to go"
-
-
-def _notes_text(row: dict[str, Any]) -> str:
-    said = [f"{row['source']} {row['instance_id']} {row['discovery_state']}".strip()]
-    said += ["not ready"] if row["ready"] is False else []
-    return "\n".join([*said, *filter(None, [row["launch"], row["last_error"]])])

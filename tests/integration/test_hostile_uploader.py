@@ -15,7 +15,8 @@ from contextlib import suppress
 import pytest
 from structlog.testing import capture_logs
 
-from replicator.cli.status import _console, _tables
+from replicator.cli.status import _console
+from replicator.cli.status_view import view
 from replicator.core.rechecks import Reason
 from replicator.engine.ingest.contents import LARGE
 from replicator.model import MAX_DEPTH
@@ -243,7 +244,8 @@ def test_names_arrive_byte_for_byte_and_never_reach_a_terminal_raw(backend, capf
     status = backend.status()
     console = _console()
     with console.capture() as captured:
-        console.print(_tables(status))
+        for line in view(status, width=None):
+            console.print(line)
     said = captured.get() + "".join(capfd.readouterr())
     assert "special file left out" in said
     assert "[bold]bd/" in captured.get().replace("\n", "")

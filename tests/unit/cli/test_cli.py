@@ -1,5 +1,7 @@
 """The commands are all there, and those that only ask the daemon import no more than that takes."""
 
+import importlib
+import socket
 import subprocess
 import sys
 
@@ -65,3 +67,40 @@ def test_who_needs_the_daemon_and_finds_none_is_told_how_to_start_it(name, tmp_p
     config.write_text('[[tree]]\nsource = "site"\n[state]\ndirectory = "state"\n')
     with pytest.raises(ControlError, match="replicator serve"):
         cli.commands.main([name, "--config", str(config)], standalone_mode=False)
+
+
+status = importlib.import_module("replicator.cli.status")
+
+
+@pytest.fixture
+def silent(tmp_path):
+    """A configuration whose daemon accepts connections and never answers."""
+    state = tmp_path / "state"
+    state.mkdir()
+    config = tmp_path / "replicator.toml"
+    config.write_text(f'[[tree]]\nsource = "{tmp_path}/source"\n[state]\ndirectory = "{state}"\n')
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(state / "control.sock"))
+        daemon.listen()
+        yield config
+
+
+def test_a_hung_daemon_is_an_error_of_status_within_five_seconds(silent, monkeypatch):
+    assert status.WITHIN <= 5.0
+    monkeypatch.setattr(status, "WITHIN", 0.05)
+    with pytest.raises(ControlError, match=r"the daemon has not answered for 0\.05 seconds"):
+        cli.commands.main(["status", "--config", str(silent)], standalone_mode=False)
+
+
+def test_metrics_of_a_hung_daemon_replace_those_of_a_running_one(silent, monkeypatch, tmp_path):
+    pytest.importorskip("prometheus_client")
+    monkeypatch.setattr(status, "WITHIN", 0.05)
+    file = tmp_path / "replicator.prom"
+    file.write_text("replicator_ok 1.0\n")
+    with pytest.raises(ControlError):
+        cli.commands.main(
+            ["status", "--config", str(silent), "--textfile", str(file)], standalone_mode=False
+        )
+    assert file.read_text().splitlines()[-1] == "replicator_up 0.0"
+    assert [path.name for path in tmp_path.glob("*prom*")] == [file.name]
+    assert file.stat().st_mode & 0o777 == 0o644

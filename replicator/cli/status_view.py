@@ -1,0 +1,229 @@
+"""The answer to `status` as lines for people: columns that fit the width, and below each row what there is to say about it.
+
+Nothing is cut off: on a terminal long sentences are wrapped, in a pipe each is one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from rich.text import Text
+
+from replicator.cli.common import size_text
+
+STYLES = {
+    "live": "green", "watching": "green",
+    "connecting": "blue", "queued": "blue", "bootstrapping": "blue", "scanning": "blue",
+    "degraded": "yellow", "paused": "yellow",
+    "retrying": "red", "halted": "red",
+}  # fmt: skip
+"""Colour of each state."""
+
+GAP = "  "
+
+LATEST = 8
+"""Events that `--watch` shows."""
+
+
+class Row(NamedTuple):
+    """One row: its cells, and sentences about it."""
+
+    cells: Sequence[str]
+    notes: Sequence[str] = ()
+
+
+class Section(NamedTuple):
+    """A table. Of the columns, those in `optional` are left out, the last one first, where the width does not suffice."""
+
+    titles: Sequence[str]
+    rows: Sequence[Row]
+    right: frozenset[str] = frozenset()
+    optional: Sequence[str] = ()
+
+
+def view(
+    answer: dict[str, Any], *, width: int | None, before: dict[str, Any] | None = None
+) -> list[Text]:
+    """Return the lines.
+
+    Args:
+        answer: the answer to `status`.
+        width: columns of the terminal; None: as wide as it takes.
+        before: an earlier answer, from which rates follow.
+    """
+    sections = [_trees(answer), _frontends(answer, before), _discovery(answer), _hooks(answer)]
+    lines = [_headline(answer)]
+    for section in sections:
+        if section.rows:
+            lines += [Text(), *_lines(section, width)]
+    if http := answer.get("http", {}).get("error"):
+        lines += [Text(), Text(http, "yellow")]
+    return lines
+
+
+def latest_events(answer: dict[str, Any]) -> list[Text]:
+    """Return the latest events, the newest last."""
+    events = answer.get("events", [])[-LATEST:]
+    return [
+        Text.assemble(
+            (f"{_age(answer['time'] - one['at']):>6} ago  ", "dim"),
+            (one["event"], {"error": "red", "warning": "yellow"}.get(one["level"], "")),
+            GAP,
+            (" ".join(f"{name}={value}" for name, value in one["about"].items()), "dim"),
+        )
+        for one in events
+    ]
+
+
+def _headline(answer: dict[str, Any]) -> Text:
+    rows = answer["frontends"]
+    synced = sum(row["state"] == "live" and row["dirty"] == 0 for row in rows)
+    text = "all is in sync" if answer["ok"] else "not all is in sync"
+    about = f": {synced} of {len(rows)} frontends hold everything; up for {_age(answer['uptime_seconds'])}"
+    return Text.assemble((text, "green" if answer["ok"] else "yellow"), about)
+
+
+def _trees(answer: dict[str, Any]) -> Section:
+    rows = []
+    for row in answer["trees"]:
+        notes = [*row["problems"], *(f"unreadable: {path}" for path in row["unreadable"])]
+        if row["held_samples"]:
+            notes.append(f"deletions held back, such as: {', '.join(row['held_samples'])}")
+        since = _age(answer["time"] - row["since"])
+        numbers = (
+            str(row["entries"]),
+            size_text(row["bytes"]),
+            str(row["pending"]),
+            _known(row["held_deletions"]),
+        )
+        rows.append(Row((row["source"], row["state"], since, *numbers), notes))
+    titles = ("tree", "state", "since", "entries", "size", "pending", "held")
+    return Section(titles, rows, frozenset(titles[2:]), ("since", "size"))
+
+
+def _frontends(answer: dict[str, Any], before: dict[str, Any] | None) -> Section:
+    rows = []
+    for row in answer["frontends"]:
+        cells = (
+            _address(row),
+            row["state"],
+            _age(answer["time"] - row["since"]),
+            _known(row["dirty"]),
+            "?" if row["lag_seconds"] is None else f"{row['lag_seconds']:.1f} s",
+            size_text(row["bytes_sent"]),
+            _rate(row, answer, before),
+            _progress(row),
+        )
+        rows.append(Row(cells, list(_notes(row))))
+    titles = ("frontend", "state", "since", "dirty", "lag", "sent", "rate", "progress")
+    return Section(titles, rows, frozenset(titles[2:7]), ("lag", "since", "sent", "rate"))
+
+
+def _discovery(answer: dict[str, Any]) -> Section:
+    rows = [
+        Row((row["provider"], str(row["members"])), notes)
+        for row in answer["discovery"]
+        if (notes := list(filter(None, [row["error"], row["doubt"], *row["notes"]])))
+    ]
+    return Section(("discovery", "members"), rows, frozenset({"members"}))
+
+
+def _hooks(answer: dict[str, Any]) -> Section:
+    rows = [
+        Row(
+            (
+                row["command"][0],
+                row["event"],
+                *map(str, (row["runs"], row["failures"], row["waiting"])),
+            ),
+            [row["last_error"]] if row["last_error"] else [],
+        )
+        for row in answer.get("hooks", ())
+    ]
+    titles = ("hook", "event", "runs", "failed", "waiting")
+    return Section(titles, rows, frozenset(titles[2:]))
+
+
+def _lines(section: Section, width: int | None) -> Iterator[Text]:
+    columns = list(range(len(section.titles)))
+    table = [section.titles, *(row.cells for row in section.rows)]
+    widths = [max(len(cells[column]) for cells in table) for column in columns]
+    for title in section.optional:
+        if width is None or sum(widths[c] + len(GAP) for c in columns) - len(GAP) <= width:
+            break
+        columns.remove(section.titles.index(title))
+    padded = [
+        [
+            cells[c].rjust(widths[c])
+            if section.titles[c] in section.right
+            else cells[c].ljust(widths[c])
+            for c in columns
+        ]
+        for cells in table
+    ]
+    yield Text(GAP.join(padded[0]).rstrip(), "dim")
+    for row, cells in zip(section.rows, padded[1:], strict=True):
+        yield _coloured(cells)
+        yield from (Text(f"{GAP}{note}") for note in row.notes)
+
+
+def _coloured(cells: Sequence[str]) -> Text:
+    """Return a line in which the second cell, the state, has its colour."""
+    state = cells[1].strip()
+    line = Text.assemble(
+        cells[0], GAP, (cells[1], STYLES.get(state, "")), *(GAP + cell for cell in cells[2:])
+    )
+    line.rstrip()
+    return line
+
+
+def _address(row: dict[str, Any]) -> str:
+    return f"{row['host']}:{row['port']}" if row["port"] else str(row["host"])
+
+
+def _known(number: float | None) -> str:
+    return "?" if number is None else f"{number}"
+
+
+def _age(seconds: float) -> str:
+    for unit, length, below in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds / length < below:
+            return f"{max(0, round(seconds / length))} {unit}"
+    return f"{round(seconds / 86_400)} d"
+
+
+def _rate(row: dict[str, Any], answer: dict[str, Any], before: dict[str, Any] | None) -> str:
+    """Return how much is sent per second, from two answers, or while it is filled on average since that began."""
+    rate = row["progress"]["bytes_per_second"] if row["state"] == "bootstrapping" else 0
+    if before is not None and answer["time"] > before["time"]:
+        for former in before["frontends"]:
+            if _address(former) == _address(row):
+                rate = max(0, row["bytes_sent"] - former["bytes_sent"]) / (
+                    answer["time"] - before["time"]
+                )
+    return f"{size_text(rate)}/s" if rate else ""
+
+
+def _progress(row: dict[str, Any]) -> str:
+    progress = row["progress"]
+    if row["queue_position"]:
+        return f"place {row['queue_position']} in the queue"
+    if row["state"] != "bootstrapping":
+        return ""
+    done, total = progress["bytes_done"], progress["bytes_total"]
+    share = f"{100 * done // total} %, " if total else ""
+    eta = f", {progress['eta_seconds']:.0f} s to go" if progress["eta_seconds"] is not None else ""
+    return f"{share}{progress['files_done']} of {progress['files_total']} files{eta}"
+
+
+def _notes(row: dict[str, Any]) -> Iterable[str]:
+    """Yield what there is to say about a frontend, each once."""
+    told = [row["last_error"], row["excess"], *row["unlisted"]]
+    told += [f"launch hook: {row['launch']}"] if row["launch"] else []
+    told += ["not ready: its ready files do not exist"] if row["ready"] is False else []
+    told += ["draining"] if row["draining"] else []
+    told += [f"{one['path']}: {one['reason']}" for one in row["problems"]]
+    if row["source"] != "static":
+        told.append(f"{row['source']} {row['instance_id']} {row['discovery_state']}".strip())
+    return dict.fromkeys(filter(None, told))
