@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -147,3 +149,78 @@ def test_a_reload_replaces_hooks_and_refuses_those_that_do_not_exist(make, tmp_p
     (backend.source / "g").write_text("x")
     wait_for(lambda: "g" in changed(tmp_path / "other"), backend.status)
     assert "g" not in changed(tmp_path / "told")
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Return a function that starts a daemon without frontends, with one hook."""
+    started = []
+
+    def start(hook):
+        config = tmp_path / "replicator.toml"
+        program = json.dumps(hook)
+        config.write_text(
+            f'[[tree]]\nsource = "gone"\n[state]\ndirectory = "state"\n'
+            f'[[hook]]\nevent = "tree-halted"\nbatch = 0.0\ntimeout = 600.0\ncommand = {program}\n'
+        )
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "replicator", "serve", "--config", config],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(daemon)
+        return daemon
+
+    yield start
+    for daemon in started:
+        daemon.kill()
+        daemon.communicate()
+
+
+def test_a_hook_that_does_not_exist_is_refused_at_the_start(command, tmp_path):
+    daemon = command(["/does/not/exist"])
+    assert daemon.wait(60) == 2
+    assert "hook[0].command: /does/not/exist does not exist" in daemon.stderr.read()
+    (tmp_path / "text").write_text("no program")
+    daemon = command([str(tmp_path / "text")])
+    assert daemon.wait(60) == 2
+    assert "must not be executed" in daemon.stderr.read()
+
+
+def test_a_daemon_that_ends_ends_a_hook_that_hangs_and_its_children(command, tmp_path):
+    script = "echo $$ > pid.new; mv pid.new pid; sleep 600 & sleep 600"
+    daemon = command(["/bin/sh", "-c", f"cd {tmp_path}; {script}"])
+    wait_for((tmp_path / "pid").exists, "the hook")
+    group = int((tmp_path / "pid").read_text())
+    began = time.monotonic()
+    daemon.terminate()
+    daemon.communicate(timeout=30)
+    assert daemon.returncode == 0
+    assert time.monotonic() - began < 15
+
+    def ended():
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        return all(_is_zombie(pid) for pid in _members(group))
+
+    wait_for(ended, lambda: list(_members(group)))
+
+
+def _members(group):
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[2]) == group:
+            yield int(status.parent.name)
+
+
+def _is_zombie(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
