@@ -62,8 +62,7 @@ class Shortage:
 
     def refuses(self) -> bool:
         """Return True if the frontend refuses a path that others hold."""
-        refused = [key for key, pending in self._dirty.sendable() if pending.reason]
-        return any(map(self.is_own, _sample(refused)))
+        return any(map(self.is_own, _sample(list(self._dirty.refusals()))))
 
     async def lags(self, now: float, allowed: float, pool: Executor) -> bool:
         """Return True if only this frontend lacks a path, for longer than `allowed` seconds and the time that its bytes take."""

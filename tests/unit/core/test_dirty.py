@@ -191,13 +191,34 @@ def test_a_refusal_lasts_until_the_path_is_acknowledged(dirty):
     assert not dirty.has_refusals()
 
 
+class Unscanned(dict):
+    def __iter__(self):
+        raise AssertionError("all pending paths were scanned")
+
+    items = keys = values = __iter__
+
+
+def test_refusals_are_found_without_a_scan_of_all_paths(dirty):
+    refused, unreadable, healing, again = (Key(1, b"%d" % number) for number in range(4))
+    for key in (A, refused, unreadable, healing, again):
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
+        if key is not A:
+            dirty.refused(key, dirty.generation(key), PendingKind.CONTENT, "no space left")
+    dirty.mark_unreadable(unreadable)
+    dirty.set_reason(healing, "")
+    dirty.set_reason(again, "")
+    dirty.set_reason(again, "denied")
+    dirty._pending = Unscanned(dirty._pending)
+    assert list(dirty.refusals()) == [refused, again]
+    dirty.drop(refused)
+    dirty.drop(again)
+    assert not dirty.has_refusals()
+    assert dirty.has_reasons()
+    dirty.drop(unreadable)
+    assert not dirty.has_reasons()
+
+
 def test_a_rename_does_not_scan_paths_elsewhere(dirty):
-    class Unscanned(dict):
-        def __iter__(self):
-            raise AssertionError("all pending paths were scanned")
-
-        items = keys = values = __iter__
-
     for path in (b"elsewhere/x", b"old/x", b"old/deep/y", b"new/z"):
         dirty.mark(Key(1, path), PendingKind.CONTENT, 0.0, urgent=False)
     pending = dirty._pending
