@@ -236,6 +236,16 @@ class DirtySet:
                 directories += inside.below
         return sorted(found, key=lambda one: self._pending[one].generation)
 
+    def has_more_below(self, directory: Key, count: int) -> bool:
+        """Return True if more than `count` paths inside a directory or below it are dirty; costs at most O(count)."""
+        directories = [directory]
+        while directories and count >= 0:
+            inside = self._inside.get(directories.pop())
+            if inside is not None:
+                count -= len(inside.keys)
+                directories += inside.below
+        return count < 0
+
     def rename(self, source: Key, target: Key, now: float) -> None:
         """Record a rename on the backend: what is dirty at or below `source` becomes dirty at or below `target`.
 

@@ -218,6 +218,15 @@ def test_refusals_are_found_without_a_scan_of_all_paths(dirty):
     assert not dirty.has_reasons()
 
 
+def test_many_paths_below_a_directory_are_recognized_without_counting_all(dirty):
+    for path in (b"d", b"d/a", b"d/b", b"d/deep/er/c", b"e/f"):
+        dirty.mark(Key(1, path), PendingKind.CONTENT, 0.0, urgent=False)
+    answers = {count: dirty.has_more_below(Key(1, b"d"), count) for count in range(5)}
+    assert answers == {0: True, 1: True, 2: True, 3: False, 4: False}
+    assert not dirty.has_more_below(Key(2, b"d"), 0)
+    assert not dirty.has_more_below(Key(1, b"d/a"), 0)
+
+
 def test_a_rename_does_not_scan_paths_elsewhere(dirty):
     for path in (b"elsewhere/x", b"old/x", b"old/deep/y", b"new/z"):
         dirty.mark(Key(1, path), PendingKind.CONTENT, 0.0, urgent=False)

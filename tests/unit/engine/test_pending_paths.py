@@ -4,6 +4,7 @@ from replicator.core.lifecycle import State
 from replicator.delta.ops import Copy, Literal
 from replicator.engine.changes.create import next_number, put_change
 from replicator.engine.changes.encode import encode_file
+from replicator.engine.frontend import pending_paths
 from replicator.wire.messages import BeginFile
 from tests.support.frontends import at
 from tests.support.stage import NEVER
@@ -61,6 +62,32 @@ async def test_the_target_of_a_missed_move_is_compared(stage):
     await stage.live()
     await eventually(lambda: stage.replica.converged, "the pending paths")
     assert {b"new", b"new/f"} <= stage.disk.keys()
+
+
+async def test_after_a_missed_move_of_very_many_dirty_paths_everything_is_compared(
+    stage, monkeypatch
+):
+    monkeypatch.setattr(pending_paths, "MOST_RENAMED", 2)
+    stage.retry(NEVER)
+    await stage.live()
+    stage.connector.refused.add("a")
+    stage.now.hang_up()
+    await stage.turned(stage.replica, State.RETRYING)
+    stage.source.mkdir(b"old")
+    stage.catalog.put(b"old", stage.source.nodes[b"old"].entry)
+    for number in range(3):
+        stage.replica.offer(stage.write(b"old/%d" % number, b"content"))
+    assert len(stage.replica.dirty) == 3
+    assert stage.replica.is_counted
+    stage.rename(b"old", b"new")
+    assert not stage.replica.dirty
+    assert not stage.replica.is_counted, "it is not known how much the frontend lacks"
+
+    stage.connector.refused.clear()
+    stage.replica.resync()
+    await stage.live()
+    await eventually(lambda: stage.replica.converged, "the comparison")
+    assert {b"new", *(b"new/%d" % number for number in range(3))} <= stage.disk.keys()
 
 
 async def test_when_too_much_is_dirty_everything_is_compared_instead(stage, monkeypatch):
