@@ -68,11 +68,28 @@ def test_each_deletion_is_in_the_log_and_none_counts_as_a_file_that_was_sent(tmp
         row = backend.row("one")
         assert (row["files_sent"] - before, row["deletions_sent"]) == (0, 61)
         names = sorted(["d", *(f"d/{number:02}" for number in range(60))])
-        assert deleted(lines, tree=str(backend.source)) == names
+        tree, reason = str(backend.source), "it was removed on the backend"
+        assert deleted(lines, tree=tree, reason=reason) == names
         sent = [line for line in lines if line["event"] == "sent" and line["host"] == "two"]
         assert {line["log_level"] for line in sent} == {"debug"}
         assert {"d/00", "d/59"} <= {line["path"] for line in sent}
         (backend.site("one") / "stray").write_text("not on the backend")
         backend.connector.kill("one")
         wait_for(lambda: not (backend.site("one") / "stray").exists(), backend.status)
-    assert deleted(lines, host="one") == ["stray"]
+    assert deleted(lines, host="one", reason="it is not on the backend") == ["stray"]
+
+
+def test_each_batch_is_summed_up(tmp_path, lines):
+    with Backend(tmp_path) as backend:
+        backend.wait_until_equal()
+        for number in range(20):
+            (backend.source / str(number)).write_text("x")
+        backend.wait_until_equal()
+        for number in range(20):
+            (backend.source / str(number)).unlink()
+        backend.wait_until_equal()
+    batches = [line for line in lines if line["event"] == "published"]
+    assert {line["log_level"] for line in batches} == {"info"}
+    assert {line["tree"] for line in batches} == {str(backend.source)}
+    assert sum(line["changed"] for line in batches) >= 20
+    assert sum(line["deleted"] for line in batches) == 20
