@@ -115,6 +115,8 @@ class Replica(FrontendState):
                 return "being compared"
         if self.session is not None and self.session.sender.is_moving:
             return "a renamed directory is in flight"
+        # What a comparison has found may have been published before that time, however late it was found.
+        until = max(until, self.resync_queue.ended_at(key.tree))
         for (_, path), reason in self.dirty.unconfirmed(key, until):
             if not ignores(path):
                 return f"{printable(path)} is not confirmed: {reason or 'pending'}"

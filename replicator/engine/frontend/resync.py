@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -26,6 +27,7 @@ class ResyncQueue:
         self._comparing: list[Key] = []
         self._requests = 0
         self._satisfied: dict[int, int] = {}
+        self._ended_at: dict[int, float] = {}
         self._added = asyncio.Event()
         self._changed = asyncio.Event()
         self._notified = asyncio.Event()
@@ -96,6 +98,11 @@ class ResyncQueue:
             yield
         finally:
             self._comparing.remove(directory)
+            self._ended_at[directory.tree] = asyncio.get_running_loop().time()
+
+    def ended_at(self, tree: int) -> float:
+        """Return when the last comparison in a tree ended. What comparisons have found became dirty before; infinitely early if there was none."""
+        return self._ended_at.get(tree, -math.inf)
 
     def began(self, tree: int) -> None:
         """Record that a comparison of a whole tree begins. It satisfies every request made before now."""
