@@ -7,13 +7,13 @@ dies in between finds the difference again when it compares the frontends with t
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from replicator.engine.ingest.contents import HUGE, LARGE, Contents
 from replicator.engine.ingest.records import is_unchanged, is_unlisted, other_names
 from replicator.engine.ingest.scan_result import ScanResult, Update
 from replicator.errors import SourceError
-from replicator.model import DIRECTORY, FILE, ROOT, SYMLINK, ancestors, is_below, key
+from replicator.model import DIRECTORY, FILE, ROOT, SYMLINK, Stamp, ancestors, is_below, key
 from replicator.ports import Catalog, Record, Seen, Source
 
 CHUNK_PATHS = 64
@@ -71,7 +71,7 @@ class Checker:
         force: bool = False,
         unclosed: bool = False,
         walked: bool = False,
-        symlinks: bool = True,
+        symlinks: Mapping[bytes, Stamp] | None = None,
     ) -> Iterator[ScanResult]:
         """Check paths, chunk by chunk; where a directory is gone, also the paths below it.
 
@@ -80,7 +80,8 @@ class Checker:
             force: take a consistent snapshot of a file even if a process has it open for writing.
             unclosed: no close event followed the last write.
             walked: the paths were found by a walk of the source.
-            symlinks: False: leave recorded symlinks to a later call (`ScanResult.put_off`).
+            symlinks: recorded symlinks that have changed are left to a later call (`ScanResult.put_off`), unless their stamps are
+                these; None: all are checked.
 
         Raises:
             SourceError: the root is in doubt; nothing of the chunk was stored.
@@ -97,8 +98,8 @@ class Checker:
             found, size = ScanResult(), 0
             has_parents = self.defers or records
             parents = self.catalog.parents_among(above + chunk) if has_parents else set()
-            if not symlinks:
-                found.put_off = _symlinks(chunk, records)
+            if symlinks is not None:
+                found.put_off = self._changed_symlinks(chunk, records, symlinks)
             if found.put_off:
                 chunk = [path for path in chunk if path not in found.put_off]
             for path in above + chunk:
@@ -120,6 +121,22 @@ class Checker:
                     found, size = ScanResult(), 0
             found.is_last = start + CHUNK_PATHS >= len(ordered)
             yield self.store(found)
+
+    def _changed_symlinks(
+        self, paths: list[bytes], records: dict[bytes, Record], known: Mapping[bytes, Stamp]
+    ) -> dict[bytes, Stamp]:
+        """Return the stamps of recorded symlinks that lead elsewhere now, except those with a known stamp."""
+        changed = {}
+        for path in _symlinks(paths, records):
+            try:
+                seen = self.source.stat(path)
+            except OSError:
+                continue
+            if seen is None or seen.entry.kind != SYMLINK:
+                continue
+            if seen.stamp not in (records[path].stamp, known.get(path)):
+                changed[path] = seen.stamp
+        return changed
 
     def unrecorded_above(self, paths: Iterable[bytes]) -> list[bytes]:
         """Return the parents of paths that are not recorded as directories, outermost first.

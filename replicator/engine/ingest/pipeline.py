@@ -289,7 +289,7 @@ class Pipeline:
 
     async def _until(self, maintenance: float) -> None:
         """Wait until something is due or `_wake` is set."""
-        dues = (maintenance, self.tree.debouncer.deadline(), self._worker.rechecks.next_due())
+        dues = (maintenance, self.tree.debouncer.deadline(), self._worker.next_due())
         with suppress(TimeoutError):
             async with asyncio.timeout_at(min(due for due in dues if due is not None)):
                 await self._wake.wait()

@@ -79,10 +79,10 @@ def _check(
     checker: Checker, paths: list[bytes], symlinks: list[bytes] | None = None
 ) -> Iterator[ScanResult]:
     """Check paths; add recorded symlinks to `symlinks` instead, if it is given."""
-    for found in checker.check(paths, walked=True, symlinks=symlinks is None):
+    for found in checker.check(paths, walked=True, symlinks=None if symlinks is None else {}):
         if symlinks is not None:
             symlinks += found.put_off
-            found.put_off = []
+            found.put_off = {}
         found.is_last = False
         yield found
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from replicator.delta.ops import Op
-from replicator.model import FILE
+from replicator.model import FILE, Stamp
 from replicator.ports import Record
 
 
@@ -71,7 +71,8 @@ class ScanResult:
             the name that was used.
         unstable: records to be confirmed when the clock has advanced.
         unlisted: directories that could not be listed until now; to be scanned.
-        put_off: symlinks to be checked after everything else, because they may lead to files that are found meanwhile.
+        put_off: symlinks to be checked after everything else, because they may lead to files that are found meanwhile; with the
+            stamps that they have.
         unread: records of paths that cannot be read, as before; to be tried again, not to be published.
         is_last: no further chunk follows. The caller need not ask for one, which saves a switch of threads.
     """
@@ -88,6 +89,6 @@ class ScanResult:
     siblings: list[bytes] = field(default_factory=list)
     unstable: list[Record] = field(default_factory=list)
     unlisted: list[bytes] = field(default_factory=list)
-    put_off: list[bytes] = field(default_factory=list)
+    put_off: dict[bytes, Stamp] = field(default_factory=dict)
     unread: list[Record] = field(default_factory=list)
     is_last: bool = False

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
+from typing import NamedTuple
 
 from replicator.core.debouncer import Work, WorkKind
 from replicator.core.pace import Slice
@@ -22,7 +23,7 @@ from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.encode_result import encode_move
 from replicator.engine.ingest.followups import FollowUps
-from replicator.engine.ingest.missing import MissingPaths, drained
+from replicator.engine.ingest.missing import DRAIN_PAUSE, MissingPaths, drained
 from replicator.engine.ingest.publisher import Publisher, run_to_end
 from replicator.engine.ingest.records import confirm
 from replicator.engine.ingest.renames import follow, is_recorded, may_move
@@ -31,7 +32,21 @@ from replicator.engine.ingest.scan_result import ScanResult
 from replicator.engine.ingest.source_guard import SourceGuard
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
-from replicator.model import ROOT, Hint, Hinted
+from replicator.model import ROOT, Hint, Hinted, Stamp
+
+
+class _PutOff(NamedTuple):
+    """A symlink that is checked after the new content that was there when it was seen.
+
+    Attributes:
+        stamp: its stamp.
+        since: time at which it was seen.
+        last: number of the last path with new content for which an event came until then; None: not all events have been taken in.
+    """
+
+    stamp: Stamp
+    since: float
+    last: int | None
 
 
 class Worker:
@@ -79,7 +94,7 @@ class Worker:
             is_drained,
         )
         self._in_progress = 0
-        self._symlinks: dict[bytes, int] = {}
+        self._symlinks: dict[bytes, _PutOff] = {}
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -133,7 +148,7 @@ class Worker:
                 if kind is WorkKind.CHECK:
                     paths = [one.path for one in some]
                     await self._publish(
-                        self._checker.check(paths, force=force, unclosed=unclosed, symlinks=False)
+                        self._checker.check(paths, force=force, unclosed=unclosed, symlinks={})
                     )
                 else:
                     for one in some:
@@ -149,6 +164,12 @@ class Worker:
             SourceError: the source is in doubt.
         """
         await self.background.check_finished(lambda path: self.do([Work(WorkKind.CHECK, path)]))
+
+    def next_due(self) -> float | None:
+        """Return the time at which to call `recheck` next; None if nothing is scheduled."""
+        if self._symlinks:
+            return self._loop.time() + DRAIN_PAUSE
+        return self.rechecks.next_due()
 
     def heard(self, hints: Iterable[Hint]) -> None:
         """Record events: if a path that they name is missing, its grace period starts again."""
@@ -247,22 +268,27 @@ class Worker:
         for (force, unclosed), some in groupby(checks, attrgetter("force", "unclosed")):
             paths = [one.path for one in some]
             await self._publish(
-                self._checker.check(paths, force=force, unclosed=unclosed, symlinks=False)
+                self._checker.check(paths, force=force, unclosed=unclosed, symlinks={})
             )
         await self._check_symlinks()
 
     async def _check_symlinks(self) -> None:
-        """Check the symlinks that were put off, once the new content that had become due before them has been checked.
+        """Check the symlinks that were put off, once the new content that was there when they were seen has been checked.
 
         A new version of a symlink often leads to files that were created just before (`current -> releases/7`), and the debouncer
-        returns a single path before those of a full directory.
+        returns a single path before those of a full directory. A symlink that was switched again meanwhile is put off again.
         """
         debouncer = self._tree.debouncer
-        due = [path for path, last in self._symlinks.items() if not debouncer.has_content_of(last)]
+        due = {}
+        for path, one in list(self._symlinks.items()):
+            last = one.last
+            if last is None and self._is_drained(one.since):
+                last = debouncer.last_content
+                self._symlinks[path] = one._replace(last=last)
+            if last is not None and not debouncer.has_content_of(last):
+                due[path] = self._symlinks.pop(path).stamp
         if due:
-            for path in due:
-                del self._symlinks[path]
-            await self._publish(self._checker.check(due))
+            await self._publish(self._checker.check(due, symlinks=due))
 
     async def _rename(self, work: Work) -> None:
         """Follow a rename inside the tree, if it is certain what was renamed; see `engine.ingest.renames`.
@@ -318,8 +344,9 @@ class Worker:
         if next_result is None:
             return False
         found, changes = next_result
-        for path in found.put_off:
-            self._symlinks.setdefault(path, self._tree.debouncer.last_content)
+        for path, stamp in found.put_off.items():
+            if path not in self._symlinks or self._symlinks[path].stamp != stamp:
+                self._symlinks[path] = _PutOff(stamp, self._loop.time(), None)
         await self._follow_ups.schedule(found)
         await self._publisher.publish(changes)
         self._missing.found(found.missing, self._loop.time())

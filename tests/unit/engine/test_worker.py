@@ -650,3 +650,23 @@ async def test_a_scan_publishes_a_symlink_after_the_files_that_it_finds(working)
     working.source.symlink(b"current", b"r")
     await working.worker.do([Work(WorkKind.SCAN, ROOT)])
     assert [change.path for change in working.told()][-1] == b"current"
+
+
+async def test_a_symlink_that_is_switched_again_meanwhile_waits_for_the_files_of_its_new_target(
+    working,
+):
+    await switch(working, 60)
+    loop = asyncio.get_running_loop()
+    await working.worker.do(working.debouncer.ready(loop.time(), 8))
+    working.source.symlink(b"current", b"s")
+    working.source.mkdir(b"s")
+    files = {b"s/%d" % number for number in range(60)}
+    for name in sorted(files):
+        working.source.write(name, b"content")
+    for name in (b"s", *sorted(files)):
+        working.debouncer.hint(Hint(Hinted.CHANGED, name), loop.time())
+    while work := working.debouncer.ready(loop.time(), 8):
+        await working.worker.do(work)
+    await working.worker.recheck()
+    told = [change.path for change in working.told()]
+    assert files <= set(told[: told.index(b"current")])
