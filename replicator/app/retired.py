@@ -45,7 +45,7 @@ class Retired:
         """
         while True:
             recorded = await asyncio.to_thread(self._store.recorded)
-            self._look(recorded)
+            self.check(recorded)
             more = await asyncio.to_thread(self._store.clean)
             await asyncio.sleep(PAUSE if more else self._after / 10)
 
@@ -54,7 +54,7 @@ class Retired:
         for root in roots:
             self._since.pop(root, None)
 
-    def _look(self, recorded: Iterable[bytes]) -> None:
+    def check(self, recorded: Iterable[bytes]) -> None:
         """Abandon trees that were unconfigured for long enough.
 
         Must run in the event loop without await, so that no tree can be added between the check and the deletion.

@@ -8,6 +8,7 @@ from replicator.app.retired import Retired
 from replicator.catalog.store import CatalogStore
 from replicator.model import FILE, Entry, Stamp
 from replicator.ports import Record
+from tests.support.clock import virtual_time
 from tests.support.waiting import eventually
 
 
@@ -34,15 +35,15 @@ async def test_a_tree_that_is_no_longer_configured_is_forgotten_and_the_other_st
 
 
 async def test_a_tree_that_was_configured_again_waits_for_the_whole_time_again(store):
+    virtual_time()
     retired = Retired(store, lambda: [b"/a"], after=3600)
-    retired._look(store.recorded())
-    assert set(retired._since) == {b"/b"}
-    retired._since[b"/b"] -= 3599
+    retired.check(store.recorded())
+    await asyncio.sleep(3599)
     retired.configured([b"/a", b"/b"])
-    retired._look(store.recorded())
-    retired._since[b"/b"] -= 3590
-    retired._look(store.recorded())
+    retired.check(store.recorded())
+    await asyncio.sleep(3590)
+    retired.check(store.recorded())
     assert store.tree(b"/b").counts()[0] == 300
-    retired._since[b"/b"] -= 10
-    retired._look(store.recorded())
+    await asyncio.sleep(10)
+    retired.check(store.recorded())
     assert store.tree(b"/b").counts()[0] == 100

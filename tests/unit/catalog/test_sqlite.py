@@ -1,5 +1,8 @@
 """What only the SQLite catalog promises; the rest is in the contract of all catalogs."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from replicator.catalog.store import CatalogStore
@@ -21,6 +24,12 @@ def store(path):
     opened = CatalogStore.open(path)
     yield opened
     opened.close()
+
+
+def rows(path, table):
+    """Return the number of rows, as another process sees it."""
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
 
 def test_a_moved_subtree_is_found_by_range_not_by_scan(store):
@@ -90,7 +99,7 @@ def emptied(store):
 
 
 @pytest.mark.usefixtures("nothing_kept")
-def test_an_abandoned_tree_is_deleted_and_others_stay(store, monkeypatch):
+def test_an_abandoned_tree_is_deleted_and_others_stay(store, path, monkeypatch):
     monkeypatch.setattr("replicator.catalog.store.SLICE", 7)
     paths = [b"f%d" % number for number in range(30)]
     for source in (b"/before", b"/gone", b"/after"):
@@ -100,7 +109,7 @@ def test_an_abandoned_tree_is_deleted_and_others_stay(store, monkeypatch):
     for source in (b"/before", b"/after"):
         assert store.tree(source).counts()[0] == 30
         assert store.tree(source).signature(b"f7") == b"packed"
-    assert store._writer.execute("SELECT count(*) FROM signatures").fetchone() == (60,)
+    assert rows(path, "signatures") == 60
 
 
 @pytest.mark.usefixtures("nothing_kept")
@@ -156,7 +165,7 @@ def test_what_a_crash_left_of_an_abandoned_tree_is_deleted_by_the_next_daemon(st
     store.close()
     again = CatalogStore.open(path)
     assert again.clean()
-    assert again._writer.execute("SELECT count(*) FROM entries").fetchone() == (0,)
+    assert rows(path, "entries") == 0
     again.close()
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from replicator.core.guard import FREE, STEADY
 from replicator.core.surplus import COARSE, LONGEST, RATE, WINDOW, Surplus
+from tests.support.memory import remembered
 
 
 def judge(surplus, found, left, now=0.0, *, complete=True):
@@ -46,7 +47,7 @@ def test_many_removals_take_little_memory():
     surplus = Surplus(0.5)
     for number in range(10_000):
         assert judge(surplus, 1, 100_000, number / 10, complete=False) == ""
-    assert len(surplus._removed) < 20
+    assert remembered(surplus) < 1000
 
 
 def test_once_asked_a_directory_loses_nothing_and_other_paths_make_nothing_acceptable():

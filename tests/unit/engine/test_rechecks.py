@@ -3,7 +3,6 @@
 import asyncio
 import errno
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -25,14 +24,13 @@ from tests.support.source_state import SITE
 class Working:
     """A worker on a tree in memory, whose clock can be advanced."""
 
-    def __init__(self, pool, monkeypatch):
+    def __init__(self, pool):
         self.source, self.catalog = FakeSource(), FakeCatalog()
         self.debouncer = Debouncer(cooldown=0.1, max_wait=1.0)
         self.tree = Tree(
             1, b"/source", self.source, self.catalog, FakeWatcher, self.debouncer, SITE, delete=True
         )
         self.pool = pool
-        self.now = 1000.0
         self.restart()
 
     def restart(self):
@@ -40,21 +38,18 @@ class Working:
         self.worker = Worker(
             self.tree, Publisher(self.tree, self.pool, lambda _: None), lambda: None, self.pool
         )
-        loop = asyncio.get_running_loop()
-        clock = SimpleNamespace(
-            time=lambda: self.now,
-            run_in_executor=loop.run_in_executor,
-            create_task=loop.create_task,
-        )
-        self.worker._loop = self.worker._follow_ups._loop = clock
 
     async def check(self, *paths):
         await self.worker.do([Work(WorkKind.CHECK, path) for path in paths])
 
     async def recheck(self, after=0.0):
         """Do the rechecks that are due after some seconds."""
-        self.now += after
+        await asyncio.sleep(after)
         await self.worker.recheck()
+
+    @property
+    def now(self):
+        return asyncio.get_running_loop().time()
 
     @property
     def unreadable(self):
@@ -65,9 +60,9 @@ class Working:
 
 
 @pytest.fixture
-async def working(monkeypatch):
+async def working(clock):
     with ThreadPoolExecutor(1) as pool:
-        yield Working(pool, monkeypatch)
+        yield Working(pool)
 
 
 async def test_an_unstable_record_is_confirmed_if_its_stamp_is_unchanged(working):
@@ -122,9 +117,7 @@ async def test_a_file_that_is_read_in_the_background_is_not_unreadable(working):
     assert working.unreadable == []
 
 
-async def test_an_unstable_record_stays_unstable_while_its_directory_cannot_be_read(
-    working, monkeypatch
-):
+async def test_an_unstable_record_stays_unstable_while_its_directory_cannot_be_read(working):
     working.source.stable = False
     for path in (b"same", b"locked"):
         working.source.write(path, b"content")

@@ -5,7 +5,6 @@ import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from types import SimpleNamespace
 
 import pytest
 
@@ -59,11 +58,9 @@ class Working:
     async def look(self, *paths):
         await self.worker.do([Work(WorkKind.CHECK, path) for path in paths])
 
-    def later(self, monkeypatch):
+    async def later(self):
         """Let all grace periods be over."""
-        loop = asyncio.get_running_loop()
-        at = loop.time() + 10
-        monkeypatch.setattr(self.worker, "_loop", SimpleNamespace(time=lambda: at, run_in_executor=loop.run_in_executor))  # fmt: skip
+        await asyncio.sleep(10)
 
     async def move(self, source, target):
         """Rename on the source, and have the worker follow."""
@@ -80,7 +77,7 @@ def pool():
 
 
 @pytest.fixture
-async def working(pool):
+async def working(clock, pool):
     made = Working(pool)
     made.source.mkdir(b"d")
     made.source.write(b"d/f", b"content")
@@ -89,7 +86,7 @@ async def working(pool):
 
 
 @pytest.fixture
-async def guarded(pool):
+async def guarded(clock, pool):
     made = Working(pool, delete_guard=0.5)
     made.source.mkdir(b"d")
     await made.worker.scan_all()
@@ -129,7 +126,7 @@ async def test_the_rename_of_a_directory_to_an_unused_name_is_published_as_one_c
 
 
 async def test_a_renamed_file_is_published_as_a_link_and_its_old_name_is_deleted_after_the_grace_period(
-    working, monkeypatch
+    working,
 ):
     working.worker.defer()
     working.source.write(b"a", b"content")
@@ -142,7 +139,7 @@ async def test_a_renamed_file_is_published_as_a_link_and_its_old_name_is_deleted
 
     await working.worker.recheck()
     assert working.told() == [], "its grace period is not over"
-    working.later(monkeypatch)
+    await working.later()
     await working.worker.recheck()
     assert [(type(change), change.path) for change in working.told()] == [(Delete, b"a")]
 
@@ -163,7 +160,7 @@ async def test_a_missing_path_is_not_deleted_while_an_event_about_it_may_come(
         await working.look(b"d")
         assert working.worker.rechecks.take(Reason.MISSING, asyncio.get_running_loop().time()) == []
         return
-    working.later(monkeypatch)
+    await working.later()
     await working.worker.recheck()
     assert working.told() == []
     assert b"d/f" in working.catalog.records
@@ -184,7 +181,7 @@ def deleted_and_uploaded(working):
 
 
 @pytest.fixture
-async def emptied(working, monkeypatch):
+async def emptied(working):
     """A large directory was removed, and its grace period is over."""
     working.worker.defer()
     working.source.mkdir(b"d/large")
@@ -195,7 +192,7 @@ async def emptied(working, monkeypatch):
     deleted_and_uploaded(working)
     working.source.remove(b"d")
     await working.look(b"d")
-    working.later(monkeypatch)
+    await working.later()
     working.gone = {b"d", b"d/f", b"d/large", *paths}
     return working
 
@@ -381,14 +378,12 @@ async def test_without_delete_a_rename_keeps_the_old_name(pool):
     assert [type(change) for change in working.told()] == [Link, MakeDirectory]
 
 
-async def test_a_file_that_changed_without_an_event_while_unstable_is_checked_again(
-    working, monkeypatch
-):
+async def test_a_file_that_changed_without_an_event_while_unstable_is_checked_again(working):
     working.source.stable = False
     working.source.write(b"e", b"content")
     await working.look(b"e")
     working.source.touch(b"e")
-    working.later(monkeypatch)
+    await working.later()
     await working.worker.recheck()
     assert working.debouncer.is_pending(b"e")
 
@@ -566,7 +561,7 @@ async def test_an_unreadable_file_is_published_once(working):
     assert len(working.encoded_list) == 1
 
 
-async def test_held_deletions_are_published_without_frames(guarded, monkeypatch):
+async def test_held_deletions_are_published_without_frames(guarded):
     for number in range(10 * guard.FREE):
         guarded.source.write(b"d/%d" % number, b"content")
     await guarded.worker.scan_all()
@@ -620,7 +615,7 @@ async def test_a_symlink_that_is_switched_is_published_after_the_files_that_were
 
 
 async def test_nothing_is_deleted_while_a_symlink_waits_for_the_files_that_were_written_before(
-    working, monkeypatch
+    working,
 ):
     await switch(working, 60)
     turns = 0
@@ -629,11 +624,10 @@ async def test_nothing_is_deleted_while_a_symlink_waits_for_the_files_that_were_
         turns += 1
         if turns == 6:
             assert working.worker.rechecks.count(Reason.MISSING)
-            with monkeypatch.context() as later:
-                working.later(later)
-                await working.worker.recheck()
+            await working.later()
+            await working.worker.recheck()
             assert not any(isinstance(change, Delete) for change in working.told())
-    working.later(monkeypatch)
+    await working.later()
     await working.worker.recheck()
     told = working.told()
     assert [type(change) for change in told][-2:] == [Delete, Delete]
