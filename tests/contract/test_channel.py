@@ -357,7 +357,7 @@ async def test_closing_twice_is_fine_and_waits_for_no_reader_even_with_much_queu
 
 async def test_a_cancelled_start_leaves_nothing(connect):
     starting = asyncio.create_task(connect("import time; time.sleep(60)"))
-    await asyncio.sleep(0.3)  # somewhere in the middle; any moment must do
+    await turns(3)  # in the middle of it: nothing has answered yet
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(starting, FOREVER)

@@ -279,7 +279,7 @@ def test_floods_are_ended_and_cost_others_little_time_and_the_backend_no_memory(
         for host, flood in floods.items()
     }
     # All of them live in this process, with the honest one: on a slow machine it answers late.
-    slow = {"op_timeout": 8.0, "connect_timeout": 8.0}
+    slow = {"op_timeout": 20.0, "connect_timeout": 20.0}
     with serving(tmp_path, liars, places=8, ssh=slow) as backend:
         deliver(backend, "warm")
         Hostile.read_bytes, before = 0, hostile.resident()
@@ -424,7 +424,7 @@ SHELLS = {
     "drips": ("while printf x; do sleep 0.3; done", "did not start within"),
     "closes": ("head -c 3000 /dev/urandom; exit 3", "exit status 3"),
     "junk": (f"{MARKER}; exec yes", "frame too large"),
-    "drips-frame": (f"{MARKER}; while printf '\\000'; do sleep 0.3; done", "in time"),
+    "drips-frame": (f"{MARKER}; while printf '\\000'; do sleep 1; done", "in time"),
 }
 
 

@@ -1,6 +1,5 @@
 """Deliveries: a change is delivered when no connected frontend that serves visitors lacks it, and not before."""
 
-import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +8,7 @@ from replicator.core.pending import Key
 from replicator.engine.changes.encode import ChangeRef, EncodedChanges
 from replicator.engine.events import Event, Events
 from replicator.engine.fleet.deliveries import Deliveries
+from tests.support.waiting import turns
 
 
 class Frontend:
@@ -148,7 +148,7 @@ async def test_nothing_of_a_removed_tree_is_delivered(stage):
     stage.deliveries._trees.clear()
     stage.confirm(stage.one, b"f")
     stage.confirm(stage.two, b"f")
-    await asyncio.sleep(0)
+    await turns()
     assert stage.delivered == []
 
 
