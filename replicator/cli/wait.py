@@ -52,8 +52,8 @@ def wait(
     rows = ask_daemon(settings, request, timeout=SILENCE)
     if rows is None:
         raise no_daemon(settings)
-    outcome = list(rows)[-1]
-    if not outcome.get("finished"):
+    outcome = next((row for row in rows if row.get("finished")), None)
+    if outcome is None:
         raise ControlError("the daemon went away in the middle of its answer")
     _show(outcome)
     context.exit(0 if outcome["ok"] else 3)

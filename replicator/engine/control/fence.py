@@ -34,6 +34,9 @@ GROWTH = 1.2
 COST = 20
 """Pause in multiples of what a look takes: 10 ms if 100,000 paths are dirty that the fence does not concern."""
 
+LONGEST = 3.0
+"""Longest pause in seconds: the command takes a daemon that is silent for 10 s for hung."""
+
 HEARTBEAT = 1.0
 """Seconds between two lines of the answer, from which the caller sees that the daemon is alive."""
 
@@ -182,7 +185,7 @@ class Wait:
                     told = now
                     yield self._row(blockers)
                 pause = min(GROWTH * pause, PAUSES[1])
-                await asyncio.sleep(max(pause, COST * (now - began)))
+                await asyncio.sleep(max(pause, min(COST * (now - began), LONGEST)))
         finally:
             for area in self._areas:
                 area.close()
