@@ -80,6 +80,9 @@ def attach(process, project, where):
     run(*switch, "link", "set", f"to{process}", "master", "bridge", "up")
     inside = ["nsenter", f"--target={process}", "--net", "ip"]
     run(*inside, "link", "set", "lo", "up")
+    # From the address, as docker's: the others remember the hardware address for half a minute when a node is started again.
+    hardware = ":".join(["02", "42", *(f"{int(part):02x}" for part in where.split("."))])
+    run(*inside, "link", "set", "eth0", "address", hardware)
     run(*inside, "address", "add", f"{where}/24", "dev", "eth0")
     run(*inside, "link", "set", "eth0", "up")
 

@@ -60,7 +60,7 @@ class Node:
         host = self.host or self.name
         (self.place / "upper/etc/hosts").write_text(f"127.0.0.1 localhost\n{address} {host}\n")
         (self.place / "upper/etc/resolv.conf").unlink(missing_ok=True)
-        (self.place / "upper/etc/resolv.conf").write_text(f"nameserver {network.resolver(self.project)}\noptions timeout:1\n")  # fmt: skip
+        (self.place / "upper/etc/resolv.conf").write_text(f"nameserver {network.resolver(self.project)}\n")  # fmt: skip
         known = {
             "LOWER": self.lower, "UPPER": self.place / "upper", "WORK": self.place / "work", "ROOT": self.place / "root",
             "BINDS": "".join(f"{line}\n" for line in self.binds), "HOST": host, "DIRECTORY": self.directory,
