@@ -182,6 +182,10 @@ class App:
         Raises:
             ConfigError: if the new configuration cannot be used. The old one stays in force.
         """
+        if config.control != self.config.control:
+            raise ConfigError(
+                "control.group", "cannot be changed while the daemon runs: restart it"
+            )
         if config.state != self.config.state:
             raise ConfigError(
                 "state.directory", "cannot be changed while the daemon runs: restart it"

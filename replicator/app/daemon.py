@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import grp
 import os
 import random
 import signal
@@ -132,7 +133,8 @@ async def serve(
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop)
             loop.add_signal_handler(signal.SIGHUP, reload)
-            async with control.serve(socket_path(config.state.directory), app.requests.handle):
+            socket, group = socket_path(config.state.directory), _group(config.control.group)
+            async with control.serve(socket, app.requests.handle, group):
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
                 notifier.ready(app.service.summary())
                 if early.take_reload():
@@ -157,6 +159,20 @@ async def serve(
         finally:
             await app.hooks.close()
             app.close()
+
+
+def _group(name: str) -> int | None:
+    """Return the numeric id of a group; None for an empty name.
+
+    Raises:
+        ConfigError: if the group is unknown.
+    """
+    if not name or (name.isascii() and name.isdigit()):
+        return int(name) if name else None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except (KeyError, ValueError, OSError):
+        raise ConfigError("control.group", f"there is no group {name!r} on this machine") from None
 
 
 async def _heartbeat(app: App, notifier: Notifier) -> None:

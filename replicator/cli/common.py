@@ -104,7 +104,7 @@ def ask_daemon(
         return None
     except PermissionError:
         raise ControlError(
-            f"{socket}: permission denied; run this as the user of the daemon"
+            f"{socket}: permission denied; run this as the user of the daemon, or as a member of control.group (`status`, `wait`)"
         ) from None
     return _chain(first, answer)
 

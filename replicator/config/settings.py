@@ -209,6 +209,13 @@ class StateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Directory for catalog, lock file, control socket and learned host keys; created with mode 0700."""
 
 
+class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who may ask the daemon."""
+
+    group: str = ""
+    """Group, by name or number, whose members may run `status` and `wait`, and nothing else. Default: only root and the daemon's user."""
+
+
 class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The read-only HTTP server: health, metrics, status and a page. Needs the extra `http`."""
 
@@ -243,5 +250,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     retry: RetrySettings = RetrySettings()
     state: StateSettings = StateSettings()
     log: LogSettings = LogSettings()
+    control: ControlSettings = ControlSettings()
     http: HttpSettings = HttpSettings()
     hook: tuple[HookSettings, ...] = ()

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from replicator.control.members import admit, may_command
 from replicator.errors import ControlError, ReplicatorError
 
 log = structlog.get_logger()
@@ -31,12 +32,16 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 @asynccontextmanager
-async def serve(path: Path, handler: Handler) -> AsyncIterator[None]:
+async def serve(path: Path, handler: Handler, group: int | None = None) -> AsyncIterator[None]:
     """Listen on a socket that only this user can open; a stale one is replaced (the caller holds the daemon's lock).
 
     Args:
         path: of the socket.
         handler: yields the answer to a request; a ReplicatorError becomes the last line.
+        group: numeric id of a group whose members may make requests that change nothing; None: nobody else may connect.
+
+    Raises:
+        ControlError: if the socket cannot be made, or the group cannot be let in.
     """
     _remove(path)
 
@@ -55,6 +60,8 @@ async def serve(path: Path, handler: Handler) -> AsyncIterator[None]:
     finally:
         os.umask(mask)
     try:
+        if group is not None:
+            admit(path, group)
         yield
     finally:
         server.close()
@@ -83,7 +90,11 @@ async def _answer(
         await _say(writer, {"error": "expected one JSON object on a line"})
         return
     if request.get("command") not in READING:
-        log.info("requested", **_about(request), **_sender(writer))
+        pid, user = _sender(writer)
+        log.info("requested", **_about(request), user=_name(user), pid=pid)
+        if not may_command(user):
+            await _say(writer, {"error": f"only root and {_name(os.geteuid())} may do this"})
+            return
     try:
         async with aclosing(handler(request)) as lines:  # who hangs up ends what he asked for
             async for line in lines:
@@ -103,16 +114,20 @@ def _about(request: dict[str, Any]) -> dict[str, str]:
     return {name: str(request[name])[:200] for name in wanted if request.get(name)}
 
 
-def _sender(writer: asyncio.StreamWriter) -> dict[str, Any]:
+def _sender(writer: asyncio.StreamWriter) -> tuple[int, int]:
     """Return the process and the user that have connected."""
     credentials = writer.get_extra_info("socket").getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
     )
     pid, uid, _ = _CREDENTIALS.unpack(credentials)
+    return pid, uid
+
+
+def _name(user: int) -> str:
     try:
-        return {"user": pwd.getpwuid(uid).pw_name, "pid": pid}
+        return pwd.getpwuid(user).pw_name
     except KeyError:
-        return {"user": str(uid), "pid": pid}
+        return str(user)
 
 
 async def _say(writer: asyncio.StreamWriter, line: dict[str, Any]) -> None:

@@ -93,7 +93,7 @@ def state_findings(directory: Path) -> Iterator[Finding]:
             "fail", "state.directory", f"{directory} cannot be written", "catalog, lock and control socket are kept there",
             f"install -d -m 700 -o {name_of(os.geteuid())} {directory}",
         )  # fmt: skip
-    elif directory.exists() and directory.stat().st_mode & 0o077:
+    elif directory.exists() and directory.stat().st_mode & 0o067:  # passable for control.group
         yield Finding(
             "warn", "state.directory", f"{directory} can be opened by others",
             "the catalog shows every path in the trees", f"chmod 700 {directory}",
