@@ -68,6 +68,7 @@ class _Status(Collector):
         yield from _trees(status)
         yield from _discovery(status)
         yield from _delivery(status)
+        yield from _hooks(status)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
@@ -248,3 +249,15 @@ def _delivery(status: dict[str, Any]) -> Iterator[Metric]:
         buckets = [(str(float(le)), count) for le, count in row["buckets"]]
         seconds.add_metric([row["tree"]], [*buckets, ("+Inf", row["count"])], row["seconds"])
     yield seconds
+
+
+def _hooks(status: dict[str, Any]) -> Iterator[Metric]:
+    """Yield the runs of all hooks of an event together."""
+    runs = _counter("hook_runs", "Runs of hooks.", "event", "result")
+    total: Counter[tuple[str, str]] = Counter()
+    for row in status.get("hooks", ()):
+        total[row["event"], "success"] += row["runs"] - row["failures"]
+        total[row["event"], "failure"] += row["failures"]
+    for labels, count in total.items():
+        runs.add_metric(labels, count)
+    yield runs

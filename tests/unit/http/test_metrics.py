@@ -139,6 +139,14 @@ def test_the_histogram_of_deliveries_is_cumulative_and_ends_at_infinity():
     assert found["replicator_delivery_seconds_sum", "/srv/www"] == 3.5
 
 
+def test_runs_of_hooks_are_counted_by_event():
+    row = {"event": "delivered", "runs": 5, "failures": 2}
+    found = samples(hooks=[row, row | {"runs": 1, "failures": 0}, row | {"event": "tree-halted"}])
+    assert found["replicator_hook_runs_total", "delivered", "success"] == 4
+    assert found["replicator_hook_runs_total", "delivered", "failure"] == 2
+    assert found["replicator_hook_runs_total", "failure", "tree-halted"] == 2
+
+
 def test_a_hostile_name_stays_inside_its_label():
     hostile = 'x"} 1\nreplicator_ok 1\n# \\'
     found = samples(tree={"source": hostile}, ok=False)
