@@ -8,6 +8,7 @@ published; missing paths and directories that may have been renamed are followed
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
@@ -64,6 +65,7 @@ class Worker:
         guard: decides whether the root and the mounts below it are the recorded ones.
         background: reads large files.
         rechecks: paths to check again at a later time.
+        cpu_seconds: CPU time of all checks until now.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Worker:
         self.background = BackgroundReader(self._read_in_background, wake)
         self._follow_ups = FollowUps(tree, self.background)
         self.rechecks = self._follow_ups.rechecks
+        self.cpu_seconds = 0.0
         self._tree = tree
         self._publisher = publisher
         self._deletions = publisher.deletions
@@ -358,8 +361,11 @@ class Worker:
     def _next_encoded(
         self, results: Iterator[ScanResult]
     ) -> tuple[ScanResult, list[EncodedChanges]] | None:
+        began = time.thread_time()
         found = next(results, None)
-        return None if found is None else (found, self._publisher.encode(found))
+        encoded = None if found is None else (found, self._publisher.encode(found))
+        self.cpu_seconds += time.thread_time() - began
+        return encoded
 
     async def _await_renames(self, arriving: list[bytes]) -> None:
         """Check directories that may have been renamed again, after their renames if there are any.

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.pace import Backoff, Streak, TokenBucket, Window
+from replicator.core.pace import Backoff, Slice, Streak, TokenBucket, Window
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
@@ -63,3 +63,38 @@ def test_a_success_resets_the_count_of_failures_only_if_it_lasts():
     streak.succeeded(5.0 + Streak.STEADY)  # it still is there
     assert streak.failed(5.0 + Streak.STEADY) == 1
     assert streak.failed(100.0) == 2
+
+
+def sizes_after(*batches):
+    """Return the sizes of the batches after some that took (seconds of the clock, seconds of CPU time)."""
+    pace = Slice()
+    sizes = []
+    for seconds, cpu_seconds in batches:
+        pace.took(seconds, cpu_seconds)
+        sizes.append(pace.size)
+    return sizes
+
+
+def test_fast_batches_grow_to_the_size_of_a_transaction():
+    assert sizes_after(*[(0.004, 0.003)] * 5) == [16, 32, 64, 64, 64]
+
+
+def test_batches_of_large_files_shrink_to_single_files():
+    assert sizes_after(*[(0.3, 0.2)] * 3) == [2, 1, 1]
+    assert sizes_after(*[(0.04, 0.03)] * 2) == [8, 8]
+
+
+def test_batches_of_a_slow_file_system_shrink():
+    assert sizes_after(*[(0.3, 0.001)] * 3) == [2, 1, 1]
+
+
+def test_batches_on_a_busy_machine_do_not_shrink():
+    assert sizes_after(*[(0.07, 0.006)] * 4) == [16, 32, 64, 64]
+
+
+def test_after_a_pause_batches_are_small_again():
+    pace = Slice()
+    for _ in range(3):
+        pace.took(0.001, 0.001)
+    pace.rested()
+    assert pace.size == Slice.FIRST
