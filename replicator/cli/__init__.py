@@ -12,6 +12,7 @@ import click
 
 from replicator import __version__
 from replicator.errors import ReplicatorError
+from replicator.shortage import shortage
 
 COMMANDS = (
     "serve", "bootstrap", "status", "discover", "check", "verify", "wait", "resume", "preset", "demo", "agent",
@@ -54,3 +55,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except (MemoryError, OSError, RuntimeError, ImportError) as failure:
+        lacking = shortage(failure)
+        if not lacking:
+            raise
+        click.echo(f"replicator: {lacking}", err=True)
+        sys.exit(1)

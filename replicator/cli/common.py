@@ -69,8 +69,11 @@ def run(main: Coroutine[Any, Any, T], *, daemon: bool = False) -> T:
     if not daemon:
         _log("error", "auto")
     factory = None if os.environ.get("REPLICATOR_LOOP") == "asyncio" else uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(main)
+    finally:
+        main.close()  # if no loop could be made, it has not been started
 
 
 def request_for(host: str) -> dict[str, Any]:

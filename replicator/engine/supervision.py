@@ -16,6 +16,7 @@ import structlog
 
 from replicator.core.pace import Backoff
 from replicator.errors import ReplicatorError
+from replicator.shortage import shortage
 
 log = structlog.get_logger()
 
@@ -34,8 +35,8 @@ def sentence(error: BaseException) -> tuple[str, bool]:
     """Return one sentence that says why a task failed, and True if the cause is a bug of the program."""
     causes = leaves(error)
     for cause in causes:
-        if isinstance(cause, MemoryError):
-            return "there is not enough memory", False
+        if not isinstance(cause, ReplicatorError) and (lacking := shortage(cause)):
+            return lacking, False
         if not isinstance(cause, ReplicatorError | TimeoutError):
             return f"internal error: {cause!r}", True
     if any(isinstance(cause, TimeoutError) for cause in causes):
@@ -60,15 +61,15 @@ async def keep_running(
     attempts, logged = 0, ""
     loop = asyncio.get_running_loop()
     while True:
-        began, reason, error = loop.time(), "it ended by itself", None
+        began, reason, bug = loop.time(), "it ended by itself", None
         try:
             await run()
         except Exception as caught:  # noqa: BLE001  # a failure of any type affects only this task
-            error = caught
-            reason, _ = sentence(caught)
+            reason, is_bug = sentence(caught)
+            bug = caught if is_bug else None
         attempts = 1 if loop.time() - began > STABLE else attempts + 1
         if reason != logged:
-            log.error("task failed", task=name, reason=reason, exc_info=error)
+            log.error("task failed", task=name, reason=reason, exc_info=bug)
         logged = reason
         failed(reason)
         await asyncio.sleep(pauses.delay(attempts))
