@@ -179,6 +179,7 @@ def size_of(path):
         return 0
 
 
+@pytest.mark.timeout(120 + 6 * AGENT_KILLS)
 def test_agents_are_killed_at_any_moment(tmp_path):
     fleet = KeepingFleet(tmp_path)
     with Backend(tmp_path, connector=fleet, tree=NO_GUARD) as backend:
@@ -224,6 +225,7 @@ class KeepingFleet(LocalFleet):
         os.kill(self.pids[host][-1], signal.SIGKILL)
 
 
+@pytest.mark.timeout(120 + 10 * DAEMON_KILLS)
 def test_daemons_are_killed_at_any_moment(make, two):
     backend = make(two)
     backend.tree = NO_GUARD
