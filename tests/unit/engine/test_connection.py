@@ -207,7 +207,7 @@ async def test_signs_of_life_are_progress_only_while_contents_are_read(ends):
         attributes_change(
             1, b"f", LARGE, content=False
         ),  # the agent copies a file that has another name
-        link_change(1, b"f", LARGE, b"twin", copy=True),
+        link_change(1, b"f", LARGE, b"origin", copy=True),
     ],
     ids=["hash", "attributes", "copy"],
 )

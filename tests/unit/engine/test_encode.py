@@ -70,7 +70,7 @@ def test_a_batch_ends_before_it_is_too_large():
 def test_a_batch_ends_before_the_agent_must_copy_or_hash_too_much():
     half = Entry(FILE, 0o644, encode.BATCH_WORK // 2, 7, b"", digest(b""))
     huge = half._replace(size=100 * encode.BATCH_WORK)
-    copies = [create.link_change(1, b"%d" % n, half, b"twin", copy=True) for n in range(5)]
+    copies = [create.link_change(1, b"%d" % n, half, b"origin", copy=True) for n in range(5)]
     assert [len(b.parts) for b in encode.encode_links(copies)] == [2, 2, 1]
     assert all(b.work <= encode.BATCH_WORK for b in encode.encode_links(copies))
 
@@ -78,7 +78,7 @@ def test_a_batch_ends_before_the_agent_must_copy_or_hash_too_much():
     hashed = [(create.attributes_change(1, b"f", entry, content=True), b"") for entry in sizes]
     assert [len(b.parts) for b in encode.encode_batches(hashed)] == [1, 1, 1, 2]
 
-    renamed = [create.link_change(1, b"%d" % n, huge, b"twin", copy=False) for n in range(50)]
+    renamed = [create.link_change(1, b"%d" % n, huge, b"origin", copy=False) for n in range(50)]
     attributes = [
         (create.attributes_change(1, b"%d" % n, huge, content=False), b"") for n in range(50)
     ]

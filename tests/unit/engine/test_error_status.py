@@ -69,9 +69,9 @@ def test_each_error_is_logged_once_until_it_is_resolved():
         for number in range(module.LOGGED + 1):
             errors.refused(Key(1, b"%d" % number), "no space")
 
-    told = [line.get("path", line["event"]) for line in logged]
-    assert told[:5] == ["frontend failed", "f", "f", "frontend failed", "0"]
-    assert len(told) == 4 + module.LOGGED
+    logged_paths = [line.get("path", line["event"]) for line in logged]
+    assert logged_paths[:5] == ["frontend failed", "f", "f", "frontend failed", "0"]
+    assert len(logged_paths) == 4 + module.LOGGED
     assert errors.error == f"{module.LOGGED}: no space"
 
 

@@ -81,14 +81,14 @@ async def _stay(bootstrap_queue):
 
 @pytest.mark.usefixtures("clock")
 async def test_a_frontend_that_makes_progress_keeps_its_place(quick):
-    bootstrap_queue, told, lines = BootstrapQueue(1), [], 0
+    bootstrap_queue, reasons, lines = BootstrapQueue(1), [], 0
 
     def work():
         return Work(lines, 0, 0)
 
     async with (
         bootstrap_queue.place("busy") as busy,
-        giving_way_when_slow(busy, work, 10**9, told.append),
+        giving_way_when_slow(busy, work, 10**9, reasons.append),
     ):
         waiting = asyncio.ensure_future(_stay(bootstrap_queue))
         for _ in range(40):
@@ -97,10 +97,10 @@ async def test_a_frontend_that_makes_progress_keeps_its_place(quick):
         assert busy.is_held
         await eventually(lambda: not busy.is_held, "the place to be given up")
         waiting.cancel()
-        await eventually(lambda: len(told) == 2, "the place to be held again")
+        await eventually(lambda: len(reasons) == 2, "the place to be held again")
         assert busy.is_held
-    assert told[0].startswith("it is slow: ")
-    assert told[1] == ""
+    assert reasons[0].startswith("it is slow: ")
+    assert reasons[1] == ""
 
 
 async def test_two_slow_frontends_do_not_delay_the_bootstrap_of_a_third(quick):
