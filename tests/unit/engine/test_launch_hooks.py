@@ -103,3 +103,26 @@ async def test_a_launch_that_no_longer_waits_is_not_completed(stage):
     await eventually(lambda: stage.find("a").converged, "the frontend to be filled")
     hooks.close()
     assert stage.control.completed == {}
+
+
+class Noting(FakeLaunches):
+    """Remembers what the machine held when its launch was completed."""
+
+    def __init__(self, *waiting, disk):
+        super().__init__(*waiting)
+        self.held = None
+        self._disk = disk
+
+    async def complete(self, launch, *, ready):
+        self.held = dict(self._disk)
+        await super().complete(launch, ready=ready)
+
+
+async def test_content_that_is_wrong_with_the_right_size_and_time_is_repaired_before_service(stage):
+    right = stage.catalog.records[b"f"].entry
+    disk = stage.disks["a"] = {b"f": right._replace(digest=bytes(32))}
+    stage.control = Noting(LAUNCH, disk=disk)
+    hooks = follow(stage)
+    await eventually(lambda: stage.control.completed == {LAUNCH: True}, "the completion")
+    assert stage.control.held[b"f"].digest == right.digest
+    hooks.close()
