@@ -178,6 +178,24 @@ def test_one_path_is_confirmed_while_the_rest_keeps_changing(two_trees, tmp_path
         thread.join()
 
 
+def test_a_symlink_that_waits_for_the_files_that_it_leads_to_is_waited_for(tmp_path):
+    with Backend(tmp_path) as backend:
+        link = backend.source / "current"
+        link.symlink_to("release-0")
+        backend.wait_until_equal()
+        for number in range(1, 6):
+            release = backend.source / f"release-{number}"
+            release.mkdir()
+            for name in range(1500):
+                (release / str(name)).write_text(str(number))
+            (backend.source / "next").symlink_to(release.name)
+            (backend.source / "next").rename(link)
+            answer = outcome(backend, [(str(backend.source), "current")])
+            assert answer["ok"], answer
+            links = [os.readlink(backend.site(host) / "current") for host in backend.hosts]
+            assert links == [release.name] * 2
+
+
 def test_a_serving_frontend_that_is_away_is_waited_for_and_named(two_trees, tmp_path):
     two_trees.connector.refused.add("two")
     two_trees.connector.kill("two")

@@ -1,7 +1,7 @@
 """Fences: find out when everything that hints had named at a time is published.
 
 A hint is answered by a check, which may lead to further ones: of a file that is open for writing, of a missing path after its grace
-period, of a large file that is read in the background, of other names of an inode. Deletions may be held back. The changes of later
+period, of a symlink after new files, of a large file that is read in the background, of other names of an inode. Deletions may be held back. The changes of later
 hints are not waited for, so that a tree that changes all the time passes a fence as well.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 from typing import Protocol
 
@@ -28,6 +28,10 @@ class Followed(Protocol):
 
     background: BackgroundReader
     rechecks: Rechecks
+
+    @property
+    def put_off(self) -> Collection[bytes]:
+        """Symlinks that are checked after the new content that was there when they were seen."""
 
 
 class Fence:
@@ -129,6 +133,7 @@ class Fences:
     def _followed(self, path: bytes) -> list[bytes]:
         every: Iterable[bytes] = chain(
             self._worker.background,
+            self._worker.put_off,
             self._worker.rechecks.missing_paths(),
             self._deletions.held_paths(),
         )
@@ -137,6 +142,8 @@ class Fences:
     def _state_of(self, path: bytes) -> str:
         if path in self._worker.background:
             return "is being read"
+        if path in self._worker.put_off:
+            return "is a symlink that waits for new files"
         if self._worker.rechecks.is_missing(path):
             return "is missing for less than its grace period"
         return "is a deletion that is held back" if self._deletions.is_held(path) else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from itertools import groupby
@@ -104,7 +104,13 @@ class Worker:
     def pending(self) -> int:
         """Number of paths in progress, missing for less than the grace period, put off, or queued for background reading."""
         missing = self.rechecks.count(Reason.MISSING)
+        # `ingest.fences` waits for the same, path by path: what is added here belongs there as well.
         return self._in_progress + missing + len(self._symlinks) + len(self.background)
+
+    @property
+    def put_off(self) -> Collection[bytes]:
+        """The symlinks that are checked after the new content that was there when they were seen."""
+        return self._symlinks.keys()
 
     def defer_huge(self) -> None:
         """From now on read huge files in the background: the first scan does not wait for them."""

@@ -29,7 +29,10 @@ class Stage:
         self.background = {}
         self.rechecks = Rechecks()
         self.held = Held()
-        worker = SimpleNamespace(background=self.background, rechecks=self.rechecks)
+        self.put_off = {}
+        worker = SimpleNamespace(
+            background=self.background, rechecks=self.rechecks, put_off=self.put_off
+        )
         self.fences = Fences(self.debouncer, worker, self.held, lambda: None)
 
     def hint(self, path, kind=Hinted.CHANGED, **more):
@@ -95,6 +98,12 @@ async def test_what_follows_from_a_check_is_waited_for(stage):
     assert not await stage.passes(fence)
     assert fence.waits_for == "large is being read"
     del stage.background[b"large"]
+    stage.put_off[b"link"] = 1
+    later = stage.fence(b"link")
+    assert not await stage.passes(later)
+    assert later.waits_for == "link is a symlink that waits for new files"
+    stage.put_off.clear()
+    assert await stage.passes(later)
     stage.rechecks.missing(b"later", stage.loop.time())
     assert await stage.passes(fence)
 
