@@ -17,6 +17,7 @@ import structlog
 
 from replicator.control.members import admit, may_command
 from replicator.errors import ControlError, ReplicatorError
+from replicator.shortage import shortage
 
 log = structlog.get_logger()
 
@@ -105,7 +106,7 @@ async def _answer(
         raise
     except Exception as error:
         log.exception("request failed", command=request.get("command"))
-        await _say(writer, {"error": f"internal error: {error!r}"})
+        await _say(writer, {"error": shortage(error) or f"internal error: {error!r}"})
 
 
 def _about(request: dict[str, Any]) -> dict[str, str]:

@@ -26,6 +26,8 @@ async def daemon(tmp_path):
             yield {"got": request}
             if request.get("command") == "fail":
                 raise ControlError("no such frontend")
+            if request.get("command") == "starve":
+                raise RuntimeError("can't start new thread")
             while request.get("command") == "forever":
                 yield {"more": True}
                 await turns()
@@ -52,6 +54,11 @@ async def test_a_question_is_answered(daemon):
 async def test_an_error_of_the_daemons_is_raised_here(daemon):
     with pytest.raises(ControlError, match="no such frontend"):
         await ask(daemon[0], {"command": "fail"})
+
+
+async def test_a_daemon_that_gets_no_thread_says_so(daemon):
+    with pytest.raises(ControlError, match="no thread can be started: raise the limit"):
+        await ask(daemon[0], {"command": "starve"})
 
 
 @pytest.mark.parametrize("garbage", [b"\n", b"[]\n", b"not json\n", b"\xff\xfe\n", b"[" * 9000])
