@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 
 from replicator.errors import PathRefused, SourceError
 from replicator.files.confined import Confined
@@ -152,14 +152,9 @@ class SourceRoot:
             self._table.close()
         self._release()
 
-    @contextmanager
-    def _files(self) -> Iterator[Confined]:
+    def _files(self) -> closing[Confined]:
         """Provide access to the tree through a descriptor that is closed after the block."""
-        files = Confined(self.duplicate_root())
-        try:
-            yield files
-        finally:
-            files.close()
+        return closing(Confined(self.duplicate_root()))
 
     def _release(self) -> None:
         with self._lock:
