@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 
 import pytest
 import structlog
@@ -38,6 +39,9 @@ def test_an_upload_that_takes_its_time_is_no_trouble(tmp_path, lines):
                 rows = backend.status()["frontends"]
                 assert {row["state"] for row in rows} == {"live"}
                 assert [row["problems"] for row in rows] == [[], []]
+                time.sleep(
+                    0.05
+                )  # the pace of the upload: 40 KB/s; a file that never stands still could not be read
         backend.wait_until_equal()
     assert warnings(lines) == []
 
