@@ -171,6 +171,9 @@ ALLOWED = {
     "replicator/transport/changing.py": 1,  # compared with times that the kernel gave to files
     "replicator/agent/boot.py": 1,  # when this boot began, compared with the time of a ready file
     "replicator/app/about.py": 3,  # shown: when the configuration was read
+    "replicator/agent/stamp.py": 2,  # the time of the stamp file
+    "replicator/telemetry/recent.py": 1,  # shown: when an event was
+    "replicator/engine/control/delivery_times.py": 1,  # shown: the last ten minutes
     "replicator/engine/control/history.py": 2,  # shown: since when a state lasts
     "replicator/engine/control/requests.py": 1,  # shown: when the status was made
     "replicator/engine/fleet/membership.py": 1,  # shown: when discovery last succeeded

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import socket
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -44,10 +45,14 @@ def _check(address):
 
 
 class Writer:
-    """A stream writer that keeps what is written."""
+    """A stream writer that keeps what is written; its peer is this process."""
 
-    def __init__(self):
+    def __init__(self, peer):
         self.written = b""
+        self._peer = peer
+
+    def get_extra_info(self, name):
+        return {"socket": self._peer}[name]
 
     def write(self, data):
         self.written += data
@@ -57,10 +62,12 @@ class Writer:
 
 
 async def _ask(data):
-    reader, writer = asyncio.StreamReader(limit=MAX_REQUEST), Writer()
-    reader.feed_data(data)
-    reader.feed_eof()
-    await _answer(reader, writer, partial(Requests.handle, Stub()))
+    near, far = socket.socketpair()
+    with near, far:
+        reader, writer = asyncio.StreamReader(limit=MAX_REQUEST), Writer(near)
+        reader.feed_data(data)
+        reader.feed_eof()
+        await _answer(reader, writer, partial(Requests.handle, Stub()))
     return writer.written
 
 
