@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from tests.support.unprivileged import NOBODY
 
 GROUP = 54_321
 """A group that no user of this machine is a member of."""
+
+PYTHON = shutil.which("python3", path="/usr/bin:/bin") or os.path.realpath(sys.executable)
+"""An interpreter that every user may start: the one of the tests may lie in a home directory."""
 
 CLIENT = """
 import socket, sys
@@ -58,7 +62,7 @@ async def daemon(directory):
 
 def python(code, *arguments, groups):
     """Run code as NOBODY, a member of some groups."""
-    command = [os.path.realpath(sys.executable), "-I", "-S", "-c", code, *arguments]
+    command = [PYTHON, "-I", "-S", "-c", code, *arguments]
     return subprocess.run(
         command,
         user=NOBODY,
