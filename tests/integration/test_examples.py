@@ -116,6 +116,46 @@ def test_cloudfront_invalidates_what_was_delivered(told, items):
         assert found["InvalidationBatch"]["Paths"]["Items"] == items
 
 
+def deploy(site, new, second, *, bin_dir, failing=(), **environment):
+    """Run the example in the given second, with commands that fail; return the names of the releases that it leaves, and its exit status."""
+    bin_dir.mkdir(exist_ok=True)
+    scripts = dict.fromkeys(("mv", "replicator"), "") | dict.fromkeys(failing, "exit 1")
+    scripts["mv"] = scripts["mv"] or f'exec {shutil.which("mv")} "$@"'
+    scripts["date"] = f"echo 20260101T0000{second:02}"
+    for name, script in scripts.items():
+        (bin_dir / name).write_text(f"#!/bin/sh\n{script}\n")
+        (bin_dir / name).chmod(0o755)
+    done = subprocess.run(
+        [PROJECT / "deploy" / "examples" / "deploy", new, site],
+        env={**os.environ, "PATH": f"{bin_dir}:{os.environ['PATH']}", **environment},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    releases = {one.name.split(".")[0][-2:] for one in (site / "releases").iterdir()}
+    return sorted(map(int, releases)), done.returncode
+
+
+@pytest.fixture
+def release(tmp_path):
+    """Return a function that deploys content to the site and reads what is live then, as `deploy` does."""
+    new, site = tmp_path / "new", tmp_path / "site"
+    new.mkdir()
+
+    def release(content, second, **how):
+        (new / "index").write_text(content)
+        kept, status = deploy(site, new, second, bin_dir=tmp_path / "bin", **how)
+        return (site / "current" / "index").read_text(), kept, status
+
+    return release
+
+
+def test_a_deployment_that_died_before_the_flip_does_not_keep_the_next_one_from_going_live(release):
+    assert release("1", 1) == ("1", [1], 0)
+    assert release("2", 2, failing=["mv"]) == ("1", [1, 2], 1)
+    assert release("3", 3) == ("3", [1, 2, 3], 0)
+
+
 def test_a_command_is_run_again_if_the_stamp_file_was_replaced_meanwhile(tmp_path):
     stamp, ran = tmp_path / "stamp", tmp_path / "ran"
     stamp.write_text("1")
