@@ -156,6 +156,15 @@ def test_a_deployment_that_died_before_the_flip_does_not_keep_the_next_one_from_
     assert release("3", 3) == ("3", [1, 2, 3], 0)
 
 
+def test_the_releases_that_visitors_read_survive_the_removal_of_old_ones(release):
+    assert release("1", 1) == ("1", [1], 0)
+    for second in (2, 3, 4):
+        assert release("lost", second, failing=["replicator"])[2] == 1
+    assert release("5", 5) == ("5", [1, 3, 4, 5], 0)
+    assert release("6", 6) == ("6", [4, 5, 6], 0)
+    assert release("7", 7, KEEP="0") == ("7", [6, 7], 0)
+
+
 def test_a_command_is_run_again_if_the_stamp_file_was_replaced_meanwhile(tmp_path):
     stamp, ran = tmp_path / "stamp", tmp_path / "ran"
     stamp.write_text("1")
