@@ -66,13 +66,13 @@ class App:
         self._sources: dict[int, SourceTree] = {}
         self._builder = TreeBuilder(self._store, lambda: self.config.settle.rescan)
         self._aws: Aws | None = None
-        self._console_aws: Aws | None = None
+        self._console_aws = self._make_aws(config)
         self._discovering: object = None
         self._origins = Origins(self._roots)
         self.retired = Retired(self._store, self._roots)
         trees: dict[int, Tree] = {}
         self._context = Context(
-            connector=connector or self._make_connector(config),
+            connector=connector or self._make_connector(config, self._console_aws),
             trees=trees,
             reader=ContentReader(trees),
             pool=self._pool,
@@ -162,17 +162,18 @@ class App:
     def _make_aws(self, config: Config) -> Aws:
         return Aws(region=config.discovery.region, endpoint_url=config.discovery.endpoint_url)
 
-    def _make_connector(self, config: Config) -> Connector:
-        aws, former = self._make_aws(config), self._console_aws
+    def _make_connector(self, config: Config, aws: Aws) -> Connector:
+        """Return a connector for the `ssh` settings; it asks for consoles through `aws`."""
 
         def members() -> list[Candidate]:
             return [replica.candidate for replica in self.service.fleet]
 
-        connector = SSHConnector(config.ssh, host_key_policy(config, aws, members))
+        return SSHConnector(config.ssh, host_key_policy(config, aws, members))
+
+    def _replace_connector(self, connector: Connector, aws: Aws) -> None:
+        self._context.connector = connector
+        self._console_aws.close()
         self._console_aws = aws
-        if former is not None:
-            former.close()
-        return connector
 
     async def reload(self, config: Config) -> None:
         """Apply another configuration, changing only what differs.
@@ -192,13 +193,18 @@ class App:
             )
         hooks.check(config.hook)
         made = self._build(config, watch=True)
+        aws = self._make_aws(config)
         try:
-            if config.ssh != self.config.ssh and self._ssh is None:
-                self._context.connector = self._make_connector(config)
+            connector = self._make_connector(config, aws)
             self.set_discovery(config)
         except BaseException:
             close(made)
+            aws.close()
             raise
+        if config.ssh != self.config.ssh and self._ssh is None:
+            self._replace_connector(connector, aws)
+        else:
+            aws.close()
         self._follow_trees(config, made, watch=True)
         self.hooks.start(config.hook)
         self._context.connect_timeout = config.ssh.connect_timeout
@@ -217,7 +223,7 @@ class App:
         """Release threads, sources and catalog. Call it after the service has ended."""
         for source in self._sources.values():
             source.stop()
-        for aws in filter(None, [self._aws, self._console_aws]):
+        for aws in filter(None, (self._aws, self._console_aws)):
             aws.close()
         self.service.close()
         self._origins.close()

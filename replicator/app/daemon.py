@@ -26,6 +26,7 @@ from replicator.engine.supervision import keep_running
 from replicator.errors import ConfigError, ReplicatorError, StateLocked
 from replicator.http.listener import Listener
 from replicator.ports import Connector
+from replicator.telemetry import logs
 from replicator.telemetry.systemd import Notifier
 
 log = structlog.get_logger()
@@ -231,8 +232,10 @@ async def _reload(
     """Load and apply the configuration. Nothing here suspends, so that reloads run one after the other."""
     notifier.reloading()
     try:
-        await app.reload(load())
-        about.configured(app.config.http)
+        config = load()
+        await app.reload(config)
+        logs.configure(config.log.level, config.log.format)
+        about.configured(config.http)
         log.info("reloaded")
     except ReplicatorError as error:
         about.refused(str(error))

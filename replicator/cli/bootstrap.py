@@ -10,13 +10,12 @@ import click
 from replicator.cli.common import (
     ask_daemon,
     config_option,
-    load_config,
     request_for,
     run,
     size_text,
 )
 from replicator.cli.progress import show_bootstrap
-from replicator.config import Config
+from replicator.config import Config, load
 from replicator.errors import ReplicatorError
 from replicator.ports import Address
 
@@ -30,7 +29,7 @@ def bootstrap(context: click.Context, host: str, config: str) -> None:
 
     HOST need not be known to discovery. Exits 0 when HOST is up to date, 1 when it is not.
     """
-    settings = load_config(config)
+    settings = load(config)
     request = {"command": "bootstrap", **request_for(host)}
     answer = ask_daemon(settings, request, timeout=None)
     row = show_bootstrap(answer if answer is not None else _alone(settings, request))

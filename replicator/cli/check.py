@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from replicator.cli.common import ask_daemon, config_option, load_config, run
+from replicator.cli.common import ask_daemon, config_option, run
+from replicator.config import load
 
 if TYPE_CHECKING:
     from replicator.doctor.finding import Finding
@@ -30,7 +31,7 @@ def check(context: click.Context, config: str, *, as_json: bool) -> None:
     """
     from replicator.doctor import check, daemon_findings
 
-    settings = load_config(config)
+    settings = load(config)
     findings = run(check(settings))
     for status in ask_daemon(settings, {"command": "status"}) or ():
         findings += daemon_findings(status)

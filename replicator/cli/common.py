@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from replicator.config import Config, load, parse_address
+from replicator.config import Config, parse_address
 from replicator.control import client, socket_path
 from replicator.errors import ControlError
 
@@ -33,22 +33,6 @@ def config_option(function: F) -> F:
         help="The configuration file.",
     )
     return option(function)
-
-
-def load_config(path: str, *, daemon: bool = False) -> Config:
-    """Read the configuration.
-
-    Args:
-        path: path of the file.
-        daemon: True to set up logging as the configuration says.
-
-    Raises:
-        ConfigError: if the configuration is refused.
-    """
-    config = load(path)
-    if daemon:
-        _log(config.log.level, config.log.format)
-    return config
 
 
 def _log(level: str, form: str) -> None:

@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from replicator.cli.common import config_option, load_config, run
+from replicator.cli.common import config_option, run
+from replicator.config import load
 
 if TYPE_CHECKING:
     from replicator.discover_once import Answer
@@ -27,7 +28,7 @@ def discover(context: click.Context, config: str, *, as_json: bool) -> None:
     """
     from replicator.discover_once import ask_all
 
-    settings = load_config(config)
+    settings = load(config)
     answers = run(ask_all(settings))
     if as_json:
         click.echo(json.dumps({"providers": [answer.row() for answer in answers]}, indent=2))

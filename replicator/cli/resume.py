@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon
+from replicator.cli.common import ask_daemon, config_option, no_daemon
+from replicator.config import load
 
 
 @click.command()
@@ -14,7 +15,7 @@ def resume(config: str) -> None:
 
     `replicator status` shows what is held, and why. A tree whose source is missing stays halted until the source is back.
     """
-    settings = load_config(config)
+    settings = load(config)
     rows = ask_daemon(settings, {"command": "resume"})
     if rows is None:
         raise no_daemon(settings)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import partial
 
 import click
 
-from replicator.cli.common import config_option, load_config, run
+from replicator.cli.common import config_option, run
+from replicator.config import load
 
 COLLECT = (2_000, 5, 2_000)
 """Thresholds of the garbage collector (gc.set_threshold), measured while ten frontends are filled.
@@ -25,11 +27,13 @@ def serve(config: str) -> None:
     # Importing NumPy starts OpenBLAS's threads, which busy-wait; replicator uses no linear algebra.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from replicator import app, early
+    from replicator.telemetry import logs
 
-    settings = load_config(config, daemon=True)
+    settings = load(config)
+    logs.configure(settings.log.level, settings.log.format)
     gc.freeze()
     gc.set_threshold(*COLLECT)
     try:
-        run(app.serve(settings, lambda: load_config(config, daemon=True)), daemon=True)
+        run(app.serve(settings, partial(load, config)), daemon=True)
     finally:
         early.ignore_signals()

@@ -14,9 +14,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon
+from replicator.cli.common import ask_daemon, config_option, no_daemon
 from replicator.cli.status_view import latest_events, view
-from replicator.config import Config
+from replicator.config import Config, load
 from replicator.errors import ControlError, ReplicatorError
 
 WITHIN = 5.0
@@ -59,7 +59,7 @@ def status(  # options
     held or not connected, 1 when no daemon runs or it does not answer within 5 s. --max-lag and --max-dirty tolerate some pending
     paths. --textfile exits 0 when the file was written.
     """
-    settings = load_config(config)
+    settings = load(config)
     if textfile is not None:
         _write_metrics(settings, textfile)
         return

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from replicator.cli.common import ask_daemon, config_option, load_config, request_for, run
-from replicator.config import Config
+from replicator.cli.common import ask_daemon, config_option, request_for, run
+from replicator.config import Config, load
 from replicator.ports import Address
 
 
@@ -27,7 +27,7 @@ def verify(
     Paths that are refused, or pending for more than a few seconds, count as different. Exits 0 when all frontends are equal (or
     repaired), 1 when all differ or failed, 3 when some do.
     """
-    settings = load_config(config)
+    settings = load(config)
     request = {"command": "verify", "repair": repair, **(request_for(host) if host else {})}
     answer = ask_daemon(settings, request, timeout=None)
     reports = []

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from replicator.cli.common import ask_daemon, config_option, load_config, no_daemon, request_for
-from replicator.config import Config
+from replicator.cli.common import ask_daemon, config_option, no_daemon, request_for
+from replicator.config import Config, load
 from replicator.errors import ControlError
 
 TIMEOUT = 60.0
@@ -45,7 +45,7 @@ def wait(
     With PATH, only changes at and below PATH, a path on the backend. Later changes are not waited for. Exits 0 when they are
     confirmed, 3 when not, and prints who lacks what, 1 when no daemon runs.
     """
-    settings = load_config(config)
+    settings = load(config)
     areas = [area_of(settings, one) for one in path]
     host = request_for(frontend) if frontend else {}
     request = {"command": "wait", "areas": areas, "timeout": timeout, **host}

@@ -38,6 +38,7 @@ def check(config: Config) -> None:
             parse_size(f"tree[{index}].max_file_size", tree.max_file_size)
     _check_discovery(config.discovery)
     _check_numbers(config)
+    _check_addresses(config)
     _check_ciphers(config.ssh.ciphers)
     _check_http(config.http)
     _check_hooks(config.hook)
@@ -246,5 +247,13 @@ def _check_numbers(config: Config) -> None:
     if not 0 < config.ssh.port < 65536:
         raise ConfigError("ssh.port", f"must be 1 to 65535, got {config.ssh.port}")
     _ = config.bootstrap.bytes_per_second
-    for index, text in enumerate(config.discovery.frontends):
-        parse_address(f"discovery.frontends[{index}]", text)
+
+
+def _check_addresses(config: Config) -> None:
+    names = config.discovery.name
+    for where, texts in (
+        ("discovery.frontends", config.discovery.frontends),
+        ("discovery.name", (names,) if isinstance(names, str) else names),
+    ):
+        for index, text in enumerate(texts):
+            parse_address(f"{where}[{index}]", text)

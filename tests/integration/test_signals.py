@@ -25,10 +25,10 @@ def backend(tmp_path):
     return tmp_path
 
 
-def configure(directory, source):
+def configure(directory, source, state="state", level="info"):
     (directory / "replicator.toml").write_text(
         f'[[tree]]\nsource = "{source}"\ntarget = "/srv/nothing"\n'
-        '[ssh]\nknown_hosts = "known_hosts"\n[state]\ndirectory = "state"\n'
+        f'[ssh]\nknown_hosts = "known_hosts"\n[state]\ndirectory = "{state}"\n[log]\nlevel = "{level}"\n'
     )
 
 
@@ -93,6 +93,22 @@ def test_a_reload_is_followed(backend, offset):
         process.terminate()
         assert process.wait(FOREVER) == 0
         assert "Traceback" not in (backend / "log").read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_reload_that_is_refused_leaves_the_log_as_it_was(backend):
+    process = start(backend)
+    try:
+        log = (backend / "log").read_text
+        wait_for(lambda: '"serving"' in log(), log, FOREVER)
+        configure(backend, "source", state="elsewhere", level="error")
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: '"not reloaded"' in log(), log, FOREVER)
+        process.terminate()
+        assert process.wait(FOREVER) == 0
+        assert '"stopped"' in log()  # at level info
     finally:
         process.kill()
         process.wait()

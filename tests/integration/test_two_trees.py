@@ -297,7 +297,7 @@ async def test_a_reload_that_fails_changes_nothing(trees, monkeypatch):
 
     monkeypatch.setattr(App, "set_discovery", fail)
     with pytest.raises(ConfigError):
-        await trees.app.reload(trees.config("b"))
+        await trees.app.reload(trees.config("b", ssh={"user": "other"}))
     monkeypatch.undo()
     assert [row["source"][-2:] for row in (await trees.status())["trees"]] == ["/a"]
     trees.source("a").joinpath("live").write_text("new")

@@ -67,6 +67,10 @@ def test_defaults_are_filled_in_and_relative_paths_belong_to_the_file(write, tmp
         (TREE + '[ssh]\nciphers = ["3des-cbc"]\n', "ssh.ciphers[0]"),
         (TREE + '[discovery]\nprovider = "carrier pigeon"\n', "discovery.provider"),
         (TREE + '[discovery]\nfrontends = ["-oProxyCommand=x"]\n', "discovery.frontends[0]"),
+        (
+            TREE + '[discovery]\nprovider = "dns"\nname = ["web", "web:99999"]\n',
+            "discovery.name[1]",
+        ),
         (TREE + "[bootstrap\n", "replicator.toml"),
         (TREE + "x = " + "[" * 9000, "replicator.toml"),
         (TREE + "x = " + "1" * 9000, "replicator.toml"),
