@@ -11,7 +11,8 @@ from replicator.config import load
 @click.command()
 @config_option
 def resume(config: str) -> None:
-    """Send deletions that are held because they are too many, and accept a source that looks empty or replaced.
+    """Send deletions that are held because they are too many, remove the extra files of frontends that were kept for the same reason,
+    and accept a source or target that looks empty or replaced.
 
     `replicator status` shows what is held, and why. A tree whose source is missing stays halted until the source is back.
     """

@@ -31,10 +31,10 @@ WITHIN = 5.0
     "--max-lag",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Accept changes that are pending for at most this long.",
+    help="Accept paths that have been dirty for at most this long.",
 )
 @click.option(
-    "--max-dirty", type=click.IntRange(min=0), metavar="N", help="Accept this many pending paths."
+    "--max-dirty", type=click.IntRange(min=0), metavar="N", help="Accept this many dirty paths."
 )
 @click.option(
     "--textfile",
@@ -55,8 +55,8 @@ def status(  # options
 ) -> None:
     """Show every frontend's state, dirty count, lag, queue position, progress and last error.
 
-    Exits 0 when every frontend is known to hold what the source holds, 3 when anything is refused, pending, unreadable, unknown,
-    held or not connected, 1 when no daemon runs or it does not answer within 5 s. --max-lag and --max-dirty tolerate some pending
+    Exits 0 when every frontend is known to hold what the source holds, 3 when anything is refused, dirty, unreadable, unknown,
+    held or not connected, 1 when no daemon runs or it does not answer within 5 s. --max-lag and --max-dirty tolerate some dirty
     paths. --textfile exits 0 when the file was written.
     """
     settings = load(config)

@@ -24,7 +24,7 @@ def verify(
 ) -> None:
     """Read every file of every frontend (or of HOST) and compare its SHA-256 with the backend's.
 
-    Paths that are refused, or pending for more than a few seconds, count as different. Exits 0 when all frontends are equal (or
+    Paths that are refused, or have been dirty for more than 5 s, count as different. Exits 0 when all frontends are equal (or
     repaired), 1 when all differ or failed, 3 when some do.
     """
     settings = load(config)
