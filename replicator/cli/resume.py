@@ -11,9 +11,9 @@ from replicator.config import load
 @click.command()
 @config_option
 def resume(config: str) -> None:
-    """Send deletions that are held because they are too many, remove the extra files of frontends that were kept for the same reason,
-    and accept a source or target that looks empty or replaced.
+    """Confirm what is held: mass deletions, and a source or target that looks empty or replaced.
 
+    Sends the deletions that are held because they are too many, and removes the extra files of frontends that were kept for that reason.
     `replicator status` shows what is held, and why. A tree whose source is missing stays halted until the source is back.
     """
     settings = load(config)
