@@ -25,6 +25,12 @@ Handler = Callable[[dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
 
 MAX_REQUEST = 64 << 10
 
+REQUEST_WITHIN = 10.0
+"""Seconds within which the request must have arrived."""
+
+MEMBERS = 16
+"""Connections at the same time of users who may only read. Each takes a descriptor, and a `wait` up to a twentieth of the event loop's time."""
+
 READING = ("status", "wait")
 """Requests that change nothing; all others are logged with their sender."""
 
@@ -46,14 +52,23 @@ async def serve(path: Path, handler: Handler, group: int | None = None) -> Async
     """
     _remove(path)
 
+    members: set[asyncio.StreamWriter] = set()
+
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not may_command(_sender(writer)[1]):
+            members.add(writer)
         # Cancelled, the daemon ends; Python 3.11 would log that as an error, with a traceback.
         with suppress(ConnectionError, asyncio.CancelledError):
             try:
-                await _answer(reader, writer, handler)
+                if writer in members and len(members) > MEMBERS:
+                    await _say(writer, {"error": "too many connections of members of the group"})
+                else:
+                    await _answer(reader, writer, handler)
             finally:
                 writer.close()
-            await writer.wait_closed()
+                with suppress(ConnectionError):
+                    await writer.wait_closed()
+                members.discard(writer)
 
     mask = os.umask(0o177)
     try:
@@ -84,9 +99,13 @@ async def _answer(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler
 ) -> None:
     try:
-        request = json.loads(await reader.readline())
+        async with asyncio.timeout(REQUEST_WITHIN):
+            request = json.loads(await reader.readline())
         if not isinstance(request, dict):
             raise ValueError  # noqa: TRY004, TRY301  # one answer for all that is no request
+    except TimeoutError:
+        await _say(writer, {"error": f"no request within {REQUEST_WITHIN:g} s"})
+        return
     except (ValueError, RecursionError):
         await _say(writer, {"error": "expected one JSON object on a line"})
         return

@@ -12,7 +12,7 @@ is waited for only if the caller names it, or if no other frontend serves visito
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from typing import Any, NamedTuple
 
 from replicator.core.pending import Key
@@ -22,7 +22,16 @@ from replicator.engine.ingest.fences import Fence
 from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.service import Service
 from replicator.errors import ControlError
-from replicator.model import DIRECTORY, FILE, ROOT, check_path, is_temporary, is_within, printable
+from replicator.model import (
+    DIRECTORY,
+    FILE,
+    ROOT,
+    check_path,
+    is_temporary,
+    is_within,
+    key,
+    printable,
+)
 from replicator.ports import Address
 
 PAUSES = (0.002, 0.05)
@@ -39,6 +48,9 @@ LONGEST = 3.0
 
 HEARTBEAT = 1.0
 """Seconds between two lines of the answer, from which the caller sees that the daemon is alive."""
+
+MOST_AREAS = 100
+"""Paths that one call may name: each costs the event loop time at each look, up to milliseconds if 100,000 checks are pending."""
 
 TICK = 0.002
 """Resolution of the loop's clock, with a margin: uvloop counts milliseconds."""
@@ -122,6 +134,21 @@ class Area:
         self._fence = None
 
 
+def outermost(areas: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the (source, relative path) pairs that do not lie in others.
+
+    Raises:
+        ControlError: if more than MOST_AREAS are left.
+    """
+    kept: list[tuple[bytes, bytes]] = []
+    for root, path in sorted(areas, key=lambda area: (area[0], key(area[1]))):
+        if not kept or kept[-1][0] != root or not is_within(path, kept[-1][1]):
+            kept.append((root, path))
+    if len(kept) > MOST_AREAS:
+        raise ControlError(f"more than {MOST_AREAS} paths: name a directory that they are in")
+    return kept
+
+
 class Wait:
     """One call of `wait`.
 
@@ -132,14 +159,14 @@ class Wait:
         frontend: the only frontend that must confirm it; None: all that serve visitors.
 
     Raises:
-        ControlError: if a path is not replicated, or there is no such frontend.
+        ControlError: if a path is not replicated, more than MOST_AREAS are named, or there is no such frontend.
     """
 
     def __init__(
         self,
         service: Service,
         context: Context,
-        areas: Iterable[tuple[bytes, bytes]],
+        areas: Collection[tuple[bytes, bytes]],
         frontend: Address | None,
     ) -> None:
         self._service = service
@@ -150,7 +177,7 @@ class Wait:
         for root, path in areas:
             self._check(root, path)
         roots = [pipeline.tree.root for pipeline in service.pipelines.values()]
-        every = list(areas) or [(root, ROOT) for root in roots]
+        every = outermost(areas) or [(root, ROOT) for root in roots]
         self._areas = [Area(root, path, since) for root, path in every]
         self._waited_for: dict[str, str] = {}
         if frontend is not None and service.fleet.find(frontend) is None:

@@ -32,6 +32,9 @@ log = structlog.get_logger()
 PROGRESS = 0.2
 """Seconds between two progress lines of a request."""
 
+LONGEST_WAIT = 86400.0
+"""Largest time limit of `wait` in seconds."""
+
 COMPARED = (State.QUEUED, State.BOOTSTRAPPING)
 """States of a frontend that is being compared, or waits for that."""
 
@@ -251,8 +254,12 @@ def _areas(request: dict[str, Any]) -> list[tuple[bytes, bytes]]:
 
 
 def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise ControlError("timeout must be a number of seconds")
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not 0 <= value <= LONGEST_WAIT
+    ):
+        raise ControlError(f"timeout must be a number of seconds, at most {LONGEST_WAIT:.0f}")
     return value
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from unittest.mock import Mock
 
 import pytest
@@ -137,6 +138,48 @@ def test_a_daemon_that_goes_away_before_it_was_asked_is_an_error(tmp_path, monke
         pytest.raises(ControlError, match="went away"),
     ):
         list(client.ask(tmp_path / "control.sock", {}))
+
+
+@pytest.fixture
+def member(monkeypatch):
+    """Take this user for one who may only read."""
+    monkeypatch.setattr(server, "may_command", lambda _: False)
+
+
+async def test_connections_of_users_who_may_only_read_are_limited(daemon, member):
+    path = daemon[0]
+    idle = [await asyncio.open_unix_connection(path) for _ in range(server.MEMBERS)]
+    with pytest.raises(ControlError, match="too many connections"):
+        await ask(path, {"command": "status"})
+    for _, writer in idle:
+        writer.close()
+        await writer.wait_closed()
+
+    async def answered():
+        with suppress(ControlError):
+            return await ask(path, {"command": "status"})
+
+    async with asyncio.timeout(20):
+        while not await answered():
+            await turns()
+
+
+async def test_connections_of_the_daemons_user_are_not_limited(daemon):
+    idle = [await asyncio.open_unix_connection(daemon[0]) for _ in range(server.MEMBERS + 1)]
+    assert await ask(daemon[0], {"command": "status"})
+    for _, writer in idle:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_connection_without_a_request_is_closed(daemon, monkeypatch):
+    monkeypatch.setattr(server, "REQUEST_WITHIN", 0.05)
+    reader, writer = await asyncio.open_unix_connection(daemon[0])
+    writer.write(b'{"command": ')
+    async with asyncio.timeout(20):
+        assert b"no request within" in await reader.read()
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_a_directory_in_the_place_of_the_socket_is_one_sentence(tmp_path):

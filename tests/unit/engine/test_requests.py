@@ -1,13 +1,15 @@
 """Requests of the control socket."""
 
 import asyncio
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from replicator import __version__
-from replicator.engine.control.requests import Requests, _address
+from replicator.engine.control.fence import MOST_AREAS, outermost
+from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _seconds
 from replicator.engine.service import Service
 from replicator.errors import ControlError
 from replicator.ports import Address, Candidate
@@ -35,6 +37,24 @@ def test_an_address_is_read_from_a_request():
 def test_an_invalid_address_is_refused(wrong):
     with pytest.raises(ControlError, match="names no host"):
         _address({"host": "a", "user": "", "port": 0} | wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, True, "1", -1, math.nan, math.inf, LONGEST_WAIT + 1])
+def test_an_invalid_time_limit_is_refused(wrong):
+    with pytest.raises(ControlError, match="timeout must be"):
+        _seconds(wrong)
+
+
+def test_areas_that_lie_in_others_are_left_out():
+    areas = [(b"/s", b"a/b"), (b"/s", b"a-b"), (b"/s", b"a"), (b"/s", b"a"), (b"/t", b"a/b")]
+    assert outermost(areas) == [(b"/s", b"a"), (b"/s", b"a-b"), (b"/t", b"a/b")]
+    assert outermost([*areas, (b"/s", b"")]) == [(b"/s", b""), (b"/t", b"a/b")]
+
+
+def test_as_many_areas_as_would_block_the_event_loop_are_refused():
+    assert len(outermost([(b"/s", b"%d" % n) for n in range(MOST_AREAS)])) == MOST_AREAS
+    with pytest.raises(ControlError, match="more than 100 paths"):
+        outermost([(b"/s", b"%d" % n) for n in range(MOST_AREAS + 1)])
 
 
 @pytest.fixture
