@@ -17,7 +17,7 @@ from tests.support.aws import ENVIRONMENT, REGION, Cloud
 
 DELIVERED = {
     "event": "delivered", "tree": "/var/www/shop/upload",
-    "changed": ["a b.jpg", "d/\udcff"], "deleted": ["old.jpg"],
+    "changed": ["a b.jpg", "d/\udcff", "Foo_(bar)!*'+,;=&@:$~.jpg"], "deleted": ["old.jpg"],
     "renamed": [], "below": [], "since": 1.0, "until": 2.0,
 }  # fmt: skip
 
@@ -88,16 +88,36 @@ def test_varnish_bans_exactly_what_was_delivered(server):
     def banned(url):
         return any(re.search(pattern, url) for pattern in patterns)
 
-    hit = ["a%20b.jpg", "a%20b.jpg?v=2", "d/%FF", "old.jpg", "many/x/y", "o/f", "n/f"]
+    plain, encoded = (
+        "Foo_(bar)!*'+,;=&@:$~.jpg",
+        "Foo_%28bar%29%21%2a%27%2B%2C%3B%3D%26%40%3A%24%7e.jpg",
+    )
+    hit = ["a%20b.jpg", "a%20b.jpg?v=2", "d/%FF", "d/%ff", "old.jpg", "many/x/y", "o/f", "n/f"]
+    hit += [plain, encoded, "Foo_%28bar)!*'+,;=&@:$~.jpg?v=2"]
     assert [name for name in hit if not banned(f"/media/{name}")] == []
-    missed = ["a%20b.jpg.webp", "aXb.jpg", "other", "many2/x", "x/media/old.jpg"]
+    missed = [
+        plain.replace(".", "X"),
+        "a%20b.jpg.webp",
+        "aXb.jpg",
+        "other",
+        "many2/x",
+        "x/media/old.jpg",
+    ]
     assert [name for name in missed if banned(f"/media/{name}")] == []
 
 
 @pytest.mark.parametrize(
     ("told", "items"),
     [
-        (DELIVERED, ["/media/a%20b.jpg", "/media/d/%FF", "/media/old.jpg"]),
+        (
+            DELIVERED,
+            [
+                "/media/a%20b.jpg",
+                "/media/d/%FF",
+                "/media/Foo_(bar)!*'+,;=&@:$~.jpg",
+                "/media/old.jpg",
+            ],
+        ),
         (DELIVERED | {"changed": [str(n) for n in range(50)]}, ["/media/*"]),
         (DELIVERED | {"changed": [], "deleted": [], "below": ["many"]}, ["/media/many/*"]),
         (DELIVERED | {"changed": [], "deleted": [], "below": [""]}, ["/media/*"]),
