@@ -2,7 +2,8 @@
 
 1. The watcher has read what the kernel had queued at the time of the call.
 2. Everything that these events have named is checked and published (`engine.ingest.fences`).
-3. No frontend has a path dirty that was dirty at that time.
+3. Every provider of the configuration has answered once, so that the frontends are known, and there is at least one.
+4. No frontend has a path dirty that was dirty at that time.
 
 A frontend serves visitors if it has been live, if its ready file exists, or if an earlier run of the daemon knew it; and, unless it is a new
 machine that is held by a launch hook, while it is unknown because it was never connected. One that is filled for the first time
@@ -60,7 +61,7 @@ class Blocker(NamedTuple):
     """What a fence waits for.
 
     Attributes:
-        who: the frontend's host or the tree's source.
+        who: the frontend's host, the tree's source, or what must name the frontends.
         why: a clause.
         is_final: True if waiting does not help.
     """
@@ -229,15 +230,28 @@ class Wait:
         return [one for area in self._areas if (one := area.unreadable()) is not None]
 
     def _look_at_frontends(self) -> list[Blocker]:
-        blockers = []
+        blockers: list[Blocker] = []
         replicas = self._replicas()
         present = {replica.machine: replica for replica in replicas}
         for machine, replica in present.items():
             self._waited_for[machine] = replica.address.host
-        if self._frontend is not None and not present:
+        if self._frontend is None:
+            blockers += self._look_at_discovery()
+        elif not present:
             blockers.append(Blocker(self._frontend.host, "it left the fleet", is_final=True))
         reasons = ((replica.address.host, self._unconfirmed(replica)) for replica in replicas)
         return [*blockers, *(Blocker(host, reason) for host, reason in reasons if reason)]
+
+    def _look_at_discovery(self) -> list[Blocker]:
+        """Return why frontends may be unknown, or why nobody could confirm anything."""
+        blockers = [
+            Blocker(f"discovery {row['provider']}", row["error"] or "no answer yet")
+            for row in self._service.describe_discovery()
+            if not row["answered"]
+        ]
+        if not blockers and not len(self._service.fleet):
+            blockers.append(Blocker("fleet", "no frontend is known"))
+        return blockers
 
     def _unconfirmed(self, replica: Replica) -> str:
         for area in self._areas:
