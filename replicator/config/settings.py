@@ -224,7 +224,7 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     Default: nowhere."""
     remote: bool = False
     """Accept an address in `listen` that other machines can reach. There is no password: whoever reaches it sees the names of
-    frontends and of some files."""
+    frontends, of some files and of the programs of hooks, without their arguments and output, and the latest log events."""
     allowed_hosts: tuple[str, ...] = ()
     """Names under which browsers reach the server, for example through a reverse proxy. `localhost` and IP addresses are always
     accepted; other names are refused, so that no foreign site can read the status through a visitor's browser."""

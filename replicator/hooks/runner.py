@@ -93,7 +93,7 @@ class Runner:
         running = time.monotonic() - self._began if self._began is not None else None
         return {
             "event": self.event,
-            "command": list(self._command),
+            "command": [self._command[0]],  # arguments may be secrets, such as the URL of a webhook
             "runs": self.runs,
             "failures": self.failures,
             "last_error": self.error,

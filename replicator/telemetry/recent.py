@@ -16,7 +16,8 @@ LONGEST = 300
 LISTED = 3
 """Elements of a list that are shown; the others are counted."""
 
-_OMITTED = {"event", "level", "timestamp", "exc_info", "exception", "stack_info"}
+_OMITTED = {"event", "level", "timestamp", "exc_info", "exception", "stack_info", "line"}
+"""Fields that are not kept. `line` is output of a hook, which may contain secrets; the status has no password."""
 
 
 class Recent:

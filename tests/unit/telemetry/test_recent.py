@@ -27,6 +27,11 @@ def test_the_latest_events_are_kept_in_order_with_what_they_are_about(recent):
     assert [one["number"] for one in events] == list(range(11, KEPT + 11))
 
 
+def test_the_output_of_hooks_is_left_out(recent):
+    log(recent, "hook output", hook="/etc/hook", line="POST https://chat.example.com/s3cret")
+    assert [one["about"] for one in recent.latest()] == [{"hook": "/etc/hook"}]
+
+
 def test_equal_events_in_a_row_are_one_so_that_a_mass_deletion_hides_nothing(recent):
     log(recent, "halted", "error", tree="/srv")
     for number in range(500):
