@@ -15,7 +15,7 @@ import enum
 import math
 from itertools import islice
 
-from replicator.model import rebase
+from replicator.model import ROOT, is_within, rebase
 
 GRACE = 0.5
 """Seconds for which a path must be missing. Scripts that remove and rewrite a file take less."""
@@ -152,10 +152,11 @@ class Rechecks:
         """Return the paths for which `is_missing` returns True."""
         return [*self._due[Reason.MISSING], *self._in_progress[Reason.MISSING]]
 
-    def unreadable_paths(self) -> list[bytes]:
-        """Return at most 100 unreadable paths."""
+    def unreadable_paths(self, area: bytes = ROOT) -> list[bytes]:
+        """Return at most 100 unreadable paths at and below a path, and directories above it that cannot be listed."""
         reason = Reason.UNREADABLE
-        return sorted({*self._due[reason], *self._in_progress[reason]})[:100]
+        every = {*self._due[reason], *self._in_progress[reason]}
+        return sorted(one for one in every if is_within(one, area) or is_within(area, one))[:100]
 
     def forget_missing(self) -> None:
         """Forget all missing paths; the caller scans the whole tree."""

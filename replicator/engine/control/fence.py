@@ -119,14 +119,13 @@ class Area:
         return replica.unconfirmed(key, published_at, self._pipeline.is_unreadable)
 
     def unreadable(self) -> Blocker | None:
-        """Return a path at or below this one that cannot be read, so that no frontend gets it; None if there is none."""
-        paths = self._pipeline.unreadable() if self._pipeline else []
-        for path in paths:
-            if is_within(path, self.path):
-                return Blocker(
-                    printable(self._root), f"{printable(path)} cannot be read", is_final=True
-                )
-        return None
+        """Return a path at, below or above this one that cannot be read, so that no frontend gets it; None if there is none."""
+        paths = self._pipeline.unreadable(self.path) if self._pipeline else []
+        if not paths:
+            return None
+        return Blocker(
+            printable(self._root), f"{printable(paths[0])} cannot be read", is_final=True
+        )
 
     def close(self) -> None:
         """Remove the fence."""

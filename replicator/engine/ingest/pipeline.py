@@ -26,7 +26,7 @@ from replicator.engine.ingest.worker import Worker
 from replicator.engine.supervision import leaves
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
-from replicator.model import Hint, Hinted, printable
+from replicator.model import ROOT, Hint, Hinted, printable
 from replicator.ports import Watcher
 
 log = structlog.get_logger()
@@ -133,9 +133,9 @@ class Pipeline:
         mounts = self._worker.guard.problems()
         return [*filter(None, [self.halted, self.deletions.paused]), *mounts, *watching]
 
-    def unreadable(self) -> list[bytes]:
-        """Return at most 100 paths whose content cannot be read at present."""
-        return self._worker.rechecks.unreadable_paths()
+    def unreadable(self, area: bytes = ROOT) -> list[bytes]:
+        """Return at most 100 paths that concern `area` and cannot be read at present; see `Rechecks.unreadable_paths`."""
+        return self._worker.rechecks.unreadable_paths(area)
 
     def is_unreadable(self, path: bytes) -> bool:
         """Return True if the content of a path cannot be read at present."""

@@ -42,6 +42,22 @@ def test_unstable_records_are_confirmed_together(rechecks):
     assert len(rechecks.take(Reason.UNSTABLE, 1 + CONFIRM)) == 3
 
 
+def test_unreadable_paths_of_an_area_are_found_among_any_number_of_others(rechecks):
+    for number in range(200):
+        rechecks.unreadable(b"cache/%d" % number, 0.0)
+    rechecks.unreadable(b"releases/7/config", 0.0)
+    assert len(rechecks.unreadable_paths()) == 100
+    assert rechecks.unreadable_paths(b"releases/7") == [b"releases/7/config"]
+    assert rechecks.unreadable_paths(b"releases/7/config") == [b"releases/7/config"]
+    assert rechecks.unreadable_paths(b"releases/7/configuration") == []
+
+
+def test_a_directory_that_cannot_be_listed_concerns_what_is_below_it(rechecks):
+    rechecks.unreadable(b"releases", 0.0)
+    assert rechecks.unreadable_paths(b"releases/7") == [b"releases"]
+    assert rechecks.unreadable_paths(b"cache") == []
+
+
 def test_an_unreadable_path_stays_listed_until_it_is_read(rechecks):
     assert rechecks.unreadable(b"f", 0.0)
     assert not rechecks.unreadable(b"f", 1.0)

@@ -100,3 +100,17 @@ async def test_a_provider_that_was_not_polled_yet_is_waited_for(served):
     served.discover(FakeProvider(answer("a"), name="dns"))
     outcome = await served.wait(timeout=0)
     assert {"who": "discovery dns", "why": "no answer yet"} in outcome["waits_for"]
+
+
+async def test_an_unreadable_path_is_named_however_many_others_there_are(served):
+    served.discover(FakeProvider(answer("a")))
+    await served.live("a")
+    paths = [b"cache/%d" % number for number in range(200)] + [b"releases/7/config"]
+    for path in paths:
+        served.source.write(path, b"content")
+        served.source.unreadable[path] = "Permission denied"
+        served.pipeline.recheck(path)
+    await eventually(lambda: all(map(served.pipeline.is_unreadable, paths)), "the checks")
+    outcome = await served.wait(("/source", "releases/7"), timeout=30)
+    assert outcome["waits_for"] == [{"who": "/source", "why": "releases/7/config cannot be read"}]
+    assert (await served.wait(("/source", "media"), timeout=30))["ok"]
