@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 MOST_RENAMED = 5000
 """Dirty paths below a renamed directory that are marked under their new names: each takes 5 us of the event loop. With more of them, the
-frontend is compared as a whole when it is connected again."""
+frontend is compared as a whole."""
 
 
 class PendingPaths:
@@ -35,7 +35,7 @@ class PendingPaths:
         is_connected: True while live changes are sent to the frontend.
         counted: the trees of which `dirty` holds all that the frontend lacks: from the first comparison on, until it is cleared.
         compared: the trees that were compared on this connection, so that a change may build on what the frontend holds of them.
-        refuses_too_much: `dirty` was cleared on this connection, and the frontend had refused some of the paths.
+        refuses_too_much: `dirty` reached a limit on this connection, and the frontend had refused some of the paths.
         reduced: set when there may be fewer pending paths than before.
     """
 
@@ -97,12 +97,18 @@ class PendingPaths:
                 continue
             if part.target:
                 source, target = part.ends
-                if self.dirty.has_more_below(source, MOST_RENAMED):
-                    self.clear("one rename")
+                if not self.rename(source, target):
                     return
-                self.dirty.rename(source, target, _now())
                 self._resync.request(target)
             self.dirty.mark(part.key, PendingKind.CONTENT, _now(), urgent=True)
+
+    def rename(self, source: Key, target: Key) -> bool:
+        """Record a rename on the backend, see `DirtySet.rename`; return False if all dirty paths were dropped, because too many are concerned."""
+        if any(self.dirty.has_more_below(end, MOST_RENAMED) for end in (source, target)):
+            self._drop_all("one rename")
+            return False
+        self.dirty.rename(source, target, _now())
+        return True
 
     def note(self, encoded: EncodedChanges) -> None:
         """Add the paths of a change to the sets of `noting_changes`."""
@@ -131,8 +137,11 @@ class PendingPaths:
         Args:
             limit: whose limit was reached, for the log.
         """
-        log.warning("too many paths are dirty; comparing everything", host=self._host, limit=limit)
         self.refuses_too_much = self.refuses_too_much or self.dirty.has_refusals()
+        self._drop_all(limit)
+
+    def _drop_all(self, limit: str) -> None:
+        log.warning("too many paths are dirty; comparing everything", host=self._host, limit=limit)
         self.dirty.clear()
         self.counted.clear()
         self.compared.clear()

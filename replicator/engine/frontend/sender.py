@@ -130,9 +130,9 @@ class Sender:
         """Queue a move. If it is uncertain what the frontend holds at one of its ends, the target is compared after the answer."""
         (part,) = encoded.parts
         ends = source, target = part.ends
+        self._state.pending_paths.rename(source, target)
         compared = source.tree in self._state.pending_paths.compared
         uncertain = not compared or any(map(self._state.resync_queue.overlaps, ends))
-        self._dirty.rename(source, target, _now())
         self._moves.add(part, uncertain=uncertain)
         outgoing = self._sent(encoded)
         self._queue.moved(source.tree, outgoing.changes[0].generation)

@@ -5,7 +5,7 @@ from replicator.delta.ops import Copy, Literal
 from replicator.engine.changes.create import next_number, put_change
 from replicator.engine.changes.encode import encode_file
 from replicator.engine.frontend import pending_paths
-from replicator.wire.messages import BeginFile
+from replicator.wire.messages import Batch, BeginFile
 from tests.support.frontends import at
 from tests.support.stage import NEVER
 from tests.support.waiting import eventually
@@ -88,6 +88,37 @@ async def test_after_a_missed_move_of_very_many_dirty_paths_everything_is_compar
     await stage.live()
     await eventually(lambda: stage.replica.converged, "the comparison")
     assert {b"new", *(b"new/%d" % number for number in range(3))} <= stage.disk.keys()
+
+
+async def test_a_move_of_very_many_dirty_paths_on_a_connection_leads_to_a_comparison_of_everything(
+    stage, monkeypatch
+):
+    monkeypatch.setattr(pending_paths, "MOST_RENAMED", 2)
+    stage.retry(NEVER)
+    stage.source.mkdir(b"old")
+    stage.write(b"old/f", b"content")
+    await stage.live()
+    await eventually(lambda: stage.replica.converged, "the first file")
+    stage.now.refusals[b"old/0"] = ("denied", "no")
+    stage.replica.offer(stage.write(b"old/0", b"content"))
+    await eventually(stage.replica.dirty.has_refusals, "the refusal")
+    stage.now.mute.add(Batch)
+    since = len(stage.now.of(Batch))
+    for number in range(1, 3):
+        stage.replica.offer(stage.write(b"old/%d" % number, b"content"))
+    stage.rename(b"old", b"new")
+    assert list(stage.replica.dirty) == [at(b"old")], "the move alone is in flight"
+    assert not stage.replica.is_counted, "it is not known how much the frontend lacks"
+    assert not stage.replica.is_bootstrapped
+
+    await eventually(lambda: stage.now.changes(b"old"), "the move")
+    stage.now.mute.clear()
+    for message in stage.now.of(Batch)[since:]:
+        stage.now.answer(message)
+    await eventually(lambda: stage.replica.converged, "the comparison")
+    assert stage.disk.keys() == stage.source.nodes.keys()
+    assert stage.replica.full_comparisons == 2
+    assert stage.replica.logins == 1, "what was refused is no reason to connect again"
 
 
 async def test_when_too_much_is_dirty_everything_is_compared_instead(stage, monkeypatch):
