@@ -26,13 +26,13 @@ def test_every_case_runs_and_every_contestant_is_right(found):
         assert row["machine"]["cores"] == os.cpu_count()
 
 
-def test_a_row_says_how_its_time_compares_with_ours(found):
+def test_a_row_compares_its_time_with_that_of_replicator(found):
     ours = {row["case"]: row["seconds"] for row in found if row["contestant"] == "replicator"}
     for row in found:
         assert row["ratio_of"] == pytest.approx(row["seconds"] / ours[row["case"]])
 
 
-def test_a_delta_says_what_travels(found):
+def test_a_row_about_a_delta_states_the_bytes_sent(found):
     wire = {(row["case"], row["contestant"]): row["wire_bytes"] for row in found}
     assert wire["delta-identical", "replicator"] < 1000
     assert wire["delta-unrelated", "replicator"] > 256 << 10
@@ -60,7 +60,7 @@ def test_the_data_is_the_same_every_time(edit):
     assert len(old) == 1 << 17
 
 
-def test_of_decoys_every_offset_looks_like_a_block(tmp_path):
+def test_every_offset_of_the_decoys_has_the_weak_sum_of_a_block(tmp_path):
     from replicator.delta.rolling import WeakSum
     from replicator.delta.signature import Signature, Signer, block_size_for
 

@@ -30,7 +30,7 @@ def test_a_line_has_the_median_the_extremes_and_the_ratio_to_ours():
 
 
 @pytest.mark.parametrize(("theirs", "verdict"), [(0.6, "met"), (0.4, "**missed**")])
-def test_a_target_is_met_or_missed_and_says_which(theirs, verdict):
+def test_the_line_of_a_target_states_whether_it_is_met(theirs, verdict):
     rows = [row("signature", "replicator", 0.2), row("signature", "rdiff", theirs)]
     (line,) = [line for line in report.markdown(rows).splitlines() if "replicator against rdiff" in line]  # fmt: skip
     assert line.endswith(f"| {verdict} |")
@@ -60,7 +60,7 @@ def test_a_comparison_of_a_file_with_itself_is_one(bench, micro_rows):
     assert all(line.endswith("| 1.00 |") for line in lines)
 
 
-def test_a_comparison_says_what_the_new_time_is_of_the_old():
+def test_a_comparison_states_the_ratio_of_the_new_time_to_the_old():
     old, new = [row("settle", "replicator", 2.0)], [row("settle", "replicator", 0.5)]
     assert report.compare(old, new).endswith("| 2 s | 500 ms | 0.25 |")
 
@@ -80,7 +80,7 @@ def test_pictures_are_drawn(micro_rows, tmp_path):
     "arguments",
     [["nonsense"], ["settle", "--contestant=nonsense"], ["settle", "--set=nonsense=1"]],
 )
-def test_what_does_not_exist_is_said(bench, arguments):
+def test_an_unknown_name_is_an_error_that_contains_it(bench, arguments):
     done = bench("run", *arguments)
     assert done.returncode == 2
     assert "nonsense" in done.stderr

@@ -329,6 +329,6 @@ async def test_setid_bits_are_dropped_unless_they_are_asked_for(backend):
     assert (await backend.list())[0][b"file"].mode == 0o4755
 
 
-async def test_each_answer_says_how_much_was_taken(backend):
+async def test_each_answer_states_the_bytes_processed(backend):
     await backend.fill(file=b"content")
     assert backend.taken == backend.sent

@@ -267,7 +267,7 @@ async def _stands_still(count):
     await eventually(still, "a standstill")
 
 
-async def test_an_agent_that_ends_is_the_end_of_the_stream_and_says_why(connect):
+async def test_an_agent_that_ends_closes_the_stream_and_the_error_has_its_reason(connect):
     channel = await connect(
         SAY
         + "begin(); say(b'last words'); sys.stderr.write('disk \\x1b[31mgone\\nreally'); sys.exit(3)"
@@ -363,7 +363,7 @@ async def test_a_cancelled_start_leaves_nothing(connect):
         await asyncio.wait_for(starting, FOREVER)
 
 
-async def test_an_agent_that_does_not_start_says_so(connect):
+async def test_an_agent_that_does_not_start_is_an_error_with_the_reason(connect):
     with pytest.raises(AgentFailed) as caught:
         await connect("raise RuntimeError('no luck today')")
     assert "no luck today" in str(caught.value)

@@ -154,7 +154,7 @@ def applied(snapshot, base=b""):
     )
 
 
-def test_look_and_walk_return_the_same_entries_in_key_order(world, source):
+def test_stat_and_walk_return_the_same_entries_in_key_order(world, source):
     for directory in (b"a", b"a/b"):
         world.mkdir(directory)
     for path in (b"a.x", b"a/b/\xff", b"a-b"):

@@ -58,7 +58,7 @@ def test_a_file_whose_tree_is_opened_anew_meanwhile_is_refused(agent, world):
     assert list((world / "root/site").iterdir()) == list((world / "root/other").iterdir()) == []
 
 
-def test_a_target_is_looked_for_inside_the_root(agent, world):
+def test_a_target_path_is_resolved_inside_the_root(agent, world):
     assert agent.open(b"/srv/site").error == ""
     assert (world / "root/srv/site").is_dir()
     assert agent.open(os.fsencode(world / "root/own"), tree=2).error == ""
@@ -412,7 +412,7 @@ def test_a_tree_opened_anew_ends_the_listing_of_the_old_one(agent, world):
     assert agent.hear().done == (9,)
 
 
-def test_the_root_that_an_agent_makes_can_be_read_by_whoever_serves_it(agent, world):
+def test_a_root_that_an_agent_creates_is_readable_by_the_web_server(agent, world):
     assert agent.open(b"/srv/made").error == ""
     for path in ("root/srv", "root/srv/made"):
         assert (world / path).stat().st_mode & 0o777 == 0o755

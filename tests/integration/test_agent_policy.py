@@ -75,7 +75,7 @@ def test_only_trees_that_the_frontend_names_are_served(root):
     "arguments",
     [["--owner", "nobody-of-that-name:root"], ["--owner", "4294967295"], ["--no-such-option"]],
 )
-def test_a_mistake_in_the_options_is_told_and_nothing_is_served(root, arguments):
+def test_a_wrong_option_is_an_error_and_the_agent_does_not_start(root, arguments):
     with pytest.raises(AssertionError, match=r"no user|not a valid user id|unrecognized"):
         Agent(root, arguments=arguments)
 
@@ -87,7 +87,7 @@ def test_a_root_that_holds_the_home_is_refused_with_what_to_use_instead(root):
     Agent(root / "site", prelude=prelude).__exit__()
 
 
-def test_a_stranger_who_locks_the_target_stops_nobody(root):
+def test_a_lock_on_the_target_by_another_user_stops_no_agent(root):
     """The target can be opened by everybody, and what can be opened can be locked."""
     if os.geteuid() != 0:
         missing("root, who can be somebody else as well")

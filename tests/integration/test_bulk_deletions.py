@@ -9,7 +9,7 @@ from tests.support.waiting import wait_for
 MANY = 300
 
 
-def test_uploads_are_told_between_deletions_that_were_held_back(tmp_path, monkeypatch):
+def test_uploads_are_published_between_deletions_that_were_held_back(tmp_path, monkeypatch):
     release = Deletions.release
 
     def stalled(deletions):

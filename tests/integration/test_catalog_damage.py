@@ -80,7 +80,7 @@ SILENT = [emptied, without_wal, *map(flipped, range(2))]
 
 
 @pytest.mark.parametrize("damage", NOTICED + SILENT, ids=lambda damage: damage.__name__)
-def test_damage_is_told_and_mended_and_nothing_is_sent_or_deleted(settled, server, damage):
+def test_damage_is_reported_and_repaired_and_nothing_is_sent_or_deleted(settled, server, damage):
     catalog = settled.state / "catalog.sqlite"
     assert catalog.stat().st_size > 4096 * 4
     damage(catalog)
@@ -161,7 +161,7 @@ def small_state(make, server):
 
 
 @needs_root
-def test_a_full_disk_under_the_state_is_told_and_heals(small_state, server):
+def test_a_full_disk_below_the_state_directory_is_reported_until_it_has_space(small_state, server):
     backend = small_state
     backend.fill(10)
     backend.start()

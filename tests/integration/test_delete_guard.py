@@ -49,7 +49,7 @@ def remove(directory, keep=0):
         path.unlink()
 
 
-def test_who_removes_most_files_is_asked_and_uploads_go_on(backend):
+def test_a_mass_deletion_pauses_and_uploads_continue(backend):
     remove(backend.source, keep=20)
     paused(backend)
     assert "replicator resume" in tree(backend)["problems"][0]
@@ -137,7 +137,7 @@ def test_a_lost_catalog_and_a_wrong_source_delete_nothing_that_the_frontends_hav
         assert backend.row("one")["last_error"] == ""
 
 
-def test_an_empty_source_halts_until_a_person_says_that_it_is_empty(tmp_path):
+def test_an_empty_source_halts_until_an_operator_confirms_it(tmp_path):
     fill(tmp_path / "source")
     with Backend(tmp_path) as backend:
         backend.wait_until_equal()
@@ -150,7 +150,7 @@ def test_an_empty_source_halts_until_a_person_says_that_it_is_empty(tmp_path):
         assert pictures(backend) == 0
 
 
-def test_who_resumes_while_the_source_is_missing_has_not_allowed_to_empty_the_frontends(
+def test_resume_while_the_source_is_missing_does_not_allow_to_empty_the_frontends(
     backend, tmp_path
 ):
     backend.source.rename(tmp_path / "unmounted")

@@ -45,7 +45,7 @@ def backend(one, tmp_path):
         yield running
 
 
-def test_a_full_disk_is_told_and_takes_what_fits_and_heals(backend, one, monkeypatch):
+def test_a_full_disk_is_reported_takes_what_fits_and_recovers(backend, one, monkeypatch):
     refusals = []
     refused = DirtySet.refused
     monkeypatch.setattr(DirtySet, "refused", lambda *args: refusals.append(args) or refused(*args))
@@ -110,7 +110,7 @@ def test_space_that_somebody_frees_is_used(backend, one):
     backend.wait_until_equal()
 
 
-def test_no_free_inodes_are_told_and_heal(tmp_path):
+def test_a_lack_of_inodes_is_reported_and_recovers(tmp_path):
     with disk(tmp_path / "one", "size=16m,nr_inodes=20") as one, Backend(tmp_path) as backend:
         backend.wait_until_equal()
         for number in range(50):
@@ -122,7 +122,7 @@ def test_no_free_inodes_are_told_and_heal(tmp_path):
         backend.wait_until_equal()
 
 
-def test_a_read_only_disk_is_told_and_heals(backend, one):
+def test_a_read_only_disk_is_reported_and_recovers(backend, one):
     (backend.source / "kept").write_bytes(b"old")
     backend.wait_until_equal()
     one.remount("ro")
@@ -138,7 +138,7 @@ def test_a_read_only_disk_is_told_and_heals(backend, one):
     assert error(backend) == ""
 
 
-def test_a_target_that_is_removed_while_it_is_served_is_told_and_filled_again(backend):
+def test_a_target_that_is_removed_while_in_use_is_reported_and_filled_again(backend):
     (backend.source / "f").write_bytes(b"f")
     backend.wait_until_equal()
     (backend.site("one") / "f").unlink()

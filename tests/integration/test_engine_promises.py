@@ -139,7 +139,7 @@ def test_a_chmod_sends_no_content_and_an_untouched_file_sends_nothing(backend):
     assert all(changes == 1 for changes, _ in spent(backend, before))
 
 
-def test_a_new_time_is_told_without_content_and_another_owner_not_at_all(backend):
+def test_a_new_mtime_is_sent_without_content_and_a_new_owner_is_not_sent(backend):
     path = backend.source / "file"
     path.write_bytes(os.urandom(200_000))
     backend.wait_until_equal()
@@ -365,7 +365,7 @@ def test_without_delete_frontends_keep_what_is_gone(tmp_path):
         )
 
 
-def test_without_delete_a_directory_that_holds_something_keeps_its_place_and_that_is_told(tmp_path):
+def test_without_delete_a_nonempty_directory_stays_and_is_reported(tmp_path):
     with Backend(tmp_path, hosts=["one"], tree={"delete": False}) as backend:
         for name in ("full", "empty", "file"):
             (backend.source / name).mkdir()

@@ -67,7 +67,7 @@ def run(name, told, *arguments, **environment):
     return done.stdout.decode()
 
 
-def test_the_chat_is_told_who_and_why(server):
+def test_the_chat_message_names_the_frontend_and_the_reason(server):
     told = {"event": "frontend-lost", "frontend": "web2", "reason": "no answer in time", "at": 1.0}
     run("hook-chat", told, server.url)
     ((method, headers, body),) = server.requests

@@ -52,7 +52,7 @@ def answered(backend, *command, status):
     return json.loads(done.stdout)
 
 
-def test_an_owner_that_an_unprivileged_agent_cannot_give_is_told_everywhere(make, two):
+def test_an_owner_that_an_unprivileged_agent_cannot_set_is_reported_everywhere(make, two):
     root, deploy = two
     backend = make([root, deploy])
     backend.tree = {"owner": f"{WWW}:{WWW}"}
@@ -104,7 +104,7 @@ def test_an_unprivileged_agent_gives_files_to_its_own_user_and_a_group_of_it(mak
     assert not list(copy(backend, two[1]).rglob(".replicator-*"))
 
 
-def test_a_target_that_cannot_be_written_is_told_by_check_before_a_daemon_runs(make, two):
+def test_check_reports_an_unwritable_target_before_a_daemon_runs(make, two):
     root, deploy = two
     backend = make([root, deploy])
     backend.fill(files=2)

@@ -65,7 +65,7 @@ def changed(path):
     return {one for run in runs(path) for one in run["changed"]}
 
 
-def test_a_hook_is_told_what_is_on_every_frontend(make, tmp_path):
+def test_a_hook_receives_the_paths_that_are_on_every_frontend(make, tmp_path):
     backend = make(hook("delivered", tmp_path / "told"))
     (backend.source / "d").mkdir()
     for number in range(20):
@@ -82,7 +82,7 @@ def test_a_hook_is_told_what_is_on_every_frontend(make, tmp_path):
     ]
 
 
-def test_a_slow_hook_runs_once_at_a_time_and_what_comes_together_is_told_at_once(make, tmp_path):
+def test_a_slow_hook_runs_once_at_a_time_and_gets_all_waiting_paths_together(make, tmp_path):
     backend = make(hook("delivered", tmp_path / "told", 0.5))
     for number in range(60):
         (backend.source / str(number)).write_text("x")
@@ -114,7 +114,7 @@ def test_a_hook_that_hangs_or_fails_delays_nothing_and_shows(make, tmp_path, com
     assert took < 20
 
 
-def test_hooks_are_told_how_a_frontend_fares(make, tmp_path):
+def test_hooks_receive_the_state_changes_of_a_frontend(make, tmp_path):
     names = ("frontend-live", "frontend-lost")
     backend = make(*(hook(name, tmp_path / name) for name in names))
     wait_for(

@@ -149,7 +149,7 @@ MALFORMED = {
 }
 
 
-def test_whoever_breaks_the_wire_format_harms_only_itself(tmp_path):
+def test_an_agent_that_breaks_the_wire_format_harms_only_its_own_frontend(tmp_path):
     liars = {host: partial(Hostile, script) for host, (script, _) in MALFORMED.items()}
     with serving(tmp_path, liars) as backend:
         for host, (_, pattern) in MALFORMED.items():
@@ -242,7 +242,7 @@ STALLED = {
 }
 
 
-def test_whoever_makes_no_progress_loses_its_place_and_whoever_is_slow_does_not(tmp_path):
+def test_a_frontend_without_progress_loses_its_place_and_a_slow_one_does_not(tmp_path):
     def late(agent, message):
         acks = Acks(tuple(change.number for change in message.changes), (), agent.taken)
         asyncio.get_running_loop().call_later(0.4 * PATIENCE, agent.say, acks)
@@ -340,7 +340,7 @@ def test_a_false_answer_ends_its_connection_alone(tmp_path):
 REASONS = ["denied", "not_empty", "path_refused", "base_mismatch", "no_space", "\x1b[2J"]
 
 
-def test_whoever_refuses_everything_is_asked_with_measure_and_its_words_are_escaped(tmp_path):
+def test_refused_changes_are_retried_with_delays_and_details_are_escaped(tmp_path):
     refusers = [Hostile(hostile.refuses(reason)) for reason in REASONS]
     liars = {f"refuser-{n}": lambda n=n: refusers[n] for n in range(len(REASONS))}
     with serving(tmp_path, liars) as backend:
@@ -366,7 +366,7 @@ def asked(agent):
     return max((paths.count(path) for path in set(paths)), default=0)
 
 
-def test_whoever_leaves_after_any_message_is_tried_ever_more_rarely(tmp_path):
+def test_reconnects_to_an_agent_that_ends_after_any_message_slow_down(tmp_path):
     liars = {f"leaves-{point}": partial(Hostile, hostile.ends_at(point)) for point in range(1, 9)}
     liars["at-once"] = partial(Hostile, {Hello: hangs_up})
     # It is filled in no time, and gone: a success must not begin the count anew.
@@ -403,7 +403,7 @@ def test_bootstrap_of_a_hostile_host_ends_with_its_reason(tmp_path):
         backend.ask(command="bootstrap", host="stalls")
 
 
-def test_verify_believes_a_fake_digest_as_far_as_it_harms_the_liar_alone(tmp_path):
+def test_verify_finds_a_wrong_digest_and_a_false_one_harms_only_its_frontend(tmp_path):
     """Who claims to hold everything is believed: only it lacks the files. A wrong claim is found."""
 
     def wrong(agent, request):

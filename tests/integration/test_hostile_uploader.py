@@ -133,7 +133,7 @@ def make_socket(path):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, make_device, make_socket])
-def test_a_special_file_is_told_once_however_often_it_is_touched(backend, make):
+def test_a_special_file_is_reported_once_however_often_it_is_touched(backend, make):
     with capture_logs() as lines:
         make(backend.source / "p.png")
         upload(backend, "before")
@@ -252,7 +252,7 @@ def test_names_arrive_byte_for_byte_and_never_reach_a_terminal_raw(backend, capf
     assert not CONTROLS.findall(said)
 
 
-def test_a_tree_of_four_thousand_levels_is_a_problem_that_is_told_once(backend):
+def test_a_tree_of_four_thousand_levels_is_reported_once_as_a_problem(backend):
     def dive(levels):
         here = os.open(backend.source, os.O_RDONLY)
         for _ in range(levels):

@@ -88,7 +88,7 @@ def test_each_path_follows_the_state_of_the_daemon_and_a_reload_moves_it(make, s
     assert samples(other)["replicator_config_last_reload_success",] == 0
 
 
-def test_a_port_in_use_is_told_and_replication_goes_on(make, server):
+def test_a_port_in_use_is_reported_and_replication_continues(make, server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         backend = make([server])
         backend.tables["http"] = {"listen": f"127.0.0.1:{taken.getsockname()[1]}"}

@@ -28,7 +28,7 @@ def deleted(lines, **named):
     return sorted(line["path"] for line in told)
 
 
-def test_an_upload_that_takes_its_time_is_no_trouble(tmp_path, lines):
+def test_a_slow_upload_logs_no_warning(tmp_path, lines):
     with Backend(tmp_path) as backend:
         backend.wait_until_equal()
         with (backend.source / "upload").open("wb") as file:
@@ -46,7 +46,7 @@ def test_an_upload_that_takes_its_time_is_no_trouble(tmp_path, lines):
     assert warnings(lines) == []
 
 
-def test_live_changes_during_a_first_fill_are_no_trouble(tmp_path, lines):
+def test_live_changes_during_a_bootstrap_log_no_warning(tmp_path, lines):
     for number in range(4000):
         path = tmp_path / "source" / f"d{number % 40:02}" / "e" / str(number)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ def begin(agent, site, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_agent_says_that_it_is_alive_while_a_file_is(tmp_path, site, kind):
+def test_an_agent_sends_keepalives_while_a_file_is(tmp_path, site, kind):
     with Agent(tmp_path / "root", prelude=SLOW) as agent:
         assert agent.open().error == ""
         begin(agent, site, kind)
@@ -55,7 +55,7 @@ def test_an_agent_says_that_it_is_alive_while_a_file_is(tmp_path, site, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_agent_whose_backend_hangs_up_ends_while_a_file_is(tmp_path, site, kind):
+def test_an_agent_whose_backend_disconnects_ends_while_a_file_is(tmp_path, site, kind):
     with Agent(tmp_path / "root", prelude=VERY_SLOW) as agent:
         agent.open()
         begin(agent, site, kind)
@@ -82,7 +82,7 @@ def test_an_agent_that_was_replaced_ends_while_a_file_is(tmp_path, site, kind):
     assert sorted(os.listdir(site)) == ["large"]
 
 
-def test_a_backend_of_the_last_release_is_not_told_what_it_does_not_know(tmp_path, site):
+def test_a_backend_of_the_last_release_gets_no_keepalives(tmp_path, site):
     known = tuple(name for name in messages.FEATURES if name != "alive")
     with Agent(tmp_path / "root", prelude=SLOW, features=known) as agent:
         agent.open()

@@ -76,7 +76,7 @@ def test_joining_and_leaving_touches_nobody_else(tmp_path, frontends):
         assert not (backend.site("two") / "new").exists()  # it left, and keeps what it had
 
 
-def test_a_broken_file_of_frontends_drops_nobody_and_is_told(tmp_path, frontends):
+def test_a_broken_file_of_frontends_is_reported_and_drops_no_frontend(tmp_path, frontends):
     listed(frontends, "one", "two")
     with from_file(tmp_path, frontends) as backend:
         live(backend, "one", "two")
@@ -221,7 +221,7 @@ def test_a_restart_takes_nobody_out_of_service_that_lacks_nothing(tmp_path):
         assert (backend.site("one") / READY).stat().st_ino == before
 
 
-def test_a_restart_takes_out_of_service_who_missed_something_until_it_has_it(tmp_path):
+def test_a_frontend_that_missed_a_change_is_out_of_service_after_a_restart(tmp_path):
     with with_ready(tmp_path) as backend:
         wait_for(lambda: ready(backend), "the ready file")
     (tmp_path / "source" / "missed").write_bytes(os.urandom(1 << 20))
@@ -231,7 +231,7 @@ def test_a_restart_takes_out_of_service_who_missed_something_until_it_has_it(tmp
         assert (backend.site("one") / "missed").stat().st_size == 1 << 20
 
 
-def test_who_lags_too_long_is_taken_out_of_service_and_comes_back(tmp_path):
+def test_a_frontend_that_lags_too_long_is_out_of_service_until_it_catches_up(tmp_path):
     tree = {"ready_file": READY, "ready_max_lag": 0.3, "exclude": ["kept"]}
     with Backend(tmp_path, hosts=["one"], tree=tree) as backend:
         wait_for(lambda: ready(backend), "the ready file")
@@ -510,7 +510,7 @@ def test_an_instance_that_is_terminating_is_dropped(tmp_path):
 
 
 @pytest.mark.usefixtures("credentials")
-def test_a_group_that_cannot_be_told_is_told_again(tmp_path):
+def test_completing_a_launch_hook_is_retried_after_throttling(tmp_path):
     with waiting() as api:
         answers = [cloud.error("Throttling", "Rate exceeded")] * 4
         done = cloud.done("CompleteLifecycleAction")

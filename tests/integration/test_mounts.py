@@ -160,7 +160,7 @@ def heals(backend):
 
 
 @pytest.mark.parametrize("empty", [True, False])
-def test_another_volume_in_the_place_of_one_is_not_believed(tmp_path, source, volume, empty):
+def test_another_volume_at_a_mount_point_is_not_replicated(tmp_path, source, volume, empty):
     fill(source / "media")
     with Backend(tmp_path) as backend:
         backend.wait_until_equal()
@@ -183,7 +183,7 @@ def test_another_volume_in_the_place_of_one_is_not_believed(tmp_path, source, vo
         heals(backend)
 
 
-def test_another_volume_with_the_numbers_of_the_one_before_is_not_believed(tmp_path, source):
+def test_another_volume_with_the_same_device_and_mount_number_is_not_replicated(tmp_path, source):
     """The kernel gives the lowest free device and mount number, so usually the same, to what is mounted next."""
     media = source / "media"
     with Backend(tmp_path) as backend:
@@ -217,7 +217,7 @@ def test_a_directory_that_is_mounted_twice_is_followed_at_both_places(tmp_path, 
         assert problems(backend) == ""
 
 
-def test_a_mount_whose_parent_is_renamed_goes_along(tmp_path, source, volume):
+def test_a_mount_moves_with_its_renamed_parent(tmp_path, source, volume):
     (source / "above/media").mkdir(parents=True)
     fill(volume)
     with mounted(volume, source / "above/media") as mount, Backend(tmp_path) as backend:

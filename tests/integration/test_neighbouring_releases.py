@@ -86,7 +86,7 @@ def test_a_ready_file_of_another_boot_goes_before_the_tree_is_opened(tmp_path):
             assert ready.exists() == stays
 
 
-def test_what_the_old_agent_cannot_do_is_said_and_it_is_served_all_the_same(tmp_path):
+def test_a_feature_that_an_old_agent_lacks_is_reported_and_the_rest_is_replicated(tmp_path):
     with Backend(
         tmp_path, ["old", "new"], MixedFleet(tmp_path), tree={"durable": "batch"}
     ) as backend:
@@ -96,7 +96,7 @@ def test_what_the_old_agent_cannot_do_is_said_and_it_is_served_all_the_same(tmp_
         assert backend.row("new")["last_error"] == ""
 
 
-def test_a_stamp_file_that_the_old_agent_does_not_write_is_said(tmp_path):
+def test_a_stamp_file_that_an_old_agent_cannot_write_is_reported(tmp_path):
     settings = {"stamp_file": ".replicator/stamp"}
     with Backend(tmp_path, ["old", "new"], MixedFleet(tmp_path), tree=settings) as backend:
         (backend.source / "f").write_text("content")
@@ -106,7 +106,7 @@ def test_a_stamp_file_that_the_old_agent_does_not_write_is_said(tmp_path):
         assert not (backend.site("old") / ".replicator").exists()
 
 
-def test_the_last_release_understands_all_that_this_one_says():
+def test_the_last_release_decodes_all_messages_of_this_one():
     """What is new travels in fields that an older peer passes over."""
     line = Listed(b"f", Entry(FILE, 0o644, 5, 7, b"", DIGEST), 0, 0)
     link = Listed(b"l", Entry(SYMLINK, 0, 0, 7, b"f"), 0, 0)

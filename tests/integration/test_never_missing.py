@@ -227,7 +227,7 @@ def test_a_log_that_is_rotated(backend):
     assert_never_missing(backend, ["page", "page.1"], act)
 
 
-def test_a_new_name_does_not_wait_until_an_old_one_is_believed_gone(backend):
+def test_a_new_name_does_not_wait_for_the_deletion_of_the_old_one(backend):
     backend.connector.slow = False
     name = "page"
     copies = [backend.site(host) for host in backend.hosts]

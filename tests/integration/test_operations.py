@@ -285,7 +285,7 @@ def test_nobody_else_gets_at_the_state_even_with_umask_000(make, two):
 
 
 @needs_root
-def test_a_stranger_cannot_talk_to_the_daemon(make, two, tmp_path):
+def test_another_user_cannot_use_the_control_socket(make, two, tmp_path):
     backend = make([])
     backend.start()
     for path in [backend.state, *backend.state.parents]:
@@ -414,7 +414,7 @@ class FailingCloud:
         self._thread.join()
 
 
-def test_no_secret_is_ever_told(make, fleet, two):
+def test_no_secret_is_in_any_output(make, fleet, two):
     identity = fleet.keys.make("canary")
     body = [line for line in identity.read_text().splitlines() if not line.startswith("-")]
     secrets = [*CANARIES.values(), *body]
@@ -472,7 +472,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(make):
 # --- the log ---
 
 
-def test_ten_thousand_refusals_are_a_few_lines_and_status_tells_them(make, fleet):
+def test_ten_thousand_refusals_log_a_few_lines_and_status_lists_them(make, fleet):
     needs_namespaces()
     small = fleet.add("small", "127.0.2.8", tmpfs={fleet.root: "1m"})
     backend = make([small])
@@ -542,7 +542,7 @@ def test_a_thousand_small_changes_to_five_frontends_are_one_login_each(make, fle
     assert [(row["dirty"], row["lag_seconds"]) for row in status["frontends"]] == [(0, 0.0)] * 5
 
 
-def test_lag_is_told_for_each_frontend_while_it_is_behind(make, two):
+def test_status_shows_the_lag_of_each_frontend_that_is_behind(make, two):
     backend = make(two)
     backend.start()
     backend.wait_until_equal()

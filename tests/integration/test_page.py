@@ -176,7 +176,7 @@ def without_icon(urls):
     return {url for url in urls if not url.endswith("/icon.svg")}
 
 
-async def test_the_headline_says_how_it_stands(shown, page):
+async def test_the_headline_states_the_overall_state(shown, page):
     for state, headline, kind in (
         (idle, "Everything is in sync", "good"),
         (scale_out, "Catching up", "busy"),
@@ -194,7 +194,7 @@ async def test_the_headline_says_how_it_stands(shown, page):
     assert page.complaints == []
 
 
-async def test_what_is_wrong_is_said_in_full(shown, page):
+async def test_problems_are_shown_in_full(shown, page):
     shown.status = trouble()
     await page.open(shown.url)
     text = await page.shows("does its security group let the backend in?", "#frontends")

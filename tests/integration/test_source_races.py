@@ -146,7 +146,7 @@ def test_a_file_that_grows_while_it_is_sent_arrives_whole_and_others_meanwhile(b
     backend.wait_until_equal()
 
 
-def test_files_that_are_gone_before_they_are_looked_at_make_no_noise(backend, capfd):
+def test_files_that_are_deleted_before_their_check_log_no_warning(backend, capfd):
     before = sent(backend)
     for turn in range(500):
         path = backend.source / f"gone-{turn}"
@@ -394,7 +394,7 @@ def test_what_is_complete_without_an_event_of_its_close_does_not_wait_for_one(tm
         assert (backend.site("one") / "file").stat().st_size == 1
 
 
-def test_a_file_that_never_stands_still_is_told_and_arrives_once_it_does(backend, monkeypatch):
+def test_a_file_that_always_changes_is_reported_and_arrives_once_it_is_stable(backend, monkeypatch):
     from replicator.source.snapshot import Reader
 
     monkeypatch.setattr(Reader, "_attempt", lambda *_, **__: None)

@@ -75,7 +75,7 @@ def swap(parent, make):
 
 
 @pytest.mark.parametrize("running_at_the_swap", [True, False])
-def test_a_symlink_that_a_stranger_made_is_never_followed(
+def test_a_symlink_that_another_user_made_is_never_followed(
     tmp_path, parent, secret, running_at_the_swap
 ):
     belongs_to_a_stranger(parent)
@@ -98,9 +98,7 @@ def is_refused(running):
     assert all(site == {"picture": "picture", "before": "before"} for site in sites(running))
 
 
-def test_another_directory_that_a_stranger_put_there_is_read_only_after_resume(
-    tmp_path, parent, secret
-):
+def test_a_root_that_another_user_replaced_is_not_read_before_resume(tmp_path, parent, secret):
     """Its root-only files are what the stranger cannot read himself."""
     belongs_to_a_stranger(parent)
     with backend(tmp_path, parent / "upload") as running:

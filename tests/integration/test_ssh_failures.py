@@ -341,7 +341,7 @@ CTR = "Ciphers aes256-ctr,aes192-ctr,aes128-ctr\nMACs hmac-sha2-512,hmac-sha2-25
 
 
 class TestAlgorithms:
-    async def test_a_server_without_any_of_our_ciphers_is_told_with_both_lists_and_the_key(
+    async def test_a_server_without_a_common_cipher_is_an_error_with_both_lists(
         self, keys, settings, known, tmp_path
     ):
         with Sshd(tmp_path / "sshd", keys=keys, extra=CTR) as hardened:

@@ -124,7 +124,9 @@ def contents_differ(backend, host):
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
-def test_other_content_of_the_same_size_and_time_arrives_on_who_was_away(filled, change, restart):
+def test_other_content_of_the_same_size_and_time_arrives_after_a_disconnect(
+    filled, change, restart
+):
     with Backend(filled) as backend:
         backend.wait_until_equal()
         away(backend, "two")

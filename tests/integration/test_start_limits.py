@@ -70,7 +70,7 @@ def start(directory, what, most):
         ("as", (60 * MIB, 100 * MIB, 140 * MIB, 1024 * MIB)),
     ],
 )
-def test_a_daemon_works_or_says_in_one_line_what_it_lacks(tmp_path, what, limits):
+def test_a_daemon_works_or_ends_with_one_line_that_names_what_it_lacks(tmp_path, what, limits):
     works = []
     for most in limits:
         directory = tmp_path / str(most)

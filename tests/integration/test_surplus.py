@@ -129,7 +129,7 @@ def test_verify_repairs_no_surplus_that_is_asked_about(asking):
     assert not asking.status()["ok"]
 
 
-def test_status_tells_what_verify_leaves_on_a_frontend(tmp_path):
+def test_status_shows_the_surplus_that_verify_leaves_on_a_frontend(tmp_path):
     fill(tmp_path / "source", range(OURS))
     with Backend(tmp_path) as backend:
         backend.wait_until_equal()

@@ -46,7 +46,7 @@ def belongs_to_a_stranger(path):
     os.chown(path, STRANGER, STRANGER)
 
 
-def test_who_owns_the_parent_of_a_target_cannot_lead_the_agent_elsewhere(world):
+def test_the_owner_of_a_targets_parent_cannot_redirect_the_agent(world):
     belongs_to_a_stranger(world / "www")
     site = world / "www/site"
     before = picture(world / "secret")
@@ -74,7 +74,7 @@ def holds(running, name):
     wait_for((running.site("one") / name).exists, running.explain_status)
 
 
-def test_another_directory_that_a_stranger_put_there_between_two_connections_is_used_only_after_resume(
+def test_a_target_that_another_user_replaced_is_not_used_before_resume(
     world,
 ):
     """It may hold what its owner could not change himself, such as a directory of root."""

@@ -330,7 +330,7 @@ async def test_the_source_of_a_removed_tree_is_closed_when_nothing_reads_it_any_
     assert {r.logins for r in trees.app.service.fleet} == {1}
 
 
-async def test_who_resumes_one_tree_confirms_nothing_of_another(trees):
+async def test_resume_of_one_tree_confirms_nothing_of_another(trees):
     trees.make("b", files=1)
     guarded = [{"name": name, "delete_guard": 0.5} for name in ("a", "b")]
     await trees.start(trees.config(*guarded))

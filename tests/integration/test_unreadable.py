@@ -44,7 +44,7 @@ def pictures(backend):
     return [len(list((backend.site(host) / "locked").iterdir())) for host in backend.hosts]
 
 
-def test_a_file_that_may_not_be_read_is_told_and_arrives_once_it_may(tmp_path, refused):
+def test_an_unreadable_file_is_reported_and_arrives_once_it_is_readable(tmp_path, refused):
     with Backend(tmp_path) as backend:
         (backend.source / "known").write_text("old")
         backend.wait_until_equal()

@@ -313,7 +313,7 @@ def _state(backend, host):
     return next((r["state"] for r in backend.status()["frontends"] if r["host"] == host), "")
 
 
-def test_a_frontend_that_leaves_is_not_waited_for_any_more_and_that_is_said(two_trees, tmp_path):
+def test_a_frontend_that_leaves_is_no_longer_waited_for_and_is_reported(two_trees, tmp_path):
     two_trees.connector.refused.add("two")
     two_trees.connector.kill("two")
     (tmp_path / "source" / "f").write_text("f")

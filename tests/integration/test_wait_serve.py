@@ -32,7 +32,9 @@ def backend(make, servers):
     return backend
 
 
-def test_the_command_says_who_has_confirmed_and_who_has_not(backend, servers, fleet):
+def test_the_command_lists_the_frontends_that_have_confirmed_and_the_others(
+    backend, servers, fleet
+):
     for number in range(20):
         path = backend.source / "f"
         path.write_text(str(number))

@@ -159,7 +159,7 @@ def short_queue(length):
         QUEUE.write_text(before)
 
 
-def test_a_burst_that_overflows_the_queue_is_told_walked_and_not_sent_again(tmp_path, capsys):
+def test_a_queue_overflow_is_reported_and_scanned_and_nothing_is_sent_twice(tmp_path, capsys):
     fill(tmp_path / "source")
     with short_queue(16):
         backend = Backend(tmp_path)

@@ -414,7 +414,7 @@ async def test_very_many_directories_without_a_watch_are_remembered_as_one(root,
 
 
 @pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
-async def test_root_that_goes_away_is_told(ear, root, how, monkeypatch):
+async def test_a_root_that_vanishes_is_reported(ear, root, how, monkeypatch):
     if how == "moved":
         root.rename(root.parent / "elsewhere")
     else:
@@ -427,7 +427,7 @@ async def test_root_that_goes_away_is_told(ear, root, how, monkeypatch):
     ear.watcher.close()
 
 
-async def test_no_instance_and_no_root_are_said(root, monkeypatch):
+async def test_a_missing_inotify_instance_or_root_is_an_error(root, monkeypatch):
     def refuse(**_):
         raise OSError(errno.EMFILE, "Too many open files")
 
@@ -438,7 +438,7 @@ async def test_no_instance_and_no_root_are_said(root, monkeypatch):
         await InotifyWatcher(bytes(root), prune=excluded, rescan=60).start()
 
 
-async def test_a_watcher_that_lacks_descriptors_says_so_and_leaves_none_open(root):
+async def test_a_watcher_without_descriptors_is_an_error_and_leaves_none_open(root):
     """However many there are: a watcher needs several."""
     queue.INotify().close()  # has the C library looked up, once in a process
     (root / "a").mkdir()
@@ -471,7 +471,7 @@ def descriptors(left):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-async def test_what_a_cancelled_call_has_read_is_told_by_the_next_one(ear, root, tmp_path):
+async def test_hints_that_a_cancelled_call_has_read_are_returned_by_the_next(ear, root, tmp_path):
     """A directory left the tree, which is known only once the second half of a rename has not come."""
     (root / "leaves").mkdir()
     for number in range(3000):
@@ -667,7 +667,7 @@ def tree(root, below=b""):
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_whoever_follows_the_hints_knows_the_tree(ear, root, seed):
+async def test_a_mirror_that_follows_the_hints_equals_the_tree(ear, root, seed):
     """A thread wreaks havoc with files and directories meanwhile; in the end the mirror is the tree."""
 
     def wreak():

@@ -61,12 +61,12 @@ def test_the_granularity_of_a_root_is_found_out_and_nothing_is_left(tmp_path, se
     assert seconds.stat().st_mtime_ns == before
 
 
-def test_the_probe_tells_all_granularities_apart():
+def test_the_probe_distinguishes_all_granularities():
     assert len({PROBE // each * each for each in GRANULARITIES}) == len(GRANULARITIES)
     assert all(GRANULARITIES[-1] % each == 0 for each in GRANULARITIES)
 
 
-def test_an_agent_tells_the_granularity_and_changes_attributes_alone(seconds):
+def test_an_agent_reports_the_granularity_and_sets_attributes_without_content(seconds):
     with Agent(seconds) as agent:
         assert agent.open().granularity == SECOND
         agent.say(Batch((put(b"f"),)), HELLO)
@@ -191,7 +191,7 @@ CHANGES = [in_place, renamed_over, removed_and_made_anew, exchanged_for_another,
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
-def test_another_version_of_the_same_second_and_size_arrives_on_who_was_away(
+def test_another_version_of_the_same_second_and_size_arrives_after_a_disconnect(
     tmp_path, change, restart
 ):
     with volume(tmp_path, options=SMALL_INODES):

@@ -22,7 +22,9 @@ def no_threads(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")], ids=repr)
-def test_what_was_recorded_and_not_told_when_memory_ran_out_arrives(tmp_path, monkeypatch, error):
+def test_a_recorded_but_unpublished_change_arrives_after_memory_ran_out(
+    tmp_path, monkeypatch, error
+):
     encode = publisher.encode
     failures = []
 

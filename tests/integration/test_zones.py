@@ -72,7 +72,7 @@ def test_a_host_with_a_zone_is_filled_by_its_bare_address(make, server):
     assert not backend.differences()
 
 
-def test_a_host_key_that_is_not_known_is_told_with_the_zone(make, server):
+def test_an_unknown_host_key_is_an_error_with_the_zone_of_the_address(make, server):
     backend = make([server])
     (backend.directory / "known_hosts").write_text("")
     done = backend.run("bootstrap", server.frontend)

@@ -236,7 +236,7 @@ def test_http_listens_on_loopback_or_a_socket(write, listen):
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:9440", "[::]:9440", "10.0.0.1:80", "192.0.2.1:9440"])
-def test_http_is_open_to_other_machines_only_if_the_operator_says_so(write, listen):
+def test_http_is_open_to_other_machines_only_if_it_is_configured(write, listen):
     with pytest.raises(
         ConfigError, match=r"http\.listen: other machines can reach .* http\.remote = true"
     ):

@@ -48,7 +48,7 @@ def test_every_promise_has_tests():
     assert not [promise for promise, tests in LISTED["promises"].items() if not tests]
 
 
-def test_every_scenario_is_listed_and_one_without_tests_says_why():
+def test_every_scenario_is_listed_and_one_without_tests_has_a_reason():
     rows = dict(
         re.findall(
             r"^\| ([A-Z]\d+) \| (.*) \|$", (PROJECT / "docs/scenarios.md").read_text(), re.MULTILINE

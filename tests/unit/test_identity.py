@@ -27,7 +27,7 @@ def test_a_root_is_the_same_if_its_inode_and_its_file_system_are(now, differs):
     assert now.differs_from(KNOWN) is differs
 
 
-def test_file_systems_that_tell_no_id_are_not_the_same_by_it():
+def test_file_systems_without_an_id_are_not_taken_for_the_same():
     assert Identity(9, 2, 0).differs_from(Identity(1, 2, 0))
 
 

@@ -51,7 +51,7 @@ def test_a_name_cannot_forge_a_line_or_reach_the_terminal():
 
 
 @pytest.mark.parametrize("size", [0, 99, 100, 101, 5000])
-def test_a_long_text_keeps_its_beginning_and_its_end_and_says_what_is_left_out(size):
+def test_a_long_text_keeps_its_ends_and_states_how_much_is_left_out(size):
     text = ("what " + "-" * size + " why")[:size]
     short = shortened(text, 100)
     if size <= 100:

@@ -33,7 +33,7 @@ def test_a_line_is_read_with_its_escapes_and_optional_fields(mounts):
     assert len({mount.identity for mount in mounts}) == 9
 
 
-def test_what_is_mounted_below_a_path_is_told_by_its_path_there(mounts):
+def test_mounts_below_a_path_have_relative_paths(mounts):
     assert {path: m.number for path, m in below(mounts, b"/srv/up load").items()} == {
         b"media": 30,
         b"media/big": 31,

@@ -29,7 +29,7 @@ async def test_a_source_is_reported_as_missing_and_later_as_present(tmp_path):
     origins.close()
 
 
-async def test_a_source_that_hangs_keeps_no_other_from_being_looked_at(tmp_path, monkeypatch):
+async def test_a_source_that_hangs_delays_no_check_of_another(tmp_path, monkeypatch):
     hung, other = os.fsencode(tmp_path / "hung"), os.fsencode(tmp_path / "other")
     goes_on = threading.Event()
     place_of = kin.place_of

@@ -45,7 +45,7 @@ def write(store, content):
     store.put(put(content), memoryview(content))
 
 
-def test_whoever_was_replaced_changes_nothing_whatever_it_is_asked(agent, tmp_path):
+def test_a_replaced_agent_changes_nothing(agent, tmp_path):
     old = agent()
     write(old, OLD)
     newer = agent()
@@ -68,7 +68,7 @@ def test_whoever_was_replaced_changes_nothing_whatever_it_is_asked(agent, tmp_pa
     assert seen(tmp_path) == before
 
 
-def test_whoever_was_replaced_in_the_middle_of_a_file_does_not_publish_it(agent, tmp_path):
+def test_an_agent_that_is_replaced_in_the_middle_of_a_file_does_not_publish_it(agent, tmp_path):
     old = agent()
     transfer = Transfer(old, put(OLD), delta=False)
     transfer.feed([[-1, 3]], OLD)
@@ -80,7 +80,7 @@ def test_whoever_was_replaced_in_the_middle_of_a_file_does_not_publish_it(agent,
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [NEW]
 
 
-def test_whoever_was_replaced_while_it_wrote_a_small_file_does_not_publish_it(
+def test_an_agent_that_is_replaced_while_it_writes_a_small_file_does_not_publish_it(
     agent, tmp_path, monkeypatch
 ):
     old = agent()
@@ -131,7 +131,7 @@ def test_agents_that_take_the_same_number_in_the_same_instant_get_different_ones
         os.close(token._fd)
 
 
-def test_who_only_looks_takes_over_from_nobody(agent):
+def test_verifying_a_lease_does_not_fence_older_agents(agent):
     old = agent()
     write(old, OLD)
     newer = agent()
@@ -139,7 +139,7 @@ def test_who_only_looks_takes_over_from_nobody(agent):
     write(old, OLD)
 
 
-def test_who_lists_takes_over_because_nothing_may_change_behind_the_listing(agent, tmp_path):
+def test_a_listing_fences_older_agents(agent, tmp_path):
     old = agent()
     write(old, OLD)
     newer = agent()
@@ -159,7 +159,7 @@ def test_agents_of_different_backends_do_not_fence_each_other(agent):
         write(two, content)
 
 
-def test_who_has_ended_fences_nobody(agent):
+def test_an_agent_that_ended_fences_no_other(agent):
     older, newer = agent(), agent()
     write(newer, NEW)
     newer.tree.close()
@@ -176,7 +176,7 @@ def test_where_nothing_can_be_locked_a_tree_is_served_all_the_same(tmp_path):
     FencingToken(-1, b"backend").check()
 
 
-def test_a_lock_that_a_stranger_puts_on_the_target_means_nothing(tmp_path):
+def test_a_lock_on_the_target_by_another_user_has_no_effect(tmp_path):
     """Everybody can open it; only the agent's user can open the file that agents are locked on."""
     target = os.open(tmp_path, os.O_RDONLY)
     fcntl.fcntl(target, F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_RDLCK, 0, 0, 0, 0))

@@ -34,7 +34,7 @@ def lines(frames):
     return [line for frame in frames for line in frame.lines]
 
 
-def test_lines_come_in_key_order_and_the_last_frame_says_so(store, tmp_path):
+def test_lines_come_in_key_order_and_the_last_frame_is_marked(store, tmp_path):
     (tmp_path / "a").mkdir()
     many = [f"a/{number:04}" for number in range(module.LINES)]
     for name in (*many, "a.x", "b"):

@@ -73,7 +73,9 @@ def test_the_home_that_the_environment_names_counts(home, tmp_path, monkeypatch)
     assert "home directory of this account" in refusal(tmp_path / "other")
 
 
-def test_homes_of_others_count_for_whoever_can_write_there(home, tmp_path, monkeypatch):
+def test_the_home_of_another_user_is_refused_if_the_agent_can_write_there(
+    home, tmp_path, monkeypatch
+):
     assert refusal(tmp_path / "other") == ""
     assert "home directory of other" in refusal(tmp_path / "other", owner=4711)
     assert refusal(tmp_path / "other/site", owner=4711) == ""

@@ -74,7 +74,7 @@ def test_names_that_were_remembered_need_no_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", ["²", "1\x1d2", "9" * 5000, "4294967295", "-1", ""])
-def test_a_line_whose_number_is_none_names_nobody(tmp_path, monkeypatch, number):
+def test_a_line_with_an_invalid_number_is_ignored(tmp_path, monkeypatch, number):
     monkeypatch.setattr(roots, "_known", {})
     names = tmp_path / "names"
     names.write_text(f"wrong:x:{number}:\nright:x:7:\n")

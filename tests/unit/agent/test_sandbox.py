@@ -142,7 +142,7 @@ found = [open("/proc/self/status").read() if mode == "streamed" else "",
         assert "NoNewPrivs:\t1" in status
 
 
-def test_a_pinned_agent_says_what_it_gave_up_and_the_kernel_agrees(jail):
+def test_a_pinned_agent_reports_its_restrictions_and_the_kernel_agrees(jail):
     with Agent(jail) as agent:
         assert "; no_new_privs, not dumpable, limits, landlock " in agent.about
         status = Path(f"/proc/{agent.process.pid}/status").read_text()
@@ -151,7 +151,7 @@ def test_a_pinned_agent_says_what_it_gave_up_and_the_kernel_agrees(jail):
         assert "Max core file size        0                    0" in limits
 
 
-def test_a_restricted_agent_on_the_oldest_python_hashes_in_its_thread_and_knows_who_is_who(jail):
+def test_a_restricted_agent_on_the_oldest_python_hashes_and_resolves_owners(jail):
     """A large delta, a name with a control character, an owner by name: what imports or reads late."""
     content = b"x" * (1 << 20)
     with Agent(jail, python=find_python("3.9")) as agent:

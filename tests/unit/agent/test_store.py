@@ -89,7 +89,7 @@ def test_setid_bits_are_kept_when_asked_for(root):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_what_is_made_belongs_to_whom_it_was_ordered_for(root):
+def test_all_that_is_created_gets_the_configured_owner(root):
     store = store_at(root, Owner(12345, 12346), setid=True)
     store.make_directory(MakeDirectory(1, 1, b"d", 0o750, TIME))
     put(store, b"d/f", mode=0o4755)
@@ -279,7 +279,7 @@ def test_a_reader_sees_only_whole_versions_and_never_a_missing_file(store, root)
     assert all(seen)
 
 
-def test_a_removed_root_is_told_apart_from_a_vanished_file(store, root):
+def test_a_removed_root_is_distinguished_from_a_vanished_file(store, root):
     root.rmdir()
 
     for path in (b"f", b"a/b/f"):

@@ -156,7 +156,7 @@ def test_a_row_that_was_changed_is_found_when_it_is_read(path, change, read):
     store.close()
 
 
-def test_what_cannot_be_opened_is_said_and_left_alone(tmp_path):
+def test_a_database_that_cannot_be_opened_is_an_error_and_stays_unchanged(tmp_path):
     directory = tmp_path / "catalog.sqlite"
     directory.mkdir()
     with pytest.raises(SourceError, match="cannot be opened"):

@@ -124,7 +124,7 @@ def test_a_tree_that_comes_back_loses_nothing_to_the_deletion_of_what_it_was(sto
 
 
 @pytest.mark.usefixtures("nothing_kept")
-def test_who_still_writes_to_an_abandoned_tree_harms_no_other(store):
+def test_a_late_write_to_an_abandoned_tree_affects_no_other(store):
     late = store.tree(b"/t")
     late.apply([record(b"old")], [], {})
     store.abandon(b"/t")

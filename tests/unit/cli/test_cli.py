@@ -36,7 +36,7 @@ def test_an_unknown_command_is_bad_usage():
 
 
 @pytest.mark.parametrize("name", ["bootstrap", "status", "verify", "resume", "wait"])
-def test_who_only_asks_the_daemon_imports_little(name):
+def test_a_command_that_only_queries_the_daemon_imports_little(name):
     script = (
         "import sys; from replicator.cli import commands;"
         f"commands.main([{name!r}, '--help'], standalone_mode=False);"
@@ -62,7 +62,7 @@ def test_a_daemon_that_halts_or_pauses_is_a_failure_of_check_and_an_excess_one_o
 
 
 @pytest.mark.parametrize("name", ["resume", "status", "wait"])
-def test_who_needs_the_daemon_and_finds_none_is_told_how_to_start_it(name, tmp_path):
+def test_a_command_without_a_daemon_fails_and_names_the_command_that_starts_it(name, tmp_path):
     config = tmp_path / "replicator.toml"
     config.write_text('[[tree]]\nsource = "site"\n[state]\ndirectory = "state"\n')
     with pytest.raises(ControlError, match="replicator serve"):

@@ -126,12 +126,12 @@ def test_the_rate_of_a_live_frontend_follows_from_two_answers():
     assert "/s" not in line_of(plain(before, before=now), "web1")
 
 
-def test_all_in_sync_is_said_only_if_the_daemon_says_so():
+def test_all_in_sync_is_shown_only_if_ok_is_true():
     assert plain(status([{}]))[0].startswith("all is in sync")
     assert plain(status([{}], ok=False))[0].startswith("not all is in sync")
 
 
-def test_an_error_is_told_once_and_names_are_no_markup():
+def test_an_error_is_shown_once_and_markup_in_names_is_escaped():
     hostile = "[red]x[/red] [/nothing]"
     rows = [
         {
@@ -148,7 +148,7 @@ def test_an_error_is_told_once_and_names_are_no_markup():
     assert captured.get().count(f"{hostile}: denied") == 1
 
 
-def test_an_http_server_that_does_not_listen_is_told():
+def test_an_http_server_that_does_not_listen_is_shown():
     made = status(
         [{}], http={"listen": "127.0.0.1:9440", "error": "another program uses this address."}
     )

@@ -120,7 +120,7 @@ def test_a_confirmation_names_the_frontends(run, tmp_path):
     assert printed.out == "confirmed by 2 frontends in 0.500 s: web1, web2\n"
 
 
-def test_who_lacks_what_is_printed_and_is_exit_status_3(run):
+def test_unconfirmed_frontends_are_printed_and_the_exit_status_is_3(run):
     lacking = {"waits_for": [{"who": "web2", "why": "not connected"}], "left": ["web3"]}
     outcome = OUTCOME | lacking | {"ok": False, "not_serving": ["web4"]}
     status, request, printed = run([outcome], "--frontend", "web2:2222", "--timeout", "5")

@@ -57,7 +57,7 @@ async def test_an_error_of_the_daemons_is_raised_here(daemon):
         await ask(daemon[0], {"command": "fail"})
 
 
-async def test_a_daemon_that_gets_no_thread_says_so(daemon):
+async def test_a_daemon_that_gets_no_thread_answers_with_an_error(daemon):
     with pytest.raises(ControlError, match="no thread can be started: raise the limit"):
         await ask(daemon[0], {"command": "starve"})
 
@@ -74,7 +74,7 @@ async def test_garbage_is_answered_with_an_error(daemon, garbage):
     await writer.wait_closed()
 
 
-async def test_who_hangs_up_ends_what_he_asked_for(daemon):
+async def test_closing_the_connection_cancels_the_request(daemon):
     path, ended = daemon
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b'{"command": "forever"}\n')
@@ -86,7 +86,7 @@ async def test_who_hangs_up_ends_what_he_asked_for(daemon):
             await turns()
 
 
-def test_no_daemon_is_told_from_a_silent_one(tmp_path):
+def test_a_missing_daemon_is_distinguished_from_a_silent_one(tmp_path):
     with pytest.raises(FileNotFoundError):
         list(client.ask(tmp_path / "control.sock", {}))
     with socket.socket(socket.AF_UNIX) as silent:
@@ -96,7 +96,7 @@ def test_no_daemon_is_told_from_a_silent_one(tmp_path):
             list(client.ask(tmp_path / "control.sock", {}, timeout=0.1))
 
 
-def test_who_still_waits_when_the_daemon_ends_is_no_error(tmp_path, caplog):
+def test_a_request_that_is_pending_when_the_daemon_ends_is_no_error(tmp_path, caplog):
     async def main(client):
         asked = asyncio.Event()
 

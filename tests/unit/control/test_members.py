@@ -98,7 +98,7 @@ async def test_a_member_may_do_nothing_else_and_the_attempt_is_logged(daemon, co
     assert [line["event"] for line in logs] == ["requested"]
 
 
-async def test_who_is_no_member_cannot_connect(daemon):
+async def test_a_user_outside_the_group_cannot_connect(daemon):
     path, asked = daemon
     done = await ask(path, "status", groups=())
     assert "PermissionError" in done.stderr
@@ -121,7 +121,7 @@ async def test_without_a_group_the_directory_is_left_as_it_is(directory):
         assert stat.S_IMODE(socket_path(str(directory)).stat().st_mode) == 0o600
 
 
-async def test_a_daemon_that_may_not_give_the_socket_to_the_group_says_what_to_do(
+async def test_a_socket_that_cannot_be_given_to_the_group_is_an_error_with_a_remedy(
     directory, monkeypatch
 ):
     def refuse(*_):

@@ -68,7 +68,7 @@ def test_the_cost_of_a_small_directory_does_not_depend_on_large_ones():
     assert backlog.take(LIMIT)[0] == b"uploads/new"
 
 
-def test_it_tells_whether_all_new_content_up_to_a_number_was_taken():
+def test_has_content_of_is_true_until_all_content_up_to_a_number_was_taken():
     backlog = filled(2, LIMIT)
     backlog.add(b"bulk/0/0", minor=True)
     for path in range(100):

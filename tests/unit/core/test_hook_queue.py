@@ -21,7 +21,7 @@ def told(run):
     return [{path.encode() for path in run[name]} for name in ("changed", "deleted", "below")]
 
 
-def test_the_last_state_of_each_path_is_told_once():
+def test_a_run_has_the_last_state_of_each_path_once():
     queue = DeliveredPaths("delivered")
     add(queue, b"f")
     add(queue, b"g", is_delete=True)
@@ -34,7 +34,7 @@ def test_the_last_state_of_each_path_is_told_once():
     assert queue.take() is None
 
 
-def test_a_renamed_directory_is_told_under_both_names():
+def test_a_run_has_both_names_of_a_renamed_directory():
     queue = DeliveredPaths("delivered")
     add(queue, b"old", b"new")
     run = queue.take()
@@ -68,7 +68,7 @@ def test_many_paths_become_their_directories():
 
 @settings(max_examples=300)
 @given(st.lists(st.tuples(PATHS, st.one_of(st.just(b"a"), PATHS), st.booleans()), max_size=40))
-def test_every_path_is_told_or_lies_below_a_directory_that_is(events):
+def test_every_path_is_in_a_run_or_below_a_directory_of_it(events):
     before, hook_queue.MOST_PATHS = hook_queue.MOST_PATHS, 4
     try:
         queue, last = DeliveredPaths("delivered"), {}
@@ -92,7 +92,7 @@ def test_every_path_is_told_or_lies_below_a_directory_that_is(events):
         hook_queue.MOST_PATHS = before
 
 
-def test_only_the_latest_state_of_a_frontend_is_told():
+def test_only_the_latest_state_of_a_frontend_is_taken():
     queue = LatestStates()
     queue.add("web1", {"reason": "first"})
     queue.add("web2", {"reason": "other"})

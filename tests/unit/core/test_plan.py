@@ -50,7 +50,7 @@ def test_a_time_that_the_frontend_keeps_in_whole_seconds_is_equal_when_contents_
     assert compare([(b"a", theirs)], [(b"a", ours)], digests=True) == [(b"a", PendingKind.ADOPT)]
 
 
-def test_two_versions_of_one_second_are_told_apart_by_their_contents_alone():
+def test_two_versions_of_one_second_are_distinguished_only_by_content():
     ours = FILE_A._replace(mtime_ns=7 * SECOND + 5)
     theirs = FILE_A._replace(mtime_ns=7 * SECOND)
     assert compare([(b"a", theirs)], [(b"a", ours)], granularity=SECOND) == [
@@ -82,7 +82,7 @@ def test_directories_and_symlinks_are_equal_in_whole_seconds_also_before_1970():
             assert compare([(b"a", theirs)], [(b"a", ours)], granularity=2 * SECOND) == []
 
 
-def test_what_size_and_time_do_not_tell_is_sent_unless_contents_are_compared():
+def test_a_file_with_an_ambiguous_stamp_is_sent_unless_contents_are_compared():
     ambiguous = record(b"a", FILE_A, ambiguous=True)
     assert compare([(b"a", FILE_A)], [ambiguous]) == [(b"a", PendingKind.CONTENT)]
     assert compare([(b"a", FILE_A)], [ambiguous], digests=True) == []

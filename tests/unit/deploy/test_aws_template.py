@@ -244,7 +244,7 @@ def test_frontends_are_given_the_backends_key_and_address(api):
     assert len(stack.user_data(stack.resources["Backend"])) <= 16_384
 
 
-def test_the_role_may_do_what_the_documented_policy_says_and_nothing_else(api, text):
+def test_the_role_has_exactly_the_permissions_of_the_documented_policy(api, text):
     stack = Stack(api)
     iam = boto3.session.Session("testing", "testing", region_name=REGION).client("iam", endpoint_url=api.url)  # fmt: skip
     made = iam.get_role_policy(RoleName=stack.resources["BackendRole"], PolicyName="replicator")

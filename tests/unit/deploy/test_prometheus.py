@@ -118,7 +118,7 @@ def test_alerts_and_dashboard_name_only_metrics_that_exist():
     assert {what: names - known for what, names in used.items() if names - known} == {}
 
 
-def test_every_alert_is_tested_and_says_what_to_do():
+def test_every_alert_is_tested_and_has_a_remedy():
     assert {rule["alert"] for rule in RULES} == FIRES.keys()
     for rule in RULES:
         assert rule["labels"]["severity"] in ("warning", "critical")

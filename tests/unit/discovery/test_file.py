@@ -48,7 +48,7 @@ async def test_it_is_read_again(path):
     assert len((await made.poll()).candidates) == 2
 
 
-async def test_who_is_excluded_is_left_out(path):
+async def test_excluded_frontends_are_left_out(path):
     path.write_text('["10.0.0.1", {"address": "10.0.0.2", "identity": "vm-7"}, "10.0.0.3"]')
     answer = await provider(path, exclude=("10.0.0.1", "vm-7")).poll()
     assert [s.address.host for s in answer.candidates] == ["10.0.0.3"]
@@ -70,9 +70,7 @@ async def test_who_is_excluded_is_left_out(path):
         (b'[{"address": "a", "state": "\\ud800"}]', "unprintable"),
     ],
 )
-async def test_what_cannot_be_understood_is_an_error_and_nothing_of_it_is_believed(
-    path, content, words
-):
+async def test_a_file_that_cannot_be_parsed_is_an_error_as_a_whole(path, content, words):
     path.write_bytes(content)
     with pytest.raises(DiscoveryError, match=words):
         await provider(path).poll()

@@ -208,7 +208,7 @@ def test_a_missing_path_is_deleted_only_by_remove(world):
     assert world.catalog.counts()[0] == 0
 
 
-def test_a_doubt_about_the_root_from_an_earlier_check_halts_the_tree(world):
+def test_a_root_that_an_earlier_check_found_in_doubt_halts_the_tree(world):
     world.write("a")
     world.record()
     world.source.set_doubt("it was away for a moment")

@@ -219,7 +219,7 @@ async def test_a_resync_with_too_much_surplus_compares_the_whole_tree_for_status
     assert len(stage.disk) == 301
 
 
-async def test_surplus_that_is_owed_already_is_not_counted_again(guarded):
+async def test_surplus_that_is_already_dirty_is_not_counted_again(guarded):
     stage = guarded
     surplus(stage, b"d/", 60)
     stage.prepare = lambda agent: agent.mute.add(Batch)

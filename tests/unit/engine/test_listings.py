@@ -30,7 +30,7 @@ async def test_a_listing_without_progress_ends_the_connection(ends):
             await asyncio.gather(taking, return_exceptions=True)
 
 
-async def test_an_agent_that_owes_no_listing_may_send_nothing(ends):
+async def test_an_agent_without_a_pending_listing_does_not_time_out(ends):
     async with receiving(ends), ends.connection.listing(1, b"", digest=False):
         job = ends.channel.of(ListTree)[0].job
         ends.channel.say(*(lines(job, b"%d" % n) for n in range(CREDIT)))

@@ -20,7 +20,7 @@ def moves():
 
 
 @pytest.mark.parametrize("uncertain", [False, True])
-def test_a_single_move_is_as_certain_as_its_caller_says(moves, uncertain):
+def test_the_uncertainty_of_a_single_move_is_set_by_the_caller(moves, uncertain):
     moves.add(move(1, b"a", b"b"), uncertain=uncertain)
     assert moves
     assert moves.answered(move(1, b"a", b"b")) is uncertain

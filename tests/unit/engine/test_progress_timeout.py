@@ -10,7 +10,7 @@ from replicator.errors import ChannelLost
 pytestmark = pytest.mark.usefixtures("clock")
 
 
-async def test_an_agent_that_owes_answers_and_makes_no_progress_times_out():
+async def test_an_agent_that_makes_no_progress_on_pending_changes_times_out():
     with pytest.raises(ChannelLost, match=r"^no answer for 0\.05 seconds with 3 changes under way"):
         await ProgressTimeout(lambda: "3 changes").watch(0.05)
 

@@ -100,7 +100,7 @@ async def test_a_change_of_the_same_second_and_size_arrives_on_a_frontend_that_w
     await eventually(lambda: filled.disk[b"a"].digest == now.digest, "the change")
 
 
-async def test_a_person_who_asks_for_a_comparison_gets_one_of_contents(filled):
+async def test_a_requested_resync_compares_contents(filled):
     filled.write(b"a", b"CONTENT")
     before = filled.replica.full_comparisons
     filled.replica.resync()

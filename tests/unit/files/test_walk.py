@@ -56,7 +56,7 @@ def test_every_kind(tmp_path, tree):
     assert (met[b"l"].kind, met[b"l"].mode, met[b"l"].link) == (SYMLINK, 0, b"/etc/shadow")
 
 
-def test_specials_and_temporaries_are_told_and_left_out(tmp_path, tree):
+def test_specials_and_temporaries_are_reported_and_left_out(tmp_path, tree):
     (tmp_path / "d").mkdir()
     os.mkfifo(tmp_path / "d" / "fifo")
     (tmp_path / "d" / ".replicator-7-1.tmp").touch()
@@ -87,7 +87,7 @@ def test_what_is_pruned_is_not_entered(tmp_path, tree):
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o444, 0o311])
-def test_a_directory_without_permission_is_told_and_the_rest_goes_on(tmp_path, tree, mode):
+def test_a_directory_without_permission_is_reported_and_the_walk_continues(tmp_path, tree, mode):
     """0444 may be read but not entered: its names are there, but nothing can be said of them."""
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
@@ -117,7 +117,7 @@ def test_the_directory_itself_may_be_forbidden_or_gone_or_no_directory(tmp_path,
     assert found(tree, b"l") == [(b"l", "Not a directory")]
 
 
-def test_a_name_that_the_kernel_does_not_explain_is_told(tmp_path, tree, monkeypatch):
+def test_a_name_that_cannot_be_stated_is_reported(tmp_path, tree, monkeypatch):
     """As root meets another user's FUSE mount: EACCES for one name, and nothing wrong with its neighbours."""
     for name in ("a", "b", "c"):
         (tmp_path / name).touch()

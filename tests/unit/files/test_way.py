@@ -43,7 +43,7 @@ def test_symlinks_that_only_trusted_users_can_change_are_followed(site):
     assert reached(f"{site}/./up//") == (str(site / "releases/1"), "")
 
 
-def test_a_directory_whose_parent_belongs_to_somebody_else_is_opened_with_a_doubt(site):
+def test_a_directory_whose_parent_belongs_to_another_user_is_opened_with_a_warning(site):
     belongs_to(site, STRANGER)
     place, doubt = reached(site / "releases/2")
     assert place == str(site / "releases/2")
@@ -70,7 +70,7 @@ def test_a_symlink_leads_through_steps_that_are_judged_as_well(site, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o757, 0o777])
-def test_a_directory_that_everybody_may_write_is_a_doubt(site, mode):
+def test_a_world_writable_directory_is_reported(site, mode):
     site.chmod(mode)
     assert "everybody can replace" in reached(site / "releases/1")[1]
     with pytest.raises(PathRefused):
@@ -95,7 +95,7 @@ def test_a_group_of_trusted_users_alone_may_write(site):
         assert "a group can replace" in reached(site / "releases/1")[1]
 
 
-def test_an_access_control_list_is_a_doubt(site):
+def test_an_access_control_list_is_reported(site):
     entries = ((1, 7, -1), (2, 7, STRANGER), (4, 5, -1), (16, 7, -1), (32, 5, -1))  # of acl(5)
     acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
     try:

@@ -38,7 +38,7 @@ def exists(pid):
         return False
 
 
-async def test_it_is_told_on_standard_input_and_its_output_is_passed_on():
+async def test_the_event_is_on_standard_input_and_the_output_is_passed_on():
     script = "import sys; print(sys.stdin.read().strip()); print('wrong', file=sys.stderr)"
     assert await outcome(python(script), b'{"event": 1}\n') == (['{"event": 1}', "wrong"], "")
 
@@ -50,7 +50,7 @@ async def test_it_is_told_on_standard_input_and_its_output_is_passed_on():
         ("import os; os.kill(os.getpid(), 9)", "it failed with signal 9"),
     ],
 )
-async def test_a_failure_says_how(script, reason):
+async def test_a_failure_has_the_exit_status_or_the_signal(script, reason):
     assert (await outcome(python(script)))[1] == reason
 
 

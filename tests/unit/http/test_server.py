@@ -124,7 +124,7 @@ async def test_a_request_without_a_host_is_refused(daemon):
     assert (await say(daemon.listen, b"GET /api/v1/status HTTP/1.0\r\n\r\n")).status in (400, 421)
 
 
-async def test_the_status_is_what_the_daemon_says(daemon):
+async def test_the_status_is_that_of_the_daemon(daemon):
     answer = await daemon.get("/api/v1/status")
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert json.loads(answer.body) == daemon.status

@@ -129,7 +129,7 @@ def test_long_lists_are_split_over_rules_by_values_and_by_wildcards():
     assert rules([]) == []
 
 
-def test_a_parameter_changes_routes_and_excludes_and_the_tree_says_what_the_preset_does_not():
+def test_a_parameter_changes_routes_and_excludes_of_a_complete_tree():
     assert '"/manager/*"' in show("opencart", "--format", "toml", "--set", "admin=manager")
     assert '"~^/manager.*$"' in show("opencart", "--format", "nginx", "--set", "admin=manager")
     tree = tomllib.loads(show("opencart", "--format", "toml", "--set", "admin=manager"))
@@ -174,7 +174,7 @@ def test_a_tree_with_an_unknown_preset_is_refused_by_its_key():
     assert str(refused.value).startswith("tree[1].preset: there is no preset 'joomla'; known: ")
 
 
-def test_a_row_must_say_how_it_is_known(tmp_path, monkeypatch):
+def test_a_row_must_have_its_source(tmp_path, monkeypatch):
     row = {"path": "/x", "why": "because", "matches": ["/x"]}
     for wrong in ({}, {"tested": "1", "read": "https://example.com"}, {"read": "somewhere"}):
         with pytest.raises(ValueError, match="read"):

@@ -126,7 +126,7 @@ def test_another_device_in_the_roots_place_is_in_doubt(root, source):
         source.check_root()
 
 
-def test_look_tells_what_is_there(root, source):
+def test_stat_returns_kind_mode_and_size(root, source):
     (root / "f").write_bytes(b"123")
     (root / "d").mkdir()
     (root / "l").symlink_to("/etc/shadow")
@@ -150,7 +150,7 @@ def test_look_tells_what_is_there(root, source):
     [b"none", b"f/x", b"l/passwd", b"loop/x", b"", b"..", b"../root/f", b"/etc/passwd", b"a//b", b"n" * 256,
      b"d/" * 201 + b"f", b"x.tmp", b"cache", b"cache/f", b".replicator-1-2.tmp", b".replicator-1-2.tmp/f", b"fifo", b"sock"],
 )  # fmt: skip
-def test_look_finds_nothing_to_replicate(root, source, path):
+def test_stat_returns_nothing_for_paths_that_are_not_replicated(root, source, path):
     (root / "f").touch()
     (root / "x.tmp").touch()
     (root / "cache").mkdir()
@@ -167,7 +167,7 @@ def test_look_finds_nothing_to_replicate(root, source, path):
         assert source.stat(path) is None
 
 
-def test_look_never_answers_from_where_a_directory_was(root, source):
+def test_stat_does_not_use_a_directory_that_was_moved(root, source):
     (root / "a").mkdir()
     (root / "a" / "f").touch()
     assert source.stat(b"a/f")
@@ -186,7 +186,7 @@ def test_a_parent_without_permission_is_in_doubt_not_gone(root, source):
             source.stat(b"d/f")
 
 
-def test_a_symlink_replaced_while_it_is_looked_at(root, source, monkeypatch):
+def test_a_symlink_is_replaced_while_it_is_stated(root, source, monkeypatch):
     (root / "l").symlink_to("x")
     real = os.readlink
 
@@ -199,7 +199,7 @@ def test_a_symlink_replaced_while_it_is_looked_at(root, source, monkeypatch):
     assert source.stat(b"l").entry.kind == FILE
 
 
-def test_an_io_error_is_doubt(source, monkeypatch):
+def test_an_io_error_puts_the_source_in_doubt(source, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error")
 
@@ -208,7 +208,7 @@ def test_an_io_error_is_doubt(source, monkeypatch):
         source.stat(b"f")
 
 
-def test_specials_are_told_once_and_remembered_within_bounds(root, source):
+def test_specials_are_reported_once_and_their_list_is_bounded(root, source):
     told = []
     source.left_out.on_special = told.append
     (root / "cache").mkdir()
@@ -225,7 +225,7 @@ def test_specials_are_told_once_and_remembered_within_bounds(root, source):
     assert told == [b"one", b"two"]
 
 
-def test_walk_agrees_with_look_and_leaves_out_what_is_excluded(root, source):
+def test_walk_agrees_with_stat_and_leaves_out_excluded_paths(root, source):
     (root / "d" / "cache").mkdir(parents=True)
     (root / "d" / "cache" / "x").touch()
     (root / "d" / "f").write_bytes(b"1")
@@ -240,7 +240,7 @@ def test_walk_agrees_with_look_and_leaves_out_what_is_excluded(root, source):
     assert list(source.walk(b"none")) == []
 
 
-def test_walk_tells_where_it_may_not_look(root, source):
+def test_walk_reports_directories_that_it_may_not_read(root, source):
     (root / "d").mkdir(0)
     with nobody():
         met = list(source.walk(b""))

@@ -28,7 +28,7 @@ def log():
     return Log()
 
 
-def test_the_last_line_before_the_silence_says_so_and_the_first_after_it_counts(log):
+def test_the_last_line_announces_the_limit_and_the_next_has_the_number_left_out(log):
     for number in range(10_000):
         log.say("not replicated", host="one", path=str(number))
     assert len(log.lines) == LINES

@@ -30,7 +30,7 @@ def heard(listener):
             return found
 
 
-def test_each_turn_is_told_with_its_words(manager):
+def test_each_state_is_sent_with_its_fields(manager):
     listener, place = manager
     notifier = Notifier({"NOTIFY_SOCKET": place})
     notifier.ready("3 live")
@@ -86,7 +86,7 @@ async def test_a_blocked_loop_sends_no_heartbeat(manager):
 @pytest.mark.parametrize(
     "said", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": ""}, {}]
 )
-async def test_nobody_who_was_not_asked_sends_heartbeats(manager, said):
+async def test_without_a_valid_watchdog_setting_no_heartbeats_are_sent(manager, said):
     listener, place = manager
     period = {} if said == {} else {"WATCHDOG_USEC": "20000"}
     notifier = Notifier({"NOTIFY_SOCKET": place, **period, **said})

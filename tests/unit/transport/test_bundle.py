@@ -79,7 +79,7 @@ def test_it_starts(version):
     assert result.returncode == 0
 
 
-def test_an_old_python_says_its_version():
+def test_an_old_python_reports_its_version():
     result = load(bundle.agent_code(), find_python("3.8"))
     assert result.returncode == bundle.TOO_OLD
     assert result.stderr.startswith(b"3.8.")

@@ -59,7 +59,7 @@ def test_a_refusing_address_is_left_at_once(run, monkeypatch):
 
 
 @pytest.mark.parametrize("run", LOOPS)
-def test_when_nobody_answers_the_first_error_is_told(run):
+def test_if_no_address_answers_the_first_error_is_raised(run):
     async def main():
         with pytest.raises(ConnectionRefusedError):
             await dial.race([(V4, ("127.0.0.1", free_port())), (V6, ("::1", free_port()))])
@@ -101,6 +101,6 @@ def test_a_zone_is_kept():
         ("fe80::1", "needs a network interface"),
     ],
 )
-def test_a_link_local_address_that_leads_nowhere_is_told(host, told):
+def test_an_unreachable_link_local_address_is_an_error(host, told):
     with pytest.raises(OSError, match=told):
         uvloop.run(dial.dial(host, 22))

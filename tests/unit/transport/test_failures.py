@@ -86,7 +86,7 @@ def test_why_an_agent_did_not_start(status, said, ours):
     assert said in str(error)
 
 
-def test_a_pinned_command_with_a_wrong_path_is_told_in_its_own_words():
+def test_a_pinned_command_with_a_wrong_path_is_an_error_with_its_output():
     said = "bash: line 1: /opt/wrong/replicator: No such file or directory"
     text = str(failures.start_failure("h:1", 127, said))
     assert said in text

@@ -60,13 +60,13 @@ async def test_one_byte_too_much_however_it_comes(step):
 
 
 @given(st.binary(max_size=2000))
-def test_what_is_said_is_one_short_printable_line(data):
+def test_output_is_shown_as_one_short_printable_line(data):
     text = stream.said(data)
     assert text.isprintable()
     assert len(text) <= stream.SHOWN + 50
 
 
-def test_the_end_of_what_was_said_is_kept():
+def test_the_end_of_the_output_is_kept():
     assert stream.said(b"a\n\n  \nb\n") == "a / b"
     assert stream.said(b"x" * 1000 + b"\nlast").endswith("last")
 

@@ -30,13 +30,13 @@ def pins(tmp_path):
     return Pins(tmp_path / "host_keys")
 
 
-async def test_strict_believes_nobody_that_known_hosts_does_not_name(known, pins):
+async def test_strict_refuses_a_machine_that_is_not_in_known_hosts(known, pins):
     judge = await Policy(str(known), pins=pins).judge(HOST, PORT, "i-1")
     assert not judge.believes(ONE)
     assert pins.keys("i-1") == []
 
 
-async def test_accept_new_believes_the_first_key_of_a_machine_and_then_no_other(known, pins):
+async def test_accept_new_accepts_the_first_key_of_a_machine_and_no_other_later(known, pins):
     policy = Policy(str(known), mode="accept-new", pins=pins)
     assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
 
@@ -47,7 +47,7 @@ async def test_accept_new_believes_the_first_key_of_a_machine_and_then_no_other(
     assert "CHANGED" in str(again.refusal("10.0.0.99", TWO.get_fingerprint()))
 
 
-async def test_accept_new_believes_another_machine_at_a_used_address(known, pins):
+async def test_accept_new_accepts_another_machine_at_a_used_address(known, pins):
     policy = Policy(str(known), mode="accept-new", pins=pins)
     assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
     assert (await policy.judge(HOST, PORT, "i-2")).believes(TWO)
@@ -61,13 +61,13 @@ async def test_without_an_instance_id_the_address_is_the_name(known, pins):
 
 
 @pytest.mark.parametrize("line", ["10.0.0.1 {}", "@cert-authority 10.0.0.* {}"])
-async def test_what_known_hosts_says_of_an_address_outweighs_every_policy(known, pins, line):
+async def test_an_entry_in_known_hosts_takes_precedence_over_every_policy(known, pins, line):
     known.write_text(line.format(public(TWO)) + "\n")
     judge = await Policy(str(known), mode="accept-new", pins=pins).judge(HOST, PORT, "i-1")
     assert not judge.believes(ONE)
 
 
-async def test_console_believes_a_key_that_was_printed_and_no_other(known, pins):
+async def test_console_accepts_only_a_key_that_was_printed(known, pins):
     console = FakeConsole([TWO.get_fingerprint(), ONE.get_fingerprint()])
     policy = Policy(str(known), mode="console", pins=pins, console=console)
     judge = await policy.judge(HOST, PORT, "i-1")
@@ -108,7 +108,7 @@ async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins):
     assert console.asked == 1  # past the limit the API is asked rarely
 
 
-async def test_a_machine_whose_console_shows_its_key_late_is_believed_after_all(known, pins):
+async def test_a_key_that_the_console_shows_late_is_accepted(known, pins):
     now = [1000.0]
     console = FakeConsole([], [ONE.get_fingerprint()])
     policy = Policy(
@@ -127,9 +127,7 @@ async def test_a_machine_whose_console_shows_its_key_late_is_believed_after_all(
     assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
 
 
-async def test_a_machine_that_is_made_anew_is_believed_once_its_line_is_removed(
-    known, pins, tmp_path
-):
+async def test_a_new_key_of_a_machine_is_accepted_after_its_line_was_removed(known, pins, tmp_path):
     now = [1000.0]
     console = FakeConsole([ONE.get_fingerprint()], [TWO.get_fingerprint()])
     policy = Policy(
@@ -159,14 +157,14 @@ async def test_console_needs_to_know_which_machine_it_is(known, pins):
         await policy.judge(HOST, PORT, "")
 
 
-async def test_a_console_that_cannot_be_read_is_told(known, pins):
+async def test_a_console_that_cannot_be_read_is_an_error(known, pins):
     console = FakeConsole(DiscoveryError("the IAM permission ec2:GetConsoleOutput is missing"))
     policy = Policy(str(known), mode="console", pins=pins, console=console)
     with pytest.raises(HostKeyRefused, match="ec2:GetConsoleOutput"):
         await policy.judge(HOST, PORT, "i-1")
 
 
-async def test_a_key_that_cannot_be_remembered_is_not_believed(known, tmp_path):
+async def test_a_key_that_cannot_be_stored_is_refused(known, tmp_path):
     pins = Pins(tmp_path / "missing" / "host_keys")
     judge = await Policy(str(known), mode="accept-new", pins=pins).judge(HOST, PORT, "i-1")
     with pytest.raises(HostKeyRefused, match="cannot be remembered"):

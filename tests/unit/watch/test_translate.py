@@ -64,11 +64,11 @@ def test_new_directory_is_to_be_checked(translator):
     assert list(translator.checks) == [Name(A, b"n")]
 
 
-def test_identical_neighbours_are_told_once(translator):
+def test_identical_adjacent_events_are_one_hint(translator):
     assert told(translator, *[(A, t.MODIFY, 0, b"f")] * 5) == [Hint(WRITTEN, b"a/f")]
 
 
-def test_temporaries_of_ours_and_pruned_paths_are_not_told(translator):
+def test_temporaries_and_pruned_paths_give_no_hint(translator):
     made = told(translator, (A, t.CREATE, 0, b".replicator-1-2.tmp"))
     assert made == [Hint(CONTENTS, b"a")]  # the time of the directory is not ours alone
     assert told(translator, (A, t.MODIFY, 0, b"x.tmp")) == []
@@ -120,7 +120,7 @@ def test_rename_to_and_from_an_excluded_name_is_a_change_of_the_other(translator
     )
 
 
-def test_source_of_a_rename_is_named_as_it_is_called_when_it_is_told(translator):
+def test_the_source_of_a_rename_has_its_current_name_in_the_hint(translator):
     hints = told(
         translator,
         (A, t.MOVED_FROM, 7, b"x"),

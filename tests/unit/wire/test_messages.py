@@ -179,7 +179,7 @@ def test_an_unknown_reason_for_a_refusal_is_a_plain_failure():
 @pytest.mark.parametrize(
     "wrong", [{2: -1}, {2: 1 << 12}, {3: -1}, {3: 1 << 63}, {4: "x"}, {7: -5}, {1: "z"}]
 )
-def test_a_line_of_a_listing_that_is_none_is_told_with_its_path(wrong):
+def test_an_invalid_line_of_a_listing_is_an_error_with_its_path(wrong):
     line = ["dir/file\n", "f", 0o644, 5, 0, "", "", 0, 0]
     for field, value in wrong.items():
         line[field] = value

@@ -144,7 +144,7 @@ def test_ipv6_targets_and_one_target_on_two_ports():
     assert one(answer, "fd00::7").decision is Decision.SERVE  # in use on one port is in use
 
 
-def test_instances_that_are_stopped_or_terminated_are_said_to_be_gone():
+def test_instances_that_are_stopped_or_terminated_are_dropped():
     targets = [("i-1", "unused", "Target.NotInUse"), ("i-2", "healthy"), ("i-3", "healthy")]
     rows = [("i-1", "stopped", "10.0.0.1"), ("i-2", "running", "10.0.0.2")]
     rows += [("i-3", "terminated", "")]
@@ -261,7 +261,7 @@ def test_groups_of_functions_and_balancers_hold_no_files():
     assert not api.asked["DescribeTargetHealth"]
 
 
-def test_without_credentials_the_error_says_where_they_come_from(monkeypatch):
+def test_without_credentials_the_error_names_their_sources(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     with recorded() as api, pytest.raises(DiscoveryError, match=r"credentials.*hop limit"):

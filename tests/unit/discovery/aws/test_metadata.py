@@ -50,7 +50,7 @@ def service(monkeypatch):
 
 
 @pytest.mark.usefixtures("service")
-def test_the_id_is_told_to_who_has_a_token():
+def test_the_instance_id_is_read_with_a_token():
     assert own_instance() == "i-0backend"
 
 
@@ -83,7 +83,7 @@ def test_an_answer_that_does_not_arrive_names_the_hop_limit(monkeypatch):
 
 
 @pytest.mark.usefixtures("service")
-async def test_we_find_out_once_who_we_are():
+async def test_the_backend_recognises_its_own_instance():
     ourselves = Ourselves(())
     assert await ourselves.notes() == []
     assert ourselves.are("i-0backend", "10.0.0.1")
@@ -97,7 +97,7 @@ async def test_what_is_excluded_by_hand_asks_nobody(monkeypatch):
     assert ourselves.are("i-1", "10.0.0.5")
 
 
-async def test_not_knowing_who_we_are_is_a_note_not_an_error(monkeypatch):
+async def test_an_unknown_own_instance_id_is_a_note_and_no_error(monkeypatch):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (note,) = await Ourselves(()).notes()
     assert "name it in discovery.exclude" in note

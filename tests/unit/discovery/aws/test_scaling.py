@@ -153,7 +153,7 @@ async def test_no_action_for_an_instance_that_still_waits_is_an_error(state):
         aws.close()
 
 
-async def test_a_hook_that_is_replaced_or_gets_another_time_limit_is_known_at_the_next_look():
+async def test_a_replaced_hook_or_a_new_time_limit_is_known_after_the_next_poll():
     with api(("i-1", "Pending:Wait"), ("i-2", "Pending:Wait")) as server:
         aws = Aws(region=REGION, endpoint_url=server.url)
         provider = ScalingProvider(
