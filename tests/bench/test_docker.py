@@ -1,4 +1,4 @@
-"""The suite on containers, where a docker engine runs: `.ci/run` starts one if it can, and says so if it cannot."""
+"""The suite on containers, where a docker engine runs: `.ci/run` starts one if it can, and prints a message if it cannot."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the eyewitness says is what a visitor could see, and when."""
+"""The eyewitness records what a visitor could see, and when."""
 
 import os
 import threading

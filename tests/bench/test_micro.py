@@ -20,7 +20,7 @@ def test_every_case_runs_and_every_contestant_is_right(found):
     assert {(row["case"], row["contestant"]) for row in found} == expected
     for row in found:
         assert row["seconds"] > 0
-        # What a waited-for peer has used cannot be told from what its starter has.
+        # The CPU time of a child that was waited for cannot be separated from that of the process that started it.
         ours = row["contestant"].startswith("replicator")
         assert (row["peak_rss_bytes"] is not None) is ours
         assert row["machine"]["cores"] == os.cpu_count()

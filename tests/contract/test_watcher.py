@@ -1,6 +1,6 @@
 """Contract of ports.Watcher: InotifyWatcher on a real directory and FakeWatcher pass the same tests.
 
-A watcher reports hints, so the contract says which paths a batch covers, not which hints it holds.
+A watcher reports hints, so the contract states which paths a batch covers, not which hints it holds.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Inotify:
 
 
 class InMemory:
-    """A FakeWatcher that is told of each change."""
+    """A FakeWatcher that gets a hint for each change."""
 
     def __init__(self, _directory):
         self.watcher = FakeWatcher()

@@ -51,7 +51,7 @@ def editor(site):
 
 
 def everywhere(site, path):
-    """Ask each frontend for a path at once until all have it; print what they said before, and check that it stays."""
+    """Ask each frontend for a path at once until all have it; print their earlier answers, and check that it stays."""
     with Crowd(site.alone().values(), [path], pause=0.002) as crowd:
         servers = set(site.frontends)
         wait_for(lambda: {one.server for one in crowd.seen[-40:] if one.status == 200} == servers, path)  # fmt: skip

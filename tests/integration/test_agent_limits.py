@@ -37,7 +37,7 @@ def works(agent, number=1000):
 
 
 def ended(agent):
-    """The agent has ended itself, with one line that says why."""
+    """The agent has ended itself, with one line that contains the reason."""
     code, said = agent.end()
     assert len(said.splitlines()) == 1, said
     return code == 1 and said.startswith("replicator agent: ")
@@ -189,7 +189,7 @@ def test_json_that_swells_as_far_as_it_can_takes_little_memory(agent):
 
 
 def test_three_thousand_trees_are_answered_and_a_thousand_held(agent, tmp_path):
-    """Each open looks at all that is held: ten thousand take two minutes on a busy machine, and prove no more."""
+    """Each open checks all trees that are held: ten thousand take two minutes on a busy machine, and prove no more."""
     for number in range(3000):
         # In step with the answers: neither side may block on a full pipe.
         answer = agent.open(b"/many/%d" % (number % 50), tree=number % 1024)

@@ -132,7 +132,7 @@ def race(agent, seconds):
 
 
 def learned(lines):
-    """Return the lines that tell of something outside."""
+    """Return the lines that contain something from outside the root."""
     digest = hashlib.sha256(SECRET).digest()
     return [
         line for line in lines if line.entry.digest == digest or line.path.endswith(b"/only-here")

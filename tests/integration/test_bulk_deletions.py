@@ -31,7 +31,7 @@ def test_uploads_are_published_between_deletions_that_were_held_back(tmp_path, m
         (pipeline,) = backend.app.service.pipelines.values()
         shutil.rmtree(backend.source / "bulk")
         wait_for(lambda: pipeline.deletions.has_released, backend.explain)
-        assert backend.status()["trees"][0]["pending"] >= MANY - 100, "they are owed"
+        assert backend.status()["trees"][0]["pending"] >= MANY - 100, "they are pending"
         (backend.source / "upload").write_bytes(b"upload")
         wait_for(arrived, backend.explain)
         backend.wait_until_equal()

@@ -1,4 +1,4 @@
-"""The catalog may be damaged, deleted, or unwritable at any time: it is said, made anew, and nobody suffers."""
+"""The catalog may be damaged, deleted, or unwritable at any time: this is reported, the catalog is rebuilt, and no frontend loses a file."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def of_a_later_version(path):
 
 
 def with_a_wrong_digit(path):
-    """What only the row's own sum can tell: SQLite finds nothing wrong."""
+    """Damage that only the row's checksum detects: SQLite finds nothing wrong."""
     with sqlite3.connect(path) as db:
         db.execute("UPDATE entries SET mtime = mtime + 1, mode = 511 WHERE length(digest) = 32")
     db.close()
@@ -86,7 +86,7 @@ def test_damage_is_reported_and_repaired_and_nothing_is_sent_or_deleted(settled,
     damage(catalog)
     before = fingerprint(settled.copy(server))
     settled.log.unlink()
-    # Damage that shows in use ends the daemon, with a reason; whoever started it starts it again, as systemd does.
+    # Damage that shows in use ends the daemon, with a reason; the test starts it again, as systemd does.
     for _ in range(2):
         try:
             settled.start()

@@ -1,4 +1,4 @@
-"""Nothing is deleted in doubt: a tree that loses most of its files in one go waits for a person, whoever took them away, and when."""
+"""Nothing is deleted in doubt: a tree that loses most of its files at once waits for an operator, whatever removed them, and when."""
 
 import shutil
 
@@ -284,7 +284,7 @@ def test_what_comes_back_while_the_daemon_is_down_ends_the_pause(tmp_path):
 
 
 def test_what_a_frontend_alone_has_after_a_pause_goes(tmp_path):
-    """A frontend that was away during the whole deployment is compared when it comes back, and owes nothing to the pause."""
+    """A frontend that was away during the whole deployment is compared when it comes back, and the former pause does not affect it."""
     fill(tmp_path / "source")
     with Backend(tmp_path) as backend:
         backend.wait_until_equal()

@@ -1,4 +1,4 @@
-"""A frontend's disk that is full, read-only, out of inodes or gone: told, the rest flows, and it heals by itself."""
+"""A frontend's disk that is full, read-only, out of inodes or gone: this is reported, the other frontends are served, and this one recovers without an operator."""
 
 import os
 import random

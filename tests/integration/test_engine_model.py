@@ -1,7 +1,7 @@
 """The whole engine against a model that is the file system itself.
 
 Random changes to a tree, with agents killed and links cut in between; in the end every frontend equals the source in kind,
-mode, size, time in nanoseconds, content and link target. While it runs, a reader looks at one file of each frontend and must
+mode, size, time in nanoseconds, content and link target. While it runs, a reader reads one file of each frontend and must
 find an old or a new version, whole.
 """
 
@@ -35,7 +35,7 @@ def content(size, seed):
 
 
 class Replication(RuleBasedStateMachine):
-    """One backend, two frontends, and somebody who works on the tree."""
+    """One backend, two frontends, and random changes of the tree."""
 
     @initialize()
     def begin(self):

@@ -98,7 +98,7 @@ def test_a_renamed_file_keeps_its_inode_and_sends_no_content(backend, over):
     backend.wait_until_equal()
 
     assert all(size < 2000 for _, size in spent(backend, before))
-    # The rename changes the file's ctime, so that it is looked at, and perhaps read, here; not on the way.
+    # The rename changes the file's ctime, so that it is checked, and perhaps read, here; it is not sent.
     assert source_of(backend).bytes_read - read <= 16 << 20
     assert [(backend.site(host) / "d/new").stat().st_ino for host in backend.hosts] == inodes
 

@@ -1,4 +1,4 @@
-"""Names that change what they stand for faster than anybody can look; see tests/support/flips.py.
+"""Names whose kind changes faster than a check can read it; see tests/support/flips.py.
 
 `REPLICATOR_FLIP_TURNS=300 pytest tests/integration/test_flips.py` is a hunt: what it found came once in a hundred turns.
 """

@@ -1,4 +1,4 @@
-"""Never green over red: what is refused or owed shows in `status`, `verify` and `check`, and in their exit status."""
+"""`ok` is false while a path is refused or dirty: `status`, `verify` and `check` show it, and their exit status."""
 
 import contextlib
 import json
@@ -130,7 +130,7 @@ def test_a_frontend_that_never_connected_is_unknown(make, two):
     assert backend.run("status").returncode == 3
     answered(backend, "status", "--max-lag", "1000", "--max-dirty", "1000", status=3)
 
-    # One that was compared is owed what changes while it is away.
+    # What changes while a compared frontend is disconnected is dirty for it.
     root.stop()
     (backend.source / "missed").write_text("missed")
     wait_for(lambda: backend.row(root)["dirty"] == 1, backend.status, FOREVER)

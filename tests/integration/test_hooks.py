@@ -1,4 +1,4 @@
-"""Hooks of a running backend: told what was delivered, one run at a time, and unable to delay replication."""
+"""Hooks of a running backend: they get the delivered paths, one run at a time, and unable to delay replication."""
 
 import asyncio
 import json

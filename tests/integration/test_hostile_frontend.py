@@ -1,6 +1,6 @@
-"""A frontend that lies, stalls or floods harms itself: everybody else is served, and the backend's memory and files are safe.
+"""A frontend that sends false data, stalls or floods harms only itself: all others are served, and the backend's memory and files are safe.
 
-Each test has one backend, a crowd of hostile frontends (or somebody who holds their key), and an honest one.
+Each test has one backend, many hostile frontends (or an attacker with their key), and an honest one.
 """
 
 import asyncio
@@ -191,7 +191,7 @@ def test_a_listing_that_is_none_harms_only_itself(tmp_path):
 
 
 def dripping(pieces, pause=0.2):
-    """A script's step: say pieces slowly, for ever."""
+    """A script's step: send pieces slowly, without end."""
     return lambda agent, message: agent.say_later(pieces(message), pause)
 
 
@@ -404,7 +404,7 @@ def test_bootstrap_of_a_hostile_host_ends_with_its_reason(tmp_path):
 
 
 def test_verify_finds_a_wrong_digest_and_a_false_one_harms_only_its_frontend(tmp_path):
-    """Who claims to hold everything is believed: only it lacks the files. A wrong claim is found."""
+    """An agent that reports false digests harms only its own frontend. `verify` finds a digest that differs."""
 
     def wrong(agent, request):
         forged = line(b"deep/0.jpg", digest=bytes(32), size=1000)
@@ -430,7 +430,7 @@ SHELLS = {
 
 @pytest.fixture
 def shells(tmp_path_factory):
-    """Real OpenSSH servers whose only user gets something else than our agent."""
+    """Real OpenSSH servers whose only user gets another program than the agent."""
     directory = tmp_path_factory.mktemp("shells")
     keys = Keys(directory / "keys")
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A local user who may write in the tree, and means harm: to what lies outside, to other uploaders, to whoever reads the log."""
+"""A hostile local user with write access to the tree: attacks on files outside, on other uploaders, on readers of the log."""
 
 import hashlib
 import os
@@ -224,7 +224,7 @@ def test_names_arrive_byte_for_byte_and_never_reach_a_terminal_raw(backend, capf
     for name in NAMES:
         with open(os.path.join(root, name), "wb") as file:
             file.write(name)
-        os.mkfifo(os.path.join(root, name[:200] + b"fifo"))  # something to be told
+        os.mkfifo(os.path.join(root, name[:200] + b"fifo"))  # something to report
         if len(name) < 15 and b"/" not in name:
             os.makedirs(
                 os.path.join(root, name + b"d", *[b"d"] * MAX_DEPTH)
@@ -345,7 +345,9 @@ def test_a_flood_of_renames_costs_others_little_and_ends_equal(backend, kind):
     assert upload(backend, "other") < 10
     backend.wait_until_equal()
     assert backend.row("one")["files_sent"] - before < 2000  # of 10,000
-    assert backend.status()["trees"][0]["state"] == "watching"  # nothing looked like a loss
+    assert (
+        backend.status()["trees"][0]["state"] == "watching"
+    )  # nothing was taken for a mass deletion
 
 
 def test_a_burst_of_tiny_files_lets_others_through_and_all_arrive(backend):

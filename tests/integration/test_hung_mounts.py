@@ -16,7 +16,7 @@ from tests.support.waiting import FOREVER, wait_for
 
 @contextmanager
 def hung(where):
-    """Mount a FUSE file system whose server never reads what it is asked, so that even the first question stays open."""
+    """Mount a FUSE file system whose server never reads a request, so that even the first request stays unanswered."""
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         missing("root, and /dev/fuse")
     fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
@@ -27,7 +27,7 @@ def hung(where):
             missing(f"the right to mount FUSE ({os.strerror(ctypes.get_errno())})")
         yield
     finally:
-        os.close(fd)  # ends the connection: whoever waits gets ENOTCONN
+        os.close(fd)  # ends the connection: a waiting process gets ENOTCONN
         subprocess.run(["umount", "--lazy", where], check=False)
 
 

@@ -1,4 +1,4 @@
-"""What the log says of an ordinary day: each deletion, no warning of what heals by itself, and each path at debug level."""
+"""The log in normal operation: each deletion, no warning about what needs no operator, and each path at debug level."""
 
 import os
 import shutil

@@ -400,7 +400,9 @@ def test_a_launch_is_completed_only_after_everything_is_there_with_heartbeats_me
             looks = api.asked["DescribeAutoScalingGroups"]
             wait_for(lambda: api.asked["DescribeAutoScalingGroups"] > looks + 3, "more looks")
 
-        assert there == [(expected, "CONTINUE")]  # once, although the group still says Pending:Wait
+        assert there == [
+            (expected, "CONTINUE")
+        ]  # once, although the group still reports Pending:Wait
         assert api.asked["RecordLifecycleActionHeartbeat"] >= 3
 
 

@@ -142,7 +142,7 @@ def goes_away_and_comes_back(backend, mount):
 
 
 def is_kept(backend, where="media"):
-    """Wait until the absence is told, and the rest of the tree flows."""
+    """Wait until the missing mount is reported, and the rest of the tree is replicated."""
     (backend.source / "after").write_text("the rest flows")
     arrives(backend, "after", "the rest flows")
     wait_for(lambda: "is missing" in problems(backend), backend.explain)

@@ -1,4 +1,4 @@
-"""Networks and hosts that fail without saying so: whoever can be reached is up to date all the time, the others afterwards."""
+"""Networks and hosts that fail silently: reachable frontends are always up to date, the others after they are reachable again."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def events(backend, host):
 
 
 def equal(backend, servers):
-    """Wait until these frontends hold what the source holds, whatever the daemon says of others."""
+    """Wait until these frontends hold what the source holds, whatever the state of the others."""
     wait_for(lambda: not backend.differences(servers), "the others to be in sync")
 
 
@@ -249,7 +249,7 @@ def test_attempts_at_a_dead_host_are_bounded_and_spread(tmp_path):
 
 
 class CountingFleet(LocalFleet):
-    """Remembers when it was asked for whom."""
+    """Records the time of each connection attempt by host."""
 
     def __init__(self, directory):
         super().__init__(directory)
@@ -272,7 +272,7 @@ def test_half_a_million_missed_changes_are_a_comparison_and_little_memory(tmp_pa
         replica = next(r for r in backend.app.service.fleet if r.address.host == "two")
 
         async def miss():
-            """Say of paths that nobody knows that they changed, as uploads do that come and go."""
+            """Add hints of unknown paths, as uploads do that are deleted at once."""
             for begin in range(0, MISSED, 500):
                 keys = [Key(1, b"%d/x" % number) for number in range(begin, begin + 500)]
                 replica.offer(EncodedChanges((), tuple(ChangeRef(0, key) for key in keys)))

@@ -42,7 +42,7 @@ def test_a_sparse_file_of_any_size_in_a_target_is_replaced_or_goes(worlds, size)
 
 
 def test_a_file_of_holes_is_not_read_for_weeks_by_verify(worlds):
-    """Its size tells that it is another one."""
+    """Its size differs, which is enough."""
     put_sparse(worlds / "new/site/stray", 2 * PIB)
     (worlds / "new/site/small").write_bytes(b"small")
     with Agent(worlds / "new") as agent:

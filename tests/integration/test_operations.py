@@ -250,7 +250,7 @@ def test_the_rights_of_the_unit_suffice_and_less_does_not(make, two):
     backend.wait_until_equal()
     rights = Path(f"/proc/{backend.daemon.pid}/status").read_text()
     assert re.search(r"CapEff:\s+0*10000004\n", rights), rights  # lease and dac_read_search
-    # A file that is still open for writing is told from one that is finished, though it belongs to another.
+    # A file that is still open for writing is distinguished from a finished one, though it belongs to another user.
     with (private / "growing").open("wb", buffering=0) as file:
         os.chown(private / "growing", 12345, 12345)
         file.write(b"first half")
@@ -536,7 +536,7 @@ def test_a_thousand_small_changes_to_five_frontends_are_one_login_each(make, fle
         if number % 250 == 249:
             backend.wait_until_equal()
     assert [server.logins() for server in five] == [1] * 5
-    # Idle: nothing pending, nothing owed, no lag.
+    # Idle: nothing pending, nothing dirty, no lag.
     status = backend.status()
     assert [tree["pending"] for tree in status["trees"]] == [0]
     assert [(row["dirty"], row["lag_seconds"]) for row in status["frontends"]] == [(0, 0.0)] * 5

@@ -27,7 +27,7 @@ FILLING = {
 
 
 class Shown:
-    """A server whose daemon is what the test says."""
+    """A server whose daemon has the status that the test sets."""
 
     def __init__(self):
         self.url = f"http://127.0.0.1:{free_port()}/"

@@ -223,7 +223,9 @@ def test_a_scale_out_is_bounded_disturbs_nobody_and_reads_the_source_no_more_tha
         assert after[server.address]["reconciles"] == before[server.address]["reconciles"] == 1
     assert {row["logins"] for row in after.values()} == {1}
     (tree,) = site.status()["trees"]
-    assert tree["files_hashed"] <= FILES + 2 * number  # once each; a fresh stamp is looked at again
+    assert (
+        tree["files_hashed"] <= FILES + 2 * number
+    )  # once each; a path with a fresh stamp is checked again
 
 
 def test_a_daemon_killed_in_the_middle_of_a_scale_out_resumes(site, api, group):
@@ -324,7 +326,7 @@ def test_a_frontend_that_falls_silent_hinders_nobody_and_is_tried_with_measure(s
         )
         # Before the silence is noticed: nobody waited for that.
         assert site.rows()[silent.address]["state"] == "live"
-        # Long enough for some attempts; the silence and the vain attempts are told once each.
+        # Long enough for some attempts; the silence and the failed attempts are logged once each.
         wait_for(lambda: site.rows()[silent.address]["state"] == "retrying", site.status)
         since = site.rows()[silent.address]["lag_seconds"]
         wait_for(lambda: site.rows()[silent.address]["lag_seconds"] > since + 10, site.status)

@@ -199,7 +199,7 @@ def test_a_frontend_with_the_oldest_python(make, fleet):
 
 
 def unpinned(fleet):
-    """Options for a server that must run the streamed agent, whoever we are."""
+    """Options for a server that must run the streamed agent, whichever user runs the tests."""
     if not fleet.namespaces:
         needs_namespaces()
     return {}
@@ -273,7 +273,7 @@ def test_bad_frontends_hinder_nobody(make, fleet, three):
     assert all(rows[s.address]["last_error"] == "" for s in three)
     assert all(rows[s.address]["logins"] == 1 for s in three)
 
-    # It is let in without anybody telling the daemon.
+    # It connects without a command to the daemon.
     stranger.authorize(fleet.keys.identity)
     if not fleet.namespaces:
         stranger.authorize(fleet.keys.identity, pinned(fleet.directory / "world-stranger"))

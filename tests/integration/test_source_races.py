@@ -155,7 +155,7 @@ def test_files_that_are_deleted_before_their_check_log_no_warning(backend, capfd
     upload(backend, "other")
     backend.wait_until_equal()
     said = "".join(capfd.readouterr())
-    # A few are met while they are there: sending and deleting these is told at debug and info.
+    # A few are found before they are deleted: sending and deleting these is logged at debug and info.
     loud = [line for line in said.splitlines() if "gone-" in line]
     assert not [line for line in loud if "warning" in line or "error" in line], said
     # A few are met while they are there; the root is no path.

@@ -1,4 +1,4 @@
-"""The source's root is an identity, not a name: who may change the way to it decides what is believed in its place."""
+"""The source's root is an identity, not a name: whether another directory in its place is read depends on which users could have put it there."""
 
 import os
 import shutil
@@ -69,7 +69,7 @@ def follows(running, source, name):
 
 
 def swap(parent, make):
-    """What a stranger does who owns the parent."""
+    """Replace the root, as another user can who owns its parent."""
     (parent / "upload").rename(parent / "aside")
     make(parent / "upload")
 
@@ -99,7 +99,7 @@ def is_refused(running):
 
 
 def test_a_root_that_another_user_replaced_is_not_read_before_resume(tmp_path, parent, secret):
-    """Its root-only files are what the stranger cannot read himself."""
+    """The directory may have files that only root can read, so that the other user could publish them."""
     belongs_to_a_stranger(parent)
     with backend(tmp_path, parent / "upload") as running:
         follows(running, parent / "upload", "before")
@@ -230,7 +230,7 @@ def test_a_source_that_is_missing_at_the_start_halts_its_tree_and_no_other(tmp_p
 
 
 def test_a_volume_whose_device_number_is_another_one_after_a_reboot_is_the_same(tmp_path):
-    """NVMe disks are numbered in the order in which they answer; ext4 tells its UUID."""
+    """NVMe disks are numbered in the order in which they answer; ext4 has a UUID."""
     with volume(tmp_path) as made:
         parent = made.where / "site"
         (parent / "upload").mkdir(parents=True)
@@ -250,7 +250,7 @@ def test_a_volume_whose_device_number_is_another_one_after_a_reboot_is_the_same(
 
 
 def test_another_volume_with_the_device_number_of_the_one_before_is_judged(tmp_path):
-    """The root of an ext4 file system is always inode 2; only its UUID tells it from another."""
+    """The root of an ext4 file system is always inode 2; only its UUID distinguishes it from another."""
     with volume(tmp_path) as made:
         with backend(tmp_path, made.where) as running:
             for number in range(20):

@@ -91,7 +91,7 @@ def address(server):
 
 
 async def reach(settings, where):
-    """Connect; return what the agent sends to a backend that says nothing: nothing, and no complaint."""
+    """Connect; return what the agent sends to a silent backend: no output and no error."""
     channel = await SSHConnector(settings).connect(where)
     try:
         return channel.diagnosis()
@@ -538,7 +538,7 @@ async def test_a_refused_start_leaves_no_session(server, settings, known):
 
 @contextlib.contextmanager
 def talker(data, *, hold=False, forever=False):
-    """A server that sends something to whoever comes, and hangs up (or holds on); yields its port."""
+    """A server that sends bytes to each client, and closes the connection (or keeps it open); yields its port."""
     with socket.create_server(("127.0.0.4", 0)) as server:
         over = threading.Event()
 
@@ -563,7 +563,7 @@ def talker(data, *, hold=False, forever=False):
 
 
 class TestMachinesThatKnownHostsDoesNotKnow:
-    """Against a real sshd: what each policy believes, and what a new machine at an old address is."""
+    """Against a real sshd: which keys each policy accepts, and how a new machine at an old address is treated."""
 
     @staticmethod
     def connector(settings, known, mode, console=None):

@@ -19,7 +19,7 @@ NAMES = [f"{number}" for number in range(20)]
 
 
 def fill(directory, letter):
-    """Make files whose sizes and times are the same whatever the letter is."""
+    """Make files whose sizes and times do not depend on the letter."""
     for path in [directory / name for name in NAMES] + [directory / "sub" / "page"]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(letter * 100)
@@ -108,7 +108,7 @@ def away(backend, host):
 
 
 def settled(backend):
-    """Wait until everything has arrived on the frontend that is there, and its fresh stamps are believed."""
+    """Wait until everything has arrived on the frontend that is there, and its fresh stamps are stable."""
     (there,) = set(backend.hosts) - backend.connector.refused
     wait_for(lambda: not contents_differ(backend, there), backend.explain_status)
     wait_for(lambda: not backend.status()["trees"][0]["pending"], backend.explain_status)

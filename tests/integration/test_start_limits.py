@@ -1,4 +1,4 @@
-"""A daemon that starts under a limit of memory or descriptors works, or ends and says in one line what it lacks."""
+"""A daemon that starts under a limit of memory or descriptors works, or ends with one line that names what it lacks."""
 
 import subprocess
 import sys

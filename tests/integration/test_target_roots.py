@@ -1,4 +1,4 @@
-"""A target is a directory, not a name: somebody who owns its parent on a frontend must not lead a privileged agent elsewhere."""
+"""A target is a directory, not a name: the owner of its parent on a frontend must not redirect a privileged agent."""
 
 import os
 

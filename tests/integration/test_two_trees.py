@@ -1,4 +1,4 @@
-"""Two trees and two frontends, one of them in trouble: the others are served as if it were not there."""
+"""Two trees and two frontends, one of which fails: the others are served as if it did not exist."""
 
 import asyncio
 import os

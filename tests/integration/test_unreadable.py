@@ -1,6 +1,6 @@
-"""What the backend may not read is told, holds nobody up, takes nothing from the frontends, and arrives once it may be read.
+"""What the backend may not read is reported, delays no other path, is not deleted on the frontends, and arrives once it is readable.
 
-The tests may run as root, whom no mode binds: so the kernel's refusal comes from a hook on os.open.
+The tests may run as root, to which modes do not apply: so the kernel's refusal comes from a hook on os.open.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""`wait`: when it says yes, everything that was changed before the call is on every frontend that serves visitors."""
+"""`wait`: when it confirms, everything that was changed before the call is on every frontend that serves visitors."""
 
 import os
 import random

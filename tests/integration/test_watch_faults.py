@@ -39,7 +39,7 @@ def inodes(backend):
 
 
 def stopped(backend):
-    """Wait until the tree is in doubt and says why, and nothing was deleted."""
+    """Wait until the tree is in doubt and its status has the reason, and nothing was deleted."""
     wait_for(lambda: tree(backend)["state"] in ("halted", "paused"), backend.explain)
     assert tree(backend)["problems"]
 
@@ -147,7 +147,7 @@ def test_a_parent_of_the_source_that_is_renamed_deletes_nothing_and_heals(tmp_pa
 
 @contextmanager
 def short_queue(length):
-    """Let whoever starts to watch within this block have a short queue; the kernel reads the number only then."""
+    """Give a watcher that starts within this block a short queue; the kernel reads the number only then."""
     before = QUEUE.read_text()
     try:
         QUEUE.write_text(str(length))

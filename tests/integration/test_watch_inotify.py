@@ -1,4 +1,4 @@
-"""watch.inotify with the real kernel: whatever is done to a tree is told, wherever it was done."""
+"""watch.inotify with the real kernel: every change of a tree causes a hint, at any depth."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ def excluded(path, kind):
 
 
 class Ear:
-    """Collects what a watcher tells."""
+    """Collects the hints of a watcher."""
 
     def __init__(self, watcher):
         self.watcher = watcher
@@ -53,7 +53,7 @@ class Ear:
         await self.until(lambda: all(hint in self.hints for hint in hints))
 
     async def quiet(self, root):
-        """Listen until all that was done before now has been told."""
+        """Wait until the hints of all earlier changes were received."""
         mark = b"mark-%d" % len(self.hints)
         (Path(os.fsdecode(root)) / os.fsdecode(mark)).touch()
         await self.heard(Hint(CLOSED, mark))
@@ -98,7 +98,7 @@ def directories(root, below=b""):
 
 
 def consistent(watcher, root):
-    """Every watch is of the directory whose path it is said to have."""
+    """Assert that every watch is of the directory at its recorded path."""
     if not root.is_dir() or watcher._queue is None:
         return
     for wd in list(watcher._watched._nodes):
@@ -109,7 +109,7 @@ def consistent(watcher, root):
 
 
 def covers(hints, path):
-    """True if the last word about a path asks for a look at it."""
+    """True if a hint causes a check of the path."""
     return any(
         (h.kind is SUBTREE and (not h.path or path.startswith(h.path + b"/")))
         or (h.kind in (CHANGED, TOUCHED, CLOSED) and h.path == path)
@@ -622,7 +622,7 @@ def havoc(root, chance):
 
 
 class Mirror:
-    """What somebody knows of a tree who only follows hints."""
+    """A copy of a tree's names that is updated by hints only."""
 
     def __init__(self, root):
         self.root = bytes(root)

@@ -211,7 +211,7 @@ def test_another_version_of_the_same_second_and_size_arrives_after_a_disconnect(
                 wait_until_contents_are_equal(backend)
 
 
-# Few names, one size and one second: nothing but the contents tells versions apart on the frontend.
+# Few names, one size and one second: only the contents distinguish versions on the frontend.
 names = st.sampled_from(["a", "b", "d/a", "d/b", "e/a", "e/b"])
 directories = st.sampled_from(["d", "e", "g"])
 hosts = st.sampled_from(["volume", "two"])

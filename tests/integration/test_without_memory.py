@@ -1,4 +1,4 @@
-"""The kernel gives no memory or no threads for a while: nothing ends for good, and all goes on by itself after."""
+"""The kernel gives no memory or no threads for a while: nothing ends, and replication continues afterwards."""
 
 import os
 import threading

@@ -93,7 +93,7 @@ class Model:
             self.walks -= covered
 
     def _met(self, path: bytes) -> None:
-        """Note what a look finds: if the name is another's now, what was known below it is found to be gone."""
+        """Record the result of a check: if the name is another's now, what was known below it is found to be gone."""
         now = self.identity(path)
         if self.known.get(path, path) != now:
             self.unsure = {p for p in self.unsure if not is_below(p, path)}

@@ -13,7 +13,7 @@ keys = st.sampled_from([Key(1, name) for name in (b"a", b"b", b"d", b"d/x", b"d/
 
 
 class Convergence(RuleBasedStateMachine):
-    """A source whose paths get new versions, a frontend, and a wire between them that keeps order and may be cut."""
+    """A source whose paths get new versions, a frontend, and a connection between them that keeps order and may be cut."""
 
     @initialize()
     def begin(self):

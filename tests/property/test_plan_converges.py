@@ -1,4 +1,4 @@
-"""Applying what a comparison says to a frontend makes it equal to the catalog, in any stretches."""
+"""Applying the result of a comparison to a frontend makes it equal to the catalog, in any stretches."""
 
 from hypothesis import given
 from hypothesis import strategies as st

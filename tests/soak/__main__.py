@@ -150,7 +150,7 @@ class Soak:
             self._flip_during(self.faults.all)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            # Keep the catalog while the second tree's source may be replaced: only the catalog tells that it is another directory.
+            # Keep the catalog while the second tree's source may be replaced: only the catalog has the identity of the former directory.
             self._flip_during(partial(self.faults.one, keep_catalog=self.second.troubled))
             time.sleep(self._random.uniform(0, 2))
 

@@ -11,7 +11,7 @@ SITE = OpenTree(1, b"/site", setid=True)
 
 
 class FakeSourceState:
-    """State of a source that was scanned and is not in doubt, until a test says otherwise. Passes tests/contract/test_source_state.py.
+    """State of a source that was scanned and is not in doubt, until a test changes it. Passes tests/contract/test_source_state.py.
 
     Args:
         tree: the tree whose source this is.

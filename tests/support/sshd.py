@@ -338,7 +338,7 @@ class Sshd:
                     os.kill(pid, signal.SIGCONT)
 
     def cut(self):
-        """Kill all sessions, but not the server; to the backend this looks like a crash of the frontend."""
+        """Kill all sessions, but not the server; for the backend this equals a crash of the frontend."""
         for pid in self.sessions():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

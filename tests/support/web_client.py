@@ -1,4 +1,4 @@
-"""A small HTTP client that sends exactly what a test says, and statuses for the server to show."""
+"""A small HTTP client that sends exactly the bytes of a test, and statuses for the server to show."""
 
 import asyncio
 import copy

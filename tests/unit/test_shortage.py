@@ -1,4 +1,4 @@
-"""What a process lacks is said in one sentence, wherever the error comes from."""
+"""What a process lacks is named in one sentence, wherever the error comes from."""
 
 import errno
 

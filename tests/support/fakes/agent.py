@@ -15,7 +15,7 @@ from tests.support.fakes.disk import FakeDisk
 class FakeAgent(FakeChannel, FakeDisk):
     """A channel to a simulated agent that applies changes to a dict. Passes tests/contract/test_agent.py.
 
-    It serves one tree, keeps no content, and sends a listing in one frame. The result of a delta is believed.
+    It serves one tree, keeps no content, and sends a listing in one frame. The digest of a delta's result is not verified.
 
     Attributes:
         disk: content of the frontend, as entries by path.
@@ -104,7 +104,7 @@ class FakeAgent(FakeChannel, FakeDisk):
         self._acknowledge(done, refused)
 
     def _answer_change(self, change, content, done, refused):
-        """Apply a change, and add the answer to one of two lists. The content of a delta is None: it is believed."""
+        """Apply a change, and add the answer to one of two lists. The content of a delta is None: its digest is not verified."""
         try:
             self.apply(change, content)
         except Refused as refusal:

@@ -26,7 +26,7 @@ class AgentChannel:
     def _serve(self):
         try:
             self._server.run()
-        except (ProtocolError, OSError) as error:  # OSError: closed before it could say hello
+        except (ProtocolError, OSError) as error:  # OSError: closed before it could send hello
             self.failure = error
         finally:
             self._theirs.close()

@@ -55,7 +55,7 @@ class FakeDisk:
         }
 
     def apply(self, change, content):
-        """Apply a change; the content of a delta is None: it is believed.
+        """Apply a change; the content of a delta is None: its digest is not verified.
 
         Raises:
             Refused: if the agent would refuse it.

@@ -1,4 +1,4 @@
-"""`docker compose` for one project: build, up with --scale, down. It reads of a compose file what those of `deploy/local` say."""
+"""`docker compose` for one project: build, up with --scale, down. It supports the part of the format that `deploy/local` uses."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The digest is that of the pieces in their order, whoever hashes them."""
+"""The digest is that of the pieces in their order, in whichever thread they are hashed."""
 
 import hashlib
 import threading

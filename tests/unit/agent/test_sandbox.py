@@ -1,4 +1,4 @@
-"""What an agent gives up it has given up, what it needs still works, and what a kernel lacks is said."""
+"""The restrictions of an agent are effective, what it needs still works, and what a kernel lacks is reported."""
 
 import ctypes
 import hashlib

@@ -29,7 +29,7 @@ def store(path):
 
 
 def test_a_connection_that_is_in_use_during_close_is_closed_afterwards(path):
-    """The reader looks at `_closed`, the store is closed, and only then is the connection put back."""
+    """The reader reads `_closed`, the store is closed, and only then is the connection put back."""
     database = CatalogStore.open(path)
 
     class Idle(list):

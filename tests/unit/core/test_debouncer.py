@@ -239,7 +239,7 @@ def test_a_rename_that_ends_below_its_old_name_is_checked_instead(debouncer, sec
 
 
 def test_a_directory_put_above_an_earlier_target_is_checked_after_both_renames(debouncer):
-    """Found by flipping names: a look at `d` that came first left what was known of `tmp` there for ever."""
+    """Found by flipping names: a check of `d` that came first left the entries of `tmp` there without end."""
     debouncer.hint(Hint(Hinted.MOVED, b"f", b"d/f"), 0.0)
     debouncer.hint(Hint(Hinted.MOVED, b"tmp", b"d"), 0.0)
     work = debouncer.ready(0.0)

@@ -1,4 +1,4 @@
-"""Patterns mean what git says they mean; git itself is asked."""
+"""Patterns mean what they mean to git; the tests run git."""
 
 import os
 import shutil

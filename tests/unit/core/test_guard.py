@@ -1,4 +1,4 @@
-"""When a walk's result is not believed, and when deletions are not."""
+"""Which scans the guard rejects, and which deletions it holds back."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_scan_of_another_directory_without_most_known_paths_is_rejected():
     ("known", "met", "vanished", "replaced"),
     [
         (0, 0, 0, False),  # never held anything
-        (1000, 1, 999, False),  # somebody cleaned up while we were down
+        (1000, 1, 999, False),  # files were removed while the daemon was stopped
         (10, 10, 0, True),  # the same files on another device number
         (10, 5, 5, True),
     ],
@@ -74,7 +74,7 @@ class TestDeleteGuard:
     def test_losing_more_than_the_share_pauses_after_a_hundred_deletions(self, step):
         guard = DeleteGuard(0.5)
         assert self.go(guard, 1000, 501, step=step) <= FREE
-        if not guard.paused:  # it is looked at now and then, and before anything is released
+        if not guard.paused:  # it is checked at intervals, and before anything is released
             guard.decide(499)
         assert guard.paused
         assert (guard.lost, guard.before) == (501, 1000)

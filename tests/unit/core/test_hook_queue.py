@@ -17,7 +17,7 @@ def add(queue, path, target=b"", *, is_delete=False, tree=TREE):
 
 
 def told(run):
-    """Return the paths that a run is told, as sets: changed, deleted, below."""
+    """Return the paths of a run, as sets: changed, deleted, below."""
     return [{path.encode() for path in run[name]} for name in ("changed", "deleted", "below")]
 
 

@@ -48,7 +48,7 @@ def test_an_empty_answer_does_not_count_as_a_miss():
         member_set.answer(answer)
     assert member_set.members == without(
         3
-    )  # the empty one said nothing: two good ones in a row agree
+    )  # the empty one does not count: two good ones in a row agree
 
 
 def test_an_incomplete_answer_adds_members_and_removes_none():

@@ -70,7 +70,7 @@ def test_what_is_acceptable_after_a_question_goes_when_its_number_is_steady():
 
 
 def test_what_an_empty_source_has_asked_about_goes_when_the_source_has_held_something_for_a_while():
-    """A volume that is mounted again is read while this looks."""
+    """A volume that is mounted again is read during this check."""
     surplus = Surplus(0.5)
     ask(surplus, 60, 0)
     ask(surplus, 60, 0, STEADY)

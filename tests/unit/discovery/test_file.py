@@ -1,4 +1,4 @@
-"""A file of frontends: text or JSON, read anew each time, and never believed in part."""
+"""A file of frontends: text or JSON, read anew each time, and accepted only as a whole."""
 
 import json
 

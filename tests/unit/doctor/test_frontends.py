@@ -1,4 +1,4 @@
-"""What `check` says of one frontend."""
+"""What `check` reports about one frontend."""
 
 from types import SimpleNamespace
 

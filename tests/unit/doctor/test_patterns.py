@@ -1,4 +1,4 @@
-"""`check` tells the patterns of tree.exclude that have no effect."""
+"""`check` reports the patterns of tree.exclude that have no effect."""
 
 import pytest
 

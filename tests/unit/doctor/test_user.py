@@ -1,4 +1,4 @@
-"""`check` says when it runs with other rights than the daemon."""
+"""`check` reports that it runs with other rights than the daemon."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Reading ahead: the smallest first, not too far, no large file behind a huge one, and each is looked at once."""
+"""Reading ahead: the smallest first, not too far, no large file behind a huge one, and each is checked once."""
 
 import asyncio
 

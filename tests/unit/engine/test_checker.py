@@ -1,4 +1,4 @@
-"""The examiner over a real directory and a real catalog: what it tells, and what it never tells."""
+"""Checker, with a real directory and a real catalog: which updates and deletions a check returns."""
 
 import errno
 import os
@@ -52,7 +52,7 @@ def test_a_directory_that_is_replaced_by_another_kind_loses_its_children(world, 
 @pytest.mark.parametrize("was", ["symlink", "file", "nothing"])
 @pytest.mark.parametrize("to", ["symlink", "file", "nothing"])
 def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was, to):
-    """A name flips: at its own look it is no directory, at that of a file below it is one, and then it is none again."""
+    """A name flips: at its own check it is no directory, at that of a file below it is one, and then it is none again."""
     at = world.root / "d"
 
     def become(kind):
@@ -77,7 +77,7 @@ def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was,
     become(to)
     _, gone, found = world.check(b"d")
     missing = [path for one in found for path in one.missing]
-    gone += next(world.checker.remove(missing)).gone  # it was believed
+    gone += next(world.checker.remove(missing)).gone  # it was accepted
 
     assert [path for path in gone if path != b"d"] == [b"d/f"]
     assert world.catalog.below(b"d") == []

@@ -1,4 +1,4 @@
-"""Contents over a real directory and a real catalog: what is read of a file, and what is told of it."""
+"""Contents over a real directory and a real catalog: what is read of a file, and what is reported about it."""
 
 import os
 

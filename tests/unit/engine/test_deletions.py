@@ -1,4 +1,4 @@
-"""Deletions: what may be told of what is gone. The guard's own tests say how much is too much."""
+"""Deletions: which may be published. The tests of the guard have the limits."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def tree(delete=True, guard=0.5):
 
 @pytest.fixture
 def emptied():
-    """A tree that just lost all it had; the loss is not told yet."""
+    """A tree that just lost all it had; the deletions are not published yet."""
     return tree()
 
 

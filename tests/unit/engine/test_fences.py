@@ -39,7 +39,7 @@ class Stage:
         self.debouncer.hint(Hint(kind, path), self.loop.time(), **more)
 
     async def passes(self, fence):
-        await asyncio.sleep(1)  # virtual: beyond the pause after a look
+        await asyncio.sleep(1)  # virtual: beyond the pause after a check
         self.fences.look()
         return fence.passed_at is not None
 

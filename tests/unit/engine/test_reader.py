@@ -84,7 +84,7 @@ def test_the_same_version_of_small_files_is_read_and_encoded_once_for_all_fronte
 
 
 def test_two_versions_with_one_stamp_are_two_frames(world):
-    """Two writes within a tick of the clock: the stamp alone does not tell them apart."""
+    """Two writes within a tick of the clock: the stamp alone does not distinguish them."""
     world.source.stable = False
     for content in (b"aaaa", b"bbbb"):
         world.source.write(b"f", content)

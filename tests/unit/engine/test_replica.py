@@ -30,7 +30,7 @@ async def test_a_failure_is_reported_and_retried_after_growing_delays(stage):
     assert asked[0][2] == "the target '/site' cannot be used: No such file or directory"
     assert all(agent.closed for agent in stage.agents["a"])
 
-    # Somebody asks: there is no pause any more, and a success ends the count.
+    # A request ends the pause, and a success ends the count.
     stage.prepare = lambda _agent: None
     stage.replica.resync()
     await stage.live()

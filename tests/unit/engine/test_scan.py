@@ -1,4 +1,4 @@
-"""A walk beside the catalog: what it looks at, and what it does not believe."""
+"""A walk beside the catalog: what it reads, and which scans it rejects."""
 
 import os
 
@@ -16,8 +16,8 @@ class Walked:
     """A source and a catalog in memory, and what the last walk found.
 
     Attributes:
-        updates: path to the problem that was told with it.
-        gone: in the order in which it was told.
+        updates: path to the problem that was reported with it.
+        gone: in the order in which it was reported.
     """
 
     def __init__(self):

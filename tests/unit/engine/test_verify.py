@@ -17,7 +17,7 @@ from tests.support.waiting import FOREVER, eventually
 
 @pytest.fixture
 async def verifying(stage):
-    """A live frontend with four files, whose verification has begun; its agent says nothing of itself."""
+    """A live frontend with four files, whose verification has begun; its agent sends nothing unless the test does."""
     for name in (b"a", b"b", b"c", b"d"):
         stage.write(name, b"content")
     await stage.live()

@@ -1,4 +1,4 @@
-"""The worker: what it finds is told once, after the first survey, in order."""
+"""The worker: what it finds is published once, after the first scan, in order."""
 
 import asyncio
 import errno
@@ -46,7 +46,7 @@ class Working:
         self.worker = Worker(tree, self.publisher, lambda: None, pool, drained)
 
     def told(self):
-        """Return all changes that were told since the last call."""
+        """Return all changes that were published since the last call."""
         decoder = frames.Decoder()
         for encoded in self.encoded_list:
             for frame in encoded.frames:
@@ -244,7 +244,7 @@ async def test_the_rest_of_a_large_directory_that_appears_again_is_not_deleted(e
 
 
 def rename_with_event_after(working, source, target, looked):
-    """Rename a directory on the source; its event comes while the worker waits for events, after the first look at the new name."""
+    """Rename a directory on the source; its event comes while the worker waits for events, after the first check of the new name."""
     working.worker.defer()
     for path in sorted(working.source.nodes):
         if path == source or path.startswith(source + b"/"):
@@ -411,7 +411,7 @@ async def test_a_source_in_doubt_publishes_nothing_and_leaves_nothing_in_progres
 async def test_a_rename_is_locked_until_it_is_published_even_if_the_worker_is_cancelled(
     working, interrupted
 ):
-    """Whoever reads the catalog to send or to compare would take the old names for deleted, before they are renamed."""
+    """A task that reads the catalog to send or to compare would take the old names for deleted, before they are renamed."""
     renaming = working.catalog.renaming
     entered, go_on = threading.Event(), threading.Event()
     move = working.catalog.move

@@ -68,7 +68,7 @@ def test_no_component_may_be_a_symlink(root, tree, component):
 
 
 def test_a_directory_swapped_in_mid_flight_leads_nowhere_else(root, tree):
-    """What is held stays inside the tree; what is looked up anew is refused."""
+    """An open descriptor stays inside the tree; a new lookup is refused."""
     tree.directory(b"a/b")
     (root / "a").rename(root / "elsewhere")
     (root / "a").symlink_to(root.parent / "outside")

@@ -8,7 +8,7 @@ from replicator.files import kin
 
 
 def overlap(target, source):
-    """Return what the agent finds when the backend has told it where a source lies."""
+    """Return what the agent finds after the backend has sent the identity of a source."""
     place = kin.place_of(os.fsencode(source))
     nearest, *above = place.chain
     missing = [(*nearest, place.missing)] if place.missing else []

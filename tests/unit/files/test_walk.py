@@ -1,4 +1,4 @@
-"""A walk tells all that is there, and says where it could not look."""
+"""A walk returns all entries, and reports the directories that it could not read."""
 
 import os
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ NOBODY = 65534
 
 @contextmanager
 def nobody():
-    """Be a user who may not do everything."""
+    """Run as an unprivileged user."""
     if os.geteuid():
         yield
         return
@@ -88,7 +88,7 @@ def test_what_is_pruned_is_not_entered(tmp_path, tree):
 
 @pytest.mark.parametrize("mode", [0o000, 0o444, 0o311])
 def test_a_directory_without_permission_is_reported_and_the_walk_continues(tmp_path, tree, mode):
-    """0444 may be read but not entered: its names are there, but nothing can be said of them."""
+    """0444 may be read but not entered: its names can be listed, but not stated."""
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "f").touch()

@@ -1,4 +1,4 @@
-"""The HTTP server: what each path answers, to whom, and how much of it at a time."""
+"""The HTTP server: what each path answers, to which clients, and how much of it at a time."""
 
 import asyncio
 import json

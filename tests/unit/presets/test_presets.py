@@ -1,4 +1,4 @@
-"""The presets are true to themselves: patterns do what their examples say, and routes fit into a load balancer's rules."""
+"""The presets are consistent: patterns match their examples, and routes fit into a load balancer's rules."""
 
 import fnmatch
 import json

@@ -432,7 +432,7 @@ def test_force_of_a_file_that_shrinks(root, source, at_pread):
     assert content_of(taken) == (root / "f").read_bytes()
 
 
-# Whether a stamp can be believed.
+# Whether a stamp is stable.
 
 
 @contextmanager

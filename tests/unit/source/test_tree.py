@@ -1,4 +1,4 @@
-"""The source as it stands now: nothing outside it, nothing that is no more, and doubt where there is doubt."""
+"""The current state of the source: nothing outside it, nothing that was deleted, and in doubt after an error."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ NOBODY = 65534
 
 @contextmanager
 def nobody():
-    """Be a user who may not do everything."""
+    """Run as an unprivileged user."""
     if os.geteuid():
         yield
         return
@@ -316,7 +316,7 @@ def test_many_threads_and_a_reopening(root, source):
                 assert source.read(seen.path, seen.stamp, 0, seen.entry.size) == b"%d" % i
                 assert source.snapshot(seen.path, None).verdict is Verdict.READ
                 assert len(list(source.walk(b""))) == 20
-        except Exception as error:  # noqa: BLE001  # told below
+        except Exception as error:  # noqa: BLE001  # asserted below
             failures.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(4)]

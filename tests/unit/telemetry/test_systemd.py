@@ -13,7 +13,7 @@ from tests.support.waiting import FOREVER, eventually
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request, tmp_path):
-    """Yield a socket as a service manager has it, and what it says in NOTIFY_SOCKET."""
+    """Yield a socket as a service manager has it, and the value of NOTIFY_SOCKET."""
     place = str(tmp_path / "n") if request.param == "path" else f"@replicator-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as listener:
         listener.bind("\0" + place[1:] if place[0] == "@" else place)

@@ -25,7 +25,7 @@ def listening(address="127.0.0.1", backlog=1):
 
 @contextlib.contextmanager
 def silent():
-    """An address whose queue of connections is full: the kernel answers nobody."""
+    """An address whose queue of connections is full: the kernel answers no connection request."""
     with listening("127.0.0.9", 0) as place, contextlib.ExitStack() as stack:
         for _ in range(3):
             filler = stack.enter_context(socket.socket())

@@ -1,4 +1,4 @@
-"""Host keys: known_hosts first, then the policy; what was believed once is remembered by machine."""
+"""Host keys: known_hosts first, then the policy; a key that was accepted is stored by machine."""
 
 from urllib.parse import quote
 

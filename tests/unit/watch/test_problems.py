@@ -1,4 +1,4 @@
-"""What is told of directories that are not watched names the limit that was reached."""
+"""The problem of directories that are not watched names the limit that was reached."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Who this instance is: version 2 of the metadata service, and errors that say what to do."""
+"""The id of this instance: version 2 of the metadata service, and errors with a remedy."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Every state has a policy with a reason, the documents say the same, and no call is without its permission."""
+"""Every state has a policy with a reason, the documents agree, and no call is without its permission."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Auto Scaling groups: who is held back, who is going, and the word that lets one go. moto knows no `Pending:Wait`."""
+"""Auto Scaling groups: which instances a hook holds, which are leaving, and completing the hook. moto does not support `Pending:Wait`."""
 
 import asyncio
 
@@ -141,7 +141,7 @@ async def test_completing_what_does_not_wait_any_more_is_no_error_and_any_other_
 
 @pytest.mark.parametrize("state", ["Pending:Wait", "Warmed:Pending:Wait"])
 async def test_no_action_for_an_instance_that_still_waits_is_an_error(state):
-    """State and action reach the API's answers one after the other: told too early, the group waits for its time limit."""
+    """State and action reach the API's answers one after the other: if the hook is completed too early, the group waits for its time limit."""
     gone = cloud.error("ValidationError", "No active Lifecycle Action found with instance ID i-1")
     with api(("i-2", "InService"), ("i-1", state), CompleteLifecycleAction=gone) as server:
         aws = Aws(region=REGION, endpoint_url=server.url)
@@ -171,4 +171,4 @@ async def test_a_replaced_hook_or_a_new_time_limit_is_known_after_the_next_poll(
         assert await launches() == [Launch("shop", "fill-v2", i, 60.0) for i in ("i-1", "i-2")]
         aws.close()
     asked = [action for action, _ in server.requests if action == "DescribeLifecycleHooks"]
-    assert len(asked) <= 4  # once a look for both; a throttled call is tried twice
+    assert len(asked) <= 4  # once a poll for both; a throttled call is tried twice
