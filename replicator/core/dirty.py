@@ -10,7 +10,7 @@ The set is bounded. At its limit it empties itself and sets `overflowed`; the fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from replicator.core.pending import Inside, Key, PathState, Pending, PendingChange, PendingKind
 from replicator.core.queues import Queues
@@ -38,6 +38,8 @@ class DirtySet:
         self._refused: dict[
             Key, Pending
         ] = {}  # those with a reason: a scan of 200,000 would block the event loop for 10 ms
+        # Renamed paths: they have been dirty for longer than their place in `_pending` says.
+        self._moved: dict[Key, Pending] = {}
         self._generations = 0
         self.overflowed = False
 
@@ -203,6 +205,7 @@ class DirtySet:
         if pending is not None:
             self._queues.set_state(key, pending, PathState.CLEAN)
             self._refused.pop(key, None)
+            self._moved.pop(key, None)
             pending.inside.keys.discard(key)
             if not pending.inside.keys:
                 self._unindex(pending.inside)
@@ -217,6 +220,7 @@ class DirtySet:
         self._pending.clear()
         self._inside.clear()
         self._refused.clear()
+        self._moved.clear()
         self._queues.clear()
         self.overflowed = False
 
@@ -259,7 +263,8 @@ class DirtySet:
             self.drop(key)
             moved = Key(target.tree, rebase(key.path, source.path, target.path))
             self.mark(moved, pending.kind, now, urgent=pending.urgent)
-            self._pending[moved].since = pending.since
+            renamed = self._moved[moved] = self._pending[moved]
+            renamed.since = pending.since
 
     def unconfirmed(self, key: Key, until: float) -> Iterator[tuple[Key, str]]:
         """Yield the paths at or below `key` that have been dirty since this time or longer, with the reason of the last refusal.
@@ -274,7 +279,8 @@ class DirtySet:
 
     def oldest(self) -> float | None:
         """Return the time at which the oldest dirty path became dirty; None if all are clean."""
-        return next(iter(self._pending.values())).since if self._pending else None
+        first = islice(self._pending.values(), 1)
+        return min((pending.since for pending in chain(first, self._moved.values())), default=None)
 
     def mark_unreadable(self, key: Key) -> None:
         """Exclude a path that the backend cannot read from lag and status, until it is marked again."""
@@ -283,7 +289,10 @@ class DirtySet:
             pending.unreadable = True
 
     def sendable(self) -> Iterator[tuple[Key, Pending]]:
-        """Yield the dirty paths that the backend can read, the oldest first; the set must not be changed during the iteration."""
+        """Yield the dirty paths that the backend can read, in the order in which they or their names became dirty.
+
+        The set must not be changed during the iteration.
+        """
         return ((key, pending) for key, pending in self._pending.items() if not pending.unreadable)
 
     def sample(self, begin: int, step: int) -> Iterator[tuple[Key, Pending]]:
@@ -293,7 +302,9 @@ class DirtySet:
 
     def oldest_sendable(self) -> float | None:
         """Return the time at which the oldest dirty path that the backend can read became dirty; None if there is none."""
-        return next((pending.since for _, pending in self.sendable()), None)
+        first = (pending for _, pending in islice(self.sendable(), 1))
+        moved = (pending for pending in self._moved.values() if not pending.unreadable)
+        return min((pending.since for pending in chain(first, moved)), default=None)
 
     def has_refusals(self) -> bool:
         """Return True if the frontend refused a path that the backend can read."""

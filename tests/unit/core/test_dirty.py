@@ -259,3 +259,22 @@ def test_what_is_unconfirmed_stays_so_under_its_new_name(dirty):
     dirty.rename(Key(1, b"d"), Key(1, b"e"), 5)
 
     assert [key for key, _ in dirty.unconfirmed(Key(1, b""), 2)] == [Key(1, b"e/f")]
+
+
+def test_the_oldest_path_is_as_old_under_a_new_name_until_it_is_clean(dirty):
+    dirty.mark(Key(1, b"d/f"), PendingKind.CONTENT, 1, urgent=True)
+    dirty.mark(Key(1, b"d/g"), PendingKind.CONTENT, 2, urgent=True)
+    dirty.mark(A, PendingKind.CONTENT, 3, urgent=True)
+    dirty.rename(Key(1, b"d"), Key(1, b"e"), 5)
+    assert (dirty.oldest(), dirty.oldest_sendable()) == (1, 1)
+
+    dirty.mark_unreadable(Key(1, b"e/f"))
+    assert (dirty.oldest(), dirty.oldest_sendable()) == (1, 2)
+
+    for path in (b"e/f", b"e/g"):
+        dirty.drop(Key(1, path))
+    assert (dirty.oldest(), dirty.oldest_sendable()) == (3, 3)
+
+    dirty.rename(A, Key(1, b"h"), 6)
+    dirty.clear()
+    assert (dirty.oldest(), dirty.oldest_sendable()) == (None, None)
