@@ -20,9 +20,11 @@ class VirtualTime:
         self._calls = 0
         self._select = loop._selector.select
         self._run = loop.run_in_executor
+        self._end = loop.shutdown_default_executor
         loop.time = lambda: self._now
         loop._selector.select = self._wait
         loop.run_in_executor = self._in_executor
+        loop.shutdown_default_executor = self._shutdown
 
     def _wait(self, timeout=None):
         ready = self._select(None if timeout is None or (self._calls and timeout) else 0)
@@ -35,6 +37,11 @@ class VirtualTime:
         future = self._run(executor, call, *arguments)
         future.add_done_callback(self._ended)
         return future
+
+    async def _shutdown(self, *timeout):
+        """Time stands still while the loop waits for the executor's threads: since Python 3.12 it does so with a time limit."""
+        self._calls += 1
+        await self._end(*timeout)
 
     def _ended(self, _):
         self._calls -= 1
