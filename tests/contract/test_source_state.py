@@ -54,11 +54,11 @@ class FromPipeline:
         names = [b"%d" % number for number in range(2 * FREE)]
         for name in names:
             self.source.write(name, name)
-            self.watcher.tell(name)
+            self.watcher.hint(name)
         await eventually(lambda: len(self.catalog.records) > len(names), "the new files")
         for name in names:
             self.source.remove(name)
-            self.watcher.tell(name)
+            self.watcher.hint(name)
         await eventually(
             lambda: any(map(self.tree.state.is_deletion_held, names)), "deletions to be held"
         )

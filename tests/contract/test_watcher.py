@@ -53,7 +53,7 @@ class InMemory:
         self.watcher = FakeWatcher()
 
     def write(self, path):
-        self.watcher.tell(path, Hinted.CLOSED)
+        self.watcher.hint(path, Hinted.CLOSED)
 
     def overflow(self):
         self.watcher.overflow()

@@ -26,7 +26,7 @@ MEMORY = 1024
 SCRATCH = Path("/dev/shm")
 """Preferred place for temporary files: twice as fast as a disk."""
 
-TOLD = 30
+SHOWN_LINES = 30
 """Number of lines to print from the end of a failed fuzzer's output."""
 
 
@@ -72,10 +72,10 @@ def explore(target, seconds):
             stderr=subprocess.STDOUT,
             check=False,
         )
-        said = ended.stdout.decode("utf-8", "backslashreplace")
-        count = re.search(r"stat::number_of_executed_units:\s*(\d+)", said)
+        output = ended.stdout.decode("utf-8", "backslashreplace")
+        count = re.search(r"stat::number_of_executed_units:\s*(\d+)", output)
         kept = corpus.keep(target, [path.read_bytes() for path in new.iterdir()])
-    words = "\n".join(said.splitlines()[-TOLD:]) if ended.returncode else ""
+    words = "\n".join(output.splitlines()[-SHOWN_LINES:]) if ended.returncode else ""
     return Outcome(int(count[1]) if count else 0, kept, words)
 
 

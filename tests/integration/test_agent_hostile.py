@@ -51,9 +51,9 @@ def test_a_root_that_is_none_is_refused(agent, target):
 
 def test_a_file_whose_tree_is_opened_anew_meanwhile_is_refused(agent, world):
     agent.open()
-    agent.say(BeginFile(put(b"f"), delta=False))
+    agent.send(BeginFile(put(b"f"), delta=False))
     agent.open(b"/other")
-    agent.say(Data(1, [[-1, len(HELLO)]], True, False), HELLO)
+    agent.send(Data(1, [[-1, len(HELLO)]], True, False), HELLO)
     assert agent.answers(1) == {1: changes.FAILED}
     assert list((world / "root/site").iterdir()) == list((world / "root/other").iterdir()) == []
 
@@ -77,9 +77,9 @@ def test_a_root_behind_a_symlink_is_refused(agent, world):
 def test_a_path_out_of_the_root_ends_the_connection(agent, world, path):
     agent.open()
     agent.process.stdin.write(raw_batch(["f", 1, 1, path, 0o644, 5, 0, DIGEST.hex()]))
-    code, said = agent.end()
+    code, output = agent.end()
     assert code == 1
-    assert "not a path" in said or "nested" in said
+    assert "not a path" in output or "nested" in output
     assert list((world / "root/site").iterdir()) == []
 
 
@@ -103,10 +103,10 @@ def test_a_path_out_of_the_root_ends_the_connection(agent, world, path):
 def test_what_breaks_the_wire_format_ends_the_connection_with_one_line(agent, data):
     agent.open()
     agent.process.stdin.write(data)
-    code, said = agent.end()
+    code, output = agent.end()
     assert code == 1
-    assert len(said.strip().splitlines()) == 1
-    assert "Traceback" not in said
+    assert len(output.strip().splitlines()) == 1
+    assert "Traceback" not in output
 
 
 def test_a_file_for_a_tree_that_is_not_open_breaks_the_wire(agent):
@@ -118,9 +118,9 @@ def test_a_file_for_a_tree_that_is_not_open_breaks_the_wire(agent):
 
 def test_other_changes_of_a_tree_that_is_not_open_are_refused_and_the_stream_goes_on(agent):
     agent.open()
-    agent.say(Batch((Delete(1, 9, b"a"), MakeDirectory(2, 9, b"d", 0o755, 0))))
+    agent.send(Batch((Delete(1, 9, b"a"), MakeDirectory(2, 9, b"d", 0o755, 0))))
     assert set(agent.answers(1, 2).values()) == {"failed"}
-    agent.say(Batch((put(b"fine", number=3),)), HELLO)
+    agent.send(Batch((put(b"fine", number=3),)), HELLO)
     assert agent.answers(3) == {3: ""}
 
 
@@ -136,7 +136,7 @@ def test_symlinks_below_the_root_are_never_followed(agent, world):
         Move(6, 1, b"link/canary", b"stolen"),
         put(b"fine", number=7),
     ]
-    agent.say(Batch(tuple(batch)), HELLO, HELLO)
+    agent.send(Batch(tuple(batch)), HELLO, HELLO)
     answer = agent.hear()
     assert 7 in answer.done
     assert {number for number, _, _ in answer.refused} >= {1, 2, 3, 5, 6}
@@ -145,7 +145,7 @@ def test_symlinks_below_the_root_are_never_followed(agent, world):
 
 def test_setuid_is_stripped_and_a_wrong_digest_leaves_nothing(agent, world):
     agent.open()
-    agent.say(
+    agent.send(
         Batch((put(b"a")._replace(mode=0o6755), put(b"b", 2)._replace(digest=b"\0" * 32))),
         HELLO,
         HELLO,
@@ -172,11 +172,11 @@ def test_setuid_is_stripped_and_a_wrong_digest_leaves_nothing(agent, world):
 )
 def test_a_delta_that_lies_is_refused_and_the_stream_goes_on(agent, world, pairs, payload):
     agent.open()
-    agent.say(BeginFile(put(b"f"), delta=False))
+    agent.send(BeginFile(put(b"f"), delta=False))
     header = {"t": "data", "n": 1, "ops": pairs, "end": True, "cancel": False}
     agent.process.stdin.write(frames.encode(header, [payload]))
     refused = []
-    agent.say(Batch((put(b"after", 2),)), HELLO)
+    agent.send(Batch((put(b"after", 2),)), HELLO)
     while True:
         answer = agent.hear()
         refused += [number for number, _, _ in answer.refused]
@@ -190,7 +190,7 @@ def test_too_many_files_begun_end_the_connection_and_leave_no_temporary(agent, w
     agent.open()
     for number in range(40):
         try:
-            agent.say(BeginFile(put(b"f%d" % number, number), delta=False))
+            agent.send(BeginFile(put(b"f%d" % number, number), delta=False))
         except BrokenPipeError:
             break
     assert agent.process.wait(10) == 1
@@ -199,8 +199,8 @@ def test_too_many_files_begun_end_the_connection_and_leave_no_temporary(agent, w
 
 def test_a_connection_that_ends_in_mid_file_leaves_no_temporary(agent, world):
     agent.open()
-    agent.say(BeginFile(put(b"f", size=10), delta=False))
-    agent.say(Data(1, [[-1, 5]]), HELLO)
+    agent.send(BeginFile(put(b"f", size=10), delta=False))
+    agent.send(Data(1, [[-1, 5]]), HELLO)
     agent.hear()
     assert agent.end()[0] == 0
     assert os.listdir(world / "root/site") == []
@@ -210,9 +210,9 @@ def test_a_listing_stops_at_its_credit(agent, world):
     agent.open()
     for number in range(1200):
         (world / "root/site" / f"{number}").touch()
-    agent.say(ListTree(1, 1, b"", digest=False, credit=1))
+    agent.send(ListTree(1, 1, b"", digest=False, credit=1))
     first = agent.hear()
-    agent.say(Batch((put(b"live", 9),)), HELLO)
+    agent.send(Batch((put(b"live", 9),)), HELLO)
     assert not first.end
     assert agent.hear().done == (9,)  # and not the listing's second frame
     agent.process.stdin.write(frames.encode({"t": "more", "job": 1, "credit": 9}))
@@ -223,9 +223,9 @@ def test_json_of_any_depth_is_no_way_to_crash(agent):
     agent.open()
     deep = json.dumps({"t": "batch"})[:-1].encode() + b', "changes": ' + b"[" * 200_000
     agent.process.stdin.write(struct.pack(">II", len(deep), 0) + deep)
-    code, said = agent.end()
+    code, output = agent.end()
     assert code == 1
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
 def batch(*row, payload=b""):
@@ -275,7 +275,7 @@ def good_changes_work(world):
     """A new connection does what is asked of it."""
     with Agent(world / "root", prelude=OPEN) as agent:
         assert agent.open().error == ""
-        agent.say(Batch((put(b"fine", 9),)), HELLO)
+        agent.send(Batch((put(b"fine", 9),)), HELLO)
         assert agent.answers(9) == {9: ""}
         assert agent.end() == (0, "")
     assert (world / "root/site/fine").read_bytes() == HELLO
@@ -291,10 +291,10 @@ def test_no_operation_takes_a_path_that_is_none(world, operation):
             for frame in OPERATIONS[operation](path):
                 if not agent.pour(frame):
                     break
-            code, said = agent.end()
+            code, output = agent.end()
         assert code == 1, path
-        assert said.startswith("replicator agent: ")
-        assert len(said.splitlines()) == 1, said
+        assert output.startswith("replicator agent: ")
+        assert len(output.splitlines()) == 1, output
         assert picture(world / "root") == before, path
     good_changes_work(world)
 
@@ -344,7 +344,7 @@ def test_no_operation_follows_a_symlink_out_of_the_root(world, operation):
                     made.rmdir()
                 elif os.path.lexists(made):
                     made.unlink()
-        agent.say(Batch((put(b"after", 9),)), HELLO)
+        agent.send(Batch((put(b"after", 9),)), HELLO)
         assert agent.answers(9)[9] == ""
         assert agent.end() == (0, "")
     good_changes_work(world)
@@ -362,9 +362,9 @@ def test_no_setid_bit_arrives_by_any_operation(agent, world, mode):
         MakeDirectory(2, 1, b"dir", mode, 0),
         SetAttributes(3, 1, b"there", mode, 5, 0, 5, b""),
     )
-    agent.say(Batch(changes_), HELLO)
-    agent.say(BeginFile(put(b"streamed", 4)._replace(mode=mode | 0o1000), delta=False))
-    agent.say(Data(4, [[-1, 5]], end=True), HELLO)
+    agent.send(Batch(changes_), HELLO)
+    agent.send(BeginFile(put(b"streamed", 4)._replace(mode=mode | 0o1000), delta=False))
+    agent.send(Data(4, [[-1, 5]], end=True), HELLO)
     assert set(agent.answers(1, 2, 3, 4).values()) == {""}
     modes = {path.name: path.stat().st_mode & 0o7777 for path in site.iterdir()}
     plain = mode & 0o777
@@ -404,11 +404,11 @@ def test_a_tree_opened_anew_ends_the_listing_of_the_old_one(agent, world):
     agent.open()
     for number in range(600):
         (world / "root/site" / f"{number}").touch()
-    agent.say(ListTree(1, 1, b"", digest=True, credit=1))
+    agent.send(ListTree(1, 1, b"", digest=True, credit=1))
     assert not agent.hear().end
     assert agent.open(b"/other").error == ""
     agent.process.stdin.write(frames.encode({"t": "more", "job": 1, "credit": 9}))
-    agent.say(Batch((put(b"after", 9),)), HELLO)
+    agent.send(Batch((put(b"after", 9),)), HELLO)
     assert agent.hear().done == (9,)
 
 

@@ -32,15 +32,15 @@ def agent(tmp_path):
 
 def works(agent, number=1000):
     """The same connection still does what it is asked."""
-    agent.say(Batch((put(b"after", number),)), HELLO)
+    agent.send(Batch((put(b"after", number),)), HELLO)
     assert agent.answers(number)[number] == ""
 
 
 def ended(agent):
     """The agent has ended itself, with one line that contains the reason."""
-    code, said = agent.end()
-    assert len(said.splitlines()) == 1, said
-    return code == 1 and said.startswith("replicator agent: ")
+    code, output = agent.end()
+    assert len(output.splitlines()) == 1, output
+    return code == 1 and output.startswith("replicator agent: ")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_frame_may_come_byte_by_byte(agent):
 def test_a_copy_that_is_out_of_range_fails_its_file_and_nothing_else(agent, tmp_path, pairs):
     base = tmp_path / "root/site/base"
     base.write_bytes(HELLO)
-    agent.say(BeginFile(put(b"base"), delta=True))
+    agent.send(BeginFile(put(b"base"), delta=True))
     header = {"t": "data", "n": 1, "ops": pairs, "end": True, "cancel": False}
     agent.pour(frames.encode(header))
     answer = agent.answers(1)
@@ -106,22 +106,22 @@ def test_a_copy_that_is_out_of_range_fails_its_file_and_nothing_else(agent, tmp_
 
 def test_a_stream_past_the_announced_size_is_dropped_however_long(agent, tmp_path):
     """220 MiB for a file of 5 bytes: the first frame fails it, the rest is read and forgotten."""
-    agent.say(BeginFile(put(b"endless"), delta=False))
+    agent.send(BeginFile(put(b"endless"), delta=False))
     junk = frames.encode(Data(1, [[-1, MIB]]).header(), [b"\0" * MIB])
     for _ in range(220):
         assert agent.pour(junk)
         assert isinstance(agent.hear(), Acks)
         assert strays(tmp_path) == []
-    agent.say(Data(1, [], end=True))
+    agent.send(Data(1, [], end=True))
     works(agent)
     assert os.listdir(tmp_path / "root/site") == ["after"]
 
 
 def test_a_stream_within_the_announced_size_takes_no_memory_and_vanishes_when_it_is_wrong(agent):
     size = 64 * MIB
-    agent.say(BeginFile(put(b"large", size=size), delta=False))
+    agent.send(BeginFile(put(b"large", size=size), delta=False))
     for number in range(64):
-        agent.say(Data(1, [[-1, MIB]], end=number == 63), b"\0" * MIB)
+        agent.send(Data(1, [[-1, MIB]], end=number == 63), b"\0" * MIB)
         last = agent.hear()
     assert last.refused[0][:2] == (1, changes.DIGEST_MISMATCH)
     works(agent)
@@ -141,7 +141,7 @@ def test_a_size_that_no_file_has_ends_the_connection(agent, size):
 
 
 def test_a_huge_announced_size_takes_no_room(agent, tmp_path):
-    agent.say(BeginFile(put(b"huge", size=1 << 50), delta=False))
+    agent.send(BeginFile(put(b"huge", size=1 << 50), delta=False))
     works(agent)
     assert sum(os.stat(path).st_blocks for path in strays(tmp_path)) == 0
 
@@ -206,11 +206,11 @@ def test_a_tree_number_past_the_last_ends_the_connection(agent):
 
 def test_files_begun_and_never_ended_are_few_and_leave_nothing(agent, tmp_path):
     for number in range(MAX_TRANSFERS):
-        agent.say(BeginFile(put(b"f%d" % number, number, size=10), delta=False))
-        agent.say(Data(number, [[-1, 5]]), HELLO)
+        agent.send(BeginFile(put(b"f%d" % number, number, size=10), delta=False))
+        agent.send(Data(number, [[-1, 5]]), HELLO)
         agent.hear()
     assert len(strays(tmp_path)) == MAX_TRANSFERS
-    agent.say(BeginFile(put(b"straw", 99), delta=False))
+    agent.send(BeginFile(put(b"straw", 99), delta=False))
     assert ended(agent)
     assert strays(tmp_path) == []
 
@@ -223,13 +223,13 @@ def test_only_the_last_of_many_listings_is_worked_on(agent, tmp_path):
         for job in range(2000)
     )
     agent.pour(request)
-    said = [agent.hear()]
-    while not (said[-1].job == 1999 and said[-1].end):
-        said.append(agent.hear())
-    assert all(isinstance(listing, Listing) for listing in said)
+    listings = [agent.hear()]
+    while not (listings[-1].job == 1999 and listings[-1].end):
+        listings.append(agent.hear())
+    assert all(isinstance(listing, Listing) for listing in listings)
     assert len(os.listdir(f"/proc/{agent.process.pid}/fd")) < 20
     digest = hashlib.sha256(b"x" * 100_000).digest()
-    assert {line.entry.digest for line in said[-1].lines} == {digest}
+    assert {line.entry.digest for line in listings[-1].lines} == {digest}
     works(agent)
 
 
@@ -241,12 +241,12 @@ def test_a_listing_of_long_names_that_json_makes_longer_fits_its_frames(agent, t
     directory.mkdir(parents=True)
     for number in range(600):
         (directory / f"{'я' * 100}{number}").touch()
-    agent.say(ListTree(1, 1, b"", digest=False, credit=100))
-    said = [agent.hear()]
-    while not said[-1].end:
-        said.append(agent.hear())
-    assert sum(len(listing.lines) for listing in said) == 603
-    assert len(said) > 2
+    agent.send(ListTree(1, 1, b"", digest=False, credit=100))
+    listings = [agent.hear()]
+    while not listings[-1].end:
+        listings.append(agent.hear())
+    assert sum(len(listing.lines) for listing in listings) == 603
+    assert len(listings) > 2
 
 
 def test_many_refusals_with_long_reasons_fit_their_frames(agent, tmp_path):

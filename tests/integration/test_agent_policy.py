@@ -13,11 +13,11 @@ from tests.support.pinned import DIGEST, HELLO, Agent, put
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
-STRANGER = 12345
+OTHER_USER = 12345
 LOCK_ALL = (
     "import fcntl, os, struct, sys\n"
-    "fd = os.open(sys.argv[1], os.O_RDONLY)\n"  # before: the way there is closed to strangers in tests
-    f"if os.geteuid() == 0: os.setgroups([]); os.setgid({STRANGER}); os.setuid({STRANGER})\n"
+    "fd = os.open(sys.argv[1], os.O_RDONLY)\n"  # before: the way there is closed to other users in tests
+    f"if os.geteuid() == 0: os.setgroups([]); os.setgid({OTHER_USER}); os.setuid({OTHER_USER})\n"
     "fcntl.fcntl(fd, 37, struct.pack('hhqqi', fcntl.F_RDLCK, 0, 0, 0, 0))\n"
     "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
     "print('locked', flush=True); sys.stdin.read()"
@@ -35,8 +35,8 @@ def root(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "option"),
     [
-        ({"owner": f"{STRANGER}:{STRANGER}"}, "--owner"),
-        ({"owner": f":{STRANGER}"}, "--owner"),
+        ({"owner": f"{OTHER_USER}:{OTHER_USER}"}, "--owner"),
+        ({"owner": f":{OTHER_USER}"}, "--owner"),
         ({"setid": True}, "--allow-setid"),
         ({"owner": "root:root", "setid": True}, "--allow-setid"),
     ],
@@ -44,22 +44,26 @@ def root(tmp_path):
 def test_what_the_frontend_has_not_allowed_is_refused_and_nothing_is_written(root, asked, option):
     with Agent(root) as agent:
         assert option in agent.open(**asked).error
-        agent.say(Batch((put(b"f"),)), HELLO)
+        agent.send(Batch((put(b"f"),)), HELLO)
         assert agent.answers(1) is None
     assert list((root / "site").iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_the_owner_that_the_frontend_has_fixed_is_given_whatever_is_asked(root):
-    fixed = ["--owner", f"{STRANGER}:{STRANGER}", "--allow-setid"]
+    fixed = ["--owner", f"{OTHER_USER}:{OTHER_USER}", "--allow-setid"]
     with Agent(root, arguments=fixed) as agent:
         assert agent.open(owner="root:root").error
-        assert agent.open(owner=f"{STRANGER}", setid=True)[:4] == (1, STRANGER, STRANGER, "")
-        assert agent.open()[:4] == (1, STRANGER, STRANGER, "")
-        agent.say(Batch((put(b"f")._replace(mode=0o4755),)), HELLO)
+        assert agent.open(owner=f"{OTHER_USER}", setid=True)[:4] == (1, OTHER_USER, OTHER_USER, "")
+        assert agent.open()[:4] == (1, OTHER_USER, OTHER_USER, "")
+        agent.send(Batch((put(b"f")._replace(mode=0o4755),)), HELLO)
         assert agent.answers(1) == {1: ""}
     status = (root / "site/f").stat()
-    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (STRANGER, STRANGER, 0o755)
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (
+        OTHER_USER,
+        OTHER_USER,
+        0o755,
+    )
 
 
 def test_only_trees_that_the_frontend_names_are_served(root):
@@ -93,28 +97,28 @@ def test_a_lock_on_the_target_by_another_user_stops_no_agent(root):
         missing("root, who can be somebody else as well")
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", LOCK_ALL, root / "site"]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as stranger:
-        assert stranger.stdout.readline() == b"locked\n"
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout.readline() == b"locked\n"
         with Agent(root) as agent:
             assert agent.open().error == ""
-            agent.say(ListTree(1, 1, b"", digest=False, credit=9))
+            agent.send(ListTree(1, 1, b"", digest=False, credit=9))
             assert agent.hear().end
-            agent.say(Batch((put(b"f"),)), HELLO)
+            agent.send(Batch((put(b"f"),)), HELLO)
             assert agent.answers(1) == {1: ""}
             assert agent.end() == (0, "")
-        stranger.stdin.close()
+        other.stdin.close()
     assert (root / "site/f").read_bytes() == HELLO
 
 
 def test_of_two_agents_of_one_backend_the_newer_may_write(root):
     with Agent(root) as old, Agent(root) as new:
         for agent in (old, new):
-            agent.say(Hello(messages.VERSION, messages.FEATURES, "backend"))
+            agent.send(Hello(messages.VERSION, messages.FEATURES, "backend"))
             assert agent.open().error == ""
-            agent.say(Batch((put(b"f"),)), HELLO)
+            agent.send(Batch((put(b"f"),)), HELLO)
             assert agent.answers(1) == {1: ""}
             assert os.listdir(root / "site") == ["f"]  # what is locked does not lie in a target
-        old.say(Batch((put(b"g", 2),)), HELLO)
+        old.send(Batch((put(b"g", 2),)), HELLO)
         assert old.answers(2) is None
         assert "newer agent" in old.end()[1]
         assert new.end() == (0, "")
@@ -127,12 +131,12 @@ def test_an_agent_ends_when_its_input_ends(root, busy):
     with Agent(root) as agent:
         agent.open()
         if busy == "listing":
-            agent.say(ListTree(1, 1, b"", digest=True, credit=1))
+            agent.send(ListTree(1, 1, b"", digest=True, credit=1))
         if busy == "transfer":
-            agent.say(messages.BeginFile(put(b"f", size=10), delta=False))
+            agent.send(messages.BeginFile(put(b"f", size=10), delta=False))
         if busy == "hashing":  # a minute and more of it
             (root / "site/large").touch()
             os.truncate(root / "site/large", 200 << 30)
-            agent.say(Batch((SetAttributes(1, 1, b"large", 0o644, 200 << 30, 5, 0, DIGEST),)))
+            agent.send(Batch((SetAttributes(1, 1, b"large", 0o644, 200 << 30, 5, 0, DIGEST),)))
         agent.process.stdin.close()
         wait_for(lambda: agent.process.poll() is not None, "its end")

@@ -110,24 +110,24 @@ def race(agent, seconds):
     while time.monotonic() < deadline:
         changes = barrage(number)
         large = number + len(changes)
-        agent.say(Batch(changes), HELLO, HELLO, HELLO)
-        agent.say(BeginFile(put(b"sub/large", large), delta=False))
-        agent.say(Data(large, [[-1, 5]], end=True), HELLO)
-        agent.say(BeginFile(put(b"sub/canary", large + 1), delta=True))
-        agent.say(Data(large + 1, [[0, 5]], end=True))
-        agent.say(ListTree(number, 1, b"", digest=True, credit=9))
+        agent.send(Batch(changes), HELLO, HELLO, HELLO)
+        agent.send(BeginFile(put(b"sub/large", large), delta=False))
+        agent.send(Data(large, [[-1, 5]], end=True), HELLO)
+        agent.send(BeginFile(put(b"sub/canary", large + 1), delta=True))
+        agent.send(Data(large + 1, [[0, 5]], end=True))
+        agent.send(ListTree(number, 1, b"", digest=True, credit=9))
         waiting, number = set(range(number, large + 2)), large + 2
         listed = False
         while waiting or not listed:
-            said = agent.hear()
-            assert said is not None, agent.end()
-            if isinstance(said, Listing):
-                lines += said.lines
-                listed = said.end
-            elif isinstance(said, Acks):
-                outcomes |= {"done"} if said.done else set()
-                outcomes |= {reason for _, reason, _ in said.refused}
-                waiting -= {*said.done, *(refused for refused, _, _ in said.refused)}
+            message = agent.hear()
+            assert message is not None, agent.end()
+            if isinstance(message, Listing):
+                lines += message.lines
+                listed = message.end
+            elif isinstance(message, Acks):
+                outcomes |= {"done"} if message.done else set()
+                outcomes |= {reason for _, reason, _ in message.refused}
+                waiting -= {*message.done, *(refused for refused, _, _ in message.refused)}
     return outcomes, lines
 
 
@@ -154,7 +154,7 @@ def test_a_directory_that_flips_to_the_outside_and_back_leads_nowhere(world, kin
         assert "done" in outcomes
         assert learned(lines) == []
         assert picture(world / "outside") == before
-        agent.say(Batch((put(b"after", 9),)), HELLO)
+        agent.send(Batch((put(b"after", 9),)), HELLO)
         assert agent.answers(9) == {9: ""}
         assert agent.end() == (0, "")
     assert strays(world) == []

@@ -21,11 +21,11 @@ def two(fleet):
 
 
 def refused(backend, server, words):
-    def told():
+    def is_reported():
         row = backend.row(server)
         return row["state"] == "retrying" and words in row["last_error"]
 
-    wait_for(told, backend.status, FOREVER)
+    wait_for(is_reported, backend.status, FOREVER)
     check = backend.run("check")
     assert check.returncode in (1, 3), check.stdout  # 1: the source is missing, too
     assert words in check.stdout
@@ -140,11 +140,11 @@ def test_a_source_that_is_added_where_a_target_is_open_takes_the_target_out_of_s
     backend.configure()
     backend.daemon.send_signal(signal.SIGHUP)
 
-    def told():
+    def is_reported():
         row = backend.row(two[0])
         return words in row["last_error"] and str(place / "copy") in row["last_error"]
 
-    wait_for(told, backend.status, FOREVER)
+    wait_for(is_reported, backend.status, FOREVER)
     before = fingerprint(place / "copy")
     (backend.source / "late").write_text("not for this machine")
     other = f"/proc/{two[1]._process.pid}/root"

@@ -173,10 +173,10 @@ def test_a_full_disk_below_the_state_directory_is_reported_until_it_has_space(sm
     for number in range(1500):  # more than the pages of the journal hold
         (backend.source / f"{'long' * 20}-{number}").write_text("x")
 
-    def told():
+    def is_reported():
         return backend.status()["trees"][0]["state"] == "halted"
 
-    wait_for(told, lambda: json.dumps(backend.status()), FOREVER)
+    wait_for(is_reported, lambda: json.dumps(backend.status()), FOREVER)
     tree = backend.status()["trees"][0]
     assert "full" in tree["problems"][0], tree
     assert str(backend.state) in tree["problems"][0]

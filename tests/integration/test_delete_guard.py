@@ -159,7 +159,7 @@ def test_resume_while_the_source_is_missing_does_not_allow_to_empty_the_frontend
     backend.ask(command="resume")
     wait_for(
         lambda: not backend.app.service.pipelines[1].deletions.source_confirmed,
-        "a look at the root",
+        "a check of the root",
     )
     backend.source.mkdir()
     wait_for(lambda: tree(backend)["problems"] != missing, backend.status)

@@ -22,7 +22,7 @@ def error(backend, host="one"):
     return backend.row(host)["last_error"]
 
 
-def told(backend, words, host="one"):
+def wait_for_error(backend, words, host="one"):
     wait_for(lambda: words in error(backend, host), backend.explain)
 
 
@@ -54,7 +54,7 @@ def test_a_full_disk_is_reported_takes_what_fits_and_recovers(backend, one, monk
     for number in range(100):
         (backend.source / f"small{number}").write_bytes(b"%d" % number)
     wait_for(lambda: "two" not in backend.differences(), backend.explain)
-    told(backend, "No space left on device")
+    wait_for_error(backend, "No space left on device")
     assert error(backend, "two") == ""
     assert backend.row("one")["dirty"] >= 9
     # Five large ones fit, and a MiB is left; what a failing attempt takes of it is soon free again.
@@ -74,7 +74,7 @@ def test_a_full_disk_is_reported_takes_what_fits_and_recovers(backend, one, monk
 
 def test_a_small_file_arrives_on_a_disk_that_a_large_one_overfills(backend, one):
     (backend.source / "large").write_bytes(random_bytes(20 * MIB))
-    told(backend, "No space left on device")
+    wait_for_error(backend, "No space left on device")
     (backend.source / "small").write_bytes(b"small")
     wait_for(lambda: has(backend, "one", "small", b"small"), backend.explain)
     (backend.source / "large").unlink()
@@ -90,7 +90,7 @@ def test_an_old_version_stays_whole_while_the_new_one_finds_no_room(backend, one
     backend.wait_until_equal()
     new = old[:MIB] + b"edit" + old[MIB:] if how == "a delta" else random_bytes(9 * MIB, 2)
     (backend.source / "f").write_bytes(new)
-    told(backend, "No space left on device")
+    wait_for_error(backend, "No space left on device")
     assert has(backend, "one", "f", old)
     wait_for(lambda: has(backend, "two", "f", new), backend.explain)
     one.remount("size=64m")
@@ -105,7 +105,7 @@ def test_space_that_somebody_frees_is_used(backend, one):
         ballast.write_bytes(bytes(32 * MIB))
     (backend.source / "d").mkdir()
     (backend.source / "d" / "f").write_bytes(random_bytes(MIB))
-    told(backend, "No space left on device")
+    wait_for_error(backend, "No space left on device")
     ballast.unlink()
     backend.wait_until_equal()
 
@@ -115,7 +115,7 @@ def test_a_lack_of_inodes_is_reported_and_recovers(tmp_path):
         backend.wait_until_equal()
         for number in range(50):
             (backend.source / f"{number}").write_bytes(b"x")
-        told(backend, "No space left on device")
+        wait_for_error(backend, "No space left on device")
         wait_for(lambda: len(os.listdir(backend.site("two"))) == 50, backend.explain)
         assert len(os.listdir(backend.site("one"))) >= 15
         one.remount("nr_inodes=200")
@@ -130,7 +130,7 @@ def test_a_read_only_disk_is_reported_and_recovers(backend, one):
     (backend.source / "d").mkdir()
     (backend.source / "d" / "f").write_bytes(b"f")
     (backend.source / "link").symlink_to("d")
-    told(backend, "Read-only file system")
+    wait_for_error(backend, "Read-only file system")
     assert has(backend, "one", "kept", b"old")
     wait_for(lambda: has(backend, "two", "d/f", b"f"), backend.explain)
     one.remount("rw")

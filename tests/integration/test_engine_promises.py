@@ -165,10 +165,10 @@ def test_one_change_among_thousands_reads_one_file_and_lists_nothing(backend, mo
     wait_until_stable(backend)
     before, read = sent(backend), source_of(backend).bytes_read
     reconciles = [backend.row(host)["reconciles"] for host in backend.hosts]
-    looks, walks = [], []
+    stats, walks = [], []
     source = source_of(backend)
-    look, walk = source.stat, source.walk
-    monkeypatch.setattr(source, "stat", lambda path: looks.append(path) or look(path))
+    real_stat, walk = source.stat, source.walk
+    monkeypatch.setattr(source, "stat", lambda path: stats.append(path) or real_stat(path))
     monkeypatch.setattr(source, "walk", lambda below: walks.append(below) or walk(below))
 
     (directory / "7.jpg").write_bytes(b"y" * 501)
@@ -177,7 +177,7 @@ def test_one_change_among_thousands_reads_one_file_and_lists_nothing(backend, mo
     assert all(size < 2000 for _, size in spent(backend, before))
     assert source.bytes_read - read < 10 * 501
     assert walks == []
-    assert 1 <= len(looks) < 20, looks
+    assert 1 <= len(stats) < 20, stats
     assert [backend.row(host)["reconciles"] for host in backend.hosts] == reconciles
 
 

@@ -54,10 +54,10 @@ def server():
     made.server_close()
 
 
-def run(name, told, *arguments, **environment):
+def run(name, event, *arguments, **environment):
     done = subprocess.run(
         [sys.executable, PROJECT / "deploy" / "examples" / name, *arguments],
-        input=json.dumps(told).encode() + b"\n",
+        input=json.dumps(event).encode() + b"\n",
         env={**os.environ, **environment},
         capture_output=True,
         timeout=60,
@@ -68,8 +68,8 @@ def run(name, told, *arguments, **environment):
 
 
 def test_the_chat_message_names_the_frontend_and_the_reason(server):
-    told = {"event": "frontend-lost", "frontend": "web2", "reason": "no answer in time", "at": 1.0}
-    run("hook-chat", told, server.url)
+    event = {"event": "frontend-lost", "frontend": "web2", "reason": "no answer in time", "at": 1.0}
+    run("hook-chat", event, server.url)
     ((method, headers, body),) = server.requests
     assert (method, headers["Content-Type"]) == ("POST", "application/json")
     assert json.loads(body) == {"text": "replicator: frontend-lost: web2: no answer in time"}
@@ -107,7 +107,7 @@ def test_varnish_bans_exactly_what_was_delivered(server):
 
 
 @pytest.mark.parametrize(
-    ("told", "items"),
+    ("event", "items"),
     [
         (
             DELIVERED,
@@ -123,7 +123,7 @@ def test_varnish_bans_exactly_what_was_delivered(server):
         (DELIVERED | {"changed": [], "deleted": [], "below": [""]}, ["/media/*"]),
     ],
 )
-def test_cloudfront_invalidates_what_was_delivered(told, items):
+def test_cloudfront_invalidates_what_was_delivered(event, items):
     with Cloud() as cloud:
         session = boto3.session.Session(
             aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION
@@ -131,7 +131,7 @@ def test_cloudfront_invalidates_what_was_delivered(told, items):
         front = session.client("cloudfront", endpoint_url=cloud.url)
         distribution = front.create_distribution(DistributionConfig=config())["Distribution"]["Id"]
         environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": cloud.url, "AWS_REGION": REGION}
-        made = run("hook-cloudfront", told, distribution, "/media", **environment).split()[0]
+        made = run("hook-cloudfront", event, distribution, "/media", **environment).split()[0]
         found = front.get_invalidation(DistributionId=distribution, Id=made)["Invalidation"]
         assert found["InvalidationBatch"]["Paths"]["Items"] == items
 

@@ -15,12 +15,12 @@ from replicator.errors import ConfigError
 from tests.support.backend import Backend
 from tests.support.waiting import wait_for
 
-TELL = """
+RECORD = """
 import json, os, sys, time
-told = json.load(sys.stdin)
-told["began"] = time.time()
+event = json.load(sys.stdin)
+event["began"] = time.time()
 with open(sys.argv[1], "a") as file:
-    file.write(json.dumps(told) + "\\n")
+    file.write(json.dumps(event) + "\\n")
 time.sleep(float(sys.argv[2]))
 with open(sys.argv[1] + ".ends", "a") as file:
     file.write(f"{time.time()}\\n")
@@ -28,7 +28,7 @@ with open(sys.argv[1] + ".ends", "a") as file:
 
 
 def hook(event, path, seconds=0.0, **more):
-    command = [sys.executable, "-c", TELL, str(path), str(seconds)]
+    command = [sys.executable, "-c", RECORD, str(path), str(seconds)]
     return {"event": event, "command": command, "batch": 0.05, **more}
 
 
@@ -66,16 +66,16 @@ def changed(path):
 
 
 def test_a_hook_receives_the_paths_that_are_on_every_frontend(make, tmp_path):
-    backend = make(hook("delivered", tmp_path / "told"))
+    backend = make(hook("delivered", tmp_path / "runs"))
     (backend.source / "d").mkdir()
     for number in range(20):
         (backend.source / "d" / str(number)).write_text("x")
     wanted = {f"d/{number}" for number in range(20)}
-    wait_for(lambda: wanted <= changed(tmp_path / "told"), backend.status)
+    wait_for(lambda: wanted <= changed(tmp_path / "runs"), backend.status)
     (backend.source / "d" / "0").unlink()
-    wait_for(lambda: any("d/0" in r["deleted"] for r in runs(tmp_path / "told")), backend.status)
+    wait_for(lambda: any("d/0" in r["deleted"] for r in runs(tmp_path / "runs")), backend.status)
     assert not (backend.site("two") / "d" / "0").exists()
-    assert {run["tree"] for run in runs(tmp_path / "told")} == {str(backend.source)}
+    assert {run["tree"] for run in runs(tmp_path / "runs")} == {str(backend.source)}
     rows = backend.status()["hooks"]
     assert [(row["event"], row["failures"], row["last_error"]) for row in rows] == [
         ("delivered", 0, "")
@@ -83,17 +83,17 @@ def test_a_hook_receives_the_paths_that_are_on_every_frontend(make, tmp_path):
 
 
 def test_a_slow_hook_runs_once_at_a_time_and_gets_all_waiting_paths_together(make, tmp_path):
-    backend = make(hook("delivered", tmp_path / "told", 0.5))
+    backend = make(hook("delivered", tmp_path / "runs", 0.5))
     for number in range(60):
         (backend.source / str(number)).write_text("x")
         time.sleep(0.02)
     wanted = {str(number) for number in range(60)}
-    wait_for(lambda: wanted <= changed(tmp_path / "told"), backend.status)
+    wait_for(lambda: wanted <= changed(tmp_path / "runs"), backend.status)
     wait_for(lambda: backend.status()["hooks"][0]["running_seconds"] is None, backend.status)
-    told = runs(tmp_path / "told")
-    ends = [float(line) for line in Path(f"{tmp_path}/told.ends").read_text().splitlines()]
-    assert len(told) < 10
-    assert all(run["began"] > end for run, end in zip(told[1:], ends, strict=False))
+    recorded = runs(tmp_path / "runs")
+    ends = [float(line) for line in Path(f"{tmp_path}/runs.ends").read_text().splitlines()]
+    assert len(recorded) < 10
+    assert all(run["began"] > end for run, end in zip(recorded[1:], ends, strict=False))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_hooks_receive_the_state_changes_of_a_frontend(make, tmp_path):
 
 
 def test_a_reload_replaces_hooks_and_refuses_those_that_do_not_exist(make, tmp_path):
-    backend = make(hook("delivered", tmp_path / "told"))
+    backend = make(hook("delivered", tmp_path / "runs"))
 
     def reload(*hooks):
         raw = {
@@ -144,11 +144,11 @@ def test_a_reload_replaces_hooks_and_refuses_those_that_do_not_exist(make, tmp_p
     with pytest.raises(ConfigError, match="does not exist"):
         reload({"event": "delivered", "command": ["/does/not/exist"]})
     (backend.source / "f").write_text("x")
-    wait_for(lambda: "f" in changed(tmp_path / "told"), backend.status)
+    wait_for(lambda: "f" in changed(tmp_path / "runs"), backend.status)
     reload(hook("delivered", tmp_path / "other"))
     (backend.source / "g").write_text("x")
     wait_for(lambda: "g" in changed(tmp_path / "other"), backend.status)
-    assert "g" not in changed(tmp_path / "told")
+    assert "g" not in changed(tmp_path / "runs")
 
 
 @pytest.fixture

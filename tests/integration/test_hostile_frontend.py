@@ -23,7 +23,7 @@ from replicator.wire import frames, messages
 from replicator.wire.messages import Acks, Batch, Hello, Listing, ListTree, Opened, OpenTree
 from tests.support import hostile
 from tests.support.backend import Backend
-from tests.support.hostile import EVIL, Hostile, Mixed, hangs_up, line, raw, says, silent
+from tests.support.hostile import EVIL, Hostile, Mixed, hangs_up, line, raw, sends, silent
 from tests.support.sshd import Keys, Sshd
 from tests.support.waiting import FOREVER, wait_for
 
@@ -90,11 +90,11 @@ def few_attempts(backend):
 def degraded(backend, host, pattern, seconds=FOREVER):
     """Wait until a frontend's error is as it should be; it is one printable line, and not live."""
 
-    def told():
+    def is_reported():
         row = backend.row(host)
         return row["state"] != "live" and re.search(pattern, row["last_error"]) and row
 
-    row = wait_for(told, lambda: f"{host} {pattern}: {backend.row(host)}", seconds)
+    row = wait_for(is_reported, lambda: f"{host} {pattern}: {backend.row(host)}", seconds)
     harmless(row)
     return row
 
@@ -105,7 +105,7 @@ def harmless(row):
 
 
 def at_open(*data):
-    return {OpenTree: says(*data)}
+    return {OpenTree: sends(*data)}
 
 
 def json_acks(**fields):
@@ -115,7 +115,7 @@ def json_acks(**fields):
 
 MALFORMED = {
     "truncated": (
-        {OpenTree: lambda agent, _: (agent.say_raw(b"\0\0\0\x40\0\0\0\0{}"), agent.hang_up())},
+        {OpenTree: lambda agent, _: (agent.send_raw(b"\0\0\0\x40\0\0\0\0{}"), agent.hang_up())},
         "ended",
     ),
     "long-header": (at_open(b"\0\x10\0\x01\0\0\0\0"), "too large"),
@@ -132,17 +132,17 @@ MALFORMED = {
     "infinite": (at_open(json_acks(taken="Infinity")), "expected"),
     "bool": (at_open(json_acks(done="[true]")), "expected"),
     "ours": (at_open(OpenTree(1, b"/etc")), "unexpected"),
-    "version": ({Hello: says(HELLO._replace(version=2))}, "same release"),
-    "features": ({Hello: says(HELLO._replace(features=(EVIL,)))}, "same release"),
-    "many-features": ({Hello: says(HELLO._replace(features=("x",) * 9999))}, "expected"),
-    "hello-twice": ({Hello: says(HELLO, HELLO)}, "unexpected"),
+    "version": ({Hello: sends(HELLO._replace(version=2))}, "same release"),
+    "features": ({Hello: sends(HELLO._replace(features=(EVIL,)))}, "same release"),
+    "many-features": ({Hello: sends(HELLO._replace(features=("x",) * 9999))}, "expected"),
+    "hello-twice": ({Hello: sends(HELLO, HELLO)}, "unexpected"),
     "opened-twice": (at_open(*[Opened(1, -1, -1)] * 2), "not asked"),
     "opened-another": (at_open(Opened(77, -1, -1)), "not asked"),
-    "opened-first": ({Hello: says(Opened(1, -1, -1))}, "not asked"),
+    "opened-first": ({Hello: sends(Opened(1, -1, -1))}, "not asked"),
     "unopened": (at_open(Opened(1, -1, -1, EVIL)), "cannot be used"),
     "listing": (at_open(Listing(0, (line(b"a"),), (), True)), "more than it was asked"),
-    "acks-first": ({Hello: says(Acks((1,), (), 0))}, "not under way"),
-    "taken-first": ({Hello: says(Acks((), (), 1 << 40))}, "has dealt with"),
+    "acks-first": ({Hello: sends(Acks((1,), (), 0))}, "not under way"),
+    "taken-first": ({Hello: sends(Acks((), (), 1 << 40))}, "has dealt with"),
     "negative": (at_open(json_acks(done="[-1]")), "expected"),
     "huge-detail": (at_open(Acks((), ((1, "failed", "x" * 1_000_000),), 0)), "expected a string"),
     "empty-acks": (at_open(json_acks() * 5000), "again and again"),
@@ -192,7 +192,7 @@ def test_a_listing_that_is_none_harms_only_itself(tmp_path):
 
 def dripping(pieces, pause=0.2):
     """A script's step: send pieces slowly, without end."""
-    return lambda agent, message: agent.say_later(pieces(message), pause)
+    return lambda agent, message: agent.send_later(pieces(message), pause)
 
 
 def lines_one_by_one(request):
@@ -223,12 +223,12 @@ STALLED = {
     ),
     "no-acks": ({Batch: silent}, r"no answer .* \d+ changes"),
     "drips-acks": (
-        {Batch: lambda agent, _: agent.say_later([json_acks()] * 500, 0.1)},
+        {Batch: lambda agent, _: agent.send_later([json_acks()] * 500, 0.1)},
         r"no answer .* \d+ changes|again and again",
     ),
     "creeping": (
         {
-            Batch: lambda agent, _: agent.say_later(
+            Batch: lambda agent, _: agent.send_later(
                 [json_acks(taken=str(n)) for n in range(500)], 0.1
             )
         },
@@ -245,7 +245,7 @@ STALLED = {
 def test_a_frontend_without_progress_loses_its_place_and_a_slow_one_does_not(tmp_path):
     def late(agent, message):
         acks = Acks(tuple(change.number for change in message.changes), (), agent.taken)
-        asyncio.get_running_loop().call_later(0.4 * PATIENCE, agent.say, acks)
+        asyncio.get_running_loop().call_later(0.4 * PATIENCE, agent.send, acks)
 
     liars = {"slow": partial(Hostile, {Batch: late})}
     liars |= {host: partial(Hostile, script) for host, (script, _) in STALLED.items()}
@@ -409,7 +409,7 @@ def test_verify_finds_a_wrong_digest_and_a_false_one_harms_only_its_frontend(tmp
     def wrong(agent, request):
         forged = line(b"deep/0.jpg", digest=bytes(32), size=1000)
         listed = (line(b"deep", kind=DIRECTORY, size=0), forged)
-        agent.say(Listing(request.job, listed, (), True))
+        agent.send(Listing(request.job, listed, (), True))
 
     with serving(tmp_path, {"forger": partial(Hostile, {ListTree: wrong})}, files=1) as backend:
         wait_for(lambda: backend.row("forger")["state"] == "live", backend.status)

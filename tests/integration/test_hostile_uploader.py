@@ -140,8 +140,8 @@ def test_a_special_file_is_reported_once_however_often_it_is_touched(backend, ma
         for turn in range(20):
             os.utime(backend.source / "p.png")
             upload(backend, f"after-{turn}")
-    told = [line for line in lines if line.get("path") == "p.png"]
-    assert [line["event"] for line in told] == ["special file left out"]
+    logged = [line for line in lines if line.get("path") == "p.png"]
+    assert [line["event"] for line in logged] == ["special file left out"]
     (backend.source / "p.png").unlink()
     backend.wait_until_equal()
 
@@ -246,10 +246,10 @@ def test_names_arrive_byte_for_byte_and_never_reach_a_terminal_raw(backend, capf
     with console.capture() as captured:
         for line in view(status, width=None):
             console.print(line)
-    said = captured.get() + "".join(capfd.readouterr())
-    assert "special file left out" in said
+    output = captured.get() + "".join(capfd.readouterr())
+    assert "special file left out" in output
     assert "[bold]bd/" in captured.get().replace("\n", "")
-    assert not CONTROLS.findall(said)
+    assert not CONTROLS.findall(output)
 
 
 def test_a_tree_of_four_thousand_levels_is_reported_once_as_a_problem(backend):

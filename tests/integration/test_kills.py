@@ -81,10 +81,10 @@ def test_a_stopped_agent_that_goes_on_overwrites_nothing_of_its_successor(make, 
             for path, size in sizes.items():
                 publish(path, 3, size)
             backend.wait_until_equal()
-            reader.look()
+            reader.read_all()
             assert set(reader.seen.values()) == {3}
         wait_for(lambda: not alive(old), "the old agent to end", FOREVER)
-        reader.look()
+        reader.read_all()
         publish(pages[0], 4, 3000)
         backend.wait_until_equal()
     assert reader.violations == []

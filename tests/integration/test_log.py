@@ -14,8 +14,8 @@ from tests.support.waiting import wait_for
 
 @pytest.fixture
 def lines():
-    with capture_logs() as said:
-        yield said
+    with capture_logs() as captured:
+        yield captured
     structlog.reset_defaults()
 
 
@@ -24,8 +24,10 @@ def warnings(lines):
 
 
 def deleted(lines, **named):
-    told = [line for line in lines if line["event"] == "deleted" and named.items() <= line.items()]
-    return sorted(line["path"] for line in told)
+    logged = [
+        line for line in lines if line["event"] == "deleted" and named.items() <= line.items()
+    ]
+    return sorted(line["path"] for line in logged)
 
 
 def test_a_slow_upload_logs_no_warning(tmp_path, lines):

@@ -34,15 +34,15 @@ def site(tmp_path):
 def begin(agent, site, kind):
     """Have an agent do what takes long; its change has the number 1."""
     if kind == "hashed":
-        agent.say(Batch((SetAttributes(1, 1, b"large", 0o644, SIZE, TIME, 0, DIGEST),)))
+        agent.send(Batch((SetAttributes(1, 1, b"large", 0o644, SIZE, TIME, 0, DIGEST),)))
     elif kind == "copied":
-        agent.say(Batch((Link(1, 1, b"copy", 0o644, SIZE, TIME, b"large", True),)))
+        agent.send(Batch((Link(1, 1, b"copy", 0o644, SIZE, TIME, b"large", True),)))
     elif kind == "given attributes":
         os.link(site / "large", site.parent / "another name")
-        agent.say(Batch((SetAttributes(1, 1, b"large", 0o600, SIZE, TIME, TIME, b""),)))
+        agent.send(Batch((SetAttributes(1, 1, b"large", 0o600, SIZE, TIME, TIME, b""),)))
     else:
-        agent.say(BeginFile(PutFile(1, 1, b"large", 0o644, SIZE, TIME, DIGEST), delta=True))
-        agent.say(Data(1, [[0, SIZE]], end=True))
+        agent.send(BeginFile(PutFile(1, 1, b"large", 0o644, SIZE, TIME, DIGEST), delta=True))
+        agent.send(Data(1, [[0, SIZE]], end=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ def test_an_agent_that_was_replaced_ends_while_a_file_is(tmp_path, site, kind):
         assert isinstance(old.hear(), Acks)
         with Agent(tmp_path / "root") as new:
             new.open()
-            new.say(Batch((SetAttributes(1, 1, b"large", 0o640, SIZE, TIME, TIME, b""),)))
+            new.send(Batch((SetAttributes(1, 1, b"large", 0o640, SIZE, TIME, TIME, b""),)))
             assert new.answers(1) == {1: ""}
             assert old.process.wait(10) == 1
             assert "a newer agent" in old.process.stderr.read().decode()

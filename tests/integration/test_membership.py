@@ -82,11 +82,11 @@ def test_a_broken_file_of_frontends_is_reported_and_drops_no_frontend(tmp_path, 
         live(backend, "one", "two")
         frontends.write_text('["one", ')
         wait_for(lambda: backend.status()["discovery"][1]["failures"] > 2, "failures")
-        told = backend.status()["discovery"][1]
+        shown = backend.status()["discovery"][1]
         frontends.write_text("[]")
         wait_for(lambda: "empty" in backend.status()["discovery"][1]["doubt"], "doubt")
 
-        assert "Expecting value" in told["error"]
+        assert "Expecting value" in shown["error"]
         assert set(rows(backend)) == {"one", "two"}
 
 
@@ -395,10 +395,10 @@ def test_a_launch_is_completed_only_after_everything_is_there_with_heartbeats_me
             wait_for(lambda: there, "completion")
             wait_for(
                 lambda: launch(backend) == "verified: put into service",
-                "the launch to be told in status",
+                "the launch to be shown in status",
             )
-            looks = api.asked["DescribeAutoScalingGroups"]
-            wait_for(lambda: api.asked["DescribeAutoScalingGroups"] > looks + 3, "more looks")
+            polls = api.asked["DescribeAutoScalingGroups"]
+            wait_for(lambda: api.asked["DescribeAutoScalingGroups"] > polls + 3, "more polls")
 
         assert there == [
             (expected, "CONTINUE")

@@ -110,7 +110,7 @@ def test_the_last_release_decodes_all_messages_of_this_one():
     """What is new travels in fields that an older peer passes over."""
     line = Listed(b"f", Entry(FILE, 0o644, 5, 7, b"", DIGEST), 0, 0)
     link = Listed(b"l", Entry(SYMLINK, 0, 0, 7, b"f"), 0, 0)
-    said = [
+    sent = [
         messages.Hello(messages.VERSION, messages.FEATURES, "about", "boot-id"),
         messages.OpenTree(
             1, b"/site", "a:b", False, True, b".replicator/ready", stamp=b".replicator/stamp"
@@ -128,7 +128,7 @@ def test_the_last_release_decodes_all_messages_of_this_one():
     importer = source_of().partition("import linecache")[2].partition("try:\n")[0]
     prelude = f"{modules}\nimport linecache{importer}"
     lines = [prelude.encode("unicode_escape").decode()]
-    lines += [json.dumps(message.header()) for message in said]
+    lines += [json.dumps(message.header()) for message in sent]
     done = subprocess.run(
         [sys.executable, "-I", "-c", OLD_DECODERS],
         input="\n".join(lines),
@@ -136,7 +136,7 @@ def test_the_last_release_decodes_all_messages_of_this_one():
         text=True,
         check=False,
     )
-    assert done.stdout.split() == [type(message).__name__ for message in said], done.stderr
+    assert done.stdout.split() == [type(message).__name__ for message in sent], done.stderr
 
 
 def test_a_feature_is_added_and_never_taken_away():

@@ -78,13 +78,13 @@ def test_a_host_that_falls_silent_hinders_nobody_and_catches_up(make, two, remot
     since = backend.row(remote)["lag_seconds"]
     wait_for(lambda: backend.row(remote)["lag_seconds"] > since + 10, "a few attempts", pause=0.1)
     row = backend.row(remote)
-    told = [
+    logged = [
         event for event in events(backend, remote.address) if event["event"] == "frontend failed"
     ]
     assert row["last_error"]
     assert row["dirty"] >= 6
-    reasons = [event["reason"] for event in told]
-    assert len(reasons) <= 3, f"the same reason is told once: {reasons}"
+    reasons = [event["reason"] for event in logged]
+    assert len(reasons) <= 3, f"the same reason is logged once: {reasons}"
     assert all(backend.row(server)["logins"] == 1 for server in two)
 
     cable.plug()

@@ -47,7 +47,7 @@ def test_a_file_of_holes_is_not_read_for_weeks_by_verify(worlds):
     (worlds / "new/site/small").write_bytes(b"small")
     with Agent(worlds / "new") as agent:
         agent.open()
-        agent.say(ListTree(1, 1, b"", digest=True, credit=9))
+        agent.send(ListTree(1, 1, b"", digest=True, credit=9))
         lines = agent.hear().lines
         assert [(line.path, bool(line.entry.digest)) for line in lines] == [
             (b"small", True),

@@ -263,7 +263,7 @@ def test_the_rights_of_the_unit_suffice_and_less_does_not(make, two):
         asked = subprocess.run(
             [*base, *less, sys.executable, "-c", lease], check=False, capture_output=True, text=True
         )
-        assert asked.stdout == "False\n", "without CAP_LEASE the kernel does not tell"
+        assert asked.stdout == "False\n", "without CAP_LEASE the kernel does not report it"
     assert "no MDWE" not in backend.log.read_text() or os.uname().release < "6.3"
     assert backend.stop() == 0
 
@@ -420,7 +420,7 @@ def test_no_secret_is_in_any_output(make, fleet, two):
     secrets = [*CANARIES.values(), *body]
     backend = make([])
     (backend.source / "file").write_text("x")
-    said = []
+    outputs = []
     with FailingCloud() as cloud:
         backend.env = {
             **CANARIES,
@@ -437,18 +437,18 @@ def test_no_secret_is_in_any_output(make, fleet, two):
         # A login that fails, with this very key.
         failed = backend.run("bootstrap", two[0].frontend)
         assert failed.returncode == 1
-        said += [failed.stdout, failed.stderr]
+        outputs += [failed.stdout, failed.stderr]
         for command in (["discover"], ["check"], ["status"], ["status", "--json"], ["verify"]):
             result = backend.run(*command)
-            said += [result.stdout, result.stderr]
-        said.append(Path(f"/proc/{backend.daemon.pid}/cmdline").read_text())
-        said.append(json.dumps(backend.status()))
+            outputs += [result.stdout, result.stderr]
+        outputs.append(Path(f"/proc/{backend.daemon.pid}/cmdline").read_text())
+        outputs.append(json.dumps(backend.status()))
         assert backend.stop() == 0
         assert cloud.calls > 1
-    said.append(backend.log.read_text())
+    outputs.append(backend.log.read_text())
     kept = [path.read_bytes().decode("latin-1") for path in backend.state.iterdir()]
-    assert "InvalidClientTokenId" in "".join(said), "the failure itself is told"
-    for text in said + kept:
+    assert "InvalidClientTokenId" in "".join(outputs), "the failure itself is reported"
+    for text in outputs + kept:
         assert not [secret for secret in secrets if secret in text], text
 
 

@@ -103,7 +103,7 @@ def scale_out():
     return made | {"ok": False, "bootstrapping": 2}
 
 
-def trouble():
+def failing():
     made = idle()
     made["frontends"][1] |= {
         "state": "retrying", "connected": False, "dirty": 214, "lag_seconds": 412.0, "since": time.time() - 412,
@@ -180,7 +180,7 @@ async def test_the_headline_states_the_overall_state(shown, page):
     for state, headline, kind in (
         (idle, "Everything is in sync", "good"),
         (scale_out, "Catching up", "busy"),
-        (trouble, "5 problems", "bad"),
+        (failing, "5 problems", "bad"),
         (hundred, "1 problem", "bad"),
         (status, "No frontends", "busy"),
     ):
@@ -195,7 +195,7 @@ async def test_the_headline_states_the_overall_state(shown, page):
 
 
 async def test_problems_are_shown_in_full(shown, page):
-    shown.status = trouble()
+    shown.status = failing()
     await page.open(shown.url)
     text = await page.shows("does its security group let the backend in?", "#frontends")
     assert "shop/2.jpg: no_space: No space left on device" in text
@@ -217,7 +217,7 @@ async def test_progress_of_a_fill_is_shown(shown, page):
 
 
 async def test_hostile_names_are_text(shown, page):
-    made = trouble()
+    made = failing()
     made["trees"][0] |= {
         "source": f"/srv/{HOSTILE}",
         "unreadable": [HOSTILE],
@@ -258,7 +258,7 @@ async def test_it_follows_the_daemon_without_reloading(shown, page):
     await page.open(shown.url)
     await page.shows("Everything is in sync", "h1")
     await page.run("window.mark = 1")
-    shown.status = trouble()
+    shown.status = failing()
     await page.shows("5 problems", "h1")
     shown.status = idle()
     await page.shows("Everything is in sync", "h1")
@@ -278,12 +278,12 @@ async def test_a_daemon_that_goes_away_is_not_shown_as_well_and_comes_back(shown
 
 
 async def test_an_open_list_stays_open(shown, page):
-    shown.status = trouble()
+    shown.status = failing()
     await page.open(shown.url)
     await page.shows("1 path cannot be read", "#trees")
     await page.run("document.querySelector('#trees details').open = true")
     asked = shown.asked
-    shown.status = made = trouble()
+    shown.status = made = failing()
     made["trees"][0]["entries"] = 4711
     await page.shows("4,711", "#trees")
     assert shown.asked > asked
@@ -302,7 +302,7 @@ async def test_a_hundred_frontends_have_a_row_each_with_the_bad_one_first(shown,
 
 
 async def test_nothing_is_cut_off_on_a_phone(shown, page):
-    for state in (idle, scale_out, trouble):
+    for state in (idle, scale_out, failing):
         for dark in (False, True):
             shown.status = state()
             await page.open(shown.url, width=375, height=800, dark=dark)
@@ -312,7 +312,7 @@ async def test_nothing_is_cut_off_on_a_phone(shown, page):
 
 
 async def test_it_is_dark_where_the_system_is(shown, page):
-    shown.status = trouble()
+    shown.status = failing()
     await page.open(shown.url, dark=True)
     await page.shows("5 problems", "h1")
     paper = await page.run("getComputedStyle(document.body).backgroundColor")

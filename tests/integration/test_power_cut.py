@@ -26,10 +26,10 @@ def acknowledged(disk, *, durable):
     with Agent(disk.where) as agent:
         assert agent.open(durable=durable).error == ""
         files = tuple(put(b"f%d" % number, number) for number in range(COUNT))
-        agent.say(Batch(files), *[HELLO] * COUNT)
-        agent.say(Batch((MakeDirectory(COUNT, 1, b"d", 0o755, 5), MakeSymlink(COUNT + 1, 1, b"l", 5, b"f1"))))  # fmt: skip
-        agent.say(BeginFile(put(b"d/streamed", COUNT + 2), delta=False))
-        agent.say(Data(COUNT + 2, [[-1, 5]], end=True), HELLO)
+        agent.send(Batch(files), *[HELLO] * COUNT)
+        agent.send(Batch((MakeDirectory(COUNT, 1, b"d", 0o755, 5), MakeSymlink(COUNT + 1, 1, b"l", 5, b"f1"))))  # fmt: skip
+        agent.send(BeginFile(put(b"d/streamed", COUNT + 2), delta=False))
+        agent.send(Data(COUNT + 2, [[-1, 5]], end=True), HELLO)
         assert set(agent.answers(*range(COUNT + 3)).values()) == {""}
         disk.cut_power()
     disk.boot()
@@ -67,8 +67,8 @@ def test_what_the_disk_did_not_take_is_not_acknowledged(tmp_path):
     with Agent(tmp_path, prelude=BROKEN) as agent:
         for durable, answer in ((True, changes.FAILED), (False, "")):
             agent.open(durable=durable)
-            agent.say(Batch((put(b"f", 1), put(b"g", 2))), HELLO, HELLO)
+            agent.send(Batch((put(b"f", 1), put(b"g", 2))), HELLO, HELLO)
             assert agent.answers(1, 2) == {1: answer, 2: answer}
-            agent.say(BeginFile(put(b"h", 3), delta=False))
-            agent.say(Data(3, [[-1, 5]], end=True), HELLO)
+            agent.send(BeginFile(put(b"h", 3), delta=False))
+            agent.send(Data(3, [[-1, 5]], end=True), HELLO)
             assert agent.answers(3) == {3: answer}

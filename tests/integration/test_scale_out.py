@@ -330,8 +330,8 @@ def test_a_frontend_that_falls_silent_hinders_nobody_and_is_tried_with_measure(s
         wait_for(lambda: site.rows()[silent.address]["state"] == "retrying", site.status)
         since = site.rows()[silent.address]["lag_seconds"]
         wait_for(lambda: site.rows()[silent.address]["lag_seconds"] > since + 10, site.status)
-        told = [line for line in site.log()[before:].splitlines() if "frontend failed" in line]
-        assert 1 <= len(told) <= 2
+        logged = [line for line in site.log()[before:].splitlines() if "frontend failed" in line]
+        assert 1 <= len(logged) <= 2
         assert site.rows()[silent.address]["last_error"]
     site.wait_live(servers)
     assert site.differences() == []

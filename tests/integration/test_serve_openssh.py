@@ -139,7 +139,9 @@ def test_verify_and_repair(make, three):
     assert "big.bin" in found.stdout
     alone = backend.run("verify", three[1].frontend)
     assert alone.returncode == 1
-    assert difference(backend.source, backend.copy(three[1])) == ["big.bin"], "it only looked"
+    assert difference(backend.source, backend.copy(three[1])) == ["big.bin"], (
+        "verify changes nothing"
+    )
 
     mended = backend.run("verify", "--repair")
     assert mended.returncode == 0, mended.stdout + mended.stderr
@@ -157,7 +159,7 @@ def test_verify_and_repair(make, three):
     assert without.returncode == 3, without.stdout + without.stderr
     mended = backend.run("verify", three[1].frontend, "--repair")
     assert mended.returncode == 0, mended.stdout + mended.stderr
-    assert backend.run("verify").returncode == 0, "it was said to be repaired"
+    assert backend.run("verify").returncode == 0, "the repair was reported as done"
 
 
 # --- other kinds of frontends ---
@@ -246,10 +248,10 @@ def test_a_frontend_with_a_full_disk(make, fleet, three):
 
 
 def test_bad_frontends_hinder_nobody(make, fleet, three):
-    stranger = fleet.add("stranger", "127.0.1.11")
-    stranger.authorize(fleet.keys.make("somebody-else"))
+    unauthorized = fleet.add("unauthorized", "127.0.1.11")
+    unauthorized.authorize(fleet.keys.make("somebody-else"))
     port = free_port("127.0.1.12")
-    backend = make([*three, stranger])
+    backend = make([*three, unauthorized])
     backend.configure(f"127.0.1.12:{port}", "no-such-host.invalid")
     backend.fill(30)
     backend.start()
@@ -257,13 +259,13 @@ def test_bad_frontends_hinder_nobody(make, fleet, three):
     (backend.source / "later").write_text("later")
     backend.wait_until_equal(three)
 
-    def told():
+    def is_reported():
         return all(
             backend.row(host)["last_error"]
             for host in ("127.0.1.11", "127.0.1.12", "no-such-host.invalid")
         )
 
-    wait_for(told, lambda: json.dumps(backend.status()), FOREVER)
+    wait_for(is_reported, lambda: json.dumps(backend.status()), FOREVER)
     answer = backend.run("status", "--json")
     assert answer.returncode == 3
     rows = {row["host"]: row for row in json.loads(answer.stdout)["frontends"]}
@@ -274,9 +276,9 @@ def test_bad_frontends_hinder_nobody(make, fleet, three):
     assert all(rows[s.address]["logins"] == 1 for s in three)
 
     # It connects without a command to the daemon.
-    stranger.authorize(fleet.keys.identity)
+    unauthorized.authorize(fleet.keys.identity)
     if not fleet.namespaces:
-        stranger.authorize(fleet.keys.identity, pinned(fleet.directory / "world-stranger"))
+        unauthorized.authorize(fleet.keys.identity, pinned(fleet.directory / "world-unauthorized"))
     backend.wait_until_equal()
     begun = time.monotonic()
     assert backend.stop() == 0
@@ -410,10 +412,10 @@ def test_killed_and_restarted_it_reads_only_what_changed(make, three):
     backend.wait_until_equal()
     backend.kill()
 
-    (backend.source / "d1/e1/new").write_text("new while nobody looked")
+    (backend.source / "d1/e1/new").write_text("new while the daemon was stopped")
     (backend.source / "big.bin").unlink()
     changed = next((backend.source / "d5").rglob("*.bin"))
-    changed.write_bytes(b"changed while nobody looked")
+    changed.write_bytes(b"changed while the daemon was stopped")
     tampered = backend.copy(three[2]) / "d0/e0/file-0.bin"
     tampered.write_bytes(b"somebody else wrote here")
     reads = Reads(backend.source)

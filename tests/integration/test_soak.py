@@ -14,7 +14,7 @@ def test_every_fault_once_and_all_is_equal(tmp_path):
     needs_namespaces()
     soak = Soak(tmp_path, seed=int(os.environ.get("REPLICATOR_SEED", "1")))
     lines = []
-    soak.run(0, say=lines.append, each=0)
+    soak.run(0, write_line=lines.append, each=0)
     assert soak.violations == [], lines
     assert set(soak.faults.counts.values()) == {1}
     assert soak.workload.steps > 100

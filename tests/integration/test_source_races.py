@@ -154,10 +154,10 @@ def test_files_that_are_deleted_before_their_check_log_no_warning(backend, capfd
         path.unlink()
     upload(backend, "other")
     backend.wait_until_equal()
-    said = "".join(capfd.readouterr())
+    output = "".join(capfd.readouterr())
     # A few are found before they are deleted: sending and deleting these is logged at debug and info.
-    loud = [line for line in said.splitlines() if "gone-" in line]
-    assert not [line for line in loud if "warning" in line or "error" in line], said
+    loud = [line for line in output.splitlines() if "gone-" in line]
+    assert not [line for line in loud if "warning" in line or "error" in line], output
     # A few are met while they are there; the root is no path.
     assert all(changes < 500 for changes, _ in spent(backend, before))
 

@@ -13,7 +13,7 @@ from tests.support.looking import texts
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
-STRANGER = 12345
+OTHER_USER = 12345
 SECRET = "for root alone"
 
 
@@ -35,10 +35,10 @@ def secret(tmp_path):
     return secret
 
 
-def belongs_to_a_stranger(directory):
+def give_to_other_user(directory):
     if os.geteuid() != 0:
         missing("root, who can give a directory to somebody else")
-    os.chown(directory, STRANGER, STRANGER)
+    os.chown(directory, OTHER_USER, OTHER_USER)
 
 
 def backend(tmp_path, source, **tree):
@@ -78,7 +78,7 @@ def swap(parent, make):
 def test_a_symlink_that_another_user_made_is_never_followed(
     tmp_path, parent, secret, running_at_the_swap
 ):
-    belongs_to_a_stranger(parent)
+    give_to_other_user(parent)
     with backend(tmp_path, parent / "upload") as running:
         follows(running, parent / "upload", "before")
         if running_at_the_swap:
@@ -100,7 +100,7 @@ def is_refused(running):
 
 def test_a_root_that_another_user_replaced_is_not_read_before_resume(tmp_path, parent, secret):
     """The directory may have files that only root can read, so that the other user could publish them."""
-    belongs_to_a_stranger(parent)
+    give_to_other_user(parent)
     with backend(tmp_path, parent / "upload") as running:
         follows(running, parent / "upload", "before")
         swap(parent, lambda upload: shutil.copytree(secret, upload))
@@ -118,7 +118,7 @@ def test_a_root_that_another_user_replaced_is_not_read_before_resume(tmp_path, p
 
 
 def test_the_same_directory_that_comes_back_goes_on_by_itself(tmp_path, parent, secret):
-    belongs_to_a_stranger(parent)
+    give_to_other_user(parent)
     with backend(tmp_path, parent / "upload") as running:
         follows(running, parent / "upload", "before")
         swap(parent, lambda upload: upload.symlink_to(secret))
@@ -129,7 +129,7 @@ def test_the_same_directory_that_comes_back_goes_on_by_itself(tmp_path, parent, 
         assert all("key" not in site for site in sites(running))
 
 
-@pytest.mark.parametrize("trust", [(), (str(STRANGER),)])
+@pytest.mark.parametrize("trust", [(), (str(OTHER_USER),)])
 def test_a_symlink_that_only_trusted_users_can_switch_is_followed(tmp_path, trust):
     """Capistrano and Deployer switch `current` to the next release."""
     site = tmp_path / "site"
@@ -138,8 +138,8 @@ def test_a_symlink_that_only_trusted_users_can_switch_is_followed(tmp_path, trus
         (site / release / "picture").write_text("picture")
     (site / "current").symlink_to("1")
     if trust:
-        belongs_to_a_stranger(site)
-        os.chown(site / "current", STRANGER, -1, follow_symlinks=False)
+        give_to_other_user(site)
+        os.chown(site / "current", OTHER_USER, -1, follow_symlinks=False)
     with backend(tmp_path, site / "current", trust=trust) as running:
         follows(running, site / "1", "before")
         (site / "2/before").write_text("in both")
@@ -234,7 +234,7 @@ def test_a_volume_whose_device_number_is_another_one_after_a_reboot_is_the_same(
     with volume(tmp_path) as made:
         parent = made.where / "site"
         (parent / "upload").mkdir(parents=True)
-        belongs_to_a_stranger(parent)
+        give_to_other_user(parent)
         with backend(tmp_path, parent / "upload") as running:
             follows(running, parent / "upload", "before")
             wait_for(running.quiet, running.explain_status)

@@ -230,10 +230,10 @@ class TestHostCertificates:
 class TestLogin:
     async def test_the_wrong_key(self, server, settings, known, keys):
         known.write_text(server.known_hosts_line())
-        stranger = keys.make("stranger")
-        text = await refused(settings(identity=str(stranger)), address(server), LoginRefused)
+        other_key = keys.make("other_key")
+        text = await refused(settings(identity=str(other_key)), address(server), LoginRefused)
         assert server.address in text
-        assert str(stranger) in text
+        assert str(other_key) in text
         assert "authorized_keys" in text
 
     async def test_the_wrong_user(self, server, settings, known):
@@ -466,17 +466,17 @@ class TestAgent:
         assert "there is no python3" in text
 
     @pytest.mark.parametrize(
-        ("shell", "told"),
+        ("shell", "expected"),
         [
             ("nologin", "This account is currently not available"),
             ("false", "nothing was printed"),
         ],
     )
     async def test_a_login_shell_that_runs_no_command(
-        self, keys, settings, known, tmp_path, shell, told
+        self, keys, settings, known, tmp_path, shell, expected
     ):
         text = await self.fails(keys, settings, known, tmp_path, AgentFailed, shell=find(shell))
-        assert told in text
+        assert expected in text
         assert "login shell" in text
 
     async def test_a_login_that_asks_something_first(self, keys, settings, known, tmp_path):

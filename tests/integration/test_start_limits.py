@@ -78,10 +78,10 @@ def test_a_daemon_works_or_ends_with_one_line_that_names_what_it_lacks(tmp_path,
         ended = start(directory, what, most)
         works.append(ended is None)
         if ended is not None:
-            status, said = ended
-            assert status == 1, said
-            assert "Traceback" not in said
-            assert any(line.startswith(WORDS) for line in said.splitlines()), said
+            status, printed = ended
+            assert status == 1, printed
+            assert "Traceback" not in printed
+            assert any(line.startswith(WORDS) for line in printed.splitlines()), printed
     assert works == sorted(works)
     assert works[-1]
     assert not works[0]

@@ -46,9 +46,9 @@ def test_what_is_not_admitted_is_not_sent_and_goes_from_where_it_was_before(
         )
         assert links_at(site) == kept
         wait_for(lambda: backend.status()["ok"], backend.explain)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for path in ("out", "d/out", "new"):
-        assert f"path={path} " in told
+        assert f"path={path} " in output
 
 
 def test_a_rename_does_not_carry_a_symlink_to_where_it_leads_out(tmp_path):
@@ -77,7 +77,7 @@ def test_a_pinned_agent_makes_only_what_it_may(tmp_path):
             MakeDirectory(5, 1, b"e", 0o755, 5),
             Move(6, 1, b"d/in", b"e/in"),
         ]
-        agent.say(Batch(tuple(batch)))
+        agent.send(Batch(tuple(batch)))
         refused = changes.PATH_REFUSED
         assert agent.answers(*range(1, 7)) == {
             1: "",

@@ -12,7 +12,7 @@ from tests.support.pinned import HELLO, Agent, make_outside, picture, put
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
-STRANGER = 12345
+OTHER_USER = 12345
 
 
 class StreamedFleet(LocalFleet):
@@ -40,17 +40,17 @@ def backend(directory, trees=(), **tree):
     return made
 
 
-def belongs_to_a_stranger(path):
+def give_to_other_user(path):
     if os.geteuid() != 0:
         missing("root, who can give a directory to somebody else")
-    os.chown(path, STRANGER, STRANGER)
+    os.chown(path, OTHER_USER, OTHER_USER)
 
 
 def test_the_owner_of_a_targets_parent_cannot_redirect_the_agent(world):
-    belongs_to_a_stranger(world / "www")
+    give_to_other_user(world / "www")
     site = world / "www/site"
     before = picture(world / "secret")
-    with backend(world, owner=f"{STRANGER}:{STRANGER}") as running:
+    with backend(world, owner=f"{OTHER_USER}:{OTHER_USER}") as running:
         (running.source / "first").write_text("first")
         running.wait_until_equal()
         site.rename(world / "www/aside")
@@ -60,9 +60,9 @@ def test_the_owner_of_a_targets_parent_cannot_redirect_the_agent(world):
             lambda: "is not followed" in running.row("one")["last_error"],
             lambda: running.row("one"),
         )
-        said = running.row("one")["last_error"]
-        assert f"{world}/www belongs to user {STRANGER}" in said
-        assert f"chown root {world}/www" in said
+        problem = running.row("one")["last_error"]
+        assert f"{world}/www belongs to user {OTHER_USER}" in problem
+        assert f"chown root {world}/www" in problem
         assert picture(world / "secret") == before
         site.unlink()
         (world / "www/aside").rename(site)
@@ -78,7 +78,7 @@ def test_a_target_that_another_user_replaced_is_not_used_before_resume(
     world,
 ):
     """It may hold what its owner could not change himself, such as a directory of root."""
-    belongs_to_a_stranger(world / "www")
+    give_to_other_user(world / "www")
     site = world / "www/site"
     trees = [
         {"source": str(world / "source"), "target": str(site)},
@@ -114,12 +114,12 @@ def test_a_target_that_another_user_replaced_is_not_used_before_resume(
 
 
 def is_refused(running, parent, site):
-    def told():
-        said = running.row("one")["last_error"]
-        return "another directory than before" in said and f"chown root {parent}" in said
+    def is_reported():
+        problem = running.row("one")["last_error"]
+        return "another directory than before" in problem and f"chown root {parent}" in problem
 
     before = picture(site)
-    wait_for(told, running.explain_status)
+    wait_for(is_reported, running.explain_status)
     assert picture(site) == before
 
 
@@ -152,7 +152,7 @@ def test_a_symlink_that_only_root_can_switch_is_followed_to_where_it_points_now(
 
 
 def test_a_pinned_root_that_is_swapped_takes_nothing_more_and_is_not_followed(world):
-    belongs_to_a_stranger(world / "www")
+    give_to_other_user(world / "www")
     root = world / "www/root"
     root.mkdir()
     before = picture(world / "secret")
@@ -160,9 +160,9 @@ def test_a_pinned_root_that_is_swapped_takes_nothing_more_and_is_not_followed(wo
         assert agent.open().error == ""
         root.rename(world / "www/aside")
         root.symlink_to(world / "secret")
-        agent.say(Batch((put(b"f"),)), HELLO)
+        agent.send(Batch((put(b"f"),)), HELLO)
         assert agent.answers(1) == {1: ROOT_GONE}
-        agent.say(Batch((put(b"f", 2),)), HELLO)
+        agent.send(Batch((put(b"f", 2),)), HELLO)
         assert agent.answers(2) == {2: ROOT_GONE}
     with pytest.raises(AssertionError, match="is not followed"):
         Agent(root)
@@ -192,11 +192,11 @@ def test_a_pinned_root_behind_a_symlink_that_root_switches_is_the_new_directory_
         assert agent.open(os.fsencode(root / "site")).error == ""
         root.unlink()
         root.symlink_to("2")
-        agent.say(Batch((put(b"f"),)), HELLO)
+        agent.send(Batch((put(b"f"),)), HELLO)
         assert agent.answers(1) == {1: ROOT_GONE}
     with Agent(root) as agent:
         assert agent.open(os.fsencode(world / "www/2/site")).error == ""
-        agent.say(Batch((put(b"f"),)), HELLO)
+        agent.send(Batch((put(b"f"),)), HELLO)
         assert agent.answers(1) == {1: ""}
     assert (world / "www/2/site/f").read_bytes() == HELLO
     assert list((world / "www/1/site").iterdir()) == []

@@ -62,18 +62,18 @@ def pipeline(trees, name):
     return next(p for p in pipelines if p.tree.root == os.fsencode(trees.source(name)))
 
 
-@pytest.mark.parametrize("trouble", ["missing", "empty", "no directory"])
+@pytest.mark.parametrize("fault", ["missing", "empty", "no directory"])
 async def test_a_tree_in_doubt_at_the_start_delays_no_other_and_is_served_when_it_is_back(
-    trees, trouble
+    trees, fault
 ):
     await trees.start(trees.config("a", "b", hosts=["one"]))
     await trees.arrived("a", "b", hosts=["one"])
     await trees.stop()
 
     trees.source("b").rename(trees.directory / "aside")
-    if trouble == "empty":
+    if fault == "empty":
         trees.source("b").mkdir()
-    elif trouble == "no directory":
+    elif fault == "no directory":
         trees.source("b").write_text("a file")
     await trees.start(trees.config("a", "b"))
     await trees.arrived("a")
@@ -87,9 +87,9 @@ async def test_a_tree_in_doubt_at_the_start_delays_no_other_and_is_served_when_i
     assert {row["state"] for row in status["frontends"]} == {"halted"}
     assert [row["state"] for row in status["trees"]] == ["watching", "halted"]
 
-    if trouble == "empty":
+    if fault == "empty":
         trees.source("b").rmdir()
-    elif trouble == "no directory":
+    elif fault == "no directory":
         trees.source("b").unlink()
     (trees.directory / "aside").rename(trees.source("b"))
     trees.source("b").joinpath("f3").write_text("back")
@@ -207,7 +207,7 @@ async def test_nothing_of_a_tree_goes_to_a_connection_that_has_not_opened_it(tre
     trees.source("b").joinpath("live").write_text("new")
     trees.source("a").joinpath("live").write_text("new")
     await eventually(lambda: "live" in trees.copy("one", "a"), "the other tree's change")
-    await eventually(lambda: not pipeline(trees, "b").pending, "the change to be told")
+    await eventually(lambda: not pipeline(trees, "b").pending, "the change to be published")
     assert [replica.logins for replica in trees.app.service.fleet] == [1, 1]
     assert not trees.copy("one", "b")
     assert not [key for key in trees.replica("one").dirty if key.tree == 2]

@@ -44,9 +44,9 @@ class Ear:
         async with asyncio.timeout(DEADLINE):
             while not condition():
                 with contextlib.suppress(TimeoutError):  # some conditions come true without a hint
-                    told = await asyncio.wait_for(self.watcher.hints(), 0.1)
-                    self.hints += told
-                    for hint in told if self.mirror is not None else ():
+                    received = await asyncio.wait_for(self.watcher.hints(), 0.1)
+                    self.hints += received
+                    for hint in received if self.mirror is not None else ():
                         self.mirror.follow(hint)
 
     async def heard(self, *hints):
@@ -634,15 +634,15 @@ class Mirror:
             for path in [p for p in self.inodes if at_or_below(p, hint.target)] + list(moved):
                 self.inodes.pop(path, None)
             self.inodes |= {rebase(p, hint.path, hint.target): i for p, i in moved.items()}
-            self.look(hint.target)
+            self.update(hint.target)
         elif hint.kind is SUBTREE:
             known = {p for p in self.inodes if is_below(p, hint.path)}
             for path in known | set(tree(self.root, hint.path)):
-                self.look(path)
+                self.update(path)
         elif hint.kind in (CHANGED, TOUCHED, CLOSED):
-            self.look(hint.path)
+            self.update(hint.path)
 
-    def look(self, path):
+    def update(self, path):
         try:
             self.inodes[path] = os.lstat(os.path.join(self.root, path)).st_ino
         except OSError:

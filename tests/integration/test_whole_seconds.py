@@ -69,11 +69,11 @@ def test_the_probe_distinguishes_all_granularities():
 def test_an_agent_reports_the_granularity_and_sets_attributes_without_content(seconds):
     with Agent(seconds) as agent:
         assert agent.open().granularity == SECOND
-        agent.say(Batch((put(b"f"),)), HELLO)
+        agent.send(Batch((put(b"f"),)), HELLO)
         assert agent.answers(1) == {1: ""}
         touched = SetAttributes(2, 1, b"f", 0o600, 5, TIME + SECOND, TIME, b"")
         stale = touched._replace(number=3, old_mtime_ns=TIME - SECOND)
-        agent.say(Batch((touched, stale)))
+        agent.send(Batch((touched, stale)))
         assert agent.answers(2, 3) == {2: "", 3: changes.BASE_MISMATCH}
     status = (seconds / "site/f").stat()
     assert status.st_mtime_ns == (TIME + SECOND) // SECOND * SECOND

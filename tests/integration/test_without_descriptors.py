@@ -67,10 +67,10 @@ def is_equal(backend, name):
 @pytest.mark.parametrize("left", [0, 2])
 def test_a_daemon_that_can_open_nothing_for_a_while_goes_on_by_itself(backend, two, left):
     """With two descriptors left some opens succeed, such as those of a walk down to some depth."""
-    said = backend.log.read_text()
+    logged = backend.log.read_text()
 
     def has_failed():
-        return backend.log.read_text()[len(said) :].count("Too many open files") >= 1
+        return backend.log.read_text()[len(logged) :].count("Too many open files") >= 1
 
     with without_descriptors(backend.daemon.pid, left):
         write(backend, "starved")

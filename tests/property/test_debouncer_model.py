@@ -140,7 +140,7 @@ def test_nothing_is_lost(script, limit):
     debouncer = Debouncer(cooldown=0.5, max_wait=4.0)
     at_first = remembered(debouncer)
     model = Model()
-    moved, told = [], []
+    moved, hinted_moves = [], []
     now = 0.0
     for step in script:
         if isinstance(step, float):
@@ -155,7 +155,7 @@ def test_nothing_is_lost(script, limit):
         else:
             debouncer.hint(step, now)
             model.hint(step)
-            told += [step] if step.kind is Hinted.MOVED else []
+            hinted_moves += [step] if step.kind is Hinted.MOVED else []
         due = debouncer.deadline()
         assert (due is None) == (len(debouncer) == 0)
     rounds = 0
@@ -170,7 +170,7 @@ def test_nothing_is_lost(script, limit):
     assert model.walks == set()
     assert model.unsure == set()
     # Renames that followed each other are joined: each ends where one of them did, or where that was renamed to.
-    assert len(moved) <= len(told)
+    assert len(moved) <= len(hinted_moves)
     assert all(w.path != w.target for w in moved)
     debouncer.ready(now + 1000.0)
     assert remembered(debouncer) < at_first + 50

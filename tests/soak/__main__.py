@@ -18,7 +18,7 @@ from pathlib import Path
 
 from replicator.model import TEMPORARY_PREFIX
 from tests.soak.faults import Faults
-from tests.soak.meter import growth, look
+from tests.soak.meter import growth, measure
 from tests.soak.second_tree import SecondTree
 from tests.support import PROJECT
 from tests.support.daemon import Backend, Fleet
@@ -110,25 +110,25 @@ class Soak:
                     return
             time.sleep(self._random.uniform(0, 0.01))
 
-    def run(self, seconds: float, say=print, each=20.0):
+    def run(self, seconds: float, write_line=print, each=20.0):
         """Run rounds of about `each` seconds; with `each` 0, one round in which every fault happens once."""
         worker = threading.Thread(target=self._labour)
         worker.start()
         begun = time.monotonic()
         try:
             self.backend.start()
-            self._rest(0, say)
+            self._rest(0, write_line)
             self.reader.start()
             number = 0
             while number == 0 or time.monotonic() - begun < seconds:
                 number += 1
                 if number % 2 and each:
-                    self.second.trouble()
+                    self.second.cause_fault()
                 self._work.set()
-                self._trouble(each)
+                self._cause_faults(each)
                 self._work.clear()
-                self._rest(number, say)
-                if self.second.troubled:
+                self._rest(number, write_line)
+                if self.second.has_fault:
                     self._found += self.second.mend()
             if self.backend.stop() != 0:
                 self._found.append("the daemon exited with an error")
@@ -145,28 +145,28 @@ class Soak:
     def _left(self):
         return [str(path) for copy in self.copies for path in leftovers(copy)]
 
-    def _trouble(self, seconds):
+    def _cause_faults(self, seconds):
         if not seconds:
             self._flip_during(self.faults.all)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             # Keep the catalog while the second tree's source may be replaced: only the catalog has the identity of the former directory.
-            self._flip_during(partial(self.faults.one, keep_catalog=self.second.troubled))
+            self._flip_during(partial(self.faults.one, keep_catalog=self.second.has_fault))
             time.sleep(self._random.uniform(0, 2))
 
-    def _flip_during(self, trouble):
+    def _flip_during(self, cause_fault):
         """Run tests.support.flips, which quickly renames and replaces a few names, during the faults."""
         how = map(str, (self._random.randrange(1 << 30), 400, 0.002))
         command = [sys.executable, "-m", "tests.support.flips", *self._flipping, *how]
         with subprocess.Popen(command, cwd=PROJECT) as flips:
-            trouble()
+            cause_fault()
         if flips.returncode:
             self._found.append("tests.support.flips failed")
 
-    def _rest(self, number, say):
+    def _rest(self, number, write_line):
         """Stop the workload, and wait until all trees are equal; record leftovers and the daemon's memory."""
         begun = time.monotonic()
-        halted = {str(self.second.source)} if self.second.troubled else set()
+        halted = {str(self.second.source)} if self.second.has_fault else set()
         with self._busy:
             self.backend.wait_until_equal(seconds=PATIENCE, halted=halted)
         if not halted and (found := self.second.differences()):
@@ -176,10 +176,10 @@ class Soak:
             wait_for(lambda: not self._left(), self._left, LINGERING, pause=0.2)
         except AssertionError:
             self._found.append(f"left over in round {number}: {self._left()[:5]}")
-        held = look(self.backend.daemon.pid)
+        held = measure(self.backend.daemon.pid)
         self.series.append(held)
-        say(
-            f"round {number}{' (second tree in trouble)' if halted else ''}: equal after {time.monotonic() - begun:.1f} s; {self.workload.steps} operations,"
+        write_line(
+            f"round {number}{' (second tree in cause_fault)' if halted else ''}: equal after {time.monotonic() - begun:.1f} s; {self.workload.steps} operations,"
             f" {sum(self.faults.counts.values())} faults, {self.reader.reads} reads, {len(self.violations)} violations;"
             f" daemon {held.rss} MiB, {held.descriptors} descriptors"
         )
@@ -205,7 +205,7 @@ def main() -> int:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:
         soak = Soak(Path(directory), chosen.seed, spare=chosen.one_life)
-        soak.run(chosen.minutes * 60, say=lambda text: print(text, flush=True))
+        soak.run(chosen.minutes * 60, write_line=lambda text: print(text, flush=True))
     print(f"\nduration: {time.monotonic() - begun:.0f} s, {soak.checks} times equal")
     print(f"operations: {soak.workload.steps}; reads of watched files: {soak.reader.reads}")
     counts = soak.faults.counts | soak.second.counts

@@ -15,7 +15,7 @@ class Held:
     descriptors: int
 
 
-def look(pid: int) -> Held | None:
+def measure(pid: int) -> Held | None:
     """Measure a process; return None if it has ended."""
     with suppress(OSError):
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -35,8 +35,8 @@ def growth(series: list[Held]) -> list[str]:
     of memory, and 16 descriptors. Caches and the allocator stay within that; a leak per event or connection does not.
     """
     found = []
-    for pid in {look.pid for look in series}:
-        life = [look for look in series if look.pid == pid]
+    for pid in {held.pid for held in series}:
+        life = [held for held in series if held.pid == pid]
         first, last = life[0], life[-1]
         warm = life[1] if len(life) > 1 else first
         if last.rss > min(MOST, warm.rss * 4 / 3 + 32):

@@ -22,7 +22,7 @@ class SecondTree:
         seed: seed of workload and choices.
 
     Attributes:
-        troubled: True from `trouble` to `mend`.
+        has_fault: True from `cause_fault` to `mend`.
         counts: number of faults by kind.
     """
 
@@ -34,7 +34,7 @@ class SecondTree:
         self._kinds = [self._away, self._replaced, self._huge]
         self._kept: dict[Path, set[str]] = {}
         self._stray = ""
-        self.troubled = False
+        self.has_fault = False
         self.counts: dict[str, int] = {}
         source.mkdir()
         (source / "keeps").write_text("a tree that is never empty")
@@ -46,14 +46,14 @@ class SecondTree:
         for _ in range(STEPS):
             self._workload.step()
 
-    def trouble(self) -> None:
+    def cause_fault(self) -> None:
         """Begin a fault; the kinds alternate."""
         names = set(fingerprint(self.source))
         self._kept = {copy: names & set(fingerprint(copy)) for copy in self._copies}
         kind = self._kinds[sum(self.counts.values()) % len(self._kinds)]
         name = f"second tree {kind.__name__.strip('_')}"
         self.counts[name] = self.counts.get(name, 0) + 1
-        self.troubled = True
+        self.has_fault = True
         kind()
 
     def mend(self) -> list[str]:
@@ -62,9 +62,7 @@ class SecondTree:
         for copy, kept in self._kept.items():
             there = set(fingerprint(copy))
             if missing := kept - there:
-                wrong.append(
-                    f"{copy}: deleted while the source was in trouble: {sorted(missing)[:5]}"
-                )
+                wrong.append(f"{copy}: deleted while the source had a fault: {sorted(missing)[:5]}")
             if self._stray and self._stray in there:
                 wrong.append(
                     f"{copy}: holds a file of the directory that was in the source's place"
@@ -76,7 +74,7 @@ class SecondTree:
             self._aside.rename(self.source)
         (self.source / "huge").unlink(missing_ok=True)
         self._stray = ""
-        self.troubled = False
+        self.has_fault = False
         self.work()
         return wrong
 

@@ -32,15 +32,15 @@ class Page:
 
     async def listen(self):
         async for message in self._socket:
-            said = json.loads(message.data)
-            if "id" in said:
-                self._answers.pop(said["id"]).set_result(said)
-            elif said["method"] == "Network.requestWillBeSent":
-                self.requests.append(said["params"]["request"]["url"])
-            elif said["method"] == "Log.entryAdded":
-                self.complaints.append(said["params"]["entry"]["text"])
-            elif said["method"] == "Runtime.exceptionThrown":
-                self.complaints.append(str(said["params"]["exceptionDetails"]))
+            received = json.loads(message.data)
+            if "id" in received:
+                self._answers.pop(received["id"]).set_result(received)
+            elif received["method"] == "Network.requestWillBeSent":
+                self.requests.append(received["params"]["request"]["url"])
+            elif received["method"] == "Log.entryAdded":
+                self.complaints.append(received["params"]["entry"]["text"])
+            elif received["method"] == "Runtime.exceptionThrown":
+                self.complaints.append(str(received["params"]["exceptionDetails"]))
 
     async def call(self, method, **parameters):
         self._number += 1

@@ -184,7 +184,7 @@ class Backend:
         """Return True if no change is queued at the backend or pending for these servers.
 
         A tree whose source is in `halted` may be in any state. Then frontends may also be halted or degraded with
-        pending paths, because the status does not tell to which tree these belong.
+        pending paths, because the status does not show to which tree these belong.
         """
         fine = {"live", "halted", "degraded"} if halted else {"live"}
         status = self.status()

@@ -77,14 +77,14 @@ class Hostile(FakeAgent):
             return self._flood
         return await super().read()
 
-    def say_later(self, pieces, pause=0.05):
+    def send_later(self, pieces, pause=0.05):
         """Send pieces with pauses between them, until the channel is closed."""
 
         async def drip():
             for piece in pieces:
                 if self.closed:
                     return
-                self.say_raw(piece)
+                self.send_raw(piece)
                 await asyncio.sleep(pause)
 
         self.drips.append(asyncio.get_running_loop().create_task(drip()))
@@ -113,12 +113,12 @@ def raw(text, payload=b""):
     return struct.pack(">II", len(data), len(payload)) + data + payload
 
 
-def says(*data):
+def sends(*data):
     """Return a script function that sends these bytes or messages."""
 
     def act(agent, _message):
         for one in data:
-            agent.say_raw(one if isinstance(one, bytes) else frames.encode(one.header()))
+            agent.send_raw(one if isinstance(one, bytes) else frames.encode(one.header()))
 
     return act
 
@@ -150,11 +150,11 @@ def lists_for_ever(lines_of=names):
     def begin(agent, request):
         going[agent] = lines_of()
         for _ in range(request.credit):
-            agent.say(Listing(request.job, next(going[agent]), (), False))
+            agent.send(Listing(request.job, next(going[agent]), (), False))
 
     def more(agent, message):
         for _ in range(message.credit):
-            agent.say(Listing(message.job, next(going[agent]), (), False))
+            agent.send(Listing(message.job, next(going[agent]), (), False))
 
     return {ListTree: begin, More: more}
 
@@ -165,7 +165,7 @@ def lists(*frames_of_lines, end=True):
     def begin(agent, request):
         for number, lines in enumerate(frames_of_lines, 1):
             last = end and number == len(frames_of_lines)
-            agent.say(Listing(request.job, tuple(lines), (), last))
+            agent.send(Listing(request.job, tuple(lines), (), last))
 
     return {ListTree: begin}
 
@@ -175,7 +175,7 @@ def lists_row(row):
 
     def begin(agent, request):
         text = '{"t":"listing","job":%d,"lines":[%s],"unlisted":[],"end":true}'
-        agent.say_raw(raw(text % (request.job, row)))
+        agent.send_raw(raw(text % (request.job, row)))
 
     return {ListTree: begin}
 
@@ -185,14 +185,14 @@ def refuses(reason, detail=EVIL):
 
     def batch(agent, message):
         rows = tuple((change.number, reason, detail) for change in message.changes)
-        agent.say(Acks((), rows, agent.taken))
+        agent.send(Acks((), rows, agent.taken))
 
     return {messages.Batch: batch}
 
 
 def answers(make):
     """Return a script that answers each batch with what `make(agent, batch)` returns."""
-    return {messages.Batch: lambda agent, batch: agent.say(make(agent, batch))}
+    return {messages.Batch: lambda agent, batch: agent.send(make(agent, batch))}
 
 
 def ends_at(point):

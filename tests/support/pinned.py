@@ -57,12 +57,12 @@ class Agent:
         self.decoder = frames.Decoder()
         self.ready = []
         try:
-            self._greet()
+            self._exchange_hello()
         except BaseException:
             self.__exit__()
             raise
 
-    def _greet(self):
+    def _exchange_hello(self):
         self.process.stdin.write(b"4 unused\ncode")  # streamed code that a pinned agent drops
         seen = b""
         while frames.MARKER not in seen:
@@ -70,12 +70,12 @@ class Agent:
             assert piece, self.process.stderr.read()
             seen += piece
         self.receive(seen.partition(frames.MARKER)[2])
-        self.say(Hello(messages.VERSION, self.features))
+        self.send(Hello(messages.VERSION, self.features))
         hello = self.hear()
         assert isinstance(hello, Hello)
         self.about = hello.about
 
-    def say(self, message, *payload):
+    def send(self, message, *payload):
         self.process.stdin.write(frames.encode(message.header(), payload))
 
     def pour(self, data):
@@ -105,16 +105,16 @@ class Agent:
         """Return {number: reason, empty if done} when all `numbers` are answered; None if the agent ended before."""
         found = {}
         while not found.keys() >= set(numbers):
-            said = self.hear()
-            if said is None:
+            received = self.hear()
+            if received is None:
                 return None
-            if isinstance(said, messages.Acks):
-                found.update(dict.fromkeys(said.done, ""))
-                found.update({number: reason for number, reason, _ in said.refused})
+            if isinstance(received, messages.Acks):
+                found.update(dict.fromkeys(received.done, ""))
+                found.update({number: reason for number, reason, _ in received.refused})
         return found
 
     def open(self, root=b"/site", tree=1, **asked):
-        self.say(OpenTree(tree, root, **asked))
+        self.send(OpenTree(tree, root, **asked))
         return self.hear()
 
     def memory(self):
@@ -130,9 +130,9 @@ class Agent:
             target=self.process.stdout.read
         )  # it may block on unread output otherwise
         rest.start()
-        said = self.process.stderr.read().decode()
+        received = self.process.stderr.read().decode()
         rest.join()
-        return self.process.wait(10), said
+        return self.process.wait(10), received
 
     def __enter__(self):
         return self

@@ -24,12 +24,12 @@ class Presence:
         self.at_most = dict.fromkeys(paths, 0.0)
         self._gone = {}
         self._found = {}
-        self._looked = 0.0
+        self._checked_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self):
-        self._look()
+        self._check()
         assert not self._gone, self._gone
         self._thread.start()
         return self
@@ -37,15 +37,15 @@ class Presence:
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
-        self._look()
+        self._check()
 
     def _run(self):
         while not self._stop.wait(0.0003):
-            self._look()
+            self._check()
 
-    def _look(self):
-        last, self._looked = self._looked, time.monotonic()
-        if self._looked - last > UNSEEN:
+    def _check(self):
+        last, self._checked_at = self._checked_at, time.monotonic()
+        if self._checked_at - last > UNSEEN:
             self._gone.clear()
         for path in self.at_least:
             before = time.monotonic()

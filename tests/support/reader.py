@@ -98,7 +98,7 @@ class Reader:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
-        self.look()
+        self.read_all()
 
     def watch(self, path: Path) -> None:
         """Add a file."""
@@ -111,7 +111,7 @@ class Reader:
             self._paths.remove(path)
             self.seen.pop(path, None)
 
-    def look(self) -> None:
+    def read_all(self) -> None:
         """Read every file once."""
         with self._lock:
             for path in self._paths:
@@ -126,7 +126,7 @@ class Reader:
     def _run(self):
         try:
             while not self._stopped.wait(self._pause):
-                self.look()
+                self.read_all()
         except Exception as error:
             self.violations.append(f"the reader ended: {error!r}")
             raise

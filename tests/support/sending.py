@@ -154,13 +154,13 @@ class Sending:
         self.connection.window.sent(self.connection.bytes_sent, asyncio.get_running_loop().time())
 
     def make_room(self):
-        self.channel.say(Acks((), (), self.connection.bytes_sent))
+        self.channel.send(Acks((), (), self.connection.bytes_sent))
 
     def accept(self, *numbers):
-        self.channel.say(Acks(numbers, (), self.connection.bytes_sent))
+        self.channel.send(Acks(numbers, (), self.connection.bytes_sent))
 
     def refuse(self, number, reason, detail=""):
-        self.channel.say(Acks((), ((number, reason, detail),), self.connection.bytes_sent))
+        self.channel.send(Acks((), ((number, reason, detail),), self.connection.bytes_sent))
 
     def sent(self, path=None):
         """Return all changes that the frontend received, in order."""

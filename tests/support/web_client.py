@@ -69,10 +69,10 @@ async def ask(listen, path, *, method="GET", host="localhost", headers=()):
         *([f"Host: {host}"] if host is not None else []),
         *headers,
     ]
-    return await say(listen, "\r\n".join([*lines, "Connection: close", "", ""]).encode())
+    return await send(listen, "\r\n".join([*lines, "Connection: close", "", ""]).encode())
 
 
-async def say(listen, request):
+async def send(listen, request):
     """Send bytes, and read the answer to its end."""
     reader, writer = await connect(listen)
     try:

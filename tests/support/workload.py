@@ -56,11 +56,11 @@ class Workload:
                 kind = "delete_file"
             if len(self._directories) > MOST_DIRECTORIES:
                 kind = "delete_directory"
-            told = getattr(self, f"_{kind}")()
-            if told:
+            detail = getattr(self, f"_{kind}")()
+            if detail:
                 self.steps += 1
                 self.kinds[kind] += 1
-                return f"{kind} {told}"
+                return f"{kind} {detail}"
 
     # --- Operations. Each returns a description, or None if there was no file or directory for it. ---
 

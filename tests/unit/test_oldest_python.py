@@ -26,12 +26,12 @@ def found(tree):
 def test_no_construct_that_python_3_11_2_gets_wrong_is_used():
     files = sorted((PROJECT / "replicator").rglob("*.py"))
     assert files
-    told = [
+    reported = [
         f"{path.relative_to(PROJECT)}:{line}: {reason}"
         for path in files
         for line, reason in found(ast.parse(path.read_bytes()))
     ]
-    assert not told, "\n".join(told)
+    assert not reported, "\n".join(reported)
 
 
 @pytest.mark.parametrize(

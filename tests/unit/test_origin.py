@@ -34,7 +34,7 @@ async def test_a_source_that_hangs_delays_no_check_of_another(tmp_path, monkeypa
     goes_on = threading.Event()
     place_of = kin.place_of
 
-    def look(path):
+    def hang_or_place_of(path):
         if path == hung:
             goes_on.wait()
         return place_of(path)
@@ -42,7 +42,7 @@ async def test_a_source_that_hangs_delays_no_check_of_another(tmp_path, monkeypa
     origins = Origins(lambda: [hung, other])
     known = await origins.now()
     assert len(known.missing) == 2
-    monkeypatch.setattr(origin.kin, "place_of", look)
+    monkeypatch.setattr(origin.kin, "place_of", hang_or_place_of)
     monkeypatch.setattr(origin, "WITHIN", 0.05)
     try:
         for directory in (hung, other):

@@ -111,13 +111,13 @@ def agent(data):
     """Raise nothing; catches ProtocolError and Fenced. Assert that no descriptor or temporary is left, and all output is valid."""
     held = len(os.listdir("/proc/self/fd"))
     with world() as base:
-        said = _serve(data, base / "jail")
+        sent = _serve(data, base / "jail")
         left = [name for _, _, files in os.walk(os.fsencode(base)) for name in files]
         if (
             TEMPORARY_PREFIX not in data
         ):  # otherwise a change may have created a file of such a name
             assert not any(map(is_temporary, left))
-    found, broken = received([said])
+    found, broken = received([sent])
     assert not broken
     for frame in found:
         decode(frame.header)

@@ -88,7 +88,7 @@ def text(message):
     return json.dumps(message.header()).encode()
 
 
-def stream(*said):
+def stream(*sent):
     """Return the frames of messages, or of pairs (message, payload)."""
-    pairs = [one if type(one) is tuple else (one, b"") for one in said]
+    pairs = [one if type(one) is tuple else (one, b"") for one in sent]
     return b"".join(frames.encode(message.header(), [payload]) for message, payload in pairs)

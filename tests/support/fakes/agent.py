@@ -63,11 +63,11 @@ class FakeAgent(FakeChannel, FakeDisk):
         """Answer a message as a correct agent does."""
         payload = next(p for m, p in zip(self.heard, self.payloads, strict=True) if m is message)
         if isinstance(message, messages.Hello):
-            self.say(messages.Hello(messages.VERSION, messages.FEATURES, "in memory", self.boot))
+            self.send(messages.Hello(messages.VERSION, messages.FEATURES, "in memory", self.boot))
         elif isinstance(message, messages.OpenTree):
             opened = messages.Opened(message.tree, -1, -1, self.problem, self.identity)
             self.mode_bits = 0o7777 if message.setid else 0o1777
-            self.say(opened._replace(granularity=self.granularity))
+            self.send(opened._replace(granularity=self.granularity))
         elif isinstance(message, messages.ListTree):
             self.list(message)
         elif isinstance(message, messages.Batch):
@@ -89,7 +89,7 @@ class FakeAgent(FakeChannel, FakeDisk):
         if not request.digest:
             entries = [entry._replace(digest=b"") for entry in entries]
         lines = tuple(Listed(*line, 0, 0) for line in zip(paths, entries, strict=True))
-        self.say(messages.Listing(request.job, lines, tuple(unlisted), True))
+        self.send(messages.Listing(request.job, lines, tuple(unlisted), True))
 
     def _rounded(self, entry):
         return entry._replace(mtime_ns=entry.mtime_ns // self.granularity * self.granularity)
@@ -140,7 +140,7 @@ class FakeAgent(FakeChannel, FakeDisk):
         self._acknowledge(done, refused)
 
     def _acknowledge(self, done, refused):
-        self.say(messages.Acks(tuple(done), tuple(refused), self.taken))
+        self.send(messages.Acks(tuple(done), tuple(refused), self.taken))
 
     def changes(self, path):
         """Return all changes of a path that it received."""

@@ -40,11 +40,11 @@ class FakeChannel:
             self.payloads.append(frame.payload)
         await self.open.wait()
 
-    def say(self, *said):
-        for message in said:
+    def send(self, *sent):
+        for message in sent:
             self._incoming.put_nowait(frames.encode(message.header()))
 
-    def say_raw(self, data):
+    def send_raw(self, data):
         self._incoming.put_nowait(data)
 
     def hang_up(self):

@@ -7,7 +7,7 @@ from replicator.model import Hint, Hinted
 
 
 class FakeWatcher:
-    """A watcher that reports the hints given to `tell`. Passes tests/contract/test_watcher.py.
+    """A watcher that reports the hints given to `hint`. Passes tests/contract/test_watcher.py.
 
     Attributes:
         overflows: see ports.Watcher.
@@ -39,13 +39,13 @@ class FakeWatcher:
     def is_drained(self, since):
         return self._started and not self.closed and self.hinted.empty()
 
-    def tell(self, path, kind=Hinted.CHANGED, target=b""):
+    def hint(self, path, kind=Hinted.CHANGED, target=b""):
         self.hinted.put_nowait(Hint(kind, path, target))
 
     def overflow(self):
         """Report that events were dropped, and that everything must be scanned."""
         self.overflows += 1
-        self.tell(b"", Hinted.SUBTREE)
+        self.hint(b"", Hinted.SUBTREE)
 
     def problems(self):
         return self.sentences

@@ -89,8 +89,8 @@ directories.settle()
 print(oct(stat.S_IMODE(os.stat("d").st_mode)), os.listdir("d"))
 """
     with tempfile.TemporaryDirectory(prefix="widened-") as directory:
-        said = run_unprivileged(imports, code, directory).split()
-    assert said == ["0o755", "0o555", "['e']"]
+        output = run_unprivileged(imports, code, directory).split()
+    assert output == ["0o755", "0o555", "['e']"]
 
 
 def test_an_order_counts_more_than_the_mode_that_was_there():

@@ -134,11 +134,11 @@ def test_a_listing_that_goes_on_asks_nothing_of_the_disk_about_what_was_listed(
     """In a directory of a million names this would take longer than the backend waits, each time anew."""
     for number in range(20):
         (tmp_path / f"{number:02}").touch()
-    looked = []
+    stated = []
     real = walk.entry_of
     monkeypatch.setattr(
-        walk, "entry_of", lambda status, link: looked.append(1) or real(status, link)
+        walk, "entry_of", lambda status, link: stated.append(1) or real(status, link)
     )
     frames = steps(ListingJob(store, ListTree(1, 1, b"", False, 4, b"16")))
     assert [line.path for line in lines(frames)] == [b"17", b"18", b"19"]
-    assert len(looked) == 4
+    assert len(stated) == 4

@@ -155,18 +155,18 @@ def test_a_restricted_agent_on_the_oldest_python_hashes_and_resolves_owners(jail
     """A large delta, a name with a control character, an owner by name: what imports or reads late."""
     content = b"x" * (1 << 20)
     with Agent(jail, python=find_python("3.9")) as agent:
-        agent.say(OpenTree(1, b"/site", "root:root"))
+        agent.send(OpenTree(1, b"/site", "root:root"))
         assert agent.hear()[:4] == (1, 0, 0, "")
         large = put(b"large", 1, size=len(content))._replace(
             digest=hashlib.sha256(content).digest()
         )
-        agent.say(BeginFile(large, delta=False))
-        agent.say(Data(1, [[-1, len(content)]], end=True), content)
+        agent.send(BeginFile(large, delta=False))
+        agent.send(Data(1, [[-1, len(content)]], end=True), content)
         assert agent.answers(1) == {1: ""}
         (jail / "site/fifo\x1b\n").mkdir()
-        agent.say(ListTree(1, 1, b"", digest=True, credit=5))
+        agent.send(ListTree(1, 1, b"", digest=True, credit=5))
         assert [line.path for line in agent.hear().lines] == [b"fifo\x1b\n", b"large"]
-        agent.say(BeginFile(put(b"fifo\x1b\n", 2), delta=True))
+        agent.send(BeginFile(put(b"fifo\x1b\n", 2), delta=True))
         assert agent.answers(2) == {2: "path_refused"}
         assert agent.end() == (0, "")
 
@@ -189,8 +189,8 @@ def test_a_restricted_agent_knows_its_private_group_on_the_way_to_its_root(jail,
     [(1, "no landlock (version 1 forbids renames)"), (-1, "no landlock ({errno})")],
 )
 def test_a_kernel_that_lacks_it_is_no_obstacle(tmp_path, version, words):
-    said = sandbox._landlock(lambda *_: version, str(tmp_path))
-    assert said == words.format(errno=os.strerror(ctypes.get_errno()))
+    report = sandbox._landlock(lambda *_: version, str(tmp_path))
+    assert report == words.format(errno=os.strerror(ctypes.get_errno()))
 
 
 def test_a_kernel_that_refuses_half_way_leaves_no_descriptor(tmp_path):

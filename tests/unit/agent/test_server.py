@@ -24,11 +24,11 @@ def other_device(tmp_path):
     shutil.rmtree(directory)
 
 
-def served(*said):
+def served(*sent):
     """Return what an agent answers to messages, each with its payload, before the backend hangs up."""
     source, theirs = os.pipe()
     ours, sink = os.pipe()
-    for message, *payload in said:
+    for message, *payload in sent:
         os.write(theirs, frames.encode(message.header(), payload))
     os.close(theirs)
     try:

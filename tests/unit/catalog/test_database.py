@@ -139,13 +139,13 @@ def test_a_row_that_was_changed_is_found_when_it_is_read(path, change, read):
     db.close()
     store = CatalogStore.open(path)
     assert not store.rebuilt
-    catalog, told = store.tree(b"/a"), []
-    store.on_damage = told.append
+    catalog, reported = store.tree(b"/a"), []
+    store.on_damage = reported.append
     assert len(catalog.get([b"00006", b"00008"])) == 2
     with pytest.raises(SourceError, match="Restart the daemon"):
         catalog.get([b"00007"]) if read == "get" else catalog.scan(None, None, 5000)
-    assert len(told) == 1
-    assert "Restart the daemon" in told[0]
+    assert len(reported) == 1
+    assert "Restart the daemon" in reported[0]
     store.close()
     store = CatalogStore.open(path)
     assert "broken-1" in store.rebuilt

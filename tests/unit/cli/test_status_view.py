@@ -58,12 +58,12 @@ def test_a_pipe_gets_one_line_for_each_row_and_sentence():
     assert f"  {REASON}" in lines
     assert line_of(lines, "web3").endswith("2.0 MiB/s  40 %, 81 of 200 files, 10 s to go")
     assert line_of(lines, "web4").endswith("place 2 in the queue")
-    for said in (
+    for expected in (
         "  9 of 10 paths were removed.",
         "  unreadable: key",
         "  deletions held back, such as: a/b",
     ):
-        assert said in lines
+        assert expected in lines
 
 
 @pytest.mark.parametrize("width", [50, 60, 80, 120, 200])

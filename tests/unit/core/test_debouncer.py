@@ -262,9 +262,9 @@ def test_a_close_after_a_rename_is_checked_under_the_new_name(debouncer):
     debouncer.hint(Hint(Hinted.WRITTEN, b"tmp"), 0.0)
     debouncer.hint(Hint(Hinted.CLOSED, b"tmp"), 0.0)
     debouncer.hint(Hint(Hinted.MOVED, b"tmp", b"f"), 0.0)
-    move, *looks = debouncer.ready(0.0)
+    move, *found = debouncer.ready(0.0)
     assert move == Work(RENAME, b"tmp", b"f")
-    assert {(w.kind, w.path) for w in looks} == {(CHECK, b"tmp"), (CHECK, b"f")}
+    assert {(w.kind, w.path) for w in found} == {(CHECK, b"tmp"), (CHECK, b"f")}
 
 
 def test_fifty_saves_by_renaming_are_checked_three_times_at_most(debouncer):
@@ -391,9 +391,9 @@ def test_checks_in_the_backlog_follow_a_rename(debouncer):
     done = {work.path for work in debouncer.ready(0.0, 8)}
     debouncer.hint(Hint(Hinted.MOVED, b"d", b"e"), 0.0)
     work = debouncer.ready(0.0)
-    looked = {one.path for one in work if one.kind is CHECK}
+    checked = {one.path for one in work if one.kind is CHECK}
     expected = {b"e/%d" % number for number in range(100)} - {b"e" + path[1:] for path in done}
-    assert looked == expected | {b"d", b"e"}
+    assert checked == expected | {b"d", b"e"}
 
 
 def test_between_returns_only_checks(debouncer):

@@ -16,7 +16,7 @@ def add(queue, path, target=b"", *, is_delete=False, tree=TREE):
     queue.add(tree, path, target, 1.0, is_delete=is_delete)
 
 
-def told(run):
+def paths_of(run):
     """Return the paths of a run, as sets: changed, deleted, below."""
     return [{path.encode() for path in run[name]} for name in ("changed", "deleted", "below")]
 
@@ -30,7 +30,7 @@ def test_a_run_has_the_last_state_of_each_path_once():
     assert len(queue) == 2
     run = queue.take()
     assert (run["event"], run["tree"]) == ("delivered", "/srv")
-    assert told(run) == [{b"g"}, {b"f"}, set()]
+    assert paths_of(run) == [{b"g"}, {b"f"}, set()]
     assert queue.take() is None
 
 
@@ -39,7 +39,7 @@ def test_a_run_has_both_names_of_a_renamed_directory():
     add(queue, b"old", b"new")
     run = queue.take()
     assert run["renamed"] == [["old", "new"]]
-    assert told(run) == [{b"new"}, {b"old"}, set()]
+    assert paths_of(run) == [{b"new"}, {b"old"}, set()]
 
 
 def test_each_run_is_about_one_tree():
@@ -54,7 +54,7 @@ def test_everything_stands_for_every_path():
     add(queue, b"d/f")
     add(queue, b"")
     add(queue, b"d/g")
-    assert told(queue.take()) == [set(), set(), {b""}]
+    assert paths_of(queue.take()) == [set(), set(), {b""}]
 
 
 def test_many_paths_become_their_directories():
@@ -62,7 +62,7 @@ def test_many_paths_become_their_directories():
     for number in range(5 * hook_queue.MOST_PATHS):
         add(queue, b"d%d/e/%d" % (number % 3, number))
         assert len(queue) <= 2 * hook_queue.MOST_PATHS
-    changed, deleted, below = told(queue.take())
+    changed, deleted, below = paths_of(queue.take())
     assert (changed, deleted, below) == (set(), set(), {b"d0/e", b"d1/e", b"d2/e"})
 
 
@@ -83,7 +83,7 @@ def test_every_path_is_in_a_run_or_below_a_directory_of_it(events):
         if not events:
             assert run is None
             return
-        changed, deleted, below = told(run)
+        changed, deleted, below = paths_of(run)
         for path, gone in last.items():
             covered = any(is_within(path, directory) for directory in below)
             assert covered or path in (deleted if gone else changed), path

@@ -15,7 +15,7 @@ class Reading:
     """Large files that are read as fast as the test lets them."""
 
     def __init__(self):
-        self.begun, self.looked, self.awake = [], [], 0
+        self.begun, self.checked, self.awake = [], [], 0
         self.go, self.go_on_with_huge = asyncio.Event(), asyncio.Event()
         self.reader = BackgroundReader(self._read, self._wake)
         self.task = asyncio.get_running_loop().create_task(self.reader.run())
@@ -32,10 +32,10 @@ class Reading:
     def _wake(self):
         self.awake += 1
 
-    async def look(self):
+    async def check(self):
         async def one(path):
             assert path not in self.reader
-            self.looked.append(path)
+            self.checked.append(path)
 
         await self.reader.check_finished(one)
 
@@ -51,15 +51,15 @@ async def reading():
 async def test_no_file_is_checked_before_it_was_read(reading):
     reading.want(b"a", force=True)
     await eventually(lambda: reading.begun == [(b"a", True)], "a reading")
-    await reading.look()
-    assert reading.looked == []
+    await reading.check()
+    assert reading.checked == []
     assert b"a" in reading.reader
 
     reading.go.set()
     await eventually(lambda: reading.awake == 1, "its end")
-    await reading.look()
-    await reading.look()
-    assert reading.looked == [b"a"]
+    await reading.check()
+    await reading.check()
+    assert reading.checked == [b"a"]
     assert len(reading.reader) == 0
 
 
@@ -73,10 +73,10 @@ async def test_reading_stops_while_two_files_of_a_queue_wait_for_their_check(rea
     assert len(reading.begun) == MOST_FINISHED
     assert len(reading.reader) == len(paths)
 
-    await reading.look()
+    await reading.check()
     await eventually(lambda: reading.awake == len(paths), "the others")
-    await reading.look()
-    assert reading.looked == paths
+    await reading.check()
+    assert reading.checked == paths
 
 
 async def test_after_a_failed_check_the_next_file_is_read(reading):
@@ -90,8 +90,8 @@ async def test_after_a_failed_check_the_next_file_is_read(reading):
         await reading.reader.check_finished(fail)
     reading.want(b"b", force=False)
     await eventually(lambda: reading.awake == 2, "another")
-    await reading.look()
-    assert reading.looked == [b"b"]
+    await reading.check()
+    assert reading.checked == [b"b"]
 
 
 async def test_a_huge_file_does_not_delay_a_large_one(reading):
@@ -101,8 +101,8 @@ async def test_a_huge_file_does_not_delay_a_large_one(reading):
     await eventually(lambda: reading.begun, "a huge one")
     reading.want(b"large")
     await eventually(lambda: reading.awake == 1, "the large one")
-    await reading.look()
-    assert reading.looked == [b"large"]
+    await reading.check()
+    assert reading.checked == [b"large"]
     assert len(reading.reader) == 3
 
 
@@ -113,7 +113,7 @@ async def test_the_smallest_is_read_first(reading):
         reading.want(b"%d" % size, size=size)
     reading.go.set()
     await eventually(lambda: reading.awake == MOST_FINISHED, "the first ones")
-    await reading.look()
+    await reading.check()
     await eventually(lambda: reading.awake == 4, "the others")
     assert [path for path, _ in reading.begun] == [b"first", b"200", b"500", b"800"]
 
@@ -125,6 +125,6 @@ async def test_a_file_that_grew_from_large_to_huge_is_read_once(reading):
     reading.want(b"grows", size=HUGE + 1)
     reading.go.set()
     await eventually(lambda: reading.awake == 2, "both")
-    await reading.look()
-    assert sorted(reading.looked) == [b"grows", b"one"]
+    await reading.check()
+    assert sorted(reading.checked) == [b"grows", b"one"]
     assert len(reading.reader) == 0

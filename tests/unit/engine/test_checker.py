@@ -62,10 +62,10 @@ def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was,
     become(was)
     world.record()
     world.checker.defers = True
-    look = world.source.stat
+    real_stat = world.source.stat
 
     def flips_after_the_first(path):
-        seen = look(path)
+        seen = real_stat(path)
         become("nothing")
         world.write("d/f")
         return seen
@@ -73,7 +73,7 @@ def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was,
     world.source.stat = flips_after_the_first
     world.check(b"d", b"d/f")
     assert b"d/f" in world.catalog.get([b"d/f"])  # or this would show nothing
-    world.source.stat = look
+    world.source.stat = real_stat
     become(to)
     _, gone, found = world.check(b"d")
     missing = [path for one in found for path in one.missing]
@@ -103,10 +103,10 @@ def test_a_path_that_exists_again_before_its_check_is_not_deleted(world):
     world.write("d/f")
     world.record()
     shutil.rmtree(world.root / "d")
-    look = world.source.stat
+    real_stat = world.source.stat
 
     def back_after_the_first(path):
-        seen = look(path)
+        seen = real_stat(path)
         world.write("d/f")
         return seen
 

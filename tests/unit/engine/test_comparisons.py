@@ -51,7 +51,7 @@ async def test_a_directory_that_is_renamed_behind_a_running_comparison_is_compar
         await eventually(lambda: stage.agents and stage.listings(), "the comparison")
     asked = stage.now.of(ListTree)[-1]
     listed = Listed(b"f", stage.disk[b"f"], 0, 0)
-    stage.now.say(Listing(asked.job, (listed,), (), False))
+    stage.now.send(Listing(asked.job, (listed,), (), False))
     await eventually(
         lambda: More(asked.job, 1) in stage.now.of(More), "the first half to be compared"
     )
@@ -60,7 +60,7 @@ async def test_a_directory_that_is_renamed_behind_a_running_comparison_is_compar
     assert not stage.replica.converged
     await eventually(lambda: b"a/here" in stage.disk, "the rename")
     stage.now.mute.clear()
-    stage.now.say(Listing(asked.job, (), (), True))
+    stage.now.send(Listing(asked.job, (), (), True))
 
     await eventually(lambda: b"a/missing" in stage.disk, "the missing file under the new name")
     await eventually(lambda: stage.replica.converged, "nothing more to do")

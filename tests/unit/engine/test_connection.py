@@ -21,7 +21,7 @@ HELLO = Hello(messages.VERSION, messages.FEATURES, "an agent")
 
 async def test_hellos_are_exchanged(ends):
     async with receiving(ends):
-        ends.channel.say(HELLO)
+        ends.channel.send(HELLO)
         await ends.connection.greet()
 
     assert ends.connection.agent.about == "an agent"
@@ -33,7 +33,7 @@ async def test_hellos_are_exchanged(ends):
 )
 async def test_an_agent_with_another_protocol_is_refused_with_advice(ends, hello):
     async with receiving(ends):
-        ends.channel.say(hello)
+        ends.channel.send(hello)
         with pytest.raises(ProtocolError, match="same release"):
             await ends.connection.greet()
 
@@ -41,7 +41,7 @@ async def test_an_agent_with_another_protocol_is_refused_with_advice(ends, hello
 async def test_features_that_both_sides_have_are_used(ends):
     async with receiving(ends):
         features = (*messages.REQUIRED, "boot", "telepathy")
-        ends.channel.say(HELLO._replace(features=features, boot="12ab-34"))
+        ends.channel.send(HELLO._replace(features=features, boot="12ab-34"))
         await ends.connection.greet()
     assert ends.connection.agent.features == {*messages.REQUIRED, "boot"}
     assert ends.connection.agent.boot == "12ab-34"
@@ -52,7 +52,7 @@ async def test_features_that_both_sides_have_are_used(ends):
 @pytest.mark.parametrize("boot", ["x\nboot: y", "", "A", "a" * 65])
 async def test_an_invalid_boot_id_is_ignored(ends, boot):
     async with receiving(ends):
-        ends.channel.say(HELLO._replace(boot=boot))
+        ends.channel.send(HELLO._replace(boot=boot))
         await ends.connection.greet()
     assert ends.connection.agent.boot == ""
 
@@ -62,7 +62,7 @@ async def test_a_tree_is_opened_or_the_reason_is_raised(ends):
         good = asyncio.ensure_future(ends.connection.open_tree(OpenTree(1, b"/good")))
         bad = asyncio.ensure_future(ends.connection.open_tree(OpenTree(2, b"/bad")))
         await eventually(lambda: len(ends.channel.of(OpenTree)) == 2, "both requests")
-        ends.channel.say(Opened(2, -1, -1, "No such file"), Opened(1, 33, 34))
+        ends.channel.send(Opened(2, -1, -1, "No such file"), Opened(1, 33, 34))
 
         assert (await good).uid == 33
         with pytest.raises(AgentFailed, match=r"'/bad' cannot be used: No such file"):
@@ -70,7 +70,7 @@ async def test_a_tree_is_opened_or_the_reason_is_raised(ends):
 
 
 async def test_an_answer_for_a_tree_that_was_not_requested_is_a_protocol_error(ends):
-    ends.channel.say(Opened(2, 5, 6))
+    ends.channel.send(Opened(2, 5, 6))
     with pytest.raises(ProtocolError, match="not asked for"):
         await ends.connection.receive()
 
@@ -79,7 +79,7 @@ async def test_every_answer_goes_to_its_change(ends):
     async with receiving(ends):
         one, two = await ends.send(delete_change(1, b"a")), await ends.send(delete_change(1, b"b"))
         assert all(ends.connection.is_in_flight(in_flight.part.number) for in_flight in (one, two))
-        ends.channel.say(
+        ends.channel.send(
             Acks(
                 (one.part.number,),
                 ((two.part.number, "denied", "EACCES"),),
@@ -97,7 +97,7 @@ async def test_every_answer_goes_to_its_change(ends):
     "acks", [Acks((987654,), (), 0), Acks((), ((987654, "failed", ""),), 0)], ids=["done", "no"]
 )
 async def test_an_answer_to_an_unknown_number_is_a_protocol_error(ends, acks):
-    ends.channel.say(acks)
+    ends.channel.send(acks)
     with pytest.raises(ProtocolError, match="not under way"):
         await ends.connection.receive()
     assert ends.answers == []
@@ -105,7 +105,7 @@ async def test_an_answer_to_an_unknown_number_is_a_protocol_error(ends, acks):
 
 async def test_a_second_answer_is_a_protocol_error(ends):
     in_flight = await ends.send(delete_change(1, b"a"))
-    ends.channel.say(Acks((in_flight.part.number, in_flight.part.number), (), 0))
+    ends.channel.send(Acks((in_flight.part.number, in_flight.part.number), (), 0))
     with pytest.raises(ProtocolError):
         await ends.connection.receive()
     assert len(ends.answers) == 1
@@ -113,19 +113,19 @@ async def test_a_second_answer_is_a_protocol_error(ends):
 
 @pytest.mark.parametrize("message", [OpenTree(1, b"/x"), More(1, 1)])
 async def test_a_message_that_an_agent_never_sends_is_a_protocol_error(ends, message):
-    ends.channel.say(message)
+    ends.channel.send(message)
     with pytest.raises(ProtocolError, match="unexpected"):
         await ends.connection.receive()
 
 
 async def test_a_second_hello_is_a_protocol_error(ends):
-    ends.channel.say(HELLO, HELLO)
+    ends.channel.send(HELLO, HELLO)
     with pytest.raises(ProtocolError, match="unexpected"):
         await ends.connection.receive()
 
 
 async def test_bytes_that_are_no_frame_are_a_protocol_error(ends):
-    ends.channel.say_raw(b"\xff" * 100)
+    ends.channel.send_raw(b"\xff" * 100)
     with pytest.raises(ProtocolError):
         await ends.connection.receive()
 
@@ -133,7 +133,7 @@ async def test_bytes_that_are_no_frame_are_a_protocol_error(ends):
 async def test_a_frame_may_arrive_in_any_pieces(ends):
     async with receiving(ends):
         for byte in frames.encode(HELLO.header()):
-            ends.channel.say_raw(bytes([byte]))
+            ends.channel.send_raw(bytes([byte]))
         await ends.connection.greet()
 
 
@@ -161,7 +161,7 @@ async def test_acknowledged_bytes_make_room_for_more_bulk(ends):
         ends.connection.bytes_sent += ends.connection.window.size
         ends.connection.window.sent(ends.connection.bytes_sent, 0.0)
         assert not ends.connection.has_room
-        ends.channel.say(Acks((), (), ends.connection.bytes_sent))
+        ends.channel.send(Acks((), (), ends.connection.bytes_sent))
         await eventually(lambda: ends.connection.has_room, "room")
 
 
@@ -174,7 +174,7 @@ async def test_requests_without_acknowledgement_take_no_room(ends):
 async def test_an_acknowledgement_of_bytes_that_were_not_sent_is_a_protocol_error(ends, taken):
     await ends.send(delete_change(1, b"a"))
     sent = ends.connection.bytes_sent
-    ends.channel.say(Acks((), (), sent), Acks((), (), sent + taken))
+    ends.channel.send(Acks((), (), sent), Acks((), (), sent + taken))
     with pytest.raises(ProtocolError, match="has dealt with"):
         await ends.connection.receive()
 
@@ -182,7 +182,7 @@ async def test_an_acknowledgement_of_bytes_that_were_not_sent_is_a_protocol_erro
 async def test_signs_of_life_are_progress_only_while_contents_are_read(ends):
     async def live():
         while True:
-            ends.channel.say(Acks((), (), 0))
+            ends.channel.send(Acks((), (), 0))
             await asyncio.sleep(0.01)
 
     async with receiving(ends), asyncio.timeout(5):
@@ -215,7 +215,7 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
     async def live():
         while True:
             await asyncio.sleep(5)
-            ends.channel.say(Acks((), (), 0))
+            ends.channel.send(Acks((), (), 0))
 
     async with receiving(ends) as receiving_task:
         in_flight = await ends.send(change)
@@ -225,7 +225,7 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
                 async with asyncio.timeout(500):  # more than EMPTY_ACKS signs
                     await ends.connection.progress_timeout.watch(60)
             assert not receiving_task.done()
-            ends.channel.say(Acks((in_flight.part.number,), (), 0))
+            ends.channel.send(Acks((in_flight.part.number,), (), 0))
             await ends.send(delete_change(1, b"a"))  # which takes no time
             with pytest.raises(ChannelLost, match="1 changes"):
                 await ends.connection.progress_timeout.watch(60)
@@ -236,10 +236,10 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
 async def test_bulk_waits_while_the_agent_has_much_to_hash(ends):
     async with receiving(ends):
         in_flight = await ends.send(attributes_change(1, b"f", LARGE, content=True))
-        ends.channel.say(Acks((), (), ends.connection.bytes_sent))
+        ends.channel.send(Acks((), (), ends.connection.bytes_sent))
         await eventually(lambda: ends.rooms == 1, "the acknowledgement")
         assert not ends.connection.has_room
-        ends.channel.say(Acks((in_flight.part.number,), (), ends.connection.bytes_sent))
+        ends.channel.send(Acks((in_flight.part.number,), (), ends.connection.bytes_sent))
         await eventually(lambda: ends.connection.has_room, "room")
 
 

@@ -29,13 +29,13 @@ class Frontend:
 class Stage:
     def __init__(self, limit=1000):
         self.events = Events()
-        self.told = []
+        self.received = []
         self.one, self.two = Frontend(), Frontend()
         self.fleet = [self.one, self.two]
         self.tree = SimpleNamespace(root=b"/source")
         trees = {1: self.tree}
         self.deliveries = Deliveries(lambda: list(self.fleet), trees, self.events, limit)
-        self.events.subscribe(self.told.append)
+        self.events.subscribe(self.received.append)
 
     def publish(self, path, **part):
         key = Key(1, path)
@@ -49,7 +49,7 @@ class Stage:
 
     @property
     def delivered(self):
-        return [event.path for event in self.told]
+        return [event.path for event in self.received]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_a_path_is_delivered_when_the_last_frontend_has_confirmed_it(stage
     assert stage.delivered == []
     stage.confirm(last, b"f")
     assert stage.delivered == [b"f"]
-    assert stage.told[0].tree == stage.tree.root
+    assert stage.received[0].tree == stage.tree.root
     stage.confirm(last, b"f")
     assert stage.delivered == [b"f"]
 
@@ -77,7 +77,7 @@ async def test_a_path_that_changes_again_is_delivered_in_its_last_version(stage)
     stage.confirm(stage.two, b"f")
     assert stage.delivered == []
     stage.confirm(stage.one, b"f")
-    assert [(event.path, event.is_delete) for event in stage.told] == [(b"f", True)]
+    assert [(event.path, event.is_delete) for event in stage.received] == [(b"f", True)]
 
 
 async def test_a_frontend_that_is_away_delays_nothing(stage):
@@ -134,7 +134,7 @@ async def test_beyond_the_limit_the_tree_is_delivered_as_a_whole():
 
 
 async def test_without_a_subscriber_nothing_is_recorded(stage):
-    subscriber = stage.told.append
+    subscriber = stage.received.append
     stage.events.unsubscribe(subscriber)
     stage.publish(b"f")
     stage.events.subscribe(subscriber)
@@ -156,8 +156,8 @@ async def test_a_subscriber_that_fails_affects_no_other(stage):
     def fails(_):
         raise ValueError
 
-    events, told = Events(), []
+    events, received = Events(), []
     events.subscribe(fails)
-    events.subscribe(told.append)
+    events.subscribe(received.append)
     events.publish(Event(name="delivered"))
-    assert len(told) == 1
+    assert len(received) == 1

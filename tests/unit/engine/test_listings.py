@@ -33,7 +33,7 @@ async def test_a_listing_without_progress_ends_the_connection(ends):
 async def test_an_agent_without_a_pending_listing_does_not_time_out(ends):
     async with receiving(ends), ends.connection.listing(1, b"", digest=False):
         job = ends.channel.of(ListTree)[0].job
-        ends.channel.say(*(lines(job, b"%d" % n) for n in range(CREDIT)))
+        ends.channel.send(*(lines(job, b"%d" % n) for n in range(CREDIT)))
         with suppress(TimeoutError):
             async with asyncio.timeout(0.2):
                 await ends.connection.progress_timeout.watch(0.02)
@@ -45,8 +45,8 @@ async def test_a_listing_is_read_frame_by_frame_and_each_gives_credit(ends):
         async with ends.connection.listing(3, b"d", digest=True) as listings:
             (request,) = ends.channel.of(ListTree)
             assert request == ListTree(request.job, 3, b"d", True, CREDIT)
-            ends.channel.say(lines(request.job, b"d/a"), lines(request.job, b"d/b"))
-            ends.channel.say(lines(request.job, end=True))
+            ends.channel.send(lines(request.job, b"d/a"), lines(request.job, b"d/b"))
+            ends.channel.send(lines(request.job, end=True))
             async for listing in listings:
                 got += [line.path for line in listing.lines]
 
@@ -62,7 +62,7 @@ async def test_credit_is_given_only_for_frames_that_were_read(ends):
     async with receiving(ends), ends.connection.listing(1, b"", digest=False) as listings:
         job = ends.channel.of(ListTree)[0].job
         for number in range(CREDIT):
-            ends.channel.say(lines(job, b"%d" % number))
+            ends.channel.send(lines(job, b"%d" % number))
         await anext(listings)
         assert ends.channel.of(More) == []
         await anext(listings)
@@ -72,14 +72,14 @@ async def test_credit_is_given_only_for_frames_that_were_read(ends):
 async def test_a_listing_beyond_its_credit_is_a_protocol_error(ends):
     async with receiving(ends) as task, ends.connection.listing(1, b"", digest=False):
         job = ends.channel.of(ListTree)[0].job
-        ends.channel.say(*(lines(job, b"%d" % number) for number in range(CREDIT + 1)))
+        ends.channel.send(*(lines(job, b"%d" % number) for number in range(CREDIT + 1)))
         with pytest.raises(ProtocolError, match="more than it was asked for"):
             await task
 
 
 @pytest.mark.parametrize("end", [True, False])
 async def test_a_listing_without_a_request_is_a_protocol_error(ends, end):
-    ends.channel.say(lines(0, b"a", end=end))
+    ends.channel.send(lines(0, b"a", end=end))
     with pytest.raises(ProtocolError, match="more than it was asked for"):
         await ends.connection.receive()
 
@@ -92,7 +92,7 @@ async def test_single_lines_at_long_intervals_are_no_progress_and_whole_frames_a
 
     async def drip(listings, job):
         for number in range(1000):
-            ends.channel.say(lines(job, *(b"%06d" % (number * names + n) for n in range(names))))
+            ends.channel.send(lines(job, *(b"%06d" % (number * names + n) for n in range(names))))
             await anext(listings)
             await asyncio.sleep(0.02)
 
@@ -112,12 +112,12 @@ async def test_one_listing_runs_at_a_time_and_frames_of_an_abandoned_one_are_dro
     async with receiving(ends):
         async with ends.connection.listing(1, b"", digest=False) as listings:
             job = ends.channel.of(ListTree)[0].job
-            ends.channel.say(*(lines(job, b"%d" % n) for n in range(CREDIT)))
+            ends.channel.send(*(lines(job, b"%d" % n) for n in range(CREDIT)))
             await anext(listings)
         assert ends.channel.of(More)[-1] == More(job, 0)
         async with ends.connection.listing(1, b"", digest=False) as listings:
             job = ends.channel.of(ListTree)[1].job
-            ends.channel.say(lines(job, b"new", end=True))
+            ends.channel.send(lines(job, b"new", end=True))
             got = [listing async for listing in listings]
 
     assert [line.path for listing in got for line in listing.lines] == [b"new"]

@@ -68,7 +68,7 @@ async def watched(monkeypatch):
 
 async def test_a_hint_becomes_a_published_change(watched):
     watched.source.write(b"new", b"content")
-    watched.watchers[0].tell(b"new")
+    watched.watchers[0].hint(b"new")
     await eventually(lambda: watched.published == [b"new"], lambda: watched.published)
     await eventually(lambda: not watched.pipeline.pending, "nothing to be left")
 
@@ -82,7 +82,7 @@ async def test_a_recheck_that_a_reader_asks_for_publishes_the_change(watched):
 async def test_a_source_in_doubt_halts_and_is_scanned_when_it_is_back(watched):
     watched.source.away = "away"
     watched.source.remove(b"known")
-    watched.watchers[0].tell(b"known")
+    watched.watchers[0].hint(b"known")
     await watched.halted()
     assert watched.pipeline.problems() == ["away"]
     assert watched.published == []
@@ -101,12 +101,12 @@ async def test_a_rename_before_a_halt_does_not_apply_to_what_the_scan_finds(watc
     """Otherwise the new `a` would be taken for the renamed one, and its files would be checked below `b`."""
     for path in (b"a", b"b"):
         watched.source.mkdir(path)
-    watched.watchers[0].tell(b"a")
-    watched.watchers[0].tell(b"b")
+    watched.watchers[0].hint(b"a")
+    watched.watchers[0].hint(b"b")
     await eventually(lambda: not watched.pipeline.pending, "both to be known")
     watched.source.away = "away"
     watched.source.remove(b"known")
-    watched.watchers[0].tell(b"known")
+    watched.watchers[0].hint(b"known")
     await watched.halted()
     watched.source.write(b"a/new", b"content")
     watched.pipeline.tree.debouncer.hint(Hint(Hinted.MOVED, b"a", b"b"), 0.0)
@@ -123,12 +123,12 @@ async def test_deletions_that_are_held_back_are_pending(watched, monkeypatch):
     names = [b"%d" % number for number in range(2 * FREE)]
     for name in names:
         watched.source.write(name, name)
-        watched.watchers[0].tell(name)
+        watched.watchers[0].hint(name)
     await eventually(lambda: len(watched.published) == len(names), lambda: watched.published)
     await eventually(lambda: not watched.pipeline.pending, "all to be known")
     for name in names:
         watched.source.remove(name)
-        watched.watchers[0].tell(name)
+        watched.watchers[0].hint(name)
     ours = watched.pipeline
     await eventually(
         lambda: ours.deletions.held and not len(ours.tree.debouncer) and not ours._worker.pending,
@@ -142,7 +142,7 @@ async def test_a_watcher_that_fails_is_replaced(watched):
     await eventually(lambda: len(watched.watchers) == 2, "another watcher")
     await watched.watching()
     watched.source.write(b"new", b"content")
-    watched.watchers[1].tell(b"new")
+    watched.watchers[1].hint(b"new")
     await eventually(lambda: watched.published == [b"new"], lambda: watched.published)
 
 

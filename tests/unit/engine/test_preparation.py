@@ -113,6 +113,8 @@ async def test_the_parts_of_two_files_that_were_not_begun_are_not_sent(sending):
         await eventually(lambda: len(sending.sender._queue._prepared) == 8, "all frames of both")
         sending.dirty.clear()
         sending.make_room()
-        await eventually(lambda: not sending.sender._queue._prepared, "the frames to be looked at")
+        await eventually(
+            lambda: not sending.sender._queue._prepared, "the prepared frames to be taken"
+        )
     assert sending.sent() == []
     assert sending.channel.of(Data) == []

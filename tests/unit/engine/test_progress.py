@@ -148,12 +148,12 @@ async def _drip(backdrop, hosts):
         for agent in agents:
             await eventually(lambda agent=agent, sent=sent: credit(agent) > sent, "credit")
             entry = entries[path]._replace(digest=b"")
-            agent.say(Listing(agent.of(ListTree)[0].job, (Listed(path, entry, 0, 0),), (), False))
+            agent.send(Listing(agent.of(ListTree)[0].job, (Listed(path, entry, 0, 0),), (), False))
         await asyncio.sleep(0.02)
     for agent in agents:
         await eventually(lambda agent=agent: credit(agent) > len(entries), "credit")
         agent.mute.clear()
-        agent.say(Listing(agent.of(ListTree)[0].job, (), (), True))
+        agent.send(Listing(agent.of(ListTree)[0].job, (), (), True))
 
 
 def credit(agent):

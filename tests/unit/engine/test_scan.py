@@ -82,7 +82,7 @@ def test_nothing_is_deleted_below_a_directory_that_cannot_be_listed(walked):
     assert b"d/f" in walked.catalog.records
 
     walked.walk()
-    assert walked.updates == {}, "it is told once"
+    assert walked.updates == {}, "it is reported once"
 
     walked.source.unlisted.clear()
     walked.walk()

@@ -86,7 +86,7 @@ async def test_a_task_that_fails_is_restarted_and_ends_no_other(served):
 
 async def test_a_tree_that_fails_with_an_unexpected_exception_halts_until_it_is_over(served):
     served.service._pauses = Backoff(0.01, 0.02, lambda: 1.0)
-    look = served.source.stat
+    real_stat = served.source.stat
     served.source.write(b"f", b"content")
 
     def fail(_path):
@@ -98,7 +98,7 @@ async def test_a_tree_that_fails_with_an_unexpected_exception_halts_until_it_is_
     await eventually(lambda: pipeline.halted, "the halt")
     assert pipeline.halted == "internal error: ZeroDivisionError('a bug of ours')"
     assert not running.done()
-    served.source.stat = look
+    served.source.stat = real_stat
     await eventually(lambda: not pipeline.halted and pipeline.scanned.is_set(), "the scan")
     served.service.stop()
     await running

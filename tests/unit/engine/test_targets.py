@@ -28,10 +28,10 @@ def test_another_directory_is_refused_until_an_operator_accepts_it_and_a_third_o
     assert targets.accept_refused() == {}, "it is back"
 
 
-@pytest.mark.parametrize("said", [opened("2", doubt=""), opened("", doubt=""), opened("1")])
-def test_a_target_that_no_other_user_could_replace_or_that_an_old_agent_opens_is_used(said):
+@pytest.mark.parametrize("answer", [opened("2", doubt=""), opened("", doubt=""), opened("1")])
+def test_a_target_that_no_other_user_could_replace_or_that_an_old_agent_opens_is_used(answer):
     targets = Targets({"a /www/site": "1"})
-    assert targets.refusal("a", b"/www/site", said) == ""
+    assert targets.refusal("a", b"/www/site", answer) == ""
 
 
 def test_changed_targets_are_saved_and_the_oldest_are_dropped():

@@ -31,12 +31,12 @@ async def verifying(stage):
     await asyncio.wait([stage.task_of_verify])
 
 
-def say(stage, *names, end=False):
+def send_listing(stage, *names, end=False):
     """Let the agent list files in answer to the last request."""
     asked = stage.now.of(ListTree)[-1]
     entries = stage.disk if asked.digest else {}
     lines = tuple(Listed(name, entries[name], 0, 0) for name in names)
-    stage.now.say(Listing(asked.job, lines, (), end))
+    stage.now.send(Listing(asked.job, lines, (), end))
 
 
 async def test_a_verification_ends_with_its_connection(verifying):
@@ -69,7 +69,7 @@ async def test_a_comparison_interrupts_a_verification_which_then_continues_where
     stage.now.mute.add(ListTree)
     task = asyncio.ensure_future(verify(stage.replica, stage.context.pool, repair=False))
     await eventually(lambda: stage.listings() == 2, "the verification")
-    say(stage, b"a", b"b")
+    send_listing(stage, b"a", b"b")
     await eventually(lambda: len(stage.now.of(messages.More)) == 2, "its first half")
 
     stage.now.mute.clear()
@@ -82,7 +82,7 @@ async def test_a_comparison_interrupts_a_verification_which_then_continues_where
         b"b" if knows_after else b"",
     ]
     if not task.done():
-        say(stage, *([b"c", b"d"] if knows_after else [b"a", b"b", b"c", b"d"]), end=True)
+        send_listing(stage, *([b"c", b"d"] if knows_after else [b"a", b"b", b"c", b"d"]), end=True)
     report = await asyncio.wait_for(task, FOREVER)
     assert (report.differing, report.paths) == (1, ["d"])
 
@@ -97,7 +97,7 @@ async def test_a_verification_that_never_advances_is_given_up(verifying, monkeyp
         await eventually(
             lambda: not verifying.now.of(ListTree)[-1].digest, "the comparison's request"
         )
-        say(verifying, end=True)
+        send_listing(verifying, end=True)
         await eventually(
             lambda before=before: (
                 verifying.replica.full_comparisons > before

@@ -45,7 +45,7 @@ class Working:
         drained = lambda since: self.is_drained(since)  # noqa: E731, PLW0108  # tests replace it
         self.worker = Worker(tree, self.publisher, lambda: None, pool, drained)
 
-    def told(self):
+    def take_changes(self):
         """Return all changes that were published since the last call."""
         decoder = frames.Decoder()
         for encoded in self.encoded_list:
@@ -55,7 +55,7 @@ class Working:
         heard = [messages.decode(frame.header) for frame in decoder.frames()]
         return [change for message in heard for change in message.changes]
 
-    async def look(self, *paths):
+    async def check(self, *paths):
         await self.worker.do([Work(WorkKind.CHECK, path) for path in paths])
 
     async def later(self):
@@ -96,31 +96,36 @@ async def guarded(clock, pool):
 async def test_nothing_is_published_before_the_first_scan_has_ended(pool):
     working = Working(pool)
     working.source.write(b"a", b"content")
-    await working.look(b"a")
+    await working.check(b"a")
     await working.worker.scan_all()
     assert b"a" in working.catalog.records
-    assert working.told() == []
+    assert working.take_changes() == []
 
     working.source.write(b"b", b"content")
-    await working.look(b"b")
-    assert [type(change) for change in working.told()] == [PutFile]
+    await working.check(b"b")
+    assert [type(change) for change in working.take_changes()] == [PutFile]
 
 
 async def test_creations_are_published_parents_first_and_deletions_children_first(working):
     working.source.mkdir(b"e")
     working.source.write(b"e/g", b"content")
     working.source.remove(b"d")
-    await working.look(b"d", b"e", b"e/g")
-    told = [(type(change), change.path) for change in working.told()]
-    assert set(told) == {(Delete, b"d/f"), (Delete, b"d"), (MakeDirectory, b"e"), (PutFile, b"e/g")}
-    assert told.index((Delete, b"d/f")) < told.index((Delete, b"d"))
-    assert told.index((MakeDirectory, b"e")) < told.index((PutFile, b"e/g"))
+    await working.check(b"d", b"e", b"e/g")
+    take_changes = [(type(change), change.path) for change in working.take_changes()]
+    assert set(take_changes) == {
+        (Delete, b"d/f"),
+        (Delete, b"d"),
+        (MakeDirectory, b"e"),
+        (PutFile, b"e/g"),
+    }
+    assert take_changes.index((Delete, b"d/f")) < take_changes.index((Delete, b"d"))
+    assert take_changes.index((MakeDirectory, b"e")) < take_changes.index((PutFile, b"e/g"))
 
 
 async def test_the_rename_of_a_directory_to_an_unused_name_is_published_as_one_change(working):
     await working.move(b"d", b"e")
 
-    (move,) = working.told()
+    (move,) = working.take_changes()
     assert (type(move), move.path, move.target) == (Move, b"d", b"e")
     assert set(working.catalog.records) == {b"e", b"e/f"}
 
@@ -130,18 +135,18 @@ async def test_a_renamed_file_is_published_as_a_link_and_its_old_name_is_deleted
 ):
     working.worker.defer()
     working.source.write(b"a", b"content")
-    await working.look(b"a")
-    working.told()
+    await working.check(b"a")
+    working.take_changes()
     await working.move(b"a", b"b")
-    await working.look(b"a", b"b")
-    (link,) = working.told()
+    await working.check(b"a", b"b")
+    (link,) = working.take_changes()
     assert (type(link), link.path, link.source) == (Link, b"b", b"a")
 
     await working.worker.recheck()
-    assert working.told() == [], "its grace period is not over"
+    assert working.take_changes() == [], "its grace period is not over"
     await working.later()
     await working.worker.recheck()
-    assert [(type(change), change.path) for change in working.told()] == [(Delete, b"a")]
+    assert [(type(change), change.path) for change in working.take_changes()] == [(Delete, b"a")]
 
 
 @pytest.mark.parametrize("why", ["events wait", "a rename waits", "an event came meanwhile"])
@@ -150,19 +155,19 @@ async def test_a_missing_path_is_not_deleted_while_an_event_about_it_may_come(
 ):
     working.worker.defer()
     working.source.remove(b"d")
-    await working.look(b"d")
+    await working.check(b"d")
     if why == "events wait":
         working.is_drained = lambda _: False
     elif why == "a rename waits":
         working.debouncer.hint(Hint(Hinted.MOVED, b"d", b"e", is_directory=True), 1e9)
     else:
         working.worker.heard([Hint(Hinted.CHANGED, b"d")])
-        await working.look(b"d")
+        await working.check(b"d")
         assert working.worker.rechecks.take(Reason.MISSING, asyncio.get_running_loop().time()) == []
         return
     await working.later()
     await working.worker.recheck()
-    assert working.told() == []
+    assert working.take_changes() == []
     assert b"d/f" in working.catalog.records
     assert working.worker.rechecks.count(Reason.MISSING), "it is checked again"
 
@@ -188,10 +193,10 @@ async def emptied(working):
     paths = [b"d/large/%04d" % number for number in range(5 * PORTION)]
     for path in paths:
         working.source.write(path, path)
-    await working.look(b"d/large", *paths)
+    await working.check(b"d/large", *paths)
     deleted_and_uploaded(working)
     working.source.remove(b"d")
-    await working.look(b"d")
+    await working.check(b"d")
     await working.later()
     working.gone = {b"d", b"d/f", b"d/large", *paths}
     return working
@@ -243,36 +248,36 @@ async def test_the_rest_of_a_large_directory_that_appears_again_is_not_deleted(e
     assert emptied.worker.rechecks.count(Reason.MISSING), "it is checked again"
 
 
-def rename_with_event_after(working, source, target, looked):
+def rename_with_event_after(working, source, target, checked):
     """Rename a directory on the source; its event comes while the worker waits for events, after the first check of the new name."""
     working.worker.defer()
     for path in sorted(working.source.nodes):
         if path == source or path.startswith(source + b"/"):
             working.source.nodes[target + path[len(source) :]] = working.source.nodes.pop(path)
-    told = []
+    take_changes = []
 
     def is_drained(_):
-        if not told:
-            told.append(
+        if not take_changes:
+            take_changes.append(
                 working.debouncer.hint(Hint(Hinted.MOVED, source, target, is_directory=True), 0.0)
             )
         return True
 
     working.is_drained = is_drained
-    return working.look(*looked)
+    return working.check(*checked)
 
 
-@pytest.mark.parametrize("looked", [[b"e"], [b"e", b"e/f"], [b"e/f"]])
+@pytest.mark.parametrize("checked", [[b"e"], [b"e", b"e/f"], [b"e/f"]])
 async def test_a_check_before_the_event_of_a_rename_leaves_the_new_name_to_the_rename(
-    working, looked
+    working, checked
 ):
-    await rename_with_event_after(working, b"d", b"e", looked)
-    assert working.told() == []
+    await rename_with_event_after(working, b"d", b"e", checked)
+    assert working.take_changes() == []
     assert set(working.catalog.records) == {b"d", b"d/f"}
 
     while work := working.debouncer.ready(1e9):
         await working.worker.do(work)
-    (move,) = working.told()
+    (move,) = working.take_changes()
     assert (type(move), move.path, move.target) == (Move, b"d", b"e")
     assert set(working.catalog.records) == {b"e", b"e/f"}
 
@@ -281,12 +286,12 @@ async def test_a_scan_before_the_event_of_a_rename_leaves_the_new_name_to_the_re
     for number in range(200):
         working.source.write(b"d/%d" % number, b"content")
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
-    working.told()
+    working.take_changes()
     await rename_with_event_after(working, b"d", b"e", [])
     await working.worker.do([Work(WorkKind.SCAN, ROOT)])
     while work := working.debouncer.ready(1e9):
         await working.worker.do(work)
-    (move,) = working.told()
+    (move,) = working.take_changes()
     assert (type(move), move.path, move.target) == (Move, b"d", b"e")
 
 
@@ -297,34 +302,34 @@ async def test_a_new_directory_with_the_inode_of_a_missing_one_is_published_at_o
     working.source.nodes[b"e"] = working.source.nodes.pop(b"d")
     working.source.nodes[b"e/f"] = working.source.nodes.pop(b"d/f")
     working.source.mkdir(b"e/sub")
-    await working.look(b"e/f", b"e", b"e/sub")
+    await working.check(b"e/f", b"e", b"e/sub")
     while work := working.debouncer.ready(asyncio.get_running_loop().time()):
         await working.worker.do(work)
-    told = [change.path for change in working.told()]
-    assert told[0] == b"e"
-    assert sorted(told) == [b"e", b"e/f", b"e/sub"]
+    take_changes = [change.path for change in working.take_changes()]
+    assert take_changes[0] == b"e"
+    assert sorted(take_changes) == [b"e", b"e/f", b"e/sub"]
     assert not working.worker._checker._new
 
 
 async def test_a_rename_into_a_directory_with_a_pending_rename_is_left_to_the_checks(working):
     working.source.write(b"g", b"content")
     working.worker.defer()
-    await working.look(b"g")
-    working.told()
+    await working.check(b"g")
+    working.take_changes()
     await rename_with_event_after(working, b"d", b"e", [])
     await working.move(b"g", b"e/g")
-    assert working.told() == []
+    assert working.take_changes() == []
     while work := working.debouncer.ready(1e9):
         await working.worker.do(work)
-    await working.look(b"e/g")
-    told = [(type(change), change.path) for change in working.told()]
-    assert [path for _, path in told] == [b"d", b"e/g"]
-    assert told[0][0] is Move
+    await working.check(b"e/g")
+    take_changes = [(type(change), change.path) for change in working.take_changes()]
+    assert [path for _, path in take_changes] == [b"d", b"e/g"]
+    assert take_changes[0][0] is Move
 
 
 async def test_a_rename_of_an_unrecorded_path_publishes_nothing(working):
     await working.move(b"unknown", b"e")
-    assert working.told() == []
+    assert working.take_changes() == []
 
 
 @pytest.mark.parametrize("known", [None, "file"])
@@ -333,13 +338,13 @@ async def test_a_rename_below_an_unrecorded_directory_is_published_after_the_dir
 ):
     if known:
         working.source.write(b"new", b"content")
-        await working.look(b"new")
-        working.told()
+        await working.check(b"new")
+        working.take_changes()
         del working.source.nodes[b"new"]
     working.source.mkdir(b"new")
     await working.move(b"d", b"new/d")
 
-    made, move = working.told()
+    made, move = working.take_changes()
     assert (type(made), made.path) == (MakeDirectory, b"new")
     assert (type(move), move.target) == (Move, b"new/d")
 
@@ -360,7 +365,7 @@ async def test_a_mass_deletion_pauses_deletions_before_it_has_ended(guarded, mon
     await working.worker.scan_all()
     for number in range(600):
         working.source.remove(b"d/%d" % number)
-    await working.look(*(b"d/%d" % number for number in range(600)))
+    await working.check(*(b"d/%d" % number for number in range(600)))
 
     assert "were removed in one go" in working.deletions.paused
 
@@ -371,17 +376,17 @@ async def test_without_delete_a_rename_keeps_the_old_name(pool):
     await working.worker.scan_all()
     working.source.mkdir(b"d")
     await working.worker.do([Work(WorkKind.SCAN, b"")])
-    working.told()
+    working.take_changes()
     await working.move(b"a", b"b")
     await working.move(b"d", b"e")
     await working.worker.do([Work(WorkKind.SCAN, b"")])
-    assert [type(change) for change in working.told()] == [Link, MakeDirectory]
+    assert [type(change) for change in working.take_changes()] == [Link, MakeDirectory]
 
 
 async def test_a_file_that_changed_without_an_event_while_unstable_is_checked_again(working):
     working.source.stable = False
     working.source.write(b"e", b"content")
-    await working.look(b"e")
+    await working.check(b"e")
     working.source.touch(b"e")
     await working.later()
     await working.worker.recheck()
@@ -391,7 +396,7 @@ async def test_a_file_that_changed_without_an_event_while_unstable_is_checked_ag
 async def test_a_file_that_is_being_written_is_checked_again(working):
     working.source.write(b"busy", b"half")
     working.source.verdicts[b"busy"] = Verdict.BUSY
-    await working.look(b"busy")
+    await working.check(b"busy")
     assert working.debouncer.is_pending(b"busy")
     assert working.worker.rechecks.unreadable_paths() == []
     assert working.worker.pending == 0
@@ -401,8 +406,8 @@ async def test_a_source_in_doubt_publishes_nothing_and_leaves_nothing_in_progres
     working.source.away = "gone"
     working.source.nodes.clear()
     with pytest.raises(SourceError):
-        await working.look(b"d")
-    assert working.told() == []
+        await working.check(b"d")
+    assert working.take_changes() == []
     assert b"d/f" in working.catalog.records
     assert working.worker.pending == 0
 
@@ -433,7 +438,7 @@ async def test_a_rename_is_locked_until_it_is_published_even_if_the_worker_is_ca
     with suppress(asyncio.CancelledError):
         await task
     assert not renaming.locked()
-    assert [(type(change), change.path) for change in working.told()] == [(Move, b"d")]
+    assert [(type(change), change.path) for change in working.take_changes()] == [(Move, b"d")]
 
 
 async def test_what_a_cancelled_check_has_stored_is_published(working):
@@ -447,14 +452,14 @@ async def test_what_a_cancelled_check_has_stored_is_published(working):
 
     working.catalog.apply = slow
     working.source.write(b"d/g", b"content")
-    task = asyncio.ensure_future(working.look(b"d/g"))
+    task = asyncio.ensure_future(working.check(b"d/g"))
     await asyncio.to_thread(entered.wait, 10)
     task.cancel()
     await turns()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [change.path for change in working.told()] == [b"d/g"]
+    assert [change.path for change in working.take_changes()] == [b"d/g"]
 
 
 async def test_run_to_end_hides_a_failure_after_a_cancellation():
@@ -478,9 +483,9 @@ async def test_an_upload_is_checked_during_a_scan(working):
     working.source.write(b"upload", b"content")
     working.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
-    told = [change.path for change in working.told()]
-    assert len(told) == 1001
-    assert told.index(b"upload") < 200
+    take_changes = [change.path for change in working.take_changes()]
+    assert len(take_changes) == 1001
+    assert take_changes.index(b"upload") < 200
 
 
 async def test_a_check_during_a_scan_respects_that_a_file_is_not_closed(working):
@@ -507,7 +512,7 @@ async def test_a_scan_without_differences_lets_checks_run(working):
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
     working.worker.defer()
     working.source.write(b"upload", b"content")
-    working.told()
+    working.take_changes()
     walked = []
     walk = working.source.walk
 
@@ -539,7 +544,7 @@ async def test_publishing_many_changes_lets_other_tasks_run(working, monkeypatch
     working.encoded_list.clear()
     working.source.remove(b"d")
     task = asyncio.ensure_future(other())
-    await working.look(b"d")
+    await working.check(b"d")
     task.cancel()
     assert len(working.encoded_list) > 3
     assert set(range(len(working.encoded_list))) <= set(others)
@@ -549,15 +554,15 @@ async def test_an_unreadable_file_is_published_once(working):
     working.source.write(b"f", b"content")
     working.source.unreadable[b"f"] = "Permission denied"
     working.source.denied[b"d/f"] = errno.EIO
-    await working.look(b"f", b"d/f")
+    await working.check(b"f", b"d/f")
     assert len(working.encoded_list) == 2
     working.encoded_list.clear()
     before = working.catalog.applied
-    await working.look(b"f", b"d/f")
+    await working.check(b"f", b"d/f")
     assert (working.encoded_list, working.catalog.applied) == ([], before)
 
     working.source.unreadable[b"f"] = "Input/output error"
-    await working.look(b"f")
+    await working.check(b"f")
     assert len(working.encoded_list) == 1
 
 
@@ -568,8 +573,8 @@ async def test_held_deletions_are_published_without_frames(guarded):
     guarded.encoded_list.clear()
     for number in range(2 * guard.FREE):
         guarded.source.remove(b"d/%d" % number)
-    await guarded.look(*[b"d/%d" % number for number in range(2 * guard.FREE)])
-    passed = {change.path for change in guarded.told()}
+    await guarded.check(*[b"d/%d" % number for number in range(2 * guard.FREE)])
+    passed = {change.path for change in guarded.take_changes()}
     assert guarded.deletions.held == 2 * guard.FREE - len(passed)
     while True:
         await guarded.publisher.release_deletions()
@@ -590,7 +595,7 @@ async def switch(working, files):
     working.source.symlink(b"current", b"d")
     await working.worker.scan_all()
     working.worker.defer()
-    working.told()
+    working.take_changes()
     loop = asyncio.get_running_loop()
     working.source.mkdir(b"r")
     names = [b"r", *(b"r/%d" % number for number in range(files))]
@@ -609,9 +614,9 @@ async def test_a_symlink_that_is_switched_is_published_after_the_files_that_were
     names = await switch(working, 60)
     while work := working.debouncer.ready(asyncio.get_running_loop().time(), 8):
         await working.worker.do(work)
-    told = [change.path for change in working.told()]
-    assert set(told) == {*names, b"current"}
-    assert told[-1] == b"current"
+    take_changes = [change.path for change in working.take_changes()]
+    assert set(take_changes) == {*names, b"current"}
+    assert take_changes[-1] == b"current"
 
 
 async def test_nothing_is_deleted_while_a_symlink_waits_for_the_files_that_were_written_before(
@@ -626,24 +631,24 @@ async def test_nothing_is_deleted_while_a_symlink_waits_for_the_files_that_were_
             assert working.worker.rechecks.count(Reason.MISSING)
             await working.later()
             await working.worker.recheck()
-            assert not any(isinstance(change, Delete) for change in working.told())
+            assert not any(isinstance(change, Delete) for change in working.take_changes())
     await working.later()
     await working.worker.recheck()
-    told = working.told()
-    assert [type(change) for change in told][-2:] == [Delete, Delete]
-    assert b"current" in [change.path for change in told[:-2]]
+    take_changes = working.take_changes()
+    assert [type(change) for change in take_changes][-2:] == [Delete, Delete]
+    assert b"current" in [change.path for change in take_changes[:-2]]
 
 
 async def test_a_scan_publishes_a_symlink_after_the_files_that_it_finds(working):
     working.source.symlink(b"current", b"d")
     await working.worker.scan_all()
-    working.told()
+    working.take_changes()
     working.source.mkdir(b"r")
     for number in range(200):
         working.source.write(b"r/%d" % number, b"content")
     working.source.symlink(b"current", b"r")
     await working.worker.do([Work(WorkKind.SCAN, ROOT)])
-    assert [change.path for change in working.told()][-1] == b"current"
+    assert [change.path for change in working.take_changes()][-1] == b"current"
 
 
 async def test_a_symlink_that_is_switched_again_meanwhile_waits_for_the_files_of_its_new_target(
@@ -662,5 +667,5 @@ async def test_a_symlink_that_is_switched_again_meanwhile_waits_for_the_files_of
     while work := working.debouncer.ready(loop.time(), 8):
         await working.worker.do(work)
     await working.worker.recheck()
-    told = [change.path for change in working.told()]
-    assert files <= set(told[: told.index(b"current")])
+    take_changes = [change.path for change in working.take_changes()]
+    assert files <= set(take_changes[: take_changes.index(b"current")])

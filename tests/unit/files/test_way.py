@@ -10,7 +10,7 @@ from replicator.files.way import open_way
 from tests.support.tools import missing
 
 ME = frozenset((os.geteuid(),))
-STRANGER = 12345
+OTHER_USER = 12345
 
 
 def reached(place, trusted=ME, **how):
@@ -44,26 +44,26 @@ def test_symlinks_that_only_trusted_users_can_change_are_followed(site):
 
 
 def test_a_directory_whose_parent_belongs_to_another_user_is_opened_with_a_warning(site):
-    belongs_to(site, STRANGER)
+    belongs_to(site, OTHER_USER)
     place, doubt = reached(site / "releases/2")
     assert place == str(site / "releases/2")
-    assert f"{site} belongs to user {STRANGER}" in doubt
+    assert f"{site} belongs to user {OTHER_USER}" in doubt
     assert f"chown root {site}" in doubt
-    assert reached(site / "releases/2", ME | {STRANGER})[1] == ""
+    assert reached(site / "releases/2", ME | {OTHER_USER})[1] == ""
 
 
 @pytest.mark.parametrize("place", ["current", "current/deeper", "releases/link"])
 def test_from_a_step_that_somebody_else_can_change_no_symlink_is_followed(site, place):
     (site / "releases/link").symlink_to("1")
-    belongs_to(site, STRANGER)
+    belongs_to(site, OTHER_USER)
     with pytest.raises(PathRefused, match=r"symlink .* is not followed, because .* belongs to"):
         reached(site / place)
-    assert reached(site / "current", ME | {STRANGER})[0] == str(site / "releases/1")
+    assert reached(site / "current", ME | {OTHER_USER})[0] == str(site / "releases/1")
 
 
 def test_a_symlink_leads_through_steps_that_are_judged_as_well(site, tmp_path):
     (tmp_path / "to").symlink_to(site)
-    belongs_to(site, STRANGER)
+    belongs_to(site, OTHER_USER)
     assert "belongs to" in reached(tmp_path / "to/releases/1")[1]
     with pytest.raises(PathRefused):
         reached(tmp_path / "to/current")
@@ -80,9 +80,9 @@ def test_a_world_writable_directory_is_reported(site, mode):
 def test_in_a_sticky_directory_the_owner_of_the_entry_counts(site):
     site.chmod(0o1777)
     assert reached(site / "current") == (str(site / "releases/1"), "")
-    belongs_to(site / "releases", STRANGER)
+    belongs_to(site / "releases", OTHER_USER)
     assert "everybody can replace" in reached(site / "releases/1")[1]
-    os.chown(site / "current", STRANGER, -1, follow_symlinks=False)
+    os.chown(site / "current", OTHER_USER, -1, follow_symlinks=False)
     with pytest.raises(PathRefused):
         reached(site / "current")
 
@@ -91,12 +91,12 @@ def test_a_group_of_trusted_users_alone_may_write(site):
     site.chmod(0o775)
     if os.geteuid() == 0:  # whose group has no other members
         assert reached(site / "current") == (str(site / "releases/1"), "")
-        os.chown(site, -1, STRANGER)
+        os.chown(site, -1, OTHER_USER)
         assert "a group can replace" in reached(site / "releases/1")[1]
 
 
 def test_an_access_control_list_is_reported(site):
-    entries = ((1, 7, -1), (2, 7, STRANGER), (4, 5, -1), (16, 7, -1), (32, 5, -1))  # of acl(5)
+    entries = ((1, 7, -1), (2, 7, OTHER_USER), (4, 5, -1), (16, 7, -1), (32, 5, -1))  # of acl(5)
     acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
     try:
         os.setxattr(site, "system.posix_acl_access", acl)

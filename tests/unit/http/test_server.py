@@ -10,7 +10,7 @@ pytest.importorskip("aiohttp")
 
 from replicator.errors import SourceError
 from replicator.http import server, snapshot
-from tests.support.web_client import ask, connect, free_port, parsed, say, status
+from tests.support.web_client import ask, connect, free_port, parsed, send, status
 
 PATHS = (
     "/livez",
@@ -121,7 +121,7 @@ async def test_a_foreign_name_that_resolves_to_this_machine_is_refused(daemon, h
 
 async def test_a_request_without_a_host_is_refused(daemon):
     assert (await daemon.get("/api/v1/status", host=None)).status in (400, 421)
-    assert (await say(daemon.listen, b"GET /api/v1/status HTTP/1.0\r\n\r\n")).status in (400, 421)
+    assert (await send(daemon.listen, b"GET /api/v1/status HTTP/1.0\r\n\r\n")).status in (400, 421)
 
 
 async def test_the_status_is_that_of_the_daemon(daemon):
@@ -217,7 +217,7 @@ async def test_a_client_that_never_completes_a_request_shuts_out_nobody(daemon):
 )
 async def test_long_or_broken_requests_are_refused(daemon, request_):
     try:
-        answer = await say(daemon.listen, request_)
+        answer = await send(daemon.listen, request_)
     except ConnectionError:
         return
     assert answer.status >= 400

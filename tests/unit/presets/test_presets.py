@@ -140,7 +140,7 @@ def test_a_parameter_changes_routes_and_excludes_of_a_complete_tree():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["wordpres"], "known: cs-cart, drupal, magento, mediawiki, opencart, prestashop, wordpress"),
         (["../../secret"], "there is no preset"),
@@ -149,10 +149,10 @@ def test_a_parameter_changes_routes_and_excludes_of_a_complete_tree():
         (["opencart", "--set", 'admin=";}'], "letters, digits"),
     ],
 )  # fmt: skip
-def test_what_is_not_known_is_refused_with_what_is(arguments, said):
+def test_what_is_not_known_is_refused_with_what_is(arguments, expected):
     done = CliRunner().invoke(commands, ["preset", "show", *arguments])
     assert isinstance(done.exception, ConfigError)
-    assert said in str(done.exception)
+    assert expected in str(done.exception)
 
 
 def test_a_tree_gets_its_presets_excludes_before_its_own():

@@ -209,8 +209,8 @@ def test_an_io_error_puts_the_source_in_doubt(source, monkeypatch):
 
 
 def test_specials_are_reported_once_and_their_list_is_bounded(root, source):
-    told = []
-    source.left_out.on_special = told.append
+    reported = []
+    source.left_out.on_special = reported.append
     (root / "cache").mkdir()
     for name in ("one", "two", "excluded.tmp", "cache/in"):
         os.mkfifo(root / name)
@@ -218,11 +218,11 @@ def test_specials_are_reported_once_and_their_list_is_bounded(root, source):
         assert [s.path for s in source.walk(b"")] == []
         source.stat(b"one")
         source.stat(b"excluded.tmp")
-    assert told == [b"one", b"two"]
+    assert reported == [b"one", b"two"]
     source.left_out._reported = {b"%d" % i for i in range(MAX_SPECIALS)}
     os.mkfifo(root / "three")
     assert source.stat(b"three") is None
-    assert told == [b"one", b"two"]
+    assert reported == [b"one", b"two"]
 
 
 def test_walk_agrees_with_stat_and_leaves_out_excluded_paths(root, source):

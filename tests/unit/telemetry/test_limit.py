@@ -15,7 +15,7 @@ class Log:
         self.lines = []
         self._limiter = Limiter(lambda: self.now)
 
-    def say(self, event, **fields):
+    def emit(self, event, **fields):
         try:
             self.lines.append(self._limiter(None, "warning", {"event": event, **fields}))
         except structlog.DropEvent:
@@ -30,36 +30,36 @@ def log():
 
 def test_the_last_line_announces_the_limit_and_the_next_has_the_number_left_out(log):
     for number in range(10_000):
-        log.say("not replicated", host="one", path=str(number))
+        log.emit("not replicated", host="one", path=str(number))
     assert len(log.lines) == LINES
     assert ["more" in line for line in log.lines] == [False] * (LINES - 1) + [True]
     log.now += PERIOD
-    assert log.say("not replicated", host="one")
+    assert log.emit("not replicated", host="one")
     assert log.lines[-1]["left_out"] == 10_000 - LINES
     log.now += PERIOD
-    assert log.say("not replicated", host="one")
+    assert log.emit("not replicated", host="one")
     assert "left_out" not in log.lines[-1]
 
 
 def test_another_frontend_state_or_event_has_its_own_lines(log):
     for _ in range(LINES):
-        log.say("frontend", host="one", state="live")
-    assert not log.say("frontend", host="one", state="live")
-    assert log.say("frontend", host="two", state="live")
-    assert log.say("frontend", host="one", state="retrying")
-    assert log.say("halted", host="one")
+        log.emit("frontend", host="one", state="live")
+    assert not log.emit("frontend", host="one", state="live")
+    assert log.emit("frontend", host="two", state="live")
+    assert log.emit("frontend", host="one", state="retrying")
+    assert log.emit("halted", host="one")
 
 
 def test_the_period_begins_with_its_first_line(log):
     for _ in range(LINES + 1):
-        log.say("x")
+        log.emit("x")
     log.now += PERIOD - 1
-    assert not log.say("x")
+    assert not log.emit("x")
     log.now += 1
-    assert log.say("x")
+    assert log.emit("x")
 
 
 def test_its_memory_is_bounded(log):
     for number in range(limit.KINDS + 10):
-        log.say("frontend joined", host=f"host-{number}")
+        log.emit("frontend joined", host=f"host-{number}")
     assert len(log._limiter._seen) <= limit.KINDS

@@ -84,12 +84,12 @@ async def test_a_blocked_loop_sends_no_heartbeat(manager):
 
 
 @pytest.mark.parametrize(
-    "said", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": ""}, {}]
+    "setting", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": ""}, {}]
 )
-async def test_without_a_valid_watchdog_setting_no_heartbeats_are_sent(manager, said):
+async def test_without_a_valid_watchdog_setting_no_heartbeats_are_sent(manager, setting):
     listener, place = manager
-    period = {} if said == {} else {"WATCHDOG_USEC": "20000"}
-    notifier = Notifier({"NOTIFY_SOCKET": place, **period, **said})
+    period = {} if setting == {} else {"WATCHDOG_USEC": "20000"}
+    notifier = Notifier({"NOTIFY_SOCKET": place, **period, **setting})
     assert notifier.watchdog == 0
     task = asyncio.create_task(notifier.keep(lambda: "fine"))
     await eventually(lambda: heard(listener) == [["STATUS=fine"]], "the status without a heartbeat")
@@ -102,15 +102,15 @@ async def test_without_a_service_manager_nothing_happens(place):
     notifier.ready("")
     notifier.reloading()
     notifier.stopping()
-    said = []
+    statuses = []
     assert notifier.has_manager == place.startswith(("/", "@"))
-    task = asyncio.create_task(notifier.keep(lambda: said.append("x") or "x"))
+    task = asyncio.create_task(notifier.keep(lambda: statuses.append("x") or "x"))
     if place.startswith(("/", "@")):
-        await eventually(lambda: len(said) > 3, "it to go on though nobody listens")
+        await eventually(lambda: len(statuses) > 3, "it to go on though nobody listens")
         task.cancel()
     else:
         await asyncio.wait_for(task, FOREVER)
-        assert not said
+        assert not statuses
 
 
 def test_a_service_manager_that_reads_nothing_is_not_waited_for(manager):

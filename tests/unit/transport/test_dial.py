@@ -95,12 +95,12 @@ def test_a_zone_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "expected"),
     [
         ("fe80::1%nowhere0", "no network interface 'nowhere0'"),
         ("fe80::1", "needs a network interface"),
     ],
 )
-def test_an_unreachable_link_local_address_is_an_error(host, told):
-    with pytest.raises(OSError, match=told):
+def test_an_unreachable_link_local_address_is_an_error(host, expected):
+    with pytest.raises(OSError, match=expected):
         uvloop.run(dial.dial(host, 22))

@@ -54,7 +54,7 @@ def test_ours_and_bugs_pass_as_they_are(error):
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "ours"),
+    ("status", "output", "ours"),
     [
         (TOO_OLD, "3.6.9", AgentTooOld),
         (127, "bash: line 1: python3: command not found", AgentMissing),
@@ -79,21 +79,21 @@ def test_ours_and_bugs_pass_as_they_are(error):
         (255, "", AgentFailed),
     ],
 )
-def test_why_an_agent_did_not_start(status, said, ours):
-    error = failures.start_failure("h:1", status, said)
+def test_why_an_agent_did_not_start(status, output, ours):
+    error = failures.start_failure("h:1", status, output)
     assert type(error) is ours
     assert str(error).startswith("h:1: ")
-    assert said in str(error)
+    assert output in str(error)
 
 
 def test_a_pinned_command_with_a_wrong_path_is_an_error_with_its_output():
-    said = "bash: line 1: /opt/wrong/replicator: No such file or directory"
-    text = str(failures.start_failure("h:1", 127, said))
-    assert said in text
+    output = "bash: line 1: /opt/wrong/replicator: No such file or directory"
+    text = str(failures.start_failure("h:1", 127, output))
+    assert output in text
     assert "authorized_keys" in text
     assert "there is no python3" not in text
 
 
-@pytest.mark.parametrize("said", ["", "This account is currently not available."])
-def test_a_login_shell_that_runs_nothing_is_suspected(said):
-    assert "login shell" in str(failures.start_failure("h:1", 1, said))
+@pytest.mark.parametrize("output", ["", "This account is currently not available."])
+def test_a_login_shell_that_runs_nothing_is_suspected(output):
+    assert "login shell" in str(failures.start_failure("h:1", 1, output))

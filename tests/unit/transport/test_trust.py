@@ -71,9 +71,9 @@ async def test_console_accepts_only_a_key_that_was_printed(known, pins):
     console = FakeConsole([TWO.get_fingerprint(), ONE.get_fingerprint()])
     policy = Policy(str(known), mode="console", pins=pins, console=console)
     judge = await policy.judge(HOST, PORT, "i-1")
-    stranger = asyncssh.generate_private_key("ssh-ed25519")
-    assert not judge.believes(stranger)
-    assert "somebody else answers" in str(judge.refusal(HOST, stranger.get_fingerprint()))
+    other = asyncssh.generate_private_key("ssh-ed25519")
+    assert not judge.believes(other)
+    assert "somebody else answers" in str(judge.refusal(HOST, other.get_fingerprint()))
     assert judge.believes(ONE)
 
     await policy.judge(HOST, PORT, "i-1")

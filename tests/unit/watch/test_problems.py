@@ -23,6 +23,6 @@ def test_the_lower_of_two_limits_is_named(tmp_path, monkeypatch, kernel, namespa
         if limit is not None:
             file.write_text(limit)
         monkeypatch.setattr(problems, variable, file)
-    (told,) = problems.describe(b"/srv", {b"d": Unwatched(errno.ENOSPC, 7)}, 90, 60.0)
-    assert f"because {name} is reached" in told
-    assert f"at least {needed} are needed" in told
+    (text,) = problems.describe(b"/srv", {b"d": Unwatched(errno.ENOSPC, 7)}, 90, 60.0)
+    assert f"because {name} is reached" in text
+    assert f"at least {needed} are needed" in text

@@ -30,7 +30,7 @@ def translator(watched):
     return Translator(watched, prune, lambda path: path.endswith(b"link"))
 
 
-def told(translator, *events):
+def hints_of(translator, *events):
     translator.hints = []
     translator.translate([Event(*event) for event in events])
     return translator.hints
@@ -41,11 +41,11 @@ def told(translator, *events):
     [(t.MODIFY, WRITTEN), (t.CLOSE_WRITE, CLOSED), (t.ATTRIB, TOUCHED)],
 )
 def test_content_and_attributes(translator, mask, kind):
-    assert told(translator, (A, mask, 0, b"f")) == [Hint(kind, b"a/f")]
+    assert hints_of(translator, (A, mask, 0, b"f")) == [Hint(kind, b"a/f")]
 
 
 def test_new_file_waits_for_its_close_unless_complete(translator):
-    assert told(translator, (A, t.CREATE, 0, b"f"), (A, t.CREATE, 0, b"link")) == [
+    assert hints_of(translator, (A, t.CREATE, 0, b"f"), (A, t.CREATE, 0, b"link")) == [
         Hint(WRITTEN, b"a/f"),
         Hint(CHANGED, b"a/link"),
         Hint(CONTENTS, b"a"),
@@ -53,34 +53,34 @@ def test_new_file_waits_for_its_close_unless_complete(translator):
 
 
 def test_delete(translator):
-    assert told(translator, (ROOT, t.DELETE, 0, b"f")) == [
+    assert hints_of(translator, (ROOT, t.DELETE, 0, b"f")) == [
         Hint(TOUCHED, b"f"),
         Hint(CONTENTS, b""),
     ]
 
 
 def test_new_directory_is_to_be_checked(translator):
-    assert told(translator, (A, t.CREATE | t.ISDIR, 0, b"n"))[0] == Hint(CHANGED, b"a/n")
+    assert hints_of(translator, (A, t.CREATE | t.ISDIR, 0, b"n"))[0] == Hint(CHANGED, b"a/n")
     assert list(translator.checks) == [Name(A, b"n")]
 
 
 def test_identical_adjacent_events_are_one_hint(translator):
-    assert told(translator, *[(A, t.MODIFY, 0, b"f")] * 5) == [Hint(WRITTEN, b"a/f")]
+    assert hints_of(translator, *[(A, t.MODIFY, 0, b"f")] * 5) == [Hint(WRITTEN, b"a/f")]
 
 
 def test_temporaries_and_pruned_paths_give_no_hint(translator):
-    made = told(translator, (A, t.CREATE, 0, b".replicator-1-2.tmp"))
+    made = hints_of(translator, (A, t.CREATE, 0, b".replicator-1-2.tmp"))
     assert made == [Hint(CONTENTS, b"a")]  # the time of the directory is not ours alone
-    assert told(translator, (A, t.MODIFY, 0, b"x.tmp")) == []
+    assert hints_of(translator, (A, t.MODIFY, 0, b"x.tmp")) == []
 
 
 def test_rename_of_a_file(translator):
-    hints = told(translator, (A, t.MOVED_FROM, 7, b"x"), (AB, t.MOVED_TO, 7, b"y"))
+    hints = hints_of(translator, (A, t.MOVED_FROM, 7, b"x"), (AB, t.MOVED_TO, 7, b"y"))
     assert hints == [Hint(MOVED, b"a/x", b"a/b/y"), Hint(CONTENTS, b"a"), Hint(CONTENTS, b"a/b")]
 
 
 def test_rename_of_a_directory_changes_the_paths_of_later_events(translator):
-    hints = told(
+    hints = hints_of(
         translator,
         (ROOT, t.MOVED_FROM | t.ISDIR, 7, b"a"),
         (ROOT, t.MOVED_TO | t.ISDIR, 7, b"z"),
@@ -91,37 +91,37 @@ def test_rename_of_a_directory_changes_the_paths_of_later_events(translator):
 
 
 def test_halves_of_a_rename_meet_across_batches(translator, watched):
-    assert told(translator, (ROOT, t.MOVED_FROM | t.ISDIR, 7, b"a")) == [Hint(CONTENTS, b"")]
+    assert hints_of(translator, (ROOT, t.MOVED_FROM | t.ISDIR, 7, b"a")) == [Hint(CONTENTS, b"")]
     assert watched.path_of(AB) is None
-    assert told(translator, (ROOT, t.MOVED_TO | t.ISDIR, 7, b"z"))[0] == Hint(
+    assert hints_of(translator, (ROOT, t.MOVED_TO | t.ISDIR, 7, b"z"))[0] == Hint(
         MOVED, b"a", b"z", is_directory=True
     )
     assert watched.path_of(AB) == b"z/b"
 
 
 def test_half_a_rename_is_a_move_out_after_the_next_batch(translator, watched):
-    told(translator, (ROOT, t.MOVED_FROM | t.ISDIR, 7, b"a"))
-    assert told(translator) == [Hint(CHANGED, b"a")]
+    hints_of(translator, (ROOT, t.MOVED_FROM | t.ISDIR, 7, b"a"))
+    assert hints_of(translator) == [Hint(CHANGED, b"a")]
     assert watched.detached == {A}
 
 
 def test_move_in(translator):
-    hints = told(translator, (A, t.MOVED_TO | t.ISDIR, 9, b"in"))
+    hints = hints_of(translator, (A, t.MOVED_TO | t.ISDIR, 9, b"in"))
     assert hints == [Hint(CHANGED, b"a/in"), Hint(CONTENTS, b"a")]
     assert list(translator.checks) == [Name(A, b"in")]
 
 
 def test_rename_to_and_from_an_excluded_name_is_a_change_of_the_other(translator):
-    assert told(translator, (A, t.MOVED_FROM, 7, b"x.tmp"), (A, t.MOVED_TO, 7, b"x"))[0] == Hint(
-        CHANGED, b"a/x"
-    )
-    assert told(translator, (A, t.MOVED_FROM, 8, b"x"), (A, t.MOVED_TO, 8, b"x.tmp"))[0] == Hint(
-        CHANGED, b"a/x"
-    )
+    assert hints_of(translator, (A, t.MOVED_FROM, 7, b"x.tmp"), (A, t.MOVED_TO, 7, b"x"))[
+        0
+    ] == Hint(CHANGED, b"a/x")
+    assert hints_of(translator, (A, t.MOVED_FROM, 8, b"x"), (A, t.MOVED_TO, 8, b"x.tmp"))[
+        0
+    ] == Hint(CHANGED, b"a/x")
 
 
 def test_the_source_of_a_rename_has_its_current_name_in_the_hint(translator):
-    hints = told(
+    hints = hints_of(
         translator,
         (A, t.MOVED_FROM, 7, b"x"),
         (ROOT, t.MOVED_FROM | t.ISDIR, 8, b"a"),
@@ -132,7 +132,7 @@ def test_the_source_of_a_rename_has_its_current_name_in_the_hint(translator):
 
 
 def test_directory_that_became_excluded_stays_detached(translator, watched):
-    told(
+    hints_of(
         translator,
         (ROOT, t.MOVED_FROM | t.ISDIR, 7, b"a"),
         (ROOT, t.MOVED_TO | t.ISDIR, 7, b"cache"),
@@ -141,15 +141,15 @@ def test_directory_that_became_excluded_stays_detached(translator, watched):
 
 
 def test_overflow_and_root(translator):
-    told(translator, (-1, t.Q_OVERFLOW, 0, b""))
+    hints_of(translator, (-1, t.Q_OVERFLOW, 0, b""))
     assert translator.overflowed
-    assert told(translator, (ROOT, t.MOVE_SELF, 0, b"")) == [Hint(CHANGED, b"")]
+    assert hints_of(translator, (ROOT, t.MOVE_SELF, 0, b"")) == [Hint(CHANGED, b"")]
     assert translator.root_gone
 
 
 def test_self_events_of_other_directories_are_left_to_their_parents(translator, watched):
-    assert told(translator, (A, t.MOVE_SELF, 0, b""), (AB, t.DELETE_SELF, 0, b"")) == []
-    assert told(translator, (A, t.ATTRIB | t.ISDIR, 0, b"")) == [Hint(CHANGED, b"a")]
-    told(translator, (AB, t.IGNORED, 0, b""))
+    assert hints_of(translator, (A, t.MOVE_SELF, 0, b""), (AB, t.DELETE_SELF, 0, b"")) == []
+    assert hints_of(translator, (A, t.ATTRIB | t.ISDIR, 0, b"")) == [Hint(CHANGED, b"a")]
+    hints_of(translator, (AB, t.IGNORED, 0, b""))
     assert AB not in watched
-    assert told(translator, (AB, t.MODIFY, 0, b"f")) == []
+    assert hints_of(translator, (AB, t.MODIFY, 0, b"f")) == []

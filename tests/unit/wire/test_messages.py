@@ -96,15 +96,15 @@ def test_words_for_a_person_are_one_printable_line():
     opened = messages.decode(messages.Opened(1, -1, -1, evil).header())
     acks = messages.decode(messages.Acks((), ((1, "denied", evil),), 0).header())
     listing = messages.decode(messages.Listing(1, (), (Unlisted(b"a", evil),), True).header())
-    told = [
+    texts = [
         greeting.about,
         *greeting.features,
         opened.error,
         acks.refused[0][2],
         *listing.unlisted[0][1:],
     ]
-    assert len(told) == 5
-    assert all(text.isprintable() and "owned" in text for text in told)
+    assert len(texts) == 5
+    assert all(text.isprintable() and "owned" in text for text in texts)
 
 
 @pytest.mark.parametrize(

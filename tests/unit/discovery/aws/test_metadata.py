@@ -21,13 +21,13 @@ def service(monkeypatch):
 
         def do_PUT(self):
             asked = self.path == "/latest/api/token"
-            self._say(200 if asked and self.headers["X-aws-ec2-metadata-token-ttl-seconds"] else 400, "T")  # fmt: skip
+            self._respond(200 if asked and self.headers["X-aws-ec2-metadata-token-ttl-seconds"] else 400, "T")  # fmt: skip
 
         def do_GET(self):
             known = self.headers["X-aws-ec2-metadata-token"] == "T"
-            self._say(200 if known else 401, "i-0backend" if known else "")
+            self._respond(200 if known else 401, "i-0backend" if known else "")
 
-        def _say(self, status, text):
+        def _respond(self, status, text):
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -55,7 +55,7 @@ def test_the_instance_id_is_read_with_a_token():
 
 
 def test_a_service_that_refuses_is_an_error(service):
-    service.do_PUT = lambda self: self._say(403, "")
+    service.do_PUT = lambda self: self._respond(403, "")
     with pytest.raises(DiscoveryError, match="answers 403 to /latest/api/token"):
         own_instance()
 
