@@ -32,7 +32,7 @@ MEMBERS = 16
 """Connections at the same time of users who may only read. Each takes a descriptor, and a `wait` up to a twentieth of the event loop's time."""
 
 READING = ("status", "wait")
-"""Requests that change nothing; all others are logged with their sender."""
+"""Requests that change nothing; all others are logged with their sender, also if they are refused."""
 
 _CREDENTIALS = struct.Struct("3i")
 """Process, user and group id of the peer of a Unix socket (SO_PEERCRED, unix(7))."""
@@ -111,10 +111,13 @@ async def _answer(
         return
     if request.get("command") not in READING:
         pid, user = _sender(writer)
-        log.info("requested", **_about(request), user=_name(user), pid=pid)
+        about, sender = _about(request), {"user": _name(user), "pid": pid}
         if not may_command(user):
+            # Without the host: each would have its own share of the log's limit.
+            log.warning("request refused", command=about.get("command", ""), **sender)
             await _say(writer, {"error": f"only root and {_name(os.geteuid())} may do this"})
             return
+        log.info("requested", **about, **sender)
     try:
         async with aclosing(handler(request)) as lines:  # who hangs up ends what he asked for
             async for line in lines:

@@ -12,8 +12,8 @@ from typing import Any
 
 import structlog
 
-UNLIMITED = ("deleted", "sent", "removed")
-"""Events without a limit: the log must list every deleted path, and at level `debug` every path that was sent."""
+UNLIMITED = ("deleted", "sent", "removed", "requested")
+"""Events without a limit: the log must list every deleted path, at level `debug` every path that was sent, and every permitted request."""
 
 LINES = 10
 """Number of similar lines that are logged in each period."""

@@ -10,10 +10,12 @@ from contextlib import suppress
 from unittest.mock import Mock
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from replicator.control import client, server, socket_path
 from replicator.errors import ControlError
+from replicator.telemetry.limit import LINES, Limiter
 from tests.support.waiting import turns
 
 
@@ -144,6 +146,23 @@ def test_a_daemon_that_goes_away_before_it_was_asked_is_an_error(tmp_path, monke
 def member(monkeypatch):
     """Take this user for one who may only read."""
     monkeypatch.setattr(server, "may_command", lambda _: False)
+
+
+async def test_refused_requests_do_not_hide_the_operators_from_the_log(daemon, monkeypatch):
+    path = daemon[0]
+    with capture_logs() as lines:
+        monkeypatch.setattr(server, "may_command", lambda _: False)
+        for number in range(30):
+            with pytest.raises(ControlError, match="only root"):
+                await ask(path, {"command": "resume", "host": f"web{number}"})
+        monkeypatch.setattr(server, "may_command", lambda _: True)
+        for _ in range(30):
+            await ask(path, {"command": "resume"})
+    limiter, logged = Limiter(lambda: 0.0), []
+    for line in lines:
+        with suppress(structlog.DropEvent):
+            logged.append(limiter(None, "info", line)["event"])
+    assert logged == ["request refused"] * LINES + ["requested"] * 30
 
 
 async def test_connections_of_users_who_may_only_read_are_limited(daemon, member):

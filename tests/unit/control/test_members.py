@@ -95,7 +95,7 @@ async def test_a_member_may_do_nothing_else_and_the_attempt_is_logged(daemon, co
         done = await ask(path, command)
     assert "only root and root may do this" in json.loads(done.stdout)["error"]
     assert asked == []
-    assert [line["event"] for line in logs] == ["requested"]
+    assert [line["event"] for line in logs] == ["request refused"]
 
 
 async def test_a_user_outside_the_group_cannot_connect(daemon):
