@@ -73,7 +73,7 @@ def test_a_directory_of_its_own_takes_files_whatever_its_mode(agent, root, mode)
 
 @pytest.mark.parametrize("mode", [0o000, 0o600, 0o444])
 def test_below_directories_of_its_own_that_deny_it_all_comes_and_goes(agent, root, mode):
-    """As when somebody withdraws a directory by its mode, and later deletes it; each step in a frame of its own."""
+    """As when a user withdraws a directory by its mode, and later deletes it; each step in a frame of its own."""
     paths = [b"d", b"d/e", b"d/e/f"]
     agent.send(Batch(tuple(MakeDirectory(n, 1, path, mode, TIME) for n, path in enumerate(paths))))
     new = MakeDirectory(14, 1, b"d/e/new", 0o755, TIME)

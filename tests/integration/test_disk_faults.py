@@ -99,7 +99,7 @@ def test_an_old_version_stays_whole_while_the_new_one_finds_no_room(backend, one
     assert one.temporaries() == []
 
 
-def test_space_that_somebody_frees_is_used(backend, one):
+def test_freed_space_is_used(backend, one):
     ballast = one.where / "ballast"
     with pytest.raises(OSError, match="No space left"):
         ballast.write_bytes(bytes(32 * MIB))

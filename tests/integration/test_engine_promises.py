@@ -181,7 +181,7 @@ def test_one_change_among_thousands_reads_one_file_and_lists_nothing(backend, mo
     assert [backend.row(host)["reconciles"] for host in backend.hosts] == reconciles
 
 
-def test_a_copy_that_somebody_changed_gets_the_whole_file_and_the_others_the_delta(backend):
+def test_a_changed_copy_gets_the_whole_file_and_the_others_the_delta(backend):
     content = os.urandom(2 << 20)
     path = backend.source / "page"
     path.write_bytes(content)

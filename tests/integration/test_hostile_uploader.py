@@ -75,7 +75,7 @@ def contents(directory):
 
 
 def race_and_upload(backend, code, stage, seconds=SECONDS):
-    """Upload while somebody runs `code` in a loop; return how long each upload took."""
+    """Upload while another process runs `code` in a loop; return how long each upload took."""
     took, until = [], time.monotonic() + seconds
     with in_a_loop(stage, code):
         while time.monotonic() < until:
@@ -109,7 +109,7 @@ def test_what_flips_with_a_symlink_brings_nothing_from_outside(backend, stage, o
     assert b"CANARY" not in b"".join(p.read_bytes() for p in (backend.source.parent / "state").iterdir() if p.is_file())  # fmt: skip
 
 
-def test_what_flips_with_a_fifo_holds_up_nobody(backend, stage):
+def test_a_name_that_flips_with_a_fifo_delays_no_other_upload(backend, stage):
     (backend.source / "u.jpg").write_bytes(b"mine")
     os.mkfifo(stage / "u.jpg")
     flip = "exchange('u.jpg', '../source/u.jpg')\ntime.sleep(random.random() * 0.002)"
@@ -204,7 +204,7 @@ def decoys(blocks, seed, block=8192):
     )
 
 
-def test_decoys_for_the_matcher_hold_up_nobody(backend):
+def test_decoys_for_the_matcher_delay_no_other_upload(backend):
     path = backend.source / "decoys"
     path.write_bytes(decoys(4000, 1))
     backend.wait_until_equal()

@@ -18,7 +18,7 @@ READY = ".replicator/ready"
 
 
 def listed(path, *hosts):
-    """Write the file provider's list as anybody should: whole."""
+    """Write the file provider's list atomically."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(list(hosts)))
     temporary.replace(path)
@@ -57,7 +57,7 @@ def live(backend, *hosts):
     wait_for(all_live, lambda: f"{hosts} to be live: {backend.status()}")
 
 
-def test_joining_and_leaving_touches_nobody_else(tmp_path, frontends):
+def test_joining_and_leaving_does_not_affect_other_frontends(tmp_path, frontends):
     listed(frontends, "one", "two")
     with from_file(tmp_path, frontends) as backend:
         fill(backend)
@@ -112,7 +112,7 @@ def test_a_restart_during_an_outage_serves_the_fleet_that_was_known(tmp_path, fr
         assert set(rows(backend)) == {"one", "two"}
 
 
-def test_a_reload_that_changes_nothing_of_discovery_asks_nobody_anew(tmp_path, frontends):
+def test_a_reload_that_changes_nothing_of_discovery_polls_no_provider_again(tmp_path, frontends):
     listed(frontends, "one")
     with from_file(tmp_path, frontends) as backend:
         live(backend, "one")
@@ -147,7 +147,7 @@ def test_a_reload_of_what_is_excluded_compares_everybody_and_sends_only_what_dif
         assert (backend.site("one") / "a.log").read_bytes() == b"log", "nobody deletes it either"
 
 
-def test_a_reload_of_a_tree_costs_nobody_its_connection_however_often(tmp_path, monkeypatch):
+def test_a_reload_of_a_tree_closes_no_connection_however_often(tmp_path, monkeypatch):
     monkeypatch.setattr("replicator.app.trees.MAX_TREES", 3)  # the numbers of trees are used anew
     with Backend(tmp_path) as backend:
         fill(backend, 10)
@@ -211,7 +211,7 @@ def test_a_ready_file_that_names_another_machine_goes_before_anything_else(tmp_p
         assert (site / "large").stat().st_size == 1 << 20
 
 
-def test_a_restart_takes_nobody_out_of_service_that_lacks_nothing(tmp_path):
+def test_a_restart_takes_no_complete_frontend_out_of_service(tmp_path):
     with with_ready(tmp_path) as backend:
         fill(backend)
         wait_for(lambda: ready(backend), "the ready file")
@@ -282,7 +282,7 @@ def stays_ready(backend, seconds):
     return True
 
 
-def test_a_file_in_the_place_of_our_directory_takes_nobody_out_of_service(tmp_path):
+def test_a_file_in_the_place_of_our_directory_takes_no_frontend_out_of_service(tmp_path):
     with two_ready(tmp_path, 0.2) as backend:
         (backend.source / ".replicator").write_text("by www-data")
         (backend.source / "next").write_text("next")
@@ -294,7 +294,7 @@ def test_a_file_in_the_place_of_our_directory_takes_nobody_out_of_service(tmp_pa
         assert stays_ready(backend, 2)
 
 
-def test_what_all_frontends_refuse_takes_nobody_out_of_service_and_what_one_lacks_takes_it(
+def test_only_a_path_that_others_accept_takes_a_frontend_out_of_service(
     tmp_path,
 ):
     backend = two_ready(tmp_path, 0.2)
@@ -335,7 +335,7 @@ class SlowLines(LocalFleet):
         return channel
 
 
-def test_a_large_upload_takes_nobody_out_of_service(tmp_path):
+def test_a_large_upload_takes_no_frontend_out_of_service(tmp_path):
     """The one line is slower than the other, so that the file is there earlier."""
     with two_ready(tmp_path, 0.2, connector=SlowLines(tmp_path)) as backend:
         backend.connector.slow = True

@@ -58,7 +58,7 @@ def equal(backend, servers):
     wait_for(lambda: not backend.differences(servers), "the others to be in sync")
 
 
-def test_a_host_that_falls_silent_hinders_nobody_and_catches_up(make, two, remote, cable):
+def test_a_host_that_falls_silent_delays_no_other_and_catches_up(make, two, remote, cable):
     backend = make([*two, remote])
     backend.tables["retry"] = {"first": 0.2, "cap": 0.8}
     backend.configure(op_timeout=8.0, connect_timeout=4.0, keepalive=3.0)
@@ -92,7 +92,7 @@ def test_a_host_that_falls_silent_hinders_nobody_and_catches_up(make, two, remot
     assert backend.row(remote)["logins"] == 2
 
 
-def test_a_session_that_is_stopped_hinders_nobody_and_catches_up(make, fleet, two):
+def test_a_session_that_is_stopped_delays_no_other_and_catches_up(make, fleet, two):
     third = fleet.add("stopped", "127.0.3.4")
     backend = make([*two, third])
     backend.configure(op_timeout=1.5, keepalive=0.5, connect_timeout=2.0)

@@ -55,7 +55,7 @@ def test_a_file_of_holes_is_not_read_for_weeks_by_verify(worlds):
         ]
 
 
-def test_a_sparse_file_that_appears_in_a_live_target_hinders_nobody(worlds):
+def test_a_sparse_file_that_appears_in_a_live_target_delays_no_change(worlds):
     with Backend(worlds, ["old", "new"], MixedFleet(worlds)) as backend:
         (backend.source / "f").write_text("f")
         backend.wait_until_equal()

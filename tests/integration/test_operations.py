@@ -268,7 +268,7 @@ def test_the_rights_of_the_unit_suffice_and_less_does_not(make, two):
     assert backend.stop() == 0
 
 
-def test_nobody_else_gets_at_the_state_even_with_umask_000(make, two):
+def test_no_other_user_can_read_the_state_even_with_umask_000(make, two):
     backend = make(two[:1])
     backend.tables["state"] = {"directory": "made/on/the/way/state"}
     backend.configure()
@@ -320,7 +320,7 @@ def test_a_state_directory_that_others_can_write_is_refused(make, mode):
 
 
 @needs_root
-def test_a_state_directory_of_somebody_else_is_refused(make):
+def test_a_state_directory_of_another_user_is_refused(make):
     backend = make([])
     backend.state.mkdir(mode=0o700)
     os.chown(backend.state, NOBODY, NOBODY)

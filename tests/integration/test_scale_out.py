@@ -187,9 +187,7 @@ def group(api):
     return made
 
 
-def test_a_scale_out_is_bounded_disturbs_nobody_and_reads_the_source_no_more_than_it_must(
-    site, api, group
-):
+def test_a_scale_out_is_bounded_delays_no_upload_and_reads_each_file_once(site, api, group):
     old = [site.add_server() for _ in range(3)]
     site.configure(bootstrap={"concurrency": 2, "bandwidth": "3MiB/s"})
     api.register(group, *(server.address for server in old))
@@ -307,7 +305,7 @@ def test_a_frontend_whose_image_holds_nearly_everything_gets_the_rest_only(site,
     assert row["bytes_sent"] < 2 * 5000 + 20_000
 
 
-def test_a_frontend_that_falls_silent_hinders_nobody_and_is_tried_with_measure(site, api, group):
+def test_a_frontend_that_falls_silent_delays_no_other_and_is_retried_with_pauses(site, api, group):
     servers = [site.add_server() for _ in range(3)]
     silent, *others = servers
     limits = {"keepalive": 3.0, "connect_timeout": 4.0, "op_timeout": 8.0}
@@ -338,7 +336,7 @@ def test_a_frontend_that_falls_silent_hinders_nobody_and_is_tried_with_measure(s
     assert [site.rows()[o.address]["logins"] for o in others] == [1, 1]
 
 
-def test_a_target_that_is_deregistered_leaves_and_nobody_else_notices(site, api, group):
+def test_a_target_that_is_deregistered_leaves_and_affects_no_other(site, api, group):
     servers = [site.add_server() for _ in range(3)]
     site.configure()
     api.register(group, *(server.address for server in servers))

@@ -247,7 +247,7 @@ def test_a_frontend_with_a_full_disk(make, fleet, three):
     assert backend.row(full)["logins"] == 1
 
 
-def test_bad_frontends_hinder_nobody(make, fleet, three):
+def test_bad_frontends_delay_no_other(make, fleet, three):
     unauthorized = fleet.add("unauthorized", "127.0.1.11")
     unauthorized.authorize(fleet.keys.make("somebody-else"))
     port = free_port("127.0.1.12")
@@ -314,7 +314,7 @@ with_and_without_daemon = pytest.mark.parametrize(
 
 
 @with_and_without_daemon
-def test_bootstrap_of_nobody(make, three, with_daemon):
+def test_bootstrap_of_an_unreachable_host_is_an_error(make, three, with_daemon):
     backend = make([three[0]])
     backend.fill(5)
     if with_daemon:
@@ -431,7 +431,7 @@ def test_killed_and_restarted_it_reads_only_what_changed(make, three):
 
 
 class Reads:
-    """Collects the names of files below a directory that anybody reads."""
+    """Collects the names of the files below a directory that any process reads."""
 
     def __init__(self, root) -> None:
         self._inotify = inotify_simple.INotify()

@@ -260,7 +260,7 @@ def test_a_directory_renamed_three_times_at_once_ends_equal(backend):
         backend.wait_until_equal()
 
 
-def test_a_tree_is_removed_while_somebody_writes_into_it(backend):
+def test_a_tree_is_removed_while_files_are_written_into_it(backend):
     top = backend.source / "top"
     for number in range(DELETED):
         path = top / str(number % 50) / str(number)

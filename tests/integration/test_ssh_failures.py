@@ -1,6 +1,6 @@
 """Everything that can go wrong between dialling and the agent's first byte, against real OpenSSH servers.
 
-Each cause has its own class of error, and a sentence that names the host and lets somebody act.
+Each cause has its own class of error, and a sentence that names the host and the remedy.
 """
 
 import asyncio

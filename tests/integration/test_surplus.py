@@ -103,16 +103,18 @@ def test_other_paths_do_not_end_the_question(asking):
     wait_for(lambda: is_well(asking), asking.explain_status)
 
 
-@pytest.mark.parametrize("looked_by", ["itself", "verify"])
-def test_the_question_ends_when_somebody_removes_it_on_the_frontend(asking, monkeypatch, looked_by):
-    if looked_by == "verify":
+@pytest.mark.parametrize("compared_by", ["itself", "verify"])
+def test_the_question_ends_when_the_surplus_is_removed_on_the_frontend(
+    asking, monkeypatch, compared_by
+):
+    if compared_by == "verify":
         monkeypatch.setattr("replicator.core.surplus.STEADY", 3600.0)
         asking.ask(command="bootstrap", host="one")  # the next comparison by itself is an hour away
         assert asking.row("one")["excess"]
     for picture in asking.site("one").glob("*.jpg"):
         if not (asking.source / picture.name).exists():
             picture.unlink()
-    if looked_by == "verify":
+    if compared_by == "verify":
         assert asking.ask(command="verify", host="one")[0]["differing"] == 0
     wait_for(lambda: is_well(asking), asking.explain_status)
 

@@ -137,7 +137,7 @@ def scan_of_b(monkeypatch):
     may_go.set()
 
 
-async def test_a_tree_that_is_taken_out_while_it_halts_leaves_nobody_waiting(trees):
+async def test_removing_a_halted_tree_lets_the_frontends_become_live(trees):
     shutil.rmtree(trees.source("b"))
     await trees.start(trees.config("b"))
     await eventually(lambda: pipeline(trees, "b").halted, "the halt")
@@ -177,7 +177,7 @@ async def test_a_target_that_cannot_be_used_delays_no_other_tree_and_is_tried_ag
     assert trees.replica("one").logins == 1
 
 
-async def test_files_that_arrive_in_a_tree_while_it_is_added_disconnect_nobody(trees):
+async def test_files_that_arrive_in_a_tree_while_it_is_added_disconnect_no_frontend(trees):
     await trees.start(trees.config("a"))
     await trees.arrived("a")
     for name in ("b", "c", "d"):

@@ -218,7 +218,7 @@ hosts = st.sampled_from(["volume", "two"])
 
 
 class Versions(RuleBasedStateMachine):
-    """Somebody writes versions of the same size and second, while agents are killed and connections are refused."""
+    """Versions of the same size and second are written, while agents are killed and connections are refused."""
 
     @initialize()
     def begin(self):

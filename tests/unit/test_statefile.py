@@ -5,7 +5,7 @@ import pytest
 from replicator import statefile
 
 
-def test_it_holds_the_text_and_nobody_else_can_read_it(tmp_path):
+def test_it_holds_the_text_and_no_other_user_can_read_it(tmp_path):
     path = tmp_path / "file"
     for text in ("one", "two"):
         statefile.replace(path, text)

@@ -83,7 +83,7 @@ def test_the_home_of_another_user_is_refused_if_the_agent_can_write_there(
     assert "home directory of other" in refusal(tmp_path / "other")
 
 
-def test_a_hidden_symlink_of_another_account_blocks_nobody(home, tmp_path, monkeypatch):
+def test_a_hidden_symlink_of_another_account_does_not_stop_the_agent(home, tmp_path, monkeypatch):
     (tmp_path / "other/.www").symlink_to("/")
     monkeypatch.setattr(pin.os, "geteuid", lambda: 0)
     assert refusal(home / "shop/upload") == ""

@@ -107,7 +107,7 @@ def test_all_that_is_created_gets_the_configured_owner(root):
     assert os.stat("/etc/passwd").st_uid == 0
 
 
-def test_nobody_else_can_read_a_file_before_it_has_its_name(store, root):
+def test_no_other_user_can_read_a_file_before_it_has_its_name(store, root):
     old = os.umask(0)
     try:
         temporary = store.begin(b"f", store.tree.root_fd)
@@ -130,7 +130,7 @@ def test_nobody_else_can_read_a_file_before_it_has_its_name(store, root):
         lambda s: Transfer(s, PutFile(1, 1, b"a/b/f", 0o644, 1, TIME, bytes(32)), delta=False),
     ],
 )
-def test_a_directory_that_nobody_asked_for_is_not_made(store, root, act):
+def test_a_directory_that_was_not_requested_is_not_created(store, root, act):
     put(store, b"there")
     with pytest.raises(Refused) as refused:
         act(store)

@@ -45,7 +45,7 @@ def test_a_connection_that_is_in_use_during_close_is_closed_afterwards(path):
         connection.execute("SELECT 1")
 
 
-def test_nobody_else_can_read_it(path):
+def test_no_other_user_can_read_it(path):
     old = os.umask(0)
     try:
         store = CatalogStore.open(path)

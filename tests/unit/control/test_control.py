@@ -144,7 +144,7 @@ def test_a_daemon_that_goes_away_before_it_was_asked_is_an_error(tmp_path, monke
 
 @pytest.fixture
 def member(monkeypatch):
-    """Take this user for one who may only read."""
+    """Treat this user as one with read access only."""
     monkeypatch.setattr(server, "may_command", lambda _: False)
 
 

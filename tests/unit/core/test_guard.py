@@ -41,7 +41,7 @@ def names(numbers):
 
 
 class TestDeleteGuard:
-    """Somebody deletes `gone` of `tree` paths, a few at a time."""
+    """Delete `gone` of `tree` paths, a few at a time."""
 
     def go(self, guard, tree, gone, *, step=64, now=100.0, created=0):
         """Return how many passed at once."""

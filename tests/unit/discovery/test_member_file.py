@@ -27,7 +27,7 @@ def test_a_launch_is_not_stored(tmp_path):
     assert MemberFile(tmp_path / "roster.json").load()["p"][0].launch is None
 
 
-def test_nobody_else_can_read_it(tmp_path):
+def test_no_other_user_can_read_it(tmp_path):
     MemberFile(tmp_path / "roster.json").save({"p": KNOWN})
     assert (tmp_path / "roster.json").stat().st_mode & 0o777 == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["roster.json"]

@@ -105,7 +105,7 @@ def test_names_of_a_file_with_a_future_time_do_not_schedule_each_other_forever(w
 
 @pytest.fixture
 def huge(world):
-    """A file that counts as large, in a world where somebody reads such files ahead."""
+    """A file that counts as large, while such files are read ahead."""
     world.checker.defer()
     world.checker.longest = 100
     return world.write("huge", b"x" * 101)

@@ -1,4 +1,4 @@
-"""`wait` never says that all is confirmed while it is unknown who must confirm it, or while something is not replicated."""
+"""`wait` never confirms while it is unknown which frontends must confirm, or while something is not replicated."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

@@ -14,7 +14,7 @@ OTHER_USER = 12345
 
 
 def reached(place, trusted=ME, **how):
-    """Return (the directory that was opened, why somebody else could have changed the way)."""
+    """Return (the directory that was opened, why another user could have changed the way)."""
     fd, doubt = open_way(os.fsencode(place), trusted, **how)
     try:
         return os.readlink(f"/proc/self/fd/{fd}"), doubt
@@ -53,7 +53,7 @@ def test_a_directory_whose_parent_belongs_to_another_user_is_opened_with_a_warni
 
 
 @pytest.mark.parametrize("place", ["current", "current/deeper", "releases/link"])
-def test_from_a_step_that_somebody_else_can_change_no_symlink_is_followed(site, place):
+def test_no_symlink_is_followed_from_a_step_that_another_user_can_change(site, place):
     (site / "releases/link").symlink_to("1")
     belongs_to(site, OTHER_USER)
     with pytest.raises(PathRefused, match=r"symlink .* is not followed, because .* belongs to"):

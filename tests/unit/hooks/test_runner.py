@@ -1,4 +1,4 @@
-"""One hook: what log and status say of it."""
+"""One hook: what the log and the status report about it."""
 
 from replicator.core.hook_queue import LatestStates
 from replicator.hooks.runner import Runner

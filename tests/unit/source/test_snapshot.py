@@ -1,4 +1,4 @@
-"""One pass, one version: never torn, never while somebody writes, never more in memory than allowed."""
+"""One pass, one version: never torn, never while the file is being written, never more in memory than allowed."""
 
 import fcntl
 import hashlib

@@ -25,7 +25,7 @@ def trusted(parsed, host, port=22):
 
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("where", ["first", "last"])
-def test_a_half_written_line_is_left_out_and_reported_and_cuts_off_nobody(half, where):
+def test_a_half_written_line_is_left_out_and_reported_and_no_other_is_lost(half, where):
     half = half.format(**CUT)
     parsed = Parsed(f"{half}\n{GOOD}" if where == "first" else f"{GOOD}{half}")
     assert (trusted(parsed, "web1"), trusted(parsed, "web2")) == ([ONE], [TWO])

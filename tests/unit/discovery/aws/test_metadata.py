@@ -90,7 +90,7 @@ async def test_the_backend_recognises_its_own_instance():
     assert not ourselves.are("i-1", "10.0.0.1")
 
 
-async def test_what_is_excluded_by_hand_asks_nobody(monkeypatch):
+async def test_an_address_in_exclude_needs_no_metadata_request(monkeypatch):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     ourselves = Ourselves(["10.0.0.5"])
     assert await ourselves.notes() == []

@@ -47,7 +47,7 @@ def test_the_documents_policy_allows_exactly_what_we_call():
     assert all("*" not in action for action in allowed)
 
 
-def test_a_state_that_nobody_knows_counts_as_being_there():
+def test_an_unknown_state_counts_as_present():
     assert of_target("levitating", "").decision is Decision.SERVE
     assert of_lifecycle("Levitating").decision is Decision.SERVE
 
