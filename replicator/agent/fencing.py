@@ -33,6 +33,9 @@ NUMBERS = 1 << 20
 _RESERVED = 1 << 61
 """Offset of the reserved numbers; `FencingToken._first`, where agents lock before their first change, is below it."""
 
+_LOWEST = NUMBERS // 2
+"""Lowest number. Agents of the release before, which reserved nothing, count from 1: they have lower numbers, also before they lock."""
+
 MAX_ALIVE = 1000
 """Running agents of one tree and backend: sshd does not start more for one client."""
 
@@ -79,13 +82,15 @@ class FencingToken:
         digest = hashlib.sha256(lineage).digest()
         # Each lineage has a range of 2**20 offsets, chosen by 40 bits of its hash, and below the limit of offsets (2**63).
         self._first = (int.from_bytes(digest[:5], "big") + 1) * NUMBERS
-        self._number = 1
+        self._number = _LOWEST
         self._held = False
         self._possible = locks >= 0
         for _ in range(MAX_ALIVE):
-            reserved = self._at_or_above(self._number, _RESERVED)
-            if reserved is not None:
-                self._number = reserved + 1
+            # An agent that reserves nothing may have started after one with a reservation, and have a higher number.
+            others = [self._at_or_above(self._number, place) for place in (_RESERVED, 0)]
+            taken = [other for other in others if other is not None]
+            if taken:
+                self._number = max(taken) + 1
             elif not self._possible or self._lock(fcntl.F_WRLCK, _RESERVED):
                 return
         raise Fenced("too many agents of the same backend serve this tree")

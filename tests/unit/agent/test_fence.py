@@ -131,6 +131,62 @@ def test_agents_that_take_the_same_number_in_the_same_instant_get_different_ones
         os.close(token._fd)
 
 
+class LastRelease(FencingToken):
+    """An agent of the release before agents reserved their numbers: it counts from 1, and is visible once it has changed something."""
+
+    def __init__(self, lineage):
+        super().__init__(-1, lineage)
+        self._fd, self._possible, self._number = open_locks(), True, 1
+        while (other := self._at_or_above(self._number)) is not None:
+            self._number = other + 1
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts an agent of this or of the last release for the same tree."""
+    started = []
+
+    def start(kind):
+        lineage = os.fsencode(tmp_path)
+        token = LastRelease(lineage) if kind == "last" else FencingToken(open_locks(), lineage)
+        started.append(token)
+        return token
+
+    yield start
+    for token in started:
+        os.close(token._fd)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [("last", "this"), ("this", "last"), ("last", "this", "last", "this"), ("last", "last", "this", "this")],
+)  # fmt: skip
+def test_each_agent_fences_those_before_it_whatever_their_release_is(start, kinds):
+    before = []
+    for kind in kinds:
+        newest = start(kind)
+        newest.check()
+        for old in before:
+            with pytest.raises(Fenced):
+                old.check()
+        newest.check()
+        before.append(newest)
+
+
+def test_an_agent_of_the_last_release_that_has_changed_nothing_yet_does_not_end_a_newer_one(start):
+    """It took its number while another one was running."""
+    other = start("last")
+    other.check()
+    idle = start("last")
+    os.close(other._fd)  # the kernel releases its lock
+    other._fd = os.open(os.devnull, os.O_RDONLY)
+    newer = start("this")
+    newer.check()
+    with pytest.raises(Fenced):
+        idle.check()
+    newer.check()
+
+
 def test_verifying_a_lease_does_not_fence_older_agents(agent):
     old = agent()
     write(old, OLD)
