@@ -116,7 +116,7 @@ def test_a_file_for_a_tree_that_is_not_open_breaks_the_wire(agent):
     assert agent.process.wait(10) == 1
 
 
-def test_other_changes_of_a_tree_that_is_not_open_are_refused_and_the_stream_goes_on(agent):
+def test_changes_of_a_tree_that_is_not_open_are_refused_and_the_stream_continues(agent):
     agent.open()
     agent.send(Batch((Delete(1, 9, b"a"), MakeDirectory(2, 9, b"d", 0o755, 0))))
     assert set(agent.answers(1, 2).values()) == {"failed"}
@@ -170,7 +170,7 @@ def test_setuid_is_stripped_and_a_wrong_digest_leaves_nothing(agent, world):
         ([[-1, 3]], b"abc"),  # ends short of what was announced
     ],
 )
-def test_a_delta_that_lies_is_refused_and_the_stream_goes_on(agent, world, pairs, payload):
+def test_an_invalid_delta_is_refused_and_the_stream_continues(agent, world, pairs, payload):
     agent.open()
     agent.send(BeginFile(put(b"f"), delta=False))
     header = {"t": "data", "n": 1, "ops": pairs, "end": True, "cancel": False}

@@ -50,7 +50,7 @@ def test_what_the_frontend_has_not_allowed_is_refused_and_nothing_is_written(roo
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_the_owner_that_the_frontend_has_fixed_is_given_whatever_is_asked(root):
+def test_the_owner_fixed_on_the_frontend_replaces_the_requested_one(root):
     fixed = ["--owner", f"{OTHER_USER}:{OTHER_USER}", "--allow-setid"]
     with Agent(root, arguments=fixed) as agent:
         assert agent.open(owner="root:root").error

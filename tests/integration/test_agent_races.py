@@ -163,7 +163,7 @@ def test_a_directory_that_flips_to_the_outside_and_back_leads_nowhere(world, kin
 
 
 @pytest.mark.parametrize("sandboxed", [False, True])
-def test_the_race_is_lost_without_the_walk_and_won_by_the_sandbox_alone(world, sandboxed):
+def test_without_the_walk_the_race_is_lost_unless_the_agent_is_sandboxed(world, sandboxed):
     """With a walk that follows symlinks the outside is hit within moments: so the test above can fail."""
     outside = world / "outside"
     (outside / "only-here").write_text("x")

@@ -107,7 +107,7 @@ def test_damage_is_reported_and_repaired_and_nothing_is_sent_or_deleted(settled,
     settled.wait_until_equal()
 
 
-def test_a_lost_journal_after_a_kill_costs_a_reading_and_nothing_else(make, server):
+def test_after_a_kill_a_lost_journal_only_means_that_files_are_read_again(make, server):
     backend = make([server])
     backend.fill(40)
     backend.start()

@@ -256,7 +256,7 @@ def test_what_comes_back_in_part_releases_nothing_while_too_much_is_missing(two,
         assert len(list(copy(two, host, "shop/modules").iterdir())) >= many
 
 
-def test_less_than_a_person_is_asked_about_goes_when_no_more_comes_back(two, tmp_path, monkeypatch):
+def test_a_few_held_deletions_are_sent_when_no_more_files_return(two, tmp_path, monkeypatch):
     monkeypatch.setattr("replicator.engine.ingest.deletions.STEADY", 1.0)
     shop = tmp_path / "shop"
     shutil.rmtree(shop / "modules")
@@ -283,7 +283,7 @@ def test_what_comes_back_while_the_daemon_is_down_ends_the_pause(tmp_path):
         assert backend.status()["ok"]
 
 
-def test_what_a_frontend_alone_has_after_a_pause_goes(tmp_path):
+def test_surplus_of_a_disconnected_frontend_is_deleted_after_a_pause(tmp_path):
     """A frontend that was away during the whole deployment is compared when it comes back, and the former pause does not affect it."""
     fill(tmp_path / "source")
     with Backend(tmp_path) as backend:
@@ -294,7 +294,7 @@ def test_what_a_frontend_alone_has_after_a_pause_goes(tmp_path):
         remove(backend.source)
         paused(backend)
         shutil.copytree(tmp_path / "backup", backend.source, dirs_exist_ok=True)
-        (backend.site("two") / "only-there.jpg").write_text("left by somebody")
+        (backend.site("two") / "only-there.jpg").write_text("left over")
         backend.connector.refused.clear()
         backend.wait_until_equal()
         assert backend.status()["ok"]

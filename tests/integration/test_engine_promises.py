@@ -48,7 +48,7 @@ def spent(backend, before):
     return [(n - before[h][0], b - before[h][1]) for h, (n, b) in sent(backend).items()]
 
 
-def test_an_insert_into_a_large_file_costs_little_and_reads_the_source_once(backend):
+def test_an_insert_into_a_large_file_sends_little_and_reads_the_source_once(backend):
     big = backend.source / "big"
     content = os.urandom(32 << 20)
     big.write_bytes(content)
@@ -317,7 +317,7 @@ def test_a_restart_hashes_only_what_changed_meanwhile(tmp_path):
         assert source_of(backend).files_hashed == 1
 
 
-def test_a_lost_catalog_costs_hashing_and_no_transfer(tmp_path):
+def test_after_the_loss_of_the_catalog_files_are_hashed_and_not_sent(tmp_path):
     with Backend(tmp_path) as backend:
         for number in range(100):
             (backend.source / f"{number}").write_bytes(os.urandom(5000))
@@ -389,7 +389,7 @@ def test_without_delete_a_nonempty_directory_stays_and_is_reported(tmp_path):
         backend.wait_until_equal()
 
 
-def test_a_source_that_is_taken_away_deletes_nothing_and_its_return_heals(backend):
+def test_a_source_that_vanishes_deletes_nothing_and_resumes_after_its_return(backend):
     (backend.source / "file").write_text("x")
     backend.wait_until_equal()
     away = backend.source.with_name("away")

@@ -170,7 +170,7 @@ def release(tmp_path):
     return release
 
 
-def test_a_deployment_that_died_before_the_flip_does_not_keep_the_next_one_from_going_live(release):
+def test_a_deployment_that_was_killed_before_the_switch_does_not_stop_the_next(release):
     assert release("1", 1) == ("1", [1], 0)
     assert release("2", 2, failing=["mv"]) == ("1", [1, 2], 1)
     assert release("3", 3) == ("3", [1, 2, 3], 0)

@@ -183,7 +183,7 @@ LISTINGS = {
 }
 
 
-def test_a_listing_that_is_none_harms_only_itself(tmp_path):
+def test_a_malformed_listing_harms_only_its_own_frontend(tmp_path):
     liars = {host: partial(Hostile, script) for host, (script, _) in LISTINGS.items()}
     with serving(tmp_path, liars) as backend:
         for host, (_, pattern) in LISTINGS.items():
@@ -295,7 +295,7 @@ def test_floods_are_ended_and_cost_others_little_time_and_the_backend_no_memory(
         (backend.source / "warm").unlink()
 
 
-def test_a_listing_without_an_end_is_ended_and_costs_no_memory(tmp_path, monkeypatch):
+def test_a_listing_without_an_end_is_ended_and_uses_no_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "LINES", 200_000)
     liars = {"endless": partial(Hostile, hostile.lists_for_ever())}
     with serving(tmp_path, liars, places=1) as backend:
@@ -306,7 +306,7 @@ def test_a_listing_without_an_end_is_ended_and_costs_no_memory(tmp_path, monkeyp
         (backend.source / "warm").unlink()
 
 
-def test_extra_files_that_a_frontend_claims_are_deleted_there_alone(tmp_path):
+def test_extra_files_that_a_frontend_reports_are_deleted_only_there(tmp_path):
     extra = [line(b"deep/00-mine", kind="f"), *(line(b"extra/%02d" % n) for n in range(50))]
     liars = {"boaster": partial(Hostile, hostile.lists(extra))}
     with serving(tmp_path, liars) as backend:
@@ -330,7 +330,7 @@ ANSWERS = {
 }
 
 
-def test_a_false_answer_ends_its_connection_alone(tmp_path):
+def test_a_false_answer_ends_only_its_own_connection(tmp_path):
     liars = {host: partial(Hostile, hostile.answers(make)) for host, (make, _) in ANSWERS.items()}
     with serving(tmp_path, liars) as backend:
         for host, (_, pattern) in ANSWERS.items():

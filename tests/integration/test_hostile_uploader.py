@@ -329,7 +329,7 @@ def test_a_path_longer_than_the_kernel_takes_at_once_within_the_limits(backend):
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_a_flood_of_renames_costs_others_little_and_ends_equal(backend, kind):
+def test_a_flood_of_renames_delays_other_uploads_little_and_ends_equal(backend, kind):
     one, two = backend.source / "a", backend.source / "b"
     if kind == "file":
         one.write_bytes(b"x" * 1000)
@@ -350,7 +350,7 @@ def test_a_flood_of_renames_costs_others_little_and_ends_equal(backend, kind):
     )  # nothing was taken for a mass deletion
 
 
-def test_a_burst_of_tiny_files_lets_others_through_and_all_arrive(backend):
+def test_a_burst_of_tiny_files_does_not_delay_other_uploads_and_all_arrive(backend):
     (backend.source / "burst").mkdir()
     count = int(os.environ.get("REPLICATOR_BURST_FILES", "3000"))
 

@@ -58,7 +58,9 @@ def stopped(pids):
 
 
 @pytest.mark.parametrize("with_sshd", [False, True], ids=["agent", "agent-and-sshd"])
-def test_a_stopped_agent_that_goes_on_overwrites_nothing_of_its_successor(make, two, with_sshd):
+def test_a_stopped_agent_that_is_continued_overwrites_nothing_of_its_successor(
+    make, two, with_sshd
+):
     server = two[0]
     backend = make([server])
     backend.configure(op_timeout=1.0)

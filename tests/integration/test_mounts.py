@@ -103,7 +103,9 @@ def test_a_volume_that_is_mounted_while_the_daemon_runs_is_followed(tmp_path, so
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_a_volume_that_goes_away_deletes_nothing_and_heals(tmp_path, source, volume, running):
+def test_a_volume_that_is_unmounted_deletes_nothing_and_resumes_after_its_return(
+    tmp_path, source, volume, running
+):
     fill(volume)
     with mounted(volume, source / "media") as mount:
         with Backend(tmp_path) as backend:

@@ -606,7 +606,7 @@ TRACEBACK = """Traceback (most recent call last):
 ZeroDivisionError: division by zero"""
 
 
-def test_a_helper_that_dies_with_a_traceback_degrades_its_own_frontend_only(make, fleet, two):
+def test_an_agent_that_ends_with_a_traceback_degrades_only_its_own_frontend(make, fleet, two):
     script = fleet.directory / "dies"
     script.write_text(f"#!/bin/sh\ncat >&2 <<END\n{TRACEBACK}\nEND\nexit 1\n")
     script.chmod(0o755)

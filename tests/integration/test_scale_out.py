@@ -363,7 +363,7 @@ def test_a_reload_of_an_interval_touches_no_frontend(site, api, group):
     assert {row["reconciles"] for row in site.rows().values()} == {1}
 
 
-def test_accept_new_lets_a_fleet_in_that_known_hosts_does_not_name(site, api, group):
+def test_accept_new_accepts_a_fleet_that_is_not_in_known_hosts(site, api, group):
     servers = [site.add_server() for _ in range(2)]
     (site.directory / "known_hosts").write_text("")
     site.configure(ssh={"host_keys": "accept-new"})

@@ -372,7 +372,7 @@ def test_bootstrap_of_a_host_that_discovery_does_not_name(make, three, with_daem
         assert [row["host"] for row in backend.status()["frontends"]] == [three[0].address]
 
 
-def test_bootstrap_alone_keeps_its_log_to_itself(make, three):
+def test_bootstrap_without_a_daemon_prints_no_log(make, three):
     backend = make(three[:1])
     done = backend.run("bootstrap", three[0].frontend)
     assert done.returncode == 0

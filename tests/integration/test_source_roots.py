@@ -117,7 +117,7 @@ def test_a_root_that_another_user_replaced_is_not_read_before_resume(tmp_path, p
         wait_for(lambda: row(running)["state"] == "watching", running.explain_status)
 
 
-def test_the_same_directory_that_comes_back_goes_on_by_itself(tmp_path, parent, secret):
+def test_a_tree_resumes_when_the_same_directory_returns(tmp_path, parent, secret):
     give_to_other_user(parent)
     with backend(tmp_path, parent / "upload") as running:
         follows(running, parent / "upload", "before")
@@ -177,7 +177,7 @@ def test_a_wrong_directory_is_not_read_before_it_is_judged(tmp_path, parent):
         assert not any("other" in name for site in sites(running) for name in site)
 
 
-def test_a_wrong_volume_over_the_root_can_be_unmounted_and_the_tree_goes_on(tmp_path, parent):
+def test_a_tree_resumes_after_a_wrong_volume_over_its_root_is_unmounted(tmp_path, parent):
     """Not lazily: nothing of it is held once it is refused."""
     for number in range(20):
         (parent / f"upload/{number}").write_text("known")

@@ -323,7 +323,7 @@ class TestNetwork:
             text = await refused(settings(), where, ConnectFailed)
         assert f"127.0.0.4:{port}" in text
 
-    async def test_a_server_that_speaks_something_else(self, settings):
+    async def test_a_server_of_another_protocol_is_an_error(self, settings):
         with talker(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 100_000) as port:
             where = Address("127.0.0.4", port=port)
             text = await refused(settings(), where, ConnectFailed)
@@ -479,7 +479,9 @@ class TestAgent:
         assert expected in text
         assert "login shell" in text
 
-    async def test_a_login_that_asks_something_first(self, keys, settings, known, tmp_path):
+    async def test_a_login_that_prompts_for_input_is_an_error(
+        self, keys, settings, known, tmp_path
+    ):
         extra = "ForceCommand echo 'Accept the terms of use [y/n]'; exec sleep 60"
         patient = lambda: settings(connect_timeout=3)  # noqa: E731
         text = await self.fails(keys, patient, known, tmp_path, AgentFailed, extra=extra)
@@ -494,7 +496,9 @@ class TestAgent:
         assert "/opt/nowhere/replicator: No such file or directory" in text
         assert "authorized_keys" in text
 
-    async def test_a_shell_that_lets_nobody_in(self, keys, settings, known, tmp_path):
+    async def test_a_shell_that_allows_no_login_is_an_error_with_its_output(
+        self, keys, settings, known, tmp_path
+    ):
         extra = "ForceCommand echo 'This account is currently not available.'; exit 1"
         text = await self.fails(keys, settings, known, tmp_path, AgentFailed, extra=extra)
         assert "exit status 1" in text
@@ -510,7 +514,7 @@ class TestAgent:
         text = await self.fails(keys, settings, known, tmp_path, AgentFailed, extra=extra)
         assert text
 
-    async def test_an_agent_that_never_speaks(self, keys, settings, known, tmp_path):
+    async def test_an_agent_that_sends_nothing_is_an_error(self, keys, settings, known, tmp_path):
         with Sshd(tmp_path / "sshd", keys=keys, extra="ForceCommand sleep 60") as mute:
             known.write_text(mute.known_hosts_line())
             begun = time.monotonic()
@@ -518,12 +522,14 @@ class TestAgent:
             assert time.monotonic() - begun < 30, "it waited for the end of the command"
             assert f"{mute.address}:{mute.port}: {USER} was let in, but" in text
 
-    async def test_some_noise_is_fine(self, keys, settings, known, tmp_path):
+    async def test_a_little_output_before_the_agent_is_skipped(
+        self, keys, settings, known, tmp_path
+    ):
         with Sshd(tmp_path / "sshd", keys=keys, noise_bytes=10 << 10) as noisy:
             known.write_text(noisy.known_hosts_line())
             assert await reach(settings(), address(noisy)) == ""
 
-    async def test_much_noise_is_not(self, keys, settings, known, tmp_path):
+    async def test_much_output_before_the_agent_is_an_error(self, keys, settings, known, tmp_path):
         text = await self.fails(keys, settings, known, tmp_path, AgentFailed, noise_bytes=100 << 10)
         assert "#####" in text
         assert "64 KiB" in text

@@ -49,7 +49,7 @@ def upload(backend, name):
         wait_for((backend.site(host) / name).exists, backend.explain_status)
 
 
-def test_connections_remove_nothing_of_what_is_asked_about_however_many_there_are(tmp_path):
+def test_surplus_that_awaits_confirmation_survives_any_number_of_reconnects(tmp_path):
     """The first frames of the listing hold less surplus than would go without a question."""
     fill(tmp_path / "source", range(450))
     fill(tmp_path / "one" / "site", range(450))
@@ -119,7 +119,7 @@ def test_the_question_ends_when_the_surplus_is_removed_on_the_frontend(
     wait_for(lambda: is_well(asking), asking.explain_status)
 
 
-def test_verify_repairs_no_surplus_that_is_asked_about(asking):
+def test_verify_deletes_no_surplus_that_awaits_confirmation(asking):
     (asking.site("one") / "a1.jpg").write_text("damaged")
     for _ in range(2):
         (report,) = asking.ask(command="verify", host="one", repair=True)

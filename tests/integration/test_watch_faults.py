@@ -81,7 +81,7 @@ def backend(tmp_path):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_source_that_goes_away_deletes_nothing_and_heals(backend, way):
+def test_a_source_that_vanishes_deletes_nothing_and_resumes_after_its_return(backend, way):
     back = way(backend.source)
     stopped(backend)
     assert min(pictures(backend)) >= MANY - 100  # what a guard of one hundred lets through
@@ -113,7 +113,7 @@ def test_a_source_that_went_away_while_the_daemon_was_down_deletes_nothing(tmp_p
         assert pictures(backend) == [MANY, MANY]
 
 
-def test_a_volume_that_is_taken_from_the_source_deletes_nothing_and_heals(tmp_path):
+def test_an_unmounted_source_volume_deletes_nothing_and_replication_resumes(tmp_path):
     with disk(tmp_path / "source") as volume:
         fill(tmp_path / "source")
         with Backend(tmp_path) as backend:
@@ -129,7 +129,7 @@ def test_a_volume_that_is_taken_from_the_source_deletes_nothing_and_heals(tmp_pa
                 assert pictures(backend) == [MANY, MANY]
 
 
-def test_a_parent_of_the_source_that_is_renamed_deletes_nothing_and_heals(tmp_path):
+def test_a_renamed_parent_of_the_source_deletes_nothing_and_replication_resumes(tmp_path):
     above = tmp_path / "above"
     fill_below = above / "source"
     above.mkdir()

@@ -65,7 +65,7 @@ def is_equal(backend, name):
 
 
 @pytest.mark.parametrize("left", [0, 2])
-def test_a_daemon_that_can_open_nothing_for_a_while_goes_on_by_itself(backend, two, left):
+def test_a_daemon_without_descriptors_for_a_while_resumes_by_itself(backend, two, left):
     """With two descriptors left some opens succeed, such as those of a walk down to some depth."""
     logged = backend.log.read_text()
 
