@@ -95,6 +95,11 @@ async def test_what_follows_from_a_check_is_waited_for(stage):
     assert not await stage.passes(fence)
     assert "gone is missing" in fence.waits_for
     stage.rechecks.heard(b"gone")
+    stage.hint(b"gone")
+    stage.debouncer.backdate(b"gone")
+    assert not await stage.passes(fence)
+    assert fence.waits_for == "gone is to be checked"
+    stage.debouncer.ready(stage.loop.time())
     assert not await stage.passes(fence)
     assert fence.waits_for == "large is being read"
     del stage.background[b"large"]
