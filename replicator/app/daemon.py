@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from replicator import early
+from replicator import capabilities, early
 from replicator.app.about import AboutDaemon
 from replicator.app.backend import App
 from replicator.config import Config
@@ -112,6 +112,7 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     notifier = Notifier(os.environ)
+    capabilities.keep_from_children()
     with state_lock(Path(config.state.directory)) as lock:
         app = App(config, connector=connector)
         try:

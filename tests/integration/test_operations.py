@@ -246,10 +246,18 @@ def test_the_rights_of_the_unit_suffice_and_less_does_not(make, two):
     base = [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
     few = ["--inh-caps=-all," + ",".join(kept), "--ambient-caps=-all," + ",".join(kept)]
     few += ["--bounding-set=-all," + ",".join(kept)]
+    show = ["/bin/grep", "-E", "^Cap(Inh|Prm|Eff|Amb)", "/proc/self/status"]
+    backend.tables["[hook]"] = {"event": "frontend-live", "command": show, "batch": 0.0}
+    backend.configure()
     backend.start([*base, *few, sys.executable, "-c", DROP])
     backend.wait_until_equal()
     rights = Path(f"/proc/{backend.daemon.pid}/status").read_text()
     assert re.search(r"CapEff:\s+0*10000004\n", rights), rights  # lease and dac_read_search
+    # Hooks do not get them, although they are ambient.
+    wait_for(lambda: "CapAmb" in backend.log.read_text(), backend.log.read_text)
+    assert re.findall(r"Cap(\w+):\\t(\w+)", backend.log.read_text()) == [
+        (kind, "0" * 16) for kind in ("Inh", "Prm", "Eff", "Amb")
+    ]
     # A file that is still open for writing is distinguished from a finished one, though it belongs to another user.
     with (private / "growing").open("wb", buffering=0) as file:
         os.chown(private / "growing", 12345, 12345)
