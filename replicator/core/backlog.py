@@ -18,17 +18,20 @@ _Group = tuple[bool, bytes]  # whether its paths are minor, and their directory
 class Backlog:
     """The queue. Every operation costs O(log n) or less per path.
 
+    Args:
+        last: initial value of the attribute.
+
     Attributes:
         last: number of the path with new content that was added last; see `has_content_of`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, last: int = 0) -> None:
         self._order: OrderedDict[bytes, _Group] = OrderedDict()
         self._contents: OrderedDict[bytes, int] = OrderedDict()
         self._groups: dict[_Group, dict[bytes, None]] = {}
         self._smallest: list[tuple[bool, int, int, bytes]] = []
         self._count = 0
-        self.last = 0
+        self.last = last
 
     def __len__(self) -> int:
         return len(self._order)

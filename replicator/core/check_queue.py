@@ -46,10 +46,11 @@ class CheckQueue(DueQueue):
     Args:
         cooldown: initial seconds between two checks of a path.
         max_wait: seconds to wait for a file that stays open for writing, before it is read nevertheless.
+        last_content: initial value of the property.
     """
 
-    def __init__(self, cooldown: float, max_wait: float) -> None:
-        super().__init__(cooldown)
+    def __init__(self, cooldown: float, max_wait: float, last_content: int = 0) -> None:
+        super().__init__(cooldown, last_content)
         self.max_wait = max_wait
         self._returned: list[bytes] = []
 

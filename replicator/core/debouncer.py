@@ -258,16 +258,20 @@ class Debouncer:
             self._checks.changed(path, now, now)
 
     def clear(self) -> None:
-        """Forget all pending work; the caller scans the whole tree."""
+        """Forget all pending work; the caller scans the whole tree. The numbers of `last_content` continue."""
+        self._restart(self.last_content)
+
+    def _restart(self, last_content: int) -> None:
         cooldown, max_wait = self._checks.cooldown, self._checks.max_wait
-        self._checks = CheckQueue(cooldown, max_wait)
+        self._checks = CheckQueue(cooldown, max_wait, last_content)
         self._scans = CheckQueue(cooldown, max_wait)
         self._renames = Renames()
 
     def _collapse(self, now: float) -> None:
         """Replace the pending work by a full scan; keep the newest checks for new content, which the scan would reach late."""
         kept = self._checks.newest(min(KEPT, self._limit // 2))
-        self.clear()
+        # What is kept gets numbers again: not above those that callers of `last_content` remember.
+        self._restart(max(0, self.last_content - len(kept)))
         self._scan(ROOT, now, -math.inf)
         for path, old in kept:
             self._checks.slot(path).retry = old.retry

@@ -77,6 +77,7 @@ class DueQueue:
 
     Args:
         cooldown: initial cooldown of a slot, in seconds.
+        last_content: initial value of the property.
 
     Attributes:
         pending: number of scheduled paths.
@@ -85,14 +86,14 @@ class DueQueue:
     SLACK = 4
     """Heap entries per scheduled path before stale ones are removed: a path that is repeatedly written and closed leaves two."""
 
-    def __init__(self, cooldown: float) -> None:
+    def __init__(self, cooldown: float, last_content: int = 0) -> None:
         self.pending = 0
         self.cooldown = cooldown
         self._slots: dict[bytes, Slot] = {}
         self._dues: list[tuple[float, bytes]] = []
         self._fading: list[tuple[float, bytes]] = []
         self._children: dict[bytes, set[bytes]] = {}
-        self._backlog = Backlog()
+        self._backlog = Backlog(last_content)
         self._due_at = 0.0
 
     def __len__(self) -> int:

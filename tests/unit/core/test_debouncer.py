@@ -326,6 +326,30 @@ def test_of_too_many_uploads_the_newest_are_checked_before_the_scan():
     assert debouncer.ready(0.0) == [*kept, Work(SCAN, b"")]
 
 
+@pytest.mark.parametrize("collapses", [True, False])
+def test_content_that_arrives_after_pending_checks_were_replaced_is_not_waited_for(collapses):
+    debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
+    for number in range(5):
+        debouncer.hint(Hint(Hinted.CLOSED, b"before/%d" % number), 0.0)
+    debouncer.ready(0.0, limit=1)
+    last = debouncer.last_content
+    assert debouncer.has_content_of(last)
+    if collapses:
+        for number in range(10):
+            debouncer.hint(Hint(Hinted.TOUCHED, b"bulk/%d" % number), 0.0)
+        debouncer.ready(0.0, limit=1)
+        assert debouncer.has_content_of(last), "what was there before is waited for if it is kept"
+        debouncer.ready(0.0)
+    else:
+        debouncer.clear()
+    assert not debouncer.has_content_of(last)
+    for number in range(4):
+        debouncer.hint(Hint(Hinted.CLOSED, b"later/%d" % number), 1.0)
+    debouncer.ready(1.0, limit=1)
+    assert not debouncer.has_content_of(last)
+    assert debouncer.has_content_of(debouncer.last_content)
+
+
 def test_history_is_bounded_and_expires():
     debouncer = Debouncer(cooldown=0.5, max_wait=10.0, limit=10)
     at_first = remembered(debouncer)
