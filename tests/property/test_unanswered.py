@@ -1,4 +1,4 @@
-"""A fence knows what the debouncer still owes: what a hint before it has named is unanswered until it was checked, wherever it moved."""
+"""`unanswered`: a path that a hint named before a given time is unanswered until it was checked, also under a new name."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ after = st.lists(
 )
 
 
-class Owed:
+class Unanswered:
     """What the hints before the fence have named, and no check has answered."""
 
     def __init__(self):
@@ -51,33 +51,35 @@ class Owed:
 @settings(max_examples=400, deadline=None)
 @given(before, after, st.sampled_from([4, 100_000]))
 def test_what_was_hinted_before_a_fence_is_unanswered_until_it_was_checked(first, then, limit):
-    debouncer, owed, now = Debouncer(cooldown=0.5, max_wait=4.0, limit=limit), Owed(), 0.0
+    debouncer, expected, now = Debouncer(cooldown=0.5, max_wait=4.0, limit=limit), Unanswered(), 0.0
     for step in first:
         if isinstance(step, float):
             now += step
             for work in debouncer.ready(now):
-                owed.done(work)
+                expected.done(work)
         else:
             debouncer.hint(step, now)
-            owed.hint(step, counts=True)
+            expected.hint(step, counts=True)
     fence, checked = now, []
     now += 0.001
     for step in then:
         if isinstance(step, float):
             now += step
-            checked = [path for work in debouncer.ready(now) for path in owed.done(work)]
+            checked = [path for work in debouncer.ready(now) for path in expected.done(work)]
         elif step == "busy":
             for path in checked:  # directly after the check, before anything else is heard
                 debouncer.busy(path, now)
-                owed.paths.add(path)
+                expected.paths.add(path)
             checked = []
         else:
             debouncer.hint(step, now)
-            owed.hint(step, counts=False)
+            expected.hint(step, counts=False)
             checked = []
-        for path in owed.paths | owed.scans:
+        for path in expected.paths | expected.scans:
             assert debouncer.unanswered(path, fence) is not None, path
-        assert not (owed.paths or owed.scans) or debouncer.unanswered(b"", fence) is not None
+        assert (
+            not (expected.paths or expected.scans) or debouncer.unanswered(b"", fence) is not None
+        )
     while (due := debouncer.deadline()) is not None:
         now = max(now, due)
         debouncer.ready(now)

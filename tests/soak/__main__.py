@@ -154,12 +154,12 @@ class Soak:
             self._flip_during(partial(self.faults.one, keep_catalog=self.second.has_fault))
             time.sleep(self._random.uniform(0, 2))
 
-    def _flip_during(self, cause_fault):
+    def _flip_during(self, action):
         """Run tests.support.flips, which quickly renames and replaces a few names, during the faults."""
         how = map(str, (self._random.randrange(1 << 30), 400, 0.002))
         command = [sys.executable, "-m", "tests.support.flips", *self._flipping, *how]
         with subprocess.Popen(command, cwd=PROJECT) as flips:
-            cause_fault()
+            action()
         if flips.returncode:
             self._found.append("tests.support.flips failed")
 
@@ -179,7 +179,7 @@ class Soak:
         held = measure(self.backend.daemon.pid)
         self.series.append(held)
         write_line(
-            f"round {number}{' (second tree in cause_fault)' if halted else ''}: equal after {time.monotonic() - begun:.1f} s; {self.workload.steps} operations,"
+            f"round {number}{' (second tree has a fault)' if halted else ''}: equal after {time.monotonic() - begun:.1f} s; {self.workload.steps} operations,"
             f" {sum(self.faults.counts.values())} faults, {self.reader.reads} reads, {len(self.violations)} violations;"
             f" daemon {held.rss} MiB, {held.descriptors} descriptors"
         )
