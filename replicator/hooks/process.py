@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 LINES = 50
 """Lines of output that are passed on from each run."""
@@ -37,20 +37,11 @@ async def run(
         HookFailed: if it cannot be started, exits with another status than 0, or exceeds the time limit.
     """
     loop = asyncio.get_running_loop()
-    # No pipes of asyncio: its wait() returns only when they are closed, and a process that was left behind may keep them open.
-    source = _file_with(data)
-    reading, writing = os.pipe()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=source, stdout=writing, stderr=writing, start_new_session=True
-        )
+        process, pipe = await _start(command, data)
     except OSError as error:
-        os.close(reading)
         raise HookFailed(f"it cannot be started: {error.strerror}") from error
-    finally:
-        os.close(source)
-        os.close(writing)
-    reader = loop.create_task(_read(reading, output))
+    reader = loop.create_task(_read(pipe, output))
     try:
         async with asyncio.timeout(seconds):
             status = await process.wait()
@@ -64,13 +55,28 @@ async def run(
         raise HookFailed(f"it failed with {how}")
 
 
-def _file_with(data: bytes) -> int:
-    """Return a descriptor of a file in memory: unlike a pipe, it needs no task that writes, and no reader at the other end."""
-    descriptor = os.memfd_create("hook")
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(data)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
+async def _start(command: Sequence[str], data: bytes) -> tuple[asyncio.subprocess.Process, int]:
+    """Start the program; return its process, and the descriptor of a pipe from which its output is read.
+
+    Raises:
+        OSError: if it cannot be started, or this process has no descriptor left.
+    """
+    with ExitStack() as always, ExitStack() as on_failure:
+        # A file in memory: unlike a pipe, it needs no task that writes, and no reader at the other end.
+        source = os.memfd_create("hook")
+        always.callback(os.close, source)
+        with open(source, "wb", closefd=False) as file:  # noqa: ASYNC230  # in memory
+            file.write(data)
+        os.lseek(source, 0, os.SEEK_SET)
+        # No pipes of asyncio: its wait() returns only when they are closed, and a process that was left behind may keep them open.
+        reading, writing = os.pipe()
+        on_failure.callback(os.close, reading)
+        always.callback(os.close, writing)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=source, stdout=writing, stderr=writing, start_new_session=True
+        )
+        on_failure.pop_all()
+    return process, reading
 
 
 async def _end(process: asyncio.subprocess.Process, reader: asyncio.Task[None]) -> None:

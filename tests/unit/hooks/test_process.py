@@ -1,5 +1,7 @@
 """Programs of hooks: real ones that fail, hang, fork, flood or do not listen."""
 
+import asyncio
+import errno
 import os
 import sys
 import time
@@ -104,3 +106,33 @@ async def test_long_lines_are_cut():
     (line,), _ = await outcome(python("print('x' * 100_000)"))
     assert set(line) == {"x"}
     assert len(line) == 1000
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def test_descriptors_are_closed_if_no_pipe_can_be_made(monkeypatch):
+    before = descriptors()
+
+    def refuse():
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pipe", refuse)
+    _, reason = await outcome(["/bin/true"])
+    assert reason == "it cannot be started: Too many open files"
+    assert descriptors() == before
+
+
+async def test_descriptors_are_closed_if_the_start_is_cancelled(monkeypatch):
+    before = descriptors()
+
+    async def hang(*_, **__):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", hang)
+    running = asyncio.get_running_loop().create_task(outcome(["/bin/true"]))
+    await eventually(lambda: descriptors() > before, "the pipe")
+    running.cancel()
+    await asyncio.wait([running])
+    assert descriptors() == before
