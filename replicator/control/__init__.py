@@ -1,4 +1,4 @@
-"""control: how a command line asks a running daemon. One JSON object a line over a Unix socket of mode 0600."""
+"""control: how a command line asks a running daemon. One JSON object a line over a Unix socket (mode 0600; 0660 with `control.group`)."""
 
 from pathlib import Path
 

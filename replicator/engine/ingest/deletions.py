@@ -81,7 +81,7 @@ class Deletions:
         return self._sample[:most] if self.paused else list(held)
 
     def held_paths(self) -> list[bytes]:
-        """Return the paths for which `holds` returns True."""
+        """Return the paths for which `is_held` returns True."""
         return [*self._guard.held, *self._released]
 
     def renamed(self, source: bytes, target: bytes) -> None:
