@@ -45,8 +45,8 @@ class FrontendState:
         logins: number of connections.
         about: how its agent describes itself.
         full_comparisons: number of comparisons of whole trees that have succeeded.
-        attempts: failures since the last of these.
-        failures: all failures.
+        attempts: failed connections since the last comparison of whole trees that succeeded.
+        failures: failed connections since it joined.
     """
 
     def __init__(self, candidate: Candidate, context: Context) -> None:
