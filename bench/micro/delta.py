@@ -109,7 +109,7 @@ def check_delta(contestant: str, at: Path, params: Params) -> None:
 
 def patch(at: Path, _: Params) -> None:
     """Apply the frames to `old` as an agent does, digest and rename included."""
-    from replicator.agent.fencing import Fences
+    from replicator.agent.fencing import FencingTokens
     from replicator.agent.roots import open_tree
     from replicator.agent.transfer import Transfer
     from replicator.wire import frames, messages
@@ -122,7 +122,7 @@ def patch(at: Path, _: Params) -> None:
     size, digest = (at / "new").stat().st_size, (at / "new.sha256").read_bytes()
     put = PutFile(1, 1, b"file", 0o644, size, 10**18, digest)
     target = messages.OpenTree(1, os.fsencode(site))
-    store = open_tree(target, session=b"bench", jail=None, fences=Fences())
+    store = open_tree(target, session=b"bench", jail=None, tokens=FencingTokens())
     transfer = Transfer(store, put, delta=True)
     decoder = frames.Decoder()
     for chunk in chunks(at / "delta"):

@@ -148,10 +148,10 @@ class FencingToken:
         return struct.pack(_FLOCK, kind, 0, self._first + number, length, 0)
 
 
-class Fences:
-    """One fence for each root directory that this agent has opened.
+class FencingTokens:
+    """One fencing token for each root directory that this agent has opened.
 
-    An agent that opens a directory as several trees uses one fence for all of them, because it must not be fenced by itself.
+    An agent that opens a directory as several trees uses one token for all of them, because it must not be fenced by itself.
 
     Args:
         lineage: identifies the backend.
@@ -164,7 +164,7 @@ class Fences:
         self._made: dict[tuple[int, int], FencingToken] = {}
 
     def of(self, root_fd: int) -> FencingToken:
-        """Return the fence of the directory that is open as `root_fd`."""
+        """Return the token of the directory that is open as `root_fd`."""
         status = os.fstat(root_fd)
         root = status.st_dev, status.st_ino
         if root not in self._made:

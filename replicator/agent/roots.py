@@ -8,7 +8,7 @@ import pwd
 from contextlib import suppress
 from typing import Callable, Optional
 
-from replicator.agent.fencing import Fences
+from replicator.agent.fencing import FencingTokens
 from replicator.agent.file_writer import Owner
 from replicator.agent.policy import Policy
 from replicator.agent.store import Store
@@ -35,7 +35,7 @@ def open_tree(
     *,
     session: bytes,
     jail: Optional[bytes],
-    fences: Fences,
+    tokens: FencingTokens,
     policy: Optional[Policy] = None,
     boot: str = "",
 ) -> Store:
@@ -49,7 +49,7 @@ def open_tree(
         request: what the backend asks for.
         session: a name for this agent, unique on the host.
         jail: absolute path of the directory that all roots must lie in; None: no limit.
-        fences: the fences of this agent.
+        tokens: the fencing tokens of this agent.
         policy: what the backend may ask for; None: anything.
         boot: id of this machine's boot; the same as the backend's if both run on one machine.
 
@@ -78,7 +78,7 @@ def open_tree(
     tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
     try:
         _check_apart(tree.root_fd, origin)
-        claim = WriteLease(tree.root_fd, fences.of(tree.root_fd), place, _doubt_about(place))
+        claim = WriteLease(tree.root_fd, tokens.of(tree.root_fd), place, _doubt_about(place))
         return Store(
             tree,
             owner,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import AbstractSet, Callable, Optional
 
 from replicator.agent import boot as boots
-from replicator.agent.fencing import Fences
+from replicator.agent.fencing import FencingTokens
 from replicator.agent.policy import Policy
 from replicator.agent.refusals import Refused
 from replicator.agent.roots import check_still_apart, open_tree
@@ -43,7 +43,7 @@ class OpenTrees:
         self._locks = locks
         self._boot = boot
         self._check_heard = check_heard
-        self._fences = Fences(b"", locks)
+        self._tokens = FencingTokens(b"", locks)
         self._stores: dict[int, Store] = {}
         self._stamps: dict[int, Stamp] = {}
 
@@ -54,8 +54,8 @@ class OpenTrees:
             raise ProtocolError(f"tree {tree} is not open") from None
 
     def set_backend(self, name: str) -> None:
-        """Fence only agents that the backend of this name has started."""
-        self._fences = Fences(name.encode("utf-8", "surrogatepass"), self._locks)
+        """Take over only from agents that the backend of this name has started."""
+        self._tokens = FencingTokens(name.encode("utf-8", "surrogatepass"), self._locks)
 
     def open(self, request: OpenTree) -> Optional[Store]:
         """Open a tree; return the store that it had before on this connection, which the caller closes.
@@ -67,7 +67,7 @@ class OpenTrees:
             request,
             session=self._session,
             jail=self._jail,
-            fences=self._fences,
+            tokens=self._tokens,
             policy=self._policy,
             boot=self._boot,
         )

@@ -14,7 +14,7 @@ class WriteLease:
 
     Args:
         root_fd: descriptor of the tree's root; it stays open as long as the tree is.
-        fence: the FencingToken of that directory.
+        token: the fencing token of that directory.
         place: the root's path, checked to notice that the root was renamed or unmounted; empty: not checked.
         doubt: who else could have put another directory there, as a clause; empty if nobody could.
 
@@ -23,12 +23,12 @@ class WriteLease:
     """
 
     def __init__(
-        self, root_fd: int, fence: FencingToken, place: bytes = b"", doubt: str = ""
+        self, root_fd: int, token: FencingToken, place: bytes = b"", doubt: str = ""
     ) -> None:
         self.doubt = doubt
         self._fd = root_fd
         self._place = place
-        self._fence = fence
+        self._token = token
         status = os.fstat(root_fd)
         self._root = status.st_dev, status.st_ino
 
@@ -55,7 +55,7 @@ class WriteLease:
         Raises:
             Fenced: a newer agent has taken over.
         """
-        self._fence.check()
+        self._token.check()
 
     def look(self) -> None:
         """Verify the same as `check`, but do not take over from older agents.
@@ -65,12 +65,12 @@ class WriteLease:
             Refused: ROOT_GONE: the root was moved, removed or replaced, so that readers would not find what is written to it.
         """
         self.yield_to_newer()
-        self._fence.check_lock()
+        self._token.check_lock()
         self._look_at_place()
 
     def yield_to_newer(self) -> None:
         """Raise Fenced if a newer agent has taken over."""
-        self._fence.look()
+        self._token.look()
 
     def check_root(self) -> None:
         """Verify that the root was not removed.

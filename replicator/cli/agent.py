@@ -7,7 +7,11 @@ import click
 from replicator.agent import main
 
 
-@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.command(
+    short_help="Receive changes on standard input.",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def agent(context: click.Context, arguments: tuple[str, ...]) -> None:

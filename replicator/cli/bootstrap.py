@@ -20,7 +20,7 @@ from replicator.errors import ReplicatorError
 from replicator.ports import Address
 
 
-@click.command()
+@click.command(short_help="Fill one frontend now.")
 @click.argument("host")
 @config_option
 @click.pass_context

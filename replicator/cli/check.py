@@ -18,7 +18,7 @@ _MARKS = {"ok": click.style("ok   ", fg="green"), "warn": click.style("warn ", f
 _FAIL = click.style("FAIL ", fg="red")
 
 
-@click.command()
+@click.command(short_help="Check the configuration and every frontend.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(short_help="Replicate to embedded frontends on this host.")
 @click.option(
     "--files",
     default=2000,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from replicator.discover_once import Answer
 
 
-@click.command()
+@click.command(short_help="Ask every provider once; print each frontend.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context

@@ -7,12 +7,12 @@ import click
 from replicator import presets
 
 
-@click.group()
+@click.group(short_help="Show the preset of a CMS.")
 def preset() -> None:
     """Show the preset of a CMS: requests that only the backend may answer, exclude patterns, settings."""
 
 
-@preset.command("list")
+@preset.command("list", short_help="Print the name of each preset.")
 def list_presets() -> None:
     """Print the name of each preset, and how many of its rows were tested."""
     for name in presets.names():

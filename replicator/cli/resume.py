@@ -8,7 +8,7 @@ from replicator.cli.common import ask_daemon, config_option, no_daemon
 from replicator.config import load
 
 
-@click.command()
+@click.command(short_help="Confirm held deletions or a changed source.")
 @config_option
 def resume(config: str) -> None:
     """Confirm what is held: mass deletions, and a source or target that looks empty or replaced.

@@ -20,7 +20,7 @@ middle generation covers 10,000 objects (2,000 x 5) and takes 10 ms; with 200,00
 of the source."""
 
 
-@click.command()
+@click.command(short_help="Run the daemon until SIGTERM.")
 @config_option
 def serve(config: str) -> None:
     """Replicate until SIGTERM: then send what is pending, for at most 10 s, and exit 0. SIGHUP reloads the configuration."""

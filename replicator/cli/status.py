@@ -23,7 +23,7 @@ WITHIN = 5.0
 """Seconds after which a daemon that does not answer is reported."""
 
 
-@click.command()
+@click.command(short_help="Show the state of every frontend.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--watch", is_flag=True, help="Show it again every second, until interrupted.")

@@ -13,7 +13,7 @@ from replicator.config import Config, load
 from replicator.ports import Address
 
 
-@click.command()
+@click.command(short_help="Compare the SHA-256 of all frontends' files.")
 @click.argument("host", required=False)
 @config_option
 @click.option("--repair", is_flag=True, help="Send differing files again.")

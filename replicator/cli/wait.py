@@ -19,7 +19,7 @@ SILENCE = 10.0
 """Seconds without a line from the daemon after which it counts as hung; it sends one every second."""
 
 
-@click.command()
+@click.command(short_help="Wait until earlier changes are confirmed.")
 @click.argument("path", nargs=-1, type=click.Path())
 @click.option(
     "--timeout",
@@ -42,8 +42,8 @@ def wait(
 ) -> None:
     """Wait until all changes made before this call are confirmed by every serving frontend.
 
-    With PATH, only changes at and below PATH, a path on the backend. Later changes are not waited for. Exits 0 when they are
-    confirmed, 3 when not, and prints who lacks what, 1 when no daemon runs.
+    With PATH, only changes at and below PATH, a path on the backend. Later changes are not waited for. Exit status: 0
+    confirmed; 3 not confirmed (prints which frontend lacks which path, or why it gets nothing); 1 no daemon runs.
     """
     settings = load(config)
     areas = [area_of(settings, one) for one in path]
@@ -60,7 +60,9 @@ def wait(
 
 
 def area_of(config: Config, path: str) -> tuple[str, str]:
-    """Return the source directory that a path is in, and the path relative to it; symlinks on the way are followed; the path itself only if it is a link into a source.
+    """Return (source, relative path).
+
+    Resolve symlinks in the parent directories; resolve the path itself only if its own name is in no source.
 
     Raises:
         ControlError: if it is in no source.
@@ -83,9 +85,9 @@ def _place(path: str) -> str:
 
 def _show(outcome: dict[str, Any]) -> None:
     for host in outcome["left"]:
-        click.echo(f"{host}: it left, and is not waited for any more", err=True)
+        click.echo(f"{host}: left the fleet; no longer waiting for it", err=True)
     for host in outcome["not_serving"]:
-        click.echo(f"{host}: it is being filled, and is not waited for", err=True)
+        click.echo(f"{host}: it is being filled; not waiting for it", err=True)
     for blocker in outcome["waits_for"]:
         click.echo(f"{blocker['who']}: {blocker['why']}", err=True)
     hosts = outcome["frontends"]

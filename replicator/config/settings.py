@@ -193,7 +193,7 @@ class HookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         "tree-resumed",
         "deletions-held",
     ]
-    """What it is told, as a JSON object on standard input."""
+    """The event that starts the program; it gets the event as a JSON object on standard input."""
     command: tuple[str, ...]
     """The program, with an absolute path, and its arguments. No shell is involved."""
     batch: float = 1.0

@@ -17,7 +17,7 @@ from replicator.core.queues import Queues
 from replicator.model import parent, rebase
 
 LIMIT = 200_000
-"""Maximum number of dirty paths of one frontend: at most about 80 MB. A comparison pauses long before (see `HIGH_WATER` in engine.frontend)."""
+"""Maximum number of dirty paths of one frontend: at most about 80 MB. A comparison pauses long before (`HIGH_WATER` of engine.frontend.comparisons)."""
 
 
 class DirtySet:

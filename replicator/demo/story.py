@@ -42,7 +42,7 @@ class Story:
     Args:
         directory: where everything is kept.
         files: how many the uploads directory has at first.
-        console: where it is told.
+        console: where each step is printed.
     """
 
     def __init__(self, directory: Path, files: int, console: Console) -> None:
@@ -55,7 +55,7 @@ class Story:
         self._live: Live | None = None
 
     def run(self) -> int:
-        """Tell it; return 0 if all trees are equal in the end, else 1."""
+        """Run all steps; return 0 if all trees are equal in the end, else 1."""
         started = time.monotonic()
         self._say(f"[bold]1.[/] {self._files} files in {self._site.root}")
         written = self._site.fill(self._files)

@@ -15,7 +15,7 @@ AWAY = 200_000
 
 ALL = 1_000_000
 """Dirty paths of all frontends at most: about 370 MiB. A burst of 10,000 files is dirty for a hundred connected frontends until they
-answer. Must be far above what a comparison marks at a time (`HIGH_WATER` of frontend.comparisons), or comparisons would never end."""
+answer. Must be far above what a comparison marks at a time (`HIGH_WATER` of engine.frontend.comparisons), or comparisons would never end."""
 
 STEP = 2_000
 """Paths that may be marked between two counts: a hundredth of the smaller limit."""

@@ -76,7 +76,8 @@ class Service:
         self._context.trees[tree.number] = tree
         if watch:
             self._tree_tasks[tree.number] = asyncio.get_running_loop().create_task(
-                self._follow(pipeline, self._ending.get(tree.root)), name=f"ingest {tree.number}"
+                self._keep_watching(pipeline, self._ending.get(tree.root)),
+                name=f"ingest {tree.number}",
             )
         self.fleet.trees_changed()
         return pipeline
@@ -132,7 +133,7 @@ class Service:
         if self._ending.get(root) is ending:
             del self._ending[root]
 
-    async def _follow(self, pipeline: Pipeline, former: asyncio.Task[None] | None) -> None:
+    async def _keep_watching(self, pipeline: Pipeline, former: asyncio.Task[None] | None) -> None:
         """Watch a tree until cancelled. Any failure halts the tree, and after a pause it is watched again."""
         if former is not None:
             await asyncio.wait([former])

@@ -51,7 +51,7 @@ def mismatch(connection: Any) -> str:  # noqa: ANN401  # its undocumented side
         return _text("key exchange", *key_exchange, "add one of ours to KexAlgorithms there")
     if not _common(*host_key):
         fix = (
-            "if known_hosts has a key of another type for it, compare the fingerprint by another way, and add this one;"
+            "if known_hosts has a key of another type for it, compare the fingerprint on the machine's console, and add this one;"
             " else have sshd there use a HostKey of such a type"
         )
         return _text("host key", *host_key, fix)

@@ -114,7 +114,7 @@ def refused_key(
     if not key:
         return HostKeyRefused(
             f"{name}: its host key or certificate is not accepted: {reason}: have the authority sign its key for this"
-            " name, and look at the clocks"
+            " name, and check the clocks of both machines"
         )
     if refused := judge.refusal(name, key):
         return refused
@@ -126,7 +126,7 @@ def refused_key(
     hint = " or have its key signed by the authority there" if authorities else ""
     left_out = f" ({judge.damaged} of it cannot be understood)" if judge.damaged else ""
     return HostKeyRefused(
-        f"{name}: its host key {key} is not in {file}{left_out}: compare the fingerprint by another way, then"
+        f"{name}: its host key {key} is not in {file}{left_out}: compare the fingerprint on the machine's console, then"
         f" ssh-keyscan -p {port} {host} >> {file}{hint}"
     )
 
@@ -151,7 +151,7 @@ def start_failure(host: str, status: int | None, said: str) -> TransportError:
         )
     if status == NOT_FOUND:
         return AgentFailed(
-            f"{host}: the command that runs there instead of ours was not found{told}: correct the path in its"
+            f"{host}: authorized_keys or ForceCommand names a command that does not exist{told}: correct the path in its"
             ' authorized_keys (command="...") or in sshd\'s ForceCommand'
         )
     if status == DAMAGED:

@@ -122,7 +122,7 @@ class KnownHosts:
         except OSError as error:
             raise HostKeyRefused(
                 f"{host}: {self.path}: {error.strerror}: without it no host can be recognised; make it with"
-                " ssh-keyscan, and compare the fingerprints by another way"
+                " ssh-keyscan, and compare the fingerprints on the machines' consoles"
             ) from error
 
     def _parse(self, content: bytes) -> Parsed:

@@ -14,10 +14,10 @@ import structlog
 
 from replicator.core.lifecycle import State
 from replicator.engine.context import Context
-from replicator.engine.control.fence import Wait
 from replicator.engine.control.health import NOTHING, Tolerance
 from replicator.engine.control.history import History
 from replicator.engine.control.status import describe, describe_frontend
+from replicator.engine.control.wait import Wait
 from replicator.engine.fleet.fleet import MANUAL
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.frontend.verify import Report, verify
@@ -200,14 +200,14 @@ class Requests:
         return reasons[0] if reasons and all(reasons) else ""
 
     def wait(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Wait until everything that was changed before now is confirmed; see `engine.control.fence`.
+        """Wait until everything that was changed before now is confirmed; see `engine.control.wait`.
 
         Raises:
             ControlError: if the request is malformed, a path is not replicated, or there is no such frontend.
         """
         frontend = _address(request) if request.get("host") else None
-        fence = Wait(self._service, self._context, _areas(request), frontend)
-        return fence.run(_seconds(request.get("timeout")))
+        wait = Wait(self._service, self._context, _areas(request), frontend)
+        return wait.run(_seconds(request.get("timeout")))
 
     async def verify(
         self, address: Address | None, *, repair: bool

@@ -91,9 +91,9 @@ class Membership:
             self._publish()
         async with asyncio.TaskGroup() as tasks:
             for poll in self.polls:
-                tasks.create_task(self._follow(poll), name=f"discovery {poll.provider.name}")
+                tasks.create_task(self._keep_polling(poll), name=f"discovery {poll.provider.name}")
 
-    async def _follow(self, poll: Poll) -> None:
+    async def _keep_polling(self, poll: Poll) -> None:
         provider = poll.provider
         backoff = Backoff(
             provider.interval, max(provider.retry_cap, provider.interval), self.chance

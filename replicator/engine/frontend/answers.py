@@ -30,7 +30,7 @@ PATIENCE = 30.0
 """Seconds for which a path may be dirty before a reason that ends by itself is reported as an error: three times `settle.max_wait`."""
 
 RACES = (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
-"""Reasons that usually end by themselves; the first such refusal of a path is retried at once."""
+"""Reasons that usually end by themselves. The first BASE_MISMATCH or VANISHED of a path is retried at once, DIGEST_MISMATCH after SOON."""
 
 
 class Answers:
@@ -81,7 +81,7 @@ class Answers:
             self.clean(source, in_flight.generation)
 
     def clean(self, key: Key, generation: int, *, removed: bool = False) -> None:
-        """The frontend holds what was read of a path under a generation."""
+        """Mark a path clean if it was not marked dirty again since `generation`; `removed`: the answer was to a deletion."""
         if not self._dirty.acknowledged(key, generation):
             return
         if removed:
@@ -95,7 +95,7 @@ class Answers:
         self._context.confirmed(key)
 
     def unreadable(self, one: Unreadable) -> None:
-        """A path cannot be read on the backend."""
+        """Schedule another attempt for a path that cannot be read on the backend, and report why."""
         key, generation, kind = one.pending
         passing = one.passing and self._is_recent(key)
         attempts = self._dirty.refused(key, generation, kind, "" if passing else one.reason)
@@ -138,9 +138,12 @@ class Answers:
             self._report(key, detail or reason, passing=passing)
 
     def _renew_above(self, in_flight: InFlight) -> bool:
-        """What a path is put into is not there: send that before it. Return True if it is on its way, and not refused itself.
+        """The frontend lacks a directory above the path. Mark the missing directories dirty, so that they are sent first.
 
-        What is on its way already is not marked again: behind many live changes it would be sent last.
+        A directory that is sent or queued is not marked again: behind many live changes it would be sent last.
+
+        Returns:
+            False if one of these directories was refused itself; then nothing is marked.
         """
         tree, path = in_flight.part.key
         above = [Key(tree, one) for one in reversed(list(ancestors(path)))]
@@ -154,10 +157,11 @@ class Answers:
         return True
 
     def _not_empty(self, in_flight: InFlight, attempts: int, detail: str) -> None:
-        """A directory that is gone here, or is something else now, holds something there.
+        """The frontend cannot remove a directory because it is not empty.
 
-        While deletes below it are under way it is only early. Otherwise what it holds is found out, and deleted if it is
-        ours; what is not (excluded files) keeps its directory, but nothing keeps a file out of its place silently.
+        If deletions below it are still pending, try again later; otherwise compare the directory. After KEPT_AFTER attempts to
+        delete it, the directory is kept (its content is excluded or foreign) and reported. One that a file or symlink must
+        replace stays dirty.
         """
         key = in_flight.part.key
         if not self._dirty.any_inside(key):

@@ -205,14 +205,14 @@ class Connection:
         return value if feature in self.agent.features else b""
 
     def _unanswered(self) -> str:
-        """Return what the agent has yet to answer; empty if nothing."""
+        """Return what is overdue if the agent makes no progress, as a clause; empty if nothing."""
         if self._in_flight:
-            return f"{len(self._in_flight)} changes"
+            return f"no answer to {len(self._in_flight)} changes"
         if self._listings.is_due:
-            return "a listing"
+            return "no answer to the request for a listing"
         if self._opening:
-            return "a target to be opened"
-        return "" if self.has_room else "more than it has room for"
+            return "no answer to the request to open a target"
+        return "" if self.has_room else "the agent has not read what was sent"
 
     def _handle(self, message: messages.Message) -> None:
         if isinstance(message, Acks):

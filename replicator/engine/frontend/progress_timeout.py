@@ -19,7 +19,7 @@ class ProgressTimeout:
     backend sends: a frontend that never answers must not keep its place in the bootstrap queue.
 
     Args:
-        unanswered: returns what the agent has yet to answer; empty if nothing.
+        unanswered: returns what is overdue if the agent makes no progress, as a clause; empty if nothing.
     """
 
     def __init__(self, unanswered: Callable[[], str]) -> None:
@@ -60,7 +60,7 @@ class ProgressTimeout:
             await asyncio.sleep(limit / 4)
             latest = max(self._progress_at, self._alive_at)
             if _now() - latest > limit and (unanswered := self._unanswered()):
-                raise ChannelLost(f"no answer for {limit:g} seconds with {unanswered} under way")
+                raise ChannelLost(f"{unanswered} for {limit:g} seconds")
 
 
 def _now() -> float:

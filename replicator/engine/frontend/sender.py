@@ -73,7 +73,7 @@ class Sender:
         self.wake()
 
     def wake(self) -> None:
-        """Look again: a path is dirty, was answered, or may be tried again."""
+        """Wake the tasks: a path is dirty, was answered, or may be tried again."""
         self._wake_send()
         self._preparation.wake()
 

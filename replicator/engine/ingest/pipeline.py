@@ -4,7 +4,7 @@
                            ^                  |
                            +----follow-ups----+
 
-`_receive` passes hints of the watcher to the debouncer. `_follow` takes due work from the debouncer and has the worker do it. While the
+`_receive` passes hints of the watcher to the debouncer. `_do_due_work` takes due work from the debouncer and has the worker do it. While the
 source is in doubt, the pipeline is halted: it publishes nothing, in particular no deletion. When the root is as it was, the pipeline
 scans the whole tree and continues.
 """
@@ -20,7 +20,7 @@ import structlog
 
 from replicator.core.pace import Slice
 from replicator.engine.changes.encode import EncodedChanges
-from replicator.engine.ingest.fences import Fences
+from replicator.engine.ingest.barriers import Barriers
 from replicator.engine.ingest.publisher import Publisher
 from replicator.engine.ingest.worker import Worker
 from replicator.engine.supervision import leaves
@@ -61,7 +61,7 @@ class Pipeline:
         scanned: set when the first scan has read the whole source.
         deletions: holds deletions back until they are known not to be a mass deletion.
         overflows: how often the kernel has lost events.
-        fences: tell when everything that had been heard of at a time is published.
+        barriers: tell when everything that was hinted before a time is published.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Pipeline:
         )
         self.scanned = self._publisher.scanned
         self.deletions = self._publisher.deletions
-        self.fences = Fences(tree.debouncer, self._worker, self.deletions, self._wake.set)
+        self.barriers = Barriers(tree.debouncer, self._worker, self.deletions, self._wake.set)
         self._pool = pool
         self._on_scanned = scanned
         self._resync = resync
@@ -217,7 +217,7 @@ class Pipeline:
                     await self._timed(self._worker.scan_all)
                     self._worker.defer()
                     self._set_running()
-                    await self._follow()
+                    await self._do_due_work()
                 finally:
                     receive.cancel()
                     background.cancel()
@@ -258,7 +258,7 @@ class Pipeline:
         """Return True if all events before a time have been taken in as hints; see `ports.Watcher`."""
         return self._watcher is not None and self._watcher.is_drained(since)
 
-    async def _follow(self) -> None:
+    async def _do_due_work(self) -> None:
         """Do what is due, and wait until something is: work, finished background reads, rechecks, maintenance, held deletions.
 
         Raises:
@@ -269,7 +269,7 @@ class Pipeline:
         pace = Slice()
         while True:
             self._wake.clear()
-            self.fences.look()
+            self.barriers.look()
             began = self._loop.time()
             work = self.tree.debouncer.ready(began, pace.size)
             if work:

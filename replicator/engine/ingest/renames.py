@@ -1,4 +1,4 @@
-"""Follows renames inside a tree: what the catalog records of the old name, it then records of the new one.
+"""Records renames inside a tree: what the catalog records of the old name, it then records of the new one.
 
 Runs in a worker thread.
 """
@@ -65,8 +65,8 @@ def fits(catalog: Catalog, source: bytes, target: bytes) -> bool:
     )
 
 
-class Followed(NamedTuple):
-    """What was done about a rename.
+class RenameResult(NamedTuple):
+    """What the catalog records of a rename.
 
     Attributes:
         moved: the catalog has the directory, and all below it, by its new name.
@@ -77,7 +77,9 @@ class Followed(NamedTuple):
     found: ScanResult | None = None
 
 
-def follow(checker: Checker, source: bytes, target: bytes, *, may_move_directory: bool) -> Followed:
+def record_rename(
+    checker: Checker, source: bytes, target: bytes, *, may_move_directory: bool
+) -> RenameResult:
     """Record a renamed file or directory by its new name, as far as it is certain what was renamed. Later checks find the rest.
 
     The old name of a file stays recorded until its deletion is confirmed, because it may exist again. A directory is moved only if
@@ -91,16 +93,16 @@ def follow(checker: Checker, source: bytes, target: bytes, *, may_move_directory
     origin, replaced = records.get(source), records.get(target)
     seen = _stat(checker, target)
     if origin is None or seen is None or not _is_same_file(origin, seen):
-        return Followed()
+        return RenameResult()
     if origin.entry.kind == FILE:
-        return Followed(found=_link(checker, origin, replaced, target))
+        return RenameResult(found=_link(checker, origin, replaced, target))
     if origin.entry.kind != DIRECTORY or not may_move_directory or replaced is not None:
-        return Followed()
+        return RenameResult()
     if _stat(checker, source) is not None or not fits(catalog, source, target):
-        return Followed()
+        return RenameResult()
     checker.source.check_root()
     catalog.move(source, target)
-    return Followed(moved=True)
+    return RenameResult(moved=True)
 
 
 def _stat(checker: Checker, path: bytes) -> Seen | None:

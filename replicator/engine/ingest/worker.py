@@ -27,7 +27,7 @@ from replicator.engine.ingest.followups import FollowUps
 from replicator.engine.ingest.missing import DRAIN_PAUSE, MissingPaths, drained
 from replicator.engine.ingest.publisher import Publisher, run_to_end
 from replicator.engine.ingest.records import confirm
-from replicator.engine.ingest.renames import follow, is_recorded, may_move
+from replicator.engine.ingest.renames import is_recorded, may_move, record_rename
 from replicator.engine.ingest.scan import scan
 from replicator.engine.ingest.scan_result import ScanResult
 from replicator.engine.ingest.source_guard import SourceGuard
@@ -104,7 +104,7 @@ class Worker:
     def pending(self) -> int:
         """Number of paths in progress, missing for less than the grace period, put off, or queued for background reading."""
         missing = self.rechecks.count(Reason.MISSING)
-        # `ingest.fences` waits for the same, path by path: what is added here belongs there as well.
+        # `ingest.barriers` waits for the same, path by path: what is added here belongs there as well.
         return self._in_progress + missing + len(self._symlinks) + len(self.background)
 
     @property
@@ -302,7 +302,7 @@ class Worker:
             await self._publish(self._checker.check(due, symlinks=due))
 
     async def _rename(self, work: Work) -> None:
-        """Follow a rename inside the tree, if it is certain what was renamed; see `engine.ingest.renames`.
+        """Apply a rename inside the tree, if it is certain what was renamed; see `engine.ingest.renames`.
 
         The debouncer schedules the check of the target after all renames of the batch: in a -> b -> c, a check of b in between would
         find nothing and delete the records.
@@ -315,9 +315,9 @@ class Worker:
             await self._publish(self._checker.check(above))
             if await self._publisher.in_thread(unrecorded):
                 return
-        await run_to_end(self._follow(source, target))
+        await run_to_end(self._apply_rename(source, target))
 
-    async def _follow(self, source: bytes, target: bytes) -> None:
+    async def _apply_rename(self, source: bytes, target: bytes) -> None:
         """Rename in the catalog, and publish it. With `delete` off the frontends keep the old name, so a directory is sent anew."""
         renaming = self._tree.catalog.renaming
         await self._publisher.in_thread(renaming.acquire)
@@ -325,19 +325,19 @@ class Worker:
             may = self._deletions.allowed and await self._publisher.in_thread(
                 partial(may_move, self._tree.catalog, self._tree.symlinks, source, target)
             )
-            followed = await self._publisher.in_thread(
-                partial(follow, self._checker, source, target, may_move_directory=may)
+            result = await self._publisher.in_thread(
+                partial(record_rename, self._checker, source, target, may_move_directory=may)
             )
-            if followed.moved:
+            if result.moved:
                 await self._publisher.publish([encode_move(self._tree.number, source, target)])
                 self._deletions.renamed(source, target)
                 self.rechecks.renamed(source, target, self._loop.time())
                 await self._publisher.in_thread(partial(self.guard.renamed, source, target))
         finally:
             renaming.release()
-        if followed.found is not None:
-            await self._follow_ups.check_soon(followed.found.siblings)
-            encode = partial(self._publisher.encode, followed.found)
+        if result.found is not None:
+            await self._follow_ups.check_soon(result.found.siblings)
+            encode = partial(self._publisher.encode, result.found)
             await self._publisher.publish(await self._publisher.in_thread(encode))
 
     async def _read_in_background(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback

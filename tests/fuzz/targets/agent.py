@@ -10,7 +10,7 @@ from unittest import mock
 
 from replicator.agent import listing, trees
 from replicator.agent import server as serving
-from replicator.agent.fencing import Fenced, Fences
+from replicator.agent.fencing import Fenced, FencingTokens
 from replicator.errors import ProtocolError
 from replicator.model import TEMPORARY_PREFIX, is_temporary
 from replicator.wire.messages import BeginFile, Data, ListTree, More, OpenTree, decode
@@ -126,21 +126,21 @@ def agent(data):
 
 def _serve(data, jail):
     """Run an agent; return its output, and close the descriptors that it would keep until its process ends."""
-    script, sink, fences = Script(data), os.memfd_create("said"), []
+    script, sink, tokens = Script(data), os.memfd_create("said"), []
 
     def make(*lineage):
-        fences.append(Fences(*lineage))
-        return fences[-1]
+        tokens.append(FencingTokens(*lineage))
+        return tokens[-1]
 
-    with mock.patch.object(trees, "Fences", make), mock.patch.object(listing, "LINES", 1):
+    with mock.patch.object(trees, "FencingTokens", make), mock.patch.object(listing, "LINES", 1):
         server = serving.Server(script.source, sink, session=b"fuzz", jail=os.fsencode(jail))
         server._arrived = script
         with suppress(ProtocolError, Fenced):
             server.run()
     server._job = None  # an unfinished listing holds open directories
-    for fence in [fence for each in fences for fence in each._made.values()]:
-        if fence._fd >= 0:
-            os.close(fence._fd)
+    for token in [token for each in tokens for token in each._made.values()]:
+        if token._fd >= 0:
+            os.close(token._fd)
     script.close()
     with open(sink, "rb") as file:
         file.seek(0)

@@ -5,9 +5,8 @@ import struct
 
 import pytest
 
-from replicator.agent import fencing as fences
-from replicator.agent import file_writer
-from replicator.agent.fencing import Fenced, Fences, FencingToken, open_locks
+from replicator.agent import fencing, file_writer
+from replicator.agent.fencing import Fenced, FencingToken, FencingTokens, open_locks
 from replicator.agent.listing import ListingJob
 from replicator.agent.transfer import Transfer
 from replicator.wire.changes import Delete, MakeDirectory, MakeSymlink, Move, PutFile, SetAttributes
@@ -121,7 +120,7 @@ def test_agents_that_take_the_same_number_in_the_same_instant_get_different_ones
             tokens[0] = FencingToken(open_locks(), os.fsencode(tmp_path))
         return real(fd, command, asked)
 
-    monkeypatch.setattr(fences.fcntl, "fcntl", meanwhile)
+    monkeypatch.setattr(fencing.fcntl, "fcntl", meanwhile)
     tokens.append(FencingToken(open_locks(), os.fsencode(tmp_path)))
     for token in tokens:
         token.check()
@@ -240,9 +239,9 @@ def test_a_lock_on_the_target_by_another_user_has_no_effect(tmp_path):
     root, locks = os.open(tmp_path, os.O_RDONLY), open_locks()
     status = os.fstat(locks)
     assert (status.st_uid, status.st_mode & 0o777) == (os.geteuid(), 0o600)
-    fence = Fences(b"backend", locks).of(root)
-    fence.check()
-    for fd in (target, root, locks, fence._fd):
+    token = FencingTokens(b"backend", locks).of(root)
+    token.check()
+    for fd in (target, root, locks, token._fd):
         os.close(fd)
 
 
@@ -255,36 +254,36 @@ def test_a_file_that_others_can_open_is_not_locked(tmp_path, monkeypatch, mode):
 
     (tmp_path / "locks").touch()
     (tmp_path / "locks").chmod(mode)
-    monkeypatch.setattr(fences.os, "open", here)
+    monkeypatch.setattr(fencing.os, "open", here)
     assert open_locks() == -1
 
 
 def test_more_agents_than_can_be_alive_end_instead_of_counting_for_ever(monkeypatch):
-    monkeypatch.setattr(fences, "MAX_ALIVE", 3)
+    monkeypatch.setattr(fencing, "MAX_ALIVE", 3)
     made = []
     for _ in range(3):
         made.append(FencingToken(open_locks(), b"crowd"))
         made[-1].check()
     with pytest.raises(Fenced, match="too many"):
         FencingToken(open_locks(), b"crowd")
-    for fence in made:
-        os.close(fence._fd)
+    for token in made:
+        os.close(token._fd)
 
 
 def test_an_agent_that_newer_ones_cannot_see_ends(tmp_path):
     locks = os.open(tmp_path / "locks", os.O_RDWR | os.O_CREAT, 0o600)
-    fence = FencingToken(locks, b"backend")
-    fence.check()
-    fence.check_lock()
+    token = FencingToken(locks, b"backend")
+    token.check()
+    token.check_lock()
     (tmp_path / "locks").unlink()
     with pytest.raises(Fenced, match="was removed"):
-        fence.check_lock()
+        token.check_lock()
     os.close(locks)
 
 
 def test_an_agent_that_opens_a_root_twice_is_not_replaced_by_itself(tmp_path):
     root = os.open(tmp_path, os.O_RDONLY)
-    ours, others = Fences(b"backend"), Fences(b"backend")
+    ours, others = FencingTokens(b"backend"), FencingTokens(b"backend")
     first = ours.of(root)
     first.check()
     assert ours.of(root) is first

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from replicator.agent import roots
-from replicator.agent.fencing import Fences
+from replicator.agent.fencing import FencingTokens
 from replicator.agent.roots import open_tree
 from replicator.errors import PathRefused
 from replicator.wire.messages import OpenTree
@@ -14,7 +14,10 @@ from replicator.wire.messages import OpenTree
 def opened(root, jail=None, owner=""):
     request = OpenTree(1, os.fsencode(root), owner)
     store = open_tree(
-        request, session=b"test", jail=None if jail is None else os.fsencode(jail), fences=Fences()
+        request,
+        session=b"test",
+        jail=None if jail is None else os.fsencode(jail),
+        tokens=FencingTokens(),
     )
     try:
         return os.readlink(f"/proc/self/fd/{store.tree.root_fd}"), store.owner

@@ -128,8 +128,8 @@ def test_unconfirmed_frontends_are_printed_and_the_exit_status_is_3(run):
     assert (request["host"], request["port"], request["timeout"]) == ("web2", 2222, 5)
     assert printed.out == ""
     assert printed.err.splitlines() == [
-        "web3: it left, and is not waited for any more",
-        "web4: it is being filled, and is not waited for",
+        "web3: left the fleet; no longer waiting for it",
+        "web4: it is being filled; not waiting for it",
         "web2: not connected",
         "not confirmed after 0.5 s",
     ]

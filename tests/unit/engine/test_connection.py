@@ -145,7 +145,7 @@ async def test_the_end_of_the_stream_is_reported_with_the_agents_last_output(end
 
 async def test_no_answer_to_a_change_in_flight_ends_the_connection(ends):
     await ends.send(delete_change(1, b"a"))
-    with pytest.raises(ChannelLost, match=r"no answer for 0\.05 seconds with 1 changes"):
+    with pytest.raises(ChannelLost, match=r"no answer to 1 changes for 0\.05 seconds"):
         await ends.connection.progress_timeout.watch(0.05)
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from replicator.engine.ingest.renames import fits, follow
+from replicator.engine.ingest.renames import fits, record_rename
 from replicator.model import FILE, MAX_DEPTH, MAX_PATH
 from tests.support.fakes.catalog import FakeCatalog
 from tests.support.fakes.content import Node
@@ -16,7 +16,7 @@ def test_a_directory_is_moved_once_its_old_name_is_missing(world):
     world.record()
     (world.root / "d").rename(world.root / "e")
 
-    assert follow(world.checker, b"d", b"e", may_move_directory=True).moved
+    assert record_rename(world.checker, b"d", b"e", may_move_directory=True).moved
     assert [record.path for record in world.catalog.scan(None, None, 9)] == [b"e", b"e/f"]
     assert world.check(b"e", b"e/f")[:2] == ({}, [])
 
@@ -36,7 +36,7 @@ def test_a_directory_is_not_moved_if_a_name_that_exists_would_be_missing(world, 
         world.write("e/other")
     may = why != "deletions paused"
 
-    assert follow(world.checker, b"d", b"e", may_move_directory=may) == (False, None)
+    assert record_rename(world.checker, b"d", b"e", may_move_directory=may) == (False, None)
     assert b"d/f" in world.catalog.get([b"d/f"])
 
 
@@ -59,7 +59,7 @@ def test_a_renamed_file_is_recorded_by_both_names_until_the_old_one_is_removed(w
     os.link(world.write("b"), world.root / "twin")
     world.record()
     (world.root / "a").rename(world.root / "b")
-    found = follow(world.checker, b"a", b"b", may_move_directory=False).found
+    found = record_rename(world.checker, b"a", b"b", may_move_directory=False).found
 
     (update,) = found.updates
     assert (update.record.path, update.twin) == (b"b", b"a")
@@ -84,7 +84,7 @@ def test_a_file_is_not_linked_if_it_is_uncertain_what_was_renamed(world, why):
         (record,) = world.catalog.get([b"a"]).values()
         world.catalog.apply([record._replace(problem="no permission")], (), {})
 
-    assert follow(world.checker, b"a", b"b", may_move_directory=True) == (False, None)
+    assert record_rename(world.checker, b"a", b"b", may_move_directory=True) == (False, None)
 
 
 def test_a_directory_with_paths_that_would_be_too_long_is_not_moved():

@@ -59,7 +59,7 @@ async def test_an_agent_that_hangs_during_a_comparison_times_out(stage):
         lambda: stage.replica.state is State.RETRYING, "the end of the connection", seconds=3
     )
 
-    assert "no answer for 0.1 seconds" in stage.replica.last_error
+    assert "for 0.1 seconds" in stage.replica.last_error
 
 
 async def test_the_end_of_a_connection_closes_its_sender(stage, monkeypatch):

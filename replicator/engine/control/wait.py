@@ -1,13 +1,13 @@
-"""`wait`: a fence. It ends when everything that was changed before the call is confirmed by every frontend that serves visitors.
+"""`wait`: ends when everything that was changed before the call is confirmed by every frontend that serves visitors.
 
 1. The watcher has read what the kernel had queued at the time of the call.
-2. Everything that these events have named is checked and published (`engine.ingest.fences`).
+2. Everything that these events have named is checked and published (`engine.ingest.barriers`).
 3. Every provider of the configuration has answered once, so that the frontends are known, and there is at least one.
 4. No frontend has a path dirty that was dirty at that time.
 
-A frontend serves visitors if it has been live, if its ready file exists, or if an earlier run of the daemon knew it; and, unless it is a new
-machine that is held by a launch hook, while it is unknown because it was never connected. One that is filled for the first time
-is waited for only if the caller names it, or if no other frontend serves visitors.
+`wait` waits for a frontend that has been live or has its ready file. Unless a launch hook holds it, `wait` also waits for one that an
+earlier run of the daemon knew, and for one that has never connected. Any other frontend (it is filled for the first time) is waited for
+only if the caller names it, or if there is none of those.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from replicator.core.pending import Key
 from replicator.engine.context import Context
 from replicator.engine.frontend.replica import Replica
-from replicator.engine.ingest.fences import Fence
+from replicator.engine.ingest.barriers import Barrier
 from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.service import Service
 from replicator.errors import ControlError
@@ -42,7 +42,7 @@ GROWTH = 1.2
 """Factor by which the pause grows."""
 
 COST = 20
-"""Pause in multiples of what a look takes: 10 ms if 100,000 paths are dirty that the fence does not concern."""
+"""Pause in multiples of what a look takes: 10 ms if 100,000 paths are dirty that the call does not concern."""
 
 LONGEST = 3.0
 """Longest pause in seconds: the command takes a daemon that is silent for 10 s for hung."""
@@ -58,7 +58,7 @@ TICK = 0.002
 
 
 class Blocker(NamedTuple):
-    """What a fence waits for.
+    """What `wait` waits for.
 
     Attributes:
         who: the frontend's host, the tree's source, or what must name the frontends.
@@ -72,7 +72,7 @@ class Blocker(NamedTuple):
 
 
 class Area:
-    """A path of a tree, and the fence in the tree's pipeline. A reload may replace the pipeline: then the fence is made again.
+    """A path of a tree, and the barrier in the tree's pipeline. A reload may replace the pipeline: then the barrier is made again.
 
     Args:
         root: the source directory.
@@ -85,7 +85,7 @@ class Area:
         self.path = path
         self._since = since
         self._pipeline: Pipeline | None = None
-        self._fence: Fence | None = None
+        self._barrier: Barrier | None = None
 
     def look(self, service: Service) -> Blocker | None:
         """Return why not everything is published; None if it is."""
@@ -101,18 +101,18 @@ class Area:
             return Blocker(source, " ".join(problems), is_final=True)
         if not pipeline.scanned.is_set():
             return Blocker(source, "it is still being scanned")
-        if self._fence is None:
+        if self._barrier is None:
             if not pipeline.is_drained(self._since):
                 return Blocker(source, "events of the kernel are waiting")
-            self._fence = pipeline.fences.add(self.path, asyncio.get_running_loop().time())
-        if self._fence.passed_at is None:
-            pipeline.fences.look_soon()
-            return Blocker(source, self._fence.waits_for or "changes are being checked")
+            self._barrier = pipeline.barriers.add(self.path, asyncio.get_running_loop().time())
+        if self._barrier.passed_at is None:
+            pipeline.barriers.look_soon()
+            return Blocker(source, self._barrier.waits_for or "changes are being checked")
         return None
 
     def unconfirmed(self, replica: Replica) -> str:
         """Return what a frontend has not confirmed of what was published; empty if nothing, or if not everything is published yet."""
-        published_at = self._fence.passed_at if self._fence else None
+        published_at = self._barrier.passed_at if self._barrier else None
         if published_at is None or self._pipeline is None:
             return ""
         key = Key(self._pipeline.tree.number, self.path)
@@ -128,10 +128,10 @@ class Area:
         )
 
     def close(self) -> None:
-        """Remove the fence."""
-        if self._fence is not None and self._pipeline is not None:
-            self._pipeline.fences.remove(self._fence)
-        self._fence = None
+        """Remove the barrier."""
+        if self._barrier is not None and self._pipeline is not None:
+            self._pipeline.barriers.remove(self._barrier)
+        self._barrier = None
 
 
 def outermost(areas: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

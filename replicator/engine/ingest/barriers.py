@@ -1,8 +1,8 @@
-"""Fences: find out when everything that hints had named at a time is published.
+"""Barriers: find out when everything that hints had named at a time is published.
 
 A hint is answered by a check, which may lead to further ones: of a file that is open for writing, of a missing path after its grace
 period, of a symlink after new files, of a large file that is read in the background, of other names of an inode. Deletions may be held back. The changes of later
-hints are not waited for, so that a tree that changes all the time passes a fence as well.
+hints are not waited for, so that a tree that changes all the time passes a barrier as well.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from replicator.engine.ingest.deletions import Deletions
 from replicator.model import is_within, printable
 
 PAUSE = 20
-"""Pause after a look, in multiples of the time that it took: 30 ms if 100,000 checks are pending that no fence waits for."""
+"""Pause after each call of `look`, in multiples of the time that it took: 30 ms if 100,000 checks are pending that no barrier waits for."""
 
 
-class Followed(Protocol):
-    """The schedules of further checks."""
+class PendingChecks(Protocol):
+    """The schedules of further checks: where a path can wait after its first check."""
 
     background: BackgroundReader
     rechecks: Rechecks
@@ -34,11 +34,11 @@ class Followed(Protocol):
         """Symlinks that are checked after the new content that was there when they were seen."""
 
 
-class Fence:
-    """One fence.
+class Barrier:
+    """One barrier.
 
     Args:
-        path: the fence concerns what is at and below it.
+        path: the barrier concerns what is at and below it.
         since: all hints until this time.
 
     Attributes:
@@ -51,12 +51,12 @@ class Fence:
         self.since = since
         self.passed_at: float | None = None
         self.waits_for = ""
-        self.followed: list[bytes] | None = None
+        self.pending: list[bytes] | None = None
         self.renames = 0
 
 
-class Fences:
-    """The fences of one tree.
+class Barriers:
+    """The barriers of one tree.
 
     Args:
         debouncer: pending checks.
@@ -68,7 +68,7 @@ class Fences:
     def __init__(
         self,
         debouncer: Debouncer,
-        worker: Followed,
+        worker: PendingChecks,
         deletions: Deletions,
         wake: Callable[[], None],
     ) -> None:
@@ -76,61 +76,61 @@ class Fences:
         self._worker = worker
         self._deletions = deletions
         self._wake = wake
-        self._fences: set[Fence] = set()
+        self._barriers: set[Barrier] = set()
         self._next_look = 0.0
         self._loop = asyncio.get_running_loop()
 
-    def add(self, path: bytes, since: float) -> Fence:
-        """Return a new fence; the checks that it waits for are made without a cooldown.
+    def add(self, path: bytes, since: float) -> Barrier:
+        """Return a new barrier; the checks that it waits for are made without a cooldown.
 
         Args:
-            path: the fence concerns what is at and below it.
+            path: the barrier concerns what is at and below it.
             since: all hints until this time, which must have been given to the debouncer.
         """
         self._debouncer.hurry(path, since, self._loop.time())
-        fence = Fence(path, since)
-        self._fences.add(fence)
+        barrier = Barrier(path, since)
+        self._barriers.add(barrier)
         self._wake()
-        return fence
+        return barrier
 
-    def remove(self, fence: Fence) -> None:
-        """Forget a fence."""
-        self._fences.discard(fence)
+    def remove(self, barrier: Barrier) -> None:
+        """Forget a barrier."""
+        self._barriers.discard(barrier)
 
     def look_soon(self) -> None:
-        """Make the pipeline look at the fences, even if nothing is due."""
+        """Make the pipeline look at the barriers, even if nothing is due."""
         self._wake()
 
     def look(self) -> None:
-        """Find out which fences are passed. The pipeline calls this while no check is in progress."""
+        """Find out which barriers are passed. The pipeline calls this while no check is in progress."""
         began = self._loop.time()
-        if not self._fences or began < self._next_look:
+        if not self._barriers or began < self._next_look:
             return
         clock = time.monotonic()
-        for fence in list(self._fences):
-            fence.waits_for = self._waits_for(fence)
-            if not fence.waits_for:
-                fence.passed_at = began
-                self._fences.discard(fence)
+        for barrier in list(self._barriers):
+            barrier.waits_for = self._waits_for(barrier)
+            if not barrier.waits_for:
+                barrier.passed_at = began
+                self._barriers.discard(barrier)
         self._next_look = began + PAUSE * (time.monotonic() - clock)
 
-    def _waits_for(self, fence: Fence) -> str:
-        path = self._debouncer.unanswered(fence.path, fence.since)
+    def _waits_for(self, barrier: Barrier) -> str:
+        path = self._debouncer.unanswered(barrier.path, barrier.since)
         if path is not None:
-            fence.followed = None  # that check may lead to further ones
+            barrier.pending = None  # that check may lead to further ones
             written = self._debouncer.is_being_written(path)
             return f"{printable(path)} is {'being written' if written else 'to be checked'}"
-        if fence.followed is None or fence.renames != self._worker.rechecks.renames:
-            fence.followed = self._followed(fence.path)
-            fence.renames = self._worker.rechecks.renames
-        while fence.followed:
-            path = fence.followed[-1]
+        if barrier.pending is None or barrier.renames != self._worker.rechecks.renames:
+            barrier.pending = self._pending_checks(barrier.path)
+            barrier.renames = self._worker.rechecks.renames
+        while barrier.pending:
+            path = barrier.pending[-1]
             if reason := self._state_of(path):
                 return f"{printable(path)} {reason}"
-            fence.followed.pop()
+            barrier.pending.pop()
         return ""
 
-    def _followed(self, path: bytes) -> list[bytes]:
+    def _pending_checks(self, path: bytes) -> list[bytes]:
         every: Iterable[bytes] = chain(
             self._worker.background,
             self._worker.put_off,

@@ -1,4 +1,4 @@
-"""Fences: passed when everything that was hinted before is published, and not because of what comes later."""
+"""Barriers: passed when everything that was hinted before is published, and not because of what comes later."""
 
 import asyncio
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import pytest
 
 from replicator.core.debouncer import Debouncer
 from replicator.core.rechecks import Rechecks
-from replicator.engine.ingest.fences import Fences
+from replicator.engine.ingest.barriers import Barriers
 from replicator.model import Hint, Hinted
 
 
@@ -33,18 +33,18 @@ class Stage:
         worker = SimpleNamespace(
             background=self.background, rechecks=self.rechecks, put_off=self.put_off
         )
-        self.fences = Fences(self.debouncer, worker, self.held, lambda: None)
+        self.barriers = Barriers(self.debouncer, worker, self.held, lambda: None)
 
     def hint(self, path, kind=Hinted.CHANGED, **more):
         self.debouncer.hint(Hint(kind, path), self.loop.time(), **more)
 
-    async def passes(self, fence):
+    async def passes(self, barrier):
         await asyncio.sleep(1)  # virtual: beyond the pause after a check
-        self.fences.look()
-        return fence.passed_at is not None
+        self.barriers.look()
+        return barrier.passed_at is not None
 
-    def fence(self, path=b""):
-        return self.fences.add(path, self.loop.time())
+    def barrier(self, path=b""):
+        return self.barriers.add(path, self.loop.time())
 
 
 @pytest.fixture
@@ -53,79 +53,79 @@ async def stage(clock):
 
 
 async def test_a_quiet_tree_passes_at_once(stage):
-    fence = stage.fence()
-    stage.fences.look()
-    assert fence.passed_at == stage.loop.time()
+    barrier = stage.barrier()
+    stage.barriers.look()
+    assert barrier.passed_at == stage.loop.time()
 
 
 async def test_a_pending_check_is_waited_for_and_brought_forward(stage):
     stage.hint(b"d/f")
     stage.debouncer.ready(stage.loop.time())
     stage.hint(b"d/f")  # within its cooldown
-    fence = stage.fence(b"d")
-    elsewhere = stage.fence(b"e")
-    stage.fences.look()
-    assert (fence.passed_at, fence.waits_for) == (None, "d/f is to be checked")
+    barrier = stage.barrier(b"d")
+    elsewhere = stage.barrier(b"e")
+    stage.barriers.look()
+    assert (barrier.passed_at, barrier.waits_for) == (None, "d/f is to be checked")
     assert elsewhere.passed_at is not None
     assert [work.path for work in stage.debouncer.ready(stage.loop.time())] == [b"d/f"]
-    assert await stage.passes(fence)
+    assert await stage.passes(barrier)
 
 
 async def test_a_file_that_is_being_written_is_named(stage):
     stage.hint(b"f", Hinted.WRITTEN)
-    fence = stage.fence()
-    stage.fences.look()
-    assert fence.waits_for == "f is being written"
+    barrier = stage.barrier()
+    stage.barriers.look()
+    assert barrier.waits_for == "f is being written"
 
 
 async def test_what_follows_from_a_check_is_waited_for(stage):
     stage.hint(b"f")
-    fence = stage.fence()
-    assert not await stage.passes(fence)
+    barrier = stage.barrier()
+    assert not await stage.passes(barrier)
     stage.debouncer.ready(stage.loop.time())
     stage.hint(b"other-name", derived=True)
-    assert not await stage.passes(fence)
+    assert not await stage.passes(barrier)
     stage.debouncer.ready(stage.loop.time())
     stage.background[b"large"] = 1
     stage.rechecks.missing(b"gone", stage.loop.time())
     stage.held.paths = [b"held"]
-    assert not await stage.passes(fence)
-    assert fence.waits_for == "held is a deletion that is held back"
+    assert not await stage.passes(barrier)
+    assert barrier.waits_for == "held is a deletion that is held back"
     stage.held.paths = []
-    assert not await stage.passes(fence)
-    assert "gone is missing" in fence.waits_for
+    assert not await stage.passes(barrier)
+    assert "gone is missing" in barrier.waits_for
     stage.rechecks.heard(b"gone")
     stage.hint(b"gone")
     stage.debouncer.backdate(b"gone")
-    assert not await stage.passes(fence)
-    assert fence.waits_for == "gone is to be checked"
+    assert not await stage.passes(barrier)
+    assert barrier.waits_for == "gone is to be checked"
     stage.debouncer.ready(stage.loop.time())
-    assert not await stage.passes(fence)
-    assert fence.waits_for == "large is being read"
+    assert not await stage.passes(barrier)
+    assert barrier.waits_for == "large is being read"
     del stage.background[b"large"]
     stage.put_off[b"link"] = 1
-    later = stage.fence(b"link")
+    later = stage.barrier(b"link")
     assert not await stage.passes(later)
     assert later.waits_for == "link is a symlink that waits for new files"
     stage.put_off.clear()
     assert await stage.passes(later)
     stage.rechecks.missing(b"later", stage.loop.time())
-    assert await stage.passes(fence)
+    assert await stage.passes(barrier)
 
 
 async def test_a_missing_path_whose_directory_is_renamed_is_waited_for_by_its_new_name(stage):
     stage.rechecks.missing(b"d/gone", stage.loop.time())
-    fence = stage.fence()
-    assert not await stage.passes(fence)
+    barrier = stage.barrier()
+    assert not await stage.passes(barrier)
     stage.rechecks.renamed(b"d", b"e", stage.loop.time())
-    assert not await stage.passes(fence)
+    assert not await stage.passes(barrier)
     stage.rechecks.heard(b"e/gone")
-    assert await stage.passes(fence)
+    assert await stage.passes(barrier)
 
 
 async def test_a_removed_fence_costs_nothing(stage):
     stage.hint(b"f")
-    fence = stage.fence()
-    stage.fences.remove(fence)
-    stage.fences.look()
-    assert fence.waits_for == ""
+    barrier = stage.barrier()
+    stage.barriers.remove(barrier)
+    stage.barriers.look()
+    assert barrier.waits_for == ""
