@@ -122,7 +122,7 @@ def patch(at: Path, _: Params) -> None:
     size, digest = (at / "new").stat().st_size, (at / "new.sha256").read_bytes()
     put = PutFile(1, 1, b"file", 0o644, size, 10**18, digest)
     target = messages.OpenTree(1, os.fsencode(site))
-    store = open_tree(target, session=b"bench", jail=None, tokens=FencingTokens())
+    store = open_tree(target, session=b"bench", pin_root=None, tokens=FencingTokens())
     transfer = Transfer(store, put, delta=True)
     decoder = frames.Decoder()
     for chunk in chunks(at / "delta"):

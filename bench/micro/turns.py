@@ -48,7 +48,7 @@ class _Hosts:
 
         root = self.at / address.host
         root.mkdir(exist_ok=True)
-        return await LocalConnector(jail=str(root)).connect(address, identity)
+        return await LocalConnector(pin_root=str(root)).connect(address, identity)
 
 
 class _Turns:

@@ -27,12 +27,12 @@ class Directories:
 
     Args:
         tree: the root.
-        claim: checked before each change.
+        lease: checked before each change.
     """
 
-    def __init__(self, tree: Confined, claim: WriteLease) -> None:
+    def __init__(self, tree: Confined, lease: WriteLease) -> None:
         self._tree = tree
-        self._claim = claim
+        self._lease = lease
         self._times: dict[bytes, int] = {}
         self._modes: dict[bytes, int] = {}
 
@@ -46,11 +46,11 @@ class Directories:
             Fenced: a newer agent has taken over.
             OSError: the directory cannot be reached.
         """
-        self._claim.check()
+        self._lease.check()
         try:
             fd = self.reach(directory)
         except FileNotFoundError:
-            self._claim.check_root()
+            self._lease.check_root()
             raise Refused(changes.VANISHED, "its directory is not there") from None
         if directory and directory not in self._times:
             self._times[directory] = os.fstat(fd).st_mtime_ns
@@ -78,12 +78,12 @@ class Directories:
             status = os.fstat(at)
             if status.st_uid != os.geteuid() or status.st_mode & 0o300 == 0o300:
                 raise
-            self._claim.check()
+            self._lease.check()
             self._modes.setdefault(directory, stat.S_IMODE(status.st_mode))
             os.chmod(handle(at), stat.S_IMODE(status.st_mode) | 0o300)
             return act()
         except FileNotFoundError:
-            self._claim.check_root()
+            self._lease.check_root()
             raise
 
     def ordered(self, directory: bytes, mtime_ns: int) -> None:
@@ -113,7 +113,7 @@ class Directories:
             Fenced: a newer agent has taken over.
         """
         if self._modes or self._times:
-            self._claim.yield_to_newer()
+            self._lease.yield_to_newer()
         for path, mtime_ns in self._times.items():
             with suppress(OSError):  # the directory is gone: nothing to restore
                 os.utime(handle(self._tree.directory(path)), ns=(mtime_ns, mtime_ns))

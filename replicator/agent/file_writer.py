@@ -63,7 +63,7 @@ class FileWriter:
         owner: owner of what is created.
         setid: whether to keep setuid and setgid bits.
         session: a name for this agent, unique on the host, for the names of temporaries.
-        claim: says whether this agent may change the tree.
+        lease: says whether this agent may change the tree.
 
     Attributes:
         check_heard: called for each MiB of a file that is read, copied or patched; raises HungUp or Fenced if no backend waits for the
@@ -79,12 +79,12 @@ class FileWriter:
         *,
         setid: bool,
         session: bytes,
-        claim: WriteLease,
+        lease: WriteLease,
     ) -> None:
         self.tree = tree
         self.check_heard: Callable[[], None] = lambda: None
-        self.claim = claim
-        self.directories = Directories(tree, claim)
+        self.lease = lease
+        self.directories = Directories(tree, lease)
         self.owner = owner
         self._bits = 0o7777 if setid else _PLAIN_BITS
         self._session = session
@@ -122,7 +122,7 @@ class FileWriter:
     def publish(self, change: Content, temporary: Temporary) -> None:
         """Set the attributes of a complete temporary, rename it to its target, and close it.
 
-        The caller must have called `claim.check` immediately before.
+        The caller must have called `lease.check` immediately before.
         """
         fd, at, name = temporary
         self._set_attributes(fd, change)
@@ -144,7 +144,7 @@ class FileWriter:
                 self.check_heard()
                 write_all(temporary.fd, memoryview(piece))
                 offset += len(piece)
-            self.claim.check()  # copying may have taken long
+            self.lease.check()  # copying may have taken long
             self.publish(change, temporary)
         except BaseException:
             self.discard(temporary)
@@ -172,7 +172,7 @@ class FileWriter:
 
     def _take_name(self, at: int, temporary: bytes, path: bytes) -> None:
         name = leaf(path)
-        self.claim.take_over()  # check again: a newer agent may have started while the content was written
+        self.lease.take_over()  # check again: a newer agent may have started while the content was written
         try:
             os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
         except IsADirectoryError:

@@ -37,7 +37,7 @@ class ListingJob:
     """
 
     def __init__(self, store: Store, request: ListTree) -> None:
-        store.claim.take_over()  # the listing would not show what an older agent changes after it
+        store.lease.take_over()  # the listing would not show what an older agent changes after it
         self.job = request.job
         self.store = store
         self.credit = request.credit

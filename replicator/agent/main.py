@@ -36,24 +36,24 @@ def main(arguments: list[str]) -> int:
         SystemExit: for `--help`, and with status 2 for wrong usage.
     """
     asked = _parser().parse_args(arguments)
-    jail = os.path.abspath(os.fsencode(asked.root))
+    pin_root = os.path.abspath(os.fsencode(asked.root))
     try:
-        os.close(roots.open_root(jail))
+        os.close(roots.open_root(pin_root))
         owner = roots.owner_of(asked.owner)
-        if refusal := pin.refusal(jail, owner.uid):
+        if refusal := pin.refusal(pin_root, owner.uid):
             raise NotAllowed(refusal)
     except (OSError, LookupError, ReplicatorError) as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "no such directory" if missing else getattr(error, "strerror", None) or error
         return _complain(f"--root {asked.root}: {reason}")
-    places = [os.path.normpath(os.path.join(jail, os.fsencode(tree))) for tree in asked.tree]
-    trees = frozenset(roots.inside_of(jail, place) for place in places)
+    places = [os.path.normpath(os.path.join(pin_root, os.fsencode(tree))) for tree in asked.tree]
+    trees = frozenset(roots.inside_of(pin_root, place) for place in places)
     try:
         _skip_code(0)
     except ProtocolError as error:
         return _complain(str(error))
     policy = Policy(owner, asked.allow_setid, trees or None, asked.symlinks, not may_give_away())
-    return serve(os.fsdecode(jail), policy)
+    return serve(os.fsdecode(pin_root), policy)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,26 +107,26 @@ def _complain(what: str) -> int:
     return 1
 
 
-def serve(jail: Optional[str], policy: Optional[Policy] = None) -> int:
+def serve(pin_root: Optional[str], policy: Optional[Policy] = None) -> int:
     """Serve one backend; return the exit status.
 
     Args:
-        jail: directory that all trees must lie in; None: the backend chooses their directories.
+        pin_root: directory that all trees must lie in; None: the backend chooses their directories.
         policy: what the backend may ask for; None: anything.
     """
     os.umask(0o077)
     # Redirect standard output to standard error: what a library prints must not get into the protocol.
     source, sink = os.dup(0), os.dup(1)
     os.dup2(2, 1)
-    root = None if jail is None else os.path.abspath(os.fsencode(jail))
+    root = None if pin_root is None else os.path.abspath(os.fsencode(pin_root))
     session = os.urandom(8).hex().encode()
-    if jail is not None:
+    if pin_root is not None:
         roots.remember_names()
     locks, here = open_locks(), boot.current()
-    host = Host(locks, here, sandbox.restrict(jail))
+    host = Host(locks, here, sandbox.restrict(pin_root))
     try:
         os.write(sink, MARKER)
-        server = Server(source, sink, session=session, jail=root, policy=policy, host=host)
+        server = Server(source, sink, session=session, pin_root=root, policy=policy, host=host)
         server.run()
     except (ProtocolError, Fenced, roots.Shared) as error:
         with suppress(OSError):  # the backend of an agent that was replaced has usually hung up

@@ -34,21 +34,21 @@ def open_tree(
     request: OpenTree,
     *,
     session: bytes,
-    jail: Optional[bytes],
+    pin_root: Optional[bytes],
     tokens: FencingTokens,
     policy: Optional[Policy] = None,
     boot: str = "",
 ) -> Store:
     """Return the store for a tree; create its root if only the root itself is missing.
 
-    With a jail, a root that lies inside it is used as it is; any other is taken relative to the jail, as in a chroot. Missing
-    parents below the jail are created, and no symlink is followed there. On the way to the jail, or to a root without one, symlinks
-    are followed where only root and the agent's own user could have created them.
+    With a pin root, a root that lies inside it is used as it is; any other is taken relative to it, as in a chroot. Missing
+    parents below the pin root are created, and no symlink is followed there. On the way to the pin root, or to a root without
+    one, symlinks are followed where only root and the agent's own user could have created them.
 
     Args:
         request: what the backend asks for.
         session: a name for this agent, unique on the host.
-        jail: absolute path of the directory that all roots must lie in; None: no limit.
+        pin_root: absolute path of the directory that all roots must lie in; None: no limit.
         tokens: the fencing tokens of this agent.
         policy: what the backend may ask for; None: anything.
         boot: id of this machine's boot; the same as the backend's if both run on one machine.
@@ -66,25 +66,25 @@ def open_tree(
     check_path(place[1:])
     if request.stamp:
         check_path(request.stamp)
-    inside = b"" if jail is None else inside_of(jail, place)
+    inside = b"" if pin_root is None else inside_of(pin_root, place)
     owner = owner_of(request.owner)
     if policy is not None:
         owner = policy.admit(inside, owner, setid=request.setid)
-    if jail is not None:
-        place = os.path.join(jail, inside)
+    if pin_root is not None:
+        place = os.path.join(pin_root, inside)
     origin = _origin_here(request.origin, boot)
     if origin.boot and (how := _overlap(kin.place_of(place), origin)):
         raise _is_shared(how)  # before the root is created
-    tree = _open_free(place) if jail is None else _open_jailed(jail, inside)
+    tree = _open_free(place) if pin_root is None else _open_pinned(pin_root, inside)
     try:
         _check_apart(tree.root_fd, origin)
-        claim = WriteLease(tree.root_fd, tokens.of(tree.root_fd), place, _doubt_about(place))
+        lease = WriteLease(tree.root_fd, tokens.of(tree.root_fd), place, _doubt_about(place))
         return Store(
             tree,
             owner,
             setid=request.setid,
             session=session,
-            claim=claim,
+            lease=lease,
             symlinks="all" if policy is None else policy.symlinks,
         )
     except BaseException:
@@ -128,16 +128,16 @@ def _is_shared(how: str) -> PathRefused:
     )
 
 
-def inside_of(jail: bytes, place: bytes) -> bytes:
-    """Return the path below the jail that an absolute path means: itself if it lies in the jail, otherwise as in a chroot."""
-    for outer in (jail, os.path.realpath(jail)):
+def inside_of(pin_root: bytes, place: bytes) -> bytes:
+    """Return the path below the pin root that an absolute path means: itself if it lies in the pin root, otherwise as in a chroot."""
+    for outer in (pin_root, os.path.realpath(pin_root)):
         if (place + b"/").startswith(outer.rstrip(b"/") + b"/"):
             return place[len(outer) :].strip(b"/")
     return place.strip(b"/")
 
 
 def open_root(place: bytes) -> int:
-    """Open a root or a jail (see `files.way`), trusting only root and the agent's own user."""
+    """Open a root or a pin root (see `files.way`), trusting only root and the agent's own user."""
     return open_way(place, {os.geteuid()}, unread=True).fd
 
 
@@ -161,8 +161,8 @@ def _open_free(root: bytes) -> Confined:
     return Confined(open_root(root), unread=True)
 
 
-def _open_jailed(jail: bytes, path: bytes) -> Confined:
-    outer = Confined(open_root(jail), unread=True)
+def _open_pinned(pin_root: bytes, path: bytes) -> Confined:
+    outer = Confined(open_root(pin_root), unread=True)
     try:
         _make(outer, path)
         return Confined(os.dup(outer.directory(path)), unread=True)

@@ -53,15 +53,15 @@ _USABLE = 2
 """Lowest usable version: version 1 forbids renames from one directory to another, so each move would become a transfer."""
 
 
-def restrict(jail: Optional[str]) -> str:
+def restrict(pin_root: Optional[str]) -> str:
     """Restrict this process; return a description of the restrictions, for `hello`.
 
     Call it before there is a second thread: Landlock restricts the calling thread and those that it starts.
 
     Args:
-        jail: directory that all trees must lie in; None: the backend chooses them later, so file access is not restricted.
+        pin_root: directory that all trees must lie in; None: the backend chooses them later, so file access is not restricted.
     """
-    if jail is not None:
+    if pin_root is not None:
         _load_what_comes_late()
     if ctypes is None:
         return "no sandbox (Python has no ctypes or no resource)"
@@ -78,7 +78,9 @@ def restrict(jail: Optional[str]) -> str:
     if all(limited):
         words.append("limits")
     libc.syscall.restype = ctypes.c_long
-    words.append("no landlock (streamed)" if jail is None else _landlock(libc.syscall, jail))
+    words.append(
+        "no landlock (streamed)" if pin_root is None else _landlock(libc.syscall, pin_root)
+    )
     return ", ".join(words)
 
 
@@ -106,8 +108,8 @@ def _limit(name: str, most: int) -> bool:
     return False
 
 
-def _landlock(syscall: Call, jail: str) -> str:
-    """Restrict this thread's file access to `jail`, and deny network access where supported; return the result as text."""
+def _landlock(syscall: Call, pin_root: str) -> str:
+    """Restrict this thread's file access to `pin_root`, and deny network access where supported; return the result as text."""
     version = syscall(_long(_CREATE_RULESET), None, _long(0), _long(_VERSION))
     if version < 0:
         return f"no landlock ({os.strerror(ctypes.get_errno())})"
@@ -118,7 +120,7 @@ def _landlock(syscall: Call, jail: str) -> str:
         ruleset = _made_ruleset(syscall, version, handled)
         try:
             # Truncation is a right of its own from version 3 on; the kernel rejects rules with rights that it does not know.
-            _allow(syscall, ruleset, jail, (_WORK | _TRUNCATE) & handled)
+            _allow(syscall, ruleset, pin_root, (_WORK | _TRUNCATE) & handled)
             with suppress(
                 OSError
             ):  # an unusual Python, such as a zipped one: what is needed was imported

@@ -73,7 +73,7 @@ class Server:
         source: descriptor to read the backend's frames from.
         sink: descriptor to write frames to.
         session: a name for this agent, unique on the host.
-        jail: directory that all trees must lie in (pinned mode); None: the backend chooses their directories.
+        pin_root: directory that all trees must lie in (pinned mode); None: the backend chooses their directories.
         policy: what the backend may ask for; None: anything.
         host: what is known about the machine.
     """
@@ -84,7 +84,7 @@ class Server:
         sink: int,
         *,
         session: bytes,
-        jail: Optional[bytes] = None,
+        pin_root: Optional[bytes] = None,
         policy: Optional[Policy] = None,
         host: Host = NOWHERE,
     ) -> None:
@@ -93,7 +93,7 @@ class Server:
         self._boot, self._confinement = host.boot, host.confinement
         self._trees = OpenTrees(
             session=session,
-            jail=jail,
+            pin_root=pin_root,
             policy=policy,
             locks=host.locks,
             boot=host.boot,
@@ -195,12 +195,12 @@ class Server:
         else:
             self._results.durable.discard(request.tree)
         store = self._trees[request.tree]
-        claim = store.claim
+        lease = store.lease
         said = messages.Opened(
             request.tree,
             *store.owner,
-            identity=claim.identity,
-            doubt=claim.doubt[:500],
+            identity=lease.identity,
+            doubt=lease.doubt[:500],
             granularity=store.granularity,
         )
         self._send(said)

@@ -38,10 +38,10 @@ class Store(FileWriter):
         *,
         setid: bool,
         session: bytes,
-        claim: WriteLease,
+        lease: WriteLease,
         symlinks: str = "all",
     ) -> None:
-        super().__init__(tree, owner, setid=setid, session=session, claim=claim)
+        super().__init__(tree, owner, setid=setid, session=session, lease=lease)
         self._symlinks = symlinks
 
     def make_directory(self, change: MakeDirectory) -> None:
@@ -93,7 +93,7 @@ class Store(FileWriter):
             kept = change.old_mtime_ns // self.granularity * self.granularity
             if not change.digest and status.st_mtime_ns not in (change.old_mtime_ns, kept):
                 raise Refused(changes.BASE_MISMATCH, "the file has another time")
-            self.claim.check()
+            self.lease.check()
             if status.st_nlink > 1:  # a hard link: its other names must keep their attributes
                 self._put_copy(change, fd)
             else:

@@ -102,7 +102,7 @@ class Transfer:
         if self._written != self.change.size or self._digest.digest() != self.change.digest:
             delta = self._base is not None
             raise Refused(changes.BASE_MISMATCH if delta else changes.DIGEST_MISMATCH)
-        self.store.claim.check()  # the transfer may have taken long
+        self.store.lease.check()  # the transfer may have taken long
         with keeping_time(self._temporary.at):
             self.store.publish(self.change, self._temporary)
         self._held.close()

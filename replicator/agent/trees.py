@@ -20,7 +20,7 @@ class OpenTrees:
 
     Args:
         session: a name for this agent, unique on the host.
-        jail: directory that all trees must lie in (pinned mode); None: the backend chooses their directories.
+        pin_root: directory that all trees must lie in (pinned mode); None: the backend chooses their directories.
         policy: what the backend may ask for; None: anything.
         locks: descriptor from `fencing.open_locks`; -1: agents do not fence each other.
         boot: id of the current boot; empty if unknown.
@@ -31,14 +31,14 @@ class OpenTrees:
         self,
         *,
         session: bytes,
-        jail: Optional[bytes],
+        pin_root: Optional[bytes],
         policy: Optional[Policy],
         locks: int,
         boot: str,
         check_heard: Callable[[], None],
     ) -> None:
         self._session = session
-        self._jail = jail
+        self._pin_root = pin_root
         self._policy = policy
         self._locks = locks
         self._boot = boot
@@ -66,7 +66,7 @@ class OpenTrees:
         store = open_tree(
             request,
             session=self._session,
-            jail=self._jail,
+            pin_root=self._pin_root,
             tokens=self._tokens,
             policy=self._policy,
             boot=self._boot,
@@ -110,7 +110,7 @@ class OpenTrees:
     def yield_to_newer(self) -> None:
         """Raise Fenced if a newer agent has taken over."""
         for store in self._stores.values():
-            store.claim.yield_to_newer()
+            store.lease.yield_to_newer()
 
     def look(self) -> None:
         """Verify that this agent may still change its open trees and that their roots are in place.
@@ -121,6 +121,6 @@ class OpenTrees:
         """
         try:
             for store in self._stores.values():
-                store.claim.look()
+                store.lease.look()
         except Refused as gone:
             raise ProtocolError(gone.detail) from None

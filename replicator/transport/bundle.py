@@ -65,7 +65,7 @@ class Streamed:
 sys.meta_path.insert(0, Streamed())
 try:
     from replicator.agent.main import serve
-    sys.exit(serve(JAIL))
+    sys.exit(serve(PIN_ROOT))
 except Exception:
     import traceback
     traceback.print_exc()  # unlike the interpreter's own, before 3.13, it shows the lines that we have put there
@@ -96,13 +96,13 @@ def _add(found: dict[str, tuple[bool, str]], path: str, file: Traversable) -> No
 
 
 @functools.cache
-def agent_code(jail: str | None = None) -> bytes:
+def agent_code(pin_root: str | None = None) -> bytes:
     """Return the header line and compressed code of the agent, to be sent to the loader.
 
     Args:
-        jail: directory that the agent must not leave; None: any.
+        pin_root: directory that the agent must not leave; None: any.
     """
-    return pack(f"SOURCES = {modules()!r}\nJAIL = {jail!r}\n{_IMPORTER}")
+    return pack(f"SOURCES = {modules()!r}\nJAIL = {pin_root!r}\n{_IMPORTER}")
 
 
 def pack(source: str) -> bytes:

@@ -23,15 +23,19 @@ class LocalConnector:
 
     Args:
         python: path of the interpreter.
-        jail: directory that the agents must not leave; None: any.
+        pin_root: directory that the agents must not leave; None: any.
         code: code for the loader instead of the agent's, from `bundle.pack`.
     """
 
     def __init__(
-        self, *, python: str = sys.executable, jail: str | None = None, code: bytes | None = None
+        self,
+        *,
+        python: str = sys.executable,
+        pin_root: str | None = None,
+        code: bytes | None = None,
     ) -> None:
         self._python = python
-        self._code = agent_code(jail) if code is None else code
+        self._code = agent_code(pin_root) if code is None else code
 
     async def connect(
         self, address: Address, identity: str = ""

@@ -38,7 +38,7 @@ ENOUGH = FOREVER
 
 
 async def in_process(directory):
-    return await LocalConnector(jail=str(directory)).connect(Address("here"))
+    return await LocalConnector(pin_root=str(directory)).connect(Address("here"))
 
 
 async def in_thread(directory):

@@ -24,7 +24,7 @@ ENOUGH = FOREVER
 def processes(directory):
     """Agents in child processes, and a connector that fails."""
     failing = LocalConnector(python="/bin/false")
-    return LocalConnector(jail=str(directory)), failing
+    return LocalConnector(pin_root=str(directory)), failing
 
 
 def threads(directory):

@@ -373,7 +373,7 @@ class CrowdedFleet(LocalFleet):
 
     async def connect(self, address, identity=""):
         self.root(address.host).mkdir(exist_ok=True)
-        connector = LocalConnector(jail=str(self.root(address.host)), python=self._python)
+        connector = LocalConnector(pin_root=str(self.root(address.host)), python=self._python)
         self.channels[address.host] = channel = await connector.connect(address)
         return channel
 

@@ -34,7 +34,7 @@ class LocalFleet:
         if address.host in self.refused:
             raise ConnectFailed(f"{address.host}: refused by the test")
         self.root(address.host).mkdir(exist_ok=True)
-        channel = await LocalConnector(jail=str(self.root(address.host))).connect(address)
+        channel = await LocalConnector(pin_root=str(self.root(address.host))).connect(address)
         self.channels[address.host] = channel
         return channel
 

@@ -31,5 +31,5 @@ def store_at(root, owner=Owner(), *, setid=False, session=b"test", lineage=b"", 
     """Return the store of a directory. The caller must close its `tree`."""
     tree = AgentTree.open(os.fsencode(root))
     tree.locks = open_locks()
-    claim = WriteLease(tree.root_fd, fence_of(tree.root_fd, lineage, tree.locks), place)
-    return Store(tree, owner, setid=setid, session=session, claim=claim)
+    lease = WriteLease(tree.root_fd, fence_of(tree.root_fd, lineage, tree.locks), place)
+    return Store(tree, owner, setid=setid, session=session, lease=lease)

@@ -133,7 +133,7 @@ def _serve(data, jail):
         return tokens[-1]
 
     with mock.patch.object(trees, "FencingTokens", make), mock.patch.object(listing, "LINES", 1):
-        server = serving.Server(script.source, sink, session=b"fuzz", jail=os.fsencode(jail))
+        server = serving.Server(script.source, sink, session=b"fuzz", pin_root=os.fsencode(jail))
         server._arrived = script
         with suppress(ProtocolError, Fenced):
             server.run()

@@ -18,7 +18,10 @@ class AgentChannel:
         self.failure = None
         self.written = 0
         self._server = Server(
-            self._theirs.fileno(), self._theirs.fileno(), session=session, jail=os.fsencode(jail)
+            self._theirs.fileno(),
+            self._theirs.fileno(),
+            session=session,
+            pin_root=os.fsencode(jail),
         )
         self._thread = threading.Thread(target=self._serve)
         self._reader = self._writer = None

@@ -59,7 +59,7 @@ def test_a_replaced_agent_changes_nothing(agent, tmp_path):
         lambda: old.make_symlink(MakeSymlink(1, 1, b"l", 0, b"x")),
         lambda: old.move(Move(1, 1, b"f", b"g")),
         lambda: old.set_attributes(SetAttributes(1, 1, b"f", 0o600, 3, 7, 0, put(NEW).digest)),
-        old.claim.look,
+        old.lease.look,
     ):
         with pytest.raises(Fenced):
             act()
@@ -190,7 +190,7 @@ def test_verifying_a_lease_does_not_fence_older_agents(agent):
     old = agent()
     write(old, OLD)
     newer = agent()
-    newer.claim.look()
+    newer.lease.look()
     write(old, OLD)
 
 
@@ -202,7 +202,7 @@ def test_a_listing_fences_older_agents(agent, tmp_path):
     with pytest.raises(Fenced):
         write(old, NEW)
     assert [line.path for line in job.step().lines] == [b"f"]
-    agent().claim.take_over()
+    agent().lease.take_over()
     with pytest.raises(Fenced):
         ListingJob(newer, ListTree(2, 1, b"", False, 1))
 

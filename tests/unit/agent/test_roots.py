@@ -16,7 +16,7 @@ def opened(root, jail=None, owner=""):
     store = open_tree(
         request,
         session=b"test",
-        jail=None if jail is None else os.fsencode(jail),
+        pin_root=None if jail is None else os.fsencode(jail),
         tokens=FencingTokens(),
     )
     try:

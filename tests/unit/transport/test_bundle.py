@@ -119,7 +119,7 @@ def test_a_traceback_of_streamed_code_shows_its_lines():
     code = bundle.pack(
         f"SOURCES = {{'replicator': (True, ''), 'replicator.agent': (True, ''),"
         f" 'replicator.agent.main': (False, 'def serve(jail):\\n    raise ValueError(jail) # here')}}\n"
-        f"JAIL = 'j'\n{bundle._IMPORTER}"
+        f"PIN_ROOT = 'j'\n{bundle._IMPORTER}"
     )
     result = load(code)
     assert result.returncode == 1

@@ -1,4 +1,4 @@
-"""A claim: only the newest agent changes a tree, and only while readers find it at its place."""
+"""A write lease: only the newest agent changes a tree, and only while readers find it at its place."""
 
 import os
 
@@ -18,17 +18,17 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def claim(root):
-    """Return a function that makes claims to the root, one newer than the other."""
+def lease(root):
+    """Return a function that makes write leases of the root, one newer than the other."""
     opened = []
 
-    def claim(place=True, lineage=b"backend"):
+    def lease(place=True, lineage=b"backend"):
         root_fd, locks = os.open(root, os.O_RDONLY), open_locks()
         opened.extend((root_fd, locks))
         fence = fence_of(root_fd, lineage, locks)
         return WriteLease(root_fd, fence, os.fsencode(root) if place else b"")
 
-    yield claim
+    yield lease
     for fd in opened:
         os.close(fd)
 
@@ -40,10 +40,10 @@ def reason_of(act):
     return refused.value.detail
 
 
-def test_the_newest_that_has_changed_something_counts(claim):
-    old = claim()
+def test_the_newest_that_has_changed_something_counts(lease):
+    old = lease()
     old.check()
-    new = claim()
+    new = lease()
     new.check()
     for act in (old.check, old.look, old.yield_to_newer):
         with pytest.raises(Fenced):
@@ -51,8 +51,8 @@ def test_the_newest_that_has_changed_something_counts(claim):
     new.look()
 
 
-def test_a_root_that_was_moved_removed_or_replaced_is_ours_no_more(claim, root):
-    ours, nobody_looks = claim(), claim(place=False, lineage=b"another")
+def test_a_root_that_was_moved_removed_or_replaced_is_ours_no_more(lease, root):
+    ours, nobody_looks = lease(), lease(place=False, lineage=b"another")
     ours.check_root()
     root.rename(root.with_name("moved"))
     assert "moved or removed" in reason_of(ours.look)
@@ -64,8 +64,8 @@ def test_a_root_that_was_moved_removed_or_replaced_is_ours_no_more(claim, root):
     assert "removed" in reason_of(ours.check_root)
 
 
-def test_a_way_that_may_not_be_searched_any_more_is_no_reason(claim, monkeypatch):
-    ours = claim()
+def test_a_way_that_may_not_be_searched_any_more_is_no_reason(lease, monkeypatch):
+    ours = lease()
 
     def denied(_):
         raise PermissionError
