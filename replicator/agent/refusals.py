@@ -50,7 +50,7 @@ MOST = 500
 """Characters of an error text that are sent."""
 
 
-def told(text: str) -> str:
+def shortened_detail(text: str) -> str:
     """Return an error text short enough to be sent: a path in it may have 4 KiB."""
     return shortened(text, MOST)
 
@@ -66,4 +66,4 @@ def refusal_of(error: Exception) -> Refused:
     if isinstance(error, OSError):
         reason = _BY_ERRNO.get(error.errno or 0, changes.FAILED)
         return Refused(reason, error.strerror or str(error))
-    return Refused(changes.FAILED, told(f"{type(error).__name__}: {error}"))
+    return Refused(changes.FAILED, shortened_detail(f"{type(error).__name__}: {error}"))

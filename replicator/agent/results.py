@@ -6,7 +6,7 @@ import os
 from typing import Callable, Iterator
 
 from replicator.agent.durable import sync
-from replicator.agent.refusals import Refused, refusal_of, told
+from replicator.agent.refusals import Refused, refusal_of, shortened_detail
 from replicator.errors import ReplicatorError
 from replicator.wire.changes import Change
 from replicator.wire.messages import Acks
@@ -57,7 +57,7 @@ class Results:
     def refuse(self, number: int, error: Exception) -> None:
         """Record that a change was refused because of an error."""
         refusal = refusal_of(error)
-        self._refused.append((number, refusal.reason, told(refusal.detail)))
+        self._refused.append((number, refusal.reason, shortened_detail(refusal.detail)))
 
     def sync(self) -> None:
         """Write changes of durable trees to the disk; refuse those to a file system where that fails."""

@@ -17,7 +17,7 @@ from typing import Any, Callable, NamedTuple, Optional
 from replicator.agent.descriptors import write_all
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
-from replicator.agent.refusals import HungUp, told
+from replicator.agent.refusals import HungUp, shortened_detail
 from replicator.agent.results import Results
 from replicator.agent.transfers import Transfers
 from replicator.agent.trees import OpenTrees
@@ -182,7 +182,9 @@ class Server:
             former = self._trees.open(request)
         except (OSError, ReplicatorError, LookupError) as error:
             self._send(
-                messages.Opened(request.tree, -1, -1, told(str(error)) or type(error).__name__)
+                messages.Opened(
+                    request.tree, -1, -1, shortened_detail(str(error)) or type(error).__name__
+                )
             )
             return
         if former is not None:

@@ -109,7 +109,8 @@ def host_key_policy(
     def machines() -> set[str]:
         assert members is not None
         return {
-            machine_name(s.address.host, s.address.port or ssh.port, s.identity) for s in members()
+            machine_name(one.address.host, one.address.port or ssh.port, one.identity)
+            for one in members()
         }
 
     return Policy(

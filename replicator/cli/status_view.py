@@ -219,11 +219,11 @@ def _progress(row: dict[str, Any]) -> str:
 
 def _notes(row: dict[str, Any]) -> Iterable[str]:
     """Yield what there is to say about a frontend, each once."""
-    told = [row["last_error"], row["excess"], *row["unlisted"]]
-    told += [f"launch hook: {row['launch']}"] if row["launch"] else []
-    told += ["not ready: its ready files do not exist"] if row["ready"] is False else []
-    told += ["draining"] if row["draining"] else []
-    told += [f"{one['path']}: {one['reason']}" for one in row["problems"]]
+    details = [row["last_error"], row["excess"], *row["unlisted"]]
+    details += [f"launch hook: {row['launch']}"] if row["launch"] else []
+    details += ["not ready: its ready files do not exist"] if row["ready"] is False else []
+    details += ["draining"] if row["draining"] else []
+    details += [f"{one['path']}: {one['reason']}" for one in row["problems"]]
     if row["source"] != "static":
-        told.append(f"{row['source']} {row['instance_id']} {row['discovery_state']}".strip())
-    return dict.fromkeys(filter(None, told))
+        details.append(f"{row['source']} {row['instance_id']} {row['discovery_state']}".strip())
+    return dict.fromkeys(filter(None, details))

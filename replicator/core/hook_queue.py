@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from replicator.model import ROOT, ancestors, parent
 
 MOST_PATHS = 1000
-"""Paths of a tree that a run is told one by one; beyond it, the directories that they are in."""
+"""Paths of a tree that a run gets one by one; beyond it, the directories that they are in."""
 
 MOST_SUBJECTS = 1000
 """Frontends or trees that wait; beyond it the oldest is dropped."""
@@ -21,7 +21,7 @@ class HookQueue(Protocol):
         """Return the number of things that wait."""
 
     def take(self) -> dict[str, Any] | None:
-        """Remove what the next run is told, and return it; None if nothing waits."""
+        """Remove what the next run gets, and return it; None if nothing waits."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ class _Tree:
 
 
 class DeliveredPaths:
-    """Queue of a hook for delivered paths; each run is told those of one tree.
+    """Queue of a hook for delivered paths; each run gets those of one tree.
 
     Args:
         event: name of the event.
@@ -118,7 +118,7 @@ class DeliveredPaths:
 
 
 class LatestStates:
-    """Queue of a hook for transitions; each run is told the latest of one subject."""
+    """Queue of a hook for transitions; each run gets the latest of one subject."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, dict[str, Any]] = {}
@@ -127,7 +127,7 @@ class LatestStates:
         return len(self._waiting)
 
     def add(self, subject: str, fields: dict[str, Any]) -> None:
-        """Add what a run is to be told of a frontend or a tree."""
+        """Add an event of a frontend or a tree."""
         self._waiting.pop(subject, None)
         self._waiting[subject] = fields
         if len(self._waiting) > MOST_SUBJECTS:

@@ -69,12 +69,12 @@ def _parse(text: str) -> list[Candidate]:
         rows = listed.get("frontends") if isinstance(listed, dict) else listed
         if not isinstance(rows, list):
             raise ValueError("expected a list, or an object with a list `frontends`")
-        return [_sighting(f"entry {number}", row) for number, row in enumerate(rows, 1)]
+        return [_candidate(f"entry {number}", row) for number, row in enumerate(rows, 1)]
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
-    return [_sighting(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
+    return [_candidate(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
 
 
-def _sighting(where: str, row: Any) -> Candidate:  # noqa: ANN401  # whatever JSON holds
+def _candidate(where: str, row: Any) -> Candidate:  # noqa: ANN401  # whatever JSON holds
     fields = {"address": row} if isinstance(row, str) else row
     if not isinstance(fields, dict) or not all(isinstance(v, str) for v in fields.values()):
         raise ValueError(f"{where}: expected an address, or an object of strings with `address`")

@@ -22,7 +22,7 @@ class Runner:
     Args:
         event: name of the event, for log and status.
         command: the program and its arguments.
-        queue: what waits to be told.
+        queue: the events that wait for a run.
         batch: seconds that are collected before a run.
         seconds: time limit of a run.
 
@@ -58,15 +58,15 @@ class Runner:
             await self._added.wait()
             await asyncio.sleep(self._batch)
             self._added.clear()
-            while (told := self.queue.take()) is not None:
-                await self._run(told)
+            while (event := self.queue.take()) is not None:
+                await self._run(event)
 
-    async def _run(self, told: dict[str, Any]) -> None:
+    async def _run(self, event: dict[str, Any]) -> None:
         self.runs += 1
         self._began = time.monotonic()
         bound = log.bind(hook=self._command[0], about=self.event)
         try:
-            data = json.dumps(told).encode() + b"\n"
+            data = json.dumps(event).encode() + b"\n"
             await run(
                 self._command,
                 data,

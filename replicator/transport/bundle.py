@@ -102,7 +102,7 @@ def agent_code(pin_root: str | None = None) -> bytes:
     Args:
         pin_root: directory that the agent must not leave; None: any.
     """
-    return pack(f"SOURCES = {modules()!r}\nJAIL = {pin_root!r}\n{_IMPORTER}")
+    return pack(f"SOURCES = {modules()!r}\nPIN_ROOT = {pin_root!r}\n{_IMPORTER}")
 
 
 def pack(source: str) -> bytes:

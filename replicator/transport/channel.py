@@ -74,8 +74,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection has ended, and why."""
         # The text may come from the server: `said` makes it printable.
-        told = str(exc).encode("utf-8", "surrogatepass") if exc else b""
-        self.lost = stream.said(told) or "closed by the frontend"
+        text = str(exc).encode("utf-8", "surrogatepass") if exc else b""
+        self.lost = stream.said(text) or "closed by the frontend"
         if not self._status.done():
             self._status.set_result(None)
         self._end()

@@ -21,7 +21,7 @@ from replicator.errors import (
 )
 from replicator.transport import stream
 from replicator.transport.bundle import DAMAGED, TOO_OLD
-from replicator.transport.trust import Judge
+from replicator.transport.trust import HostKeyCheck
 
 NOT_FOUND = 127
 """Exit status of a shell that did not find the command."""
@@ -94,20 +94,20 @@ def _connect_failure(error: Exception, host: str) -> ConnectFailed:
 
 
 def refused_key(
-    host: str, port: int, judge: Judge, file: str, *, key: str, reason: str
+    host: str, port: int, check: HostKeyCheck, file: str, *, key: str, reason: str
 ) -> HostKeyRefused:
     """Return the error for a refused host key.
 
     Args:
         host: name or address that was dialled.
         port: TCP port.
-        judge: the object that refused the key.
+        check: the object that refused the key.
         file: path of known_hosts.
         key: fingerprint of the server's key; empty if it was refused for another reason than being unknown.
         reason: error text of asyncssh.
     """
     name = host if port == 22 else f"[{host}]:{port}"
-    trusted, authorities, revoked = judge.matching(host, "", port)
+    trusted, authorities, revoked = check.matching(host, "", port)
     if "revoked" in reason:
         keys = " or ".join(k.get_fingerprint() for k in revoked)
         return HostKeyRefused(f"{name}: its host key {keys} is revoked in {file}")
@@ -116,7 +116,7 @@ def refused_key(
             f"{name}: its host key or certificate is not accepted: {reason}: have the authority sign its key for this"
             " name, and check the clocks of both machines"
         )
-    if refused := judge.refusal(name, key):
+    if refused := check.refusal(name, key):
         return refused
     if trusted:
         return HostKeyRefused(
@@ -124,7 +124,7 @@ def refused_key(
             f" are sure that it is a new machine: ssh-keygen -R '{name}' -f {file}, and add its new key"
         )
     hint = " or have its key signed by the authority there" if authorities else ""
-    left_out = f" ({judge.damaged} of it cannot be understood)" if judge.damaged else ""
+    left_out = f" ({check.damaged} of it cannot be understood)" if check.damaged else ""
     return HostKeyRefused(
         f"{name}: its host key {key} is not in {file}{left_out}: compare the fingerprint on the machine's console, then"
         f" ssh-keyscan -p {port} {host} >> {file}{hint}"
@@ -139,7 +139,7 @@ def start_failure(host: str, status: int | None, said: str) -> TransportError:
         status: exit status of the remote command; None if the connection ended without one.
         said: output of the remote command.
     """
-    told = f": {said}" if said else ""
+    printed = f": {said}" if said else ""
     if status == TOO_OLD:
         return AgentTooOld(
             f"{host}: its python3 is {said or 'too old'}; the agent needs 3.9 or later"
@@ -147,11 +147,11 @@ def start_failure(host: str, status: int | None, said: str) -> TransportError:
     without = status == NOT_FOUND and (not said or _PLAIN_PYTHON.search(said))
     if without or _NO_PYTHON.search(said):
         return AgentMissing(
-            f"{host}: there is no python3{told}: install it (apt-get install python3-minimal)"
+            f"{host}: there is no python3{printed}: install it (apt-get install python3-minimal)"
         )
     if status == NOT_FOUND:
         return AgentFailed(
-            f"{host}: authorized_keys or ForceCommand names a command that does not exist{told}: correct the path in its"
+            f"{host}: authorized_keys or ForceCommand names a command that does not exist{printed}: correct the path in its"
             ' authorized_keys (command="...") or in sshd\'s ForceCommand'
         )
     if status == DAMAGED:
@@ -159,12 +159,12 @@ def start_failure(host: str, status: int | None, said: str) -> TransportError:
             f"{host}: the agent's code did not arrive whole: does a login script read standard input?"
         )
     if status is None:
-        return AgentFailed(f"{host}: the connection ended before the agent started{told}")
+        return AgentFailed(f"{host}: the connection ended before the agent started{printed}")
     if not said:
-        told = ", and nothing was printed: does the account's login shell run commands, as /bin/sh does, and /bin/false does not?"
+        printed = ", and nothing was printed: does the account's login shell run commands, as /bin/sh does, and /bin/false does not?"
     elif "account is currently not available" in said:
-        told += ": give the account a login shell that runs commands (usermod --shell /bin/sh)"
-    return AgentFailed(f"{host}: the agent did not start (exit status {status}){told}")
+        printed += ": give the account a login shell that runs commands (usermod --shell /bin/sh)"
+    return AgentFailed(f"{host}: the agent did not start (exit status {status}){printed}")
 
 
 def silent_login(host: str, user: str, seconds: float, said: str) -> AgentFailed:
@@ -176,8 +176,8 @@ def silent_login(host: str, user: str, seconds: float, said: str) -> AgentFailed
         seconds: the time limit.
         said: output of the login.
     """
-    told = f"; it printed: {said}" if said else ""
+    printed = f"; it printed: {said}" if said else ""
     return AgentFailed(
-        f"{host}: {user} was let in, but the agent did not start within {seconds:g} s{told}: does a start file of the"
+        f"{host}: {user} was let in, but the agent did not start within {seconds:g} s{printed}: does a start file of the"
         " login shell wait for something, or read standard input?"
     )

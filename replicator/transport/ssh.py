@@ -24,7 +24,7 @@ from replicator.transport.channel import WINDOW, Session, SSHChannel, hang_up
 from replicator.transport.dial import dial
 from replicator.transport.failures import refused_key, silent_login, start_failure, translated
 from replicator.transport.line import Line
-from replicator.transport.trust import Judge, Policy
+from replicator.transport.trust import HostKeyCheck, Policy
 
 log = structlog.get_logger()
 
@@ -67,8 +67,8 @@ class SSHConnector:
         with translated(place, user=user, identity=settings.identity):
             try:
                 async with asyncio.timeout(settings.connect_timeout):
-                    judge = await self._policy.judge(address.host, port, identity)
-                    connection, line = await self._dial(address.host, port, user, judge, place)
+                    check = await self._policy.host_key_check(address.host, port, identity)
+                    connection, line = await self._dial(address.host, port, user, check, place)
                     try:
                         session = Session(line)
                         return await self._start(connection, session, printed, place)
@@ -82,10 +82,10 @@ class SSHConnector:
                 raise silent_login(place, user, settings.connect_timeout, said) from None
 
     async def _dial(
-        self, host: str, port: int, user: str, judge: Judge, place: str
+        self, host: str, port: int, user: str, check: HostKeyCheck, place: str
     ) -> tuple[asyncssh.SSHClientConnection, Line]:
         settings = self._settings
-        observer = _Observer(judge)
+        observer = _Observer(check)
         # With a configured identity, no other key is tried, because servers limit the attempts (MaxAuthTries).
         keys: dict[str, Any] = (
             {"client_keys": [settings.identity], "agent_path": None} if settings.identity else {}
@@ -97,7 +97,7 @@ class SSHConnector:
                 port,
                 tunnel=line,
                 username=user,
-                known_hosts=judge.matching,
+                known_hosts=check.matching,
                 client_factory=lambda: observer,
                 config=None,
                 encryption_algs=settings.ciphers,
@@ -111,7 +111,12 @@ class SSHConnector:
             )
         except asyncssh.HostKeyNotVerifiable as error:
             raise refused_key(
-                host, port, judge, settings.known_hosts, key=observer.shown, reason=error.reason
+                host,
+                port,
+                check,
+                settings.known_hosts,
+                key=observer.shown,
+                reason=error.reason,
             ) from error
         except (asyncssh.Error, OSError) as error:
             if reason := mismatch(observer.connection):
@@ -148,10 +153,10 @@ class SSHConnector:
 class _Observer(asyncssh.SSHClient):
     """Decides about host keys that known_hosts does not contain; stores key and connection for error texts."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, check: HostKeyCheck) -> None:
         self.shown = ""
         self.connection: asyncssh.SSHClientConnection | None = None
-        self._judge = judge
+        self._check = check
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Store the connection: error texts name the algorithms that the server offers."""
@@ -162,7 +167,7 @@ class _Observer(asyncssh.SSHClient):
     ) -> bool:
         """Return True if a key that known_hosts does not contain is trusted."""
         self.shown = key.get_fingerprint()
-        return self._judge.believes(key)
+        return self._check.accept_new(key)
 
 
 def _own_name() -> str:

@@ -61,7 +61,7 @@ class Policy:
             return ""
         return lines(damaged) if damaged else ""
 
-    async def judge(self, host: str, port: int, identity: str) -> Judge:
+    async def host_key_check(self, host: str, port: int, identity: str) -> HostKeyCheck:
         """Return the object that decides about the host key of one connection.
 
         Args:
@@ -76,15 +76,15 @@ class Policy:
         machine = machine_name(host, port, identity)
         trusted, authorities, _ = known.match(host, "", port)
         if self.mode == "strict" or self._pins is None or trusted or authorities:
-            return Judge(known, machine)
+            return HostKeyCheck(known, machine)
         pinned = self._pins.keys(machine)
         if pinned:
             self._asked.pop(identity, None)
-            return Judge(known, machine, pinned=pinned)
+            return HostKeyCheck(known, machine, pinned=pinned)
         if self.mode == "accept-new":
-            return Judge(known, machine, pins=self._pins)
+            return HostKeyCheck(known, machine, pins=self._pins)
         shown = await self._ask_console(machine, identity)
-        return Judge(known, machine, pins=self._pins, shown=shown)
+        return HostKeyCheck(known, machine, pins=self._pins, shown=shown)
 
     async def _ask_console(self, machine: str, identity: str) -> Sequence[str]:
         if self._console is None or not identity:
@@ -129,8 +129,8 @@ def machine_name(host: str, port: int, identity: str) -> str:
     return identity or (f"[{host}]:{port}" if port != 22 else host)
 
 
-class Judge:
-    """Decides about the host key of one machine.
+class HostKeyCheck:
+    """Decides whether the host key of one machine is accepted.
 
     Args:
         known: the parsed known_hosts.
@@ -167,8 +167,8 @@ class Judge:
         """Which lines of known_hosts cannot be parsed; empty if there are none."""
         return lines(self._known.damaged) if self._known.damaged else ""
 
-    def believes(self, key: asyncssh.SSHKey) -> bool:
-        """Return True if a key that known_hosts does not contain is trusted; store it then."""
+    def accept_new(self, key: asyncssh.SSHKey) -> bool:
+        """Store a key that known_hosts does not contain if the policy trusts it; return whether it does."""
         if self._pins is None or (
             self.shown is not None and key.get_fingerprint() not in self.shown
         ):

@@ -141,12 +141,12 @@ class TreeMounts:
 
     def with_aliases(self, hints: Iterable[Hint]) -> list[Hint]:
         """Return the hints, each followed by the corresponding hints for aliases."""
-        told = []
+        all_hints = []
         for hint in hints:
-            told.append(hint)
+            all_hints.append(hint)
             for path, watched in self.aliases.items():
-                told.extend(_elsewhere(hint, watched, path))
-        return told
+                all_hints.extend(_elsewhere(hint, watched, path))
+        return all_hints
 
     def _is_pruned(self, path: bytes) -> bool:
         return any(self._prune(at, DIRECTORY) for at in (path, *ancestors(path)))

@@ -33,18 +33,18 @@ def describe(
         rescan: seconds between two scans of unwatched directories.
     """
     without = sum(u.directories for u in unwatched.values() if u.error == errno.ENOSPC)
-    told = [_limit_reached(root, without, watched, rescan)] if without else []
+    problems = [_limit_reached(root, without, watched, rescan)] if without else []
     others = [(path, u) for path, u in unwatched.items() if u.error != errno.ENOSPC]
-    told += [
+    problems += [
         f"The directory {printable(path) or '.'} of {printable(root)} cannot be watched:"
         f" {os.strerror(u.error)}. It is walked every {rescan:g} s instead."
         for path, u in others[:NAMED]
     ]
     if len(others) > NAMED:
-        told.append(
+        problems.append(
             f"{len(others) - NAMED} more directories of {printable(root)} cannot be watched."
         )
-    return told
+    return problems
 
 
 def _limit_reached(root: bytes, without: int, watched: int, rescan: float) -> str:

@@ -140,7 +140,7 @@ class BalancerProvider:
         candidates: dict[str, Candidate] = {}
         unlocated = set()
         for target, instance in found.values():
-            candidate = _sighting(target, instance)
+            candidate = _candidate(target, instance)
             if self._ourselves.are(candidate.identity, candidate.address.host):
                 continue
             if candidate.address.host:
@@ -152,7 +152,7 @@ class BalancerProvider:
         return list(candidates.values()), frozenset(unlocated)
 
 
-def _sighting(target: Target, instance: Instance | None) -> Candidate:
+def _candidate(target: Target, instance: Instance | None) -> Candidate:
     is_ip = target.kind == "ip"
     policy = target.policy
     state = target.state

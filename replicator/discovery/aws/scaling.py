@@ -71,7 +71,7 @@ class ScalingProvider:
         candidates: list[Candidate] = []
         unlocated = set()
         for identity, (group, row) in members.items():
-            candidate = await self._sighting(group, row, instances.get(identity))
+            candidate = await self._candidate(group, row, instances.get(identity))
             if self._ourselves.are(identity, candidate.address.host):
                 continue
             if candidate.address.host:
@@ -100,7 +100,7 @@ class ScalingProvider:
             for row in group.get("Instances", ())
         }
 
-    async def _sighting(
+    async def _candidate(
         self, group: str, row: dict[str, Any], instance: Instance | None
     ) -> Candidate:
         state = row["LifecycleState"]

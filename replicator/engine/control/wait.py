@@ -198,7 +198,7 @@ class Wait:
     async def run(self, seconds: float) -> AsyncGenerator[dict[str, Any], None]:
         """Wait, for at most `seconds`; yield the present state from time to time, and the outcome at last."""
         loop = asyncio.get_running_loop()
-        pause, told = PAUSES[0], self._began
+        pause, last_row = PAUSES[0], self._began
         try:
             while True:
                 began = loop.time()
@@ -208,8 +208,8 @@ class Wait:
                 if not blockers or is_final or now >= self._began + seconds:
                     yield self._outcome(blockers)
                     return
-                if now - told >= HEARTBEAT:
-                    told = now
+                if now - last_row >= HEARTBEAT:
+                    last_row = now
                     yield self._row(blockers)
                 pause = min(GROWTH * pause, PAUSES[1])
                 await asyncio.sleep(max(pause, min(COST * (now - began), LONGEST)))

@@ -59,10 +59,10 @@ async def _meet(policy, file):
     """Connect to a machine twice; it shows the same key both times."""
     key = asyncssh.import_public_key(KEY)
     for _ in range(2):
-        judge = await policy.judge(HOST, PORT, MACHINE)
-        judge.believes(key)
-        sentence(refused_key(HOST, PORT, judge, file, key="SHA256:x", reason="revoked"), 9999)
-        sentence(refused_key(HOST, PORT, judge, file, key="SHA256:x", reason="other"), 9999)
+        check = await policy.host_key_check(HOST, PORT, MACHINE)
+        check.accept_new(key)
+        sentence(refused_key(HOST, PORT, check, file, key="SHA256:x", reason="revoked"), 9999)
+        sentence(refused_key(HOST, PORT, check, file, key="SHA256:x", reason="other"), 9999)
 
 
 def _pinned(machine, text):

@@ -31,52 +31,52 @@ def pins(tmp_path):
 
 
 async def test_strict_refuses_a_machine_that_is_not_in_known_hosts(known, pins):
-    judge = await Policy(str(known), pins=pins).judge(HOST, PORT, "i-1")
-    assert not judge.believes(ONE)
+    check = await Policy(str(known), pins=pins).host_key_check(HOST, PORT, "i-1")
+    assert not check.accept_new(ONE)
     assert pins.keys("i-1") == []
 
 
 async def test_accept_new_accepts_the_first_key_of_a_machine_and_no_other_later(known, pins):
     policy = Policy(str(known), mode="accept-new", pins=pins)
-    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
+    assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(ONE)
 
-    again = await policy.judge("10.0.0.99", 2222, "i-1")  # at whatever address
+    again = await policy.host_key_check("10.0.0.99", 2222, "i-1")  # at whatever address
     trusted = again.matching("10.0.0.99", "", 2222)[0]
     assert [public(key) for key in trusted] == [public(ONE)]
-    assert not again.believes(TWO)
+    assert not again.accept_new(TWO)
     assert "CHANGED" in str(again.refusal("10.0.0.99", TWO.get_fingerprint()))
 
 
 async def test_accept_new_accepts_another_machine_at_a_used_address(known, pins):
     policy = Policy(str(known), mode="accept-new", pins=pins)
-    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
-    assert (await policy.judge(HOST, PORT, "i-2")).believes(TWO)
+    assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(ONE)
+    assert (await policy.host_key_check(HOST, PORT, "i-2")).accept_new(TWO)
     assert (pins.keys("i-1"), pins.keys("i-2")) == ([public(ONE)], [public(TWO)])
 
 
 async def test_without_an_instance_id_the_address_is_the_name(known, pins):
     policy = Policy(str(known), mode="accept-new", pins=pins)
-    assert (await policy.judge(HOST, 2222, "")).believes(ONE)
+    assert (await policy.host_key_check(HOST, 2222, "")).accept_new(ONE)
     assert pins.keys("[10.0.0.1]:2222") == [public(ONE)]
 
 
 @pytest.mark.parametrize("line", ["10.0.0.1 {}", "@cert-authority 10.0.0.* {}"])
 async def test_an_entry_in_known_hosts_takes_precedence_over_every_policy(known, pins, line):
     known.write_text(line.format(public(TWO)) + "\n")
-    judge = await Policy(str(known), mode="accept-new", pins=pins).judge(HOST, PORT, "i-1")
-    assert not judge.believes(ONE)
+    check = await Policy(str(known), mode="accept-new", pins=pins).host_key_check(HOST, PORT, "i-1")
+    assert not check.accept_new(ONE)
 
 
 async def test_console_accepts_only_a_key_that_was_printed(known, pins):
     console = FakeConsole([TWO.get_fingerprint(), ONE.get_fingerprint()])
     policy = Policy(str(known), mode="console", pins=pins, console=console)
-    judge = await policy.judge(HOST, PORT, "i-1")
+    check = await policy.host_key_check(HOST, PORT, "i-1")
     other = asyncssh.generate_private_key("ssh-ed25519")
-    assert not judge.believes(other)
-    assert "somebody else answers" in str(judge.refusal(HOST, other.get_fingerprint()))
-    assert judge.believes(ONE)
+    assert not check.accept_new(other)
+    assert "somebody else answers" in str(check.refusal(HOST, other.get_fingerprint()))
+    assert check.accept_new(ONE)
 
-    await policy.judge(HOST, PORT, "i-1")
+    await policy.host_key_check(HOST, PORT, "i-1")
     assert console.asked == 1  # what is remembered needs no console
 
 
@@ -93,18 +93,18 @@ async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins):
     )
     for seconds in (0, 30):
         with pytest.raises(HostKeyRefused, match=f"yet: asked for {seconds} of 60 s"):
-            await policy.judge(HOST, PORT, "i-1")
+            await policy.host_key_check(HOST, PORT, "i-1")
         now[0] += 30
-    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
+    assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(ONE)
 
     console = FakeConsole([])
     policy = Policy(str(known), mode="console", pins=Pins(known.parent / "no"), console=console, console_timeout=60, clock=lambda: now[0])  # fmt: skip
     with pytest.raises(HostKeyRefused):
-        await policy.judge(HOST, PORT, "i-1")
+        await policy.host_key_check(HOST, PORT, "i-1")
     now[0] += 61
     for _ in range(5):
         with pytest.raises(HostKeyRefused, match="showed no host key fingerprints in 60 s"):
-            await policy.judge(HOST, PORT, "i-1")
+            await policy.host_key_check(HOST, PORT, "i-1")
     assert console.asked == 1  # past the limit the API is asked rarely
 
 
@@ -121,10 +121,10 @@ async def test_a_key_that_the_console_shows_late_is_accepted(known, pins):
     )
     for _ in range(2):
         with pytest.raises(HostKeyRefused):
-            await policy.judge(HOST, PORT, "i-1")
+            await policy.host_key_check(HOST, PORT, "i-1")
         now[0] += 61
     now[0] += ASK_AGAIN  # meanwhile the operator has had cloud-init print the fingerprints
-    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
+    assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(ONE)
 
 
 async def test_a_new_key_of_a_machine_is_accepted_after_its_line_was_removed(known, pins, tmp_path):
@@ -138,44 +138,44 @@ async def test_a_new_key_of_a_machine_is_accepted_after_its_line_was_removed(kno
         console_timeout=60,
         clock=lambda: now[0],
     )
-    assert (await policy.judge(HOST, PORT, "i-1")).believes(ONE)
+    assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(ONE)
     now[0] += 100_000
-    refusing = await policy.judge(HOST, PORT, "i-1")
-    assert not refusing.believes(TWO)
+    refusing = await policy.host_key_check(HOST, PORT, "i-1")
+    assert not refusing.accept_new(TWO)
     assert "remove its line from host_keys" in str(refusing.refusal(HOST, "x"))
 
     file = tmp_path / "host_keys"
     kept = [line for line in file.read_text().splitlines(True) if not line.startswith("i-1 ")]
     file.write_text("".join(kept))
-    assert (await policy.judge(HOST, PORT, "i-1")).believes(TWO)
+    assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(TWO)
     assert pins.keys("i-1") == [public(TWO)]
 
 
 async def test_console_needs_to_know_which_machine_it_is(known, pins):
     policy = Policy(str(known), mode="console", pins=pins, console=FakeConsole([]))
     with pytest.raises(HostKeyRefused, match="its instance id is unknown"):
-        await policy.judge(HOST, PORT, "")
+        await policy.host_key_check(HOST, PORT, "")
 
 
 async def test_a_console_that_cannot_be_read_is_an_error(known, pins):
     console = FakeConsole(DiscoveryError("the IAM permission ec2:GetConsoleOutput is missing"))
     policy = Policy(str(known), mode="console", pins=pins, console=console)
     with pytest.raises(HostKeyRefused, match="ec2:GetConsoleOutput"):
-        await policy.judge(HOST, PORT, "i-1")
+        await policy.host_key_check(HOST, PORT, "i-1")
 
 
 async def test_a_key_that_cannot_be_stored_is_refused(known, tmp_path):
     pins = Pins(tmp_path / "missing" / "host_keys")
-    judge = await Policy(str(known), mode="accept-new", pins=pins).judge(HOST, PORT, "i-1")
+    check = await Policy(str(known), mode="accept-new", pins=pins).host_key_check(HOST, PORT, "i-1")
     with pytest.raises(HostKeyRefused, match="cannot be remembered"):
-        judge.believes(ONE)
+        check.accept_new(ONE)
 
 
 async def test_pins_that_cannot_be_read_are_an_error_not_a_fresh_start(known, tmp_path):
     (tmp_path / "host_keys").write_bytes(b"\xff\xfe")
     policy = Policy(str(known), mode="accept-new", pins=Pins(tmp_path / "host_keys"))
     with pytest.raises(HostKeyRefused, match="cannot be read"):
-        await policy.judge(HOST, PORT, "i-1")
+        await policy.host_key_check(HOST, PORT, "i-1")
 
 
 def test_pins_are_private_and_bounded(tmp_path, monkeypatch):
@@ -212,7 +212,7 @@ async def test_a_file_that_was_emptied_or_cut_off_is_an_error_and_no_fresh_start
     policy = Policy(str(known), mode="accept-new", pins=pins)
     for machine in ("i-1", "i-9"):
         with pytest.raises(HostKeyRefused, match="host_keys is damaged"):
-            await policy.judge(HOST, PORT, machine)
+            await policy.host_key_check(HOST, PORT, machine)
     file.write_bytes(whole)
     assert pins.keys("i-1") == [public(ONE)]
 
@@ -237,6 +237,6 @@ async def test_a_certificate_in_known_hosts_is_no_key(known, pins):
     certificate = ONE.generate_host_certificate(TWO, "id", principals=[HOST])
     known.write_text(f"{HOST} {certificate.export_certificate().decode()}\n")
     policy = Policy(str(known), pins=pins)
-    judge = await policy.judge(HOST, PORT, "i-1")
-    assert judge.matching(HOST, "", PORT) == ([], [], [])
-    assert (judge.damaged, policy.damaged_lines()) == ("line 1", "line 1")
+    check = await policy.host_key_check(HOST, PORT, "i-1")
+    assert check.matching(HOST, "", PORT) == ([], [], [])
+    assert (check.damaged, policy.damaged_lines()) == ("line 1", "line 1")
