@@ -127,7 +127,7 @@ class Server:
             Shared: an open target shares files with a source.
         """
         try:
-            self._greet()
+            self._send_hello()
             while True:
                 self._work_on_listing()
                 if not self._arrived.poll(IDLE * 1000):
@@ -148,7 +148,7 @@ class Server:
             self._transfers.abort()
             self._trees.close()
 
-    def _greet(self) -> None:
+    def _send_hello(self) -> None:
         about = f"python {platform.python_version()} on {platform.node()}, pid {os.getpid()}"
         if self._confinement:
             about += f"; {self._confinement}"

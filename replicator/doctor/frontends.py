@@ -41,7 +41,7 @@ async def examine_frontend(
     receiver = asyncio.get_running_loop().create_task(link.receive())
     try:
         async with asyncio.timeout(config.ssh.connect_timeout):
-            await link.greet()
+            await link.exchange_hello()
             refused = await _try_trees(link, config)
     except (ReplicatorError, TimeoutError) as error:
         reason = _reason_of(receiver) or str(error) or "no answer in time"

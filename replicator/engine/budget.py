@@ -21,7 +21,7 @@ STEP = 2_000
 """Paths that may be marked between two counts: a hundredth of the smaller limit."""
 
 
-class PendingPaths(Protocol):
+class ClearablePaths(Protocol):
     """The dirty paths of one frontend; see `engine.frontend.pending_paths`.
 
     Attributes:
@@ -50,7 +50,7 @@ class Budget:
 
     def __init__(
         self,
-        frontends: Callable[[], Iterable[PendingPaths]] = tuple,
+        frontends: Callable[[], Iterable[ClearablePaths]] = tuple,
         away: int = AWAY,
         most: int = ALL,
     ) -> None:
@@ -71,7 +71,7 @@ class Budget:
             self._left = max(room, self._step)
 
 
-def _clear(frontends: list[PendingPaths], limit: int) -> int:
+def _clear(frontends: list[ClearablePaths], limit: int) -> int:
     """Clear the largest dirty sets until all together are within `limit`; return how many paths are left up to it."""
     total = sum(map(len, frontends))
     if total > limit:

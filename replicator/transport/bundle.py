@@ -72,7 +72,7 @@ except Exception:
     sys.exit(1)
 """
 
-_WHOLE_ROOMS = ("agent", "files", "wire")
+_WHOLE_PACKAGES = ("agent", "files", "wire")
 _SINGLE_FILES = ("__init__", "errors", "model", "delta/__init__", "delta/ops", "delta/patch")
 
 
@@ -82,10 +82,10 @@ def modules() -> dict[str, tuple[bool, str]]:
     found: dict[str, tuple[bool, str]] = {}
     for path in _SINGLE_FILES:
         _add(found, path, package.joinpath(f"{path}.py"))
-    for room in _WHOLE_ROOMS:
-        for file in sorted(package.joinpath(room).iterdir(), key=lambda f: f.name):
+    for name in _WHOLE_PACKAGES:
+        for file in sorted(package.joinpath(name).iterdir(), key=lambda f: f.name):
             if file.name.endswith(".py"):
-                _add(found, f"{room}/{file.name[:-3]}", file)
+                _add(found, f"{name}/{file.name[:-3]}", file)
     return found
 
 

@@ -365,7 +365,7 @@ class TestAlgorithms:
                 channel = await SSHConnector(settings(ciphers=ciphers)).connect(address(hardened))
                 link = Connection(channel, lambda *_: None, lambda: None)
                 receiver = asyncio.create_task(link.receive())
-                await link.greet()
+                await link.exchange_hello()
                 receiver.cancel()
                 await channel.close()
         warnings = [line for line in logs if line["log_level"] == "warning"]

@@ -95,7 +95,7 @@ class Connection:
                 if count % SLICE == 0:
                     await asyncio.sleep(0)
 
-    async def greet(self, about: str = "replicator backend") -> None:
+    async def exchange_hello(self, about: str = "replicator backend") -> None:
         """Exchange hellos.
 
         Args:

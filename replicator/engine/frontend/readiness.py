@@ -20,7 +20,7 @@ from replicator.core.dirty import DirtySet
 from replicator.engine.changes.create import delete_change, next_number
 from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
-from replicator.engine.frontend.shortage import Shortage
+from replicator.engine.frontend.peer_lag import PeerLag
 from replicator.model import ancestors
 from replicator.ports import Catalog
 from replicator.wire.changes import MakeDirectory, PutFile, SetAttributes
@@ -120,7 +120,7 @@ class Readiness:
     ) -> None:
         self._connection = connection
         self._context = context
-        self._shortage = Shortage(dirty, context)
+        self._peer_lag = PeerLag(dirty, context)
         self._opened = opened
         self._machine = machine
         self._existing: set[int] = set()
@@ -179,14 +179,14 @@ class Readiness:
         without = {number for number, one in self._context.trees.items() if not one.ready}
         needed = {tree, *without}
         if tree in self._existing:
-            return not self._shortage.misses(needed & self._incomplete)
+            return not self._peer_lag.misses(needed & self._incomplete)
         # A frontend that is out of service returns only if it refuses nothing that others accept.
-        return needed <= self._compared - self._incomplete and not self._shortage.refuses()
+        return needed <= self._compared - self._incomplete and not self._peer_lag.refuses()
 
     async def _in_time(self, now: float) -> bool:
-        self._shortage.update(now)
+        self._peer_lag.update(now)
         lags = [tree.ready.max_lag for tree in self._context.trees.values() if tree.ready]
-        return not lags or not await self._shortage.lags(now, min(lags), self._context.pool)
+        return not lags or not await self._peer_lag.lags(now, min(lags), self._context.pool)
 
     def _files(self) -> dict[int, RemoteReadyFile]:
         return {

@@ -80,7 +80,7 @@ class Session:
             tasks.create_task(connection.progress_timeout.watch(context.op_timeout))
             tasks.create_task(connection.send_sources())
             async with asyncio.timeout(context.connect_timeout):
-                await self._greet()
+                await self._exchange_hello()
             await self.readiness.begin(_now())
             self.sender.links = "link" in connection.agent.features
             self._state.pending_paths.connected(self.opened)
@@ -90,8 +90,10 @@ class Session:
             tasks.create_task(self.comparisons.resync_directories())
             tasks.create_task(self._keep_compared())
 
-    async def _greet(self) -> None:
-        await self.connection.greet(f"replicator on {platform.node()} for {self._state.address}")
+    async def _exchange_hello(self) -> None:
+        await self.connection.exchange_hello(
+            f"replicator on {platform.node()} for {self._state.address}"
+        )
         self._state.about = self.connection.agent.about
         self._state.resync_queue.connected()
         await self.opened.open_all()

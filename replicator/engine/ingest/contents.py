@@ -35,11 +35,11 @@ NO_STAMP = Stamp(-1, -1, -1, -1)
 
 NEVER_CONSISTENT = "is written all the time, so that no consistent version can be read"
 
-MOST_TWINS = 8
+MOST_NAMES = 8
 """Names of an inode that are searched for its content: for a file with 600 names, each of 600 checks would read 599 records."""
 
 
-class Twin(NamedTuple):
+class SameContent(NamedTuple):
     """Another path with the same content.
 
     Attributes:
@@ -141,8 +141,8 @@ class Contents:
             return 0
         if record is not None and is_unchanged(record, seen):
             return 0
-        if early is None and (twin := self._twin(seen, record)) is not None:
-            self._take_twin(seen, record, twin, found)
+        if early is None and (same := self._find_same_content(seen, record)) is not None:
+            self._take_same_content(seen, record, same, found)
             return 0
         if early is None and seen.entry.size > longest:
             if unclosed and not force:
@@ -166,7 +166,7 @@ class Contents:
             return 0
         return self._note(seen, record, snapshot, found, force=force)
 
-    def _twin(self, seen: Seen, record: Record | None) -> Twin | None:
+    def _find_same_content(self, seen: Seen, record: Record | None) -> SameContent | None:
         """Return another path with the same content: a name of the same inode whose recorded stamp is the same."""
         stamp = seen.stamp
         is_same_file = record is not None and record.stamp.inode == stamp.inode
@@ -175,17 +175,19 @@ class Contents:
             return None
         read = self._read.get(stamp.inode)
         if read is not None and read[0].stamp == stamp and read[0].path != seen.path:
-            return Twin(*read, fresh=True)
-        names = other_names(self._catalog, seen.path, stamp.inode)[:MOST_TWINS]
+            return SameContent(*read, fresh=True)
+        names = other_names(self._catalog, seen.path, stamp.inode)[:MOST_NAMES]
         for known in (self._catalog.get(names) if names else {}).values():
             if known.stamp == stamp and known.stable and known.entry.digest and not known.problem:
-                return Twin(known, self._catalog.signature(known.path), fresh=False)
+                return SameContent(known, self._catalog.signature(known.path), fresh=False)
         return None
 
-    def _take_twin(self, seen: Seen, record: Record | None, twin: Twin, found: ScanResult) -> None:
-        entry = seen.entry._replace(digest=twin.record.entry.digest)
+    def _take_same_content(
+        self, seen: Seen, record: Record | None, same: SameContent, found: ScanResult
+    ) -> None:
+        entry = seen.entry._replace(digest=same.record.entry.digest)
         ambiguous = record is not None and is_ambiguous(record, entry)
-        taken = twin.record._replace(path=seen.path, entry=entry, ambiguous=ambiguous)
+        taken = same.record._replace(path=seen.path, entry=entry, ambiguous=ambiguous)
         if not taken.stable:
             found.unstable.append(taken)
         if record is not None and record.stamp.inode != seen.stamp.inode:
@@ -193,11 +195,13 @@ class Contents:
         if record is not None and record.entry == taken.entry and not record.problem:
             found.records.append(taken)
             return
-        apart = seen.links > 1  # hard links of the source are separate files on frontends
-        usable = not twin.record.ambiguous and not (apart and entry.size > LARGE)
-        path = twin.record.path if usable else b""
-        found.updates.append(Update(taken, record, twin=path, fresh=twin.fresh, apart=apart))
-        found.signatures[seen.path] = twin.signature
+        both_stay = seen.links > 1  # hard links of the source are separate files on frontends
+        usable = not same.record.ambiguous and not (both_stay and entry.size > LARGE)
+        path = same.record.path if usable else b""
+        found.updates.append(
+            Update(taken, record, same_content_as=path, fresh=same.fresh, both_stay=both_stay)
+        )
+        found.signatures[seen.path] = same.signature
 
     def _outdated_names(self, seen: Seen, snapshot: Snapshot) -> list[bytes]:
         """Return the other names of a file whose records are not of this version.

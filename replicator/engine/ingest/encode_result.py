@@ -42,9 +42,11 @@ def encode(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
     early: list[Link] = []
     late: list[Link] = []
     for update in found.updates:
-        if update.twin:
+        if update.same_content_as:
             record = update.record
-            link = link_change(tree, record.path, record.entry, update.twin, copy=update.apart)
+            link = link_change(
+                tree, record.path, record.entry, update.same_content_as, copy=update.both_stay
+            )
             (late if update.fresh else early).append(link)
             continue
         encoded = _encode_update(tree, update)
@@ -77,9 +79,9 @@ def encode_move(tree: int, source: bytes, target: bytes) -> EncodedChanges:
 def _encode_update(tree: int, update: Update) -> EncodedChanges | tuple[Change, bytes]:
     record = update.record
     path, entry = record.path, record.entry
-    if record.problem or (entry.digest and update.ops is None and not update.same_content):
+    if record.problem or (entry.digest and update.ops is None and not update.is_content_unchanged):
         return EncodedChanges((), (ChangeRef(0, Key(tree, path)),))
-    if update.same_content and update.before is not None:
+    if update.is_content_unchanged and update.before is not None:
         change = attributes_change(tree, path, entry, content=False)
         return encode_update(change._replace(old_mtime_ns=update.before.entry.mtime_ns))
     if entry.kind != FILE:

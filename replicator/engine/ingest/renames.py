@@ -132,10 +132,12 @@ def _link(
         return None
     ambiguous = replaced is not None and is_ambiguous(replaced, origin.entry)
     taken = origin._replace(path=target, stable=False, ambiguous=ambiguous)
-    twin = b"" if origin.ambiguous else origin.path
+    same_content_as = b"" if origin.ambiguous else origin.path
     # The old name has no file any more. Without a stamp, the record does not match the file that was renamed.
     left = origin._replace(stamp=NO_STAMP, stable=False)
-    found = ScanResult(updates=[Update(taken, replaced, twin=twin)], records=[left])
+    found = ScanResult(
+        updates=[Update(taken, replaced, same_content_as=same_content_as)], records=[left]
+    )
     found.signatures[target] = checker.catalog.signature(origin.path)
     if replaced is not None and replaced.entry.kind == FILE:
         found.siblings += other_names(checker.catalog, target, replaced.stamp.inode)

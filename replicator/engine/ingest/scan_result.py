@@ -19,21 +19,21 @@ class Update:
         before: the record until now.
         ops: the content, as instructions (see ports.Snapshot); None if it is not carried here.
         is_delta: the instructions copy from the version before.
-        twin: another path that has the same content; empty if none is known.
-        fresh: the content of the twin was found in the same call, and is published before.
-        apart: both names stay, so that the frontend makes a copy; otherwise the twin is about to be deleted or changed.
+        same_content_as: another path that has the same content; empty if none is known.
+        fresh: the content of that path was found in the same call, and is published before.
+        both_stay: both names stay, so that the frontend makes a copy; otherwise the other path is about to be deleted or changed.
     """
 
     record: Record
     before: Record | None
     ops: list[Op] | None = None
     is_delta: bool = False
-    twin: bytes = b""
+    same_content_as: bytes = b""
     fresh: bool = False
-    apart: bool = False
+    both_stay: bool = False
 
     @property
-    def same_content(self) -> bool:
+    def is_content_unchanged(self) -> bool:
         """True for a file of which only attributes changed."""
         entry, before = self.record.entry, self.before
         return (

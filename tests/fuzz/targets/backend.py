@@ -85,7 +85,7 @@ async def _converse(data):
 
 
 async def _backend(connection):
-    await connection.greet()
+    await connection.exchange_hello()
     await connection.open_tree(OpenTree(1, b"/site"))
     in_flights = [InFlight(ChangeRef(number, Key(1, b"a")), 1, bulk=True) for number in NUMBERS]
     await connection.send([b"x" * 100], in_flights)

@@ -22,7 +22,7 @@ HELLO = Hello(messages.VERSION, messages.FEATURES, "an agent")
 async def test_hellos_are_exchanged(ends):
     async with receiving(ends):
         ends.channel.send(HELLO)
-        await ends.connection.greet()
+        await ends.connection.exchange_hello()
 
     assert ends.connection.agent.about == "an agent"
     assert ends.channel.of(Hello)[0].version == messages.VERSION
@@ -35,14 +35,14 @@ async def test_an_agent_with_another_protocol_is_refused_with_advice(ends, hello
     async with receiving(ends):
         ends.channel.send(hello)
         with pytest.raises(ProtocolError, match="same release"):
-            await ends.connection.greet()
+            await ends.connection.exchange_hello()
 
 
 async def test_features_that_both_sides_have_are_used(ends):
     async with receiving(ends):
         features = (*messages.REQUIRED, "boot", "telepathy")
         ends.channel.send(HELLO._replace(features=features, boot="12ab-34"))
-        await ends.connection.greet()
+        await ends.connection.exchange_hello()
     assert ends.connection.agent.features == {*messages.REQUIRED, "boot"}
     assert ends.connection.agent.boot == "12ab-34"
     assert "tree.durable" in ends.connection.agent.unsupported(OpenTree(1, b"/site", durable=True))
@@ -53,7 +53,7 @@ async def test_features_that_both_sides_have_are_used(ends):
 async def test_an_invalid_boot_id_is_ignored(ends, boot):
     async with receiving(ends):
         ends.channel.send(HELLO._replace(boot=boot))
-        await ends.connection.greet()
+        await ends.connection.exchange_hello()
     assert ends.connection.agent.boot == ""
 
 
@@ -134,7 +134,7 @@ async def test_a_frame_may_arrive_in_any_pieces(ends):
     async with receiving(ends):
         for byte in frames.encode(HELLO.header()):
             ends.channel.send_raw(bytes([byte]))
-        await ends.connection.greet()
+        await ends.connection.exchange_hello()
 
 
 async def test_the_end_of_the_stream_is_reported_with_the_agents_last_output(ends):

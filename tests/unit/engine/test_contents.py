@@ -29,7 +29,7 @@ def test_changed_attributes_are_found_without_content(world):
     path.chmod(0o600)
     updates, _, _ = world.check(b"a")
 
-    assert updates[b"a"].same_content
+    assert updates[b"a"].is_content_unchanged
     assert updates[b"a"].record.entry.mode == 0o600
 
 

@@ -209,10 +209,10 @@ def test_a_large_whole_file_is_encoded_by_itself_and_builds_on_nothing():
 def test_a_link_is_sent_after_its_directory_and_before_its_origin_changes():
     entry = Entry(FILE, 0o644, 7, 1, digest=bytes(32))
     stamp = Stamp(7, 1, 1, 1)
-    link = Update(Record(b"old/f", entry, stamp), None, twin=b"live/f")
+    link = Update(Record(b"old/f", entry, stamp), None, same_content_as=b"live/f")
     made = Update(Record(b"old", Entry(DIRECTORY, 0o755, 0, 1), stamp), None)
     change = Update(Record(b"live/f", entry, stamp), None, [Literal(b"content")])
-    late = Update(Record(b"new", entry, stamp), None, twin=b"live/f", fresh=True)
+    late = Update(Record(b"new", entry, stamp), None, same_content_as=b"live/f", fresh=True)
     encoded_list = list(encode_result(1, ScanResult(updates=[change, late, link, made])))
 
     encoded = [(type(c), c.path) for c in changes_of(encoded_list)]

@@ -50,7 +50,7 @@ def test_files_of_a_swapped_directory_are_found_by_inode_and_not_read(world):
     read = world.source.bytes_read
     old, live = world.scan(b"old")[0], world.scan(b"live")[0]
 
-    assert (old[b"old/f"].twin, live[b"live/f"].twin) == (b"live/f", b"new/f")
+    assert (old[b"old/f"].same_content_as, live[b"live/f"].same_content_as) == (b"live/f", b"new/f")
     assert world.source.bytes_read == read
 
 
@@ -62,7 +62,7 @@ def test_a_renamed_file_is_recorded_by_both_names_until_the_old_one_is_removed(w
     found = record_rename(world.checker, b"a", b"b", may_move_directory=False).found
 
     (update,) = found.updates
-    assert (update.record.path, update.twin) == (b"b", b"a")
+    assert (update.record.path, update.same_content_as) == (b"b", b"a")
     assert not update.record.stable, "it is read once more"
     assert found.siblings == [b"twin"], "it may have changed under the name that is gone"
     known = world.catalog.get([b"a", b"b"])

@@ -6,9 +6,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from replicator.engine.control.fence import MOST_AREAS, outermost
 
 from replicator import __version__
-from replicator.engine.control.fence import MOST_AREAS, outermost
 from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _seconds
 from replicator.engine.service import Service
 from replicator.errors import ControlError

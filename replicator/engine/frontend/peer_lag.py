@@ -25,7 +25,7 @@ MOST = 500
 """Pending paths that are examined in one update: 10 ms with a hundred frontends."""
 
 
-class Shortage:
+class PeerLag:
     """The pending paths of one frontend that others have. A frontend that is the only one lacks all its pending paths alone.
 
     Args:
