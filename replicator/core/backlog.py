@@ -12,7 +12,7 @@ from collections import OrderedDict
 
 from replicator.model import parent
 
-_Group = tuple[bool, bytes]  # whether its paths are minor, and their directory
+_Group = tuple[bool, bytes]  # whether its paths have a low priority, and their directory
 
 
 class Backlog:
@@ -36,15 +36,15 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._order)
 
-    def add(self, path: bytes, *, minor: bool) -> None:
-        """Add a path. A path that is queued as minor moves to the group with new content if `minor` is False."""
+    def add(self, path: bytes, *, low_priority: bool) -> None:
+        """Add a path. A path that is queued with a low priority moves to the group with new content if `low_priority` is False."""
         group = self._order.get(path)
         if group is not None:
-            if minor or not group[0]:
+            if low_priority or not group[0]:
                 return
             self.remove(path)
-        group = self._order[path] = minor, parent(path)
-        if not minor:
+        group = self._order[path] = low_priority, parent(path)
+        if not low_priority:
             self.last += 1
             self._contents[path] = self.last
         paths = self._groups.setdefault(group, {})
@@ -102,13 +102,13 @@ class Backlog:
     def _pop_smallest(self) -> _Group:
         """Remove the heap entry of the smallest group; return the group."""
         while True:
-            minor, size, count, directory = heapq.heappop(self._smallest)
-            group = minor, directory
+            low_priority, size, count, directory = heapq.heappop(self._smallest)
+            group = low_priority, directory
             paths = self._groups.get(group)
             if paths is not None and len(paths) == size:
                 return group
             if paths is not None:
-                heapq.heappush(self._smallest, (minor, len(paths), count, directory))
+                heapq.heappush(self._smallest, (low_priority, len(paths), count, directory))
 
     def _enter_rest(self, group: _Group) -> None:
         """Add a heap entry for what is left of a group."""
@@ -116,9 +116,9 @@ class Backlog:
             self._enter(group, len(self._groups[group]))
 
     def _enter(self, group: _Group, size: int) -> None:
-        minor, directory = group
+        low_priority, directory = group
         self._count += 1
-        heapq.heappush(self._smallest, (minor, size, -self._count, directory))
+        heapq.heappush(self._smallest, (low_priority, size, -self._count, directory))
         if len(self._smallest) > 4 * (len(self._order) + 256):
             self._smallest = [
                 (one[0], len(paths), 0, one[1]) for one, paths in self._groups.items()

@@ -60,8 +60,8 @@ class CheckQueue(DueQueue):
         now: float,
         due: float,
         *,
-        minor: bool = False,
-        asked: float | None = None,
+        low_priority: bool = False,
+        unanswered_since: float | None = None,
     ) -> None:
         """Schedule a check after an event: at `due`, or after the cooldown if that is later.
 
@@ -69,17 +69,19 @@ class CheckQueue(DueQueue):
             path: the path.
             now: the current time.
             due: earliest time of the check.
-            minor: the event does not suggest new content.
-            asked: the time of the event; default: `now`.
+            low_priority: the event does not suggest new content.
+            unanswered_since: the time of the event; default: `now`.
         """
         slot = self.slot(path)
-        if slot.due is None and now >= slot.faded:
-            slot.handed = -math.inf
+        if slot.due is None and now >= slot.quiet_from:
+            slot.returned_at = -math.inf
             slot.cooldown = self.cooldown
-        slot.fresh = True
+        slot.has_new_event = True
         slot.unclosed = False
-        slot.asked = min(slot.asked, now if asked is None else asked)
-        self.want_by(path, max(due, slot.rested), now=now, minor=minor)
+        slot.unanswered_since = min(
+            slot.unanswered_since, now if unanswered_since is None else unanswered_since
+        )
+        self.want_by(path, max(due, slot.cooldown_ends), now=now, low_priority=low_priority)
 
     def written(self, path: bytes, now: float) -> None:
         """Postpone the check of a file that is being written, even if it was due sooner: it would be read half written.
@@ -91,10 +93,10 @@ class CheckQueue(DueQueue):
         if slot.since is None:
             slot.since = now
         slot.unclosed = True
-        slot.asked = min(slot.asked, now)
+        slot.unanswered_since = min(slot.unanswered_since, now)
         if slot.tries == 0 or slot.due is None:
             due = now + UNCLOSED if slot.tries == 0 else now + self._delay(slot)
-            self.want(path, max(min(due, slot.since + self.max_wait), slot.rested))
+            self.want(path, max(min(due, slot.since + self.max_wait), slot.cooldown_ends))
 
     def busy(self, path: bytes, now: float) -> None:
         """Schedule another check of a file that could not be read: it is open for writing, or changed during the read.
@@ -104,10 +106,10 @@ class CheckQueue(DueQueue):
         """
         slot = self.slot(path)
         if slot.tries == 0:
-            slot.handed = -math.inf
+            slot.returned_at = -math.inf
         if slot.since is None:
             slot.since = now
-        slot.asked = min(slot.asked, slot.reading, now)
+        slot.unanswered_since = min(slot.unanswered_since, slot.unanswered_if_failed, now)
         delay = self._delay(slot)
         slot.tries += 1
         self.want_by(path, min(now + delay, max(now, slot.since + self.max_wait)))
@@ -119,14 +121,14 @@ class CheckQueue(DueQueue):
         """Reset the cooldown of a path that was deleted: if it is created again, it is checked at once."""
         slot = self.get(path)
         if slot is not None:
-            slot.handed = -math.inf
+            slot.returned_at = -math.inf
             slot.cooldown = self.cooldown
 
     def check_now(self, path: bytes, now: float) -> None:
         """Schedule a check for now, without a cooldown."""
         slot = self.slot(path)
-        slot.handed = -math.inf
-        slot.asked = min(slot.asked, slot.reading, now)
+        slot.returned_at = -math.inf
+        slot.unanswered_since = min(slot.unanswered_since, slot.unanswered_if_failed, now)
         self.want_by(path, now, now=now)
 
     def is_symlink(self, path: bytes) -> None:
@@ -135,7 +137,7 @@ class CheckQueue(DueQueue):
         if slot is not None:
             slot.cooldown = min(self.cooldown, SYMLINK_COOLDOWN)
             if slot.due is not None:
-                self.want_by(path, slot.rested)
+                self.want_by(path, slot.cooldown_ends)
 
     def take_due(
         self, now: float, held: Callable[[bytes], float], limit: int | None = None
@@ -147,11 +149,11 @@ class CheckQueue(DueQueue):
             force = slot.since is not None and now >= slot.since + self.max_wait
             if force:
                 slot.since = None
-            if slot.fresh and slot.handed > -math.inf:
+            if slot.has_new_event and slot.returned_at > -math.inf:
                 slot.cooldown = min(2 * slot.cooldown, LONGEST * self.cooldown)
-            slot.handed = now
-            slot.fresh = False
-            slot.reading = slot.asked
+            slot.returned_at = now
+            slot.has_new_event = False
+            slot.unanswered_if_failed = slot.unanswered_since
             due.append(Due(path, force, slot.unclosed))
         self._returned = [one.path for one in due]
         return due
@@ -167,7 +169,7 @@ class CheckQueue(DueQueue):
 
     def unanswered(self, path: bytes, until: float) -> Iterator[bytes]:
         """Yield the scheduled paths at and below `path` of which an event until this time has not been answered by a check."""
-        return (one for one in self.below(path) if self.slot(one).asked <= until)
+        return (one for one in self.below(path) if self.slot(one).unanswered_since <= until)
 
     def rename(self, source: bytes, target: bytes) -> None:
         """Move the scheduled paths at and below `source` to `target`; those that were at and below `target` are cancelled.
@@ -186,4 +188,4 @@ class CheckQueue(DueQueue):
         for path, due, retry in taken:
             slot = self.slot(path)
             slot.retry = retry
-            self.want(path, max(due or 0.0, slot.rested))
+            self.want(path, max(due or 0.0, slot.cooldown_ends))

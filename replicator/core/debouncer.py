@@ -114,7 +114,7 @@ class Debouncer:
         checks = self._checks.unanswered(path, until)
         scans = self._scans.unanswered(path, until)
         above = (each for each in _above(path) if self._scans.is_pending(each))
-        late = (each for each in above if self._scans.slot(each).asked <= until)
+        late = (each for each in above if self._scans.slot(each).unanswered_since <= until)
         renames = (path for _ in range(1) if self._renames.concern(path, until))
         return next(chain(checks, scans, late, renames), None)
 
@@ -144,21 +144,21 @@ class Debouncer:
             now: the current time.
             derived: True if a check asks for another one: that is part of answering an earlier event, whenever it was.
         """
-        asked = -math.inf if derived else now
+        unanswered_since = -math.inf if derived else now
         if self._renames:
             self._renames.returned(hint.path, now)
         if hint.kind is Hinted.WRITTEN:
             self._checks.written(hint.path, now)
         elif hint.kind is Hinted.CONTENTS:
-            self._checks.changed(hint.path, now, now + self._contents_delay, minor=True)
+            self._checks.changed(hint.path, now, now + self._contents_delay, low_priority=True)
         elif hint.kind is Hinted.TOUCHED:
-            self._checks.changed(hint.path, now, now, minor=True)
+            self._checks.changed(hint.path, now, now, low_priority=True)
         elif hint.kind is Hinted.SUBTREE:
-            self._scan(hint.path, now, asked)
+            self._scan(hint.path, now, unanswered_since)
         elif hint.kind is Hinted.MOVED:
             self._renamed(hint, now)
         else:
-            self._checks.changed(hint.path, now, now, asked=asked)
+            self._checks.changed(hint.path, now, now, unanswered_since=unanswered_since)
         if len(self) > self._limit:
             self._collapse(now)
         elif len(self._checks) > 2 * self._limit:
@@ -234,17 +234,17 @@ class Debouncer:
         earliest = min(due for due in dues if due is not None)
         return earliest if earliest < math.inf else None
 
-    def _scan(self, path: bytes, now: float, asked: float) -> None:
+    def _scan(self, path: bytes, now: float, unanswered_since: float) -> None:
         for above in _above(path):
             if self._scans.is_pending(above):
                 slot = self._scans.slot(above)
-                slot.asked = min(slot.asked, asked)
+                slot.unanswered_since = min(slot.unanswered_since, unanswered_since)
                 return
         for covered in list(self._scans.below(path)):
-            asked = min(asked, self._scans.slot(covered).asked)
+            unanswered_since = min(unanswered_since, self._scans.slot(covered).unanswered_since)
             if covered != path:
                 self._scans.cancel(covered)
-        self._scans.changed(path, now, now, asked=asked)
+        self._scans.changed(path, now, now, unanswered_since=unanswered_since)
 
     def _renamed(self, hint: Hint, now: float) -> None:
         source, target = hint.path, hint.target

@@ -28,16 +28,18 @@ class Slot:
         since: time of the first write event since the file was last read completely; None if there was none.
         tries: failed reads in a row.
         unclosed: True after a write event that no close event has followed.
-        fresh: True after an event since the path was last returned.
-        handed: time at which the path was last returned; minus infinity if the cooldown does not apply.
+        has_new_event: True after an event since the path was last returned.
+        returned_at: time at which the path was last returned; minus infinity if the cooldown does not apply.
         cooldown: minimum seconds between two returns.
-        minor: True if no event suggests new content (attributes, deletions, directories).
-        asked: time of the first event that no check has answered; infinite if there is none.
-        reading: `asked` of the check that was returned last: if that check fails, its events are still unanswered.
+        low_priority: True if no event suggests new content (attributes, deletions, directories).
+        unanswered_since: time of the first event that no check has answered; infinite if there is none.
+        unanswered_if_failed: `unanswered_since` of the check that was returned last: if that check fails, its events are still
+            unanswered.
     """
 
     __slots__ = (
-        "asked", "cooldown", "due", "fresh", "handed", "minor", "queued", "reading", "since", "tries", "unclosed"
+        "cooldown", "due", "has_new_event", "low_priority", "queued", "returned_at", "since", "tries", "unanswered_if_failed",
+        "unanswered_since", "unclosed",
     )  # fmt: skip
 
     def __init__(self, cooldown: float) -> None:
@@ -46,30 +48,30 @@ class Slot:
         self.since: float | None = None
         self.tries = 0
         self.unclosed = False
-        self.fresh = False
-        self.minor = False
-        self.handed = -math.inf
+        self.has_new_event = False
+        self.low_priority = False
+        self.returned_at = -math.inf
         self.cooldown = cooldown
-        self.asked = self.reading = math.inf
+        self.unanswered_since = self.unanswered_if_failed = math.inf
 
     @property
-    def rested(self) -> float:
+    def cooldown_ends(self) -> float:
         """Time at which the cooldown ends."""
-        return self.handed + self.cooldown
+        return self.returned_at + self.cooldown
 
     @property
     def retry(self) -> tuple[float | None, int, bool, bool, float]:
         """What is known of the writes and reads of the file; it follows a rename, unlike the cooldown."""
-        return self.since, self.tries, self.fresh, self.unclosed, self.asked
+        return self.since, self.tries, self.has_new_event, self.unclosed, self.unanswered_since
 
     @retry.setter
     def retry(self, state: tuple[float | None, int, bool, bool, float]) -> None:
-        self.since, self.tries, self.fresh, self.unclosed, self.asked = state
+        self.since, self.tries, self.has_new_event, self.unclosed, self.unanswered_since = state
 
     @property
-    def faded(self) -> float:
+    def quiet_from(self) -> float:
         """Time at which the path counts as quiet: its history expires, and its cooldown is reset."""
-        return self.handed + 2 * self.cooldown
+        return self.returned_at + 2 * self.cooldown
 
 
 class DueQueue:
@@ -115,26 +117,28 @@ class DueQueue:
         slot = self._slots.get(path)
         return slot is not None and slot.due is not None
 
-    def want(self, path: bytes, due: float, *, now: float = -math.inf, minor: bool = False) -> None:
+    def want(
+        self, path: bytes, due: float, *, now: float = -math.inf, low_priority: bool = False
+    ) -> None:
         """Schedule a path for `due`, replacing its earlier due time.
 
         Args:
             path: the path.
             due: the new due time.
             now: the current time. A path that is due already enters the backlog at once, before heap entries that are due later.
-            minor: no new content is expected; while the backlog is long, paths with new content go first.
+            low_priority: no new content is expected; while the backlog is long, paths with new content go first.
         """
-        self._want(path, self.slot(path), due, now, minor=minor)
+        self._want(path, self.slot(path), due, now, low_priority=low_priority)
 
-    def _want(self, path: bytes, slot: Slot, due: float, now: float, *, minor: bool) -> None:
+    def _want(self, path: bytes, slot: Slot, due: float, now: float, *, low_priority: bool) -> None:
         if slot.due is None:
             self.pending += 1
             self._link(path)
-            slot.minor = minor
-        elif slot.minor and not minor:
-            slot.minor = False
+            slot.low_priority = low_priority
+        elif slot.low_priority and not low_priority:
+            slot.low_priority = False
             if slot.queued == -math.inf:
-                self._backlog.add(path, minor=False)
+                self._backlog.add(path, low_priority=False)
         slot.due = due
         if due >= slot.queued:
             return
@@ -144,12 +148,12 @@ class DueQueue:
             self._queue(path, slot)
 
     def want_by(
-        self, path: bytes, due: float, *, now: float = -math.inf, minor: bool = False
+        self, path: bytes, due: float, *, now: float = -math.inf, low_priority: bool = False
     ) -> None:
         """Schedule a path for `due`, unless it is already scheduled for an earlier time."""
         slot = self.slot(path)
         earliest = due if slot.due is None else min(slot.due, due)
-        self._want(path, slot, earliest, now, minor=minor)
+        self._want(path, slot, earliest, now, low_priority=low_priority)
 
     def cancel(self, path: bytes) -> None:
         """Unschedule a path; its history is kept until it expires."""
@@ -157,16 +161,16 @@ class DueQueue:
         if slot is None or slot.due is None:
             return
         slot.due = None
-        slot.asked = math.inf
+        slot.unanswered_since = math.inf
         if slot.queued == -math.inf:
             self._backlog.remove(path)
         slot.queued = math.inf
         self.pending -= 1
         self._unlink(path)
-        if slot.handed == -math.inf:
+        if slot.returned_at == -math.inf:
             del self._slots[path]
         else:
-            heapq.heappush(self._fading, (slot.faded, path))
+            heapq.heappush(self._fading, (slot.quiet_from, path))
 
     def below(self, path: bytes) -> Iterator[bytes]:
         """Yield the scheduled paths at and below `path`; the queue must not be changed during the iteration."""
@@ -186,7 +190,7 @@ class DueQueue:
     ) -> Iterator[tuple[bytes, Slot]]:
         """Yield due paths with their slots, and unschedule them.
 
-        The caller must exhaust the iterator, and set `handed` in each slot before it takes the next.
+        The caller must exhaust the iterator, and set `returned_at` in each slot before it takes the next.
 
         Args:
             now: the current time.
@@ -220,7 +224,7 @@ class DueQueue:
         if not self._backlog:
             self._due_at = due
         slot.queued = -math.inf
-        self._backlog.add(path, minor=slot.minor)
+        self._backlog.add(path, low_priority=slot.low_priority)
 
     @property
     def last_content(self) -> int:
@@ -244,11 +248,11 @@ class DueQueue:
         return None
 
     def newest(self, limit: int) -> list[tuple[bytes, Slot]]:
-        """Return at most `limit` scheduled paths that are not minor: those whose slots were created last, the oldest first."""
+        """Return at most `limit` scheduled paths without `low_priority`: those whose slots were created last, the oldest first."""
         wanted = (
             (path, slot)
             for path, slot in reversed(self._slots.items())
-            if slot.due is not None and not slot.minor
+            if slot.due is not None and not slot.low_priority
         )
         return list(islice(wanted, limit))[::-1]
 
@@ -263,7 +267,7 @@ class DueQueue:
             left = left and left - 1
             path = heapq.heappop(self._fading)[1]
             slot = self._slots.get(path)
-            if slot is not None and slot.due is None and slot.faded <= now:
+            if slot is not None and slot.due is None and slot.quiet_from <= now:
                 del self._slots[path]
 
     def _queue(self, path: bytes, slot: Slot) -> None:

@@ -8,11 +8,11 @@ from replicator.core.backlog import Backlog
 LIMIT = 8
 
 
-def filled(directories, files, *, minor=False):
+def filled(directories, files, *, low_priority=False):
     backlog = Backlog()
     for directory in range(directories):
         for file in range(files):
-            backlog.add(b"bulk/%d/%d" % (directory, file), minor=minor)
+            backlog.add(b"bulk/%d/%d" % (directory, file), low_priority=low_priority)
     return backlog
 
 
@@ -24,57 +24,57 @@ def test_few_paths_are_taken_in_order():
 
 def test_a_path_of_another_directory_is_in_the_next_slice():
     backlog = filled(100, 10)
-    backlog.add(b"uploads/new", minor=False)
+    backlog.add(b"uploads/new", low_priority=False)
     assert b"uploads/new" in backlog.take(LIMIT)
 
 
 def test_the_smallest_directory_is_taken_first_in_each_slice_also_after_it_was_taken_from():
     backlog = Backlog()
     for number in range(50):
-        backlog.add(b"in-root-%d" % number, minor=False)
+        backlog.add(b"in-root-%d" % number, low_priority=False)
     for directory, files in ((b"large", 100), (b"small", 6), (b"middle", 20)):
         for file in range(files):
-            backlog.add(b"%s/%d" % (directory, file), minor=False)
+            backlog.add(b"%s/%d" % (directory, file), low_priority=False)
     taken = backlog.take(8) + backlog.take(8)
     assert [path for path in taken if b"in-root" not in path] == [
         *(b"small/%d" % file for file in (5, 4, 3, 2, 1, 0)),
         b"middle/19",
         b"middle/18",
     ]
-    backlog.add(b"middle/new", minor=False)
+    backlog.add(b"middle/new", low_priority=False)
     assert backlog.take(2)[0] == b"middle/new"
 
 
 def test_new_content_comes_before_attributes_also_in_the_same_directory():
-    backlog = filled(100, 3, minor=True)
-    backlog.add(b"bulk/5/new", minor=False)
-    backlog.add(b"bulk/6/0", minor=False)  # waits for its attributes, and is written now
+    backlog = filled(100, 3, low_priority=True)
+    backlog.add(b"bulk/5/new", low_priority=False)
+    backlog.add(b"bulk/6/0", low_priority=False)  # waits for its attributes, and is written now
     assert {b"bulk/5/new", b"bulk/6/0"} <= set(backlog.take(LIMIT))
 
 
 def test_the_oldest_path_is_in_each_slice():
-    backlog = filled(1, 500, minor=True)
+    backlog = filled(1, 500, low_priority=True)
     for turn in range(20):
         for file in range(50):
-            backlog.add(b"uploads/%d/%d" % (turn, file), minor=False)
+            backlog.add(b"uploads/%d/%d" % (turn, file), low_priority=False)
         oldest = next(iter(backlog._order))
         assert oldest in backlog.take(LIMIT)
 
 
 def test_the_cost_of_a_small_directory_does_not_depend_on_large_ones():
     backlog = filled(1, 5000)
-    backlog.add(b"uploads/new", minor=False)
+    backlog.add(b"uploads/new", low_priority=False)
     assert len(backlog._smallest) == 2, "one entry for each directory, not for each path"
     assert backlog.take(LIMIT)[0] == b"uploads/new"
 
 
 def test_has_content_of_is_true_until_all_content_up_to_a_number_was_taken():
     backlog = filled(2, LIMIT)
-    backlog.add(b"bulk/0/0", minor=True)
+    backlog.add(b"bulk/0/0", low_priority=True)
     for path in range(100):
-        backlog.add(b"attributes/%d" % path, minor=True)
+        backlog.add(b"attributes/%d" % path, low_priority=True)
     last = backlog.last
-    backlog.add(b"later", minor=False)
+    backlog.add(b"later", low_priority=False)
     assert not Backlog().has_content_of(last)
     while any(path.startswith(b"bulk/") for path in backlog._order):
         assert backlog.has_content_of(last)
@@ -102,7 +102,7 @@ def test_each_path_is_taken_once(script):
             assert set(taken) <= there
             there -= set(taken)
         else:
-            backlog.add(path, minor=what == "minor")
+            backlog.add(path, low_priority=what == "minor")
             there.add(path)
         assert len(backlog) == len(there)
     assert set(backlog.take(None)) == there
