@@ -10,6 +10,7 @@ from replicator.engine.control.fence import MOST_AREAS, outermost
 
 from replicator import __version__
 from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _seconds
+from replicator.engine.control.wait import MOST_AREAS, outermost
 from replicator.engine.service import Service
 from replicator.errors import ControlError
 from replicator.ports import Address, Candidate
