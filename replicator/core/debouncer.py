@@ -127,10 +127,10 @@ class Debouncer:
     def backdate(self, path: bytes) -> None:
         """Count the pending checks and scans of a path as part of answering an earlier event, whenever it was."""
         if self._checks.is_pending(path):
-            self._checks.slot(path).asked = -math.inf
+            self._checks.slot(path).unanswered_since = -math.inf
         for each in (path, *_above(path)):
             if self._scans.is_pending(each):
-                self._scans.slot(each).asked = -math.inf
+                self._scans.slot(each).unanswered_since = -math.inf
 
     def is_being_written(self, path: bytes) -> bool:
         """Return True if a check of a path is pending because a process may still write it."""

@@ -6,7 +6,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from replicator.engine.control.fence import MOST_AREAS, outermost
 
 from replicator import __version__
 from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _seconds

@@ -105,18 +105,18 @@ async def test_a_provider_that_was_not_polled_yet_is_waited_for(served):
 
 @pytest.mark.parametrize("kind", [Hinted.CHANGED, Hinted.WRITTEN, Hinted.SUBTREE])
 async def test_a_deletion_is_waited_for_although_a_later_event_names_the_path_again(served, kind):
-    fence, watcher = await removed(served, b"gone")
+    barrier, watcher = await removed(served, b"gone")
     watcher.hint(b"gone", kind)
-    await eventually(lambda: fence.passed_at is not None, "the deletion")
+    await eventually(lambda: barrier.passed_at is not None, "the deletion")
     assert b"gone" not in served.catalog.records
 
 
 async def test_a_deletion_is_waited_for_although_its_directory_is_renamed_at_once(served):
-    fence, watcher = await removed(served, b"d/gone")
+    barrier, watcher = await removed(served, b"d/gone")
     served.source.nodes[b"e"] = served.source.nodes.pop(b"d")
     watcher.hint(b"d/gone")
     watcher.hint(b"d", Hinted.MOVED, b"e")
-    await eventually(lambda: fence.passed_at is not None, "the deletion")
+    await eventually(lambda: barrier.passed_at is not None, "the deletion")
     assert not {b"d/gone", b"e/gone"} & set(served.catalog.records)
 
 
@@ -129,9 +129,9 @@ async def removed(served, path):
     served.source.remove(path)
     served.pipeline.recheck(path)
     await eventually(lambda: served.pipeline._worker.rechecks.is_missing(path), "the check")
-    fence = served.pipeline.fences.add(b"", asyncio.get_running_loop().time())
-    await eventually(lambda: "is missing" in fence.waits_for, lambda: fence.waits_for, 0.4)
-    return fence, served.pipeline._watcher
+    barrier = served.pipeline.barriers.add(b"", asyncio.get_running_loop().time())
+    await eventually(lambda: "is missing" in barrier.waits_for, lambda: barrier.waits_for, 0.4)
+    return barrier, served.pipeline._watcher
 
 
 async def test_an_unreadable_path_is_named_however_many_others_there_are(served):
