@@ -308,7 +308,7 @@ def test_a_receiver_that_missed_500_changes_is_sent_these_and_nothing_else(tmp_p
         untouched = inodes(backend.site("two"))
         for number in range(500):
             (backend.source / "d" / str(number)).write_bytes(os.urandom(3000))
-        wait_for(lambda: backend.row("two")["dirty"] >= 500, "changes to be owed", FOREVER)
+        wait_for(lambda: backend.row("two")["dirty"] >= 500, "changes to be dirty", FOREVER)
         wait_for(lambda: not difference(backend.source, backend.site("one")), "one", FOREVER)
         between = backend.row("one")
         assert between["logins"] == 1

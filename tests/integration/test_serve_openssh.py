@@ -296,7 +296,7 @@ def test_a_frontend_that_crashes_and_comes_back(make, fleet):
     for number in range(20):
         (backend.source / f"missed-{number}").write_text("missed")
     shutil.rmtree(backend.source / "d1")
-    wait_for(lambda: backend.row(server)["dirty"] >= 20, "changes to be owed", FOREVER)
+    wait_for(lambda: backend.row(server)["dirty"] >= 20, "changes to be dirty", FOREVER)
     assert backend.row(server)["last_error"]
     server.start()
     backend.wait_until_equal()

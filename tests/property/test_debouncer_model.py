@@ -39,7 +39,7 @@ class Model:
     """
 
     def __init__(self):
-        self.owed: set[bytes] = set()
+        self.unanswered: set[bytes] = set()
         self.walks: set[bytes] = set()
         self.unsure: set[bytes] = set()
         self.history: list[Hint] = []  # all renames, in their order
@@ -59,13 +59,13 @@ class Model:
     def hint(self, hint: Hint) -> None:
         if hint.kind is Hinted.MOVED:
             self.history.append(hint)
-            self.owed = self._renamed(self.owed, hint) | {hint.path, hint.target}
+            self.unanswered = self._renamed(self.unanswered, hint) | {hint.path, hint.target}
             leaves = {hint.target for walk in self.walks if is_below(hint.path, walk)}
             self.walks = self._renamed(self.walks, hint) | leaves
         elif hint.kind is Hinted.SUBTREE:
             self.walks.add(hint.path)
         else:
-            self.owed.add(hint.path)
+            self.unanswered.add(hint.path)
 
     @staticmethod
     def _renamed(paths: set[bytes], hint: Hint) -> set[bytes]:
@@ -77,7 +77,7 @@ class Model:
 
     def done(self, work) -> None:
         if work.kind is WorkKind.CHECK:
-            self.owed.discard(work.path)
+            self.unanswered.discard(work.path)
             self.unsure.discard(work.path)
             self._met(work.path)
         elif work.kind is WorkKind.RENAME:
@@ -151,7 +151,7 @@ def test_nothing_is_lost(script, limit):
             moved += [w for w in work if w.kind is WorkKind.RENAME]
         elif isinstance(step, bytes):
             debouncer.busy(step, now)
-            model.owed.add(step)
+            model.unanswered.add(step)
         else:
             debouncer.hint(step, now)
             model.hint(step)
@@ -166,7 +166,7 @@ def test_nothing_is_lost(script, limit):
             moved += [one] if one.kind is WorkKind.RENAME else []
         rounds += 1
         assert rounds < 1000
-    assert model.owed == set()
+    assert model.unanswered == set()
     assert model.walks == set()
     assert model.unsure == set()
     # Renames that followed each other are joined: each ends where one of them did, or where that was renamed to.

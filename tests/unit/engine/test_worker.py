@@ -581,13 +581,13 @@ async def test_held_deletions_are_published_without_frames(guarded):
         if not guarded.deletions.has_released:
             break
     assert not any(encoded.frames for encoded in guarded.encoded_list)
-    owed = {
+    still_pending = {
         part.key.path
         for encoded in guarded.encoded_list
         for part in encoded.parts
         if part.is_delete
     }
-    assert owed | passed == {b"d/%d" % number for number in range(2 * guard.FREE)}
+    assert still_pending | passed == {b"d/%d" % number for number in range(2 * guard.FREE)}
 
 
 async def switch(working, files):
