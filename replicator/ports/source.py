@@ -159,6 +159,13 @@ class Source(Protocol):
             OSError: if that cannot be determined (EACCES on a parent, EIO); the path must not count as deleted.
         """
 
+    def why_left_out(self, path: bytes) -> str:
+        """Return why what is at `path` now is not replicated, as a clause; empty if it is replicated, or if there is nothing.
+
+        Raises:
+            OSError: if that cannot be determined.
+        """
+
     def snapshot(
         self, path: bytes, base: bytes | None, *, force: bool = False, unclosed: bool = False
     ) -> Snapshot:

@@ -89,6 +89,21 @@ class SourceTree(SourceRoot):
             return None
         return Seen(path, entry, stamp_of(status), status.st_nlink)
 
+    def why_left_out(self, path: bytes) -> str:
+        """Return why what is at `path` now is not replicated; see `ports.Source`."""
+        if not _has_name(path):
+            return "has a name that is left out"
+        found = self._stat(path)
+        if found is None:
+            return ""
+        entry = found[1]
+        if entry is None:
+            return "is a special file"
+        if self._filter.excluded(path, entry.kind):
+            return "is excluded"
+        is_symlink = self.left_out.symlink(path, entry)
+        return "is a symlink that tree.symlinks leaves out" if is_symlink else ""
+
     def snapshot(
         self, path: bytes, base: bytes | None, *, force: bool = False, unclosed: bool = False
     ) -> Snapshot:

@@ -267,6 +267,8 @@ def test_what_must_not_be_read_is_an_error_and_not_absent(world, source):
     with world.denied(b"d", b"d/f"):
         with pytest.raises(PermissionError):
             source.stat(b"d/f")
+        with pytest.raises(PermissionError):
+            source.why_left_out(b"d/f")
         taken = source.snapshot(b"d/f", None)
         assert (taken.verdict, taken.problem) == (Verdict.FAILED, "Permission denied")
         assert source.read(b"d/f", stamp, 0, 7) is None
@@ -274,6 +276,7 @@ def test_what_must_not_be_read_is_an_error_and_not_absent(world, source):
         assert paths(found) == [b"d", b"e"]
         assert unlisted(found) == [Unlisted(b"d", "Permission denied")]
     assert paths(source.walk(ROOT)) == [b"d", b"d/f", b"e"]
+    assert [source.why_left_out(path) for path in (b"d/f", b"d", b"absent")] == [""] * 3
 
 
 def check_that_nothing_is_read(source, path, stamp):

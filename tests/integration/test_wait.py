@@ -361,3 +361,18 @@ def test_what_is_not_replicated_is_an_error(tmp_path):
                 outcome(backend, [area])
         with pytest.raises(ControlError):
             outcome(backend, host="unknown")
+
+
+def test_a_named_path_that_exists_and_is_left_out_is_not_confirmed(tmp_path):
+    with Backend(tmp_path, tree={"symlinks": "inside", "exclude": ["cache/"]}) as backend:
+        backend.wait_until_equal()
+        (backend.source / "out").symlink_to("/etc")
+        os.mkfifo(backend.source / "pipe")
+        (backend.source / "cache").mkdir()
+        (backend.source / "in").symlink_to("f")
+        for name in ("out", "pipe", "cache"):
+            answer = outcome(backend, [(str(backend.source), name)])
+            assert not answer["ok"]
+            assert name in blockers(answer)[str(backend.source)]
+        assert outcome(backend, [(str(backend.source), "in")])["ok"]
+        assert os.readlink(backend.site("two") / "in") == "f"

@@ -77,15 +77,18 @@ class Area:
     Args:
         root: the source directory.
         path: relative to it.
+        named: the paths at and below it that the caller has named.
         since: when the call was made.
     """
 
-    def __init__(self, root: bytes, path: bytes, since: float) -> None:
+    def __init__(self, root: bytes, path: bytes, named: Collection[bytes], since: float) -> None:
         self._root = root
         self.path = path
+        self._named = named
         self._since = since
         self._pipeline: Pipeline | None = None
         self._barrier: Barrier | None = None
+        self._left_out: asyncio.Future[str] | None = None
 
     def look(self, service: Service) -> Blocker | None:
         """Return why not everything is published; None if it is."""
@@ -105,10 +108,19 @@ class Area:
             if not pipeline.is_drained(self._since):
                 return Blocker(source, "events of the kernel are waiting")
             self._barrier = pipeline.barriers.add(self.path, asyncio.get_running_loop().time())
+            self._left_out = pipeline.why_left_out(self._named) if self._named else None
         if self._barrier.passed_at is None:
             pipeline.barriers.look_soon()
             return Blocker(source, self._barrier.waits_for or "changes are being checked")
-        return None
+        return self._look_at_named(source)
+
+    def _look_at_named(self, source: str) -> Blocker | None:
+        if self._left_out is None:
+            return None
+        if not self._left_out.done():
+            return Blocker(source, "the named paths are being examined")
+        why = self._left_out.result()
+        return Blocker(source, why, is_final=True) if why else None
 
     def unconfirmed(self, replica: Replica) -> str:
         """Return what a frontend has not confirmed of what was published; empty if nothing, or if not everything is published yet."""
@@ -131,7 +143,9 @@ class Area:
         """Remove the barrier."""
         if self._barrier is not None and self._pipeline is not None:
             self._pipeline.barriers.remove(self._barrier)
-        self._barrier = None
+        if self._left_out is not None:
+            self._left_out.cancel()
+        self._barrier = self._left_out = None
 
 
 def outermost(areas: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -147,6 +161,10 @@ def outermost(areas: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
     if len(kept) > MOST_AREAS:
         raise ControlError(f"more than {MOST_AREAS} paths: name a directory that they are in")
     return kept
+
+
+def _within(areas: Iterable[tuple[bytes, bytes]], root: bytes, path: bytes) -> set[bytes]:
+    return {named for source, named in areas if source == root and named and is_within(named, path)}
 
 
 class Wait:
@@ -178,7 +196,7 @@ class Wait:
             self._check(root, path)
         roots = [pipeline.tree.root for pipeline in service.pipelines.values()]
         every = outermost(areas) or [(root, ROOT) for root in roots]
-        self._areas = [Area(root, path, since) for root, path in every]
+        self._areas = [Area(root, path, _within(areas, root, path), since) for root, path in every]
         self._waited_for: dict[str, str] = {}
         if frontend is not None and service.fleet.find(frontend) is None:
             raise ControlError(f"{frontend.host}: not one of the frontends")

@@ -12,7 +12,7 @@ scans the whole tree and continues.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -27,7 +27,7 @@ from replicator.engine.supervision import leaves
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
 from replicator.model import ROOT, Hint, Hinted, printable
-from replicator.ports import Watcher
+from replicator.ports import Source, Watcher
 
 log = structlog.get_logger()
 
@@ -40,6 +40,19 @@ ROOT_POLL, ROOT_POLL_MAX = 1.0, 60.0
 
 async def _nothing() -> None:
     pass
+
+
+def _first_left_out(source: Source, paths: Iterable[bytes]) -> str:
+    for path in paths:
+        try:
+            reason = source.why_left_out(path)
+        except OSError as error:
+            return f"{printable(path)} cannot be examined: {error.strerror}"
+        except SourceError as error:
+            return str(error)
+        if reason:
+            return f"{printable(path)} {reason}, so it is not replicated"
+    return ""
 
 
 class Pipeline:
@@ -140,6 +153,10 @@ class Pipeline:
     def is_unreadable(self, path: bytes) -> bool:
         """Return True if the content of a path cannot be read at present."""
         return self._worker.rechecks.is_unreadable(path)
+
+    def why_left_out(self, paths: Collection[bytes]) -> asyncio.Future[str]:
+        """Return a path that exists and is not replicated, with the reason; empty if there is none."""
+        return self._loop.run_in_executor(self._pool, _first_left_out, self.tree.source, paths)
 
     @property
     def watches(self) -> tuple[int, int | None]:

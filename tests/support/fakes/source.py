@@ -23,6 +23,7 @@ class FakeSource(FakeRoot):
         unlisted: directories that cannot be listed, with the reason.
         unreadable: files that cannot be read, with the reason.
         denied: paths whose lstat fails, with the errno.
+        left_out: paths that exist and are not replicated, with the reason.
         verdicts: result of a snapshot by path, instead of READ; ignored if the snapshot is forced.
         is_excluded: called with (path, kind); True if the operator's patterns exclude the path.
         after_read: called with the path after each read.
@@ -37,12 +38,16 @@ class FakeSource(FakeRoot):
         self.unlisted = {}
         self.unreadable = {}
         self.denied = {}
+        self.left_out = {}
         self.verdicts = {}
         self.is_excluded = lambda _path, _kind: False
         self.after_read = lambda _path: None
 
     def excluded(self, path, kind):
         return self.is_excluded(path, kind)
+
+    def why_left_out(self, path):
+        return self.left_out.get(path, "") if self.stat(path) is None else ""
 
     def stat(self, path):
         if not _has_name(path):

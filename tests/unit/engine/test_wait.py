@@ -1,6 +1,8 @@
 """`wait` never confirms while it is unknown which frontends must confirm, or while something is not replicated."""
 
 import asyncio
+import errno
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -146,3 +148,38 @@ async def test_an_unreadable_path_is_named_however_many_others_there_are(served)
     outcome = await served.wait(("/source", "releases/7"), timeout=30)
     assert outcome["waits_for"] == [{"who": "/source", "why": "releases/7/config cannot be read"}]
     assert (await served.wait(("/source", "media"), timeout=30))["ok"]
+
+
+async def test_a_path_that_is_left_out_is_not_confirmed(served):
+    served.discover(FakeProvider(answer("a")))
+    await served.live("a")
+    served.source.write(b"f", b"content")
+    served.source.left_out[b"d/pipe"] = "is a special file"
+    outcome = await served.wait(("/source", "d/pipe"), timeout=30)
+    assert outcome["waits_for"] == [
+        {"who": "/source", "why": "d/pipe is a special file, so it is not replicated"}
+    ]
+    for named in [("d", "d/pipe"), ("", "f", "d/pipe")]:
+        assert not (await served.wait(*[("/source", path) for path in named], timeout=30))["ok"]
+    assert (await served.wait(("/source", "f"), ("/source", "absent"), timeout=30))["ok"]
+    assert (await served.wait(("/source", "d"), timeout=30))["ok"]
+
+
+async def test_a_named_path_that_cannot_be_examined_is_not_confirmed(served):
+    served.discover(FakeProvider(answer("a")))
+    await served.live("a")
+    served.source.denied[b"f"] = errno.EACCES
+    outcome = await served.wait(("/source", "f"), timeout=30)
+    assert outcome["waits_for"] == [
+        {"who": "/source", "why": "f cannot be examined: Permission denied"}
+    ]
+
+
+async def test_a_volume_that_hangs_does_not_keep_wait_from_its_answers(served):
+    served.discover(FakeProvider(answer("a")))
+    await served.live("a")
+    hangs = threading.Event()
+    served.source.why_left_out = lambda _path: hangs.wait()
+    outcome = await served.wait(("/source", "f"), timeout=0.1)
+    hangs.set()
+    assert outcome["waits_for"] == [{"who": "/source", "why": "the named paths are being examined"}]

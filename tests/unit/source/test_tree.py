@@ -225,6 +225,27 @@ def test_specials_are_reported_once_and_their_list_is_bounded(root, source):
     assert reported == [b"one", b"two"]
 
 
+def test_what_is_left_out_has_a_reason(root, tmp_path):
+    os.mkfifo(root / "pipe")
+    (root / "f").write_text("content")
+    (root / "cache").mkdir()
+    (root / "out").symlink_to("/etc")
+    (root / "in").symlink_to("f")
+    source = SourceTree(
+        os.fsencode(root), filter=Filter(["cache/"]), multiplier=1, symlinks="inside"
+    )
+    try:
+        names = (b"pipe", b"cache", b"out", b"in", b"f", b"absent", b"f/below", b"in/below")
+        assert {name: why for name in names if (why := source.why_left_out(name))} == {
+            b"pipe": "is a special file",
+            b"cache": "is excluded",
+            b"out": "is a symlink that tree.symlinks leaves out",
+        }
+        assert source.why_left_out(b"d/.replicator-1.tmp/f") == "has a name that is left out"
+    finally:
+        source.close()
+
+
 def test_walk_agrees_with_stat_and_leaves_out_excluded_paths(root, source):
     (root / "d" / "cache").mkdir(parents=True)
     (root / "d" / "cache" / "x").touch()
