@@ -17,6 +17,7 @@ import structlog
 
 from replicator.control.members import admit, may_command
 from replicator.errors import ControlError, ReplicatorError
+from replicator.model import printable
 from replicator.shortage import shortage
 
 log = structlog.get_logger()
@@ -127,14 +128,18 @@ async def _answer(
     except ConnectionError:
         raise
     except Exception as error:
-        log.exception("request failed", command=request.get("command"))
+        log.exception("request failed", **_about(request))
         await _say(writer, {"error": shortage(error) or f"internal error: {error!r}"})
 
 
 def _about(request: dict[str, Any]) -> dict[str, str]:
     """Return what the log says of a request; its values are not checked yet."""
     wanted = ("command", "host", "repair", "sudo_user")
-    return {name: str(request[name])[:200] for name in wanted if request.get(name)}
+    return {name: _shown(request[name]) for name in wanted if request.get(name)}
+
+
+def _shown(value: object) -> str:
+    return printable(str(value)[:200].encode("utf-8", "surrogatepass"))
 
 
 def _sender(writer: asyncio.StreamWriter) -> tuple[int, int]:

@@ -8,6 +8,8 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
+from replicator.model import printable
+
 LINES = 50
 """Lines of output that are passed on from each run."""
 
@@ -122,4 +124,4 @@ async def _pass_on(stream: asyncio.StreamReader, output: Callable[[str], None]) 
 
 
 def _shown(line: bytes) -> str:
-    return line[:LINE].decode("utf-8", "replace")
+    return printable(line[:LINE])

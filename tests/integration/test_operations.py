@@ -255,7 +255,7 @@ def test_the_rights_of_the_unit_suffice_and_less_does_not(make, two):
     assert re.search(r"CapEff:\s+0*10000004\n", rights), rights  # lease and dac_read_search
     # Hooks do not get them, although they are ambient.
     wait_for(lambda: "CapAmb" in backend.log.read_text(), backend.log.read_text)
-    assert re.findall(r"Cap(\w+):\\t(\w+)", backend.log.read_text()) == [
+    assert re.findall(r"Cap(\w+):\\+t(\w+)", backend.log.read_text()) == [
         (kind, "0" * 16) for kind in ("Inh", "Prm", "Eff", "Amb")
     ]
     # A file that is still open for writing is distinguished from a finished one, though it belongs to another user.

@@ -35,6 +35,8 @@ PROGRESS = 0.2
 LONGEST_WAIT = 86400.0
 """Largest time limit of `wait` in seconds."""
 
+_NO_AREAS = "areas must be a list of pairs: a source directory and a path below it"
+
 COMPARED = (State.QUEUED, State.BOOTSTRAPPING)
 """States of a frontend that is being compared, or waits for that."""
 
@@ -249,8 +251,11 @@ def _areas(request: dict[str, Any]) -> list[tuple[bytes, bytes]]:
     areas = request.get("areas", [])
     pairs = isinstance(areas, list) and all(isinstance(a, list) and len(a) == 2 for a in areas)
     if not pairs or not all(isinstance(text, str) for area in areas for text in area):
-        raise ControlError("areas must be a list of pairs: a source directory and a path below it")
-    return [(os.fsencode(source), os.fsencode(path)) for source, path in areas]
+        raise ControlError(_NO_AREAS)
+    try:
+        return [(os.fsencode(source), os.fsencode(path)) for source, path in areas]
+    except UnicodeEncodeError as error:  # a surrogate that stands for no byte
+        raise ControlError(_NO_AREAS) from error
 
 
 def _seconds(value: object) -> float:

@@ -6,22 +6,38 @@ import json
 import socket
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 from replicator.control import client
 from replicator.control.server import MAX_REQUEST, _answer
+from replicator.engine.control.health import Tolerance
 from replicator.engine.control.requests import Requests
 from replicator.errors import ControlError
 from replicator.ports import Address
 from tests.fuzz import mutate
 from tests.fuzz.target import target
 
+TREE = SimpleNamespace(
+    root=b"/srv", source=SimpleNamespace(excluded=lambda path, _kind: path == b"cache")
+)
+
 
 class Stub:
-    """A service that checks its arguments and does nothing."""
+    """The methods that `Requests.handle` calls: they check their arguments and do nothing."""
 
-    async def status(self):
+    _service = SimpleNamespace(
+        pipelines={1: SimpleNamespace(tree=TREE)}, fleet=SimpleNamespace(find=lambda _: None)
+    )
+    _context = None
+
+    async def status(self, tolerance):
+        assert isinstance(tolerance, Tolerance)
         return {"frontends": []}
+
+    async def wait(self, request):
+        Requests.wait(self, request)  # checks the request; what it returns is not started
+        yield {"finished": True}
 
     async def resume(self):
         return [{"what": "x"}]
@@ -77,6 +93,9 @@ def _request(**fields):
 
 @target(
     _request(command="status"),
+    _request(command="status", max_lag=60, max_dirty=10),
+    _request(command="wait", areas=[["/srv", "a/b"], ["/srv", ""]], timeout=60.0),
+    _request(command="wait", areas=[["/srv", "\ud800"]], timeout=0, host="10.0.0.1"),
     _request(command="bootstrap", host="10.0.0.1", user="deploy", port=22),
     _request(command="verify", host="10.0.0.1", repair=True),
     _request(command="verify"),
@@ -85,9 +104,10 @@ def _request(**fields):
     limit=MAX_REQUEST + 100,
 )
 def requests(data):
-    """Raise nothing. Assert that every request gets one answer, a JSON object on one line."""
+    """Raise nothing. Assert that every request gets one answer, a JSON object on one line, and no internal error."""
     answer = json.loads(asyncio.run(_ask(data)))
     assert isinstance(answer, dict)
+    assert not str(answer.get("error")).startswith("internal error"), answer
 
 
 class Connection(io.BytesIO):

@@ -148,6 +148,13 @@ def member(monkeypatch):
     monkeypatch.setattr(server, "may_command", lambda _: False)
 
 
+@pytest.mark.parametrize("name", ["command", "host", "sudo_user"])
+async def test_what_the_log_says_of_a_request_cannot_control_a_terminal(daemon, name):
+    with capture_logs() as lines:
+        await ask(daemon[0], {"command": "resume", name: "\x1b[2J\n\ud800"})
+    assert lines[0][name] == r"\x1b[2J\n\xed\xa0\x80"
+
+
 async def test_refused_requests_do_not_hide_the_operators_from_the_log(daemon, monkeypatch):
     path = daemon[0]
     with capture_logs() as lines:

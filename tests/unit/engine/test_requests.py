@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator import __version__
-from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _seconds
+from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _areas, _seconds
 from replicator.engine.control.wait import MOST_AREAS, outermost
 from replicator.engine.service import Service
 from replicator.errors import ControlError
@@ -37,6 +37,12 @@ def test_an_address_is_read_from_a_request():
 def test_an_invalid_address_is_refused(wrong):
     with pytest.raises(ControlError, match="names no host"):
         _address({"host": "a", "user": "", "port": 0} | wrong)
+
+
+def test_a_path_that_no_file_can_have_is_refused():
+    with pytest.raises(ControlError, match="areas must be"):
+        _areas({"areas": [["/s", "\ud800"]]})
+    assert _areas({"areas": [["/s", "\udcff"]]}) == [(b"/s", b"\xff")]
 
 
 @pytest.mark.parametrize("wrong", [None, True, "1", -1, math.nan, math.inf, LONGEST_WAIT + 1])

@@ -102,6 +102,12 @@ async def test_a_flood_of_output_is_read_and_its_beginning_passed_on():
     assert (len(lines), reason) == (LINES, "")
 
 
+async def test_output_cannot_control_a_terminal_or_forge_a_field():
+    script = r"import os; os.write(1, b'\x1b[2J\xff event=sent\r\n')"
+    lines, _ = await outcome(python(script))
+    assert lines == [r"\x1b[2J\xff event=sent\r"]
+
+
 async def test_long_lines_are_cut():
     (line,), _ = await outcome(python("print('x' * 100_000)"))
     assert set(line) == {"x"}
