@@ -18,17 +18,23 @@ UNLIMITED = ("deleted", "sent", "removed", "requested")
 LINES = 10
 """Number of similar lines that are logged in each period."""
 
+MORE_LINES = {"hook output": 50}
+"""Events with another number: as many lines as a hook passes on of one run, so that a traceback is complete."""
+
 PERIOD = 60.0
 """Length of a period in seconds."""
+
+_ALIKE = ("event", "host", "machine", "state", "hook", "about")
+"""Fields that are equal in similar lines; `about` is the event of a hook."""
 
 KINDS = 10_000
 """Limit of kinds that are counted; a thousand frontends produce several each. Beyond it all counts restart at zero."""
 
 
 class Limiter:
-    """A structlog processor that drops a line if LINES similar ones were logged in the same period.
+    """A structlog processor that drops a line if LINES similar ones (or as MORE_LINES says) were logged in the same period.
 
-    Lines are similar if event, frontend and state are equal. The last line before the limit gets a field `more`, which says that
+    Lines are similar if event, frontend, state and hook are equal. The last line before the limit gets a field `more`, which says that
     lines are dropped; the first line of a later period gets a field `left_out` with their number.
 
     Args:
@@ -52,18 +58,19 @@ class Limiter:
         """
         if event.get("event") in UNLIMITED:
             return event
-        kind = tuple(event.get(name) for name in ("event", "host", "machine", "state"))
+        kind = tuple(event.get(name) for name in _ALIKE)
+        most = MORE_LINES.get(event.get("event", ""), LINES)
         now = self._clock()
         since, count = self._seen.get(kind, (now, 0))
         if now - since >= PERIOD:
-            if count > LINES:
-                event["left_out"] = count - LINES
+            if count > most:
+                event["left_out"] = count - most
             since, count = now, 0
         if kind not in self._seen and len(self._seen) >= KINDS:
             self._seen.clear()
         self._seen[kind] = since, count + 1
-        if count >= LINES:
+        if count >= most:
             raise structlog.DropEvent
-        if count == LINES - 1:
+        if count == most - 1:
             event["more"] = f"lines like this are left out for up to {PERIOD:.0f} s"
         return event

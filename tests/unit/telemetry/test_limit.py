@@ -3,6 +3,7 @@
 import pytest
 import structlog
 
+from replicator.hooks.process import LINES as RUN
 from replicator.telemetry import limit
 from replicator.telemetry.limit import LINES, PERIOD, Limiter
 
@@ -48,6 +49,23 @@ def test_another_frontend_state_or_event_has_its_own_lines(log):
     assert log.emit("frontend", host="two", state="live")
     assert log.emit("frontend", host="one", state="retrying")
     assert log.emit("halted", host="one")
+
+
+def test_each_hook_has_its_own_lines(log):
+    for _ in range(LINES):
+        log.emit("hook failed", hook="/etc/one", about="delivered")
+    assert not log.emit("hook failed", hook="/etc/one", about="delivered")
+    assert log.emit("hook failed", hook="/etc/two", about="delivered")
+    assert log.emit("hook failed", hook="/etc/one", about="frontend-live")
+
+
+def test_the_output_of_one_run_of_a_hook_is_logged_and_that_of_many_is_limited(log):
+    logged = [log.emit("hook output", hook="/etc/one", line=str(n)) for n in range(1000)]
+    assert logged == [True] * RUN + [False] * (1000 - RUN)
+    assert "more" in log.lines[-1]
+    log.now += PERIOD
+    assert log.emit("hook output", hook="/etc/one", line="again")
+    assert log.lines[-1]["left_out"] == 1000 - RUN
 
 
 def test_the_period_begins_with_its_first_line(log):
