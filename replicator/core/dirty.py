@@ -193,6 +193,10 @@ class DirtySet:
         if pending is not None:
             self._queues.block(key, pending, until)
 
+    def retry_now(self) -> None:
+        """Queue all blocked paths now: what they were refused for may be over. The number of refusals in a row is kept."""
+        self._queues.retry_now()
+
     def connection_lost(self) -> None:
         """Record that the connection was lost: paths in flight are queued again."""
         for key, pending in self._pending.items():

@@ -63,6 +63,13 @@ class Queues:
         self.set_state(key, pending, PathState.BLOCKED)
         heapq.heappush(self._retries, _Retry(until, pending.generation, key, pending))
 
+    def retry_now(self) -> None:
+        """Queue all blocked records now, in the order of marking."""
+        for retry in sorted(self._retries, key=lambda retry: retry.generation):
+            if retry.is_current and retry.pending.state is PathState.BLOCKED:
+                self.set_state(retry.key, retry.pending, PathState.WAITING)
+        self._retries.clear()
+
     def take(self, now: float, limit: int, is_cut: Callable[[bytes], bool]) -> list[PendingChange]:
         """Return at most `limit` waiting paths; their state becomes SENT. See DirtySet.take."""
         while self._retries and self._retries[0].until <= now:

@@ -55,8 +55,12 @@ class PendingPaths:
         return len(self.dirty)
 
     def connected(self, opened: Container[int]) -> None:
-        """Record a new connection. Paths of trees that are not open on it are forgotten: the comparison that follows finds them."""
+        """Record a new connection. Refused paths are tried again at once.
+
+        Paths of trees that are not open on it are forgotten: the comparison that follows finds them.
+        """
         self.dirty.forget_trees(lambda tree: tree not in opened)
+        self.dirty.retry_now()
         self.counted = {tree for tree in self.counted if tree in opened}
         self.refuses_too_much = False
         self.is_connected = True

@@ -152,10 +152,13 @@ class Replica(FrontendState):
         return self.pending_paths.noting_changes()
 
     def resync(self, *, front: bool = False) -> None:
-        """Compare all trees again; `front`: before all other frontends."""
+        """Compare all trees again; `front`: before all other frontends, and what was refused is tried at once."""
         if front:
             self.is_front = True
             self._retry_targets()
+            self.dirty.retry_now()
+            if session := self._established:
+                session.sender.wake()
             self._context.bootstrap_queue.to_front(self)
         self.resync_queue.request_all()
 

@@ -74,6 +74,21 @@ def test_a_blocked_path_is_taken_again_at_its_time(dirty):
     ]
 
 
+def test_blocked_paths_are_taken_in_the_order_of_marking_when_all_are_to_be_tried_now(dirty):
+    for key, until in ((A, 9.0), (B, 5.0), (Key(1, b"again"), 7.0)):
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
+        (pending,) = take(dirty)
+        dirty.refused(key, pending.generation, PendingKind.CONTENT, "denied")
+        dirty.block(key, until)
+    dirty.mark(Key(1, b"again"), PendingKind.CONTENT, 1, urgent=False)
+
+    dirty.retry_now()
+
+    assert [pending.key for pending in take(dirty)] == [Key(1, b"again"), A, B]
+    assert dirty.next_retry() is None
+    assert dirty.refused(A, dirty.generation(A), PendingKind.CONTENT, "denied") == 2
+
+
 @pytest.mark.parametrize("in_the_way", ["marked again", "without a reason"])
 def test_problems_are_shown_however_many_other_blocked_paths_there_are(dirty, in_the_way):
     keys = [Key(1, b"%d" % number) for number in range(100)]

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
+
 from replicator.core.lifecycle import State
 from replicator.core.pace import TokenBucket
 from replicator.engine.frontend.sender import Sender
@@ -120,6 +122,24 @@ async def test_changes_that_were_in_flight_or_missed_are_sent_before_the_compari
     assert stage.disk.keys() == {b"lost", b"missed"}
     assert stage.replica.state is State.QUEUED
     assert stage.listings() == 0
+
+
+@pytest.mark.parametrize("how", ["a new connection", "bootstrap HOST"])
+async def test_a_refused_path_is_tried_at_once_after_a_reconnect_and_on_request(stage, how):
+    stage.retry(NEVER)
+    await stage.live()
+    stage.now.refusals[b"f"] = ("denied", "no")
+    stage.replica.offer(stage.write(b"f", b"content"))
+    await eventually(stage.replica.dirty.has_refusals, "the refusal")
+    stage.now.refusals.clear()
+    if how == "a new connection":
+        stage.now.hang_up()
+        await stage.turned(stage.replica, State.RETRYING)
+        stage.replica.resync()
+    else:
+        stage.replica.resync(front=True)
+    await eventually(lambda: stage.replica.converged, "the path")
+    assert b"f" in stage.disk
 
 
 async def test_the_content_of_a_change_that_was_lost_in_flight_is_sent(stage):
