@@ -61,6 +61,20 @@ async def daemon():
         listening.close()
 
 
+async def test_metrics_are_rendered_once_for_each_status(daemon, monkeypatch):
+    rendered, render = [], server.metrics.render
+
+    def count(one):
+        rendered.append(one)
+        return render(one)
+
+    monkeypatch.setattr(server.metrics, "render", count)
+    answers = await asyncio.gather(*(daemon.get("/metrics") for _ in range(20)))
+    answers += [await daemon.get("/metrics") for _ in range(20)]
+    assert all(b"replicator_up 1" in answer.body for answer in answers)
+    assert len(rendered) == daemon.asked
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_every_path_answers_and_forbids_other_sites_to_read_it(daemon, path):
     answer = await daemon.get(path)
