@@ -73,8 +73,9 @@ class PendingPaths:
 
     def tree_compared(self, tree: int) -> None:
         """Record that a whole tree was compared, and what differed was sent or refused."""
-        self.compared.add(tree)
-        self.counted.add(tree)
+        if self._resync.is_satisfied(tree):  # otherwise dirty paths may have been dropped meanwhile
+            self.compared.add(tree)
+            self.counted.add(tree)
         self._resync.ended(tree)
 
     def is_followed(self, tree: int) -> bool:

@@ -5,7 +5,7 @@ from replicator.delta.ops import Copy, Literal
 from replicator.engine.changes.create import next_number, put_change
 from replicator.engine.changes.encode import encode_file
 from replicator.engine.frontend import pending_paths
-from replicator.wire.messages import Batch, BeginFile
+from replicator.wire.messages import Batch, BeginFile, ListTree
 from tests.support.frontends import at
 from tests.support.stage import NEVER
 from tests.support.waiting import eventually
@@ -128,3 +128,20 @@ async def test_when_too_much_is_dirty_everything_is_compared_instead(stage, monk
         stage.replica.offer(stage.write(b"%d" % number, b"content"))
     await eventually(lambda: stage.replica.full_comparisons == 2, "another comparison")
     await eventually(lambda: len(stage.disk) == 3, "all files")
+
+
+async def test_nothing_counts_as_known_after_the_paths_were_dropped_during_a_comparison(stage):
+    stage.write(b"f", b"content")
+    stage.prepare = lambda agent: agent.mute.add(ListTree)
+    stage.start()
+    await eventually(
+        lambda: stage.agents.get("a") and stage.listings() == 1, "the first comparison"
+    )
+    stage.replica.pending_paths.clear("all frontends")
+    stage.now.list(stage.now.of(ListTree)[0])
+    await eventually(lambda: stage.listings() == 2, "the second comparison")
+    assert not stage.replica.is_counted
+    assert stage.replica.lacks_any(1)
+    stage.now.list(stage.now.of(ListTree)[1])
+    await eventually(lambda: stage.replica.converged, "the end of the second comparison")
+    assert stage.replica.is_counted
