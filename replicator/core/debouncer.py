@@ -164,9 +164,17 @@ class Debouncer:
         elif len(self._checks) > 2 * self._limit:
             self._checks.forget_history()
 
-    def busy(self, path: bytes, now: float) -> None:
-        """Schedule another check of a file that could not be read: it is open for writing, or changed during the read."""
+    def busy(self, path: bytes, now: float, *, scanned: bool = False) -> None:
+        """Schedule another check of a file that could not be read: it is open for writing, or changed during the read.
+
+        Args:
+            path: the file.
+            now: the current time.
+            scanned: True if a scan found it: a scan answers earlier events of all paths below its directory, whenever they were.
+        """
         self._checks.busy(path, now)
+        if scanned:
+            self._checks.slot(path).unanswered_since = -math.inf
 
     def deleted(self, path: bytes) -> None:
         """Record that a path was deleted: if it is created again, it is checked without a cooldown."""

@@ -37,15 +37,17 @@ class Unanswered:
         kept = {path for path in paths if not is_within(path, target)}
         return {rebase(p, source, target) if is_within(p, source) else p for p in kept}
 
-    def done(self, work):
-        """Answer what work covers; return the paths that a check may find busy."""
-        if work.kind is WorkKind.SCAN:
-            self.scans = {scan for scan in self.scans if not is_within(scan, work.path)}
-            self.paths = {path for path in self.paths if not is_within(path, work.path)}
-        elif work.kind is WorkKind.CHECK and work.path in self.paths:
-            self.paths.discard(work.path)
-            return [work.path]
-        return []
+    def done(self, batch):
+        """Answer what a batch of work covers; return the paths that it may find busy, and whether a scan finds them."""
+        checked = {work.path for work in batch if work.kind is WorkKind.CHECK}
+        scanned = [work.path for work in batch if work.kind is WorkKind.SCAN]
+        covered = {p for p in self.paths if any(is_within(p, directory) for directory in scanned)}
+        self.scans = {
+            scan for scan in self.scans if not any(is_within(scan, path) for path in scanned)
+        }
+        busy = [(path, path in covered) for path in covered | (self.paths & checked)]
+        self.paths -= covered | checked
+        return busy
 
 
 @settings(max_examples=400, deadline=None)
@@ -55,8 +57,7 @@ def test_what_was_hinted_before_a_fence_is_unanswered_until_it_was_checked(first
     for step in first:
         if isinstance(step, float):
             now += step
-            for work in debouncer.ready(now):
-                expected.done(work)
+            expected.done(debouncer.ready(now))
         else:
             debouncer.hint(step, now)
             expected.hint(step, counts=True)
@@ -65,10 +66,10 @@ def test_what_was_hinted_before_a_fence_is_unanswered_until_it_was_checked(first
     for step in then:
         if isinstance(step, float):
             now += step
-            checked = [path for work in debouncer.ready(now) for path in expected.done(work)]
+            checked = expected.done(debouncer.ready(now))
         elif step == "busy":
-            for path in checked:  # directly after the check, before anything else is heard
-                debouncer.busy(path, now)
+            for path, scanned in checked:  # directly after the work, before anything else is hinted
+                debouncer.busy(path, now, scanned=scanned)
                 expected.paths.add(path)
             checked = []
         else:

@@ -42,10 +42,15 @@ class FollowUps:
         self._background = background
         self._loop = asyncio.get_running_loop()
 
-    async def schedule(self, found: ScanResult) -> None:
-        """Schedule what a result asks for, except for missing paths and directories that may have been renamed."""
+    async def schedule(self, found: ScanResult, *, scanned: bool = False) -> None:
+        """Schedule what a result asks for, except for missing paths and directories that may have been renamed.
+
+        Args:
+            found: the result of a check or a scan.
+            scanned: True for a scan.
+        """
         for path in found.unsettled:
-            self._debouncer.busy(path, self._loop.time())
+            self._debouncer.busy(path, self._loop.time(), scanned=scanned)
         for file in found.large:
             self._background.add(file)
         await self.check_soon(found.siblings)

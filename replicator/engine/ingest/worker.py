@@ -269,7 +269,7 @@ class Worker:
 
     async def _publish_with_pauses(self, results: Iterator[ScanResult]) -> None:
         """Publish results. After each chunk, do the checks that have become due, so that uploads do not wait for the rest."""
-        while await run_to_end(self._publish_next(results)):
+        while await run_to_end(self._publish_next(results, scanned=True)):
             if self._checker.defers:  # otherwise it is the first scan, which checks everything
                 await self._check_due()
 
@@ -349,8 +349,8 @@ class Worker:
         while await run_to_end(self._publish_next(results)):
             pass
 
-    async def _publish_next(self, results: Iterator[ScanResult]) -> bool:
-        """Publish the next chunk; return False if there was none, or if it was the last."""
+    async def _publish_next(self, results: Iterator[ScanResult], *, scanned: bool = False) -> bool:
+        """Publish the next chunk, of a scan or of checks; return False if there was none, or if it was the last."""
         next_result = await self._publisher.in_thread(partial(self._next_encoded, results))
         if next_result is None:
             return False
@@ -358,7 +358,7 @@ class Worker:
         for path, stamp in found.put_off.items():
             if path not in self._symlinks or self._symlinks[path].stamp != stamp:
                 self._symlinks[path] = _PutOff(stamp, self._loop.time(), None)
-        await self._follow_ups.schedule(found)
+        await self._follow_ups.schedule(found, scanned=scanned)
         await self._publisher.publish(changes)
         self._missing.found(found.missing, self._loop.time())
         await self._await_renames(found.arriving)
