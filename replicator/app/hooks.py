@@ -25,41 +25,44 @@ class Hooks:
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._settings: tuple[HookSettings, ...] = ()
-        self._runners: list[Runner] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running: dict[Runner, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def start(self, settings: tuple[HookSettings, ...]) -> None:
-        """Run these hooks from now on instead of the earlier ones; `check` must have accepted them."""
-        if settings == self._settings:
-            return
-        self._stop()
-        self._settings = settings
-        self._runners = list(map(_runner, settings))
-        loop = asyncio.get_running_loop()
-        self._tasks += [loop.create_task(runner.follow()) for runner in self._runners]
-        if self._runners:
-            self._events.subscribe(self._take)
+        """Run these hooks from now on instead of the earlier ones; `check` must have accepted them.
 
-    def _stop(self) -> None:
-        if self._runners:
-            self._events.unsubscribe(self._take)
-        for task in self._tasks:
+        One with the same event and command goes on with what it runs and what waits for it; others are ended.
+        """
+        earlier, self._running = self._running, {}
+        is_subscribed = bool(earlier)
+        for one in settings:
+            runner = next((known for known in earlier if known.is_of(one.event, one.command)), None)
+            if runner is None:
+                runner = _runner(one)
+                self._running[runner] = asyncio.get_running_loop().create_task(runner.follow())
+            else:
+                runner.batch, runner.seconds = one.batch, one.timeout
+                self._running[runner] = earlier.pop(runner)
+        for task in earlier.values():
             task.cancel()
-        self._tasks = [task for task in self._tasks if not task.done()]
-        self._runners = []
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        if is_subscribed != bool(self._running):
+            # Without hooks, events cost nothing.
+            change = self._events.unsubscribe if is_subscribed else self._events.subscribe
+            change(self._take)
 
     async def close(self) -> None:
         """End all hooks with what they have started."""
-        self._stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.start(())
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     def describe(self) -> list[dict[str, Any]]:
         """Return a row for each hook, for `status`."""
-        return [runner.describe() for runner in self._runners]
+        return [runner.describe() for runner in self._running]
 
     def _take(self, event: Event) -> None:
-        for runner in self._runners:
+        for runner in self._running:
             if runner.event == event.name:
                 _add(runner, event)
                 runner.wake()

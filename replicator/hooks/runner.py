@@ -27,6 +27,7 @@ class Runner:
         seconds: time limit of a run.
 
     Attributes:
+        batch, seconds: as given; a change applies to the next run.
         queue: as given; call `wake` after an addition.
         runs: number of runs.
         failures: number of runs that failed.
@@ -42,11 +43,15 @@ class Runner:
         self.failures = 0
         self.error = ""
         self._command = tuple(command)
-        self._batch = batch
-        self._seconds = seconds
+        self.batch = batch
+        self.seconds = seconds
         self._began: float | None = None
         self._took = 0.0
         self._added = asyncio.Event()
+
+    def is_of(self, event: str, command: Sequence[str]) -> bool:
+        """Return True if this is the hook for an event and a command."""
+        return (self.event, self._command) == (event, tuple(command))
 
     def wake(self) -> None:
         """Note that something waits."""
@@ -56,7 +61,7 @@ class Runner:
         """Run the hook whenever something waits, until cancelled."""
         while True:
             await self._added.wait()
-            await asyncio.sleep(self._batch)
+            await asyncio.sleep(self.batch)
             self._added.clear()
             while (event := self.queue.take()) is not None:
                 await self._run(event)
@@ -70,7 +75,7 @@ class Runner:
             await run(
                 self._command,
                 data,
-                self._seconds,
+                self.seconds,
                 lambda line: bound.info("hook output", line=line),
             )
             self.error = ""

@@ -129,10 +129,9 @@ def test_hooks_receive_the_state_changes_of_a_frontend(make, tmp_path):
     assert lost["reason"]
 
 
-def test_a_reload_replaces_hooks_and_refuses_those_that_do_not_exist(make, tmp_path):
-    backend = make(hook("delivered", tmp_path / "runs"))
-
-    def reload(*hooks):
+@pytest.fixture
+def reload(tmp_path):
+    def reload(backend, *hooks):
         raw = {
             "tree": [{"source": str(backend.source), "target": "/site"}],
             "discovery": {"frontends": backend.hosts},
@@ -141,14 +140,41 @@ def test_a_reload_replaces_hooks_and_refuses_those_that_do_not_exist(make, tmp_p
         }
         backend.call(backend.app.reload(parse(raw, base=tmp_path)))
 
+    return reload
+
+
+def test_a_reload_replaces_hooks_and_refuses_those_that_do_not_exist(make, reload, tmp_path):
+    backend = make(hook("delivered", tmp_path / "runs"))
     with pytest.raises(ConfigError, match="does not exist"):
-        reload({"event": "delivered", "command": ["/does/not/exist"]})
+        reload(backend, {"event": "delivered", "command": ["/does/not/exist"]})
     (backend.source / "f").write_text("x")
     wait_for(lambda: "f" in changed(tmp_path / "runs"), backend.status)
-    reload(hook("delivered", tmp_path / "other"))
+    reload(backend, hook("delivered", tmp_path / "other"))
     (backend.source / "g").write_text("x")
     wait_for(lambda: "g" in changed(tmp_path / "other"), backend.status)
     assert "g" not in changed(tmp_path / "runs")
+
+
+def test_a_reload_loses_no_path_of_a_hook_with_the_same_event_and_command(make, reload, tmp_path):
+    script = "while [ ! -e $0.go ]; do sleep 0.05; done; cat >> $0"
+    stays = {"event": "delivered", "command": ["/bin/sh", "-c", script, str(tmp_path / "runs")]}
+    backend = make(stays | {"batch": 0.0})
+
+    def row():
+        return backend.status()["hooks"][0]
+
+    (backend.source / "first").write_text("x")
+    wait_for(lambda: row()["running_seconds"] is not None, backend.status)
+    (backend.source / "second").write_text("x")
+    wait_for(lambda: row()["waiting"], backend.status)
+    reload(backend, stays | {"batch": 0.1, "timeout": 60.0}, hook("delivered", tmp_path / "other"))
+    assert row()["waiting"]
+    (backend.source / "third").write_text("x")
+    wait_for(lambda: "third" in changed(tmp_path / "other"), backend.status)
+    (tmp_path / "runs.go").touch()
+    wanted = {"first", "second", "third"}
+    wait_for(lambda: wanted <= changed(tmp_path / "runs"), backend.status)
+    assert row()["failures"] == 0
 
 
 @pytest.fixture
