@@ -49,7 +49,7 @@ class History:
         states: dict[Hashable, str] = {}
         for replica in self._service.fleet:
             states[replica] = state = shown_state(replica, halted=halted)
-            if state == "live" and not replica.dirty:
+            if state == "live" and replica.converged and replica.is_counted:
                 self._in_sync[replica] = now
         states |= {pipeline: tree_state(pipeline) for pipeline in self._service.pipelines.values()}
         self._since = {one: self._updated(one, state, now) for one, state in states.items()}

@@ -52,6 +52,20 @@ async def test_a_frontend_that_becomes_degraded_has_a_new_state_and_was_in_sync_
     assert (history.since(a, DEGRADED), history.in_sync(a)) == (1001.0, 1000.0)
 
 
+async def test_a_frontend_is_not_in_sync_while_it_is_unknown_what_it_lacks(stage, history):
+    await stage.live()
+    a = stage.replica
+    history.sample(1000.0)
+    counted = set(a.pending_paths.counted)
+    a.pending_paths.counted.clear()
+    assert shown_state(a, halted=False) == "live"
+    history.sample(1001.0)
+    assert history.in_sync(a) == 1000.0
+    a.pending_paths.counted |= counted
+    history.sample(1002.0)
+    assert history.in_sync(a) == 1002.0
+
+
 async def test_a_state_that_no_sample_has_seen_has_just_begun(stage, history, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 5000.0)
     assert history.since(stage.replica, "connecting") == 5000.0
