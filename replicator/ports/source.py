@@ -218,6 +218,9 @@ class Watcher(Protocol):
     def problems(self) -> list[str]:
         """Return full sentences about directories that are not watched, for `status` and `check`."""
 
+    def unheard_files(self) -> list[bytes]:
+        """Return the files whose changes `hints` does not report at once: each is mounted by itself, from outside of the tree."""
+
     def watches(self) -> tuple[int, int | None]:
         """Return the number of watches in use, and the kernel's limit for all programs of the user; None: unknown."""
 

@@ -160,6 +160,10 @@ class InotifyWatcher:
             problems.extend(self._mounts.problems(self._root))
         return problems
 
+    def unheard_files(self) -> list[bytes]:
+        """See `ports.Watcher`; empty before `start`."""
+        return self._mounts.files if self._queue is not None else []
+
     def watches(self) -> tuple[int, int | None]:
         """Return the number of watched directories, and the kernel's limit for all programs of the user; None: unknown."""
         return len(self._watched), watch_limit()

@@ -50,11 +50,13 @@ class TreeMounts:
 
     Attributes:
         aliases: alias path to the path at which the same directory or file is watched.
+        files: paths of single files that are mounted from outside of the tree.
         unheard: paths of mounts whose changes inotify does not report completely: single files and network file systems.
     """
 
     def __init__(self, root_fd: int, prune: Callable[[bytes, str], bool]) -> None:
         self.aliases: dict[bytes, bytes] = {}
+        self.files: list[bytes] = []
         self.unheard: list[bytes] = []
         self._root_fd = root_fd
         self._prune = prune
@@ -94,12 +96,12 @@ class TreeMounts:
         for mount in remote.values():
             self._prober.ask(mount.point)
         self.aliases = self._find_aliases(base, real)
-        files = [
+        self.files = [
             path
             for path, mount in self._mounts.items()
             if path not in self.aliases and _is_file(mount)
         ]
-        self.unheard = [*files, *(path for path in remote if path)]
+        self.unheard = [*self.files, *(path for path in remote if path)]
         changed = {path for path, _ in before.items() ^ self._mounts.items()}
         return sorted(changed | {path for path, _ in aliased.items() ^ self.aliases.items()})
 

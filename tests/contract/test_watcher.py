@@ -154,6 +154,7 @@ async def test_the_interval_of_scans_can_be_changed_and_closing_twice_is_fine(wo
 
 async def test_watches_in_use_are_counted_from_the_start_on(world):
     assert world.watcher.watches()[0] == 0
+    assert world.watcher.unheard_files() == []
     await world.watcher.start()
     used, limit = world.watcher.watches()
     assert used >= 1

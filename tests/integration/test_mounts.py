@@ -239,3 +239,18 @@ def test_a_file_that_is_mounted_is_followed(tmp_path, source):
         arrives(backend, "here", "picture 1")
         (source / "1.jpg").write_text("another picture")
         arrives(backend, "here", "another picture")
+
+
+def test_a_file_that_is_mounted_from_elsewhere_is_checked_by_wait(tmp_path, source):
+    outside = tmp_path / "outside"
+    outside.write_text("0")
+    (source / "here").touch()
+    with (
+        mounted(outside, source / "here"),
+        Backend(tmp_path, settle={"cooldown": 0.05, "max_wait": 1.0, "rescan": 3600}) as backend,
+    ):
+        arrives(backend, "here", "0")
+        for number in range(1, 6):
+            outside.write_text(str(number))
+            assert backend.ask(command="wait", timeout=30)[-1]["ok"]
+            assert (backend.site("two") / "here").read_text() == str(number)

@@ -1,7 +1,7 @@
 """`wait`: ends when everything that was changed before the call is confirmed by every frontend that serves visitors.
 
 1. The watcher has read what the kernel had queued at the time of the call.
-2. Everything that these events have named is checked and published (`engine.ingest.barriers`).
+2. Everything that these events have named, and each file whose changes cause no event, is checked and published (`engine.ingest.barriers`).
 3. Every provider of the configuration has answered once, so that the frontends are known, and there is at least one.
 4. No frontend has a path dirty that was dirty at that time.
 
@@ -107,6 +107,7 @@ class Area:
         if self._barrier is None:
             if not pipeline.is_drained(self._since):
                 return Blocker(source, "events of the kernel are waiting")
+            pipeline.check_unheard(self.path)
             self._barrier = pipeline.barriers.add(self.path, asyncio.get_running_loop().time())
             self._left_out = pipeline.why_left_out(self._named) if self._named else None
         if self._barrier.passed_at is None:

@@ -26,7 +26,7 @@ from replicator.engine.ingest.worker import Worker
 from replicator.engine.supervision import leaves
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
-from replicator.model import ROOT, Hint, Hinted, printable
+from replicator.model import ROOT, Hint, Hinted, is_within, printable
 from replicator.ports import Source, Watcher
 
 log = structlog.get_logger()
@@ -178,6 +178,11 @@ class Pipeline:
         A file's stamp can change without an event: a new or removed hard link elsewhere changes its ctime.
         """
         self._loop.call_soon_threadsafe(self._hint, [Hint(Hinted.CHANGED, path)])
+
+    def check_unheard(self, area: bytes) -> None:
+        """Check the files at and below a path whose changes the watcher does not report at once."""
+        files = self._watcher.unheard_files() if self._watcher is not None else []
+        self._hint([Hint(Hinted.CHANGED, path) for path in files if is_within(path, area)])
 
     def adjust(self, *, cooldown: float, max_wait: float, rescan: float) -> None:
         """Change the times, without checking anything again; see config.SettleSettings."""

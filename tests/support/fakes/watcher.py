@@ -14,6 +14,7 @@ class FakeWatcher:
         hinted: queue of hints; an exception in it is raised by `hints`.
         failure: if set, `start` raises a SourceError with this text.
         sentences: result of `problems`.
+        files: result of `unheard_files`.
         closed: True once `close` was called.
     """
 
@@ -22,6 +23,7 @@ class FakeWatcher:
         self.hinted = asyncio.Queue()
         self.failure = ""
         self.sentences = []
+        self.files = []
         self.closed = False
         self._started = False
 
@@ -49,6 +51,9 @@ class FakeWatcher:
 
     def problems(self):
         return self.sentences
+
+    def unheard_files(self):
+        return self.files
 
     def watches(self):
         return int(self._started and not self.closed), None

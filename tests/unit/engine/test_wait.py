@@ -150,6 +150,17 @@ async def test_an_unreadable_path_is_named_however_many_others_there_are(served)
     assert (await served.wait(("/source", "media"), timeout=30))["ok"]
 
 
+async def test_a_file_whose_changes_cause_no_event_is_checked(served):
+    served.discover(FakeProvider(answer("a")))
+    await served.live("a")
+    served.source.write(b"d/mounted", b"content")
+    served.pipeline._watcher.files = [b"d/mounted"]
+    assert (await served.wait(("/source", "e"), timeout=30))["ok"]
+    assert b"d/mounted" not in served.disks["a"]
+    assert (await served.wait(("/source", "d"), timeout=30))["ok"]
+    assert b"d/mounted" in served.disks["a"]
+
+
 async def test_a_path_that_is_left_out_is_not_confirmed(served):
     served.discover(FakeProvider(answer("a")))
     await served.live("a")
