@@ -124,14 +124,6 @@ class Debouncer:
             if self._checks.slot(one).since is None:
                 self._checks.check_now(one, now)
 
-    def backdate(self, path: bytes) -> None:
-        """Count the pending checks and scans of a path as part of answering an earlier event, whenever it was."""
-        if self._checks.is_pending(path):
-            self._checks.slot(path).unanswered_since = -math.inf
-        for each in (path, *_above(path)):
-            if self._scans.is_pending(each):
-                self._scans.slot(each).unanswered_since = -math.inf
-
     def is_being_written(self, path: bytes) -> bool:
         """Return True if a check of a path is pending because a process may still write it."""
         return self._checks.is_pending(path) and self._checks.slot(path).since is not None

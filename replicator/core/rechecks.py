@@ -77,11 +77,9 @@ class Rechecks:
         self._due[reason].pop(path, None)
         self._due[reason][path] = due
 
-    def heard(self, path: bytes) -> bool:
-        """Record an event about a path: if it is still missing, its grace period starts again; return True if it was missing."""
-        was_missing = self.is_missing(path)
+    def heard(self, path: bytes) -> None:
+        """Record an event about a path: if the path is still missing, its grace period starts again."""
         self._drop(Reason.MISSING, path)
-        return was_missing
 
     def readable(self, path: bytes) -> None:
         """Record that a path was read, is deleted, or is excluded."""

@@ -256,7 +256,8 @@ class Pipeline:
         seen = 0
         while True:
             hints = await watcher.hints()
-            self._hint(hints, self._worker.heard(hints))
+            self._worker.heard(hints)
+            self._hint(hints)
             if watcher.overflows > seen:
                 self.overflows += watcher.overflows - seen
                 seen = watcher.overflows
@@ -266,14 +267,10 @@ class Pipeline:
                     overflows=self.overflows,
                 )
 
-    def _hint(self, hints: list[Hint], missing: frozenset[bytes] = frozenset()) -> None:
-        """Pass hints to the debouncer; the check of a path that was missing also answers the event of its removal."""
+    def _hint(self, hints: list[Hint]) -> None:
         now = self._loop.time()
         for hint in hints:
             self.tree.debouncer.hint(hint, now)
-            if missing:
-                for path in {hint.path, hint.target} & missing:
-                    self.tree.debouncer.backdate(path)
         self._wake.set()
 
     def is_drained(self, since: float) -> bool:

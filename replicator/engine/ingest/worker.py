@@ -180,16 +180,17 @@ class Worker:
             return self._loop.time() + DRAIN_PAUSE
         return self.rechecks.next_due()
 
-    def heard(self, hints: Iterable[Hint]) -> frozenset[bytes]:
-        """Record events: if a path that they name is missing, its grace period starts again; return these paths.
+    def heard(self, hints: Iterable[Hint]) -> None:
+        """Record events: if a path that they name is missing, its grace period starts again.
 
         A scan is no event about its directory, and does not check it.
         """
         if not self.rechecks.count(Reason.MISSING):
-            return frozenset()
+            return
         events = (hint for hint in hints if hint.kind is not Hinted.SUBTREE)
         named = {path for hint in events for path in (hint.path, hint.target)}
-        return frozenset(path for path in named if self.rechecks.heard(path))
+        for path in named:
+            self.rechecks.heard(path)
 
     async def recheck(self) -> None:
         """Check again what is due for that; see `core.rechecks`.

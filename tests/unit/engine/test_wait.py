@@ -12,7 +12,6 @@ from replicator.engine.control.requests import Requests
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.service import Service
 from replicator.errors import DiscoveryError
-from replicator.model import Hinted, parent
 from replicator.ports import Address, Candidate, PollResult
 from tests.support.fakes.provider import FakeProvider
 from tests.support.frontends import Backdrop
@@ -103,37 +102,6 @@ async def test_a_provider_that_was_not_polled_yet_is_waited_for(served):
     served.discover(FakeProvider(answer("a"), name="dns"))
     outcome = await served.wait(timeout=0)
     assert {"who": "discovery dns", "why": "no answer yet"} in outcome["waits_for"]
-
-
-@pytest.mark.parametrize("kind", [Hinted.CHANGED, Hinted.WRITTEN, Hinted.SUBTREE])
-async def test_a_deletion_is_waited_for_although_a_later_event_names_the_path_again(served, kind):
-    barrier, watcher = await removed(served, b"gone")
-    watcher.hint(b"gone", kind)
-    await eventually(lambda: barrier.passed_at is not None, "the deletion")
-    assert b"gone" not in served.catalog.records
-
-
-async def test_a_deletion_is_waited_for_although_its_directory_is_renamed_at_once(served):
-    barrier, watcher = await removed(served, b"d/gone")
-    served.source.nodes[b"e"] = served.source.nodes.pop(b"d")
-    watcher.hint(b"d/gone")
-    watcher.hint(b"d", Hinted.MOVED, b"e")
-    await eventually(lambda: barrier.passed_at is not None, "the deletion")
-    assert not {b"d/gone", b"e/gone"} & set(served.catalog.records)
-
-
-async def removed(served, path):
-    """Remove a path that is recorded; return a fence that waits for that, and the watcher."""
-    served.source.write(path, b"content")
-    served.pipeline.recheck(parent(path))
-    served.pipeline.recheck(path)
-    await eventually(lambda: path in served.catalog.records, "the record")
-    served.source.remove(path)
-    served.pipeline.recheck(path)
-    await eventually(lambda: served.pipeline._worker.rechecks.is_missing(path), "the check")
-    barrier = served.pipeline.barriers.add(b"", asyncio.get_running_loop().time())
-    await eventually(lambda: "is missing" in barrier.waits_for, lambda: barrier.waits_for, 0.4)
-    return barrier, served.pipeline._watcher
 
 
 async def test_an_unreadable_path_is_named_however_many_others_there_are(served):
