@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,11 @@ def ask(
         connection.connect(str(path))
         with connection.makefile("rb") as lines:
             try:
-                connection.sendall(json.dumps(request).encode() + b"\n")
+                is_sent = False
+                # A daemon that has too many connections answers and closes before it has read the request.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    connection.sendall(json.dumps(request).encode() + b"\n")
+                    is_sent = True
                 for line in lines:
                     answer = json.loads(line)
                     if not isinstance(answer, dict):
@@ -38,6 +43,8 @@ def ask(
                     if "error" in answer and len(answer) == 1:
                         raise ControlError(answer["error"])
                     yield answer
+                if not is_sent:
+                    raise ControlError("the daemon went away before it was asked")
             except TimeoutError:
                 raise ControlError(f"the daemon has not answered for {timeout:g} seconds") from None
             except (ConnectionError, ValueError, RecursionError):

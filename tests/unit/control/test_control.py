@@ -6,8 +6,7 @@ import os
 import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from unittest.mock import Mock
+from contextlib import contextmanager, suppress
 
 import pytest
 import structlog
@@ -134,12 +133,35 @@ def test_an_answer_that_is_none_is_an_error(tmp_path, garbage):
 
 
 def test_a_daemon_that_goes_away_before_it_was_asked_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(socket.socket, "sendall", Mock(side_effect=BrokenPipeError))
     with (
-        socket.create_server(str(tmp_path / "control.sock"), family=socket.AF_UNIX),
+        closing_server(tmp_path, monkeypatch, b"") as path,
         pytest.raises(ControlError, match="went away"),
     ):
-        list(client.ask(tmp_path / "control.sock", {}))
+        list(client.ask(path, {}))
+
+
+def test_a_connection_that_is_refused_before_the_request_was_sent_says_why(tmp_path, monkeypatch):
+    with (
+        closing_server(tmp_path, monkeypatch, b'{"error": "too many"}\n') as path,
+        pytest.raises(ControlError, match="too many"),
+    ):
+        list(client.ask(path, {}))
+
+
+@contextmanager
+def closing_server(directory, monkeypatch, answer):
+    """A server that answers and closes each connection before the client sends its request."""
+    send, path = socket.socket.sendall, directory / "control.sock"
+    with socket.create_server(str(path), family=socket.AF_UNIX) as server:
+
+        def late(connection, data):
+            accepted, _ = server.accept()
+            with accepted:
+                send(accepted, answer)
+            send(connection, data)
+
+        monkeypatch.setattr(socket.socket, "sendall", late)
+        yield path
 
 
 @pytest.fixture
