@@ -236,7 +236,7 @@ STALLED = {
     ),
     "never-room": (
         hostile.answers(lambda _, batch: Acks(tuple(c.number for c in batch.changes), (), 0)),
-        "no answer .* room",
+        "has not read what was sent",
     ),
     "reads-nothing": ({ListTree: stops_reading}, "no answer"),
 }
