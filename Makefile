@@ -14,7 +14,7 @@ CONSTRAINTS ?= constraints.txt
 QUICK := tests/unit tests/contract tests/property
 REST  := tests $(QUICK:%=--ignore=%)
 
-# The quick ones wait more than they compute: a few processes take one file after the other.
+# Tests wait more than they compute: a few processes take one file after the other.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-all quick smoke lint build constraints fuzz soak clean
@@ -25,7 +25,7 @@ demo: $(READY)
 test: lint build quick
 
 test-all: test
-	$(BIN)/python -m pytest $(REST)
+	$(BIN)/python -m pytest $(PARALLEL) $(REST)
 
 quick: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL) $(QUICK)
