@@ -24,9 +24,17 @@ def configure(level: str, form: str) -> None:
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     to_journal = journal.stderr_is_journal(sys.stderr)
     renderers = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if text
-        else [_event_first, structlog.processors.JSONRenderer()]
+        else [
+            structlog.processors.format_exc_info,
+            _event_first,
+            structlog.processors.JSONRenderer(),
+        ]
     )
     structlog.configure(
         processors=[
@@ -34,7 +42,6 @@ def configure(level: str, form: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             RECENT,
-            structlog.processors.format_exc_info,
             *([_with_priority(renderers)] if to_journal else renderers),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(

@@ -55,6 +55,7 @@ def test_every_line_of_a_traceback_has_a_priority():
     found = lines("journal", "text")
     assert len(found) > 8
     assert all(line.startswith("<") for line in found)
+    assert "<3>ZeroDivisionError: division by zero" in found
 
 
 def test_another_stream_is_not_the_journal(tmp_path):
