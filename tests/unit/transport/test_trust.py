@@ -80,10 +80,9 @@ async def test_console_accepts_only_a_key_that_was_printed(known, pins):
     assert console.asked == 1  # what is remembered needs no console
 
 
-async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins):
-    now = [1000.0]
-    console = FakeConsole([], [], [ONE.get_fingerprint()])
-    policy = Policy(
+def console_policy(known, pins, console, now):
+    """Return a policy that asks a console for 60 s; `now[0]` is the time."""
+    return Policy(
         str(known),
         mode="console",
         pins=pins,
@@ -91,6 +90,12 @@ async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins):
         console_timeout=60,
         clock=lambda: now[0],
     )
+
+
+async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins):
+    now = [1000.0]
+    console = FakeConsole([], [], [ONE.get_fingerprint()])
+    policy = console_policy(known, pins, console, now)
     for seconds in (0, 30):
         with pytest.raises(HostKeyRefused, match=f"yet: asked for {seconds} of 60 s"):
             await policy.host_key_check(HOST, PORT, "i-1")
@@ -98,7 +103,7 @@ async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins):
     assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(ONE)
 
     console = FakeConsole([])
-    policy = Policy(str(known), mode="console", pins=Pins(known.parent / "no"), console=console, console_timeout=60, clock=lambda: now[0])  # fmt: skip
+    policy = console_policy(known, Pins(known.parent / "no"), console, now)
     with pytest.raises(HostKeyRefused):
         await policy.host_key_check(HOST, PORT, "i-1")
     now[0] += 61
@@ -111,14 +116,7 @@ async def test_console_waits_for_the_fingerprints_with_a_limit(known, pins):
 async def test_a_key_that_the_console_shows_late_is_accepted(known, pins):
     now = [1000.0]
     console = FakeConsole([], [ONE.get_fingerprint()])
-    policy = Policy(
-        str(known),
-        mode="console",
-        pins=pins,
-        console=console,
-        console_timeout=60,
-        clock=lambda: now[0],
-    )
+    policy = console_policy(known, pins, console, now)
     for _ in range(2):
         with pytest.raises(HostKeyRefused):
             await policy.host_key_check(HOST, PORT, "i-1")
@@ -130,14 +128,7 @@ async def test_a_key_that_the_console_shows_late_is_accepted(known, pins):
 async def test_a_new_key_of_a_machine_is_accepted_after_its_line_was_removed(known, pins, tmp_path):
     now = [1000.0]
     console = FakeConsole([ONE.get_fingerprint()], [TWO.get_fingerprint()])
-    policy = Policy(
-        str(known),
-        mode="console",
-        pins=pins,
-        console=console,
-        console_timeout=60,
-        clock=lambda: now[0],
-    )
+    policy = console_policy(known, pins, console, now)
     assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(ONE)
     now[0] += 100_000
     refusing = await policy.host_key_check(HOST, PORT, "i-1")
