@@ -26,7 +26,6 @@ from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.changes.reader import ContentReader
 from replicator.engine.context import Context
 from replicator.engine.control.requests import Requests
-from replicator.engine.control.transitions import Transitions
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.service import Service
 from replicator.engine.threads import started_pool
@@ -88,7 +87,6 @@ class App:
         self.service = Service(self._context)
         self.requests = Requests(self.service, self._context)
         self.events = self._context.events
-        self.transitions = Transitions(self.service, self.events)
         self.hooks = hooks.Hooks(self.events)
         self.requests.describe_hooks = self.hooks.describe
         loop = asyncio.get_running_loop()

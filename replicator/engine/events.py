@@ -1,4 +1,4 @@
-"""What happens, for those outside the engine: `engine.fleet.deliveries` and `engine.control.transitions` publish, hooks and metrics subscribe."""
+"""What happens, for those outside the engine: `engine.fleet.deliveries` and `engine.control.history` publish, hooks and metrics subscribe."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def backend(tmp_path, events):
 
 
 async def _start(backend):
-    return asyncio.get_running_loop().create_task(backend.app.transitions.run())
+    return asyncio.get_running_loop().create_task(backend.app.requests.history.run())
 
 
 def names(events, **fields):

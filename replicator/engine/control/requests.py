@@ -49,7 +49,7 @@ class Requests:
         context: the objects that all its replicas share.
 
     Attributes:
-        history: since when frontends and trees are in their states; the daemon runs it.
+        history: since when frontends and trees are in their states; publishes the changes; the daemon runs it.
         about_daemon: returns further values of `status`, about the daemon itself.
         describe_hooks: returns a row for each hook, for `status`.
     """
@@ -59,7 +59,7 @@ class Requests:
         self._context = context
         # Not the threads that read for frontends: all of them may wait for a volume that hangs, which `status` must show.
         self._status_thread = ThreadPoolExecutor(1, thread_name_prefix="status")
-        self.history = History(service)
+        self.history = History(service, context.events)
         self.about_daemon: Callable[[], dict[str, Any]] = dict
         self._began = asyncio.get_running_loop().time()
         self.describe_hooks: Callable[[], list[dict[str, Any]]] = list

@@ -1,4 +1,4 @@
-"""Since when frontends and trees are in the states that `status` shows."""
+"""Since when frontends and trees are in the states that `status` shows, and the events about their changes."""
 
 from types import SimpleNamespace
 
@@ -6,6 +6,7 @@ import pytest
 
 from replicator.engine.control.history import History
 from replicator.engine.control.shown import DEGRADED, shown_state
+from replicator.engine.events import Events
 from replicator.wire.changes import NO_SPACE
 from tests.support.waiting import eventually
 
@@ -14,6 +15,7 @@ class Pipeline:
     """What of a pipeline makes up its state."""
 
     def __init__(self):
+        self.tree = SimpleNamespace(root=b"/source")
         self.halted = ""
         self.deletions = SimpleNamespace(paused="")
         self.scanned = SimpleNamespace(is_set=lambda: True)
@@ -25,8 +27,18 @@ def pipeline():
 
 
 @pytest.fixture
-def history(stage, pipeline):
-    return History(SimpleNamespace(fleet=[stage.replica], pipelines={1: pipeline}))
+def service(stage, pipeline):
+    return SimpleNamespace(fleet=[stage.replica], pipelines={1: pipeline})
+
+
+@pytest.fixture
+def events():
+    return Events()
+
+
+@pytest.fixture
+def history(service, events):
+    return History(service, events)
 
 
 async def test_a_state_lasts_since_the_first_sample_that_saw_it(stage, history):
@@ -72,14 +84,38 @@ async def test_a_state_that_no_sample_has_seen_has_just_begun(stage, history, mo
     assert history.in_sync(stage.replica) is None
 
 
-async def test_a_frontend_that_has_left_is_forgotten(stage, history):
+async def test_a_frontend_that_has_left_is_forgotten(stage, history, service):
     await stage.live()
     a = stage.replica
     history.sample(1000.0)
-    history._service.fleet.clear()
+    service.fleet.clear()
     history.sample(1001.0)
-    assert history.in_sync(a) is None
-    assert history._since.keys() == {history._service.pipelines[1]}
+    service.fleet.append(a)
+    history.sample(1002.0)
+    assert history.since(a, "live") == 1002.0
+
+
+async def test_a_later_subscriber_receives_the_present_states_and_then_their_changes(
+    stage, history, events, service, pipeline
+):
+    await stage.live()
+    history.sample(1000.0)
+    published = []
+    events.subscribe(lambda event: published.append((event.name, event.reason)))
+    history.sample(1001.0)
+    history.sample(1002.0)
+    assert published == [("frontend-live", "")]
+    pipeline.halted = "the source is missing"
+    history.sample(1003.0)
+    pipeline.halted = ""
+    service.fleet.clear()
+    history.sample(1004.0)
+    history.sample(1005.0)
+    assert published[1:] == [
+        ("tree-halted", "the source is missing"),
+        ("tree-resumed", ""),
+        ("frontend-lost", "it left the fleet"),
+    ]
 
 
 async def test_a_tree_that_halts_has_a_new_state(history, pipeline):
