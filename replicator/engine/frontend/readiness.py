@@ -21,6 +21,7 @@ from replicator.engine.changes.create import delete_change, next_number
 from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.peer_lag import PeerLag
+from replicator.engine.frontend.resync import ResyncQueue
 from replicator.model import ancestors
 from replicator.ports import Catalog
 from replicator.wire.changes import MakeDirectory, PutFile, SetAttributes
@@ -106,6 +107,7 @@ class Readiness:
         connection: connection to the frontend.
         context: the trees, and their ready files.
         dirty: the dirty paths of the frontend.
+        resync: what must be compared again on it.
         opened: the trees that the agent has opened; the caller updates it.
         machine: instance id of the frontend, or its address.
     """
@@ -115,12 +117,14 @@ class Readiness:
         connection: Connection,
         context: Context,
         dirty: DirtySet,
+        resync: ResyncQueue,
         opened: Container[int],
         machine: str,
     ) -> None:
         self._connection = connection
         self._context = context
         self._peer_lag = PeerLag(dirty, context)
+        self._resync = resync
         self._opened = opened
         self._machine = machine
         self._existing: set[int] = set()
@@ -180,8 +184,13 @@ class Readiness:
         needed = {tree, *without}
         if tree in self._existing:
             return not self._peer_lag.misses(needed & self._incomplete)
-        # A frontend that is out of service returns only if it refuses nothing that others accept.
-        return needed <= self._compared - self._incomplete and not self._peer_lag.refuses()
+        # A frontend that is out of service returns only if it refuses nothing that others accept, and nothing must be compared:
+        # when too many paths were dirty, they were dropped, and only the next comparison finds them.
+        return (
+            needed <= self._compared - self._incomplete
+            and all(map(self._resync.is_settled, needed))
+            and not self._peer_lag.refuses()
+        )
 
     async def _in_time(self, now: float) -> bool:
         self._peer_lag.update(now)

@@ -110,12 +110,16 @@ class ResyncQueue:
 
     def ended(self, tree: int) -> None:
         """Record that a comparison of a whole tree has ended; what it found was confirmed, or is dirty."""
-        if self.is_satisfied(tree) and not self.overlaps(Key(tree, ROOT)):
+        if self.is_settled(tree):
             self.certain.add(tree)
 
     def is_satisfied(self, tree: int) -> bool:
         """Return True if a comparison of the whole tree has begun since the last request."""
         return self._satisfied.get(tree) == self._requests
+
+    def is_settled(self, tree: int) -> bool:
+        """Return True if nothing in a tree is being compared, or must be."""
+        return self.is_satisfied(tree) and not self.overlaps(Key(tree, ROOT))
 
     async def changed(self, within: float | None) -> None:
         """Wait for a call of `notify` since the last return, but no longer than `within` seconds."""

@@ -48,7 +48,9 @@ class Session:
         self.connection = Connection(channel, self.sender.answered, self.sender.wake)
         self.opened = OpenedTrees(self.connection, context, state)
         machine = state.candidate.identity or state.address.host
-        self.readiness = Readiness(self.connection, context, state.dirty, self.opened, machine)
+        self.readiness = Readiness(
+            self.connection, context, state.dirty, state.resync_queue, self.opened, machine
+        )
         self.comparisons = Comparisons(
             self.connection, context, state, self.opened, self.readiness, self.sender
         )
@@ -113,10 +115,14 @@ class Session:
                 state.is_front = False
                 state.move_to(State.BOOTSTRAPPING)
                 compared = await self._compare(place)
-            state.bootstrap_ended()
             for tree in compared:
                 state.pending_paths.tree_compared(tree)
                 self.readiness.compared(tree)
+            if any(tree in state.uncompared for tree in compared):
+                # Dirty paths may have been dropped meanwhile: the frontend is not live before the next comparison.
+                state.move_to(State.QUEUED)
+            else:
+                state.bootstrap_ended()
 
     async def _compare(self, place: Place) -> list[int]:
         """Compare all trees that are due, and give way to others while the frontend is slow; return the trees that were compared."""
