@@ -260,7 +260,7 @@ class Server:
     def _work_on_listing(self) -> None:
         """Produce frames of the listing while no input is waiting and the backend has granted credit."""
         while self._job is not None and self._job.credit > 0:
-            if self._arrived.poll(0):
+            if self._arrived.poll(1000 * self._job.pause()):
                 return
             self._trees.look()
             listing = self._job.step()

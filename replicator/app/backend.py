@@ -16,6 +16,7 @@ from replicator.app.providers import host_key_policy, launch_hooks_of, providers
 from replicator.app.retired import Retired
 from replicator.app.targets import open_targets
 from replicator.app.trees import Made, TreeBuilder, close
+from replicator.app.verified import open_verified
 from replicator.catalog.store import CatalogStore
 from replicator.config import Config, TreeSettings
 from replicator.core.pace import Backoff, TokenBucket
@@ -26,6 +27,7 @@ from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.changes.reader import ContentReader
 from replicator.engine.context import Context
 from replicator.engine.control.requests import Requests
+from replicator.engine.control.scheduled import ScheduledVerification
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.service import Service
 from replicator.engine.threads import started_pool
@@ -83,12 +85,16 @@ class App:
             compare=compare,
             origin=self._origins.now,
             targets=open_targets(Path(config.state.directory) / "targets.json"),
+            verified=open_verified(Path(config.state.directory) / "verified.json"),
         )
         self.service = Service(self._context)
         self.requests = Requests(self.service, self._context)
         self.events = self._context.events
         self.hooks = hooks.Hooks(self.events)
         self.requests.describe_hooks = self.hooks.describe
+        self.verification = ScheduledVerification(self.service, self.requests.verifier)
+        self.verification.use(config.verify)
+        self.requests.describe_schedule = self.verification.describe
         loop = asyncio.get_running_loop()
         # A damaged catalog ends the daemon, because the next start rebuilds it. The callback is called from other threads.
         self._store.on_damage = lambda reason: loop.call_soon_threadsafe(self.service.fail, reason)
@@ -205,6 +211,7 @@ class App:
             aws.close()
         self._follow_trees(config, made, watch=True)
         self.hooks.start(config.hook)
+        self.verification.use(config.verify)
         self._context.connect_timeout = config.ssh.connect_timeout
         self._context.op_timeout = config.ssh.op_timeout
         self._context.bootstrap_queue.resize(config.bootstrap.concurrency)

@@ -149,6 +149,7 @@ async def serve(
                         _watch_state(app, lock),
                         _observe(app),
                         _serve_http(about.http),
+                        _verify(app),
                     )
                 ]
                 try:
@@ -219,6 +220,14 @@ async def _observe(app: App) -> None:
     pauses = Backoff(1.0, 60.0, random.random)
     await keep_running(
         app.requests.history.run, "events", failed=lambda _reason: None, pauses=pauses
+    )
+
+
+async def _verify(app: App) -> None:
+    """Verify all frontends at the configured times, until cancelled."""
+    pauses = Backoff(60.0, 3600.0, random.random)
+    await keep_running(
+        app.verification.run, "verification", failed=lambda _reason: None, pauses=pauses
     )
 
 

@@ -246,7 +246,8 @@ def _check_numbers(config: Config) -> None:
             raise ConfigError(where, f"must be greater than 0, got {value}")
     if not 0 < config.ssh.port < 65536:
         raise ConfigError("ssh.port", f"must be 1 to 65535, got {config.ssh.port}")
-    _ = config.bootstrap.bytes_per_second
+    # Each raises ConfigError for a text that it cannot read.
+    _ = config.bootstrap.bytes_per_second, config.verify.when, config.verify.bytes_per_second
 
 
 def _check_addresses(config: Config) -> None:

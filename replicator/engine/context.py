@@ -16,6 +16,7 @@ from replicator.engine.changes.reader import ContentReader
 from replicator.engine.events import Events
 from replicator.engine.targets import Targets
 from replicator.engine.tree import Tree
+from replicator.engine.verified import VerifiedFrontends
 from replicator.ports import Connector
 from replicator.wire.messages import Origin
 
@@ -68,3 +69,5 @@ class Context:
     """Returns the identity of the sources, so that an agent refuses a target that shares files with one."""
     targets: Targets = field(default_factory=Targets)
     """The known identities of the target directories."""
+    verified: VerifiedFrontends = field(default_factory=VerifiedFrontends)
+    """What the last verification of each frontend found."""

@@ -1,4 +1,7 @@
-"""What happens, for those outside the engine: `engine.fleet.deliveries` and `engine.control.history` publish, hooks and metrics subscribe."""
+"""What happens, for those outside the engine: hooks and metrics subscribe.
+
+`engine.fleet.deliveries`, `engine.control.history` and `engine.control.verifier` publish.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ FRONTEND_LOST = "frontend-lost"
 TREE_HALTED = "tree-halted"
 TREE_RESUMED = "tree-resumed"
 DELETIONS_HELD = "deletions-held"
+VERIFY_DIFFERS = "verify-differs"
 
 
 @dataclass(frozen=True, kw_only=True)

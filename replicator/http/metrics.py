@@ -69,6 +69,7 @@ class _Status(Collector):
         yield from _discovery(status)
         yield from _delivery(status)
         yield from _hooks(status)
+        yield from _verification(status)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
@@ -261,3 +262,33 @@ def _hooks(status: dict[str, Any]) -> Iterator[Metric]:
     for labels, count in total.items():
         runs.add_metric(labels, count)
     yield runs
+
+
+def _verification(status: dict[str, Any]) -> Iterator[Metric]:
+    """Yield the results of verifications, by the command or on the schedule."""
+    schedule = status.get("verify", {})
+    if schedule.get("interval_seconds"):
+        yield _value(
+            "verify_interval_seconds",
+            "Longest time between two scheduled verifications.",
+            schedule["interval_seconds"],
+        )
+    f = "frontend"
+    success = _gauge("verify_success", "1 if the last verification compared everything.", f)
+    succeeded = _gauge(
+        "verify_last_success_timestamp_seconds", "When the last one ended that did.", f
+    )
+    differing = _gauge(
+        "verify_differing_paths", "Paths that differed in it and were not sent again.", f
+    )
+    found = _counter(
+        "verify_differences", "Paths that differed in all verifications, repaired or not.", f
+    )
+    for name, row in _named(status["frontends"]):
+        if verified := row.get("verified"):
+            success.add_metric([name], not verified["error"])
+            if verified["succeeded_at"]:
+                succeeded.add_metric([name], verified["succeeded_at"])
+            differing.add_metric([name], verified["differing"])
+            found.add_metric([name], verified["found"])
+    yield from (success, succeeded, differing, found)

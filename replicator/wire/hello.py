@@ -20,6 +20,7 @@ FEATURES = (
     "granularity",
     "identity",
     "link",
+    "rate",
     "sources",
     "stamp",
 )
@@ -33,6 +34,7 @@ used only if both sides list that name; each has a fallback for a peer that does
 * `granularity`: `opened` carries the granularity of modification times. Without it, 1 ns is assumed.
 * `identity`: `opened` identifies the target directory, and says who could have replaced it. Without it, any directory is used.
 * `link`: a file can be hard-linked or copied on the frontend (`h`). Without it, the content is sent.
+* `rate`: `list` may limit how many bytes per second are hashed. Without it, the agent reads as fast as it can.
 * `sources`: the backend tells the agent when a source appears or becomes another directory. Without it, an open target is not checked
   again.
 * `stamp`: `open` may name a file that is replaced after each batch of changes. Without it, there is no such file.

@@ -17,7 +17,7 @@ class ListTree(NamedTuple):
     """Request a listing of everything below a directory, in key order.
 
     `digest`: hash the files. `credit`: frames that may be sent before the first More. `after`: list only paths that sort after this
-    one; empty: all.
+    one; empty: all. `rate`: bytes per second that may be hashed; 0: any number.
     """
 
     job: int
@@ -26,6 +26,7 @@ class ListTree(NamedTuple):
     digest: bool
     credit: int
     after: bytes = b""
+    rate: int = 0
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
@@ -37,7 +38,11 @@ class ListTree(NamedTuple):
             "digest": self.digest,
             "credit": self.credit,
         }
-        return {**header, "after": text_of(self.after)} if self.after else header
+        if self.after:
+            header["after"] = text_of(self.after)
+        if self.rate:
+            header["rate"] = self.rate
+        return header
 
 
 class More(NamedTuple):
@@ -79,6 +84,7 @@ def parse_list(header: dict[str, Any]) -> ListTree:
         fields.flag(header["digest"]),
         fields.number(header["credit"]),
         fields.path_or_root(header.get("after", "")),
+        fields.number(header.get("rate", 0)),
     )
 
 

@@ -12,7 +12,7 @@ FRONTEND = {
     "bytes_saved": 10, "logins": 1, "failures": 0, "reconciles": 1, "agent": "python 3.11.2 on web1",
     "progress": {"files_done": 7, "files_total": 7, "bytes_done": 900, "bytes_total": 900, "bytes_per_second": 9,
                  "eta_seconds": None, "seconds": 1.5},
-    "last_error": "", "excess": "", "unlisted": [], "problems": [], "since": 1000.0, "in_sync_at": 1990.0,
+    "last_error": "", "excess": "", "unlisted": [], "problems": [], "since": 1000.0, "in_sync_at": 1990.0, "verified": None,
 }  # fmt: skip
 TREE = {
     "source": "/srv/www", "state": "watching", "entries": 12, "bytes": 3400, "bytes_read": 3400, "files_hashed": 10,
@@ -39,6 +39,7 @@ def status(frontends=(), tree=None, provider=None, **more):
         "inotify": {"watches": 3, "limit": 8192},
         "http": {"listen": "127.0.0.1:9440", "error": ""},
         "config": {"read_at": 900.0, "error": ""},
+        "verify": {"schedule": "", "interval_seconds": None, "next": None, "running": ""},
     }
     return copy.deepcopy(made | more)
 

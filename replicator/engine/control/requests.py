@@ -10,24 +10,20 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import structlog
-
 from replicator.core.lifecycle import State
 from replicator.engine.context import Context
 from replicator.engine.control.health import NOTHING, Tolerance
 from replicator.engine.control.history import History
 from replicator.engine.control.status import describe, describe_frontend
+from replicator.engine.control.verifier import Verifier
 from replicator.engine.control.wait import Wait
 from replicator.engine.fleet.fleet import MANUAL
 from replicator.engine.frontend.replica import Replica
-from replicator.engine.frontend.verify import Report, verify
+from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.service import Service
-from replicator.engine.supervision import sentence
 from replicator.errors import ControlError
 from replicator.model import printable
 from replicator.ports import Address
-
-log = structlog.get_logger()
 
 PROGRESS = 0.2
 """Seconds between two progress lines of a request."""
@@ -52,17 +48,21 @@ class Requests:
         history: since when frontends and trees are in their states; publishes the changes; the daemon runs it.
         about_daemon: returns further values of `status`, about the daemon itself.
         describe_hooks: returns a row for each hook, for `status`.
+        describe_schedule: returns what `status` shows of scheduled verifications.
+        verifier: verifies frontends.
     """
 
     def __init__(self, service: Service, context: Context) -> None:
         self._service = service
         self._context = context
+        self.verifier = Verifier(context)
         # Not the threads that read for frontends: all of them may wait for a volume that hangs, which `status` must show.
         self._status_thread = ThreadPoolExecutor(1, thread_name_prefix="status")
         self.history = History(service, context.events)
         self.about_daemon: Callable[[], dict[str, Any]] = dict
         self._began = asyncio.get_running_loop().time()
         self.describe_hooks: Callable[[], list[dict[str, Any]]] = list
+        self.describe_schedule: Callable[[], dict[str, Any]] = dict
 
     async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Answer a request of the control socket, in one or more lines.
@@ -78,7 +78,8 @@ class Requests:
                 yield line
         elif command == "verify":
             address = _address(request) if request.get("host") else None
-            async for line in self.verify(address, repair=bool(request.get("repair"))):
+            repair, progress = bool(request.get("repair")), bool(request.get("progress"))
+            async for line in self.verify(address, repair=repair, progress=progress):
                 yield line
         elif command == "wait":
             async for line in self.wait(request):
@@ -96,13 +97,9 @@ class Requests:
             tolerance: limits within which `ok` is true although paths are dirty.
         """
         loop = asyncio.get_running_loop()
-        trees = []
-        for pipeline in list(self._service.pipelines.values()):
-            counts = await loop.run_in_executor(self._status_thread, pipeline.tree.catalog.counts)
-            trees.append((pipeline, counts))
         return await describe(
             self._service.fleet,
-            trees,
+            await self._counted(),
             self._service.describe_launch,
             tolerance,
             self.history,
@@ -113,6 +110,7 @@ class Requests:
             inotify=self._inotify(),
             **self.about_daemon(),
             hooks=self.describe_hooks(),
+            verify=self.describe_schedule(),
         )
 
     def _inotify(self) -> dict[str, int | None]:
@@ -212,9 +210,14 @@ class Requests:
         return wait.run(_seconds(request.get("timeout")))
 
     async def verify(
-        self, address: Address | None, *, repair: bool
+        self, address: Address | None, *, repair: bool, progress: bool = False
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Compare frontends by digest, one after the other; yield a report for each.
+
+        Args:
+            address: the frontend; None: all.
+            repair: send again what differs.
+            progress: yield lines with `progress` as well, five times a second.
 
         Raises:
             ControlError: if the frontend is unknown.
@@ -226,16 +229,38 @@ class Requests:
                 raise ControlError(f"{address.host}: not one of the frontends")
             replicas = [found]
         for replica in replicas:
-            yield (await self._verify_one(replica, repair=repair)).row()
+            async for line in self._verify_one(replica, repair=repair, progress=progress):
+                yield line
 
-    async def _verify_one(self, replica: Replica, *, repair: bool) -> Report:
+    async def _verify_one(
+        self, replica: Replica, *, repair: bool, progress: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        address, compared = replica.address, 0
+
+        def count(more: int) -> None:
+            nonlocal compared
+            compared += more
+
+        total = sum(counts[0] for _, counts in await self._counted()) if progress else 0
+        work = self.verifier.verify(replica, repair=repair, compared=count)
+        task = asyncio.get_running_loop().create_task(work)
         try:
-            return await verify(replica, self._context.pool, repair=repair)
-        except Exception as error:
-            reason, is_bug = sentence(error)
-            if is_bug:
-                log.exception("verification failed", host=replica.address.host)
-            return Report(replica.address.host, error=reason)
+            while progress and not task.done():
+                row = {"host": address.host, "port": address.port}
+                yield {"progress": {**row, "compared": compared, "total": total}}
+                await asyncio.wait([task], timeout=PROGRESS)
+            yield (await task).row()
+        finally:
+            task.cancel()
+
+    async def _counted(self) -> list[tuple[Pipeline, tuple[int, int]]]:
+        """Return each tree's pipeline with the entries and bytes in its catalog."""
+        loop = asyncio.get_running_loop()
+        counted = []
+        for pipeline in list(self._service.pipelines.values()):
+            counts = await loop.run_in_executor(self._status_thread, pipeline.tree.catalog.counts)
+            counted.append((pipeline, counts))
+        return counted
 
 
 def _tolerance(request: dict[str, Any]) -> Tolerance:

@@ -57,6 +57,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "last_error": replica.last_error,
         "excess": replica.errors.surplus_kept,
         "unlisted": replica.errors.unlisted,
+        "verified": replica.verified.row() if replica.verified else None,
         "problems": [
             {"path": printable(key.path), "reason": reason}
             for key, reason in replica.dirty.problems(10)

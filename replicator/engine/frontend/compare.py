@@ -70,6 +70,23 @@ class RemovalLimit(Protocol):
         """
 
 
+def _not_counted(_: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class ByDigest:
+    """The agent reads every file, and contents are compared by SHA-256.
+
+    Attributes:
+        rate: bytes per second that the agent may read; 0: no limit.
+        compared: called with the number of paths that were compared since its last call.
+    """
+
+    rate: int = 0
+    compared: Callable[[int], None] = _not_counted
+
+
 @dataclass(frozen=True)
 class OpenedTree:
     """A tree as one frontend's agent has opened it.
@@ -116,7 +133,7 @@ async def compare(
     found: Found,
     limit: RemovalLimit | None = None,
     *,
-    digests: bool = False,
+    digests: ByDigest | None = None,
 ) -> Outcome:
     """Compare one directory, recursively.
 
@@ -127,7 +144,7 @@ async def compare(
         pool: runs the reads of the catalog.
         found: called with the differences.
         limit: decides about the surplus once it is counted; None: all of it may be removed.
-        digests: the agent reads everything, and contents are compared by SHA-256.
+        digests: compare contents as well; None: kind, size, time and mode.
     """
     surplus: list[Difference] = []
     count = 0
@@ -190,11 +207,11 @@ async def _list(
     pool: Executor,
     take: Found,
     *,
-    digests: bool = False,
+    digests: ByDigest | None = None,
 ) -> list[str]:
     """List a directory, and pass each page of differences to `take`; return sentences about directories that could not be listed."""
     loop = asyncio.get_running_loop()
-    merge = Merge(opened.catalog, opened.comparison(digests=digests), below)
+    merge = Merge(opened.catalog, opened.comparison(digests=digests is not None), below)
     problems: list[str] = []
     order, most = ListingOrder(below), LINES
     number = opened.tree.number
@@ -209,11 +226,13 @@ async def _list(
             )
             async for page in _pages(merge, listing, pool):
                 await take(page)
+            if digests:
+                digests.compared(len(listing.lines))
     return problems
 
 
 async def _listings(
-    connection: Connection, tree: int, order: ListingOrder, *, digests: bool
+    connection: Connection, tree: int, order: ListingOrder, *, digests: ByDigest | None
 ) -> AsyncGenerator[Listing, None]:
     """Yield a listing. One with digests, which may last for hours, gives way to others, and then continues where it stopped.
 
@@ -225,7 +244,12 @@ async def _listings(
         after = order.last
         order.count = 0
         async with connection.listing(
-            tree, order.below, digest=digests, after=after, gives_way=digests
+            tree,
+            order.below,
+            digest=digests is not None,
+            after=after,
+            rate=digests.rate if digests else 0,
+            gives_way=digests is not None,
         ) as listings:
             async for listing in listings:
                 yield listing if not after else order.without_known(listing)

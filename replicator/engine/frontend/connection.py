@@ -186,6 +186,7 @@ class Connection:
         *,
         digest: bool,
         after: bytes = b"",
+        rate: int = 0,
         gives_way: bool = False,
     ) -> AbstractAsyncContextManager[AsyncIterator[Listing]]:
         """List the paths below a directory of the frontend. One listing runs at a time; others wait.
@@ -195,14 +196,20 @@ class Connection:
             below: the directory.
             digest: the agent reads all files, and adds their digests.
             after: list only the paths after this one; an agent of an earlier release lists all.
+            rate: bytes per second that the agent may hash; 0: no limit. An agent of an earlier release knows none.
             gives_way: stop before the end of the listing when a caller that does not give way requests one.
         """
-        request = ListTree(0, tree, below, digest, CREDIT, self._can("after", after))
+        known = self.agent.features
+        request = ListTree(
+            0,
+            tree,
+            below,
+            digest,
+            CREDIT,
+            after if "after" in known else b"",
+            rate if "rate" in known else 0,
+        )
         return self._listings.listing(request, gives_way=gives_way)
-
-    def _can(self, feature: str, value: bytes) -> bytes:
-        """Return a field's value if the agent has the feature, otherwise an empty value."""
-        return value if feature in self.agent.features else b""
 
     def _unanswered(self) -> str:
         """Return what is overdue if the agent makes no progress, as a clause; empty if nothing."""

@@ -91,7 +91,9 @@ async def _backend(connection):
     await connection.send([b"x" * 100], in_flights)
     opened = compare.OpenedTree(fake_tree(FakeSource(), catalog()))
     for below in (ROOT, b"a"):
-        outcome = await compare.compare(connection, opened, below, Inline(), _found, digests=True)
+        outcome = await compare.compare(
+            connection, opened, below, Inline(), _found, digests=compare.ByDigest()
+        )
         assert len(outcome.problems) <= compare.PROBLEMS
         assert all(problem.isprintable() for problem in outcome.problems)
 

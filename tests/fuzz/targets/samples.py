@@ -72,6 +72,7 @@ FROM_BACKEND = (
     Data(9, [], cancel=True),
     ListTree(1, 1, b"", digest=True, credit=4),
     ListTree(2, 1, b"a", digest=False, credit=1),
+    ListTree(3, 1, b"", digest=True, credit=4, after=b"a", rate=1 << 20),
     More(1, 1),
 )
 FROM_AGENT = (

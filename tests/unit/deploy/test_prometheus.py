@@ -27,6 +27,11 @@ FIRES = {
     "ReplicatorDeletionsHeld": (f'replicator_tree_state{{{TREE},state="paused"}} 1x60', "6m"),
     "ReplicatorFrontendLost": (f"replicator_frontend_connected{{{FRONTEND}}} 0x60", "6m"),
     "ReplicatorFrontendDegraded": (f'replicator_frontend_state{{{FRONTEND},state="degraded"}} 1x60', "6m"),
+    "ReplicatorVerifyDiffers": (f"replicator_verify_differing_paths{{{FRONTEND}}} 3x60", "1m"),
+    "ReplicatorVerifyOverdue": (
+        f'replicator_verify_last_success_timestamp_seconds{{{FRONTEND}}} 0x240\nreplicator_verify_interval_seconds{{instance="b"}} 3600x240',
+        "190m",
+    ),
     "ReplicatorFrontendBehind": (f"replicator_frontend_oldest_dirty_timestamp_seconds{{{FRONTEND}}} 0x60", "6m"),
     "ReplicatorSlowDelivery": (
         "\n".join(
@@ -58,6 +63,10 @@ WELL = (
     f"replicator_frontend_connected{{{FRONTEND}}} 1x60",
     f'replicator_frontend_state{{{FRONTEND},state="live"}} 1x60',
     f"replicator_frontend_oldest_dirty_timestamp_seconds{{{FRONTEND}}} 0+60x60",
+    f"replicator_verify_differing_paths{{{FRONTEND}}} 0x60",
+    f"replicator_verify_success{{{FRONTEND}}} 1x60",
+    f"replicator_verify_last_success_timestamp_seconds{{{FRONTEND}}} 0x60",
+    'replicator_verify_interval_seconds{instance="b"} 3600x60',
     f'replicator_delivery_seconds_bucket{{{TREE},le="1.0"}} 0+100x60',
     f'replicator_delivery_seconds_bucket{{{TREE},le="+Inf"}} 0+100x60',
     f"replicator_tree_unreadable_paths{{{TREE}}} 0x60",
@@ -105,7 +114,10 @@ def rules_test(tests):
 
 def test_alerts_and_dashboard_name_only_metrics_that_exist():
     delivery = {"trees": [{"tree": "/srv", "buckets": [[1.0, 1]], "count": 1, "seconds": 0.1}]}
-    made = render(status([{"dirty": 1, "ready": True}], pid=1, delivery=delivery)).decode()
+    verified = {"succeeded_at": 1.0, "differing": 1, "found": 1, "error": ""}
+    frontend = {"dirty": 1, "ready": True, "verified": verified}
+    verify = {"interval_seconds": 3600}
+    made = render(status([frontend], pid=1, delivery=delivery, verify=verify)).decode()
     known = {
         line.partition("{")[0].split()[0] for line in made.splitlines() if not line.startswith("#")
     }

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator import __version__
+from replicator.core.lifecycle import State
 from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _areas, _seconds
 from replicator.engine.control.wait import MOST_AREAS, outermost
 from replicator.engine.service import Service
@@ -90,6 +91,7 @@ async def test_each_command_has_its_answer(ask):
         "discovery": [],
         "inotify": {"watches": 0, "limit": None},
         "hooks": [],
+        "verify": {},
     }
     assert await ask(command="resume") == []
     assert await ask(command="verify") == []
@@ -158,3 +160,16 @@ async def test_a_host_that_discovery_does_not_list_is_removed_after_the_last_boo
     asked.context.bootstrap_queue.resize(2)
     assert (await second)[-1]["finished"]
     assert asked.hosts() == []
+
+
+async def test_verify_yields_its_progress_only_if_that_is_asked_for(asked):
+    asked.context.bootstrap_queue.resize(2)
+    asked.service.join([Candidate(Address("web1"), "static")], drop=True)
+    (replica,) = asked.service.fleet
+    await asked.turned(replica, State.LIVE)
+    request = {"command": "verify", "host": "web1"}
+    first, *_, report = [row async for row in asked.requests.handle(request | {"progress": True})]
+    assert first == {"progress": {"host": "web1", "port": 0, "compared": 0, "total": 0}}
+    assert (report["host"], report["compared"], report["differing"]) == ("web1", 1, 0)
+    (alone,) = [row async for row in asked.requests.handle(request)]
+    assert alone.keys() == report.keys()

@@ -60,6 +60,7 @@ any_message = st.one_of(
         st.booleans(),
         own.numbers,
         own.paths | st.just(b""),
+        own.numbers,
     ),
     st.builds(messages.More, own.numbers, own.numbers),
     st.builds(
