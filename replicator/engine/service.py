@@ -164,6 +164,10 @@ class Service:
         """Return a row for each provider."""
         return self._membership.describe() if self._membership else []
 
+    def unknown_members(self) -> list[tuple[str, str]]:
+        """Return the providers whose frontends may not all be known, each with the reason."""
+        return self._membership.unknown() if self._membership else []
+
     def describe_launch(self, identity: str) -> str:
         """Return the state of a machine's launch hook; empty if it has none."""
         return self._launch_hooks.describe(identity) if self._launch_hooks else ""

@@ -124,14 +124,15 @@ class Requests:
 
         This also confirms the surplus of these trees on frontends whose comparison is running or queued. It does not affect other trees.
         """
-        rows, in_doubt = [], set()
+        rows, in_doubt = [], {}
         accepted = self._context.targets.accept_refused()
-        for number, pipeline in list(self._service.pipelines.items()):
+        # No await before the comparisons are requested: between the end of a pause and that request nothing seems to be missing.
+        for number, pipeline in self._service.pipelines.items():
             reason = pipeline.needs_confirmation
             if reason:
-                in_doubt.add(number)
+                in_doubt[number] = pipeline
                 rows.append({"what": printable(pipeline.tree.root), "reason": reason})
-                await pipeline.resume()
+                pipeline.resume()
         asking = [replica for replica in self._service.fleet if replica.errors.surplus_kept]
         rows += [
             {"what": replica.address.host, "reason": replica.errors.surplus_kept}
@@ -144,10 +145,12 @@ class Requests:
                 replica.use_targets()
         asked = set().union(*(replica.errors.trees_with_surplus for replica in asking))
         for replica in self._service.fleet:
-            confirmed = in_doubt | replica.errors.trees_with_surplus
+            confirmed = in_doubt.keys() | replica.errors.trees_with_surplus
             confirmed |= asked if replica.state in COMPARED else set()
             if confirmed:
                 replica.confirm(confirmed & self._context.trees.keys())
+        for pipeline in in_doubt.values():
+            await pipeline.forget_pause()
         return rows
 
     async def bootstrap(self, address: Address) -> AsyncGenerator[dict[str, Any], None]:

@@ -2,7 +2,7 @@
 
 1. The watcher has read what the kernel had queued at the time of the call.
 2. Everything that these events have named, and each file whose changes cause no event, is checked and published (`engine.ingest.barriers`).
-3. Every provider of the configuration has answered once, so that the frontends are known, and there is at least one.
+3. Every provider of the configuration has given one complete answer, so that the frontends are known, and there is at least one.
 4. No frontend has a path dirty that was dirty at that time.
 
 `wait` waits for a frontend that has been live or has its ready file. Unless a launch hook holds it, `wait` also waits for one that an
@@ -263,9 +263,8 @@ class Wait:
     def _look_at_discovery(self) -> list[Blocker]:
         """Return why frontends may be unknown, or why nobody could confirm anything."""
         blockers = [
-            Blocker(f"discovery {row['provider']}", row["error"] or "no answer yet")
-            for row in self._service.describe_discovery()
-            if not row["answered"]
+            Blocker(f"discovery {provider}", why)
+            for provider, why in self._service.unknown_members()
         ]
         if not blockers and not len(self._service.fleet):
             blockers.append(Blocker("fleet", "no frontend is known"))

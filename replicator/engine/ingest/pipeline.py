@@ -133,12 +133,18 @@ class Pipeline:
         """The reason why an operator should check this tree, and may call `resume`; empty if there is none."""
         return self.halted or self.deletions.paused or " ".join(self._worker.guard.problems())
 
-    async def resume(self) -> None:
-        """Confirm, for an operator, that deletions are intended, and that the source, if it exists, is the right one."""
+    def resume(self) -> None:
+        """Confirm, for an operator, that deletions are intended, and that the source, if it exists, is the right one.
+
+        The caller requests a comparison, without an await in between, and awaits `forget_pause` then.
+        """
         self.deletions.confirm(self._loop.time(), source=bool(self.halted))
-        await self._loop.run_in_executor(self._pool, self.deletions.forget_pause)
         self._mounts_confirmed = bool(self._worker.guard.reasons)
         self._wake.set()
+
+    async def forget_pause(self) -> None:
+        """Delete the record of the pause that `resume` has ended."""
+        await self._loop.run_in_executor(self._pool, self.deletions.forget_pause)
 
     def problems(self) -> list[str]:
         """Return full sentences about what keeps this tree from being replicated completely."""

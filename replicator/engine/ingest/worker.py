@@ -241,11 +241,15 @@ class Worker:
         if self._deletions.is_ripe(self._loop.time()):
             await self._publisher.release_deletions()
         if self._deletions.paused:
-            resume = partial(self._deletions.resume, self._loop.time())
-            if await self._publisher.in_thread(resume):
-                self._resync()
+            await run_to_end(self._resume_deletions())
         if self.guard.reasons:
             await self._check_mounts()
+
+    async def _resume_deletions(self) -> None:
+        may_resume = partial(self._deletions.may_resume, self._loop.time())
+        if await self._publisher.in_thread(may_resume):
+            self._deletions.resume()
+            self._resync()
 
     async def confirm_mounts(self) -> None:
         """Accept the mounted volumes as they are, as an operator confirmed: files of missing volumes are deleted.

@@ -152,7 +152,8 @@ async def test_an_empty_source_halts_until_confirmation(watched):
     await eventually(lambda: "empty" in watched.pipeline.halted, lambda: watched.pipeline.halted)
     assert watched.published == []
 
-    await watched.pipeline.resume()
+    watched.pipeline.resume()
+    await watched.pipeline.forget_pause()
     await eventually(lambda: watched.published == [b"known"], lambda: watched.published)
     await watched.watching()
     assert not watched.pipeline.deletions.source_confirmed

@@ -13,6 +13,7 @@ from replicator.engine.fleet.membership import Membership
 from replicator.engine.service import Service
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, PollResult
+from replicator.wire.messages import ListTree
 from tests.support.fakes.provider import FakeProvider
 from tests.support.frontends import Backdrop
 from tests.support.source_state import fake_tree
@@ -102,6 +103,40 @@ async def test_a_provider_that_was_not_polled_yet_is_waited_for(served):
     served.discover(FakeProvider(answer("a"), name="dns"))
     outcome = await served.wait(timeout=0)
     assert {"who": "discovery dns", "why": "no answer yet"} in outcome["waits_for"]
+
+
+async def test_a_provider_whose_answers_lack_a_part_is_waited_for_until_one_is_complete(served):
+    part = PollResult(answer("a").candidates, ("b.example has no address",), complete=False)
+    dns = FakeProvider(part, name="dns")
+    served.discover(dns)
+    await served.live("a")
+    outcome = await served.wait()
+    assert not outcome["ok"]
+    why = "its answer is incomplete: b.example has no address"
+    assert outcome["waits_for"] == [{"who": "discovery dns", "why": why}]
+    dns.answers = [answer("a", "b"), part]
+    await served.live("a", "b")
+    await eventually(lambda: dns.answers == [part], "an incomplete answer again")
+    assert (await served.wait(timeout=30))["ok"]
+
+
+async def test_what_a_pause_has_withheld_is_not_confirmed_while_resume_ends_it(served, monkeypatch):
+    served.discover(FakeProvider(answer("a")))
+    await served.live("a")
+    deletions, going_on = served.pipeline.deletions, threading.Event()
+    deletions.paused = "9 of 10 paths were removed in one go"
+    monkeypatch.setattr(deletions, "forget_pause", going_on.wait)
+    assert not (await served.wait())["ok"]
+    served.agent("a").mute.add(ListTree)  # the comparison does not end
+    resuming = asyncio.ensure_future(served.requests.resume())
+    try:
+        await turns(10)
+        assert not deletions.paused
+        outcome = await served.wait()
+        assert (outcome["ok"], outcome["waits_for"][0]["who"]) == (False, "a")
+    finally:
+        going_on.set()
+        await resuming
 
 
 async def test_an_unreadable_path_is_named_however_many_others_there_are(served):
