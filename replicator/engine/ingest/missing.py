@@ -7,15 +7,12 @@ records are deleted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
-from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.followups import FollowUps
 from replicator.engine.ingest.publisher import Publisher, run_to_end
-from replicator.engine.ingest.scan_result import ScanResult
 from replicator.engine.tree import Tree
 
 DRAIN_PAUSE = 0.004
@@ -90,7 +87,7 @@ class MissingPaths:
         deleted: set[bytes] = set()
         if gone:
             removed = self._checker.remove(gone, unsure=large)
-            found = await run_to_end(self._publish_next(removed))
+            found = await run_to_end(self._publisher.publish_next(removed, self._follow_ups))
             deleted.update([*found.gone, *found.forgotten] if found else [])
         self._restart({*ripe, *self._ripe} - deleted)
 
@@ -101,8 +98,8 @@ class MissingPaths:
         portions = self._checker.remove_below(directory)
         is_large = False
         while not self._is_concerned(directory):
-            # Without frames, so that each frontend marks them dirty: they are sent when there is room, after uploads.
-            if await run_to_end(self._publish_next(portions, frames=False)) is None:
+            publishing = self._publisher.publish_next(portions, self._follow_ups, frames=False)
+            if await run_to_end(publishing) is None:
                 break
             is_large = True
             await check_due()
@@ -117,26 +114,3 @@ class MissingPaths:
         for path in paths:
             self._rechecks.heard(path)
             self._rechecks.missing(path, self._loop.time())
-
-    async def _publish_next(
-        self, portions: Iterator[ScanResult], *, frames: bool = True
-    ) -> ScanResult | None:
-        """Delete and publish a portion; return it, or None if there was none."""
-        result = await self._publisher.in_thread(partial(self._next_encoded, portions))
-        if result is None:
-            return None
-        found, changes = result
-        await self._follow_ups.schedule(found)
-        await self._follow_ups.deleted(found.gone)
-        if not frames:
-            changes = [replace(encoded, frames=()) for encoded in changes]
-        await self._publisher.publish(changes)
-        if self._publisher.deletions.needs_decision:
-            await self._publisher.in_thread(self._publisher.deletions.decide)
-        return found
-
-    def _next_encoded(
-        self, portions: Iterator[ScanResult]
-    ) -> tuple[ScanResult, list[EncodedChanges]] | None:
-        found = next(portions, None)
-        return None if found is None else (found, self._publisher.encode(found))

@@ -298,9 +298,9 @@ class Pipeline:
             began = self._loop.time()
             work = self.tree.debouncer.ready(began, pace.size)
             if work:
-                used = worker.cpu_seconds
+                used = self._publisher.cpu_seconds
                 await worker.do(work)
-                pace.took(self._loop.time() - began, worker.cpu_seconds - used)
+                pace.took(self._loop.time() - began, self._publisher.cpu_seconds - used)
             else:
                 pace.rested()
             await worker.check_background_reads()
