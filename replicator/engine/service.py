@@ -17,7 +17,7 @@ import structlog
 from replicator.core.pace import Backoff
 from replicator.engine.context import Context
 from replicator.engine.fleet.fleet import MANUAL, Fleet
-from replicator.engine.fleet.launch_hooks import LaunchHooks
+from replicator.engine.fleet.launch_hooks import RESULTS, LaunchHooks
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.pipeline import Pipeline
@@ -54,6 +54,7 @@ class Service:
         self._membership: Membership | None = None
         self._discovery_task: asyncio.Task[None] | None = None
         self._launch_hooks: LaunchHooks | None = None
+        self._launches = Counter(dict.fromkeys(RESULTS, 0))
         self._ending: dict[bytes, asyncio.Task[None]] = {}
         self._pauses = Backoff(1.0, 60.0, random.random)
         self._stop = asyncio.Event()
@@ -148,6 +149,7 @@ class Service:
             self._discovery_task.cancel()
         if self._launch_hooks is not None:
             self._launch_hooks.close()
+            self._launches.update(self._launch_hooks.results)
         self._membership, self._launch_hooks = membership, launch_hooks
         self._discovery_task = asyncio.get_running_loop().create_task(
             keep_running(membership.run, "discovery", membership.failed, self._pauses),
@@ -167,6 +169,11 @@ class Service:
     def unknown_members(self) -> list[tuple[str, str]]:
         """Return the providers whose frontends may not all be known, each with the reason."""
         return self._membership.unknown() if self._membership else []
+
+    def describe_launches(self) -> dict[str, int]:
+        """Return how many launches have ended since the daemon started, by result."""
+        now = self._launch_hooks.results if self._launch_hooks else {}
+        return {result: count + now.get(result, 0) for result, count in self._launches.items()}
 
     def describe_launch(self, identity: str) -> str:
         """Return the state of a machine's launch hook; empty if it has none."""

@@ -21,6 +21,8 @@ from prometheus_client.core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from replicator.wire.changes import REASONS
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 TREE_STATES = ("scanning", "watching", "paused", "halted")
@@ -122,6 +124,17 @@ def _fleet(status: dict[str, Any]) -> Iterator[Metric]:
     yield _value(
         "bootstrap_active_frontends", "Frontends that are being filled.", status["bootstrapping"]
     )
+    if bootstraps := status.get("bootstraps"):
+        seconds = HistogramMetricFamily(
+            "replicator_bootstrap_duration_seconds",
+            "From the begin of a comparison of all trees of a frontend until it has what it lacked, without the wait for a place.",
+        )
+        seconds.add_metric([], _buckets(bootstraps), bootstraps["seconds"])
+        yield seconds
+    launches = _counter("launches", "Launches of new machines that have ended.", "result")
+    for result, count in status.get("launches", {}).items():
+        launches.add_metric([result], count)
+    yield launches
 
 
 def _named(rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -157,6 +170,9 @@ def _frontends(status: dict[str, Any]) -> Iterator[Metric]:
     done = _counter(
         "frontend_changes_acknowledged", "Paths that a frontend has confirmed.", f, "kind"
     )
+    refused = _counter(
+        "frontend_changes_refused", "Changes that a frontend has refused.", f, "reason"
+    )
     sent = _counter("frontend_sent_bytes", "Bytes sent to a frontend.", f)
     saved = _counter("frontend_saved_bytes", "Bytes that deltas have saved.", f)
     logins = _counter("frontend_connections", "Connections to a frontend.", f)
@@ -179,13 +195,15 @@ def _frontends(status: dict[str, Any]) -> Iterator[Metric]:
             in_sync.add_metric([name], row["in_sync_at"])
         done.add_metric([name, "write"], row["files_sent"])
         done.add_metric([name, "delete"], row["deletions_sent"])
+        for reason in sorted(REASONS):
+            refused.add_metric([name, reason], row.get("refusals", {}).get(reason, 0))
         sent.add_metric([name], row["bytes_sent"])
         saved.add_metric([name], row["bytes_saved"])
         logins.add_metric([name], row["logins"])
         failures.add_metric([name], row["failures"])
         compared.add_metric([name], row["reconciles"])
     yield from (info, state, since, connected, ready, dirty, oldest, in_sync)
-    yield from (done, sent, saved, logins, failures, compared)
+    yield from (done, refused, sent, saved, logins, failures, compared)
 
 
 def _trees(status: dict[str, Any]) -> Iterator[Metric]:
@@ -247,9 +265,13 @@ def _delivery(status: dict[str, Any]) -> Iterator[Metric]:
         labels=["tree"],
     )
     for row in status["delivery"]["trees"]:
-        buckets = [(str(float(le)), count) for le, count in row["buckets"]]
-        seconds.add_metric([row["tree"]], [*buckets, ("+Inf", row["count"])], row["seconds"])
+        seconds.add_metric([row["tree"]], _buckets(row), row["seconds"])
     yield seconds
+
+
+def _buckets(row: dict[str, Any]) -> list[tuple[str, float]]:
+    buckets: list[tuple[str, float]] = [(str(float(le)), count) for le, count in row["buckets"]]
+    return [*buckets, ("+Inf", row["count"])]
 
 
 def _hooks(status: dict[str, Any]) -> Iterator[Metric]:

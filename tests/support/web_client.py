@@ -8,7 +8,7 @@ from typing import NamedTuple
 FRONTEND = {
     "host": "10.0.0.1", "port": 0, "user": "", "state": "live", "source": "static", "instance_id": "",
     "discovery_state": "", "draining": False, "launch": "", "ready": None, "connected": True, "dirty": 0,
-    "lag_seconds": 0.0, "queue_position": None, "files_sent": 7, "deletions_sent": 2, "bytes_sent": 1000,
+    "lag_seconds": 0.0, "queue_position": None, "files_sent": 7, "deletions_sent": 2, "refusals": {"denied": 3}, "bytes_sent": 1000,
     "bytes_saved": 10, "logins": 1, "failures": 0, "reconciles": 1, "agent": "python 3.11.2 on web1",
     "progress": {"files_done": 7, "files_total": 7, "bytes_done": 900, "bytes_total": 900, "bytes_per_second": 9,
                  "eta_seconds": None, "seconds": 1.5},
@@ -34,6 +34,8 @@ def status(frontends=(), tree=None, provider=None, **more):
         "trees": [TREE | (tree or {})],
         "discovery": [PROVIDER | (provider or {})],
         "bootstrapping": 0,
+        "bootstraps": {"buckets": [[0.1, 1], [60.0, 4]], "count": 5, "seconds": 90.5},
+        "launches": {"in_service": 2, "abandoned": 0, "left": 1},
         "time": 2000.0,
         "uptime_seconds": 1100.0,
         "inotify": {"watches": 3, "limit": 8192},

@@ -106,6 +106,8 @@ class Requests:
             time=round(time.time(), 3),
             uptime_seconds=round(loop.time() - self._began, 3),
             bootstrapping=self._context.bootstrap_queue.inside,
+            bootstraps=self._context.bootstraps.describe(),
+            launches=self._service.describe_launches(),
             discovery=self._service.describe_discovery(),
             inotify=self._inotify(),
             **self.about_daemon(),

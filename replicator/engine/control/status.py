@@ -47,6 +47,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "queue_position": replica.queue_position,
         "files_sent": replica.files_sent,
         "deletions_sent": replica.deletions_sent,
+        "refusals": dict(replica.refusals),
         "bytes_sent": replica.bytes_sent,
         "bytes_saved": replica.bytes_saved,
         "logins": replica.logins,

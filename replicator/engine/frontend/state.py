@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 
 import structlog
@@ -43,6 +44,7 @@ class FrontendState:
         files_sent: number of paths that it has confirmed to hold.
         bytes_saved: bytes that deltas have saved.
         deletions_sent: number of paths that it has confirmed to have removed.
+        refusals: number of changes that it has refused, by reason (`wire.changes.REASONS`).
         logins: number of connections.
         about: how its agent describes itself.
         full_comparisons: number of comparisons of whole trees that have succeeded.
@@ -65,6 +67,7 @@ class FrontendState:
         self.files_sent = 0
         self.bytes_saved = 0
         self.deletions_sent = 0
+        self.refusals: Counter[str] = Counter()
         self.logins = 0
         self.about = ""
         self.full_comparisons = 0
@@ -179,6 +182,8 @@ class FrontendState:
         """Record that all trees that were due have been compared, and what differed was sent or refused."""
         self.attempts = 0
         self.full_comparisons += 1
+        if self.progress.ended is not None:
+            self._context.bootstraps.add(self.progress.ended - self.progress.started)
         self.errors.compared()
         self._streak.succeeded(_now())
         self.move_to(State.LIVE)

@@ -82,12 +82,15 @@ async def test_each_command_has_its_answer(ask):
     (status,) = await ask(command="status")
     assert status.pop("uptime_seconds") >= 0
     assert abs(status.pop("time") - time.time()) < 60
+    bootstraps = status.pop("bootstraps")
+    assert (bootstraps["count"], bootstraps["seconds"], bootstraps["buckets"][-1][1]) == (0, 0, 0)
     assert status == {
         "ok": True,
         "version": __version__,
         "frontends": [],
         "trees": [],
         "bootstrapping": 0,
+        "launches": {"in_service": 0, "abandoned": 0, "left": 0},
         "discovery": [],
         "inotify": {"watches": 0, "limit": None},
         "hooks": [],
