@@ -20,11 +20,11 @@ from replicator.ports import Address
 from replicator.transport import stream
 from replicator.transport.algorithms import MACS, mac_options, mismatch, unauthenticated
 from replicator.transport.bundle import COMMAND, agent_code
-from replicator.transport.channel import WINDOW, Session, SSHChannel, hang_up
+from replicator.transport.channel import WINDOW, SSHChannel, SSHSession, hang_up
 from replicator.transport.dial import dial
 from replicator.transport.failures import refused_key, silent_login, start_failure, translated
 from replicator.transport.line import Line
-from replicator.transport.trust import HostKeyCheck, Policy
+from replicator.transport.trust import HostKeyCheck, HostKeyPolicy
 
 log = structlog.get_logger()
 
@@ -39,10 +39,14 @@ class SSHConnector:
     """
 
     def __init__(
-        self, settings: SSHSettings, policy: Policy | None = None, *, code: bytes | None = None
+        self,
+        settings: SSHSettings,
+        policy: HostKeyPolicy | None = None,
+        *,
+        code: bytes | None = None,
     ) -> None:
         self._settings = settings
-        self._policy = policy or Policy(settings.known_hosts)
+        self._policy = policy or HostKeyPolicy(settings.known_hosts)
         self._code = agent_code() if code is None else code
         if weak := unauthenticated(settings.ciphers):
             log.warning(
@@ -62,7 +66,7 @@ class SSHConnector:
             )
         port = address.port or settings.port
         place = str(Address(address.host, port=port)) if port != 22 else address.host
-        session: Session | None = None
+        session: SSHSession | None = None
         printed = bytearray()
         with translated(place, user=user, identity=settings.identity):
             try:
@@ -70,7 +74,7 @@ class SSHConnector:
                     check = await self._policy.host_key_check(address.host, port, identity)
                     connection, line = await self._dial(address.host, port, user, check, place)
                     try:
-                        session = Session(line)
+                        session = SSHSession(line)
                         return await self._start(connection, session, printed, place)
                     except BaseException:
                         await hang_up(connection)
@@ -129,7 +133,7 @@ class SSHConnector:
     async def _start(
         self,
         connection: asyncssh.SSHClientConnection,
-        session: Session,
+        session: SSHSession,
         printed: bytearray,
         place: str,
     ) -> SSHChannel:

@@ -29,7 +29,7 @@ from replicator.errors import (
 from replicator.ports import Address
 from replicator.transport.cork import Cork
 from replicator.transport.ssh import SSHConnector
-from replicator.transport.trust import Pins, Policy
+from replicator.transport.trust import HostKeyPolicy, Pins
 from tests.support.sshd import Certificate, Keys, Sshd, find_keygen, find_python, free_port
 from tests.support.tools import find, missing
 from tests.support.waiting import eventually
@@ -574,7 +574,7 @@ class TestMachinesThatKnownHostsDoesNotKnow:
     @staticmethod
     def connector(settings, known, mode, console=None):
         pins = Pins(known.parent / "host_keys")
-        policy = Policy(str(known), mode=mode, pins=pins, console=console)
+        policy = HostKeyPolicy(str(known), mode=mode, pins=pins, console=console)
         return SSHConnector(settings(host_keys=mode), policy)
 
     async def reach(self, connector, where, identity):

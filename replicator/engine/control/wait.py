@@ -36,13 +36,13 @@ from replicator.model import (
 from replicator.ports import Address
 
 PAUSES = (0.002, 0.05)
-"""Shortest and longest seconds between two looks."""
+"""Shortest and longest seconds between two examinations of what is waited for."""
 
 GROWTH = 1.2
 """Factor by which the pause grows."""
 
 COST = 20
-"""Pause in multiples of what a look takes: 10 ms if 100,000 paths are dirty that the call does not concern."""
+"""Pause in multiples of what one examination takes: 10 ms if 100,000 paths are dirty that the call does not concern."""
 
 LONGEST = 3.0
 """Longest pause in seconds: the command takes a daemon that is silent for 10 s for hung."""
@@ -51,7 +51,7 @@ HEARTBEAT = 1.0
 """Seconds between two lines of the answer, from which the caller sees that the daemon is alive."""
 
 MOST_AREAS = 100
-"""Paths that one call may name: each costs the event loop time at each look, up to milliseconds if 100,000 checks are pending."""
+"""Paths that one call may name: each costs the event loop time at each examination, up to milliseconds if 100,000 checks are pending."""
 
 TICK = 0.002
 """Resolution of the loop's clock, with a margin: uvloop counts milliseconds."""
@@ -90,7 +90,7 @@ class Area:
         self._barrier: Barrier | None = None
         self._left_out: asyncio.Future[str] | None = None
 
-    def look(self, service: Service) -> Blocker | None:
+    def blocker(self, service: Service) -> Blocker | None:
         """Return why not everything is published; None if it is."""
         source = printable(self._root)
         pipelines = service.pipelines.values()
@@ -111,11 +111,11 @@ class Area:
             self._barrier = pipeline.barriers.add(self.path, asyncio.get_running_loop().time())
             self._left_out = pipeline.why_left_out(self._named) if self._named else None
         if self._barrier.passed_at is None:
-            pipeline.barriers.look_soon()
+            pipeline.barriers.update_soon()
             return Blocker(source, self._barrier.waits_for or "changes are being checked")
-        return self._look_at_named(source)
+        return self._blocker_of_named(source)
 
-    def _look_at_named(self, source: str) -> Blocker | None:
+    def _blocker_of_named(self, source: str) -> Blocker | None:
         if self._left_out is None:
             return None
         if not self._left_out.done():
@@ -238,7 +238,7 @@ class Wait:
 
     def _look(self) -> list[Blocker]:
         """Return what is not confirmed. Problems that waiting does not solve come alone, and those of single files last."""
-        sources = [one for area in self._areas if (one := area.look(self._service)) is not None]
+        sources = [one for area in self._areas if (one := area.blocker(self._service)) is not None]
         final = [one for one in sources if one.is_final]
         if final:
             return final

@@ -16,7 +16,7 @@ from replicator.engine.context import Context
 from replicator.engine.frontend.comparisons import Comparisons
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.opened_trees import OpenedTrees
-from replicator.engine.frontend.progress import Work, giving_way_when_slow
+from replicator.engine.frontend.progress import WorkDone, giving_way_when_slow
 from replicator.engine.frontend.readiness import Readiness
 from replicator.engine.frontend.sender import Sender
 from replicator.engine.frontend.state import FrontendState
@@ -127,9 +127,9 @@ class Session:
     async def _compare(self, place: Place) -> list[int]:
         """Compare all trees that are due, and give way to others while the frontend is slow; return the trees that were compared."""
 
-        def work() -> Work:
+        def work() -> WorkDone:
             progress = self._state.progress
-            return Work(self.connection.lines_listed, progress.files_done, progress.bytes_done)
+            return WorkDone(self.connection.lines_listed, progress.files_done, progress.bytes_done)
 
         most_lines = await self.comparisons.paths_due()
         async with giving_way_when_slow(place, work, most_lines, self._place_moved):

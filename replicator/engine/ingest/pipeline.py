@@ -63,7 +63,7 @@ class Pipeline:
         pool: where blocking work runs.
         publish: called on the loop with each change, in order.
         large: where large files are read; default: `pool`.
-        scanned: called after each full scan: frontends may be compared with the tree.
+        on_scanned: called after each full scan: frontends may be compared with the tree.
         resync: called when all frontends must be compared with the tree again: a pause of deletions has ended by itself, or changes
             that were recorded may not have been published.
         locate: awaited before files are read of a root that has appeared, or may be another directory.
@@ -83,7 +83,7 @@ class Pipeline:
         pool: Executor,
         publish: Callable[[EncodedChanges], Awaitable[None] | None],
         large: Executor | None = None,
-        scanned: Callable[[], None] = lambda: None,
+        on_scanned: Callable[[], None] = lambda: None,
         resync: Callable[[], None] = lambda: None,
         locate: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
@@ -100,7 +100,7 @@ class Pipeline:
         self.deletions = self._publisher.deletions
         self.barriers = Barriers(tree.debouncer, self._worker, self.deletions, self._wake.set)
         self._pool = pool
-        self._on_scanned = scanned
+        self._on_scanned = on_scanned
         self._resync = resync
         self._locate = locate
         self._needs_resync = False
@@ -294,7 +294,7 @@ class Pipeline:
         pace = Slice()
         while True:
             self._wake.clear()
-            self.barriers.look()
+            self.barriers.update()
             began = self._loop.time()
             work = self.tree.debouncer.ready(began, pace.size)
             if work:

@@ -123,14 +123,9 @@ class Worker:
         """
         self._in_progress = len(work)
         try:
-            for (kind, force, unclosed), some in groupby(
-                work, attrgetter("kind", "force", "unclosed")
-            ):
+            for kind, some in groupby(work, attrgetter("kind")):
                 if kind is WorkKind.CHECK:
-                    paths = [one.path for one in some]
-                    await self._publish(
-                        self._checker.check(paths, force=force, unclosed=unclosed, symlinks={})
-                    )
+                    await self._check(some)
                 else:
                     for one in some:
                         await (self._rename(one) if kind is WorkKind.RENAME else self._scan(one))
@@ -252,13 +247,15 @@ class Worker:
 
     async def _check_due(self) -> None:
         """Check some of the paths that have become due, in the middle of other work."""
-        checks = self._tree.debouncer.between(self._loop.time(), Slice.FIRST)
-        for (force, unclosed), some in groupby(checks, attrgetter("force", "unclosed")):
+        await self._check(self._tree.debouncer.between(self._loop.time(), Slice.FIRST))
+        await self._check_symlinks()
+
+    async def _check(self, work: Iterable[Work]) -> None:
+        for (force, unclosed), some in groupby(work, attrgetter("force", "unclosed")):
             paths = [one.path for one in some]
             await self._publish(
                 self._checker.check(paths, force=force, unclosed=unclosed, symlinks={})
             )
-        await self._check_symlinks()
 
     async def _check_symlinks(self) -> None:
         """Check the symlinks that have waited long enough. One that was switched again meanwhile is put off again."""
