@@ -61,10 +61,19 @@ class MissingPaths:
         self._ripe: dict[bytes, float] = {}  # with the time of the check
         self._loop = asyncio.get_running_loop()
 
-    def found(self, paths: list[bytes], now: float) -> None:
-        """Record that a check found nothing at some paths. Their grace period starts, unless it is over."""
+    def found(self, paths: list[bytes], now: float, scanned_since: float | None = None) -> None:
+        """Record that a check found nothing at some paths. Their grace period starts, unless it is over.
+
+        Args:
+            paths: the paths.
+            now: the current time.
+            scanned_since: if it was a scan, the time of the first event that it has answered.
+        """
         for path in paths:
-            if self._rechecks.missing(path, now):
+            since = scanned_since
+            if since is None:
+                since = self._tree.debouncer.answered_since(path, now)
+            if self._rechecks.missing(path, now, since):
                 self._ripe[path] = now
 
     async def delete_ripe(self, check_due: Callable[[], Awaitable[None]]) -> None:
@@ -112,5 +121,5 @@ class MissingPaths:
         """Start the grace period of paths again that were not deleted."""
         self._ripe.clear()
         for path in paths:
-            self._rechecks.heard(path)
-            self._rechecks.missing(path, self._loop.time())
+            since = self._rechecks.heard(path)
+            self._rechecks.missing(path, self._loop.time(), since)

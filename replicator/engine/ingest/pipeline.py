@@ -12,7 +12,7 @@ scans the whole tree and continues.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -36,6 +36,9 @@ MAINTENANCE = 1.0
 
 ROOT_POLL, ROOT_POLL_MAX = 1.0, 60.0
 """Minimum and maximum seconds between two checks of a root that is in doubt; the pause is ten times what the check takes."""
+
+
+_NONE: Mapping[bytes, float] = {}
 
 
 async def _nothing() -> None:
@@ -262,8 +265,7 @@ class Pipeline:
         seen = 0
         while True:
             hints = await watcher.hints()
-            self._worker.heard(hints)
-            self._hint(hints)
+            self._hint(hints, self._worker.heard(hints))
             if watcher.overflows > seen:
                 self.overflows += watcher.overflows - seen
                 seen = watcher.overflows
@@ -273,10 +275,14 @@ class Pipeline:
                     overflows=self.overflows,
                 )
 
-    def _hint(self, hints: list[Hint]) -> None:
-        now = self._loop.time()
+    def _hint(self, hints: list[Hint], missing: Mapping[bytes, float] = _NONE) -> None:
+        """Pass hints to the debouncer; `missing`: paths that were missing, each with the time since which that is to be answered."""
+        now, debouncer = self._loop.time(), self.tree.debouncer
         for hint in hints:
-            self.tree.debouncer.hint(hint, now)
+            debouncer.hint(hint, now)
+            if missing:
+                for path in {hint.path, hint.target} & missing.keys():
+                    debouncer.backdate(path, missing[path])
         self._wake.set()
 
     def is_drained(self, since: float) -> bool:

@@ -16,7 +16,7 @@ from operator import attrgetter
 
 from replicator.core.debouncer import Work, WorkKind
 from replicator.core.pace import Slice
-from replicator.core.rechecks import Reason
+from replicator.core.rechecks import FLAPPING, Reason
 from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.followups import FollowUps
@@ -147,17 +147,21 @@ class Worker:
             return self._loop.time() + DRAIN_PAUSE
         return self.rechecks.next_due()
 
-    def heard(self, hints: Iterable[Hint]) -> None:
+    def heard(self, hints: Iterable[Hint]) -> dict[bytes, float]:
         """Record events: if a path that they name is missing, its grace period starts again.
 
         A scan is no event about its directory, and does not check it.
+
+        Returns:
+            These paths, each with the time of an earlier event that its next check answers as well.
         """
         if not self.rechecks.count(Reason.MISSING):
-            return
+            return {}
         events = (hint for hint in hints if hint.kind is not Hinted.SUBTREE)
         named = {path for hint in events for path in (hint.path, hint.target)}
-        for path in named:
-            self.rechecks.heard(path)
+        restarted = {path: self.rechecks.heard(path) for path in named}
+        earliest = self._loop.time() - FLAPPING
+        return {path: at for path, at in restarted.items() if at is not None and at >= earliest}
 
     async def recheck(self) -> None:
         """Check again what is due for that; see `core.rechecks`.
@@ -237,11 +241,15 @@ class Worker:
         """Scan a directory."""
         confirmed = self._deletions.source_confirmed
         await self._check_mounts()
-        await self._publish_with_pauses(scan(self._checker, work.path, confirmed=confirmed))
+        since = self._tree.debouncer.answered_since(work.path, self._loop.time(), scan=True)
+        results = scan(self._checker, work.path, confirmed=confirmed)
+        await self._publish_with_pauses(results, since)
 
-    async def _publish_with_pauses(self, results: Iterator[ScanResult]) -> None:
+    async def _publish_with_pauses(
+        self, results: Iterator[ScanResult], since: float | None = None
+    ) -> None:
         """Publish results. After each chunk, do the checks that have become due, so that uploads do not wait for the rest."""
-        while await run_to_end(self._publish_next(results, scanned=True)):
+        while await run_to_end(self._publish_next(results, scanned=True, since=since)):
             if self._checker.defers:  # otherwise it is the first scan, which checks everything
                 await self._check_due()
 
@@ -287,13 +295,15 @@ class Worker:
         while await run_to_end(self._publish_next(results)):
             pass
 
-    async def _publish_next(self, results: Iterator[ScanResult], *, scanned: bool = False) -> bool:
+    async def _publish_next(
+        self, results: Iterator[ScanResult], *, scanned: bool = False, since: float | None = None
+    ) -> bool:
         """Publish the next chunk, of a scan or of checks; return False if there was none, or if it was the last."""
         found = await self._publisher.publish_next(results, self._follow_ups, scanned=scanned)
         if found is None:
             return False
         self.put_off.add(found.put_off)
-        self._missing.found(found.missing, self._loop.time())
+        self._missing.found(found.missing, self._loop.time(), since)
         await self._await_renames(found.arriving)
         return not found.is_last
 

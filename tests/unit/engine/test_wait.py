@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator.core.lifecycle import State
+from replicator.core.rechecks import GRACE
 from replicator.engine.control.requests import Requests
 from replicator.engine.fleet.membership import Membership
+from replicator.engine.ingest import worker
 from replicator.engine.service import Service
 from replicator.errors import DiscoveryError
+from replicator.model import Hinted, parent
 from replicator.ports import Address, Candidate, PollResult
 from replicator.wire.messages import ListTree
 from tests.support.fakes.provider import FakeProvider
@@ -103,6 +106,68 @@ async def test_a_provider_that_was_not_polled_yet_is_waited_for(served):
     served.discover(FakeProvider(answer("a"), name="dns"))
     outcome = await served.wait(timeout=0)
     assert {"who": "discovery dns", "why": "no answer yet"} in outcome["waits_for"]
+
+
+@pytest.mark.parametrize("kind", [Hinted.CHANGED, Hinted.WRITTEN, Hinted.SUBTREE])
+async def test_a_deletion_is_waited_for_although_a_later_event_names_the_path_again(served, kind):
+    barrier = await removed(served, b"gone")
+    served.pipeline._watcher.hint(b"gone", kind)
+    await eventually(lambda: barrier.passed_at is not None, "the deletion")
+    assert b"gone" not in served.catalog.records
+
+
+async def test_a_deletion_is_waited_for_although_its_directory_is_renamed_at_once(served):
+    barrier = await removed(served, b"d/gone")
+    served.source.nodes[b"e"] = served.source.nodes.pop(b"d")
+    served.pipeline._watcher.hint(b"d/gone")
+    served.pipeline._watcher.hint(b"d", Hinted.MOVED, b"e")
+    await eventually(lambda: barrier.passed_at is not None, "the deletion")
+    assert not {b"d/gone", b"e/gone"} & set(served.catalog.records)
+
+
+async def test_a_deletion_that_other_events_follow_all_the_time_is_not_waited_for_longer(
+    served, monkeypatch
+):
+    monkeypatch.setattr(worker, "FLAPPING", 1.0)
+    barrier = await removed(served, b"lock")
+
+    async def events():
+        while True:
+            served.pipeline._watcher.hint(b"lock")
+            await asyncio.sleep(0.02)
+
+    following = asyncio.ensure_future(events())
+    try:
+        await eventually(lambda: barrier.passed_at is not None, lambda: barrier.waits_for)
+    finally:
+        following.cancel()
+    assert b"lock" in served.catalog.records
+
+
+async def test_a_path_that_was_first_missing_after_the_call_is_not_waited_for(served):
+    barrier = await removed(served, b"gone")
+    await removed(served, b"later")
+    following = asyncio.get_running_loop().time() + 5 * GRACE
+    while barrier.passed_at is None and asyncio.get_running_loop().time() < following:
+        served.pipeline._watcher.hint(b"later")
+        await asyncio.sleep(0.02)
+    assert barrier.passed_at is not None
+    assert b"later" in served.catalog.records
+    assert b"gone" not in served.catalog.records
+
+
+async def removed(served, path):
+    """Remove a path that is recorded; return a barrier that waits for that."""
+    served.source.write(path, b"content")
+    served.pipeline.recheck(parent(path))
+    served.pipeline.recheck(path)
+    await eventually(lambda: path in served.catalog.records, "the record")
+    served.source.remove(path)
+    served.pipeline._watcher.hint(path)
+    await eventually(lambda: served.pipeline._worker.rechecks.is_missing(path), "the check")
+    barrier = served.pipeline.barriers.add(b"", asyncio.get_running_loop().time())
+    await eventually(lambda: "is missing" in barrier.waits_for, lambda: barrier.waits_for, 0.4)
+    return barrier
 
 
 async def test_a_provider_whose_answers_lack_a_part_is_waited_for_until_one_is_complete(served):
