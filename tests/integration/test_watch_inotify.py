@@ -515,7 +515,7 @@ async def test_close_while_a_thread_arms(root):
     before = len(os.listdir("/proc/self/fd"))
     watcher = InotifyWatcher(bytes(root), prune=excluded, rescan=60)
     starting = asyncio.create_task(watcher.start())
-    await asyncio.sleep(0.005)
+    await eventually(lambda: watcher.watches()[0], "the first watches", pause=0)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting

@@ -221,7 +221,7 @@ class Wait:
         try:
             while True:
                 began = loop.time()
-                blockers = self._look()
+                blockers = self._blockers()
                 now = loop.time()
                 is_final = any(one.is_final for one in blockers)
                 if not blockers or is_final or now >= self._began + seconds:
@@ -236,7 +236,7 @@ class Wait:
             for area in self._areas:
                 area.close()
 
-    def _look(self) -> list[Blocker]:
+    def _blockers(self) -> list[Blocker]:
         """Return what is not confirmed. Problems that waiting does not solve come alone, and those of single files last."""
         sources = [one for area in self._areas if (one := area.blocker(self._service)) is not None]
         final = [one for one in sources if one.is_final]
