@@ -12,6 +12,7 @@ import structlog
 
 from replicator.app import hooks
 from replicator.app.origin import Origins
+from replicator.app.paused import open_paused
 from replicator.app.providers import host_key_policy, launch_hooks_of, providers_of
 from replicator.app.retired import Retired
 from replicator.app.targets import open_targets
@@ -58,6 +59,7 @@ class App:
         self, config: Config, *, connector: Connector | None = None, compare: bool = True
     ) -> None:
         self.config = config
+        paused = open_paused(Path(config.state.directory) / "pauses.json")
         self._ssh = connector
         self._pool = started_pool(BULK_THREADS, "bulk")
         self._store = CatalogStore.open(Path(config.state.directory) / "catalog.sqlite")
@@ -86,6 +88,7 @@ class App:
             origin=self._origins.now,
             targets=open_targets(Path(config.state.directory) / "targets.json"),
             verified=open_verified(Path(config.state.directory) / "verified.json"),
+            paused=paused,
         )
         self.service = Service(self._context)
         self.requests = Requests(self.service, self._context)

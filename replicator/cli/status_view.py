@@ -59,6 +59,9 @@ def view(
             lines += [Text(), *_lines(section, width)]
     if schedule := answer.get("verify", {}).get("schedule"):
         lines += [Text(), Text(_verification(answer, schedule), "dim")]
+    for one in answer.get("pauses", ()):
+        text = f"{one['what']} is not served at present, and stays paused if it returns: `replicator unpause {one['what']}`"
+        lines += [Text(), Text(text, "yellow")]
     if http := answer.get("http", {}).get("error"):
         lines += [Text(), Text(http, "yellow")]
     return lines

@@ -15,7 +15,7 @@ from replicator.config.settings import (
     TreeSettings,
     VerifySettings,
 )
-from replicator.config.texts import parse_address, parse_listen, parse_rate
+from replicator.config.texts import parse_address, parse_duration, parse_listen, parse_rate
 
 __all__ = [
     "AUTHENTICATED_CIPHERS",
@@ -33,6 +33,7 @@ __all__ = [
     "load",
     "parse",
     "parse_address",
+    "parse_duration",
     "parse_listen",
     "parse_rate",
 ]

@@ -97,6 +97,9 @@ def daemon_findings(status: dict[str, Any]) -> Iterator[Finding]:
         if row["excess"]:
             why = "it serves files that the backend does not have"
             yield Finding("fail", f"frontend {row['host']}", row["excess"], why, frontend=True)
+        elif row.get("state") == "paused":
+            why = "it keeps what it has, and gets nothing new"
+            yield Finding("fail", f"frontend {row['host']}", row["last_error"], why, frontend=True)
         elif row.get("state") == "degraded":
             what = row["last_error"]
             if row["dirty"]:

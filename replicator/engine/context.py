@@ -15,6 +15,7 @@ from replicator.engine.budget import Budget
 from replicator.engine.changes.reader import ContentReader
 from replicator.engine.events import Events
 from replicator.engine.histogram import Histogram
+from replicator.engine.paused import Paused
 from replicator.engine.targets import Targets
 from replicator.engine.tree import Tree
 from replicator.engine.verified import VerifiedFrontends
@@ -79,3 +80,5 @@ class Context:
     """How long comparisons of whole trees take, with the transfers that follow."""
     verified: VerifiedFrontends = field(default_factory=VerifiedFrontends)
     """What the last verification of each frontend found."""
+    paused: Paused = field(default_factory=Paused)
+    """The frontends and trees that an operator has paused."""

@@ -75,6 +75,7 @@ class Service:
         self._threads[tree.number] = threads
         self.pipelines[tree.number] = pipeline
         self._context.trees[tree.number] = tree
+        self.fleet.apply_pauses()
         if watch:
             self._tree_tasks[tree.number] = asyncio.get_running_loop().create_task(
                 self._keep_watching(pipeline, self._ending.get(tree.root)),
@@ -107,6 +108,7 @@ class Service:
         """
         tree = self._context.trees.pop(number)
         del self.pipelines[number]
+        self.fleet.apply_pauses()
         for replica in self.fleet:
             replica.remove_tree(number)
         task = self._tree_tasks.pop(number)
@@ -236,8 +238,13 @@ class Service:
 
     def summary(self) -> str:
         """Return one line with the number of frontends in each state, and of trees that are halted or paused."""
-        states = Counter(replica.state.value for replica in self.fleet)
-        stopped = sum(bool(one.halted or one.deletions.paused) for one in self.pipelines.values())
+        states = Counter(
+            "paused" if replica.is_paused else replica.state.value for replica in self.fleet
+        )
+        stopped = sum(
+            bool(one.halted or one.deletions.paused or one.tree.pause)
+            for one in self.pipelines.values()
+        )
         counts = [f"{count} {state}" for state, count in sorted(states.items())]
         return f"frontends: {', '.join(counts) or 'none'}" + (
             f"; {stopped} trees halted or paused" * bool(stopped)

@@ -28,7 +28,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 TREE_STATES = ("scanning", "watching", "paused", "halted")
 
 FRONTEND_STATES = (
-    "connecting", "queued", "bootstrapping", "live", "degraded", "halted", "retrying",
+    "connecting", "queued", "bootstrapping", "live", "degraded", "halted", "paused", "retrying",
 )  # fmt: skip
 """All states of frontends, of which those without a frontend are exported as 0."""
 
@@ -156,6 +156,7 @@ def _frontends(status: dict[str, Any]) -> Iterator[Metric]:
     )
     state = _gauge("frontend_state", "1 for the present state of a frontend.", f, "state")
     since = _gauge("frontend_state_timestamp_seconds", "When a frontend got into its state.", f)
+    paused = _gauge("frontend_paused", "1 if an operator has paused a frontend.", f)
     connected = _gauge("frontend_connected", "1 if a frontend is connected.", f)
     ready = _gauge("frontend_ready", "1 if the ready files of a frontend exist.", f)
     dirty = _gauge(
@@ -184,6 +185,7 @@ def _frontends(status: dict[str, Any]) -> Iterator[Metric]:
         info.add_metric([name, row["host"], row["source"]], 1)
         state.add_metric([name, row["state"]], 1)
         since.add_metric([name], row["since"])
+        paused.add_metric([name], row["paused"] is not None)
         connected.add_metric([name], row["connected"])
         if row["ready"] is not None:
             ready.add_metric([name], row["ready"])
@@ -202,7 +204,7 @@ def _frontends(status: dict[str, Any]) -> Iterator[Metric]:
         logins.add_metric([name], row["logins"])
         failures.add_metric([name], row["failures"])
         compared.add_metric([name], row["reconciles"])
-    yield from (info, state, since, connected, ready, dirty, oldest, in_sync)
+    yield from (info, state, since, paused, connected, ready, dirty, oldest, in_sync)
     yield from (done, refused, sent, saved, logins, failures, compared)
 
 
@@ -229,12 +231,14 @@ def _trees(status: dict[str, Any]) -> Iterator[Metric]:
             if row[key] is not None:
                 metric.add_metric([row["source"]], row[key])
         yield metric
+    paused = _gauge("tree_paused", "1 if an operator has paused a tree.", "tree")
     unreadable = _gauge("tree_unreadable_paths", "Paths that cannot be read; 100 at most.", "tree")
     problems = _gauge("tree_problems", "Reasons why a tree is not replicated completely.", "tree")
     for row in status["trees"]:
+        paused.add_metric([row["source"]], row["paused"] is not None)
         unreadable.add_metric([row["source"]], len(row["unreadable"]))
         problems.add_metric([row["source"]], len(row["problems"]))
-    yield from (unreadable, problems)
+    yield from (paused, unreadable, problems)
 
 
 def _discovery(status: dict[str, Any]) -> Iterator[Metric]:

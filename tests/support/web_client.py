@@ -12,12 +12,12 @@ FRONTEND = {
     "bytes_saved": 10, "logins": 1, "failures": 0, "reconciles": 1, "agent": "python 3.11.2 on web1",
     "progress": {"files_done": 7, "files_total": 7, "bytes_done": 900, "bytes_total": 900, "bytes_per_second": 9,
                  "eta_seconds": None, "seconds": 1.5},
-    "last_error": "", "excess": "", "unlisted": [], "problems": [], "since": 1000.0, "in_sync_at": 1990.0, "verified": None,
+    "last_error": "", "excess": "", "unlisted": [], "problems": [], "paused": None, "since": 1000.0, "in_sync_at": 1990.0, "verified": None,
 }  # fmt: skip
 TREE = {
     "source": "/srv/www", "state": "watching", "entries": 12, "bytes": 3400, "bytes_read": 3400, "files_hashed": 10,
     "overflows": 0, "pending": 0, "lag_seconds": 0.0, "held_deletions": 0, "held_samples": [], "watches": 3,
-    "problems": [], "unreadable": [], "since": 900.0,
+    "problems": [], "unreadable": [], "paused": None, "since": 900.0,
 }  # fmt: skip
 PROVIDER = {
     "provider": "static", "members": 1, "looks": 1, "failures": 0, "answered": True, "error": "", "doubt": "",

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from replicator.core.lifecycle import State
 from replicator.engine import events
-from replicator.engine.control.health import SERVING
-from replicator.engine.control.shown import DEGRADED, is_halted, shown_state, tree_state
+from replicator.engine.control.shown import DEGRADED, PAUSED, is_halted, shown_state, tree_state
 from replicator.engine.events import Event, Events
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.pipeline import Pipeline
@@ -19,7 +18,11 @@ from replicator.engine.service import Service
 INTERVAL = 0.5
 """Seconds between two samples; `is_degraded` reads the dirty set, which costs a microsecond for each blocked path."""
 
-_NAMES = {State.LIVE.value: events.FRONTEND_LIVE, DEGRADED: events.FRONTEND_DEGRADED}
+_NAMES = {
+    State.LIVE.value: events.FRONTEND_LIVE,
+    DEGRADED: events.FRONTEND_DEGRADED,
+    PAUSED: events.FRONTEND_PAUSED,
+}
 
 
 class Since(NamedTuple):
@@ -30,7 +33,7 @@ class Since(NamedTuple):
 
 
 class _Published(NamedTuple):
-    """A frontend that is live or degraded, according to the last event about it."""
+    """A frontend that is live, degraded or paused, according to the last event about it."""
 
     host: str
     state: str
@@ -103,6 +106,7 @@ class History:
         root = pipeline.tree.root
         for name, reason in (
             (events.TREE_HALTED, pipeline.halted),
+            (events.TREE_PAUSED, pipeline.tree.why_paused),
             (events.DELETIONS_HELD, pipeline.deletions.paused),
         ):
             before = self._stopped.get((name, root), "")
@@ -114,11 +118,12 @@ class History:
     def _publish_frontend(self, replica: Replica) -> None:
         machine, host = replica.machine, replica.address.host
         known, state = self._serving.get(machine), shown_state(replica, halted=False)
-        if replica.state in (State.RETRYING, State.CONNECTING, State.GONE):
+        is_connected = replica.state not in (State.RETRYING, State.CONNECTING, State.GONE)
+        if not is_connected and state != PAUSED:
             self._publish_lost(machine, replica.last_error)
-        elif state in SERVING and (known is None or known.state != state):
+        elif state in _NAMES and (known is None or known.state != state):
             self._serving[machine] = _Published(host, state)
-            reason = replica.last_error if state == DEGRADED else ""
+            reason = "" if state == State.LIVE.value else replica.last_error
             self._events.publish(Event(name=_NAMES[state], frontend=host, reason=reason))
 
     def _publish_lost(self, machine: str, reason: str) -> None:

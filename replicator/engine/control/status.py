@@ -38,6 +38,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "port": replica.address.port,
         "user": replica.address.user,
         "state": state,
+        "paused": replica.pause.row() if replica.pause else None,
         "source": replica.candidate.source,
         "instance_id": replica.candidate.identity,
         "discovery_state": replica.candidate.state,
@@ -105,6 +106,7 @@ def describe_tree(pipeline: Pipeline, counts: tuple[int, int]) -> dict[str, Any]
     return {
         "source": printable(tree.root),
         "state": tree_state(pipeline),
+        "paused": tree.pause.row() if tree.pause else None,
         "entries": counts[0],
         "bytes": counts[1],
         "bytes_read": tree.source.bytes_read,

@@ -131,6 +131,11 @@ class Area:
         key = Key(self._pipeline.tree.number, self.path)
         return replica.unconfirmed(key, published_at, self._pipeline.is_unreadable)
 
+    @property
+    def tree(self) -> int:
+        """Number of the tree."""
+        return self._pipeline.tree.number if self._pipeline else 0
+
     def unreadable(self) -> Blocker | None:
         """Return a path at, below or above this one that cannot be read, so that no frontend gets it; None if there is none."""
         paths = self._pipeline.unreadable(self.path) if self._pipeline else []
@@ -237,7 +242,7 @@ class Wait:
                 area.close()
 
     def _blockers(self) -> list[Blocker]:
-        """Return what is not confirmed. Problems that waiting does not solve come alone, and those of single files last."""
+        """Return what is not confirmed. Problems of a source that waiting does not solve come alone, and those of single files last."""
         sources = [one for area in self._areas if (one := area.blocker(self._service)) is not None]
         final = [one for one in sources if one.is_final]
         if final:
@@ -257,8 +262,10 @@ class Wait:
             blockers += self._look_at_discovery()
         elif not present:
             blockers.append(Blocker(self._frontend.host, "it left the fleet", is_final=True))
-        reasons = ((replica.address.host, self._unconfirmed(replica)) for replica in replicas)
-        return [*blockers, *(Blocker(host, reason) for host, reason in reasons if reason)]
+        for replica in replicas:
+            if (blocker := self._unconfirmed(replica)) is not None:
+                blockers.append(blocker)
+        return blockers
 
     def _look_at_discovery(self) -> list[Blocker]:
         """Return why frontends may be unknown, or why nobody could confirm anything."""
@@ -270,11 +277,13 @@ class Wait:
             blockers.append(Blocker("fleet", "no frontend is known"))
         return blockers
 
-    def _unconfirmed(self, replica: Replica) -> str:
+    def _unconfirmed(self, replica: Replica) -> Blocker | None:
+        """Return what a frontend has not confirmed; None if nothing. One that is paused will not confirm it."""
         for area in self._areas:
             if reason := area.unconfirmed(replica):
-                return reason
-        return ""
+                held = replica.why_held(area.tree)
+                return Blocker(replica.address.host, held or reason, is_final=bool(held))
+        return None
 
     def _replicas(self) -> list[Replica]:
         """Return the frontends that must confirm the changes."""

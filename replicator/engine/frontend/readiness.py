@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -110,6 +111,7 @@ class Readiness:
         resync: what must be compared again on it.
         opened: the trees that the agent has opened; the caller updates it.
         machine: instance id of the frontend, or its address.
+        unknown: returns the trees of which it stays unknown what the frontend lacks, because it is paused.
     """
 
     def __init__(
@@ -120,9 +122,12 @@ class Readiness:
         resync: ResyncQueue,
         opened: Container[int],
         machine: str,
+        unknown: Callable[[], AbstractSet[int]] = frozenset,
     ) -> None:
         self._connection = connection
         self._context = context
+        self._dirty = dirty
+        self._unknown = unknown
         self._peer_lag = PeerLag(dirty, context)
         self._resync = resync
         self._opened = opened
@@ -183,7 +188,10 @@ class Readiness:
         without = {number for number, one in self._context.trees.items() if not one.ready}
         needed = {tree, *without}
         if tree in self._existing:
-            return not self._peer_lag.misses(needed & self._incomplete)
+            outdated = self._peer_lag.others_follow(needed & self._unknown())
+            return not outdated and not self._peer_lag.misses(needed & self._incomplete)
+        if self._dirty.held:  # something is paused, so it would fall behind at once
+            return False
         # A frontend that is out of service returns only if it refuses nothing that others accept, and nothing must be compared:
         # when too many paths were dirty, they were dropped, and only the next comparison finds them.
         return (

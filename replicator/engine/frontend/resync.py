@@ -19,10 +19,12 @@ class ResyncQueue:
 
     Attributes:
         certain: the trees of which no comparison was requested since they were compared as a whole.
+        held: the trees that must not be compared now; see `hold`.
     """
 
     def __init__(self) -> None:
         self.certain: set[int] = set()
+        self.held: frozenset[int] = frozenset()
         self._directories: dict[Key, None] = {}
         self._comparing: list[Key] = []
         self._requests = 0
@@ -82,13 +84,21 @@ class ResyncQueue:
         self._notified.set()
 
     async def next_directory(self) -> Key:
-        """Wait for a queued directory, remove it from the queue, and return it."""
-        while not self._directories:
+        """Wait for a queued directory of a tree that is not held, remove it from the queue, and return it."""
+        while (key := self._next()) is None:
             self._added.clear()
             await self._added.wait()
-        key = next(iter(self._directories))
         del self._directories[key]
         return key
+
+    def _next(self) -> Key | None:
+        return next((key for key in self._directories if key.tree not in self.held), None)
+
+    def hold(self, trees: frozenset[int]) -> None:
+        """Keep the requests of these trees in the queue, and return those of all others."""
+        self.held = trees
+        self._added.set()
+        self.notify()
 
     @contextmanager
     def comparing(self, directory: Key) -> Iterator[None]:

@@ -49,7 +49,13 @@ class Session:
         self.opened = OpenedTrees(self.connection, context, state)
         machine = state.candidate.identity or state.address.host
         self.readiness = Readiness(
-            self.connection, context, state.dirty, state.resync_queue, self.opened, machine
+            self.connection,
+            context,
+            state.dirty,
+            state.resync_queue,
+            self.opened,
+            machine,
+            state.unknown_while_paused,
         )
         self.comparisons = Comparisons(
             self.connection, context, state, self.opened, self.readiness, self.sender
@@ -74,6 +80,11 @@ class Session:
         self.opened.remove(tree)
         self.comparisons.cancel(tree)
         self.readiness.forget(tree)
+
+    def hold(self) -> None:
+        """End all work on paused trees, but what is in the queue of the connection."""
+        self.comparisons.hold()
+        self.sender.hold()
 
     async def _work(self) -> None:
         context, connection = self._context, self.connection
@@ -118,8 +129,8 @@ class Session:
             for tree in compared:
                 state.pending_paths.tree_compared(tree)
                 self.readiness.compared(tree)
-            if any(tree in state.uncompared for tree in compared):
-                # Dirty paths may have been dropped meanwhile: the frontend is not live before the next comparison.
+            if not {*compared, *state.held}.isdisjoint(state.uncompared):
+                # Dirty paths may have been dropped meanwhile, or a tree was paused: the frontend is not live before the next comparison.
                 state.move_to(State.QUEUED)
             else:
                 state.bootstrap_ended()

@@ -18,6 +18,7 @@ from replicator.engine.frontend.pending_paths import PendingPaths
 from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.resync import ResyncQueue
 from replicator.engine.frontend.surplus import SurplusCheck
+from replicator.engine.paused import Pause
 from replicator.engine.verified import Verified
 from replicator.ports import Address, Candidate
 
@@ -41,6 +42,8 @@ class FrontendState:
         surplus: limits the removal of paths that are not in the sources.
         progress: progress of the last comparison of whole trees.
         is_front: a person has asked for it: it goes to the front of the bootstrap queue.
+        pause: the pause of this frontend; None if it is not paused.
+        held: the trees of which nothing is to be sent, because they or the frontend are paused.
         files_sent: number of paths that it has confirmed to hold.
         bytes_saved: bytes that deltas have saved.
         deletions_sent: number of paths that it has confirmed to have removed.
@@ -64,6 +67,8 @@ class FrontendState:
         self.surplus = SurplusCheck(context, self.resync_queue, self.errors, self.dirty)
         self.progress = Progress()
         self.is_front = False
+        self.pause: Pause | None = None
+        self.held: frozenset[int] = frozenset()
         self.files_sent = 0
         self.bytes_saved = 0
         self.deletions_sent = 0
@@ -120,10 +125,9 @@ class FrontendState:
 
     @property
     def last_error(self) -> str:
-        """Why it is not up to date, or may have paths or contents that it should not have; empty if neither is so."""
-        if self.converged:
-            return self._persistent
-        return self.errors.error or self.errors.slow or self._persistent
+        """Why it is paused or not up to date, or may have paths or contents that it should not have; empty if none is so."""
+        passing = "" if self.converged else self.errors.error or self.errors.slow
+        return "; ".join(filter(None, (self.why_paused, passing or self._persistent)))
 
     @property
     def verified(self) -> Verified | None:
@@ -135,6 +139,27 @@ class FrontendState:
         """An error that remains although no path is dirty; empty if there is none."""
         verified = self.verified
         return self.errors.persistent or (verified.reason if verified else "")
+
+    @property
+    def why_paused(self) -> str:
+        """Why it is paused, or waits for a paused tree with which it must be compared; empty if neither is so."""
+        if self.pause is not None:
+            return f"{self.pause}: `replicator unpause {self.address}`"
+        if not self.held:
+            return ""
+        return next((self.why_held(tree) for tree in self.uncompared if tree in self.held), "")
+
+    def unknown_while_paused(self) -> set[int]:
+        """Return the trees of which it stays unknown what the frontend lacks, because it is paused and so will not be compared."""
+        return set(self.held - self.pending_paths.counted) if self.pause is not None else set()
+
+    def why_held(self, tree: int) -> str:
+        """Return why nothing of a tree is sent; empty if it is sent."""
+        if tree not in self.held:
+            return ""
+        if self.pause is not None:
+            return self.why_paused
+        return self._context.trees[tree].why_paused
 
     @property
     def source_error(self) -> str:

@@ -32,10 +32,13 @@ DEFAULT = ByDigest()
 
 
 def is_caught_up(replica: Replica) -> bool:
-    """Return True if a frontend lacks only changes of the last seconds, as it always does where uploads never pause."""
+    """Return True if a frontend lacks only changes of the last seconds, as it always does where uploads never pause.
+
+    One to which nothing is sent, because it or a tree is paused, is not caught up: it would lack more and more.
+    """
     since = replica.dirty.oldest_sendable()
     recent = since is None or asyncio.get_running_loop().time() - since < RECENT
-    unsure = replica.resync_queue or replica.dirty.has_refusals()
+    unsure = replica.resync_queue or replica.dirty.has_refusals() or replica.held
     return replica.is_bootstrapped and recent and not unsure
 
 
@@ -100,8 +103,11 @@ async def verify(
     change takes do, and so do those that the frontend refuses or the backend cannot read.
 
     Raises:
-        ControlError: if it is not connected.
+        ControlError: if it is not connected, or is paused and would have to be repaired.
     """
+    held = next(filter(None, map(replica.why_held, replica.held)), "")
+    if repair and held:
+        raise ControlError(f"{replica.address.host}: {held}")
     session = replica.session
     if session is None or not session.is_established:
         raise ControlError(replica.explanation)

@@ -153,7 +153,8 @@ class Pipeline:
         """Return full sentences about what keeps this tree from being replicated completely."""
         watching = self._watcher.problems() if self._watcher is not None else []
         mounts = self._worker.guard.problems()
-        return [*filter(None, [self.halted, self.deletions.paused]), *mounts, *watching]
+        reasons = (self.halted, self.tree.why_paused, self.deletions.paused)
+        return [*filter(None, reasons), *mounts, *watching]
 
     def unreadable(self, area: bytes = ROOT) -> list[bytes]:
         """Return at most 100 paths that concern `area` and cannot be read at present; see `Rechecks.unreadable_paths`."""

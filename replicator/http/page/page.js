@@ -8,7 +8,7 @@ const KINDS = {
   degraded: "warn", paused: "warn",
   retrying: "bad", halted: "bad",
 };
-const ORDER = ["halted", "retrying", "degraded", "bootstrapping", "queued", "connecting", "live"];
+const ORDER = ["halted", "retrying", "degraded", "paused", "bootstrapping", "queued", "connecting", "live"];
 const SHOWN = 6; // sentences below the headline
 
 const $ = (selector) => document.querySelector(selector);

@@ -35,7 +35,7 @@ def test_ok_if_everything_is_known_and_nothing_is_dirty():
     "wrong",
     [
         {"frontend": {"state": state}}
-        for state in ("connecting", "queued", "bootstrapping", "retrying", "halted")
+        for state in ("connecting", "queued", "bootstrapping", "retrying", "halted", "paused")
     ]
     + [
         {"frontend": {"dirty": None, "lag_seconds": None}},

@@ -7,6 +7,7 @@ import pytest
 from replicator.engine.control.history import History
 from replicator.engine.control.shown import DEGRADED, shown_state
 from replicator.engine.events import Events
+from replicator.engine.paused import Pause
 from replicator.wire.changes import NO_SPACE
 from tests.support.waiting import eventually
 
@@ -15,7 +16,7 @@ class Pipeline:
     """What of a pipeline makes up its state."""
 
     def __init__(self):
-        self.tree = SimpleNamespace(root=b"/source")
+        self.tree = SimpleNamespace(root=b"/source", pause=None, why_paused="")
         self.halted = ""
         self.deletions = SimpleNamespace(paused="")
         self.scanned = SimpleNamespace(is_set=lambda: True)
@@ -116,6 +117,46 @@ async def test_a_later_subscriber_receives_the_present_states_and_then_their_cha
         ("tree-resumed", ""),
         ("frontend-lost", "it left the fleet"),
     ]
+
+
+async def test_a_pause_is_published_once_and_its_end_as_well(
+    stage, history, events, service, pipeline
+):
+    published = []
+    events.subscribe(
+        lambda event: published.append((event.name, event.frontend or event.tree, event.reason))
+    )
+    await stage.live()
+    history.sample(1000.0)
+    a = stage.replica
+    a.hold(Pause(0.0, "alice"), frozenset({1}))
+    for now in (1001.0, 1002.0):
+        history.sample(now)
+    assert (history.since(a, "paused"), history.in_sync(a)) == (1001.0, 1000.0)
+    pipeline.tree.pause, pipeline.tree.why_paused = Pause(0.0), "/source is paused"
+    a.hold(None, frozenset({1}))
+    history.sample(1003.0)
+    assert history.since(pipeline, "paused") == 1003.0
+    pipeline.tree.pause, pipeline.tree.why_paused = None, ""
+    a.hold(None, frozenset())
+    history.sample(1004.0)
+    assert [(name, about) for name, about, _ in published] == [
+        ("frontend-live", "a"),
+        ("frontend-paused", "a"),
+        ("tree-paused", b"/source"),
+        ("frontend-live", "a"),
+        ("tree-resumed", b"/source"),
+    ]
+    assert "by alice" in published[1][2]
+
+
+async def test_a_frontend_that_is_not_connected_is_published_as_paused_too(stage, history, events):
+    published = []
+    events.subscribe(lambda event: published.append(event.name))
+    stage.replica.hold(Pause(0.0), frozenset({1}))
+    history.sample(1000.0)
+    history.sample(1001.0)
+    assert published == ["frontend-paused"]
 
 
 async def test_a_tree_that_halts_has_a_new_state(history, pipeline):
