@@ -10,6 +10,7 @@ import pytest
 from replicator.core.lifecycle import State
 from replicator.core.rechecks import GRACE
 from replicator.engine.control.requests import Requests
+from replicator.engine.control.resuming import resume
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.ingest import worker
 from replicator.engine.service import Service
@@ -193,7 +194,7 @@ async def test_what_a_pause_has_withheld_is_not_confirmed_while_resume_ends_it(s
     monkeypatch.setattr(deletions, "forget_pause", going_on.wait)
     assert not (await served.wait())["ok"]
     served.agent("a").mute.add(ListTree)  # the comparison does not end
-    resuming = asyncio.ensure_future(served.requests.resume())
+    resuming = asyncio.ensure_future(resume(served.service, served.context, None))
     try:
         await turns(10)
         assert not deletions.paused
