@@ -85,9 +85,10 @@ def test_held_deletions_are_released_except_for_paths_that_exist_again():
 
 
 def test_held_deletions_have_their_new_names_after_a_rename():
-    deletions = Deletions(tree(guard=0.9))
+    some = tree(guard=0.9)
+    deletions = Deletions(some)
     for number in range(10 * FREE):
-        deletions._tree.catalog.put(b"left-%d" % number, Node("file").entry)
+        some.catalog.put(b"left-%d" % number, Node("file").entry)
     gone = [b"d/" + path for path in MANY]
     assert deletions.admit(gone, 100.0) == []
     deletions.renamed(b"d", b"e")

@@ -131,10 +131,10 @@ async def test_deletions_that_are_held_back_are_pending(watched, monkeypatch):
         watched.watchers[0].hint(name)
     ours = watched.pipeline
     await eventually(
-        lambda: ours.deletions.held and not len(ours.tree.debouncer) and not ours._worker.pending,
+        lambda: 0 < ours.deletions.held == ours.pending,
         "deletions to be held, and nothing else to be left",
     )
-    assert ours.pending == ours.deletions.held > 0
+    assert len(ours.tree.debouncer) == 0
 
 
 async def test_a_watcher_that_fails_is_replaced(watched):

@@ -19,6 +19,7 @@ from replicator.model import Hinted, parent
 from replicator.ports import Address, Candidate, PollResult
 from replicator.wire.messages import ListTree
 from tests.support.fakes.provider import FakeProvider
+from tests.support.fakes.watcher import FakeWatcher
 from tests.support.frontends import Backdrop
 from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually, turns
@@ -33,7 +34,8 @@ class Served(Backdrop):
         super().__init__(pool)
         self.context.trees.clear()
         self.service = Service(self.context)
-        self.tree = fake_tree(self.source, self.catalog)
+        self.watcher = FakeWatcher()
+        self.tree = fake_tree(self.source, self.catalog, make_watcher=lambda: self.watcher)
         self.pipeline = self.service.add_tree(self.tree)
         self.requests = Requests(self.service, self.context)
 
@@ -112,7 +114,7 @@ async def test_a_provider_that_was_not_polled_yet_is_waited_for(served):
 @pytest.mark.parametrize("kind", [Hinted.CHANGED, Hinted.WRITTEN, Hinted.SUBTREE])
 async def test_a_deletion_is_waited_for_although_a_later_event_names_the_path_again(served, kind):
     barrier = await removed(served, b"gone")
-    served.pipeline._watcher.hint(b"gone", kind)
+    served.watcher.hint(b"gone", kind)
     await eventually(lambda: barrier.passed_at is not None, "the deletion")
     assert b"gone" not in served.catalog.records
 
@@ -120,8 +122,8 @@ async def test_a_deletion_is_waited_for_although_a_later_event_names_the_path_ag
 async def test_a_deletion_is_waited_for_although_its_directory_is_renamed_at_once(served):
     barrier = await removed(served, b"d/gone")
     served.source.nodes[b"e"] = served.source.nodes.pop(b"d")
-    served.pipeline._watcher.hint(b"d/gone")
-    served.pipeline._watcher.hint(b"d", Hinted.MOVED, b"e")
+    served.watcher.hint(b"d/gone")
+    served.watcher.hint(b"d", Hinted.MOVED, b"e")
     await eventually(lambda: barrier.passed_at is not None, "the deletion")
     assert not {b"d/gone", b"e/gone"} & set(served.catalog.records)
 
@@ -134,7 +136,7 @@ async def test_a_deletion_that_other_events_follow_all_the_time_is_not_waited_fo
 
     async def events():
         while True:
-            served.pipeline._watcher.hint(b"lock")
+            served.watcher.hint(b"lock")
             await asyncio.sleep(0.02)
 
     following = asyncio.ensure_future(events())
@@ -150,7 +152,7 @@ async def test_a_path_that_was_first_missing_after_the_call_is_not_waited_for(se
     await removed(served, b"later")
     following = asyncio.get_running_loop().time() + 5 * GRACE
     while barrier.passed_at is None and asyncio.get_running_loop().time() < following:
-        served.pipeline._watcher.hint(b"later")
+        served.watcher.hint(b"later")
         await asyncio.sleep(0.02)
     assert barrier.passed_at is not None
     assert b"later" in served.catalog.records
@@ -164,7 +166,7 @@ async def removed(served, path):
     served.pipeline.recheck(path)
     await eventually(lambda: path in served.catalog.records, "the record")
     served.source.remove(path)
-    served.pipeline._watcher.hint(path)
+    served.watcher.hint(path)
     await eventually(lambda: served.pipeline._worker.rechecks.is_missing(path), "the check")
     barrier = served.pipeline.barriers.add(b"", asyncio.get_running_loop().time())
     await eventually(lambda: "is missing" in barrier.waits_for, lambda: barrier.waits_for, 0.4)
@@ -223,7 +225,7 @@ async def test_a_file_whose_changes_cause_no_event_is_checked(served):
     served.discover(FakeProvider(answer("a")))
     await served.live("a")
     served.source.write(b"d/mounted", b"content")
-    served.pipeline._watcher.files = [b"d/mounted"]
+    served.watcher.files = [b"d/mounted"]
     assert (await served.wait(("/source", "e"), timeout=30))["ok"]
     assert b"d/mounted" not in served.disks["a"]
     assert (await served.wait(("/source", "d"), timeout=30))["ok"]
