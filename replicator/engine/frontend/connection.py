@@ -90,8 +90,10 @@ class Connection:
                 suffix = f": {last_output}" if last_output else ""
                 raise ChannelLost(f"the agent has ended{suffix}")
             self._decoder.receive(data)
+            handled = self._decoder.taken
             for count, frame in enumerate(self._decoder.frames(), 1):
-                self._handle(messages.decode(frame.header))
+                self._handle(messages.decode(frame.header), self._decoder.taken - handled)
+                handled = self._decoder.taken
                 if count % SLICE == 0:
                     await asyncio.sleep(0)
 
@@ -221,10 +223,10 @@ class Connection:
             return "no answer to the request to open a target"
         return "" if self.has_room else "the agent has not read what was sent"
 
-    def _handle(self, message: messages.Message) -> None:
+    def _handle(self, message: messages.Message, size: int) -> None:
         if isinstance(message, Acks):
             hashing = self._listings.is_hashing
-            self._in_flight.acknowledge(message, self.bytes_sent, is_hashing=hashing)
+            self._in_flight.acknowledge(message, size, self.bytes_sent, is_hashing=hashing)
             self._room()
         elif isinstance(message, Listing):
             self._listings.receive(message)
