@@ -35,10 +35,9 @@ COLUMNS = (
     " stamp_size, stamp_mtime, stamp_ctime, stamp_inode, firm, problem, sum"
 )
 # With one statement for many keys, a key takes 1 us instead of 10.
-GET = f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key IN (%s)"  # noqa: S608  # constants only
+GET = f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key IN (%s)"
 SCAN = (
-    f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ?"  # noqa: S608
-    " ORDER BY key LIMIT ?"
+    f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ? ORDER BY key LIMIT ?"
 )
 BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
 PARENTS = (
@@ -63,7 +62,7 @@ FORGET = "DELETE FROM entries WHERE tree = ? AND key = ?"
 FORGET_SIGNATURE = "DELETE FROM signatures WHERE tree = ? AND key = ?"
 # No key sorts between a directory and the entries below it.
 _AT_OR_BELOW = "tree = ? AND key >= ? AND key < ?"
-CLEAR = [f"DELETE FROM {table} WHERE {_AT_OR_BELOW}" for table in ("entries", "signatures")]  # noqa: S608
+CLEAR = [f"DELETE FROM {table} WHERE {_AT_OR_BELOW}" for table in ("entries", "signatures")]
 SOURCES = "SELECT source, id FROM trees"
 # Larger than the number in any row, so that no tree gets the number of another one whose rows are not all deleted yet.
 NEW_NUMBER = (
@@ -80,16 +79,16 @@ BEYOND = "SELECT 1 FROM entries WHERE tree = ? LIMIT 1 OFFSET ?"
 RENAME_NOTE = "UPDATE OR REPLACE meta SET name = ? WHERE name = ?"
 # A step along the primary key from one tree to the next; `NOT IN` would read every row.
 NEXT_TREE = {
-    table: f"SELECT min(tree) FROM {table} WHERE tree > ?"  # noqa: S608
+    table: f"SELECT min(tree) FROM {table} WHERE tree > ?"
     for table in ("entries", "signatures", "withheld")
 }
 DROP_SOME = {
-    table: f"DELETE FROM {table} WHERE tree = :tree AND key IN"  # noqa: S608
+    table: f"DELETE FROM {table} WHERE tree = :tree AND key IN"
     f" (SELECT key FROM {table} WHERE tree = :tree ORDER BY key LIMIT :limit)"
     for table in ("entries", "signatures", "withheld")
 }
 RELABEL = [
-    f"UPDATE {table} SET key = CAST(? || substr(key, ?) AS BLOB) WHERE {_AT_OR_BELOW}"  # noqa: S608
+    f"UPDATE {table} SET key = CAST(? || substr(key, ?) AS BLOB) WHERE {_AT_OR_BELOW}"
     for table in ("entries", "signatures")
 ]
 

@@ -483,7 +483,7 @@ class TestAgent:
         self, keys, settings, known, tmp_path
     ):
         extra = "ForceCommand echo 'Accept the terms of use [y/n]'; exec sleep 60"
-        patient = lambda: settings(connect_timeout=3)  # noqa: E731
+        patient = lambda: settings(connect_timeout=3)
         text = await self.fails(keys, patient, known, tmp_path, AgentFailed, extra=extra)
         assert "was let in" in text
         assert "Accept the terms of use" in text

@@ -159,7 +159,7 @@ class LaunchHooks:
         while True:
             try:
                 await self._control.heartbeat(hook.launch)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # a failure of any type is retried
                 hook.fails("no heartbeat", error)
             await asyncio.sleep(hook.launch.timeout / HEARTBEATS)
 
@@ -169,7 +169,7 @@ class LaunchHooks:
         while True:
             try:
                 await self._control.complete(hook.launch, ready=ready)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # a failure of any type is retried
                 attempts += 1
                 hook.fails("launch not completed", error)
                 await asyncio.sleep(self._retry.delay(attempts))

@@ -43,7 +43,7 @@ class Working:
         self.publisher = Publisher(tree, pool, self._publish)
         self.deletions = self.publisher.deletions
         self.is_drained = lambda _: True
-        drained = lambda since: self.is_drained(since)  # noqa: E731, PLW0108  # tests replace it
+        drained = lambda since: self.is_drained(since)  # noqa: PLW0108  # tests replace it
         self.worker = Worker(tree, self.publisher, lambda: None, pool, drained)
 
     def _publish(self, encoded):
