@@ -72,6 +72,15 @@ def test_a_paused_frontend_is_a_failure_of_check():
     assert (finding.level, finding.frontend, finding.what) == ("fail", True, "paused since noon")
 
 
+def test_check_fails_for_a_frontend_that_is_degraded_although_nothing_is_pending():
+    differs = "3 paths differed from the backend in the last verification"
+    row = {"host": "web1", "excess": "", "state": "degraded", "dirty": 0, "last_error": differs}
+    (finding,) = daemon_findings({"trees": [], "frontends": [row]})
+    assert (finding.level, finding.frontend, finding.what) == ("fail", True, differs)
+    (finding,) = daemon_findings({"trees": [], "frontends": [row | {"dirty": 2}]})
+    assert finding.what.startswith("2 paths are pending or refused: ")
+
+
 @pytest.mark.parametrize("name", ["resume", "status", "wait", "pause web1", "unpause web1"])
 def test_a_command_without_a_daemon_fails_and_names_the_command_that_starts_it(name, tmp_path):
     config = tmp_path / "replicator.toml"
