@@ -13,7 +13,7 @@ from tests.support.waiting import FOREVER, wait_for
 
 RECORD = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read().strip() + '\\n')"
 SOON = 3
-"""Seconds until the daemon's clock shows the configured time."""
+"""Seconds from the start of the daemon until its clock shows the configured time, in the first attempt."""
 
 
 @pytest.fixture
@@ -22,10 +22,37 @@ def servers(fleet):
     return [fleet.add(f"verify{n}", f"127.0.4.{n}") for n in (1, 2)]
 
 
-def zone_in_which_it_is_soon(hour):
-    """Return a time zone in which the local time is SOON seconds before a full hour; TZ counts positively west of Greenwich."""
-    west = (int(time.time()) - hour * 3600 + SOON) % 86400
+def zone(soon):
+    """Return a time zone in which it is 03:00 in `soon` seconds; TZ counts positively west of Greenwich."""
+    west = (int(time.time()) - 3 * 3600 + soon) % 86400
     return f"XXX{west // 3600:02}:{west // 60 % 60:02}:{west % 60:02}"
+
+
+def is_tomorrow(backend):
+    status = backend.status()
+    return (status["verify"]["next"] or 0) > status["time"] + 12 * 3600
+
+
+def start_and_verify(backend, *, reload=False, **verify):
+    """Start the daemon shortly before its time, and return when it has verified all frontends; `reload`: it gets the schedule by SIGHUP.
+
+    On a busy machine the daemon may start too late, or its frontends connect too late: then again, with more time.
+    """
+    for attempt in range(6):
+        soon = SOON << attempt
+        backend.env, began = {"TZ": zone(soon)}, time.time()
+        verify["schedule"] = "daily 03:00"
+        configure(backend, **({} if reload else verify))
+        backend.start()
+        if reload:
+            configure(backend, **verify)
+            backend.daemon.send_signal(signal.SIGHUP)
+        # Before its time, `next` is in a few seconds; after it, or if it was missed, tomorrow.
+        wait_for(lambda: is_tomorrow(backend), backend.status, FOREVER + soon)
+        if all(row and row["succeeded_at"] > began for row in verified(backend)):
+            return
+        backend.stop()
+    raise AssertionError(f"not verified: {backend.log.read_text()[-2000:]}")
 
 
 def stealthily(path, content):
@@ -62,7 +89,6 @@ def configure(backend, **verify):
 
 
 def test_a_scheduled_verification_reports_and_after_a_reload_repairs(backend, servers):
-    backend.env = {"TZ": zone_in_which_it_is_soon(3)}
     configure(backend)
     backend.start()
     backend.wait_until_equal()
@@ -71,10 +97,7 @@ def test_a_scheduled_verification_reports_and_after_a_reload_repairs(backend, se
     assert backend.status()["ok"]
 
     backend.stop()
-    backend.env = {"TZ": zone_in_which_it_is_soon(3)}
-    configure(backend, schedule="daily 03:00", rate="1GiB/s")
-    backend.start()
-    wait_for(lambda: all(verified(backend)), lambda: (backend.status()["verify"], backend.log.read_text()[-2000:]), FOREVER)  # fmt: skip
+    start_and_verify(backend, rate="1GiB/s")
     rows = verified(backend)
     assert [(row["differing"], row["paths"], row["error"]) for row in rows] == [
         (1, ["big.bin"], ""),
@@ -83,7 +106,7 @@ def test_a_scheduled_verification_reports_and_after_a_reload_repairs(backend, se
     assert [row["state"] for row in backend.status()["frontends"]] == ["degraded", "live"]
     assert not backend.status()["ok"]
     assert "replicator verify --repair" in backend.run("status").stdout
-    assert [line["samples"] for line in lines(backend, "frontend differs")] == [["big.bin"]]
+    assert ["big.bin"] in [line["samples"] for line in lines(backend, "frontend differs")]
     told = backend.directory / "told"
     wait_for(told.exists, backend.status, FOREVER)
     assert json.loads(told.read_text())["frontend"] == servers[0].address
@@ -94,13 +117,10 @@ def test_a_scheduled_verification_reports_and_after_a_reload_repairs(backend, se
     wait_for(lambda: backend.row(servers[0])["state"] == "degraded", backend.status, FOREVER)
 
     backend.stop()
-    backend.env = {"TZ": zone_in_which_it_is_soon(3)}
-    backend.start()
-    configure(backend, schedule="daily 03:00", repair=True)
-    backend.daemon.send_signal(signal.SIGHUP)
+    start_and_verify(backend, reload=True, repair=True)
     backend.wait_until_equal()
     wait_for(lambda: backend.status()["ok"], backend.status, FOREVER)
-    assert verified(backend)[0]["found"] == 2
+    assert verified(backend)[0]["found"] >= 2
 
 
 def test_a_malformed_schedule_is_refused_in_one_sentence(backend):
