@@ -21,8 +21,6 @@ from prometheus_client.core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from replicator.wire.changes import REASONS
-
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 TREE_STATES = ("scanning", "watching", "paused", "halted")
@@ -197,8 +195,9 @@ def _frontends(status: dict[str, Any]) -> Iterator[Metric]:
             in_sync.add_metric([name], row["in_sync_at"])
         done.add_metric([name, "write"], row["files_sent"])
         done.add_metric([name, "delete"], row["deletions_sent"])
-        for reason in sorted(REASONS):
-            refused.add_metric([name, reason], row.get("refusals", {}).get(reason, 0))
+        # Not as 0 in advance: with a hundred frontends that would take 15 ms of each scrape.
+        for reason, count in row.get("refusals", {}).items():
+            refused.add_metric([name, reason], count)
         sent.add_metric([name], row["bytes_sent"])
         saved.add_metric([name], row["bytes_saved"])
         logins.add_metric([name], row["logins"])

@@ -123,12 +123,13 @@ class ScheduledVerification:
             if replica is None:  # it left meanwhile
                 continue
             self._running = address.host
-            if replica.is_bootstrapped:
+            if replica.is_bootstrapped and not replica.is_paused:
                 report = await self._verifier.verify(
                     replica, repair=settings.repair, rate=settings.bytes_per_second
                 )
             else:
-                reason = f"{address.host}: it is {replica.state.value}"
+                state = "paused" if replica.is_paused else replica.state.value
+                reason = f"{address.host}: it is {state}"
                 report = await self._verifier.skip(replica, reason)
             differing += bool(report.silent)
             failed += bool(report.error)

@@ -16,7 +16,7 @@ HOUR = 3600.0
 
 
 class Fleet:
-    """Frontends by host; `away` are not live."""
+    """Frontends by host, all live."""
 
     def __init__(self, *hosts):
         self.replicas = [
@@ -24,6 +24,7 @@ class Fleet:
                 machine=host,
                 address=Address(host),
                 is_bootstrapped=True,
+                is_paused=False,
                 state=SimpleNamespace(value="retrying"),
             )
             for host in hosts
@@ -148,6 +149,13 @@ async def test_a_frontend_that_left_is_left_out_and_one_that_is_not_live_is_repo
     del scene.fleet.replicas[1]
     await asyncio.sleep(5)
     assert scene.hosts == ["a", "a", "joined"]
+
+
+async def test_a_paused_frontend_is_left_in_peace_and_reported(scene):
+    scene.fleet.replicas[0].is_paused = True
+    scene.use("hourly")
+    await asyncio.sleep(HOUR + 5)
+    assert (scene.hosts, scene.verifier.skipped) == (["b"], ["a: it is paused"])
 
 
 async def test_a_run_that_takes_longer_than_the_interval_is_not_doubled(scene):
