@@ -24,6 +24,7 @@ from replicator.core.pace import Backoff, TokenBucket
 from replicator.discovery.aws.client import Aws
 from replicator.discovery.member_file import MemberFile
 from replicator.discovery.static import StaticProvider
+from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.changes.reader import ContentReader
 from replicator.engine.context import Context
@@ -81,6 +82,7 @@ class App:
             pool=self._pool,
             bootstrap_queue=BootstrapQueue(config.bootstrap.concurrency),
             bucket=TokenBucket(config.bootstrap.bytes_per_second),
+            bandwidth=Bandwidth(config.ssh.bytes_per_second),
             retry=Backoff(config.retry.first, config.retry.cap, random.random),
             connect_timeout=config.ssh.connect_timeout,
             op_timeout=config.ssh.op_timeout,
@@ -175,7 +177,10 @@ class App:
         def members() -> list[Candidate]:
             return [replica.candidate for replica in self.service.fleet]
 
-        return SSHConnector(config.ssh, host_key_policy(config, aws, members))
+        def sent(size: int) -> None:
+            self._context.bandwidth.spent(size)
+
+        return SSHConnector(config.ssh, host_key_policy(config, aws, members), sent=sent)
 
     def _replace_connector(self, connector: Connector, aws: Aws) -> None:
         self._context.connector = connector
@@ -219,6 +224,7 @@ class App:
         self._context.op_timeout = config.ssh.op_timeout
         self._context.bootstrap_queue.resize(config.bootstrap.concurrency)
         self._context.bucket.rate = config.bootstrap.bytes_per_second
+        self._context.bandwidth.limit(config.ssh.bytes_per_second)
         self._context.retry = Backoff(config.retry.first, config.retry.cap, random.random)
         self.config = config
         settle = config.settle

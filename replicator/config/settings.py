@@ -141,6 +141,17 @@ class SSHSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Seconds between SSH keepalives. Three unanswered ones end the connection."""
     op_timeout: float = 60.0
     """Reconnect after this long without data or an answer while changes are pending on the connection."""
+    bandwidth: str = ""
+    """Bandwidth for everything that is sent to all frontends together, such as `10MiB/s`. Default: no limit."""
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """Bandwidth in bytes per second; None: no limit.
+
+        Raises:
+            ConfigError: if `bandwidth` is not a rate.
+        """
+        return parse_rate("ssh.bandwidth", self.bandwidth) if self.bandwidth else None
 
 
 class BootstrapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

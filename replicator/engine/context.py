@@ -10,6 +10,7 @@ from typing import Protocol
 from replicator.core.dirty import DirtySet
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.core.pending import Key
+from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.budget import Budget
 from replicator.engine.changes.reader import ContentReader
@@ -80,5 +81,7 @@ class Context:
     """How long comparisons of whole trees take, with the transfers that follow."""
     verified: VerifiedFrontends = field(default_factory=VerifiedFrontends)
     """What the last verification of each frontend found."""
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    """Limit of what is sent to all frontends together."""
     paused: Paused = field(default_factory=Paused)
     """The frontends and trees that an operator has paused."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -36,6 +37,7 @@ class SSHConnector:
         settings: see config.SSHSettings.
         policy: decides which host keys are trusted; default: those in known_hosts.
         code: code for the loader instead of the agent's, from `bundle.pack`.
+        sent: called with the bytes of code that are sent to start an agent.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class SSHConnector:
         policy: HostKeyPolicy | None = None,
         *,
         code: bytes | None = None,
+        sent: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._sent = sent
         self._settings = settings
         self._policy = policy or HostKeyPolicy(settings.known_hosts)
         self._code = agent_code() if code is None else code
@@ -142,6 +146,7 @@ class SSHConnector:
         )
         channel = SSHChannel(connection, session)
         with suppress(ChannelLost):  # the output and exit status below tell why
+            self._sent(len(self._code))
             await channel.write(self._code)
         noise, rest = await stream.after_marker(channel.read, place, printed)
         if rest is None:

@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.frontend.handshake import AgentInfo, check_hello
 from replicator.engine.frontend.in_flight import Answered, InFlight, InFlightTable
 from replicator.engine.frontend.listings import CREDIT, Listings
+from replicator.engine.frontend.paced_writer import PacedWriter
 from replicator.engine.frontend.progress_timeout import ProgressTimeout
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.ports import Channel
@@ -42,6 +44,7 @@ class Connection:
         channel: connected; the agent has written its marker.
         answered: called for each answer to a change that was sent with `send`, on the event loop.
         room: called when there may be room for more bulk.
+        bandwidth: limit of what is sent on all connections together; default: none.
 
     Attributes:
         agent: what the agent has reported about itself.
@@ -50,7 +53,13 @@ class Connection:
         window: limit of the bulk bytes that the agent has not acknowledged.
     """
 
-    def __init__(self, channel: Channel, answered: Answered, room: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        answered: Answered,
+        room: Callable[[], None],
+        bandwidth: Bandwidth | None = None,
+    ) -> None:
         self.agent = AgentInfo()
         self.bytes_sent = 0
         self._channel = channel
@@ -63,6 +72,8 @@ class Connection:
         self._unsent_sources = b""
         self._sources_changed = asyncio.Event()
         self.progress_timeout = ProgressTimeout(self._unanswered)
+        self._bandwidth = bandwidth or Bandwidth()
+        self._writer = PacedWriter(channel, self._bandwidth, self.progress_timeout.progressed_by)
         self._in_flight = InFlightTable(answered, self.progress_timeout)
         self._listings = Listings(self._send_message, self.progress_timeout)
         self.window = self._in_flight.window
@@ -153,9 +164,14 @@ class Connection:
             ChannelLost: if the connection is lost.
         """
         self._in_flight.add(in_flights)
+        urgent = bool(in_flights) and not in_flights[0].bulk
         for frame in encoded:
             self.window.sent(self.bytes_sent + len(frame), _now())
-            await self._write(frame)
+            await self._write(frame, urgent=urgent)
+
+    def hurry(self) -> None:
+        """Send what is being sent before the bulk of other frontends: a live change waits behind it."""
+        self._writer.hurry()
 
     async def ask(self, change: Change, content: bytes = b"") -> str:
         """Send one change and wait for the answer: the reason why it was refused, or an empty string.
@@ -175,6 +191,7 @@ class Connection:
     def close(self, reason: str) -> None:
         """End all calls that wait for an answer; later calls raise ChannelLost."""
         self._closed = reason
+        self._writer.close()
         self._listings.close(reason)
         self._in_flight.cancel_requests()
         self._hello.cancel()
@@ -244,13 +261,16 @@ class Connection:
     async def _send_message(self, message: messages.Message) -> None:
         await self._write(frames.encode(message.header()))
 
-    async def _write(self, frame: bytes) -> None:
+    async def _write(self, frame: bytes, *, urgent: bool = True) -> None:
         if self._closed:
             raise ChannelLost(self._closed)
         if self._unsent_sources:
             frame, self._unsent_sources = self._unsent_sources + frame, b""
         self.bytes_sent += len(frame)
-        await self._channel.write(frame)
+        if self._bandwidth.is_limited or self._writer.pending:
+            await self._writer.write(frame, urgent=urgent)
+        else:
+            await self._channel.write(frame)
 
 
 def _now() -> float:

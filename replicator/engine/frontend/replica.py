@@ -148,6 +148,8 @@ class Replica(FrontendState):
             self.pending_paths.missed(encoded)
         elif encoded.parts and encoded.parts[0].key.tree in session.opened:
             session.sender.offer(encoded)
+            if self._context.bandwidth.is_limited:
+                session.connection.hurry()
         self.pending_paths.marked(len(encoded.parts))
 
     def hold(self, pause: Pause | None, trees: frozenset[int]) -> None:

@@ -45,7 +45,9 @@ class Session:
         self._context = context
         self._state = state
         self.sender = Sender(state, context)
-        self.connection = Connection(channel, self.sender.answered, self.sender.wake)
+        self.connection = Connection(
+            channel, self.sender.answered, self.sender.wake, context.bandwidth
+        )
         self.opened = OpenedTrees(self.connection, context, state)
         machine = state.candidate.identity or state.address.host
         self.readiness = Readiness(
