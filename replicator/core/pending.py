@@ -1,7 +1,6 @@
 """Record of one dirty path of a frontend, and its states.
 
-WAITING: to be read and sent. SENT: read under its generation, not yet acknowledged. BLOCKED: refused, to be retried later. HELD: to be
-read and sent once an operator has unpaused its tree or frontend.
+WAITING: to be read and sent. SENT: read under its generation, not yet acknowledged. BLOCKED: refused, to be retried later.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ class PathState(enum.Enum):
     WAITING = 1
     SENT = 2
     BLOCKED = 3
-    HELD = 4
 
 
 class Inside:

@@ -104,9 +104,9 @@ class ScalingProvider:
         self, group: str, row: dict[str, Any], instance: Instance | None
     ) -> Candidate:
         state = row["LifecycleState"]
-        rule = of_lifecycle(state)
+        policy = of_lifecycle(state)
         if instance is not None and instance.state in INSTANCE:
-            rule, state = INSTANCE[instance.state], f"{state}, {instance.state}"
+            policy, state = INSTANCE[instance.state], f"{state}, {instance.state}"
         launch = None
         if state in LAUNCHING and (hook := await self._launch_hook(group)) is not None:
             launch = Launch(group, hook[0], row["InstanceId"], hook[1])
@@ -115,8 +115,8 @@ class ScalingProvider:
             f"autoscaling {group}",
             row["InstanceId"],
             state,
-            rule.decision,
-            rule.reason,
+            policy.decision,
+            policy.reason,
             launch,
         )
 
