@@ -26,7 +26,7 @@ class Setting(click.ParamType[tuple[str, int]]):
 
     name = "name=number"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, int]:  # noqa: ANN401  # click's own types
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, int]:
         """Return name and number."""
         if isinstance(value, tuple):
             return value

@@ -50,7 +50,7 @@ def _picture(groups: dict[Group, ByName], path: Path) -> Path:
     return path
 
 
-def _bars(axis: Any, by_name: ByName) -> None:  # noqa: ANN401  # matplotlib's types are not ours to name
+def _bars(axis: Any, by_name: ByName) -> None:
     names = list(by_name)
     values = [[float(row["seconds"]) for row in by_name[name]] for name in names]
     medians = [statistics.median(seconds) for seconds in values]

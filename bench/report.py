@@ -29,7 +29,7 @@ def describe(params: dict[str, Any]) -> str:
     return ", ".join(_one(name, value) for name, value in params.items() if name != "bulky")
 
 
-def _one(name: str, value: Any) -> str:  # noqa: ANN401  # whatever JSON holds
+def _one(name: str, value: Any) -> str:
     if name in {"size", "on"}:
         return size(value) if name == "size" else str(value)
     return f"{name.removesuffix('_ms')} {value}{' ms' if name.endswith('_ms') else ''}"

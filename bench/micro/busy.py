@@ -53,7 +53,7 @@ def settle(at: Path, params: Params) -> None:
     from replicator.core.debouncer import Debouncer
     from replicator.model import Hint, Hinted
 
-    made = random.Random(data.SEED)  # noqa: S311
+    made = random.Random(data.SEED)
     settler = Debouncer(cooldown=0.5, max_wait=10.0, limit=1_000_000)
     events = params["events"]
     now, done = 0.0, set()
@@ -70,7 +70,7 @@ def settle(at: Path, params: Params) -> None:
 def _load() -> None:
     import replicator.core.debouncer
     import replicator.engine.changes.encode
-    import replicator.wire.messages  # noqa: F401
+    import replicator.wire.messages  # noqa: F401  # what is measured
 
 
 def _write_content(at: Path, params: Params) -> None:

@@ -52,7 +52,7 @@ def rsync(at: Path, _: Params) -> None:
 
 
 def _prepare(at: Path, params: Params) -> None:
-    made = random.Random(data.SEED)  # noqa: S311
+    made = random.Random(data.SEED)
     for name in ("new", "copy", "files"):
         (at / name).mkdir()
     for number in range(params["files"]):

@@ -43,7 +43,7 @@ class _Hosts:
     def __init__(self, at: Path) -> None:
         self.at = at
 
-    async def connect(self, address: Any, identity: str = "") -> Any:  # noqa: ANN401  # a port of the package
+    async def connect(self, address: Any, identity: str = "") -> Any:
         from replicator.transport.local import LocalConnector
 
         root = self.at / address.host
@@ -73,7 +73,7 @@ async def _upload(at: Path, name: str, hosts: list[str]) -> float:
     began = time.monotonic()
     (at / "source" / "uploads" / name).write_bytes(b"an upload")
     copies = [at / host / "site" / "uploads" / name for host in hosts]
-    while not all(map(os.path.exists, copies)) and time.monotonic() < began + 120:  # noqa: ASYNC110
+    while not all(map(os.path.exists, copies)) and time.monotonic() < began + 120:  # noqa: ASYNC110  # other processes write them
         await asyncio.sleep(0.002)
     return time.monotonic() - began
 
@@ -112,7 +112,7 @@ async def _measure(at: Path, params: Params) -> Measured:
     beat = asyncio.get_running_loop().create_task(turns.measure())
     cpu, began = time.process_time(), time.monotonic()
     command = CHANGES[params["what"]].replace("range(N)", f"range({params['files']})")
-    with subprocess.Popen(["/bin/bash", "-c", command], cwd=at / "source") as child:  # noqa: ASYNC220
+    with subprocess.Popen(["/bin/bash", "-c", command], cwd=at / "source") as child:  # noqa: ASYNC220  # starting it blocks for a millisecond
         while child.poll() is None or len(delays) < params["uploads"]:
             delays.append(await _upload(at, f"upload{len(delays)}", hosts))
             await asyncio.sleep(0.1)

@@ -30,7 +30,7 @@ def percentile(values: list[float], percent: int) -> float:
 
 def uploads(directory: Path, count: int, size: int) -> Iterator[tuple[str, int]]:  # fmt: skip
     """Write files as a web server does, one after the other; yield each one's name, and when it was closed."""
-    made = random.Random(data.SEED + 5)  # noqa: S311
+    made = random.Random(data.SEED + 5)
     for number in range(count):
         content = made.randbytes(size)
         path = directory / f"upload-{number:05}.jpg"
@@ -79,7 +79,7 @@ def burst(world: World, params: Params) -> Measured:
 def big_edit(world: World, params: Params) -> Measured:
     """Small edits in a large file, and a few bytes more at its end: the time until the new version is everywhere."""
     world.start()
-    size, made = params["size"], random.Random(data.SEED + 6)  # noqa: S311
+    size, made = params["size"], random.Random(data.SEED + 6)
     path = world.source / "big"
     world.witnesses.begin("until", f"{world.target}/big", size + 16, PATIENCE)
     meter = world.meter()

@@ -86,7 +86,15 @@ class Record:
         args = (self._times, directory, size, time.monotonic() + timeout, before, watch)
         threading.Thread(target=self._watch, args=args, daemon=True).start()
 
-    def _watch(self, times, directory, size, deadline, before, watch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def _watch(
+        self,
+        times: dict[str, int],
+        directory: str,
+        size: int,
+        deadline: float,
+        before: set[str],
+        watch: Watch | None,
+    ) -> None:
         names: list[str] | None = None
         try:
             watch = watch or Watch(directory, deadline)

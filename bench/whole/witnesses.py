@@ -50,7 +50,7 @@ class Witnesses:
         """The processes that are not the contestant's."""
         return {process.pid for process in self._processes}
 
-    def begin(self, name: str, *arguments: Any, among: int | None = None) -> None:  # noqa: ANN401  # whatever JSON holds
+    def begin(self, name: str, *arguments: Any, among: int | None = None) -> None:
         """Ask all, or the first few, and do not wait; the order of requests is the order of answers."""
         for process in self._processes[:among]:
             assert process.stdin
@@ -66,7 +66,7 @@ class Witnesses:
             answers.append(answer["answer"])
         return answers
 
-    def ask(self, name: str, *arguments: Any, among: int | None = None) -> list[Any]:  # noqa: ANN401
+    def ask(self, name: str, *arguments: Any, among: int | None = None) -> list[Any]:
         """Ask, and return the answers."""
         self.begin(name, *arguments, among=among)
         return self.end(among)

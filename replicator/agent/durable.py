@@ -8,7 +8,7 @@ import os
 try:
     import ctypes
 except ImportError:  # an incomplete Python installation
-    ctypes = None  # type: ignore[assignment]
+    ctypes = None  # type: ignore[assignment]  # a Python without it
 
 
 def sync(fd: int) -> None:

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from typing import Generator, Iterator, Optional
 
 from replicator.agent.descriptors import sweep
-from replicator.agent.digesting import DigestJob
 from replicator.agent.store import Store
 from replicator.errors import PathRefused
-from replicator.files.walk import Met, walk
-from replicator.model import (
-    DIRECTORY,
-    FILE,
-    MAX_NAME,
-    Entry,
-    Listed,
-    Unlisted,
-    is_below,
-    is_path,
-    key,
-)
+from replicator.files.walk import walk
+from replicator.model import FILE, MAX_NAME, Listed, Unlisted, check_path, is_below, key
 from replicator.wire.fields import MAX_FILE
 from replicator.wire.messages import Listing, ListTree
 
@@ -36,6 +26,36 @@ HOLLOW = 1 << 40
 
 _HASH_STEP = 1 << 20
 
+LEAST = 64 << 10
+"""Bytes that a small file counts for under a limit: opening and reading it costs a disk two accesses, not only its bytes."""
+
+PAUSE = 0.5
+"""Longest pause in seconds between two steps, so that the backend gets signs of life also at a low rate."""
+
+FRAME_WITHIN = 2.0
+"""Seconds after which a frame is sent although it is not full, if files are hashed: an interrupted listing continues after it."""
+
+
+class Pace:
+    """Limits how many bytes are hashed per second.
+
+    Args:
+        rate: bytes per second; 0: no limit.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._due = time.monotonic()
+
+    def pause(self) -> float:
+        """Return the seconds until more may be read, at most PAUSE."""
+        return max(0.0, min(PAUSE, self._due - time.monotonic())) if self._rate else 0.0
+
+    def read(self, size: int) -> None:
+        """Count bytes that were read."""
+        if self._rate:
+            self._due = max(self._due, time.monotonic() - PAUSE) + size / self._rate
+
 
 class ListingJob:
     """A listing in progress.
@@ -43,36 +63,37 @@ class ListingJob:
     It sends at most `credit` frames; the backend grants more as it reads, so the agent never blocks on a full channel while
     changes wait behind the listing.
 
-    Args:
-        store: the tree.
-        request: the request.
-        walk: the walk that the request names; None: everything is listed.
-
     Raises:
         Fenced: a newer agent has taken over.
     """
 
-    def __init__(self, store: Store, request: ListTree, walk: Optional[DigestJob] = None) -> None:
+    def __init__(self, store: Store, request: ListTree) -> None:
         store.lease.take_over()  # the listing would not show what an older agent changes after it
         self.job = request.job
         self.store = store
         self.credit = request.credit
-        self._steps = _produce(store, request, walk)
+        self._pace = Pace(request.rate)
+        self._steps = _produce(store, request, self._pace)
+
+    def pause(self) -> float:
+        """Return the seconds until the next step may read more."""
+        return self._pace.pause()
 
     def step(self) -> Optional[Listing]:
         """Work for a few milliseconds; return the next frame, or None if it needs further steps."""
+        if self.pause():
+            return None
         listing = next(self._steps)
         if listing is not None:
             self.credit -= 1
         return listing
 
 
-def _produce(
-    store: Store, request: ListTree, job: Optional[DigestJob]
-) -> Iterator[Optional[Listing]]:
+def _produce(store: Store, request: ListTree, pace: Pace) -> Iterator[Optional[Listing]]:
     lines: list[Listed] = []
     unlisted: list[Unlisted] = []
     room = _ROOM
+    began = time.monotonic()
     after = key(request.after)
 
     def is_listed(path: bytes) -> bool:
@@ -82,45 +103,38 @@ def _produce(
         """
         return key(path) < after and not is_below(request.after, path)
 
-    def is_left_out(path: bytes) -> bool:
-        return job is not None and bool(job.left_out(path))
-
     for met in walk(
-        store.tree,
-        request.below,
-        passed=is_listed if after else None,
-        temporary=sweep,
-        shallow=is_left_out if job else None,
+        store.tree, request.below, passed=is_listed if after else None, temporary=sweep
     ):
         if after and key(met.path) <= after and not isinstance(met, Unlisted):
             continue
-        if len(met.path) > MAX_NAME and not is_path(met.path):
+        if len(met.path) > MAX_NAME and not _is_path(met.path):
             continue  # from a file system with longer names: not replicated, and rejected by the wire format
         room -= _at_worst(met.path)
         if isinstance(met, Unlisted):
             unlisted.append(met)
         else:
-            entry = yield from _entry(store, request, job, met)
+            entry = met.entry
+            if entry.size > MAX_FILE:  # a backend of the previous release accepts no larger size
+                entry = entry._replace(size=MAX_FILE)
+            if request.digest and entry.kind == FILE and not _is_hollow(met.status):
+                entry = entry._replace(digest=(yield from _digest(store, met.path, pace)))
             room -= _at_worst(entry.link)
             lines.append(Listed(met.path, entry, met.status.st_uid, met.status.st_gid))
-        if len(lines) >= LINES or room <= 0:
+        late = request.digest and time.monotonic() - began > FRAME_WITHIN
+        if len(lines) >= LINES or room <= 0 or late:
             yield Listing(request.job, tuple(lines), tuple(unlisted), end=False)
             lines, unlisted, room = [], [], _ROOM
+            began = time.monotonic()
     yield Listing(request.job, tuple(lines), tuple(unlisted), end=True)
 
 
-def _entry(
-    store: Store, request: ListTree, job: Optional[DigestJob], met: Met
-) -> Generator[None, None, Entry]:
-    """Return the entry of a line, with the digest of the content or of the directory if that is wanted."""
-    entry = met.entry
-    if entry.size > MAX_FILE:  # a backend of the previous release accepts no larger size
-        entry = entry._replace(size=MAX_FILE)
-    if request.digest and entry.kind == FILE and not _is_hollow(met.status):
-        return entry._replace(digest=(yield from _digest(store, met.path)))
-    if job is not None and entry.kind == DIRECTORY:
-        return entry._replace(digest=job.left_out(met.path))
-    return entry
+def _is_path(path: bytes) -> bool:
+    try:
+        check_path(path)
+    except PathRefused:
+        return False
+    return True
 
 
 def _is_hollow(status: os.stat_result) -> bool:
@@ -133,8 +147,8 @@ def _at_worst(name: bytes) -> int:
     return 6 * len(name) + 100
 
 
-def _digest(store: Store, path: bytes) -> Generator[None, None, bytes]:
-    """Return a file's SHA-256, empty if it cannot be read; yield after each piece of 1 MiB."""
+def _digest(store: Store, path: bytes, pace: Pace) -> Generator[None, None, bytes]:
+    """Return a file's SHA-256, empty if it cannot be read; yield after each piece of 1 MiB, and when the limit is reached."""
     digest = hashlib.sha256()
     offset = 0
     while True:
@@ -149,7 +163,8 @@ def _digest(store: Store, path: bytes) -> Generator[None, None, bytes]:
             return b""
         if not piece:
             return digest.digest()
+        pace.read(len(piece) if offset else max(len(piece), LEAST))
         digest.update(piece)
         offset += len(piece)
-        if len(piece) == _HASH_STEP:
+        if len(piece) == _HASH_STEP or pace.pause():
             yield None

@@ -20,8 +20,8 @@ try:
     import ctypes
     import resource
 except ImportError:  # an incomplete Python installation
-    ctypes = None  # type: ignore[assignment]
-    resource = None  # type: ignore[assignment]
+    ctypes = None  # type: ignore[assignment]  # a Python without it
+    resource = None  # type: ignore[assignment]  # a Python without it
 
 Call = Callable[..., int]
 """A function of the C library."""
@@ -86,7 +86,7 @@ def restrict(pin_root: Optional[str]) -> str:
 
 def _load_what_comes_late() -> None:
     """Import now what would be imported at its first use, when Landlock may deny access to its files."""
-    import concurrent.futures.thread  # noqa: F401
+    import concurrent.futures.thread  # noqa: F401  # loads the module
 
     codecs.lookup("unicode_escape")
 

@@ -12,21 +12,24 @@ import structlog
 
 from replicator.app import hooks
 from replicator.app.origin import Origins
+from replicator.app.paused import open_paused
 from replicator.app.providers import host_key_policy, launch_hooks_of, providers_of
 from replicator.app.retired import Retired
 from replicator.app.targets import open_targets
 from replicator.app.trees import Made, TreeBuilder, close
+from replicator.app.verified import open_verified
 from replicator.catalog.store import CatalogStore
 from replicator.config import Config, TreeSettings
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.discovery.aws.client import Aws
 from replicator.discovery.member_file import MemberFile
 from replicator.discovery.static import StaticProvider
+from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.changes.reader import ContentReader
 from replicator.engine.context import Context
 from replicator.engine.control.requests import Requests
-from replicator.engine.control.transitions import Transitions
+from replicator.engine.control.scheduled import ScheduledVerification
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.service import Service
 from replicator.engine.threads import started_pool
@@ -57,6 +60,7 @@ class App:
         self, config: Config, *, connector: Connector | None = None, compare: bool = True
     ) -> None:
         self.config = config
+        paused = open_paused(Path(config.state.directory) / "pauses.json")
         self._ssh = connector
         self._pool = started_pool(BULK_THREADS, "bulk")
         self._store = CatalogStore.open(Path(config.state.directory) / "catalog.sqlite")
@@ -78,19 +82,24 @@ class App:
             pool=self._pool,
             bootstrap_queue=BootstrapQueue(config.bootstrap.concurrency),
             bucket=TokenBucket(config.bootstrap.bytes_per_second),
+            bandwidth=Bandwidth(config.ssh.bytes_per_second),
             retry=Backoff(config.retry.first, config.retry.cap, random.random),
             connect_timeout=config.ssh.connect_timeout,
             op_timeout=config.ssh.op_timeout,
             compare=compare,
             origin=self._origins.now,
             targets=open_targets(Path(config.state.directory) / "targets.json"),
+            verified=open_verified(Path(config.state.directory) / "verified.json"),
+            paused=paused,
         )
         self.service = Service(self._context)
         self.requests = Requests(self.service, self._context)
         self.events = self._context.events
-        self.transitions = Transitions(self.service, self.events)
         self.hooks = hooks.Hooks(self.events)
         self.requests.describe_hooks = self.hooks.describe
+        self.verification = ScheduledVerification(self.service, self.requests.verifier)
+        self.verification.use(config.verify)
+        self.requests.describe_schedule = self.verification.describe
         loop = asyncio.get_running_loop()
         # A damaged catalog ends the daemon, because the next start rebuilds it. The callback is called from other threads.
         self._store.on_damage = lambda reason: loop.call_soon_threadsafe(self.service.fail, reason)
@@ -168,7 +177,10 @@ class App:
         def members() -> list[Candidate]:
             return [replica.candidate for replica in self.service.fleet]
 
-        return SSHConnector(config.ssh, host_key_policy(config, aws, members))
+        def sent(size: int) -> None:
+            self._context.bandwidth.spent(size)
+
+        return SSHConnector(config.ssh, host_key_policy(config, aws, members), sent=sent)
 
     def _replace_connector(self, connector: Connector, aws: Aws) -> None:
         self._context.connector = connector
@@ -207,10 +219,12 @@ class App:
             aws.close()
         self._follow_trees(config, made, watch=True)
         self.hooks.start(config.hook)
+        self.verification.use(config.verify)
         self._context.connect_timeout = config.ssh.connect_timeout
         self._context.op_timeout = config.ssh.op_timeout
         self._context.bootstrap_queue.resize(config.bootstrap.concurrency)
         self._context.bucket.rate = config.bootstrap.bytes_per_second
+        self._context.bandwidth.limit(config.ssh.bytes_per_second)
         self._context.retry = Backoff(config.retry.first, config.retry.cap, random.random)
         self.config = config
         settle = config.settle

@@ -149,7 +149,7 @@ async def serve(
                         _watch_state(app, lock),
                         _observe(app),
                         _serve_http(about.http),
-                        app.requests.history.run(),
+                        _verify(app),
                     )
                 ]
                 try:
@@ -216,9 +216,19 @@ async def _retire(app: App) -> None:
 
 
 async def _observe(app: App) -> None:
-    """Publish the transitions of frontends and trees, until cancelled."""
+    """Sample the states of frontends and trees, until cancelled."""
     pauses = Backoff(1.0, 60.0, random.random)
-    await keep_running(app.transitions.run, "events", failed=lambda _reason: None, pauses=pauses)
+    await keep_running(
+        app.requests.history.run, "events", failed=lambda _reason: None, pauses=pauses
+    )
+
+
+async def _verify(app: App) -> None:
+    """Verify all frontends at the configured times, until cancelled."""
+    pauses = Backoff(60.0, 3600.0, random.random)
+    await keep_running(
+        app.verification.run, "verification", failed=lambda _reason: None, pauses=pauses
+    )
 
 
 async def _serve_http(http: Listener) -> None:

@@ -20,7 +20,7 @@ from replicator.engine.fleet.fleet import Fleet
 from replicator.engine.fleet.launch_hooks import LaunchHooks
 from replicator.ports import Address, Candidate, Provider
 from replicator.transport.pins import Pins
-from replicator.transport.trust import Policy, machine_name
+from replicator.transport.trust import HostKeyPolicy, machine_name
 
 INTERVALS = {"static": 60.0, "alb": 15.0, "autoscaling": 15.0, "dns": 5.0, "file": 1.0}
 """Default seconds between two polls. AWS throttles at bursts of 40 calls and 10 calls per second for an account and region."""
@@ -96,7 +96,7 @@ def launch_hooks_of(
 
 def host_key_policy(
     config: Config, aws: Aws, members: Callable[[], Iterable[Candidate]] | None = None
-) -> Policy:
+) -> HostKeyPolicy:
     """Return the policy that decides which host keys are trusted.
 
     Args:
@@ -113,7 +113,7 @@ def host_key_policy(
             for one in members()
         }
 
-    return Policy(
+    return HostKeyPolicy(
         ssh.known_hosts,
         mode=ssh.host_keys,
         pins=Pins(Path(config.state.directory) / "host_keys", machines if members else None),

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS past (
 """
 # An empty digest stands for several different ones.
 _NOTE = (
-    "INSERT INTO past (tree, key, size, mtime, digest)"  # noqa: S608  # constants only
+    "INSERT INTO past (tree, key, size, mtime, digest)"
     f" SELECT tree, key, size, mtime, digest FROM entries WHERE kind = '{FILE}' AND digest != x'' AND "
 )
 _ONCE = " ON CONFLICT (tree, key, size, mtime) DO UPDATE SET digest = CASE digest WHEN excluded.digest THEN digest ELSE x'' END"
@@ -37,11 +37,11 @@ NOTE_REPLACED = (
 NOTE_BELOW = f"{_NOTE} tree = ? AND key >= ? AND key < ? LIMIT {LIMIT}{_ONCE}"
 FIND = "SELECT digest FROM past WHERE tree = ? AND key = ? AND size = ? AND mtime = ?"
 CLASHING = (
-    f"SELECT {schema.COLUMNS} FROM entries JOIN (SELECT tree, key, size, mtime, digest AS was FROM past)"  # noqa: S608
+    f"SELECT {schema.COLUMNS} FROM entries JOIN (SELECT tree, key, size, mtime, digest AS was FROM past)"
     " USING (tree, key, size, mtime)"
     f" WHERE tree = ? AND key >= ? AND key < ? AND kind = '{FILE}' AND digest NOT IN (x'', was)"
 )
-TRIM = f"DELETE FROM past WHERE id <= (SELECT max(id) FROM past) - {LIMIT}"  # noqa: S608
+TRIM = f"DELETE FROM past WHERE id <= (SELECT max(id) FROM past) - {LIMIT}"
 
 
 def note(

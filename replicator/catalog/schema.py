@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from replicator.model import Entry, Stamp, key
-from replicator.ports import Child, Record
+from replicator.ports import Record
 
 VERSION = "2"
 
@@ -35,14 +35,9 @@ COLUMNS = (
     " stamp_size, stamp_mtime, stamp_ctime, stamp_inode, firm, problem, sum"
 )
 # With one statement for many keys, a key takes 1 us instead of 10.
-GET = f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key IN (%s)"  # noqa: S608  # constants only
+GET = f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key IN (%s)"
 SCAN = (
-    f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ?"  # noqa: S608
-    " ORDER BY key LIMIT ?"
-)
-CHILDREN = (
-    "SELECT key, kind, mode, size, mtime, link, firm FROM entries"
-    " WHERE tree = ? AND key >= ? AND key < ? ORDER BY key"
+    f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ? ORDER BY key LIMIT ?"
 )
 BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
 PARENTS = (
@@ -67,7 +62,7 @@ FORGET = "DELETE FROM entries WHERE tree = ? AND key = ?"
 FORGET_SIGNATURE = "DELETE FROM signatures WHERE tree = ? AND key = ?"
 # No key sorts between a directory and the entries below it.
 _AT_OR_BELOW = "tree = ? AND key >= ? AND key < ?"
-CLEAR = [f"DELETE FROM {table} WHERE {_AT_OR_BELOW}" for table in ("entries", "signatures")]  # noqa: S608
+CLEAR = [f"DELETE FROM {table} WHERE {_AT_OR_BELOW}" for table in ("entries", "signatures")]
 SOURCES = "SELECT source, id FROM trees"
 # Larger than the number in any row, so that no tree gets the number of another one whose rows are not all deleted yet.
 NEW_NUMBER = (
@@ -84,16 +79,16 @@ BEYOND = "SELECT 1 FROM entries WHERE tree = ? LIMIT 1 OFFSET ?"
 RENAME_NOTE = "UPDATE OR REPLACE meta SET name = ? WHERE name = ?"
 # A step along the primary key from one tree to the next; `NOT IN` would read every row.
 NEXT_TREE = {
-    table: f"SELECT min(tree) FROM {table} WHERE tree > ?"  # noqa: S608
+    table: f"SELECT min(tree) FROM {table} WHERE tree > ?"
     for table in ("entries", "signatures", "withheld")
 }
 DROP_SOME = {
-    table: f"DELETE FROM {table} WHERE tree = :tree AND key IN"  # noqa: S608
+    table: f"DELETE FROM {table} WHERE tree = :tree AND key IN"
     f" (SELECT key FROM {table} WHERE tree = :tree ORDER BY key LIMIT :limit)"
     for table in ("entries", "signatures", "withheld")
 }
 RELABEL = [
-    f"UPDATE {table} SET key = CAST(? || substr(key, ?) AS BLOB) WHERE {_AT_OR_BELOW}"  # noqa: S608
+    f"UPDATE {table} SET key = CAST(? || substr(key, ?) AS BLOB) WHERE {_AT_OR_BELOW}"
     for table in ("entries", "signatures")
 ]
 
@@ -164,22 +159,6 @@ def record_of(row: tuple[Any, ...]) -> Record:
     entry = Entry(kind, mode, size, int(mtime), link, digest)
     stamp = Stamp(length, int(changed), int(seen), int(inode))
     return Record(path_of(stored), entry, stamp, stable & 1 == 1, problem, stable & 2 == 2)
-
-
-def child_of(name: bytes, row: tuple[Any, ...]) -> Child:
-    """Return the entry in a row of CHILDREN.
-
-    The checksum covers other columns too, and is not checked: a wrong value makes a digest differ, and the listing that follows reads
-    the whole row.
-
-    Raises:
-        RowDamaged: if a value has another type.
-    """
-    _, kind, mode, size, mtime, link, firm = row
-    try:
-        return Child(name, kind, int(mode), int(size), int(mtime), bytes(link), int(firm) & 2 == 0)
-    except (TypeError, ValueError):
-        raise RowDamaged from None
 
 
 def rows_of(tree: int, records: Iterable[Record]) -> Iterator[tuple[object, ...]]:

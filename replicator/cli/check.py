@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from replicator.cli.common import ask_daemon, config_option, run
+from replicator.cli.progress import Meter
 from replicator.config import load
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ def check(context: click.Context, config: str, *, as_json: bool) -> None:
     from replicator.doctor import check, daemon_findings
 
     settings = load(config)
-    findings = run(check(settings))
+    meter = Meter()
+    try:
+        findings = run(
+            check(settings, lambda done, total: meter.show("check", done, total, "frontends"))
+        )
+    finally:
+        meter.clear()
     for status in ask_daemon(settings, {"command": "status"}) or ():
         findings += daemon_findings(status)
     failed = [finding for finding in findings if finding.level == "fail"]

@@ -15,6 +15,55 @@ PLAIN_EVERY = 5.0
 """Seconds between two plain lines, which usually go to a log file or a mail of cron."""
 
 
+class Meter:
+    """A bar on the terminal: how much of a count is done. Shows nothing if standard error is no terminal.
+
+    Call `clear` before anything else is printed; the next `show` begins another bar.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def show(self, what: str, done: int, total: int, unit: str) -> None:
+        """Show `what`, and `done` of `total` (0: unknown)."""
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        if self._bar is None:
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TextColumn("{task.fields[count]}"),
+            )
+            self._bar = Progress(
+                *columns,
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._bar.add_task(what, total=None, count="")
+            self._bar.start()
+        count = f"{done} of {total} {unit}" if total else f"{done} {unit}"
+        (task,) = self._bar.task_ids
+        self._bar.update(
+            task,
+            description=what,
+            total=total or None,
+            completed=min(done, total),
+            count=count,
+            refresh=True,
+        )
+
+    def clear(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
 def show_bootstrap(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Show the progress of a bootstrap from its rows; return the last row, which is the result."""
     return _show_bar(rows) if sys.stderr.isatty() else _show_lines(rows)

@@ -57,6 +57,11 @@ def view(
     for section in sections:
         if section.rows:
             lines += [Text(), *_lines(section, width)]
+    if schedule := answer.get("verify", {}).get("schedule"):
+        lines += [Text(), Text(_verification(answer, schedule), "dim")]
+    for one in answer.get("pauses", ()):
+        text = f"{one['what']} is not served at present, and stays paused if it returns: `replicator unpause {one['what']}`"
+        lines += [Text(), Text(text, "yellow")]
     if http := answer.get("http", {}).get("error"):
         lines += [Text(), Text(http, "yellow")]
     return lines
@@ -145,6 +150,16 @@ def _hooks(answer: dict[str, Any]) -> Section:
     return Section(titles, rows, frozenset(titles[2:]))
 
 
+def _verification(answer: dict[str, Any], schedule: str) -> str:
+    """Return a line about the scheduled verifications."""
+    about = answer["verify"]
+    if about["running"]:
+        return f"verification ({schedule}): {about['running']} is being verified"
+    if about["next"] is None:
+        return f"verification ({schedule})"
+    return f"verification ({schedule}): the next one in {_age(about['next'] - answer['time'])}"
+
+
 def _lines(section: Section, width: int | None) -> Iterator[Text]:
     columns = list(range(len(section.titles)))
     table = [section.titles, *(row.cells for row in section.rows)]
@@ -220,6 +235,8 @@ def _progress(row: dict[str, Any]) -> str:
 def _notes(row: dict[str, Any]) -> Iterable[str]:
     """Yield what there is to say about a frontend, each once."""
     details = [row["last_error"], row["excess"], *row["unlisted"]]
+    verified = row.get("verified") or {}
+    details += [f"not verified: {verified['error']}"] if verified.get("error") else []
     details += [f"launch hook: {row['launch']}"] if row["launch"] else []
     details += ["not ready: its ready files do not exist"] if row["ready"] is False else []
     details += ["draining"] if row["draining"] else []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from replicator.cli.common import ask_daemon, config_option, request_for, run
+from replicator.cli.progress import Meter
 from replicator.config import Config, load
 from replicator.ports import Address
 
@@ -29,18 +32,43 @@ def verify(
     """
     settings = load(config)
     request = {"command": "verify", "repair": repair, **(request_for(host) if host else {})}
-    answer = ask_daemon(settings, request, timeout=None)
-    reports = []
-    for report in answer if answer is not None else run(_alone(settings, request)):
-        reports.append(report)
-        if not as_json:
-            _show(report)
+    request["progress"] = sys.stderr.isatty()
+    shown = _Shown(as_json=as_json)
+    try:
+        answer = ask_daemon(settings, request, timeout=None)
+        if answer is None:
+            run(_alone(settings, request, shown.take))
+        for line in answer or ():
+            shown.take(line)
+    finally:
+        shown.meter.clear()
+    reports = shown.reports
     bad = sum(not _is_right(report) for report in reports)
     if as_json:
         click.echo(json.dumps({"ok": not bad, "frontends": reports}, indent=2))
     elif not reports:
         click.echo("there are no frontends")
     context.exit(0 if not bad else 1 if bad == len(reports) else 3)
+
+
+class _Shown:
+    """Shows the lines of the answer as they arrive; the reports are kept."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.reports: list[dict[str, Any]] = []
+        self.meter = Meter()
+        self._as_json = as_json
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Show one line."""
+        if progress := line.get("progress"):
+            where = f"{progress['host']}:{progress['port']}".removesuffix(":0")
+            self.meter.show(where, progress["compared"], progress["total"], "paths compared")
+            return
+        self.meter.clear()
+        self.reports.append(line)
+        if not self._as_json:
+            _show(line)
 
 
 def _is_right(report: dict[str, Any]) -> bool:
@@ -69,7 +97,9 @@ def _show(report: dict[str, Any]) -> None:
         click.echo(f"  {path}{reasons.get(path, '')}")
 
 
-async def _alone(config: Config, request: dict[str, Any]) -> list[dict[str, Any]]:
+async def _alone(
+    config: Config, request: dict[str, Any], take: Callable[[dict[str, Any]], None]
+) -> None:
     """Verify in this process when no daemon runs; change nothing unless asked to repair."""
     from replicator import app
 
@@ -81,6 +111,12 @@ async def _alone(config: Config, request: dict[str, Any]) -> list[dict[str, Any]
     async with app.alone(config, compare=False) as backend:
         replicas = [backend.service.add_frontend(address) for address in addresses]
         await asyncio.gather(*(replica.first_outcome() for replica in replicas))
-        reports = [report async for report in backend.requests.handle(request)]
+        reports = []
+        async for line in backend.requests.handle(request):
+            if "progress" in line:
+                take(line)
+            else:
+                reports.append(line)
         await backend.service.drain(None)
-        return reports
+    for report in reports:  # what was repaired has been sent
+        take(report)

@@ -1,6 +1,7 @@
 """The configuration: read from TOML, checked completely before anything starts, and immutable afterwards."""
 
 from replicator.config.reading import load, parse
+from replicator.config.schedule import Schedule
 from replicator.config.settings import (
     AUTHENTICATED_CIPHERS,
     OTHER_CIPHERS,
@@ -12,8 +13,9 @@ from replicator.config.settings import (
     SettleSettings,
     SSHSettings,
     TreeSettings,
+    VerifySettings,
 )
-from replicator.config.texts import parse_address, parse_listen, parse_rate
+from replicator.config.texts import parse_address, parse_duration, parse_listen, parse_rate
 
 __all__ = [
     "AUTHENTICATED_CIPHERS",
@@ -24,11 +26,14 @@ __all__ = [
     "HookSettings",
     "HttpSettings",
     "SSHSettings",
+    "Schedule",
     "SettleSettings",
     "TreeSettings",
+    "VerifySettings",
     "load",
     "parse",
     "parse_address",
+    "parse_duration",
     "parse_listen",
     "parse_rate",
 ]

@@ -22,6 +22,9 @@ from replicator.config.texts import parse_address, parse_listen, parse_size
 from replicator.errors import ConfigError, PathRefused
 from replicator.model import MAX_TREES, TEMPORARY_PREFIX, check_path
 
+_SLOWEST = 1000.0
+"""Bytes per second: with less, the code of one agent (50 KB) would take longer than a minute."""
+
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
@@ -246,7 +249,10 @@ def _check_numbers(config: Config) -> None:
             raise ConfigError(where, f"must be greater than 0, got {value}")
     if not 0 < config.ssh.port < 65536:
         raise ConfigError("ssh.port", f"must be 1 to 65535, got {config.ssh.port}")
-    _ = config.bootstrap.bytes_per_second
+    # Each raises ConfigError for a text that it cannot read.
+    _ = config.bootstrap.bytes_per_second, config.verify.when, config.verify.bytes_per_second
+    if (rate := config.ssh.bytes_per_second) is not None and rate < _SLOWEST:
+        raise ConfigError("ssh.bandwidth", f"must be at least 1kB/s, got {config.ssh.bandwidth!r}")
 
 
 def _check_addresses(config: Config) -> None:

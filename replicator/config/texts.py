@@ -15,6 +15,8 @@ _UNITS = {"": 1} | {
 }
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE | re.ASCII)
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?(?:/s)?\s*", re.IGNORECASE | re.ASCII)
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd])?\s*", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ZONE = r"(?:%[A-Za-z0-9_][A-Za-z0-9_.-]{0,14})?"
 """Zone of an IPv6 address (RFC 4007, section 11): the network interface, as a name of at most 15 bytes or a number."""
 _ADDRESS = re.compile(
@@ -59,6 +61,25 @@ def _bytes_of(where: str, text: str, form: re.Pattern[str], expected: str) -> fl
     value = float(match[1]) * _UNITS[(match[2] or "").lower()] if match else 0.0
     if not 0 < value < math.inf:
         raise ConfigError(where, f"expected {expected}, got {text[:SHOWN]!r}")
+    return value
+
+
+def parse_duration(where: str, text: str) -> float:
+    """Parse a duration such as `90`, `90s`, `10m`, `2h` or `1d` into seconds.
+
+    Args:
+        where: option or TOML path, for the error message.
+        text: the duration; without a unit it is in seconds.
+
+    Raises:
+        ConfigError: if `text` is not a positive duration.
+    """
+    match = _DURATION.fullmatch(text)
+    value = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0
+    if not 0 < value < math.inf:
+        raise ConfigError(
+            where, f"expected a duration such as '90s' or '10m', got {text[:SHOWN]!r}"
+        )
     return value
 
 

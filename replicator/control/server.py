@@ -119,6 +119,7 @@ async def _answer(
             await _say(writer, {"error": f"only root and {_name(os.geteuid())} may do this"})
             return
         log.info("requested", **about, **sender)
+        request["by"] = about.get("sudo_user") or sender["user"]
     try:
         async with aclosing(handler(request)) as lines:  # who hangs up ends what he asked for
             async for line in lines:
@@ -134,7 +135,7 @@ async def _answer(
 
 def _about(request: dict[str, Any]) -> dict[str, str]:
     """Return what the log says of a request; its values are not checked yet."""
-    wanted = ("command", "host", "repair", "sudo_user")
+    wanted = ("command", "name", "host", "repair", "sudo_user")
     return {name: _shown(request[name]) for name in wanted if request.get(name)}
 
 

@@ -171,6 +171,17 @@ class CheckQueue(DueQueue):
         """Yield the scheduled paths at and below `path` of which an event until this time has not been answered by a check."""
         return (one for one in self.below(path) if self.slot(one).unanswered_since <= until)
 
+    def answered_since(self, path: bytes) -> float:
+        """Return the time of the first event that the last check of a path has answered; infinite if that is unknown."""
+        slot = self.get(path)
+        return slot.unanswered_if_failed if slot is not None else math.inf
+
+    def backdate(self, path: bytes, since: float) -> None:
+        """Record that the pending check of a path, if there is one, also answers an event of a time."""
+        if self.is_pending(path):
+            slot = self.slot(path)
+            slot.unanswered_since = min(slot.unanswered_since, since)
+
     def rename(self, source: bytes, target: bytes) -> None:
         """Move the scheduled paths at and below `source` to `target`; those that were at and below `target` are cancelled.
 

@@ -118,6 +118,23 @@ class Debouncer:
         renames = (path for _ in range(1) if self._renames.concern(path, until))
         return next(chain(checks, scans, late, renames), None)
 
+    def answered_since(self, path: bytes, now: float, *, scan: bool = False) -> float:
+        """Return the time of the first event that the last check or scan of a path has answered.
+
+        Args:
+            path: the path.
+            now: the current time; returned if that event is unknown.
+            scan: True for a scan.
+        """
+        since = (self._scans if scan else self._checks).answered_since(path)
+        return since if -math.inf < since < math.inf else now
+
+    def backdate(self, path: bytes, since: float) -> None:
+        """Record that the pending checks and scans that concern a path also answer an event of a time."""
+        self._checks.backdate(path, since)
+        for each in (path, *_above(path)):
+            self._scans.backdate(each, since)
+
     def hurry(self, path: bytes, until: float, now: float) -> None:
         """Check the paths at and below `path` without a cooldown, if a hint up to this time asked for it and no process writes them."""
         for one in list(islice(self._checks.unanswered(path, until), HURRIED)):

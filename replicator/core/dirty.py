@@ -9,7 +9,7 @@ The set is bounded. At its limit it empties itself and sets `overflowed`; the fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain, islice
 
 from replicator.core.pending import Inside, Key, PathState, Pending, PendingChange, PendingKind
@@ -51,6 +51,11 @@ class DirtySet:
 
     def __contains__(self, key: Key) -> bool:
         return key in self._pending
+
+    @property
+    def held(self) -> frozenset[int]:
+        """The trees of which nothing is to be sent; see `hold`."""
+        return self._queues.held
 
     @property
     def bulk_open(self) -> int:
@@ -131,8 +136,9 @@ class DirtySet:
         return self._queues.take(now, limit, is_cut)
 
     def waiting_or_sent(self) -> bool:
-        """Return True if any path is waiting or in flight, not blocked."""
-        return any(pending.state is not PathState.BLOCKED for pending in self._pending.values())
+        """Return True if any path is waiting or in flight, neither blocked nor held."""
+        open_states = (PathState.WAITING, PathState.SENT)
+        return any(pending.state in open_states for pending in self._pending.values())
 
     def next_retry(self) -> float | None:
         """Return the time of the next retry; None if there is none. It may be too early, never too late."""
@@ -196,6 +202,19 @@ class DirtySet:
     def retry_now(self) -> None:
         """Queue all blocked paths now: what they were refused for may be over. The number of refusals in a row is kept."""
         self._queues.retry_now()
+
+    def hold(self, trees: Collection[int]) -> None:
+        """Return no path of these trees from `take`, and those of all others again. What was taken before can still be acknowledged."""
+        former, self._queues.held = self._queues.held, frozenset(trees)
+        changed = former ^ self._queues.held
+        states = (PathState.WAITING, PathState.HELD)
+        moving = [
+            one
+            for one in self._pending.items()
+            if one[0].tree in changed and one[1].state in states
+        ]
+        for key, pending in sorted(moving, key=lambda one: one[1].generation):
+            self._queues.set_state(key, pending, PathState.WAITING)
 
     def connection_lost(self) -> None:
         """Record that the connection was lost: paths in flight are queued again."""

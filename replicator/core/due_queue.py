@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from replicator.core.backlog import Backlog
-from replicator.model import parent
+from replicator.core.path_set import PathIndex
 
 AT_ONCE = 500
 """Heap entries processed at least in one call with a limit: 5 us each, during which the event loop is blocked."""
@@ -94,7 +94,7 @@ class DueQueue:
         self._slots: dict[bytes, Slot] = {}
         self._dues: list[tuple[float, bytes]] = []
         self._fading: list[tuple[float, bytes]] = []
-        self._children: dict[bytes, set[bytes]] = {}
+        self._index = PathIndex(self.is_pending)
         self._backlog = Backlog(last_content)
         self._due_at = 0.0
 
@@ -133,7 +133,7 @@ class DueQueue:
     def _want(self, path: bytes, slot: Slot, due: float, now: float, *, low_priority: bool) -> None:
         if slot.due is None:
             self.pending += 1
-            self._link(path)
+            self._index.add(path)
             slot.low_priority = low_priority
         elif slot.low_priority and not low_priority:
             slot.low_priority = False
@@ -166,7 +166,7 @@ class DueQueue:
             self._backlog.remove(path)
         slot.queued = math.inf
         self.pending -= 1
-        self._unlink(path)
+        self._index.discard(path)
         if slot.returned_at == -math.inf:
             del self._slots[path]
         else:
@@ -174,12 +174,7 @@ class DueQueue:
 
     def below(self, path: bytes) -> Iterator[bytes]:
         """Yield the scheduled paths at and below `path`; the queue must not be changed during the iteration."""
-        stack = [path]
-        while stack:
-            at = stack.pop()
-            if self.is_pending(at):
-                yield at
-            stack.extend(self._children.get(at, ()))
+        return self._index.at_or_below(path)
 
     def take(
         self,
@@ -278,23 +273,3 @@ class DueQueue:
             wanted = ((p, s) for p, s in self._slots.items() if s.due is not None)
             self._dues = [(s.queued, p) for p, s in wanted if math.isfinite(s.queued)]
             heapq.heapify(self._dues)
-
-    def _link(self, path: bytes) -> None:
-        while path:
-            above = parent(path)
-            siblings = self._children.get(above)
-            if siblings is not None:
-                siblings.add(path)
-                return
-            self._children[above] = {path}
-            path = above
-
-    def _unlink(self, path: bytes) -> None:
-        while path and path not in self._children and not self.is_pending(path):
-            above = parent(path)
-            siblings = self._children[above]
-            siblings.discard(path)
-            if siblings:
-                return
-            del self._children[above]
-            path = above

@@ -6,8 +6,9 @@
     live <-> queued                                      a comparison was requested, or the dirty set overflowed
     any -> gone                                          discovery no longer lists the frontend
 
-`status` shows two more, which `engine.control.status` derives: `halted` while the source of a tree is in doubt, and `degraded` for a live
-frontend that refuses a path, cannot be sent one, or has paths that should not exist.
+`status` shows three more, which `engine.control.shown` derives: `halted` while the source of a tree is in doubt, `paused` while an operator has
+paused the frontend or a tree that it waits for, and `degraded` for a live frontend that refuses a path, cannot be sent one, or has paths
+that should not exist.
 """
 
 from __future__ import annotations

@@ -32,13 +32,14 @@ class MemberSet(Generic[K, V]):
         dropped: members that were removed because the provider reported them as gone, and still does.
         doubt: why `members` differs from the last answer; empty if it does not.
         answered: True after the first answer.
+        is_known: True after the first complete answer: `members` holds everything that the provider knows.
     """
 
     def __init__(self, members: Mapping[K, V] | None = None, *, certain: bool = False) -> None:
         self.members: dict[K, V] = dict(members or {})
         self.dropped: set[K] = set()
         self.doubt = ""
-        self.answered = False
+        self.answered = self.is_known = False
         self._certain = certain
         self._misses: dict[K, int] = {}
 
@@ -64,6 +65,7 @@ class MemberSet(Generic[K, V]):
         else:
             self._miss(missing, gone, known=known, complete=complete)
         self.answered = True
+        self.is_known = self.is_known or complete
 
     def _miss(self, missing: list[K], gone: Collection[K], *, known: int, complete: bool) -> None:
         mass = len(missing) * 2 > known

@@ -1,15 +1,61 @@
-"""An ordered set of paths that finds its members below a directory without looking at the others."""
+"""Sets of paths that find their members below a directory without looking at the others."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 
-from replicator.model import parent, rebase
+from replicator.model import rebase
+
+
+class PathIndex:
+    """Finds the members of a set below a directory. Adding and removing one takes 0.5 us; the caller keeps the set itself.
+
+    Args:
+        contains: returns True for the members of the set.
+    """
+
+    def __init__(self, contains: Callable[[bytes], bool]) -> None:
+        self._contains = contains
+        self._children: dict[bytes, set[bytes]] = {}  # members and their parents, by directory
+
+    def add(self, path: bytes) -> None:
+        """Add a member."""
+        while path:
+            above = path.rpartition(b"/")[0]
+            siblings = self._children.get(above)
+            if siblings is not None:
+                siblings.add(path)
+                return
+            self._children[above] = {path}
+            path = above
+
+    def discard(self, path: bytes) -> None:
+        """Remove a path that the set does not contain any more."""
+        while path and path not in self._children:
+            above = path.rpartition(b"/")[0]
+            siblings = self._children[above]
+            siblings.discard(path)
+            if siblings:
+                return
+            del self._children[above]
+            if self._contains(above):
+                return
+            path = above
+
+    def at_or_below(self, path: bytes) -> Iterator[bytes]:
+        """Yield the members at and below `path`, parents before their children; the set must not change during the iteration."""
+        stack = [path]
+        while stack:
+            at = stack.pop()
+            if self._contains(at):
+                yield at
+            stack.extend(self._children.get(at, ()))
 
 
 class PathSet:
-    """The set, in the order of insertion. Adding and removing a path takes 1 us, finding those below a directory 1 us for each of them.
+    """A set in the order of insertion. Adding and removing a path takes 1 us, finding those below a directory 1 us for each of them.
 
     Args:
         paths: its first members.
@@ -18,8 +64,8 @@ class PathSet:
     def __init__(self, paths: Iterable[bytes] = ()) -> None:
         # Not a plain dict: finding the first key of a dict skips all slots of removed keys, O(n) each time.
         self._paths: OrderedDict[bytes, int] = OrderedDict()  # with an increasing number
-        self._last = 0
-        self._children: dict[bytes, set[bytes]] = {}  # members and their parents, by directory
+        self._numbers = count()
+        self._index = PathIndex(self._paths.__contains__)
         for path in paths:
             self.add(path)
 
@@ -36,41 +82,17 @@ class PathSet:
         """Add a path; one that is in the set keeps its place."""
         if path in self._paths:
             return
-        self._last += 1
-        self._paths[path] = self._last
-        while path:
-            above = parent(path)
-            siblings = self._children.get(above)
-            if siblings is not None:
-                siblings.add(path)
-                return
-            self._children[above] = {path}
-            path = above
+        self._paths[path] = next(self._numbers)
+        self._index.add(path)
 
     def discard(self, path: bytes) -> None:
         """Remove a path, if it is in the set."""
-        if path not in self._paths:
-            return
-        del self._paths[path]
-        while path and path not in self._children and path not in self._paths:
-            above = parent(path)
-            siblings = self._children[above]
-            siblings.discard(path)
-            if siblings:
-                return
-            del self._children[above]
-            path = above
+        if self._paths.pop(path, None) is not None:
+            self._index.discard(path)
 
     def at_or_below(self, path: bytes) -> list[bytes]:
         """Return the members at and below `path`, parents before their children."""
-        found = []
-        stack = [path]
-        while stack:
-            at = stack.pop()
-            if at in self._paths:
-                found.append(at)
-            stack.extend(self._children.get(at, ()))
-        return found
+        return list(self._index.at_or_below(path))
 
     def rename(self, source: bytes, target: bytes) -> None:
         """Rename the members at and below `source`; they are the last ones then, in the same order."""

@@ -1,6 +1,7 @@
 """Record of one dirty path of a frontend, and its states.
 
-WAITING: to be read and sent. SENT: read under its generation, not yet acknowledged. BLOCKED: refused, to be retried later.
+WAITING: to be read and sent. SENT: read under its generation, not yet acknowledged. BLOCKED: refused, to be retried later. HELD: to be
+read and sent once an operator has unpaused its tree or frontend.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class PathState(enum.Enum):
     WAITING = 1
     SENT = 2
     BLOCKED = 3
+    HELD = 4
 
 
 class Inside:

@@ -29,9 +29,11 @@ class Queues:
 
     Attributes:
         bulk_open: number of bulk paths that are waiting or sent, not blocked.
+        held: trees of which nothing is to be sent: their paths become HELD instead of WAITING.
     """
 
     def __init__(self) -> None:
+        self.held: frozenset[int] = frozenset()
         # Not plain dicts: finding the first key of a dict skips all slots of removed keys, O(n) each time.
         self._urgent: OrderedDict[Key, Pending] = OrderedDict()
         self._bulk: OrderedDict[Key, Pending] = OrderedDict()
@@ -49,6 +51,8 @@ class Queues:
             state: the new state.
             urgent: True for a live change, False for bulk; None: unchanged.
         """
+        if state is PathState.WAITING and key.tree in self.held:
+            state = PathState.HELD
         if pending.state is PathState.WAITING:
             (self._urgent if pending.urgent else self._bulk).pop(key, None)
         self.bulk_open -= pending.is_open_bulk

@@ -23,6 +23,10 @@ GRACE = 0.5
 CONFIRM = 1.0
 """Seconds until an unstable record is confirmed: far beyond the clock granularity of any file system but FAT."""
 
+FLAPPING = 10.0
+"""Seconds for which the checks of a path that is missing again and again count as answering the event that was first: longer than the
+longest cooldown of the default settings (8 s)."""
+
 RETRY = 10.0
 """Seconds between two attempts to read an unreadable path."""
 
@@ -54,12 +58,20 @@ class Rechecks:
         # Due times are added in increasing order, so the first entries are due first.
         self._due: dict[Reason, dict[bytes, float]] = {reason: {} for reason in Reason}
         self._in_progress: dict[Reason, set[bytes]] = {reason: set() for reason in Reason}
+        self._missing_since: dict[bytes, float] = {}
         self.renames = 0
 
-    def missing(self, path: bytes, now: float) -> bool:
-        """Record that a check found nothing at a path; return True if its grace period is over."""
+    def missing(self, path: bytes, now: float, since: float | None = None) -> bool:
+        """Record that a check found nothing at a path; return True if its grace period is over.
+
+        Args:
+            path: the path.
+            now: the current time.
+            since: time of the first event that the check has answered; default: `now`.
+        """
         if path in self._in_progress[Reason.MISSING]:
             return True
+        self._missing_since.setdefault(path, now if since is None else since)
         self._due[Reason.MISSING].setdefault(path, now + GRACE)
         return False
 
@@ -77,9 +89,15 @@ class Rechecks:
         self._due[reason].pop(path, None)
         self._due[reason][path] = due
 
-    def heard(self, path: bytes) -> None:
-        """Record an event about a path: if the path is still missing, its grace period starts again."""
+    def heard(self, path: bytes) -> float | None:
+        """Record an event about a path: if the path is still missing, its grace period starts again.
+
+        Returns:
+            The time of the first event that its next check will answer; None if it was not missing.
+        """
+        since = self._missing_since.get(path)
         self._drop(Reason.MISSING, path)
+        return since
 
     def readable(self, path: bytes) -> None:
         """Record that a path was read, is deleted, or is excluded."""
@@ -88,6 +106,8 @@ class Rechecks:
     def _drop(self, reason: Reason, path: bytes) -> None:
         self._due[reason].pop(path, None)
         self._in_progress[reason].discard(path)
+        if reason is Reason.MISSING:
+            self._missing_since.pop(path, None)
 
     def renamed(self, source: bytes, target: bytes, now: float) -> None:
         """Record that the catalog has renamed a directory: paths below it are rechecked by their new names.
@@ -98,17 +118,18 @@ class Rechecks:
         below = source + b"/"
         schedules = (
             (Reason.MISSING, self.missing),
-            (Reason.UNSTABLE, self.unstable),
-            (Reason.UNREADABLE, self.unreadable),
+            (Reason.UNSTABLE, lambda path, now, _: self.unstable(path, now)),
+            (Reason.UNREADABLE, lambda path, now, _: self.unreadable(path, now)),
         )
         for reason, schedule in schedules:
             # There may be 100,000 unstable paths: 9 ms this way, 15 with `model.is_within`.
             paths = [path for path in self._due[reason] if path.startswith(below) or path == source]
             for path in paths:
                 moved = rebase(path, source, target)
+                since = self._missing_since.get(path)
                 self._drop(reason, path)
                 self._drop(reason, moved)
-                schedule(moved, now)
+                schedule(moved, now, since)
 
     def take(self, reason: Reason, now: float) -> list[bytes]:
         """Return some paths that are due. The caller checks them, then calls `checked`."""
@@ -128,6 +149,9 @@ class Rechecks:
 
     def checked(self, reason: Reason) -> None:
         """Forget the paths in progress, except those that were scheduled again."""
+        if reason is Reason.MISSING:
+            for path in self._in_progress[reason] - self._due[reason].keys():
+                self._missing_since.pop(path, None)
         self._in_progress[reason].clear()
 
     def next_due(self) -> float | None:
@@ -162,3 +186,4 @@ class Rechecks:
         """Forget all missing paths; the caller scans the whole tree."""
         self._due[Reason.MISSING].clear()
         self._in_progress[Reason.MISSING].clear()
+        self._missing_since.clear()

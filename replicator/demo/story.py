@@ -217,7 +217,7 @@ class Story:
             str(self._directory),
             str(FIRST + LATER),
         ]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  # our own command
         try:
             assert process.stdout is not None  # we asked for a pipe
             self._ports = json.loads(process.stdout.readline())
@@ -230,7 +230,7 @@ class Story:
         log = self._directory / "daemon.log"
         command = [sys.executable, "-m", "replicator", "serve", "--config", str(self._config)]
         with log.open("wb") as output:
-            process = subprocess.Popen(command, stderr=output)  # noqa: S603
+            process = subprocess.Popen(command, stderr=output)  # noqa: S603  # our own command
         try:
             yield process
         finally:

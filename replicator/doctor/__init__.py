@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,16 @@ PARALLEL = 10
 """Number of frontends that are tested at the same time."""
 
 
-async def check(config: Config) -> list[Finding]:
+async def check(
+    config: Config, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> list[Finding]:
     """Return all findings, in the order in which an operator would fix them.
 
     Creates missing target directories, and writes a small file into each target and removes it. Changes nothing else.
+
+    Args:
+        config: the settings.
+        progress: called with the number of frontends that were tested, and of all, after each.
     """
     findings = list(user_findings(Path(config.state.directory)))
     findings += identity_findings(config)
@@ -47,9 +53,15 @@ async def check(config: Config) -> list[Finding]:
     connector = SSHConnector(config.ssh, app.host_key_policy(config, aws))
     places = asyncio.Semaphore(PARALLEL)
 
+    tested = 0
+
     async def one(candidate: Candidate) -> list[Finding]:
+        nonlocal tested
         async with places:
-            return await examine_frontend(connector, candidate, config)
+            found = await examine_frontend(connector, candidate, config)
+        tested += 1
+        progress(tested, len(candidates))
+        return found
 
     answers = await discover_once.ask_all(config)
     findings += [finding for answer in answers for finding in _examine_answer(answer)]
@@ -60,6 +72,7 @@ async def check(config: Config) -> list[Finding]:
         findings.append(
             Finding("warn", "discovery", "there are no frontends", "no file is replicated")
         )
+    progress(0, len(candidates))
     for found in await asyncio.gather(*map(one, candidates)):
         findings += found
     return findings
@@ -84,8 +97,13 @@ def daemon_findings(status: dict[str, Any]) -> Iterator[Finding]:
         if row["excess"]:
             why = "it serves files that the backend does not have"
             yield Finding("fail", f"frontend {row['host']}", row["excess"], why, frontend=True)
+        elif row.get("state") == "paused":
+            why = "it keeps what it has, and gets nothing new"
+            yield Finding("fail", f"frontend {row['host']}", row["last_error"], why, frontend=True)
         elif row.get("state") == "degraded":
-            what = f"{row['dirty']} paths are pending or refused: {row['last_error']}"
+            what = row["last_error"]
+            if row["dirty"]:
+                what = f"{row['dirty']} paths are pending or refused: {what}"
             why = "it serves other files than the backend holds"
             yield Finding("fail", f"frontend {row['host']}", what, why, frontend=True)
 

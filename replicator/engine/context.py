@@ -10,14 +10,23 @@ from typing import Protocol
 from replicator.core.dirty import DirtySet
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.core.pending import Key
+from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.budget import Budget
 from replicator.engine.changes.reader import ContentReader
 from replicator.engine.events import Events
+from replicator.engine.histogram import Histogram
+from replicator.engine.paused import Paused
 from replicator.engine.targets import Targets
 from replicator.engine.tree import Tree
+from replicator.engine.verified import VerifiedFrontends
 from replicator.ports import Connector
 from replicator.wire.messages import Origin
+
+BOOTSTRAP_BOUNDS = (
+    0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0,
+)  # fmt: skip
+"""Upper bounds in seconds: a comparison of an equal frontend takes less than one, filling one with a terabyte some hours."""
 
 
 class Peer(Protocol):
@@ -68,3 +77,11 @@ class Context:
     """Returns the identity of the sources, so that an agent refuses a target that shares files with one."""
     targets: Targets = field(default_factory=Targets)
     """The known identities of the target directories."""
+    bootstraps: Histogram = field(default_factory=lambda: Histogram(BOOTSTRAP_BOUNDS))
+    """How long comparisons of whole trees take, with the transfers that follow."""
+    verified: VerifiedFrontends = field(default_factory=VerifiedFrontends)
+    """What the last verification of each frontend found."""
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    """Limit of what is sent to all frontends together."""
+    paused: Paused = field(default_factory=Paused)
+    """The frontends and trees that an operator has paused."""

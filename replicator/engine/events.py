@@ -1,4 +1,7 @@
-"""What happens, for those outside the engine: `engine.fleet.deliveries` and `engine.control.transitions` publish, hooks and metrics subscribe."""
+"""What happens, for those outside the engine: hooks and metrics subscribe.
+
+`engine.fleet.deliveries`, `engine.control.history` and `engine.control.verifier` publish.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,12 @@ DELIVERED = "delivered"
 FRONTEND_LIVE = "frontend-live"
 FRONTEND_DEGRADED = "frontend-degraded"
 FRONTEND_LOST = "frontend-lost"
+FRONTEND_PAUSED = "frontend-paused"
 TREE_HALTED = "tree-halted"
+TREE_PAUSED = "tree-paused"
 TREE_RESUMED = "tree-resumed"
 DELETIONS_HELD = "deletions-held"
+VERIFY_DIFFERS = "verify-differs"
 
 
 @dataclass(frozen=True, kw_only=True)

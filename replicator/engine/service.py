@@ -17,7 +17,7 @@ import structlog
 from replicator.core.pace import Backoff
 from replicator.engine.context import Context
 from replicator.engine.fleet.fleet import MANUAL, Fleet
-from replicator.engine.fleet.launch_hooks import LaunchHooks
+from replicator.engine.fleet.launch_hooks import RESULTS, LaunchHooks
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.pipeline import Pipeline
@@ -54,6 +54,7 @@ class Service:
         self._membership: Membership | None = None
         self._discovery_task: asyncio.Task[None] | None = None
         self._launch_hooks: LaunchHooks | None = None
+        self._launches = Counter(dict.fromkeys(RESULTS, 0))
         self._ending: dict[bytes, asyncio.Task[None]] = {}
         self._pauses = Backoff(1.0, 60.0, random.random)
         self._stop = asyncio.Event()
@@ -74,6 +75,7 @@ class Service:
         self._threads[tree.number] = threads
         self.pipelines[tree.number] = pipeline
         self._context.trees[tree.number] = tree
+        self.fleet.apply_pauses()
         if watch:
             self._tree_tasks[tree.number] = asyncio.get_running_loop().create_task(
                 self._keep_watching(pipeline, self._ending.get(tree.root)),
@@ -106,6 +108,7 @@ class Service:
         """
         tree = self._context.trees.pop(number)
         del self.pipelines[number]
+        self.fleet.apply_pauses()
         for replica in self.fleet:
             replica.remove_tree(number)
         task = self._tree_tasks.pop(number)
@@ -148,6 +151,7 @@ class Service:
             self._discovery_task.cancel()
         if self._launch_hooks is not None:
             self._launch_hooks.close()
+            self._launches.update(self._launch_hooks.results)
         self._membership, self._launch_hooks = membership, launch_hooks
         self._discovery_task = asyncio.get_running_loop().create_task(
             keep_running(membership.run, "discovery", membership.failed, self._pauses),
@@ -163,6 +167,15 @@ class Service:
     def describe_discovery(self) -> list[dict[str, Any]]:
         """Return a row for each provider."""
         return self._membership.describe() if self._membership else []
+
+    def unknown_members(self) -> list[tuple[str, str]]:
+        """Return the providers whose frontends may not all be known, each with the reason."""
+        return self._membership.unknown() if self._membership else []
+
+    def describe_launches(self) -> dict[str, int]:
+        """Return how many launches have ended since the daemon started, by result."""
+        now = self._launch_hooks.results if self._launch_hooks else {}
+        return {result: count + now.get(result, 0) for result, count in self._launches.items()}
 
     def describe_launch(self, identity: str) -> str:
         """Return the state of a machine's launch hook; empty if it has none."""
@@ -225,8 +238,13 @@ class Service:
 
     def summary(self) -> str:
         """Return one line with the number of frontends in each state, and of trees that are halted or paused."""
-        states = Counter(replica.state.value for replica in self.fleet)
-        stopped = sum(bool(one.halted or one.deletions.paused) for one in self.pipelines.values())
+        states = Counter(
+            "paused" if replica.is_paused else replica.state.value for replica in self.fleet
+        )
+        stopped = sum(
+            bool(one.halted or one.deletions.paused or one.tree.pause)
+            for one in self.pipelines.values()
+        )
         counts = [f"{count} {state}" for state, count in sorted(states.items())]
         return f"frontends: {', '.join(counts) or 'none'}" + (
             f"; {stopped} trees halted or paused" * bool(stopped)

@@ -7,7 +7,8 @@ a target with another identity is refused until `replicator resume`, which accep
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from itertools import product
 
 from replicator.model import printable
 from replicator.wire.messages import Opened
@@ -65,12 +66,15 @@ class Targets:
             self._note(key, opened.identity)
         return ""
 
-    def accept_refused(self) -> dict[str, str]:
-        """Accept the targets that were refused, for an operator; return the reason of each refusal by machine."""
-        refused, self._refused = self._refused, {}
-        for key, (_, identity, _) in refused.items():
-            self._note(key, identity)
-        return {machine: reason for machine, _, reason in refused.values()}
+    def accept_refused(self, machines: Collection[str], roots: Collection[bytes]) -> dict[str, str]:
+        """Accept the targets of these frontends with these paths that were refused; return the reason of each refusal by machine."""
+        accepted: dict[str, str] = {}
+        for machine, root in product(machines, roots):
+            key = f"{machine} {printable(root)}"
+            if (refused := self._refused.pop(key, None)) is not None:
+                _, identity, accepted[machine] = refused
+                self._note(key, identity)
+        return accepted
 
     def save(self) -> None:
         """Save the known targets. Blocks."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from replicator.core.debouncer import Debouncer
-from replicator.model import DIRECTORY, is_below
+from replicator.engine.paused import Pause
+from replicator.model import DIRECTORY, is_below, printable
 from replicator.ports import Catalog, Source, Watcher
 from replicator.wire.messages import OpenTree
 
@@ -65,7 +67,7 @@ class Tree:
         symlinks: policy for symlinks, see `model.admits`.
         max_file_size: bytes above which a file is not read; frontends keep the version that they have.
         ready: the ready file, if one is configured.
-        reserved: paths that are excluded with everything below them, because only the frontends have them.
+        pause: the pause of the tree; None if an operator has not paused it.
         state: state of the source; set by the pipeline that reads it.
     """
 
@@ -81,13 +83,23 @@ class Tree:
     symlinks: str = "all"
     max_file_size: int = sys.maxsize
     ready: ReadyFile | None = None
-    reserved: tuple[bytes, ...] = ()
+    pause: Pause | None = None
     state: SourceState = field(init=False, repr=False)
 
     @property
     def comparable(self) -> bool:
         """True if frontends may be compared with the tree: the source was scanned, and is not in doubt."""
         return self.state.scanned.is_set() and not self.state.halted
+
+    @property
+    def why_paused(self) -> str:
+        """The pause of the tree, as a clause; empty if it is not paused."""
+        name = printable(self.root)
+        return (
+            f"{name} is {self.pause}: `replicator unpause {shlex.quote(name)}`"
+            if self.pause
+            else ""
+        )
 
     @property
     def mode_bits(self) -> int:

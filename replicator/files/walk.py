@@ -27,7 +27,7 @@ PERMISSIONS = 0o7777
 TOO_DEEP = "nested too deep"
 """Reason for not listing a directory whose content would exceed the limits of a path (see `model.too_deep`)."""
 
-DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Met(NamedTuple):
@@ -50,7 +50,7 @@ def entry_of(status: os.stat_result, link: Callable[[], bytes]) -> Optional[Entr
     return None
 
 
-def walk(  # noqa: PLR0913  # each is used by one caller
+def walk(
     tree: Confined,
     below: bytes,
     *,
@@ -59,7 +59,6 @@ def walk(  # noqa: PLR0913  # each is used by one caller
     special: Optional[Callable[[bytes], None]] = None,
     temporary: Optional[Callable[[int, bytes], None]] = None,
     closed: Optional[Mapping[bytes, str]] = None,
-    shallow: Optional[Callable[[bytes], bool]] = None,
 ) -> Iterator[Union[Met, Unlisted]]:
     """Yield everything strictly below the directory `below`, in key order.
 
@@ -71,19 +70,18 @@ def walk(  # noqa: PLR0913  # each is used by one caller
         special: called with the path of each special file.
         temporary: called with (descriptor of its directory, name) for each temporary file of an agent.
         closed: paths that must not be accessed, with the reason; each is yielded as Unlisted.
-        shallow: called with the path of each directory; True omits everything below it.
     """
     closed = closed or {}
-    stack: list[Level] = []
+    stack: list[_Level] = []
     if too_deep(below):
         yield Unlisted(below, TOO_DEEP)
         return
     try:
         # Opened again instead of dup(): two walks at the same time must not share the read position of the directory.
-        problem = push(
+        problem = _push(
             stack,
             below,
-            lambda: os.open(b".", DIRECTORY_FLAGS, dir_fd=tree.directory(below)),
+            lambda: os.open(b".", _DIRECTORY, dir_fd=tree.directory(below)),
             temporary,
         )
         if problem:
@@ -102,8 +100,8 @@ def walk(  # noqa: PLR0913  # each is used by one caller
             if met is None or (prune is not None and prune(path, met.entry.kind)):
                 continue
             yield met
-            if met.entry.kind == DIRECTORY and not (shallow is not None and shallow(path)):
-                problem = descend(stack, path, name, temporary)
+            if met.entry.kind == DIRECTORY:
+                problem = _descend(stack, path, name, temporary)
                 if problem:
                     yield Unlisted(path, problem)
     finally:
@@ -111,7 +109,7 @@ def walk(  # noqa: PLR0913  # each is used by one caller
             os.close(level.fd)
 
 
-class Level:
+class _Level:
     """An open directory between `below` and the current path, with the names that are still to be visited."""
 
     __slots__ = ("fd", "names", "path")
@@ -159,8 +157,8 @@ def _meet(
     return Met(path, entry, status)
 
 
-def descend(
-    stack: list[Level],
+def _descend(
+    stack: list[_Level],
     path: bytes,
     name: bytes,
     temporary: Optional[Callable[[int, bytes], None]],
@@ -169,11 +167,11 @@ def descend(
     if too_deep(path):
         return TOO_DEEP
     at = stack[-1].fd
-    return push(stack, path, lambda: os.open(name, DIRECTORY_FLAGS, dir_fd=at), temporary)
+    return _push(stack, path, lambda: os.open(name, _DIRECTORY, dir_fd=at), temporary)
 
 
-def push(
-    stack: list[Level],
+def _push(
+    stack: list[_Level],
     path: bytes,
     opener: Callable[[], int],
     temporary: Optional[Callable[[int, bytes], None]],
@@ -183,7 +181,7 @@ def push(
     try:
         fd = opener()
         os.stat(b".", dir_fd=fd)  # fails if the directory may be read but not searched
-        stack.append(Level(path, fd, _names(fd, temporary)))
+        stack.append(_Level(path, fd, _names(fd, temporary)))
     except OSError as error:
         if fd >= 0:
             os.close(fd)

@@ -29,9 +29,16 @@ def checks(status: dict[str, Any]) -> Iterator[Check]:
         yield Check(f"discovery {row['provider']}", reason)
 
 
+def notes(status: dict[str, Any]) -> Iterator[Check]:
+    """Yield what does not make the daemon unready, and must not look well: frontends that are paused."""
+    for row in status["frontends"]:
+        if row["state"] == "paused":
+            yield Check(f"frontend {row['host']}", row["last_error"])
+
+
 def _tree_reason(tree: dict[str, Any]) -> str:
     if tree["state"] == "scanning":
         return "it is still being scanned"
-    if tree["state"] == "halted":
-        return " ".join(tree["problems"]) or "it is halted"
+    if tree["state"] == "halted" or tree["paused"]:
+        return " ".join(tree["problems"]) or f"it is {tree['state']}"
     return ""

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from replicator.http import metrics
-from replicator.http.readiness import Check, checks
+from replicator.http.readiness import Check, checks, notes
 from replicator.http.snapshot import Snapshots
 
 log = structlog.get_logger()
@@ -172,8 +172,10 @@ class _Site:
         return 200, TEXT, b"ok\n"
 
     async def _ready(self, request: web.BaseRequest) -> Answer:
+        noted: list[Check] = []
         try:
-            found = list(checks((await self._snapshots.get()).status))
+            status = (await self._snapshots.get()).status
+            found, noted = list(checks(status)), list(notes(status))
         except TimeoutError:
             found = [Check("catalog", "it does not answer")]
         except Exception as error:  # noqa: BLE001  # whatever it is, the daemon is not ready
@@ -184,6 +186,7 @@ class _Site:
             f"[{'-' if check.reason else '+'}] {check.name}: {check.reason or 'ok'}"
             for check in found
         ]
+        lines += [f"[!] {check.name}: {check.reason}" for check in noted]
         if "verbose" not in request.query:
             lines = []
         lines.append("ready" if ready else "not ready")

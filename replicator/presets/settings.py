@@ -188,4 +188,4 @@ def _replaced(row: T, fields: Iterable[str], put: Callable[[str], str]) -> T:
     for field in fields:
         old = getattr(row, field)
         changes[field] = put(old) if isinstance(old, str) else tuple(map(put, old))
-    return msgspec.structs.replace(row, **changes)  # type: ignore[type-var]
+    return msgspec.structs.replace(row, **changes)  # type: ignore[type-var]  # T is one of our structs

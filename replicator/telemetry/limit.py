@@ -47,7 +47,7 @@ class Limiter:
 
     def __call__(
         self,
-        _: Any,  # noqa: ANN401  # structlog's own
+        _: Any,
         __: str,
         event: MutableMapping[str, Any],
     ) -> MutableMapping[str, Any]:

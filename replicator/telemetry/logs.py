@@ -59,7 +59,7 @@ def configure(level: str, form: str) -> None:
 
 
 def _event_first(
-    _: Any,  # noqa: ANN401  # structlog's own
+    _: Any,
     __: str,
     event: MutableMapping[str, Any],
 ) -> MutableMapping[str, Any]:
@@ -69,10 +69,10 @@ def _event_first(
     return {**first, **event, **last}
 
 
-def _with_priority(renderers: list[Any]) -> Any:  # noqa: ANN401  # structlog's own
+def _with_priority(renderers: list[Any]) -> Any:
     """Return a processor that renders a line and puts the journal's priority before it."""
 
-    def render(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:  # noqa: ANN401
+    def render(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
         level, line = str(event.get("level", name)), event
         for renderer in renderers:
             line = renderer(logger, name, line)

@@ -35,7 +35,7 @@ def mac_options(ciphers: Sequence[str]) -> dict[str, Any]:
     return {"mac_algs": MACS} if unauthenticated(ciphers) else {}
 
 
-def mismatch(connection: Any) -> str:  # noqa: ANN401  # its undocumented side
+def mismatch(connection: Any) -> str:
     """Return an error text if client and server share no algorithm of some kind; empty if they do, or if it is unknown.
 
     Args:

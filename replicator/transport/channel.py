@@ -22,7 +22,7 @@ CLOSE_TIMEOUT = 2.0
 """Seconds to wait for the peer when a connection is closed, before it is aborted."""
 
 
-class Session(asyncssh.SSHClientSession[bytes]):
+class SSHSession(asyncssh.SSHClientSession[bytes]):
     """Buffers the agent's output within a bound, and tracks whether the channel accepts writes."""
 
     def __init__(self, line: Line) -> None:
@@ -122,7 +122,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
 class SSHChannel:
     """A channel over SSH; see `ports.Channel`."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, session: Session) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, session: SSHSession) -> None:
         self._connection = connection
         self._line = session.line
         self._session = session

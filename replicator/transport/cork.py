@@ -27,7 +27,7 @@ class Cork:
         works: False if this release of asyncssh lacks an attribute that is needed; then nothing is collected.
     """
 
-    def __init__(self, connection: Any) -> None:  # noqa: ANN401  # its undocumented side
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._packets: list[bytes] = []
         self._size = 0
@@ -37,7 +37,7 @@ class Cork:
             if not str(connection.get_extra_info("send_cipher")).endswith("-cbc"):
                 self._send_packet = connection.send_packet
                 connection.send_packet = self._without_ignore
-            connection._send = self._collect  # noqa: SLF001
+            connection._send = self._collect
 
     def flush(self) -> None:
         """Write the collected packets."""
@@ -47,7 +47,7 @@ class Cork:
         packets, self._packets, self._size = self._packets, [], 0
         if not packets:
             return
-        transport = self._connection._transport  # noqa: SLF001  # None once the connection is lost
+        transport = self._connection._transport
         if transport is not None and not transport.is_closing():
             transport.writelines(packets)
 
@@ -59,12 +59,12 @@ class Cork:
         elif self._due is None:
             self._due = asyncio.get_running_loop().call_soon(self.flush)
 
-    def _without_ignore(self, kind: int, *args: bytes, **options: Any) -> None:  # noqa: ANN401  # as they come
+    def _without_ignore(self, kind: int, *args: bytes, **options: Any) -> None:
         if kind != MSG_IGNORE:
             self._send_packet(kind, *args, **options)
 
 
-def _has_all(connection: Any) -> bool:  # noqa: ANN401  # its undocumented side
+def _has_all(connection: Any) -> bool:
     """Return True if a connection has all attributes that Cork uses."""
     transport = getattr(connection, "_transport", None)
     needed = [

@@ -94,7 +94,7 @@ class Guarded(asyncio.Protocol):
         ended: why the limits ended the connection; empty if they did not.
     """
 
-    def __init__(self, connection: Any, budget: Budget) -> None:  # noqa: ANN401  # partly undocumented
+    def __init__(self, connection: Any, budget: Budget) -> None:
         self.connection = connection
         self._budget = budget
         self._transport: asyncio.Transport | None = None
@@ -137,7 +137,7 @@ class Guarded(asyncio.Protocol):
                 return
             await asyncio.sleep(0.01)
 
-    def watch(self, channel: Any) -> None:  # noqa: ANN401  # partly undocumented
+    def watch(self, channel: Any) -> None:
         """Refund packets of data that arrive on this channel; see Budget.was_data."""
         if hasattr(channel, "log_received_packet"):
             channel.log_received_packet = self._channel_packet
@@ -146,8 +146,8 @@ class Guarded(asyncio.Protocol):
         """Hook into asyncssh to count packets. A release without these (undocumented) methods is not limited; a test detects that."""
         connection = self.connection
         if all(hasattr(connection, name) for name in ("_recv_pkthdr", "log_received_packet")):
-            self._take_header = connection._recv_pkthdr  # noqa: SLF001
-            connection._recv_pkthdr = self._header  # noqa: SLF001
+            self._take_header = connection._recv_pkthdr
+            connection._recv_pkthdr = self._header
             connection.log_received_packet = self._packet
 
     def _header(self) -> bool:
@@ -160,7 +160,7 @@ class Guarded(asyncio.Protocol):
         if kind == _KEXINIT:
             self._spend(FOR_A_KEY_EXCHANGE)
 
-    def _channel_packet(self, kind: int, _: object, packet: Any, *__: object) -> None:  # noqa: ANN401
+    def _channel_packet(self, kind: int, _: object, packet: Any, *__: object) -> None:
         if kind == _CHANNEL_DATA:
             self._budget.was_data(len(packet.get_full_payload()) - _HEADER)
 

@@ -48,7 +48,7 @@ class Line:
         """Why the limits ended the connection; empty if they did not."""
         return self._guarded.ended if self._guarded is not None else ""
 
-    def watch(self, channel: Any) -> None:  # noqa: ANN401  # see Guarded
+    def watch(self, channel: Any) -> None:
         """Refund packets of data that arrive on this channel; see Budget.was_data."""
         if self._guarded is not None:
             self._guarded.watch(channel)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,11 +21,11 @@ from replicator.ports import Address
 from replicator.transport import stream
 from replicator.transport.algorithms import MACS, mac_options, mismatch, unauthenticated
 from replicator.transport.bundle import COMMAND, agent_code
-from replicator.transport.channel import WINDOW, Session, SSHChannel, hang_up
+from replicator.transport.channel import WINDOW, SSHChannel, SSHSession, hang_up
 from replicator.transport.dial import dial
 from replicator.transport.failures import refused_key, silent_login, start_failure, translated
 from replicator.transport.line import Line
-from replicator.transport.trust import HostKeyCheck, Policy
+from replicator.transport.trust import HostKeyCheck, HostKeyPolicy
 
 log = structlog.get_logger()
 
@@ -36,13 +37,20 @@ class SSHConnector:
         settings: see config.SSHSettings.
         policy: decides which host keys are trusted; default: those in known_hosts.
         code: code for the loader instead of the agent's, from `bundle.pack`.
+        sent: called with the bytes of code that are sent to start an agent.
     """
 
     def __init__(
-        self, settings: SSHSettings, policy: Policy | None = None, *, code: bytes | None = None
+        self,
+        settings: SSHSettings,
+        policy: HostKeyPolicy | None = None,
+        *,
+        code: bytes | None = None,
+        sent: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._sent = sent
         self._settings = settings
-        self._policy = policy or Policy(settings.known_hosts)
+        self._policy = policy or HostKeyPolicy(settings.known_hosts)
         self._code = agent_code() if code is None else code
         if weak := unauthenticated(settings.ciphers):
             log.warning(
@@ -62,7 +70,7 @@ class SSHConnector:
             )
         port = address.port or settings.port
         place = str(Address(address.host, port=port)) if port != 22 else address.host
-        session: Session | None = None
+        session: SSHSession | None = None
         printed = bytearray()
         with translated(place, user=user, identity=settings.identity):
             try:
@@ -70,7 +78,7 @@ class SSHConnector:
                     check = await self._policy.host_key_check(address.host, port, identity)
                     connection, line = await self._dial(address.host, port, user, check, place)
                     try:
-                        session = Session(line)
+                        session = SSHSession(line)
                         return await self._start(connection, session, printed, place)
                     except BaseException:
                         await hang_up(connection)
@@ -129,7 +137,7 @@ class SSHConnector:
     async def _start(
         self,
         connection: asyncssh.SSHClientConnection,
-        session: Session,
+        session: SSHSession,
         printed: bytearray,
         place: str,
     ) -> SSHChannel:
@@ -138,6 +146,7 @@ class SSHConnector:
         )
         channel = SSHChannel(connection, session)
         with suppress(ChannelLost):  # the output and exit status below tell why
+            self._sent(len(self._code))
             await channel.write(self._code)
         noise, rest = await stream.after_marker(channel.read, place, printed)
         if rest is None:

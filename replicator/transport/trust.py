@@ -22,7 +22,7 @@ ASK_AGAIN = 300.0
 """Seconds between two reads of a console that has shown no fingerprints in time: a restart of the machine may print them."""
 
 
-class Policy:
+class HostKeyPolicy:
     """The host key policy of the daemon.
 
     Args:

@@ -12,6 +12,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -122,7 +123,7 @@ class Armer:
         if level.above is not None:
             level.above.directories += 1
         if not too_deep(level.path):
-            opener = lambda: os.open(name, _OPEN, dir_fd=level.fd)  # noqa: E731
+            opener = partial(os.open, name, _OPEN, dir_fd=level.fd)
             self._enter(stack, path, opener, level)
 
     def _enter(

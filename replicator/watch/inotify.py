@@ -59,6 +59,7 @@ class InotifyWatcher:
         source: opens the directory, and checks that the path still names it; default: the directory that the path names at `start`.
 
     Attributes:
+        watched: the watched directories.
         overflows: number of times that the kernel has dropped events.
     """
 
@@ -74,8 +75,8 @@ class InotifyWatcher:
         self._prune = prune
         self._rescan = rescan
         self._source: Root = source or NamedRoot(root)
-        self._watched = WatchMap()
-        self._translator = Translator(self._watched, prune, self._is_complete)
+        self.watched = WatchMap()
+        self._translator = Translator(self.watched, prune, self._is_complete)
         self._queue: EventQueue | None = None
         self._tree: Confined
         self._armer: Armer
@@ -123,7 +124,7 @@ class InotifyWatcher:
                 " (sysctl -w fs.inotify.max_user_instances=1024) or the limit of open files."
             ) from error
         self._queue, self._tree = queue, tree
-        self._armer = Armer(tree, self._watched, self._is_unwatched, self.add_watch)
+        self._armer = Armer(tree, self.watched, self._is_unwatched, self.add_watch)
         self._arm_in_thread(self._steps([ROOT]))
         await self._armed()
         self._found.clear()  # the caller scans the whole tree after the start
@@ -156,7 +157,7 @@ class InotifyWatcher:
             )
         if self._queue is not None and not self._closed:
             unwatched = dict(self._armer.unwatched)
-            problems.extend(describe(self._root, unwatched, len(self._watched), self._rescan))
+            problems.extend(describe(self._root, unwatched, len(self.watched), self._rescan))
             problems.extend(self._mounts.problems(self._root))
         return problems
 
@@ -166,7 +167,7 @@ class InotifyWatcher:
 
     def watches(self) -> tuple[int, int | None]:
         """Return the number of watched directories, and the kernel's limit for all programs of the user; None: unknown."""
-        return len(self._watched), watch_limit()
+        return len(self.watched), watch_limit()
 
     def rescan_every(self, seconds: float) -> None:
         """Change the interval at which directories without a watch are scanned."""
@@ -215,12 +216,12 @@ class InotifyWatcher:
         events = self._queue.read(now)
         self._check_root(now)
         if events or now >= self._hold_until:
-            lost = set(self._watched.detached)
+            lost = set(self.watched.detached)
             self._translator.translate(events)
             self._hold_until = now + HOLD  # if this call is cancelled below, the next one continues
             await self._arm(self._checks(now))
             self._release(lost)
-            waiting = self._translator.halves or self._watched.detached
+            waiting = self._translator.halves or self.watched.detached
             self._hold_until = now + HOLD if waiting else math.inf
             self._tree.forget_all()  # rmdir of a directory held open sends no event
         else:
@@ -235,7 +236,7 @@ class InotifyWatcher:
     def _checks(self, now: float) -> list[bytes]:
         """Return the directories whose watches must be checked."""
         translator = self._translator
-        located = [self._watched.locate(*name) for name in translator.checks]
+        located = [self.watched.locate(*name) for name in translator.checks]
         paths = [p for p in located if p is not None and not self._prune(p, DIRECTORY)]
         translator.checks.clear()
         paths.extend(self._check_mounts())
@@ -295,8 +296,8 @@ class InotifyWatcher:
     def _release(self, lost: set[int]) -> None:
         """Remove the watches of directories that left the tree: detached before this batch, and not placed again."""
         assert self._queue is not None  # as in _batch
-        for wd in lost & self._watched.detached:
-            for each in self._watched.remove(wd):
+        for wd in lost & self.watched.detached:
+            for each in self.watched.remove(wd):
                 self._queue.remove_watch(each)
 
     def _is_complete(self, path: bytes) -> bool:

@@ -12,6 +12,7 @@ Renames can move a directory deeper than MAX_DEPTH. Such a directory has no path
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 from replicator.model import MAX_DEPTH, join, too_deep
 
@@ -32,6 +33,9 @@ class WatchMap:
         self.root: int | None = None
         self.detached: set[int] = set()
         self._nodes: dict[int, _Node] = {}
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._nodes)
 
     def __len__(self) -> int:
         return len(self._nodes)

@@ -17,8 +17,7 @@ class ListTree(NamedTuple):
     """Request a listing of everything below a directory, in key order.
 
     `digest`: hash the files. `credit`: frames that may be sent before the first More. `after`: list only paths that sort after this
-    one; empty: all. `walk`: job of a DigestTree; a directory whose digest was sent for it, and which was in no Descend of it, is listed
-    with this digest, and nothing below it is listed; 0: everything is.
+    one; empty: all. `rate`: bytes per second that may be hashed; 0: any number.
     """
 
     job: int
@@ -27,7 +26,7 @@ class ListTree(NamedTuple):
     digest: bool
     credit: int
     after: bytes = b""
-    walk: int = 0
+    rate: int = 0
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
@@ -41,8 +40,8 @@ class ListTree(NamedTuple):
         }
         if self.after:
             header["after"] = text_of(self.after)
-        if self.walk:
-            header["walk"] = self.walk
+        if self.rate:
+            header["rate"] = self.rate
         return header
 
 
@@ -85,7 +84,7 @@ def parse_list(header: dict[str, Any]) -> ListTree:
         fields.flag(header["digest"]),
         fields.number(header["credit"]),
         fields.path_or_root(header.get("after", "")),
-        fields.number(header.get("walk", 0)),
+        fields.number(header.get("rate", 0)),
     )
 
 

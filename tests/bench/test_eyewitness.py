@@ -7,6 +7,7 @@ import time
 import pytest
 
 from bench.whole import eyewitness
+from tests.support.waiting import wait_for
 
 SOON = 20.0
 
@@ -83,6 +84,12 @@ def test_a_tree_is_counted_without_what_no_visitor_sees(tmp_path):
         eyewitness.tree(str(tmp_path), 2, 0.05)
 
 
+def is_in_a_later_tick(file, path):
+    """Return True if a change of a file now gets another change time than the last one of `path` has."""
+    file.touch()
+    return file.stat().st_ctime_ns > path.stat().st_ctime_ns
+
+
 def test_a_directory_is_counted_again_exactly_when_its_names_have_changed(tmp_path, monkeypatch):
     listed = []
     scandir = os.scandir
@@ -101,7 +108,8 @@ def test_a_directory_is_counted_again_exactly_when_its_names_have_changed(tmp_pa
     listed.clear()
     assert counter.count(str(tmp_path)) == 3
     assert listed == []
-    time.sleep(0.02)  # the change time advances with the kernel's tick
+    a, of_b = tmp_path / "a", tmp_path / "b" / "1"
+    wait_for(lambda: is_in_a_later_tick(of_b, a), "the kernel's next tick")
     (tmp_path / "a" / ".1.tmp").touch()
     (tmp_path / "a" / ".1.tmp").rename(tmp_path / "a" / "3")
     os.utime(tmp_path / "a", ns=(0, 0))

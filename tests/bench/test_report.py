@@ -26,7 +26,7 @@ def test_a_line_has_the_median_the_extremes_and_the_ratio_to_ours():
     (line,) = [line for line in report.markdown(rows).splitlines() if "| rdiff |" in line]
     assert "signature (4 MiB)" in line
     assert "600 ms (500 ms to 700 ms), n=3" in line
-    assert "| 3.00× |" in line  # noqa: RUF001  # as the report writes it
+    assert "| 3.00× |" in line
 
 
 @pytest.mark.parametrize(("theirs", "verdict"), [(0.6, "met"), (0.4, "**missed**")])
@@ -34,7 +34,7 @@ def test_the_line_of_a_target_states_whether_it_is_met(theirs, verdict):
     rows = [row("signature", "replicator", 0.2), row("signature", "rdiff", theirs)]
     (line,) = [line for line in report.markdown(rows).splitlines() if "replicator against rdiff" in line]  # fmt: skip
     assert line.endswith(f"| {verdict} |")
-    assert "at least 2.5×" in line  # noqa: RUF001
+    assert "at least 2.5×" in line
 
 
 def test_a_target_whose_peer_is_missing_has_no_line():

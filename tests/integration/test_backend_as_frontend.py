@@ -170,7 +170,7 @@ def test_a_reload_that_adds_the_backend_as_a_frontend_is_refused(make, two):
     backend.servers = list(two)
     backend.configure()
     backend.daemon.send_signal(signal.SIGHUP)
-    refused_by = lambda: any(  # noqa: E731
+    refused_by = lambda: any(
         row["host"] == two[0].address and "is the source" in row["last_error"]
         for row in backend.status()["frontends"]
     )

@@ -245,7 +245,7 @@ def test_what_comes_back_in_part_releases_nothing_while_too_much_is_missing(two,
     before = [len(list(copy(two, host, "shop/modules").iterdir())) for host in two.hosts]
     fill(shop / "modules", 100)
     fill(shop / "uploads", 5 * MANY)  # as many as ever: they are not what is missing
-    missing = lambda: two.status()["trees"][0]["held_deletions"]  # noqa: E731
+    missing = lambda: two.status()["trees"][0]["held_deletions"]
     wait_for(lambda: copy(two, "two", "shop/uploads/1499.jpg").exists(), two.explain_status)
     wait_for(lambda: missing() <= MANY - 100, two.explain_status)
     assert 100 < missing() <= MANY - 100

@@ -396,7 +396,11 @@ def test_a_source_that_vanishes_deletes_nothing_and_resumes_after_its_return(bac
     backend.source.rename(away)
     wait_for(lambda: backend.status()["trees"][0]["state"] == "halted", "the halt")
 
-    assert {row["state"] for row in backend.status()["frontends"]} == {"halted"}
+    rows = backend.status()["frontends"]
+    assert {row["state"] for row in rows} == {"halted"}
+    assert {row["last_error"] for row in rows} == {
+        "it waits to be compared with a tree that is halted"
+    }
 
     backend.source.mkdir()  # an empty mount point
     assert all((backend.site(h) / "file").exists() for h in backend.hosts)

@@ -18,15 +18,15 @@ def events():
 @pytest.fixture
 def backend(tmp_path, events):
     with Backend(tmp_path) as backend:
-        backend._loop.call_soon_threadsafe(backend.app.events.subscribe, events.append)
+        backend.soon(backend.app.events.subscribe, events.append)
         watching = backend.call(_start(backend))
         backend.wait_until_equal()
         yield backend
-        backend._loop.call_soon_threadsafe(watching.cancel)
+        backend.soon(watching.cancel)
 
 
 async def _start(backend):
-    return asyncio.get_running_loop().create_task(backend.app.transitions.run())
+    return asyncio.get_running_loop().create_task(backend.app.requests.history.run())
 
 
 def names(events, **fields):

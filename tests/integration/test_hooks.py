@@ -49,7 +49,9 @@ def make(tmp_path):
 
     async def start(backend):
         backend.app.set_hooks(backend.config)
-        backend.watching = asyncio.get_running_loop().create_task(backend.app.transitions.run())
+        backend.watching = asyncio.get_running_loop().create_task(
+            backend.app.requests.history.run()
+        )
 
     async def end(backend):
         backend.watching.cancel()

@@ -239,7 +239,7 @@ def test_names_arrive_byte_for_byte_and_never_reach_a_terminal_raw(backend, capf
                 assert file.read() == name
 
     deep = [name for name in names if name not in NAMES]
-    unreadable = lambda: backend.status()["trees"][0]["unreadable"]  # noqa: E731
+    unreadable = lambda: backend.status()["trees"][0]["unreadable"]
     wait_for(lambda: len(unreadable()) == len(deep) > 10, unreadable)
     status = backend.status()
     console = _console()

@@ -194,7 +194,7 @@ def test_the_ready_file_is_the_very_last_to_arrive(tmp_path):
         assert not missing
         assert (backend.site("one") / READY).stat().st_mode & 0o777 == 0o644
         assert (backend.site("one") / ".replicator").stat().st_mode & 0o777 == 0o755
-        assert rows(backend)["one"]["ready"] is True
+        wait_for(lambda: rows(backend)["one"]["ready"] is True, backend.status)
 
 
 def test_a_ready_file_that_names_another_machine_goes_before_anything_else(tmp_path):
@@ -240,7 +240,7 @@ def test_a_frontend_that_lags_too_long_is_out_of_service_until_it_catches_up(tmp
         (in_the_way / "kept").write_text("excluded: nobody deletes it, and no file takes its place")
         (backend.source / "page").write_text("page")
         wait_for(lambda: not ready(backend), backend.status)
-        assert rows(backend)["one"]["ready"] is False
+        wait_for(lambda: rows(backend)["one"]["ready"] is False, backend.status)
         (in_the_way / "kept").unlink()
         wait_for(lambda: ready(backend), backend.status)
         assert in_the_way.read_text() == "page"

@@ -216,6 +216,19 @@ async def test_progress_of_a_fill_is_shown(shown, page):
     assert widths == ["37.5%", "45%"]
 
 
+async def test_verifications_are_shown_their_failures_and_the_next_time(shown, page):
+    made = idle()
+    error = "10.0.0.1: it is retrying"
+    made["frontends"][0]["verified"] = {"at": 1.0, "differing": 0, "paths": [], "error": error}
+    made["verify"] = {"schedule": "daily 03:30", "next": made["time"] + 7200, "running": ""}
+    shown.status = made
+    await page.open(shown.url)
+    assert f"not verified: {error}" in await page.shows("not verified", "#frontends")
+    assert "verification daily 03:30, next in 2 h" in await page.text("#about")
+    made["verify"]["running"] = "10.0.0.2"
+    await page.shows("10.0.0.2 is being verified", "#about")
+
+
 async def test_hostile_names_are_text(shown, page):
     made = failing()
     made["trees"][0] |= {

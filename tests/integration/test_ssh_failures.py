@@ -29,7 +29,7 @@ from replicator.errors import (
 from replicator.ports import Address
 from replicator.transport.cork import Cork
 from replicator.transport.ssh import SSHConnector
-from replicator.transport.trust import Pins, Policy
+from replicator.transport.trust import HostKeyPolicy, Pins
 from tests.support.sshd import Certificate, Keys, Sshd, find_keygen, find_python, free_port
 from tests.support.tools import find, missing
 from tests.support.waiting import eventually
@@ -483,7 +483,7 @@ class TestAgent:
         self, keys, settings, known, tmp_path
     ):
         extra = "ForceCommand echo 'Accept the terms of use [y/n]'; exec sleep 60"
-        patient = lambda: settings(connect_timeout=3)  # noqa: E731
+        patient = lambda: settings(connect_timeout=3)
         text = await self.fails(keys, patient, known, tmp_path, AgentFailed, extra=extra)
         assert "was let in" in text
         assert "Accept the terms of use" in text
@@ -574,7 +574,7 @@ class TestMachinesThatKnownHostsDoesNotKnow:
     @staticmethod
     def connector(settings, known, mode, console=None):
         pins = Pins(known.parent / "host_keys")
-        policy = Policy(str(known), mode=mode, pins=pins, console=console)
+        policy = HostKeyPolicy(str(known), mode=mode, pins=pins, console=console)
         return SSHConnector(settings(host_keys=mode), policy)
 
     async def reach(self, connector, where, identity):

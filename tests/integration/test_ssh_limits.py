@@ -18,7 +18,7 @@ from replicator.ports import Address
 from replicator.transport import cork
 from replicator.transport.pins import Pins
 from replicator.transport.ssh import SSHConnector
-from replicator.transport.trust import Policy
+from replicator.transport.trust import HostKeyPolicy
 from tests.support import PROJECT
 from tests.support.hostile import resident
 from tests.support.sshd import Keys, Sshd, free_port
@@ -44,7 +44,9 @@ def connector(keys, tmp_path):
         known_hosts=str(known),
         host_keys="accept-new",
     )
-    return SSHConnector(settings, Policy(str(known), mode="accept-new", pins=Pins(tmp_path / "p")))
+    return SSHConnector(
+        settings, HostKeyPolicy(str(known), mode="accept-new", pins=Pins(tmp_path / "p"))
+    )
 
 
 @contextlib.contextmanager

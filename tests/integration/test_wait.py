@@ -4,19 +4,36 @@ import os
 import random
 import shutil
 import threading
-import time
 
 import pytest
 
 from replicator.errors import ControlError, ReplicatorError
 from tests.support.backend import Backend, LocalFleet, SlowFleet
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 ROUNDS = 200
 
 
 def outcome(backend, areas=(), timeout=30, **more):
     return backend.ask(command="wait", areas=[*map(list, areas)], timeout=timeout, **more)[-1]
+
+
+class Waiting:
+    """A call of `wait` that has not ended, and has already reported that it waits."""
+
+    def __init__(self, backend):
+        self._lines = []
+        self._ended = backend.begin(self._collect(backend))
+        wait_for(lambda: self._lines, backend.explain_status)
+        assert not self._ended.done()
+
+    async def _collect(self, backend):
+        async for line in backend.app.requests.handle({"command": "wait", "timeout": 30}):
+            self._lines.append(line)
+
+    def outcome(self):
+        self._ended.result(FOREVER)
+        return self._lines[-1]
 
 
 def blockers(answer):
@@ -275,8 +292,12 @@ def test_the_first_scan_and_fill_are_waited_for_if_no_frontend_serves_yet(tmp_pa
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(2000))
     with Backend(tmp_path) as backend:
-        assert outcome(backend)["ok"]
-        assert backend.differences() == {}
+        answer = outcome(backend)
+        assert answer["ok"]
+        # The first that is live serves visitors: then the other is not waited for any more.
+        assert answer["frontends"]
+        assert not backend.differences().keys() & set(answer["frontends"])
+        backend.wait_until_equal()
     # After a restart the frontends serve visitors already.
     (tmp_path / "source" / "new").write_text("new")
     with Backend(tmp_path) as backend:
@@ -291,7 +312,7 @@ def test_a_frontend_that_is_filled_is_waited_for_only_if_it_is_named(tmp_path):
         backend.wait_until_equal()
         (backend.source / "large").write_bytes(os.urandom(300_000))
         assert outcome(backend)["ok"]
-        backend._loop.call_soon_threadsafe(backend.app.set_frontends, _addresses("one", "two"))
+        backend.soon(backend.app.set_frontends, _addresses("one", "two"))
         wait_for(
             lambda: _state(backend, "two") in ("queued", "bootstrapping"), backend.explain_status
         )
@@ -317,15 +338,11 @@ def test_a_frontend_that_leaves_is_no_longer_waited_for_and_is_reported(two_tree
     two_trees.connector.refused.add("two")
     two_trees.connector.kill("two")
     (tmp_path / "source" / "f").write_text("f")
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(outcome(two_trees)))
-    thread.start()
-    time.sleep(0.3)
-    assert not answers
-    two_trees._loop.call_soon_threadsafe(two_trees.app.set_frontends, _addresses("one"))
-    thread.join()
-    assert answers[0]["ok"]
-    assert answers[0]["left"] == ["two"]
+    waiting = Waiting(two_trees)
+    two_trees.soon(two_trees.app.set_frontends, _addresses("one"))
+    answer = waiting.outcome()
+    assert answer["ok"]
+    assert answer["left"] == ["two"]
 
 
 def test_a_tree_whose_settings_are_reloaded_is_waited_for_again(tmp_path):
@@ -333,11 +350,8 @@ def test_a_tree_whose_settings_are_reloaded_is_waited_for_again(tmp_path):
         backend.wait_until_equal()
         backend.connector.refused.add("two")
         backend.connector.kill("two")
-        answers = []
         (backend.source / "f").write_text("f")
-        thread = threading.Thread(target=lambda: answers.append(outcome(backend)))
-        thread.start()
-        time.sleep(0.3)
+        waiting = Waiting(backend)
         from replicator.config import parse
 
         raw = {
@@ -347,8 +361,8 @@ def test_a_tree_whose_settings_are_reloaded_is_waited_for_again(tmp_path):
         }
         backend.call(backend.app.reload(parse(raw, base=tmp_path)))
         backend.connector.refused.clear()
-        thread.join()
-        assert answers[0]["ok"], answers
+        answer = waiting.outcome()
+        assert answer["ok"], answer
         for host in backend.hosts:
             assert (backend.connector.root(host) / "other" / "f").read_text() == "f"
 

@@ -104,7 +104,7 @@ def test_a_source_that_went_away_while_the_daemon_was_down_deletes_nothing(tmp_p
     if not source.exists():
         source.mkdir()  # an empty mount point
         emptied = back
-        back = lambda: (source.rmdir(), emptied())  # noqa: E731
+        back = lambda: (source.rmdir(), emptied())
     with Backend(tmp_path) as backend:
         stopped(backend)
         assert pictures(backend) == [MANY, MANY]

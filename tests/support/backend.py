@@ -117,7 +117,15 @@ class Backend:
 
     def call(self, coroutine, seconds=FOREVER):
         """Run a coroutine in the backend's event loop, and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
+        return self.begin(coroutine).result(seconds)
+
+    def begin(self, coroutine):
+        """Start a coroutine in the backend's event loop; return its `concurrent.futures.Future`."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def soon(self, function, *arguments):
+        """Call a function in the backend's event loop."""
+        self._loop.call_soon_threadsafe(function, *arguments)
 
     def status(self):
         return self.call(self.app.requests.status())

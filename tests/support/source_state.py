@@ -50,7 +50,7 @@ class FakeSourceState:
 def fake_tree(source, catalog, **more):
     """Return a tree whose source is in the state of `FakeSourceState`."""
     debouncer = Debouncer(cooldown=0.01, max_wait=1.0)
-    settings = {"target": SITE, "delete": True} | more
-    tree = Tree(1, b"/source", source, catalog, FakeWatcher, debouncer, **settings)
+    settings = {"target": SITE, "delete": True, "make_watcher": FakeWatcher} | more
+    tree = Tree(1, b"/source", source, catalog, debouncer=debouncer, **settings)
     tree.state = FakeSourceState(tree)
     return tree

@@ -8,16 +8,16 @@ from typing import NamedTuple
 FRONTEND = {
     "host": "10.0.0.1", "port": 0, "user": "", "state": "live", "source": "static", "instance_id": "",
     "discovery_state": "", "draining": False, "launch": "", "ready": None, "connected": True, "dirty": 0,
-    "lag_seconds": 0.0, "queue_position": None, "files_sent": 7, "deletions_sent": 2, "bytes_sent": 1000,
+    "lag_seconds": 0.0, "queue_position": None, "files_sent": 7, "deletions_sent": 2, "refusals": {"denied": 3}, "bytes_sent": 1000,
     "bytes_saved": 10, "logins": 1, "failures": 0, "reconciles": 1, "agent": "python 3.11.2 on web1",
     "progress": {"files_done": 7, "files_total": 7, "bytes_done": 900, "bytes_total": 900, "bytes_per_second": 9,
                  "eta_seconds": None, "seconds": 1.5},
-    "last_error": "", "excess": "", "unlisted": [], "problems": [], "since": 1000.0, "in_sync_at": 1990.0,
+    "last_error": "", "excess": "", "unlisted": [], "problems": [], "paused": None, "since": 1000.0, "in_sync_at": 1990.0, "verified": None,
 }  # fmt: skip
 TREE = {
     "source": "/srv/www", "state": "watching", "entries": 12, "bytes": 3400, "bytes_read": 3400, "files_hashed": 10,
     "overflows": 0, "pending": 0, "lag_seconds": 0.0, "held_deletions": 0, "held_samples": [], "watches": 3,
-    "problems": [], "unreadable": [], "since": 900.0,
+    "problems": [], "unreadable": [], "paused": None, "since": 900.0,
 }  # fmt: skip
 PROVIDER = {
     "provider": "static", "members": 1, "looks": 1, "failures": 0, "answered": True, "error": "", "doubt": "",
@@ -34,11 +34,14 @@ def status(frontends=(), tree=None, provider=None, **more):
         "trees": [TREE | (tree or {})],
         "discovery": [PROVIDER | (provider or {})],
         "bootstrapping": 0,
+        "bootstraps": {"buckets": [[0.1, 1], [60.0, 4]], "count": 5, "seconds": 90.5},
+        "launches": {"in_service": 2, "abandoned": 0, "left": 1},
         "time": 2000.0,
         "uptime_seconds": 1100.0,
         "inotify": {"watches": 3, "limit": 8192},
         "http": {"listen": "127.0.0.1:9440", "error": ""},
         "config": {"read_at": 900.0, "error": ""},
+        "verify": {"schedule": "", "interval_seconds": None, "next": None, "running": ""},
     }
     return copy.deepcopy(made | more)
 

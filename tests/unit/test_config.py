@@ -302,3 +302,14 @@ def test_a_wrong_stamp_file_is_refused(tmp_path, path):
     with pytest.raises(ConfigError) as caught:
         parse({"tree": [tree]}, base=tmp_path)
     assert caught.value.where == "tree[0].stamp_file"
+
+
+def test_the_bandwidth_is_a_rate_of_at_least_a_kilobyte_per_second(tmp_path):
+    def ssh(bandwidth):
+        raw = {"tree": [{"source": "site"}], "ssh": {"bandwidth": bandwidth}}
+        return parse(raw, base=tmp_path).ssh.bytes_per_second
+
+    assert (ssh(""), ssh("2MiB/s"), ssh("1kB/s")) == (None, 2 << 20, 1000)
+    for wrong in ("999B/s", "fast", "0", "-1MB/s"):
+        with pytest.raises(ConfigError, match=r"ssh\.bandwidth"):
+            ssh(wrong)

@@ -1,6 +1,7 @@
 """The loop that decides which frontends of `deploy/local` are in service."""
 
 import importlib.util
+import socket
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,15 @@ def test_the_file_is_replaced_only_if_its_content_changes(router, tmp_path):
     assert not router.publish(file, "one")
     assert router.publish(file, "two")
     assert file.read_text() == "two"
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [(socket.EAI_AGAIN, ["10.0.0.7"]), (socket.EAI_NONAME, []), (socket.EAI_FAIL, [])],
+)
+def test_frontends_stay_known_while_dns_does_not_answer(router, monkeypatch, error, known):
+    def fail(*_):
+        raise socket.gaierror(error, "as the resolver reports it")
+
+    monkeypatch.setattr(router.socket, "getaddrinfo", fail)
+    assert router.addresses("frontend", ["10.0.0.7"]) == known

@@ -23,12 +23,19 @@ SILENCES = 2
 NOBODY = "unix:/run/nobody.sock"
 
 
-def addresses(name: str) -> list[str]:
-    """Return the addresses that DNS has for a name, sorted; none if it does not exist (yet)."""
+def addresses(name: str, before: list[str]) -> list[str]:
+    """Return the addresses that DNS has for a name, sorted; none if it does not exist (yet).
+
+    Args:
+        name: a service.
+        before: what to return if DNS does not answer: its outage must not take the frontends out of service.
+    """
     try:
         found = socket.getaddrinfo(name, 80, socket.AF_INET, socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        return before if error.errno == socket.EAI_AGAIN else []
     except OSError:
-        return []
+        return before
     return sorted({str(where[0]) for *_, where in found})
 
 
@@ -98,12 +105,14 @@ def main() -> None:
     parser.add_argument("--file", type=Path, default=Path("/run/upstream.conf"))
     options = parser.parse_args()
     frontends = Frontends()
+    backend: list[str] = []
+    known: list[str] = []
     with ThreadPoolExecutor(32) as threads:
         while True:
-            known = addresses("frontend")
+            backend, known = addresses("backend", backend), addresses("frontend", known)
             before = frontends.ready
             ready = frontends.judge(dict(zip(known, threads.map(ask, known), strict=True)))
-            changed = publish(options.file, upstreams(addresses("backend"), ready))
+            changed = publish(options.file, upstreams(backend, ready))
             if options.once:
                 return
             if changed:

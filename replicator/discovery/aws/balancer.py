@@ -14,7 +14,7 @@ from replicator.discovery.aws.client import RETRY_CAP, Aws
 from replicator.discovery.aws.groups import Group, behind, named
 from replicator.discovery.aws.instances import Instance, by_address, by_identity
 from replicator.discovery.aws.ourselves import Ourselves
-from replicator.discovery.aws.policy import INSTANCE, Policy, heavier, of_target
+from replicator.discovery.aws.policy import INSTANCE, Rule, heavier, of_target
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, Decision, PollResult
 
@@ -29,7 +29,7 @@ class Target(NamedTuple):
     kind: str
     group: str
     state: str
-    policy: Policy
+    rule: Rule
 
 
 class BalancerProvider:
@@ -102,7 +102,7 @@ class BalancerProvider:
             try:
                 for target in await self._health(group):
                     known = found.setdefault(target.identity, target)
-                    if heavier(known.policy, target.policy) is not known.policy:
+                    if heavier(known.rule, target.rule) is not known.rule:
                         found[target.identity] = target
             except (DiscoveryError, LookupError, TypeError, AttributeError) as error:
                 failed.append(_said(error, f"the targets of {group.name}"))
@@ -114,8 +114,8 @@ class BalancerProvider:
         for row in (row for page in pages for row in page["TargetHealthDescriptions"]):
             health = row.get("TargetHealth", {})
             state = health.get("State", "unknown")
-            policy = of_target(state, health.get("Reason", ""))
-            targets.append(Target(row["Target"]["Id"], group.kind, group.name, state, policy))
+            rule = of_target(state, health.get("Reason", ""))
+            targets.append(Target(row["Target"]["Id"], group.kind, group.name, state, rule))
         return targets
 
     async def _locate(
@@ -154,14 +154,14 @@ class BalancerProvider:
 
 def _candidate(target: Target, instance: Instance | None) -> Candidate:
     is_ip = target.kind == "ip"
-    policy = target.policy
+    rule = target.rule
     state = target.state
     if instance is not None and not is_ip and instance.state in INSTANCE:
-        policy, state = INSTANCE[instance.state], f"{state}, {instance.state}"
+        rule, state = INSTANCE[instance.state], f"{state}, {instance.state}"
     host = target.identity if is_ip else (instance.address if instance else "")
     identity = (instance.identity if instance else "") if is_ip else target.identity
     return Candidate(
-        Address(host), f"alb {target.group}", identity, state, policy.decision, policy.reason
+        Address(host), f"alb {target.group}", identity, state, rule.decision, rule.reason
     )
 
 

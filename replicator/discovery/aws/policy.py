@@ -8,7 +8,7 @@ from typing import NamedTuple
 from replicator.ports import Decision
 
 
-class Policy(NamedTuple):
+class Rule(NamedTuple):
     """A decision and its reason."""
 
     decision: Decision
@@ -17,28 +17,26 @@ class Policy(NamedTuple):
 
 _SERVE, _DRAIN, _DROP = Decision.SERVE, Decision.DRAIN, Decision.DROP
 
-TARGET: Mapping[str, Policy] = {
-    "initial": Policy(_SERVE, "its first health checks run: it must be filled before it gets requests"),
-    "healthy": Policy(_SERVE, "the load balancer sends requests to it"),
-    "unhealthy": Policy(_SERVE, "it may fail its health check because it lacks files"),
-    "unavailable": Policy(_SERVE, "its health is not known: health checks are off"),
-    "unused": Policy(_SERVE, "no listener uses its group or zone yet, but one may soon"),
-    "draining": Policy(_DRAIN, "it is being deregistered: it may still answer requests, and may be registered again"),
-    "unhealthy.draining": Policy(_DRAIN, "unhealthy, its last connections are being drained"),
+TARGET: Mapping[str, Rule] = {
+    "initial": Rule(_SERVE, "its first health checks run: it must be filled before it gets requests"),
+    "healthy": Rule(_SERVE, "the load balancer sends requests to it"),
+    "unhealthy": Rule(_SERVE, "it may fail its health check because it lacks files"),
+    "unavailable": Rule(_SERVE, "its health is not known: health checks are off"),
+    "unused": Rule(_SERVE, "no listener uses its group or zone yet, but one may soon"),
+    "draining": Rule(_DRAIN, "it is being deregistered: it may still answer requests, and may be registered again"),
+    "unhealthy.draining": Rule(_DRAIN, "unhealthy, its last connections are being drained"),
 }  # fmt: skip
-"""Policy by state of a target (ELBv2 API, TargetHealth)."""
+"""Rule by state of a target (ELBv2 API, TargetHealth)."""
 
-INVALID_STATE = Policy(
-    _DROP, "the load balancer reports that the instance is stopped or terminated"
-)
+INVALID_STATE = Rule(_DROP, "the load balancer reports that the instance is stopped or terminated")
 
-INSTANCE: Mapping[str, Policy] = {
-    "stopping": Policy(_DROP, "the instance is being stopped"),
-    "stopped": Policy(_DROP, "the instance is stopped"),
-    "shutting-down": Policy(_DROP, "the instance is being terminated"),
-    "terminated": Policy(_DROP, "the instance is terminated"),
+INSTANCE: Mapping[str, Rule] = {
+    "stopping": Rule(_DROP, "the instance is being stopped"),
+    "stopped": Rule(_DROP, "the instance is stopped"),
+    "shutting-down": Rule(_DROP, "the instance is being terminated"),
+    "terminated": Rule(_DROP, "the instance is terminated"),
 }
-"""Policy by state of an instance (EC2 API, InstanceState), for the states that override what a load balancer reports."""
+"""Rule by state of an instance (EC2 API, InstanceState), for the states that override what a load balancer reports."""
 
 LAUNCHING = ("Pending:Wait", "Warmed:Pending:Wait")
 """Lifecycle states in which a launch hook holds an instance."""
@@ -47,8 +45,8 @@ _GOING = ("Terminating", "Terminated", "Detached", "Warmed:Terminating", "Warmed
 _ASLEEP = ("Warmed:Stopped", "Warmed:Hibernated")
 
 
-def of_target(state: str, reason: str) -> Policy:
-    """Return the policy for a target; an unknown state is served.
+def of_target(state: str, reason: str) -> Rule:
+    """Return the rule for a target; an unknown state is served.
 
     Args:
         state: TargetHealth.State.
@@ -57,22 +55,22 @@ def of_target(state: str, reason: str) -> Policy:
     if state == "unused" and reason == "Target.InvalidState":
         return INVALID_STATE
     return TARGET.get(
-        state, Policy(_SERVE, "this state is unknown to replicator, which serves it all the same")
+        state, Rule(_SERVE, "this state is unknown to replicator, which serves it all the same")
     )
 
 
-def of_lifecycle(state: str) -> Policy:
-    """Return the policy for a member of an Auto Scaling group by its state (Auto Scaling API, LifecycleState)."""
+def of_lifecycle(state: str) -> Rule:
+    """Return the rule for a member of an Auto Scaling group by its state (Auto Scaling API, LifecycleState)."""
     if state in LAUNCHING:
-        return Policy(_SERVE, "its group waits until it is filled")
+        return Rule(_SERVE, "its group waits until it is filled")
     if state.startswith(_GOING):
-        return Policy(_DROP, "its group is terminating it or has detached it")
+        return Rule(_DROP, "its group is terminating it or has detached it")
     if state in _ASLEEP:
-        return Policy(_DROP, "it is stopped in the warm pool")
-    return Policy(_SERVE, "a member of its group")
+        return Rule(_DROP, "it is stopped in the warm pool")
+    return Rule(_SERVE, "a member of its group")
 
 
-def heavier(one: Policy, other: Policy) -> Policy:
+def heavier(one: Rule, other: Rule) -> Rule:
     """Return the stronger of two policies for one frontend that is in two groups: serve before drain before drop."""
     order = (_SERVE, _DRAIN, _DROP)
     return one if order.index(one.decision) <= order.index(other.decision) else other

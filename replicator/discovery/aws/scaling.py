@@ -104,9 +104,9 @@ class ScalingProvider:
         self, group: str, row: dict[str, Any], instance: Instance | None
     ) -> Candidate:
         state = row["LifecycleState"]
-        policy = of_lifecycle(state)
+        rule = of_lifecycle(state)
         if instance is not None and instance.state in INSTANCE:
-            policy, state = INSTANCE[instance.state], f"{state}, {instance.state}"
+            rule, state = INSTANCE[instance.state], f"{state}, {instance.state}"
         launch = None
         if state in LAUNCHING and (hook := await self._launch_hook(group)) is not None:
             launch = Launch(group, hook[0], row["InstanceId"], hook[1])
@@ -115,8 +115,8 @@ class ScalingProvider:
             f"autoscaling {group}",
             row["InstanceId"],
             state,
-            policy.decision,
-            policy.reason,
+            rule.decision,
+            rule.reason,
             launch,
         )
 

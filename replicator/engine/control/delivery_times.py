@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
 from replicator.engine.events import DELIVERED, Event
+from replicator.engine.histogram import Histogram
 from replicator.model import printable
 
 BOUNDS = (
@@ -28,26 +28,6 @@ FINEST, STEP = 0.0005, 1.1
 
 
 @dataclass
-class _Histogram:
-    """Deliveries of one tree: how many were in each bucket (the last one is above all bounds), and their seconds together."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
-    seconds: float = 0.0
-
-    def describe(self, tree: bytes) -> dict[str, Any]:
-        total, buckets = 0, []
-        for bound, count in zip(BOUNDS, self.counts, strict=False):
-            total += count
-            buckets.append([bound, total])
-        return {
-            "tree": printable(tree),
-            "buckets": buckets,
-            "count": total + self.counts[-1],
-            "seconds": round(self.seconds, 6),
-        }
-
-
-@dataclass
 class _Slot:
     """Deliveries of SLOT seconds, counted by step."""
 
@@ -59,16 +39,16 @@ class DeliveryTimes:
     """Records the duration of each delivery; subscribes to `engine.events`."""
 
     def __init__(self) -> None:
-        self._trees: dict[bytes, _Histogram] = {}
+        self._trees: dict[bytes, Histogram] = {}
         self._slots: deque[_Slot] = deque(maxlen=SLOTS)
 
     def record(self, event: Event) -> None:
         """Record an event if it is a delivery."""
         if event.name != DELIVERED:
             return
-        histogram = self._trees.setdefault(event.tree, _Histogram())
-        histogram.counts[bisect_left(BOUNDS, event.seconds)] += 1
-        histogram.seconds += event.seconds
+        if event.tree not in self._trees:
+            self._trees[event.tree] = Histogram(BOUNDS)
+        self._trees[event.tree].add(event.seconds)
         begin = event.at - event.at % SLOT
         if not self._slots or self._slots[-1].at != begin:
             self._slots.append(_Slot(begin))
@@ -85,7 +65,10 @@ class DeliveryTimes:
             for step, count in slot.counts.items():
                 together[step] = together.get(step, 0) + count
         return {
-            "trees": [histogram.describe(tree) for tree, histogram in self._trees.items()],
+            "trees": [
+                {"tree": printable(tree), **histogram.describe()}
+                for tree, histogram in self._trees.items()
+            ],
             "recent": [{"at": slot.at, **_percentiles(slot.counts)} for slot in slots],
             **_percentiles(together),
         }

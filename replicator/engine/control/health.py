@@ -1,6 +1,6 @@
 """Decide the value `ok` of `status`: True if every frontend is known to be equal to the sources, and every source is known.
 
-It is False while a path is refused, dirty, unreadable or held back, a frontend is not connected, or anything of this is unknown.
+It is False while a path is refused, dirty, unreadable or held back, the last verification of a frontend found differences that are not repaired, a frontend is not connected, or anything of this is unknown.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def is_ok(status: dict[str, Any], tolerance: Tolerance) -> bool:
 def _frontend_is_ok(row: dict[str, Any], tolerance: Tolerance) -> bool:
     if row["state"] not in SERVING or row["dirty"] is None:
         return False
-    return not (row["excess"] or row["unlisted"]) and tolerance.covers(
+    differs = row["verified"] and row["verified"]["differing"]
+    return not (row["excess"] or row["unlisted"] or differs) and tolerance.covers(
         row["dirty"], row["lag_seconds"]
     )
 

@@ -10,24 +10,22 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import structlog
-
 from replicator.core.lifecycle import State
 from replicator.engine.context import Context
 from replicator.engine.control.health import NOTHING, Tolerance
 from replicator.engine.control.history import History
+from replicator.engine.control.names import Name
+from replicator.engine.control.pausing import Pausing
+from replicator.engine.control.resuming import resume
 from replicator.engine.control.status import describe, describe_frontend
+from replicator.engine.control.verifier import Verifier
 from replicator.engine.control.wait import Wait
 from replicator.engine.fleet.fleet import MANUAL
 from replicator.engine.frontend.replica import Replica
-from replicator.engine.frontend.verify import Report, verify
+from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.service import Service
-from replicator.engine.supervision import sentence
 from replicator.errors import ControlError
-from replicator.model import printable
 from replicator.ports import Address
-
-log = structlog.get_logger()
 
 PROGRESS = 0.2
 """Seconds between two progress lines of a request."""
@@ -37,8 +35,8 @@ LONGEST_WAIT = 86400.0
 
 _NO_AREAS = "areas must be a list of pairs: a source directory and a path below it"
 
-COMPARED = (State.QUEUED, State.BOOTSTRAPPING)
-"""States of a frontend that is being compared, or waits for that."""
+Lines = AsyncGenerator[dict[str, Any], None]
+"""The lines of an answer."""
 
 
 class Requests:
@@ -49,45 +47,47 @@ class Requests:
         context: the objects that all its replicas share.
 
     Attributes:
-        history: since when frontends and trees are in their states; the daemon runs it.
+        history: since when frontends and trees are in their states; publishes the changes; the daemon runs it.
         about_daemon: returns further values of `status`, about the daemon itself.
         describe_hooks: returns a row for each hook, for `status`.
+        describe_schedule: returns what `status` shows of scheduled verifications.
+        verifier: verifies frontends.
     """
 
     def __init__(self, service: Service, context: Context) -> None:
         self._service = service
         self._context = context
+        self.verifier = Verifier(context)
         # Not the threads that read for frontends: all of them may wait for a volume that hangs, which `status` must show.
         self._status_thread = ThreadPoolExecutor(1, thread_name_prefix="status")
-        self.history = History(service)
+        self.history = History(service, context.events)
+        self._pausing = Pausing(service, context.paused, self._status_thread)
         self.about_daemon: Callable[[], dict[str, Any]] = dict
         self._began = asyncio.get_running_loop().time()
+        self._commands: dict[str, Callable[[dict[str, Any]], Lines]] = {
+            "status": self._status,
+            "bootstrap": self._bootstrap,
+            "verify": self._verify,
+            "wait": self.wait,
+            "pause": self._pause,
+            "unpause": self._unpause,
+            "resume": self._resume,
+        }
         self.describe_hooks: Callable[[], list[dict[str, Any]]] = list
+        self.describe_schedule: Callable[[], dict[str, Any]] = dict
 
-    async def handle(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async def handle(self, request: dict[str, Any]) -> Lines:
         """Answer a request of the control socket, in one or more lines.
 
         Raises:
             ControlError: if it cannot be answered; one sentence.
         """
         command = request.get("command")
-        if command == "status":
-            yield await self.status(_tolerance(request))
-        elif command == "bootstrap":
-            async for line in self.bootstrap(_address(request)):
-                yield line
-        elif command == "verify":
-            address = _address(request) if request.get("host") else None
-            async for line in self.verify(address, repair=bool(request.get("repair"))):
-                yield line
-        elif command == "wait":
-            async for line in self.wait(request):
-                yield line
-        elif command == "resume":
-            for row in await self.resume():
-                yield row
-        else:
+        answer = self._commands.get(command) if isinstance(command, str) else None
+        if answer is None:
             raise ControlError(f"unknown command {command!r}")
+        async for line in answer(request):
+            yield line
 
     async def status(self, tolerance: Tolerance = NOTHING) -> dict[str, Any]:
         """Return what `status --json` prints.
@@ -96,23 +96,23 @@ class Requests:
             tolerance: limits within which `ok` is true although paths are dirty.
         """
         loop = asyncio.get_running_loop()
-        trees = []
-        for pipeline in list(self._service.pipelines.values()):
-            counts = await loop.run_in_executor(self._status_thread, pipeline.tree.catalog.counts)
-            trees.append((pipeline, counts))
         return await describe(
             self._service.fleet,
-            trees,
+            await self._counted(),
             self._service.describe_launch,
             tolerance,
             self.history,
             time=round(time.time(), 3),
             uptime_seconds=round(loop.time() - self._began, 3),
             bootstrapping=self._context.bootstrap_queue.inside,
+            bootstraps=self._context.bootstraps.describe(),
+            launches=self._service.describe_launches(),
             discovery=self._service.describe_discovery(),
             inotify=self._inotify(),
+            pauses=self._pausing.rows(),
             **self.about_daemon(),
             hooks=self.describe_hooks(),
+            verify=self.describe_schedule(),
         )
 
     def _inotify(self) -> dict[str, int | None]:
@@ -121,38 +121,31 @@ class Requests:
         limits = [limit for _, limit in used if limit is not None]
         return {"watches": sum(count for count, _ in used), "limit": min(limits, default=None)}
 
-    async def resume(self) -> list[dict[str, Any]]:
-        """Send deletions that are held back, and accept sources and targets that are in doubt; return a row for each.
+    async def _status(self, request: dict[str, Any]) -> Lines:
+        yield await self.status(_tolerance(request))
 
-        This also confirms the surplus of these trees on frontends whose comparison is running or queued. It does not affect other trees.
-        """
-        rows, in_doubt = [], set()
-        accepted = self._context.targets.accept_refused()
-        for number, pipeline in list(self._service.pipelines.items()):
-            reason = pipeline.needs_confirmation
-            if reason:
-                in_doubt.add(number)
-                rows.append({"what": printable(pipeline.tree.root), "reason": reason})
-                await pipeline.resume()
-        asking = [replica for replica in self._service.fleet if replica.errors.surplus_kept]
-        rows += [
-            {"what": replica.address.host, "reason": replica.errors.surplus_kept}
-            for replica in asking
-        ]
-        for replica in self._service.fleet:
-            if replica.machine in accepted:
-                reason = accepted[replica.machine]
-                rows.append({"what": replica.address.host, "reason": reason})
-                replica.use_targets()
-        asked = set().union(*(replica.errors.trees_with_surplus for replica in asking))
-        for replica in self._service.fleet:
-            confirmed = in_doubt | replica.errors.trees_with_surplus
-            confirmed |= asked if replica.state in COMPARED else set()
-            if confirmed:
-                replica.confirm(confirmed & self._context.trees.keys())
-        return rows
+    async def _bootstrap(self, request: dict[str, Any]) -> Lines:
+        async for line in self.bootstrap(_address(request)):
+            yield line
 
-    async def bootstrap(self, address: Address) -> AsyncGenerator[dict[str, Any], None]:
+    async def _verify(self, request: dict[str, Any]) -> Lines:
+        address = _address(request) if request.get("host") else None
+        repair, progress = bool(request.get("repair")), bool(request.get("progress"))
+        async for line in self.verify(address, repair=repair, progress=progress):
+            yield line
+
+    async def _pause(self, request: dict[str, Any]) -> Lines:
+        yield await self._pausing.pause(request)
+
+    async def _unpause(self, request: dict[str, Any]) -> Lines:
+        yield await self._pausing.unpause(request)
+
+    async def _resume(self, request: dict[str, Any]) -> Lines:
+        name = Name.of(request) if "name" in request else None
+        for row in await resume(self._service, self._context, name):
+            yield row
+
+    async def bootstrap(self, address: Address) -> Lines:
         """Compare and fill one frontend now, whether discovery lists it or not; yield its row until that has ended.
 
         Raises:
@@ -160,12 +153,16 @@ class Requests:
         """
         replica = self._service.fleet.find(address)
         if replica is None:
+            if pause := self._context.paused.of_address(address):
+                raise ControlError(f"{address.host}: {pause}: `replicator unpause {address}`")
             replica = self._service.add_frontend(address)
         replica.waiting_requests += 1
         failures = replica.failures
         replica.resync(front=True)
         try:
             while not replica.is_bootstrapped:
+                if replica.is_paused:
+                    raise ControlError(replica.explanation)
                 if replica.waits_for_source and (reason := self._halted(replica)):
                     raise ControlError(f"{address.host}: {reason}")
                 if replica.state is State.RETRYING and replica.failures > failures:
@@ -201,7 +198,7 @@ class Requests:
         ]
         return reasons[0] if reasons and all(reasons) else ""
 
-    def wait(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    def wait(self, request: dict[str, Any]) -> Lines:
         """Wait until everything that was changed before now is confirmed; see `engine.control.wait`.
 
         Raises:
@@ -212,9 +209,14 @@ class Requests:
         return wait.run(_seconds(request.get("timeout")))
 
     async def verify(
-        self, address: Address | None, *, repair: bool
-    ) -> AsyncGenerator[dict[str, Any], None]:
+        self, address: Address | None, *, repair: bool, progress: bool = False
+    ) -> Lines:
         """Compare frontends by digest, one after the other; yield a report for each.
+
+        Args:
+            address: the frontend; None: all.
+            repair: send again what differs.
+            progress: yield lines with `progress` as well, five times a second.
 
         Raises:
             ControlError: if the frontend is unknown.
@@ -226,16 +228,38 @@ class Requests:
                 raise ControlError(f"{address.host}: not one of the frontends")
             replicas = [found]
         for replica in replicas:
-            yield (await self._verify_one(replica, repair=repair)).row()
+            async for line in self._verify_one(replica, repair=repair, progress=progress):
+                yield line
 
-    async def _verify_one(self, replica: Replica, *, repair: bool) -> Report:
+    async def _verify_one(
+        self, replica: Replica, *, repair: bool, progress: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        address, compared = replica.address, 0
+
+        def count(more: int) -> None:
+            nonlocal compared
+            compared += more
+
+        total = sum(counts[0] for _, counts in await self._counted()) if progress else 0
+        work = self.verifier.verify(replica, repair=repair, compared=count)
+        task = asyncio.get_running_loop().create_task(work)
         try:
-            return await verify(replica, self._context.pool, repair=repair)
-        except Exception as error:
-            reason, is_bug = sentence(error)
-            if is_bug:
-                log.exception("verification failed", host=replica.address.host)
-            return Report(replica.address.host, error=reason)
+            while progress and not task.done():
+                row = {"host": address.host, "port": address.port}
+                yield {"progress": {**row, "compared": compared, "total": total}}
+                await asyncio.wait([task], timeout=PROGRESS)
+            yield (await task).row()
+        finally:
+            task.cancel()
+
+    async def _counted(self) -> list[tuple[Pipeline, tuple[int, int]]]:
+        """Return each tree's pipeline with the entries and bytes in its catalog."""
+        loop = asyncio.get_running_loop()
+        counted = []
+        for pipeline in list(self._service.pipelines.values()):
+            counts = await loop.run_in_executor(self._status_thread, pipeline.tree.catalog.counts)
+            counted.append((pipeline, counts))
+        return counted
 
 
 def _tolerance(request: dict[str, Any]) -> Tolerance:

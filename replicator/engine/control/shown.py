@@ -14,10 +14,15 @@ DEGRADED = "degraded"
 HALTED = "halted"
 """State shown for a tree whose source is in doubt, and for a frontend that cannot be compared because of that."""
 
+PAUSED = "paused"
+"""State shown for a frontend or a tree that an operator has paused, for a frontend that waits for such a tree, and for a tree whose
+deletions wait for `resume`."""
+
 FRONTEND_STATES = (
     *(state.value for state in State if state is not State.GONE),
     DEGRADED,
     HALTED,
+    PAUSED,
 )
 """All states that `shown_state` returns for a member of the fleet."""
 
@@ -30,6 +35,8 @@ def shown_state(replica: Replica, *, halted: bool) -> str:
         halted: True if the source of a tree is in doubt.
     """
     state = replica.state
+    if replica.is_paused and state is not State.GONE:
+        return PAUSED
     if halted and replica.waits_for_source:
         return HALTED
     if state is State.LIVE and replica.is_degraded:
@@ -46,7 +53,7 @@ def tree_state(pipeline: Pipeline) -> str:
     """Return the state that is shown for a tree."""
     states = (
         (pipeline.halted, HALTED),
-        (pipeline.deletions.paused, "paused"),
+        (pipeline.tree.pause or pipeline.deletions.paused, PAUSED),
         (pipeline.scanned.is_set(), "watching"),
     )
     return next((state for is_so, state in states if is_so), "scanning")

@@ -9,13 +9,15 @@ from typing import Any
 from replicator import __version__
 from replicator.engine.control.health import Tolerance, is_ok
 from replicator.engine.control.history import History
-from replicator.engine.control.shown import is_halted, shown_state, tree_state
+from replicator.engine.control.shown import HALTED, is_halted, shown_state, tree_state
 from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.pauses import Pauses
 from replicator.model import printable
 from replicator.ports import Decision
+
+WAITS_FOR_TREE = "it waits to be compared with a tree that is halted"
 
 SAMPLES = 5
 """Held deletions that are shown by name."""
@@ -30,11 +32,13 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         launch: the state of its launch hook; empty if it has none.
     """
     now = asyncio.get_running_loop().time()
+    state = shown_state(replica, halted=halted)
     return {
         "host": replica.address.host,
         "port": replica.address.port,
         "user": replica.address.user,
-        "state": shown_state(replica, halted=halted),
+        "state": state,
+        "paused": replica.pause.row() if replica.pause else None,
         "source": replica.candidate.source,
         "instance_id": replica.candidate.identity,
         "discovery_state": replica.candidate.state,
@@ -47,6 +51,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "queue_position": replica.queue_position,
         "files_sent": replica.files_sent,
         "deletions_sent": replica.deletions_sent,
+        "refusals": dict(replica.refusals),
         "bytes_sent": replica.bytes_sent,
         "bytes_saved": replica.bytes_saved,
         "logins": replica.logins,
@@ -54,9 +59,10 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "reconciles": replica.full_comparisons,
         "agent": replica.about,
         "progress": describe_progress(replica.progress, now),
-        "last_error": replica.last_error,
+        "last_error": replica.last_error or (WAITS_FOR_TREE if state == HALTED else ""),
         "excess": replica.errors.surplus_kept,
         "unlisted": replica.errors.unlisted,
+        "verified": replica.verified.row() if replica.verified else None,
         "problems": [
             {"path": printable(key.path), "reason": reason}
             for key, reason in replica.dirty.problems(10)
@@ -100,6 +106,7 @@ def describe_tree(pipeline: Pipeline, counts: tuple[int, int]) -> dict[str, Any]
     return {
         "source": printable(tree.root),
         "state": tree_state(pipeline),
+        "paused": tree.pause.row() if tree.pause else None,
         "entries": counts[0],
         "bytes": counts[1],
         "bytes_read": tree.source.bytes_read,

@@ -2,7 +2,7 @@
 
 1. The watcher has read what the kernel had queued at the time of the call.
 2. Everything that these events have named, and each file whose changes cause no event, is checked and published (`engine.ingest.barriers`).
-3. Every provider of the configuration has answered once, so that the frontends are known, and there is at least one.
+3. Every provider of the configuration has given one complete answer, so that the frontends are known, and there is at least one.
 4. No frontend has a path dirty that was dirty at that time.
 
 `wait` waits for a frontend that has been live or has its ready file. Unless a launch hook holds it, `wait` also waits for one that an
@@ -36,13 +36,13 @@ from replicator.model import (
 from replicator.ports import Address
 
 PAUSES = (0.002, 0.05)
-"""Shortest and longest seconds between two looks."""
+"""Shortest and longest seconds between two examinations of what is waited for."""
 
 GROWTH = 1.2
 """Factor by which the pause grows."""
 
 COST = 20
-"""Pause in multiples of what a look takes: 10 ms if 100,000 paths are dirty that the call does not concern."""
+"""Pause in multiples of what one examination takes: 10 ms if 100,000 paths are dirty that the call does not concern."""
 
 LONGEST = 3.0
 """Longest pause in seconds: the command takes a daemon that is silent for 10 s for hung."""
@@ -51,7 +51,7 @@ HEARTBEAT = 1.0
 """Seconds between two lines of the answer, from which the caller sees that the daemon is alive."""
 
 MOST_AREAS = 100
-"""Paths that one call may name: each costs the event loop time at each look, up to milliseconds if 100,000 checks are pending."""
+"""Paths that one call may name: each costs the event loop time at each examination, up to milliseconds if 100,000 checks are pending."""
 
 TICK = 0.002
 """Resolution of the loop's clock, with a margin: uvloop counts milliseconds."""
@@ -90,7 +90,7 @@ class Area:
         self._barrier: Barrier | None = None
         self._left_out: asyncio.Future[str] | None = None
 
-    def look(self, service: Service) -> Blocker | None:
+    def blocker(self, service: Service) -> Blocker | None:
         """Return why not everything is published; None if it is."""
         source = printable(self._root)
         pipelines = service.pipelines.values()
@@ -111,11 +111,11 @@ class Area:
             self._barrier = pipeline.barriers.add(self.path, asyncio.get_running_loop().time())
             self._left_out = pipeline.why_left_out(self._named) if self._named else None
         if self._barrier.passed_at is None:
-            pipeline.barriers.look_soon()
+            pipeline.barriers.update_soon()
             return Blocker(source, self._barrier.waits_for or "changes are being checked")
-        return self._look_at_named(source)
+        return self._blocker_of_named(source)
 
-    def _look_at_named(self, source: str) -> Blocker | None:
+    def _blocker_of_named(self, source: str) -> Blocker | None:
         if self._left_out is None:
             return None
         if not self._left_out.done():
@@ -130,6 +130,11 @@ class Area:
             return ""
         key = Key(self._pipeline.tree.number, self.path)
         return replica.unconfirmed(key, published_at, self._pipeline.is_unreadable)
+
+    @property
+    def tree(self) -> int:
+        """Number of the tree."""
+        return self._pipeline.tree.number if self._pipeline else 0
 
     def unreadable(self) -> Blocker | None:
         """Return a path at, below or above this one that cannot be read, so that no frontend gets it; None if there is none."""
@@ -221,7 +226,7 @@ class Wait:
         try:
             while True:
                 began = loop.time()
-                blockers = self._look()
+                blockers = self._blockers()
                 now = loop.time()
                 is_final = any(one.is_final for one in blockers)
                 if not blockers or is_final or now >= self._began + seconds:
@@ -236,9 +241,9 @@ class Wait:
             for area in self._areas:
                 area.close()
 
-    def _look(self) -> list[Blocker]:
-        """Return what is not confirmed. Problems that waiting does not solve come alone, and those of single files last."""
-        sources = [one for area in self._areas if (one := area.look(self._service)) is not None]
+    def _blockers(self) -> list[Blocker]:
+        """Return what is not confirmed. Problems of a source that waiting does not solve come alone, and those of single files last."""
+        sources = [one for area in self._areas if (one := area.blocker(self._service)) is not None]
         final = [one for one in sources if one.is_final]
         if final:
             return final
@@ -257,25 +262,28 @@ class Wait:
             blockers += self._look_at_discovery()
         elif not present:
             blockers.append(Blocker(self._frontend.host, "it left the fleet", is_final=True))
-        reasons = ((replica.address.host, self._unconfirmed(replica)) for replica in replicas)
-        return [*blockers, *(Blocker(host, reason) for host, reason in reasons if reason)]
+        for replica in replicas:
+            if (blocker := self._unconfirmed(replica)) is not None:
+                blockers.append(blocker)
+        return blockers
 
     def _look_at_discovery(self) -> list[Blocker]:
         """Return why frontends may be unknown, or why nobody could confirm anything."""
         blockers = [
-            Blocker(f"discovery {row['provider']}", row["error"] or "no answer yet")
-            for row in self._service.describe_discovery()
-            if not row["answered"]
+            Blocker(f"discovery {provider}", why)
+            for provider, why in self._service.unknown_members()
         ]
         if not blockers and not len(self._service.fleet):
             blockers.append(Blocker("fleet", "no frontend is known"))
         return blockers
 
-    def _unconfirmed(self, replica: Replica) -> str:
+    def _unconfirmed(self, replica: Replica) -> Blocker | None:
+        """Return what a frontend has not confirmed; None if nothing. One that is paused will not confirm it."""
         for area in self._areas:
             if reason := area.unconfirmed(replica):
-                return reason
-        return ""
+                held = replica.why_held(area.tree)
+                return Blocker(replica.address.host, held or reason, is_final=bool(held))
+        return None
 
     def _replicas(self) -> list[Replica]:
         """Return the frontends that must confirm the changes."""

@@ -6,6 +6,7 @@ A frontend that joins gets a replica, and that of a frontend that leaves is clos
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator
 
 import structlog
@@ -89,6 +90,7 @@ class Fleet:
                 self.add(candidate)
             else:
                 known.candidate = candidate
+        self.apply_pauses()
 
     def _added_manually(self, address: Address) -> Replica | None:
         """Return the replica that an operator has added and that this address, with its user or port, refers to."""
@@ -103,6 +105,7 @@ class Fleet:
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
         replica = Replica(candidate, self._context, front=front)
+        self._hold(replica)
         self._replicas[candidate.address] = replica
         name = f"replica {candidate.address}"
         self._tasks[candidate.address] = asyncio.get_running_loop().create_task(
@@ -117,6 +120,25 @@ class Fleet:
         self._tasks[address].cancel()
         log.info("frontend left", host=replica.address.host)
 
+    def apply_pauses(self) -> None:
+        """Hold back what is paused, and send what is not any more: a pause has changed, or a frontend or tree."""
+        for tree in self._context.trees.values():
+            tree.pause = self._context.paused.trees.get(tree.root)
+        for replica in self._replicas.values():
+            self._hold(replica)
+
+    def _hold(self, replica: Replica) -> None:
+        pause = self._context.paused.of_frontend(replica.candidate)
+        trees = self._context.trees.items()
+        replica.hold(pause, frozenset(number for number, one in trees if pause or one.pause))
+
+    def _expire_pauses(self) -> None:
+        ended = self._context.paused.expire(time.time())
+        for name in ended:
+            log.info("unpaused", what=name, reason="the time of the pause is over")
+        if ended:
+            self.apply_pauses()
+
     def find(self, address: Address) -> Replica | None:
         """Return the replica with an address; user and port are compared only if they are given."""
         return next((replica for replica in self if address.means(replica.address)), None)
@@ -127,6 +149,7 @@ class Fleet:
             while True:
                 await asyncio.sleep(1)
                 await self._deliveries.sweep()
+                self._expire_pauses()
                 for address, task in list(self._tasks.items()):
                     if task.done():
                         del self._tasks[address]

@@ -7,6 +7,7 @@ the hook only if all is equal. Whatever fails is retried until `discovery.give_u
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -27,6 +28,10 @@ HEARTBEATS = 3
 
 POLL = 0.5
 """Seconds between two checks of a machine that is being filled."""
+
+
+IN_SERVICE, ABANDONED, LEFT = RESULTS = "in_service", "abandoned", "left"
+"""How a launch ends: verified and put into service; given up and abandoned; given up and left to the hook's time limit."""
 
 
 @dataclass
@@ -57,6 +62,9 @@ class LaunchHooks:
         retry: delays between attempts.
         give_up: seconds after which a machine that is not filled has failed.
         abandon: True to abandon it then; otherwise the hook's timeout applies.
+
+    Attributes:
+        results: number of launches that have ended, by result.
     """
 
     def __init__(
@@ -75,6 +83,7 @@ class LaunchHooks:
         self._retry = retry
         self._give_up = give_up
         self._abandon = abandon
+        self.results = Counter(dict.fromkeys(RESULTS, 0))
         self._open: dict[Launch, OpenHook] = {}
 
     def follow(self, candidates: Iterable[Candidate]) -> None:
@@ -113,6 +122,7 @@ class LaunchHooks:
                 log.error("launch failed", instance=instance, reason=reason)  # noqa: TRY400  # expected, so without a traceback
                 if not self._abandon:
                     hook.state = "given up: left to the hook's time limit"
+                    self.results[LEFT] += 1
                     return
                 await self._complete(hook, ready=False)
             else:
@@ -149,7 +159,7 @@ class LaunchHooks:
         while True:
             try:
                 await self._control.heartbeat(hook.launch)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # a failure of any type is retried
                 hook.fails("no heartbeat", error)
             await asyncio.sleep(hook.launch.timeout / HEARTBEATS)
 
@@ -159,12 +169,13 @@ class LaunchHooks:
         while True:
             try:
                 await self._control.complete(hook.launch, ready=ready)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # a failure of any type is retried
                 attempts += 1
                 hook.fails("launch not completed", error)
                 await asyncio.sleep(self._retry.delay(attempts))
             else:
                 hook.error = ""
+                self.results[IN_SERVICE if ready else ABANDONED] += 1
                 hook.state = "verified: put into service" if ready else "given up: abandoned"
                 log.info("launch completed", instance=hook.launch.instance, ready=ready)
                 return

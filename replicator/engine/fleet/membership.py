@@ -46,6 +46,13 @@ class Poll:
     success: float | None = None
     candidates: tuple[Candidate, ...] = ()
 
+    @property
+    def why_unknown(self) -> str:
+        """Why it has not given a complete answer yet, as a clause."""
+        if self.error or not self.member_set.answered:
+            return self.error or "no answer yet"
+        return f"its answer is incomplete: {'; '.join(self.notes)}"
+
     def succeeded(self, result: PollResult) -> None:
         """Update the members from an answer."""
         known = self.member_set.members
@@ -136,6 +143,14 @@ class Membership:
                     if not poll.provider.certain
                 }
             )
+
+    def unknown(self) -> list[tuple[str, str]]:
+        """Return the providers that have not given a complete answer yet, so that frontends may be unknown, each with the reason."""
+        return [
+            (poll.provider.name, poll.why_unknown)
+            for poll in self.polls
+            if not poll.member_set.is_known
+        ]
 
     def describe(self) -> list[dict[str, Any]]:
         """Return a row for each provider, for `status`."""

@@ -54,6 +54,8 @@ class Answers:
         Raises:
             ChannelLost: if the target directory was removed from the frontend.
         """
+        if reason:
+            self._state.refusals[reason] += 1
         if reason == changes.ROOT_GONE:
             raise ChannelLost("the target directory was removed from the frontend")
         if in_flight.part.target:

@@ -1,7 +1,7 @@
 """Compare the paths on a frontend with the catalog, and yield the differences.
 
-Directories whose digests are equal are not listed (`engine.frontend.digests`). The frontend's listing of the others streams in, in
-order, and the catalog is read in the same order, a page at a time; memory stays small for a tree of any size. The caller may pause the comparison until some of the differences have been sent: the agent, which lists only as
+The frontend's listing streams in, in order, and the catalog is read in the same order, a page at a time; memory stays small for a
+tree of any size. The caller may pause the comparison until some of the differences have been sent: the agent, which lists only as
 much as was requested, is then free to receive them.
 """
 
@@ -16,7 +16,6 @@ from typing import Protocol
 
 from replicator.core.plan import Comparison, Difference
 from replicator.engine.frontend.connection import Connection
-from replicator.engine.frontend.digests import Equal, find_equal
 from replicator.engine.frontend.merge import ListingOrder, Merge
 from replicator.engine.tree import Tree
 from replicator.errors import ControlError
@@ -71,6 +70,23 @@ class RemovalLimit(Protocol):
         """
 
 
+def _not_counted(_: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class ByDigest:
+    """The agent reads every file, and contents are compared by SHA-256.
+
+    Attributes:
+        rate: bytes per second that the agent may read; 0: no limit.
+        compared: called with the number of paths that were compared since its last call.
+    """
+
+    rate: int = 0
+    compared: Callable[[int], None] = _not_counted
+
+
 @dataclass(frozen=True)
 class OpenedTree:
     """A tree as one frontend's agent has opened it.
@@ -117,7 +133,7 @@ async def compare(
     found: Found,
     limit: RemovalLimit | None = None,
     *,
-    digests: bool = False,
+    digests: ByDigest | None = None,
 ) -> Outcome:
     """Compare one directory, recursively.
 
@@ -128,7 +144,7 @@ async def compare(
         pool: runs the reads of the catalog.
         found: called with the differences.
         limit: decides about the surplus once it is counted; None: all of it may be removed.
-        digests: the agent reads everything, and contents are compared by SHA-256.
+        digests: compare contents as well; None: kind, size, time and mode.
     """
     surplus: list[Difference] = []
     count = 0
@@ -150,14 +166,7 @@ async def compare(
         count -= len(counted)
         await found(counted)
 
-    equal = Equal()
-    # Rounded times are equal only under conditions that a digest does not know.
-    if not digests and opened.granularity == 1:
-        equal = await find_equal(connection, opened.tree, below, pool)
-    if equal.everything:
-        await found([])
-        return Outcome([])
-    outcome = Outcome(await _list(connection, opened, below, pool, take, equal, digests=digests))
+    outcome = Outcome(await _list(connection, opened, below, pool, take, digests=digests))
     if limit is None or not count:
         return outcome
     left, _ = await asyncio.get_running_loop().run_in_executor(pool, opened.catalog.counts)
@@ -167,7 +176,7 @@ async def compare(
     elif surplus:
         await found(surplus)
     else:
-        await _list(connection, opened, below, pool, take_surplus, Equal())
+        await _list(connection, opened, below, pool, take_surplus)
     return outcome
 
 
@@ -197,18 +206,16 @@ async def _list(
     below: bytes,
     pool: Executor,
     take: Found,
-    equal: Equal,
     *,
-    digests: bool = False,
+    digests: ByDigest | None = None,
 ) -> list[str]:
     """List a directory, and pass each page of differences to `take`; return sentences about directories that could not be listed."""
     loop = asyncio.get_running_loop()
-    merge = Merge(opened.catalog, opened.comparison(digests=digests), below, equal.directories)
+    merge = Merge(opened.catalog, opened.comparison(digests=digests is not None), below)
     problems: list[str] = []
     order, most = ListingOrder(below), LINES
     number = opened.tree.number
-    listed = _listings(connection, number, order, equal.job, digests=digests)
-    async with aclosing(listed) as listings:
+    async with aclosing(_listings(connection, number, order, digests=digests)) as listings:
         async for listing in listings:
             if order.check(listing) > most:
                 most = TIMES * (await loop.run_in_executor(pool, opened.catalog.counts))[0]
@@ -219,11 +226,13 @@ async def _list(
             )
             async for page in _pages(merge, listing, pool):
                 await take(page)
+            if digests:
+                digests.compared(len(listing.lines))
     return problems
 
 
 async def _listings(
-    connection: Connection, tree: int, order: ListingOrder, walk: int, *, digests: bool
+    connection: Connection, tree: int, order: ListingOrder, *, digests: ByDigest | None
 ) -> AsyncGenerator[Listing, None]:
     """Yield a listing. One with digests, which may last for hours, gives way to others, and then continues where it stopped.
 
@@ -235,7 +244,12 @@ async def _listings(
         after = order.last
         order.count = 0
         async with connection.listing(
-            tree, order.below, digest=digests, after=after, gives_way=digests, walk=walk
+            tree,
+            order.below,
+            digest=digests is not None,
+            after=after,
+            rate=digests.rate if digests else 0,
+            gives_way=digests is not None,
         ) as listings:
             async for listing in listings:
                 yield listing if not after else order.without_known(listing)

@@ -64,11 +64,12 @@ class Comparisons:
         self._running: dict[asyncio.Task[Any], int] = {}
 
     def due(self) -> list[int]:
-        """Return the trees that need a comparison now: requested, with a trusted source, and not after a failure of the target."""
+        """Return the trees that need a comparison now: requested, with a trusted source, not paused, and not after a failure of the target."""
         return [
             number
             for number, tree in self._context.trees.items()
             if tree.comparable
+            and number not in self._state.held
             and not self._resync_queue.is_satisfied(number)
             and self._opened.may_retry(number)
         ]
@@ -89,17 +90,22 @@ class Comparisons:
         await self._state.surplus.recheck(self._opened)
 
     def cancel(self, tree: int) -> None:
-        """Cancel the comparisons of a tree that was removed."""
+        """Cancel the comparisons of a tree that was removed or paused."""
         for task in [task for task, number in self._running.items() if number == tree]:
             task.cancel()
 
+    def hold(self) -> None:
+        """Cancel the comparisons of paused trees. They are requested again, and made when the trees are unpaused."""
+        for tree in self._state.held & set(self._running.values()):
+            self.cancel(tree)
+
     async def paths_due(self) -> int:
-        """Return the number of paths that the comparison of the trees that are due may walk and list: each path twice."""
+        """Return the number of paths in the trees that are due."""
         loop = asyncio.get_running_loop()
         total = 0
         for catalog in [self._opened[tree].catalog for tree in self._ready()]:
             entries, _ = await loop.run_in_executor(self._context.pool, catalog.counts)
-            total += 2 * entries
+            total += entries
         return total
 
     async def compare_trees(self, may_continue: MayContinue) -> list[int]:
@@ -122,7 +128,9 @@ class Comparisons:
         finally:
             self._bootstrapping = False
         progress.ended = _now()
-        return [tree for tree in compared if tree in self._opened]
+        for tree in self._state.held.intersection(compared):  # what differs there was not sent
+            self._resync_queue.request_tree(tree)
+        return [tree for tree in compared if tree in self._opened and tree not in self._state.held]
 
     async def resync_directories(self) -> None:
         """Compare single directories on request, until cancelled; without a place in the bootstrap queue, because they are small."""
@@ -131,16 +139,20 @@ class Comparisons:
             if key.tree in self._opened:
                 with self._resync_queue.comparing(key):
                     await self._unless_removed(key.tree, self._resync_path(key))
+                if key.tree in self._state.held:
+                    self._resync_queue.request(key)
 
     async def _compare_tree(self, tree: int, may_continue: MayContinue) -> bool:
-        """Compare a whole tree; return False if it is removed meanwhile."""
-        if tree not in self._opened:
+        """Compare a whole tree; return False if it is removed or paused meanwhile."""
+        if tree not in self._opened or tree in self._state.held:
             return False
         self._resync_queue.began(tree)
         with self._resync_queue.comparing(Key(tree, ROOT)):
             work = self._compare(tree, ROOT, may_continue)
             problems = await self._unless_removed(tree, work)
         if problems is None or tree not in self._opened:  # or removed just after the comparison
+            if tree in self._state.held:
+                self._resync_queue.request_tree(tree)
             return False
         self._state.errors.set_unlisted(tree, problems)
         return True
@@ -159,7 +171,7 @@ class Comparisons:
             await self._compare(key.tree, key.path)
 
     async def _unless_removed(self, tree: int, work: Coroutine[Any, Any, T]) -> T | None:
-        """Await `work` on a tree; return None if the tree is removed meanwhile."""
+        """Await `work` on a tree; return None if the tree is removed or paused meanwhile."""
         task = asyncio.get_running_loop().create_task(work)
         self._running[task] = tree
         try:

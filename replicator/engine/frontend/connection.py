@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.frontend.handshake import AgentInfo, check_hello
 from replicator.engine.frontend.in_flight import Answered, InFlight, InFlightTable
-from replicator.engine.frontend.listings import CREDIT, Listings, Walk
+from replicator.engine.frontend.listings import CREDIT, Listings
+from replicator.engine.frontend.paced_writer import PacedWriter
 from replicator.engine.frontend.progress_timeout import ProgressTimeout
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.ports import Channel
@@ -22,8 +24,6 @@ from replicator.wire.fields import text_of
 from replicator.wire.messages import (
     Acks,
     Batch,
-    Digests,
-    DigestTree,
     Hello,
     Listing,
     ListTree,
@@ -44,6 +44,7 @@ class Connection:
         channel: connected; the agent has written its marker.
         answered: called for each answer to a change that was sent with `send`, on the event loop.
         room: called when there may be room for more bulk.
+        bandwidth: limit of what is sent on all connections together; default: none.
 
     Attributes:
         agent: what the agent has reported about itself.
@@ -52,7 +53,13 @@ class Connection:
         window: limit of the bulk bytes that the agent has not acknowledged.
     """
 
-    def __init__(self, channel: Channel, answered: Answered, room: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        answered: Answered,
+        room: Callable[[], None],
+        bandwidth: Bandwidth | None = None,
+    ) -> None:
         self.agent = AgentInfo()
         self.bytes_sent = 0
         self._channel = channel
@@ -65,6 +72,8 @@ class Connection:
         self._unsent_sources = b""
         self._sources_changed = asyncio.Event()
         self.progress_timeout = ProgressTimeout(self._unanswered)
+        self._bandwidth = bandwidth or Bandwidth()
+        self._writer = PacedWriter(channel, self._bandwidth, self.progress_timeout.progressed_by)
         self._in_flight = InFlightTable(answered, self.progress_timeout)
         self._listings = Listings(self._send_message, self.progress_timeout)
         self.window = self._in_flight.window
@@ -92,8 +101,10 @@ class Connection:
                 suffix = f": {last_output}" if last_output else ""
                 raise ChannelLost(f"the agent has ended{suffix}")
             self._decoder.receive(data)
+            handled = self._decoder.taken
             for count, frame in enumerate(self._decoder.frames(), 1):
-                self._handle(messages.decode(frame.header))
+                self._handle(messages.decode(frame.header), self._decoder.taken - handled)
+                handled = self._decoder.taken
                 if count % SLICE == 0:
                     await asyncio.sleep(0)
 
@@ -153,9 +164,14 @@ class Connection:
             ChannelLost: if the connection is lost.
         """
         self._in_flight.add(in_flights)
+        urgent = bool(in_flights) and not in_flights[0].bulk
         for frame in encoded:
             self.window.sent(self.bytes_sent + len(frame), _now())
-            await self._write(frame)
+            await self._write(frame, urgent=urgent)
+
+    def hurry(self) -> None:
+        """Send what is being sent before the bulk of other frontends: a live change waits behind it."""
+        self._writer.hurry()
 
     async def ask(self, change: Change, content: bytes = b"") -> str:
         """Send one change and wait for the answer: the reason why it was refused, or an empty string.
@@ -175,6 +191,7 @@ class Connection:
     def close(self, reason: str) -> None:
         """End all calls that wait for an answer; later calls raise ChannelLost."""
         self._closed = reason
+        self._writer.close()
         self._listings.close(reason)
         self._in_flight.cancel_requests()
         self._hello.cancel()
@@ -188,8 +205,8 @@ class Connection:
         *,
         digest: bool,
         after: bytes = b"",
+        rate: int = 0,
         gives_way: bool = False,
-        walk: int = 0,
     ) -> AbstractAsyncContextManager[AsyncIterator[Listing]]:
         """List the paths below a directory of the frontend. One listing runs at a time; others wait.
 
@@ -198,30 +215,20 @@ class Connection:
             below: the directory.
             digest: the agent reads all files, and adds their digests.
             after: list only the paths after this one; an agent of an earlier release lists all.
+            rate: bytes per second that the agent may hash; 0: no limit. An agent of an earlier release knows none.
             gives_way: stop before the end of the listing when a caller that does not give way requests one.
-            walk: job of a `walk`; what is below directories whose digests are equal is left out. 0: everything is listed.
         """
-        request = ListTree(0, tree, below, digest, CREDIT, self._can("after", after), walk)
+        known = self.agent.features
+        request = ListTree(
+            0,
+            tree,
+            below,
+            digest,
+            CREDIT,
+            after if "after" in known else b"",
+            rate if "rate" in known else 0,
+        )
         return self._listings.listing(request, gives_way=gives_way)
-
-    def walk(
-        self, tree: int, below: bytes, bits: int, skipped: tuple[bytes, ...]
-    ) -> AbstractAsyncContextManager[Walk] | None:
-        """Have the agent make the digests of the directories below one; return None if it is of a release that cannot.
-
-        Args:
-            tree: number of the tree.
-            below: the directory.
-            bits: mode bits that count.
-            skipped: paths that do not count, with everything below them.
-        """
-        if "digests" not in self.agent.features:
-            return None
-        return self._listings.walk(DigestTree(0, tree, below, bits, CREDIT, skipped))
-
-    def _can(self, feature: str, value: bytes) -> bytes:
-        """Return a field's value if the agent has the feature, otherwise an empty value."""
-        return value if feature in self.agent.features else b""
 
     def _unanswered(self) -> str:
         """Return what is overdue if the agent makes no progress, as a clause; empty if nothing."""
@@ -233,12 +240,12 @@ class Connection:
             return "no answer to the request to open a target"
         return "" if self.has_room else "the agent has not read what was sent"
 
-    def _handle(self, message: messages.Message) -> None:
+    def _handle(self, message: messages.Message, size: int) -> None:
         if isinstance(message, Acks):
             hashing = self._listings.is_hashing
-            self._in_flight.acknowledge(message, self.bytes_sent, is_hashing=hashing)
+            self._in_flight.acknowledge(message, size, self.bytes_sent, is_hashing=hashing)
             self._room()
-        elif isinstance(message, Listing | Digests):
+        elif isinstance(message, Listing):
             self._listings.receive(message)
         elif isinstance(message, Opened):
             waiting = self._opening.pop(message.tree, None)
@@ -254,13 +261,16 @@ class Connection:
     async def _send_message(self, message: messages.Message) -> None:
         await self._write(frames.encode(message.header()))
 
-    async def _write(self, frame: bytes) -> None:
+    async def _write(self, frame: bytes, *, urgent: bool = True) -> None:
         if self._closed:
             raise ChannelLost(self._closed)
         if self._unsent_sources:
             frame, self._unsent_sources = self._unsent_sources + frame, b""
         self.bytes_sent += len(frame)
-        await self._channel.write(frame)
+        if self._bandwidth.is_limited or self._writer.pending:
+            await self._writer.write(frame, urgent=urgent)
+        else:
+            await self._channel.write(frame)
 
 
 def _now() -> float:

@@ -16,8 +16,14 @@ from replicator.errors import ProtocolError
 from replicator.model import ancestors
 from replicator.wire.messages import Acks
 
-EMPTY_ACKS = 20
-"""Maximum number of successive acknowledgements without news. A correct agent sends a few."""
+UNUSED_BYTES = 64 << 10
+"""Maximum bytes of acknowledgements that a connection may be ahead of what they answer. A correct agent is ahead by a few hundred."""
+
+ANSWER_BYTES = 4096
+"""Bytes of acknowledgements allowed for each answer: a detail may have 1,000 characters."""
+
+SIGN_OF_LIFE_BYTES = 1024
+"""Bytes of acknowledgements allowed per second: an agent that hashes or copies sends about 50 a second."""
 
 WORK = 16 << 20
 """Bytes that an agent may be hashing or copying on its own before more bulk is sent: a live change behind it has to wait."""
@@ -53,7 +59,8 @@ class InFlightTable:
         self._changes: dict[int, InFlight] = {}
         self._requests: dict[int, asyncio.Future[str]] = {}
         self._work = 0
-        self._empty_acks = 0
+        self._allowed = float(UNUSED_BYTES)
+        self._allowed_at = _now()
 
     def __len__(self) -> int:
         return len(self._changes) + len(self._requests)
@@ -83,22 +90,27 @@ class InFlightTable:
         finally:
             self._requests.pop(number, None)
 
-    def acknowledge(self, acks: Acks, bytes_sent: int, *, is_hashing: bool) -> None:
+    def acknowledge(self, acks: Acks, size: int, bytes_sent: int, *, is_hashing: bool) -> None:
         """Process an acknowledgement.
 
         Args:
             acks: the message.
+            size: bytes of its frame.
             bytes_sent: bytes sent to the agent since the connection began.
             is_hashing: the agent reads contents for a listing, which is a reason for acknowledgements without news.
 
         Raises:
-            ProtocolError: if it acknowledges what was not sent, or there were too many without news.
+            ProtocolError: if it acknowledges what was not sent, or more bytes than its answers need.
         """
         if not self.window.taken <= acks.taken <= bytes_sent:
             raise ProtocolError(
                 f"the agent has dealt with {acks.taken} bytes, after {self.window.taken}, of {bytes_sent} that were sent"
             )
-        self._note_progress(acks, is_hashing=is_hashing)
+        self._limit_unused(acks, size)
+        if acks.done or acks.refused or is_hashing:
+            self._progress_timeout.progressed()
+        elif self._work:
+            self._progress_timeout.alive()
         for number in acks.done:
             self._answer(number, "", "")
         for number, reason, detail in acks.refused:
@@ -111,19 +123,18 @@ class InFlightTable:
         for answer in self._requests.values():
             answer.cancel()
 
-    def _note_progress(self, acks: Acks, *, is_hashing: bool) -> None:
-        answers = bool(acks.done or acks.refused or is_hashing)
-        if answers:
-            self._progress_timeout.progressed()
-        if (
-            answers
-            or acks.taken > self.window.taken
-            or (self._work and self._progress_timeout.alive())
-        ):
-            self._empty_acks = 0
-        elif self._empty_acks < EMPTY_ACKS:
-            self._empty_acks += 1
-        else:
+    def _limit_unused(self, acks: Acks, size: int) -> None:
+        """End a flood: parsing it would delay all frontends. An agent may send as many bytes as it has read, and more for each answer."""
+        now = _now()
+        self._allowed += (
+            acks.taken
+            - self.window.taken
+            + ANSWER_BYTES * (len(acks.done) + len(acks.refused))
+            + SIGN_OF_LIFE_BYTES * (now - self._allowed_at)
+        )
+        self._allowed = min(self._allowed, UNUSED_BYTES + size) - size
+        self._allowed_at = now
+        if self._allowed < 0:
             raise ProtocolError("the agent acknowledges nothing, again and again")
 
     def _answer(self, number: int, reason: str, detail: str) -> None:

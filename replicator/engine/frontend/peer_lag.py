@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from itertools import islice
 from typing import TypeVar
 
 from replicator.core.dirty import DirtySet
 from replicator.core.pending import Key, Pending, PendingKind
-from replicator.engine.context import Context
+from replicator.engine.context import Context, Peer
+from replicator.model import ROOT
 
 T = TypeVar("T")
 
@@ -40,9 +42,19 @@ class PeerLag:
         self._shared: set[Key] = set()
 
     def is_own(self, key: Key) -> bool:
-        """Return True if another frontend holds a path, or there is no other."""
-        others = [peer for peer in self._context.peers() if peer.dirty is not self._dirty]
-        return not others or any(peer.has_current(key) for peer in others)
+        """Return True if another frontend holds a path, or there is no other and the tree is not paused."""
+        if others := self._others():
+            return any(peer.has_current(key) for peer in others)
+        tree = self._context.trees.get(key.tree)
+        return tree is None or tree.pause is None
+
+    def others_follow(self, trees: Iterable[int]) -> bool:
+        """Return True if of one of these trees another frontend is known to hold everything but its dirty paths."""
+        others = self._others()
+        return any(peer.has_current(Key(tree, ROOT)) for tree in trees for peer in others)
+
+    def _others(self) -> list[Peer]:
+        return [peer for peer in self._context.peers() if peer.dirty is not self._dirty]
 
     def update(self, now: float) -> None:
         """Record which pending paths only this frontend lacks, and since when at most. Must be called about every second."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 
 from replicator.core.lifecycle import State
-from replicator.core.pending import PendingChange
+from replicator.core.pending import PendingChange, PendingKind
 from replicator.core.plan import safe_order
 from replicator.engine.changes.batching import is_cut
 from replicator.engine.changes.create import next_number, put_change
@@ -66,7 +66,7 @@ class Preparation:
         self._answers = answers
         self._added = added
         self._large: OrderedDict[int, deque[StreamedFile]] = OrderedDict()
-        self._streamed: dict[int, int] = {}
+        self._streamed: dict[int, InFlight] = {}
         self._numbers: OrderedDict[int, None] = OrderedDict()
         self._to_prepare, self._to_stream = asyncio.Event(), asyncio.Event()
 
@@ -77,8 +77,19 @@ class Preparation:
 
     def answered(self, part: ChangeRef) -> None:
         """Record an answer: a file that is being streamed was refused, and the rest is not read."""
-        if self._streamed.get(part.key.tree) == part.number:
+        change = self._streamed.get(part.key.tree)
+        if change is not None and change.part.number == part.number:
             del self._streamed[part.key.tree]
+
+    def hold(self) -> None:
+        """End the streams of paused trees: their paths stay dirty. A file that was sent completely is still acknowledged."""
+        for tree in self._state.held:
+            for large in self._large.pop(tree, ()):
+                self._dirty.put_back(large.pending.key, large.pending.generation)
+            if (change := self._streamed.pop(tree, None)) is not None:
+                key, generation = change.part.key, change.generation
+                if self._dirty.is_current(key, generation):
+                    self._dirty.mark(key, PendingKind.ATTRIBUTES, _now(), urgent=False)
 
     def clear(self) -> None:
         """Drop the large files that wait."""
@@ -106,6 +117,8 @@ class Preparation:
                 self._answers.unreadable(unreadable)
             for large in result.large:
                 self._large.setdefault(large.pending.key.tree, deque()).append(large)
+            if self._state.held:  # perhaps paused during the read
+                self.hold()
             for outgoing in prepared:
                 await self._throttle(outgoing.size)
                 self._queue.add_prepared(outgoing)
@@ -141,12 +154,12 @@ class Preparation:
         number = self._number(large)
         change = InFlight(ChangeRef(number, large.pending.key), generation, bulk=True)
         begin = begin_frame(put_change(number, tree, path, large.record.entry), delta=False)
-        self._streamed[tree] = number
+        self._streamed[tree] = change
         await self._put(begin, change, Part.BEGIN)
         for offset in large.offsets():
             frame = None
             current = self._dirty.is_current(large.pending.key, generation)
-            if current and self._streamed.get(tree) == number:
+            if current and self._streamed.get(tree) is change:
                 read = partial(self._context.reader.frame, large, number, offset)
                 frame = await loop.run_in_executor(self._context.pool, read)
             if frame is None:
@@ -155,6 +168,8 @@ class Preparation:
             await self._throttle(len(frame))
             await self._put(frame, change, Part.CONTENT)
         await self._put(data_frame(number, [], end=True), change, Part.END)
+        if self._streamed.get(tree) is change:
+            del self._streamed[tree]
 
     async def _put(self, frame: bytes, change: InFlight, part: Part) -> None:
         while self._queue.is_full:

@@ -51,14 +51,14 @@ class Progress:
             self.bytes_done += size
 
 
-class Work(NamedTuple):
-    """Work of a frontend so far: paths listed, files and bytes received."""
+class WorkDone(NamedTuple):
+    """What a frontend has done so far: paths listed, files and bytes received."""
 
     lines: int
     files: int
     size: int
 
-    def seconds(self, since: Work, most_lines: int) -> float:
+    def seconds(self, since: WorkDone, most_lines: int) -> float:
         """Return how long the work since then should take at most; paths listed beyond `most_lines` do not count."""
         lines = min(self.lines, most_lines) - min(since.lines, most_lines)
         files, size = self.files - since.files, self.size - since.size
@@ -67,7 +67,7 @@ class Work(NamedTuple):
 
 @asynccontextmanager
 async def giving_way_when_slow(
-    place: Place, work: Callable[[], Work], most_lines: int, moved: Callable[[str], None]
+    place: Place, work: Callable[[], WorkDone], most_lines: int, moved: Callable[[str], None]
 ) -> AsyncIterator[None]:
     """Give up a place in the bootstrap queue, and wait for it again, whenever its owner is slow and others wait.
 
@@ -88,7 +88,7 @@ async def giving_way_when_slow(
 
 
 async def _watch(
-    place: Place, work: Callable[[], Work], most_lines: int, moved: Callable[[str], None]
+    place: Place, work: Callable[[], WorkDone], most_lines: int, moved: Callable[[str], None]
 ) -> None:
     loop = asyncio.get_running_loop()
     while True:

@@ -40,15 +40,10 @@ class ProgressTimeout:
         """Note that the agent has done work that should take at most so long."""
         self._progress_at = min(_now(), self._progress_at + seconds)
 
-    def alive(self) -> bool:
-        """Note a sign of life of an agent that works on a long change; return whether it counts.
-
-        It counts for LONGEST seconds after the last progress.
-        """
-        counts = _now() - self._progress_at <= LONGEST
-        if counts:
+    def alive(self) -> None:
+        """Note a sign of life of an agent that works on a long change. It counts for LONGEST seconds after the last progress."""
+        if _now() - self._progress_at <= LONGEST:
             self._alive_at = _now()
-        return counts
 
     async def watch(self, limit: float) -> None:
         """Wait until answers are due, and for `limit` seconds there was neither one nor a sign of life that counts.

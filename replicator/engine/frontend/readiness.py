@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -21,6 +22,7 @@ from replicator.engine.changes.create import delete_change, next_number
 from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.peer_lag import PeerLag
+from replicator.engine.frontend.resync import ResyncQueue
 from replicator.model import ancestors
 from replicator.ports import Catalog
 from replicator.wire.changes import MakeDirectory, PutFile, SetAttributes
@@ -106,8 +108,10 @@ class Readiness:
         connection: connection to the frontend.
         context: the trees, and their ready files.
         dirty: the dirty paths of the frontend.
+        resync: what must be compared again on it.
         opened: the trees that the agent has opened; the caller updates it.
         machine: instance id of the frontend, or its address.
+        unknown: returns the trees of which it stays unknown what the frontend lacks, because it is paused.
     """
 
     def __init__(
@@ -115,12 +119,17 @@ class Readiness:
         connection: Connection,
         context: Context,
         dirty: DirtySet,
+        resync: ResyncQueue,
         opened: Container[int],
         machine: str,
+        unknown: Callable[[], AbstractSet[int]] = frozenset,
     ) -> None:
         self._connection = connection
         self._context = context
+        self._dirty = dirty
+        self._unknown = unknown
         self._peer_lag = PeerLag(dirty, context)
+        self._resync = resync
         self._opened = opened
         self._machine = machine
         self._existing: set[int] = set()
@@ -179,9 +188,17 @@ class Readiness:
         without = {number for number, one in self._context.trees.items() if not one.ready}
         needed = {tree, *without}
         if tree in self._existing:
-            return not self._peer_lag.misses(needed & self._incomplete)
-        # A frontend that is out of service returns only if it refuses nothing that others accept.
-        return needed <= self._compared - self._incomplete and not self._peer_lag.refuses()
+            outdated = self._peer_lag.others_follow(needed & self._unknown())
+            return not outdated and not self._peer_lag.misses(needed & self._incomplete)
+        if self._dirty.held:  # something is paused, so it would fall behind at once
+            return False
+        # A frontend that is out of service returns only if it refuses nothing that others accept, and nothing must be compared:
+        # when too many paths were dirty, they were dropped, and only the next comparison finds them.
+        return (
+            needed <= self._compared - self._incomplete
+            and all(map(self._resync.is_settled, needed))
+            and not self._peer_lag.refuses()
+        )
 
     async def _in_time(self, now: float) -> bool:
         self._peer_lag.update(now)

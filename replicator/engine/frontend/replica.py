@@ -18,6 +18,7 @@ from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.session import Session
 from replicator.engine.frontend.state import FrontendState
+from replicator.engine.paused import Pause
 from replicator.engine.supervision import sentence
 from replicator.model import printable
 from replicator.ports import Candidate
@@ -78,6 +79,13 @@ class Replica(FrontendState):
         connected = self.state in (State.QUEUED, State.LIVE)
         return connected and self.session is not None and not self.session.comparisons.due()
 
+    @property
+    def is_paused(self) -> bool:
+        """True if it is paused, or waits for nothing but paused trees with which it must be compared."""
+        if self.pause is not None:
+            return True
+        return bool(self.held and self.why_paused) and self.waits_for_source
+
     def has_current(self, key: Key) -> bool:
         """See `engine.context.Peer`."""
         counted = key.tree in self.pending_paths.counted
@@ -85,11 +93,12 @@ class Replica(FrontendState):
 
     def lacks(self, key: Key) -> bool:
         """See `engine.fleet.deliveries.Recipient`."""
-        return self.connection is not None and self.serves and not self.has_current(key)
+        served = self.connection is not None and self.serves and key.tree not in self.held
+        return served and not self.has_current(key)
 
     def lacks_any(self, tree: int) -> bool:
         """See `engine.fleet.deliveries.Recipient`."""
-        if self.connection is None or not self.serves:
+        if self.connection is None or not self.serves or tree in self.held:
             return False
         return tree not in self.pending_paths.counted or any(key.tree == tree for key in self.dirty)
 
@@ -135,11 +144,32 @@ class Replica(FrontendState):
         """Send live changes, or mark their paths dirty."""
         self.pending_paths.note(encoded)
         session = self._established
-        if session is None:
+        if session is None or (self.held and encoded.parts[0].key.tree in self.held):
             self.pending_paths.missed(encoded)
         elif encoded.parts and encoded.parts[0].key.tree in session.opened:
             session.sender.offer(encoded)
+            if self._context.bandwidth.is_limited:
+                session.connection.hurry()
         self.pending_paths.marked(len(encoded.parts))
+
+    def hold(self, pause: Pause | None, trees: frozenset[int]) -> None:
+        """Send nothing of these trees from now on, and what is dirty of all others.
+
+        The connection is kept, so that the ready file is removed if the frontend lacks for too long what others have.
+
+        Args:
+            pause: the pause of the frontend; None if it is not paused.
+            trees: all trees if it is, otherwise those that are paused.
+        """
+        self.pause = pause
+        if trees == self.held:
+            return
+        self.held = trees
+        self.dirty.hold(trees)
+        self.resync_queue.hold(trees)
+        self.pending_paths.reduced.set()
+        if self.session is not None:
+            self.session.hold()
 
     def repair(self, keys: list[Key]) -> None:
         """Send paths again, even if the frontend has confirmed them."""

@@ -19,10 +19,12 @@ class ResyncQueue:
 
     Attributes:
         certain: the trees of which no comparison was requested since they were compared as a whole.
+        held: the trees that must not be compared now; see `hold`.
     """
 
     def __init__(self) -> None:
         self.certain: set[int] = set()
+        self.held: frozenset[int] = frozenset()
         self._directories: dict[Key, None] = {}
         self._comparing: list[Key] = []
         self._requests = 0
@@ -82,13 +84,21 @@ class ResyncQueue:
         self._notified.set()
 
     async def next_directory(self) -> Key:
-        """Wait for a queued directory, remove it from the queue, and return it."""
-        while not self._directories:
+        """Wait for a queued directory of a tree that is not held, remove it from the queue, and return it."""
+        while (key := self._next()) is None:
             self._added.clear()
             await self._added.wait()
-        key = next(iter(self._directories))
         del self._directories[key]
         return key
+
+    def _next(self) -> Key | None:
+        return next((key for key in self._directories if key.tree not in self.held), None)
+
+    def hold(self, trees: frozenset[int]) -> None:
+        """Keep the requests of these trees in the queue, and return those of all others."""
+        self.held = trees
+        self._added.set()
+        self.notify()
 
     @contextmanager
     def comparing(self, directory: Key) -> Iterator[None]:
@@ -110,12 +120,16 @@ class ResyncQueue:
 
     def ended(self, tree: int) -> None:
         """Record that a comparison of a whole tree has ended; what it found was confirmed, or is dirty."""
-        if self.is_satisfied(tree) and not self.overlaps(Key(tree, ROOT)):
+        if self.is_settled(tree):
             self.certain.add(tree)
 
     def is_satisfied(self, tree: int) -> bool:
         """Return True if a comparison of the whole tree has begun since the last request."""
         return self._satisfied.get(tree) == self._requests
+
+    def is_settled(self, tree: int) -> bool:
+        """Return True if nothing in a tree is being compared, or must be."""
+        return self.is_satisfied(tree) and not self.overlaps(Key(tree, ROOT))
 
     async def changed(self, within: float | None) -> None:
         """Wait for a call of `notify` since the last return, but no longer than `within` seconds."""

@@ -87,6 +87,11 @@ class Sender:
         self._queue.answered(in_flight.part.key, in_flight.generation)
         self._answers.take(in_flight, reason, detail)
 
+    def hold(self) -> None:
+        """End the streams of paused trees; what is in the queue is still sent."""
+        self._preparation.hold()
+        self.wake()
+
     def close(self) -> None:
         """Drop what was not sent: objects that refer to a lost connection are freed late, and this may be 20 MB.
 

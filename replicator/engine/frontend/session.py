@@ -16,7 +16,7 @@ from replicator.engine.context import Context
 from replicator.engine.frontend.comparisons import Comparisons
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.opened_trees import OpenedTrees
-from replicator.engine.frontend.progress import Work, giving_way_when_slow
+from replicator.engine.frontend.progress import WorkDone, giving_way_when_slow
 from replicator.engine.frontend.readiness import Readiness
 from replicator.engine.frontend.sender import Sender
 from replicator.engine.frontend.state import FrontendState
@@ -45,10 +45,20 @@ class Session:
         self._context = context
         self._state = state
         self.sender = Sender(state, context)
-        self.connection = Connection(channel, self.sender.answered, self.sender.wake)
+        self.connection = Connection(
+            channel, self.sender.answered, self.sender.wake, context.bandwidth
+        )
         self.opened = OpenedTrees(self.connection, context, state)
         machine = state.candidate.identity or state.address.host
-        self.readiness = Readiness(self.connection, context, state.dirty, self.opened, machine)
+        self.readiness = Readiness(
+            self.connection,
+            context,
+            state.dirty,
+            state.resync_queue,
+            self.opened,
+            machine,
+            state.unknown_while_paused,
+        )
         self.comparisons = Comparisons(
             self.connection, context, state, self.opened, self.readiness, self.sender
         )
@@ -72,6 +82,11 @@ class Session:
         self.opened.remove(tree)
         self.comparisons.cancel(tree)
         self.readiness.forget(tree)
+
+    def hold(self) -> None:
+        """End all work on paused trees, but what is in the queue of the connection."""
+        self.comparisons.hold()
+        self.sender.hold()
 
     async def _work(self) -> None:
         context, connection = self._context, self.connection
@@ -113,17 +128,21 @@ class Session:
                 state.is_front = False
                 state.move_to(State.BOOTSTRAPPING)
                 compared = await self._compare(place)
-            state.bootstrap_ended()
             for tree in compared:
                 state.pending_paths.tree_compared(tree)
                 self.readiness.compared(tree)
+            if not {*compared, *state.held}.isdisjoint(state.uncompared):
+                # Dirty paths may have been dropped meanwhile, or a tree was paused: the frontend is not live before the next comparison.
+                state.move_to(State.QUEUED)
+            else:
+                state.bootstrap_ended()
 
     async def _compare(self, place: Place) -> list[int]:
         """Compare all trees that are due, and give way to others while the frontend is slow; return the trees that were compared."""
 
-        def work() -> Work:
+        def work() -> WorkDone:
             progress = self._state.progress
-            return Work(self.connection.lines_listed, progress.files_done, progress.bytes_done)
+            return WorkDone(self.connection.lines_listed, progress.files_done, progress.bytes_done)
 
         most_lines = await self.comparisons.paths_due()
         async with giving_way_when_slow(place, work, most_lines, self._place_moved):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from replicator.core.pending import Key
 from replicator.core.plan import Difference
-from replicator.engine.frontend.compare import OpenedTree, compare
+from replicator.engine.frontend.compare import ByDigest, OpenedTree, compare
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.frontend.session import Session
 from replicator.errors import ControlError
@@ -28,11 +28,17 @@ MOST = 200_000
 """Paths that are kept in memory to be repaired: 40 MB. More are only counted."""
 
 
+DEFAULT = ByDigest()
+
+
 def is_caught_up(replica: Replica) -> bool:
-    """Return True if a frontend lacks only changes of the last seconds, as it always does where uploads never pause."""
+    """Return True if a frontend lacks only changes of the last seconds, as it always does where uploads never pause.
+
+    One to which nothing is sent, because it or a tree is paused, is not caught up: it would lack more and more.
+    """
     since = replica.dirty.oldest_sendable()
     recent = since is None or asyncio.get_running_loop().time() - since < RECENT
-    unsure = replica.resync_queue or replica.dirty.has_refusals()
+    unsure = replica.resync_queue or replica.dirty.has_refusals() or replica.held
     return replica.is_bootstrapped and recent and not unsure
 
 
@@ -42,6 +48,10 @@ class Report:
 
     Attributes:
         host: the frontend.
+        port: its port; 0 for the configured one.
+        instance_id: its identity as discovery knows it; empty if unknown.
+        compared: number of paths that were compared.
+        seconds: how long that took.
         differing: number of paths that differ from the source, including those that are pending or refused.
         paths: the first of them.
         pending: number of them that are refused, or pending for longer than a change takes: they are sent anyway.
@@ -51,6 +61,10 @@ class Report:
     """
 
     host: str
+    port: int = 0
+    instance_id: str = ""
+    compared: int = 0
+    seconds: float = 0.0
     differing: int = 0
     paths: list[str] = field(default_factory=list)
     pending: int = 0
@@ -58,40 +72,67 @@ class Report:
     repaired: bool = False
     error: str = ""
 
+    @staticmethod
+    def of(replica: Replica, *, repaired: bool = False, error: str = "") -> Report:
+        """Return a report that is empty but for these values."""
+        address, identity = replica.address, replica.candidate.identity
+        return Report(address.host, address.port, identity, repaired=repaired, error=error)
+
+    @property
+    def silent(self) -> int:
+        """Number of the differing paths that nothing but a verification shows: they are not pending or refused."""
+        return self.differing - self.pending
+
+    @property
+    def silent_paths(self) -> list[str]:
+        """The first of these."""
+        pending = {one["path"] for one in self.reasons}
+        return [path for path in self.paths if path not in pending]
+
     def row(self) -> dict[str, Any]:
         """Return the report as plain values."""
-        return dict(self.__dict__)
+        return asdict(self)
 
 
-async def verify(replica: Replica, pool: Executor, *, repair: bool) -> Report:
+async def verify(
+    replica: Replica, pool: Executor, how: ByDigest = DEFAULT, *, repair: bool
+) -> Report:
     """Compare one frontend.
 
     Changes that are on their way, or were confirmed meanwhile, do not count as different. Paths that have been pending for longer than a
     change takes do, and so do those that the frontend refuses or the backend cannot read.
 
     Raises:
-        ControlError: if it is not connected.
+        ControlError: if it is not connected, or is paused and would have to be repaired.
     """
+    held = next(filter(None, map(replica.why_held, replica.held)), "")
+    if repair and held:
+        raise ControlError(f"{replica.address.host}: {held}")
     session = replica.session
     if session is None or not session.is_established:
         raise ControlError(replica.explanation)
-    report = Report(replica.address.host, repaired=repair)
+    report = Report.of(replica, repaired=repair)
     report.error = replica.source_error or session.opened.missing
-    for tree, opened in [(tree, session.opened[tree]) for tree in session.opened]:
+    for opened in [session.opened[tree] for tree in session.opened]:
         if _is_open(session, opened):  # not removed meanwhile
-            await _verify_tree(replica, session, tree, opened, pool, report)
+            await _verify_tree(replica, session, opened, pool, how, report)
     return report
 
 
 async def _verify_tree(
     replica: Replica,
     session: Session,
-    tree: int,
     opened: OpenedTree,
     pool: Executor,
+    how: ByDigest,
     report: Report,
 ) -> None:
     keys: list[Key] = []
+    tree = opened.tree.number
+
+    def compared(count: int) -> None:
+        report.compared += count
+        how.compared(count)
 
     async def found(differences: list[Difference]) -> None:
         kept = differences[: MOST - len(keys)]
@@ -102,7 +143,8 @@ async def _verify_tree(
     # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
     with replica.noting_changes() as changed:
         connection = session.connection
-        outcome = await compare(connection, opened, ROOT, pool, found, limit, digests=True)
+        by_digest = ByDigest(how.rate, compared)
+        outcome = await compare(connection, opened, ROOT, pool, found, limit, digests=by_digest)
     if not _is_open(session, opened):
         return
     if outcome.surplus_kept or tree in replica.errors.trees_with_surplus:

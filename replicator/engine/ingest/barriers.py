@@ -20,7 +20,7 @@ from replicator.engine.ingest.deletions import Deletions
 from replicator.model import is_within, printable
 
 PAUSE = 20
-"""Pause after each call of `look`, in multiples of the time that it took: 30 ms if 100,000 checks are pending that no barrier waits for."""
+"""Pause after each call of `update`, in multiples of the time that it took: 30 ms if 100,000 checks are pending that no barrier waits for."""
 
 
 class PendingChecks(Protocol):
@@ -62,7 +62,7 @@ class Barriers:
         debouncer: pending checks.
         worker: the schedules of further checks.
         deletions: deletions that are held back.
-        wake: makes the pipeline call `look` soon.
+        wake: makes the pipeline call `update` soon.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Barriers:
         self._deletions = deletions
         self._wake = wake
         self._barriers: set[Barrier] = set()
-        self._next_look = 0.0
+        self._next_update = 0.0
         self._loop = asyncio.get_running_loop()
 
     def add(self, path: bytes, since: float) -> Barrier:
@@ -97,14 +97,14 @@ class Barriers:
         """Forget a barrier."""
         self._barriers.discard(barrier)
 
-    def look_soon(self) -> None:
-        """Make the pipeline look at the barriers, even if nothing is due."""
+    def update_soon(self) -> None:
+        """Make the pipeline call `update` soon, even if nothing is due."""
         self._wake()
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Find out which barriers are passed. The pipeline calls this while no check is in progress."""
         began = self._loop.time()
-        if not self._barriers or began < self._next_look:
+        if not self._barriers or began < self._next_update:
             return
         clock = time.monotonic()
         for barrier in list(self._barriers):
@@ -112,7 +112,7 @@ class Barriers:
             if not barrier.waits_for:
                 barrier.passed_at = began
                 self._barriers.discard(barrier)
-        self._next_look = began + PAUSE * (time.monotonic() - clock)
+        self._next_update = began + PAUSE * (time.monotonic() - clock)
 
     def _waits_for(self, barrier: Barrier) -> str:
         path = self._debouncer.unanswered(barrier.path, barrier.since)

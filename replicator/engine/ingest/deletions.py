@@ -142,11 +142,11 @@ class Deletions:
             self._released.discard(path)
         return [path for path in some if path not in back]
 
-    def resume(self, now: float) -> bool:
-        """End the pause if the removed paths exist again, except for an acceptable number; blocks.
+    def may_resume(self, now: float) -> bool:
+        """Delete the record of the pause if the removed paths exist again, except for an acceptable number; blocks.
 
         Returns:
-            True if the pause has ended. Paths that are still missing are not published: a comparison finds them.
+            True if it was deleted: the caller calls `resume`.
         """
         if not self.paused or now < self._next_count:
             return False
@@ -164,8 +164,6 @@ class Deletions:
         if self._guard.is_too_much(missing, before) or not is_steady:
             return False
         self._tree.catalog.unpause()
-        self._end_pause()
-        self._guard.resume()
         log.info(
             "deletions resumed: what was removed is there again",
             tree=printable(self._tree.root),
@@ -173,6 +171,11 @@ class Deletions:
             before=before,
         )
         return True
+
+    def resume(self) -> None:
+        """End the pause. Paths that are still missing are not published: the caller requests a comparison, without an await in between."""
+        self._end_pause()
+        self._guard.resume()
 
     def forget_pause(self) -> None:
         """Delete the record of the pause, so that it does not continue after a restart; blocks."""

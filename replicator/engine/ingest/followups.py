@@ -60,6 +60,7 @@ class FollowUps:
         for path in found.unlisted:
             self.hint(Hinted.SUBTREE, path)
         self._recheck(found)
+        await self._deleted(found.gone)
 
     def _recheck(self, found: ScanResult) -> None:
         now = self._loop.time()
@@ -91,8 +92,8 @@ class FollowUps:
             self.hint(Hinted.CHANGED, path)
             await pauses.pause()
 
-    async def deleted(self, paths: Iterable[bytes]) -> None:
-        """Record that paths were deleted: if they are created again, they are checked at once."""
+    async def _deleted(self, paths: Iterable[bytes]) -> None:
+        """Let paths that were deleted be checked at once if they are created again."""
         pauses = Pauses(self._loop)
         for path in paths:
             self._debouncer.deleted(path)

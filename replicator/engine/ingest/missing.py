@@ -7,15 +7,12 @@ records are deleted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
-from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.followups import FollowUps
 from replicator.engine.ingest.publisher import Publisher, run_to_end
-from replicator.engine.ingest.scan_result import ScanResult
 from replicator.engine.tree import Tree
 
 DRAIN_PAUSE = 0.004
@@ -64,10 +61,19 @@ class MissingPaths:
         self._ripe: dict[bytes, float] = {}  # with the time of the check
         self._loop = asyncio.get_running_loop()
 
-    def found(self, paths: list[bytes], now: float) -> None:
-        """Record that a check found nothing at some paths. Their grace period starts, unless it is over."""
+    def found(self, paths: list[bytes], now: float, scanned_since: float | None = None) -> None:
+        """Record that a check found nothing at some paths. Their grace period starts, unless it is over.
+
+        Args:
+            paths: the paths.
+            now: the current time.
+            scanned_since: if it was a scan, the time of the first event that it has answered.
+        """
         for path in paths:
-            if self._rechecks.missing(path, now):
+            since = scanned_since
+            if since is None:
+                since = self._tree.debouncer.answered_since(path, now)
+            if self._rechecks.missing(path, now, since):
                 self._ripe[path] = now
 
     async def delete_ripe(self, check_due: Callable[[], Awaitable[None]]) -> None:
@@ -90,7 +96,7 @@ class MissingPaths:
         deleted: set[bytes] = set()
         if gone:
             removed = self._checker.remove(gone, unsure=large)
-            found = await run_to_end(self._publish_next(removed))
+            found = await run_to_end(self._publisher.publish_next(removed, self._follow_ups))
             deleted.update([*found.gone, *found.forgotten] if found else [])
         self._restart({*ripe, *self._ripe} - deleted)
 
@@ -101,8 +107,8 @@ class MissingPaths:
         portions = self._checker.remove_below(directory)
         is_large = False
         while not self._is_concerned(directory):
-            # Without frames, so that each frontend marks them dirty: they are sent when there is room, after uploads.
-            if await run_to_end(self._publish_next(portions, frames=False)) is None:
+            publishing = self._publisher.publish_next(portions, self._follow_ups, frames=False)
+            if await run_to_end(publishing) is None:
                 break
             is_large = True
             await check_due()
@@ -115,28 +121,5 @@ class MissingPaths:
         """Start the grace period of paths again that were not deleted."""
         self._ripe.clear()
         for path in paths:
-            self._rechecks.heard(path)
-            self._rechecks.missing(path, self._loop.time())
-
-    async def _publish_next(
-        self, portions: Iterator[ScanResult], *, frames: bool = True
-    ) -> ScanResult | None:
-        """Delete and publish a portion; return it, or None if there was none."""
-        result = await self._publisher.in_thread(partial(self._next_encoded, portions))
-        if result is None:
-            return None
-        found, changes = result
-        await self._follow_ups.schedule(found)
-        await self._follow_ups.deleted(found.gone)
-        if not frames:
-            changes = [replace(encoded, frames=()) for encoded in changes]
-        await self._publisher.publish(changes)
-        if self._publisher.deletions.needs_decision:
-            await self._publisher.in_thread(self._publisher.deletions.decide)
-        return found
-
-    def _next_encoded(
-        self, portions: Iterator[ScanResult]
-    ) -> tuple[ScanResult, list[EncodedChanges]] | None:
-        found = next(portions, None)
-        return None if found is None else (found, self._publisher.encode(found))
+            since = self._rechecks.heard(path)
+            self._rechecks.missing(path, self._loop.time(), since)

@@ -12,7 +12,7 @@ scans the whole tree and continues.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -36,6 +36,9 @@ MAINTENANCE = 1.0
 
 ROOT_POLL, ROOT_POLL_MAX = 1.0, 60.0
 """Minimum and maximum seconds between two checks of a root that is in doubt; the pause is ten times what the check takes."""
+
+
+_NONE: Mapping[bytes, float] = {}
 
 
 async def _nothing() -> None:
@@ -63,7 +66,7 @@ class Pipeline:
         pool: where blocking work runs.
         publish: called on the loop with each change, in order.
         large: where large files are read; default: `pool`.
-        scanned: called after each full scan: frontends may be compared with the tree.
+        on_scanned: called after each full scan: frontends may be compared with the tree.
         resync: called when all frontends must be compared with the tree again: a pause of deletions has ended by itself, or changes
             that were recorded may not have been published.
         locate: awaited before files are read of a root that has appeared, or may be another directory.
@@ -83,7 +86,7 @@ class Pipeline:
         pool: Executor,
         publish: Callable[[EncodedChanges], Awaitable[None] | None],
         large: Executor | None = None,
-        scanned: Callable[[], None] = lambda: None,
+        on_scanned: Callable[[], None] = lambda: None,
         resync: Callable[[], None] = lambda: None,
         locate: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
@@ -100,7 +103,7 @@ class Pipeline:
         self.deletions = self._publisher.deletions
         self.barriers = Barriers(tree.debouncer, self._worker, self.deletions, self._wake.set)
         self._pool = pool
-        self._on_scanned = scanned
+        self._on_scanned = on_scanned
         self._resync = resync
         self._locate = locate
         self._needs_resync = False
@@ -133,18 +136,25 @@ class Pipeline:
         """The reason why an operator should check this tree, and may call `resume`; empty if there is none."""
         return self.halted or self.deletions.paused or " ".join(self._worker.guard.problems())
 
-    async def resume(self) -> None:
-        """Confirm, for an operator, that deletions are intended, and that the source, if it exists, is the right one."""
+    def resume(self) -> None:
+        """Confirm, for an operator, that deletions are intended, and that the source, if it exists, is the right one.
+
+        The caller requests a comparison, without an await in between, and awaits `forget_pause` then.
+        """
         self.deletions.confirm(self._loop.time(), source=bool(self.halted))
-        await self._loop.run_in_executor(self._pool, self.deletions.forget_pause)
         self._mounts_confirmed = bool(self._worker.guard.reasons)
         self._wake.set()
+
+    async def forget_pause(self) -> None:
+        """Delete the record of the pause that `resume` has ended."""
+        await self._loop.run_in_executor(self._pool, self.deletions.forget_pause)
 
     def problems(self) -> list[str]:
         """Return full sentences about what keeps this tree from being replicated completely."""
         watching = self._watcher.problems() if self._watcher is not None else []
         mounts = self._worker.guard.problems()
-        return [*filter(None, [self.halted, self.deletions.paused]), *mounts, *watching]
+        reasons = (self.halted, self.tree.why_paused, self.deletions.paused)
+        return [*filter(None, reasons), *mounts, *watching]
 
     def unreadable(self, area: bytes = ROOT) -> list[bytes]:
         """Return at most 100 paths that concern `area` and cannot be read at present; see `Rechecks.unreadable_paths`."""
@@ -256,8 +266,7 @@ class Pipeline:
         seen = 0
         while True:
             hints = await watcher.hints()
-            self._worker.heard(hints)
-            self._hint(hints)
+            self._hint(hints, self._worker.heard(hints))
             if watcher.overflows > seen:
                 self.overflows += watcher.overflows - seen
                 seen = watcher.overflows
@@ -267,10 +276,14 @@ class Pipeline:
                     overflows=self.overflows,
                 )
 
-    def _hint(self, hints: list[Hint]) -> None:
-        now = self._loop.time()
+    def _hint(self, hints: list[Hint], missing: Mapping[bytes, float] = _NONE) -> None:
+        """Pass hints to the debouncer; `missing`: paths that were missing, each with the time since which that is to be answered."""
+        now, debouncer = self._loop.time(), self.tree.debouncer
         for hint in hints:
-            self.tree.debouncer.hint(hint, now)
+            debouncer.hint(hint, now)
+            if missing:
+                for path in {hint.path, hint.target} & missing.keys():
+                    debouncer.backdate(path, missing[path])
         self._wake.set()
 
     def is_drained(self, since: float) -> bool:
@@ -288,13 +301,13 @@ class Pipeline:
         pace = Slice()
         while True:
             self._wake.clear()
-            self.barriers.look()
+            self.barriers.update()
             began = self._loop.time()
             work = self.tree.debouncer.ready(began, pace.size)
             if work:
-                used = worker.cpu_seconds
+                used = self._publisher.cpu_seconds
                 await worker.do(work)
-                pace.took(self._loop.time() - began, worker.cpu_seconds - used)
+                pace.took(self._loop.time() - began, self._publisher.cpu_seconds - used)
             else:
                 pace.rested()
             await worker.check_background_reads()

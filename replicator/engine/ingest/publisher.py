@@ -6,9 +6,11 @@ Encoding runs in the worker thread that did the check; `publish` is called on th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -16,6 +18,7 @@ import structlog
 from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.ingest.deletions import Deletions
 from replicator.engine.ingest.encode_result import encode
+from replicator.engine.ingest.followups import FollowUps
 from replicator.engine.ingest.scan_result import ScanResult
 from replicator.engine.pauses import Pauses
 from replicator.engine.tree import Tree
@@ -39,6 +42,7 @@ class Publisher:
         scanned: set when the first scan has read the whole source. Before that nothing is published: every frontend is compared with
             the catalog afterwards.
         deletions: holds deletions back until they are known not to be a mass deletion.
+        cpu_seconds: CPU time of all checks until now.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Publisher:
     ) -> None:
         self.scanned = asyncio.Event()
         self.deletions = Deletions(tree)
+        self.cpu_seconds = 0.0
         self._tree = tree
         self._pool = pool
         self._publish = publish
@@ -67,6 +72,47 @@ class Publisher:
             raise SourceError(
                 f"The source {printable(self._tree.root)} cannot be read: {reason}."
             ) from error
+
+    async def publish_next(
+        self,
+        results: Iterator[ScanResult],
+        follow_ups: FollowUps,
+        *,
+        scanned: bool = False,
+        frames: bool = True,
+    ) -> ScanResult | None:
+        """Have a worker thread produce and encode the next result; schedule its further checks, and publish it.
+
+        Args:
+            results: the results of a check or a scan.
+            follow_ups: schedules the further checks.
+            scanned: True for a scan.
+            frames: False: each frontend marks the paths dirty, so that they are sent when there is room, after uploads.
+
+        Returns:
+            The result; None if there was none.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        encoded = await self.in_thread(partial(self._next_encoded, results))
+        if encoded is None:
+            return None
+        found, changes = encoded
+        await follow_ups.schedule(found, scanned=scanned)
+        await self.publish(changes if frames else _without_frames(changes))
+        if self.deletions.needs_decision:
+            await self.in_thread(self.deletions.decide)
+        return found
+
+    def _next_encoded(
+        self, results: Iterator[ScanResult]
+    ) -> tuple[ScanResult, list[EncodedChanges]] | None:
+        began = time.thread_time()
+        found = next(results, None)
+        encoded = None if found is None else (found, self.encode(found))
+        self.cpu_seconds += time.thread_time() - began
+        return encoded
 
     def encode(self, found: ScanResult) -> list[EncodedChanges]:
         """Return what to publish of a result, without the deletions that are held back; runs in a worker thread."""
@@ -116,8 +162,12 @@ class Publisher:
         released = await self.in_thread(
             lambda: self._encode(ScanResult(gone=self.deletions.release()))
         )
-        # Without frames, so that each frontend marks them dirty: they are sent after uploads, when there is room.
-        await self.publish([replace(encoded, frames=()) for encoded in released])
+        await self.publish(_without_frames(released))
+
+
+def _without_frames(changes: list[EncodedChanges]) -> list[EncodedChanges]:
+    """Return the changes without content, so that each frontend marks them dirty: they are sent after uploads, when there is room."""
+    return [replace(encoded, frames=()) for encoded in changes]
 
 
 async def run_to_end(work: Coroutine[Any, Any, T]) -> T:

@@ -1,16 +1,20 @@
-"""Records renames inside a tree: what the catalog records of the old name, it then records of the new one.
-
-Runs in a worker thread.
-"""
+"""Applies renames inside a tree: what the catalog records of the old name, it then records of the new one."""
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import NamedTuple
 
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.contents import NO_STAMP, is_ambiguous
+from replicator.engine.ingest.encode_result import encode_move
+from replicator.engine.ingest.followups import FollowUps
+from replicator.engine.ingest.publisher import Publisher
 from replicator.engine.ingest.records import other_names
 from replicator.engine.ingest.scan_result import ScanResult, Update
+from replicator.engine.ingest.source_guard import SourceGuard
+from replicator.engine.tree import Tree
 from replicator.model import (
     DIRECTORY,
     FILE,
@@ -65,6 +69,61 @@ def fits(catalog: Catalog, source: bytes, target: bytes) -> bool:
     )
 
 
+class Renamer:
+    """Applies the renames of one tree.
+
+    Args:
+        tree: the tree.
+        publisher: publishes the renames.
+        checker: reads the source, and updates the catalog.
+        follow_ups: schedules further checks.
+        guard: records which file systems are mounted below the root.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        publisher: Publisher,
+        checker: Checker,
+        follow_ups: FollowUps,
+        guard: SourceGuard,
+    ) -> None:
+        self._tree = tree
+        self._publisher = publisher
+        self._checker = checker
+        self._follow_ups = follow_ups
+        self._guard = guard
+        self._loop = asyncio.get_running_loop()
+
+    async def apply(self, source: bytes, target: bytes) -> None:
+        """Rename in the catalog, and publish it. With `delete` off the frontends keep the old name, so a directory is sent anew.
+
+        Raises:
+            SourceError: the source is in doubt.
+        """
+        tree, publisher = self._tree, self._publisher
+        deletions, in_thread = publisher.deletions, publisher.in_thread
+        await in_thread(tree.catalog.renaming.acquire)
+        try:
+            may = deletions.allowed and await in_thread(
+                partial(may_move, tree.catalog, tree.symlinks, source, target)
+            )
+            result = await in_thread(
+                partial(record_rename, self._checker, source, target, may_move_directory=may)
+            )
+            if result.moved:
+                await publisher.publish([encode_move(tree.number, source, target)])
+                deletions.renamed(source, target)
+                self._follow_ups.rechecks.renamed(source, target, self._loop.time())
+                await in_thread(partial(self._guard.renamed, source, target))
+        finally:
+            tree.catalog.renaming.release()
+        if result.found is not None:
+            await self._follow_ups.check_soon(result.found.siblings)
+            encode = partial(publisher.encode, result.found)
+            await publisher.publish(await in_thread(encode))
+
+
 class RenameResult(NamedTuple):
     """What the catalog records of a rename.
 
@@ -81,6 +140,8 @@ def record_rename(
     checker: Checker, source: bytes, target: bytes, *, may_move_directory: bool
 ) -> RenameResult:
     """Record a renamed file or directory by its new name, as far as it is certain what was renamed. Later checks find the rest.
+
+    Runs in a worker thread.
 
     The old name of a file stays recorded until its deletion is confirmed, because it may exist again. A directory is moved only if
     its old name is missing and its new one was not recorded, so that no name that exists is deleted on frontends.

@@ -121,7 +121,7 @@ class SourceGuard:
             reason = (
                 ""
                 if confirmed and mount is None
-                else self._reason(path, mount, recorded, confirmed)
+                else self._reason(path, mount, recorded, confirmed=confirmed)
             )
             if reason:
                 reasons[path] = reason
@@ -164,7 +164,8 @@ class SourceGuard:
         path: bytes,
         mount: Mount | None,
         recorded: dict[bytes, str],
-        confirmed: bool,  # noqa: FBT001
+        *,
+        confirmed: bool,
     ) -> str:
         """Return why a mount is not accepted; empty if it is."""
         place = f"{printable(path)} of {printable(self._root)}"

@@ -8,46 +8,29 @@ published; missing paths and directories that may have been renamed are followed
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
 
 from replicator.core.debouncer import Work, WorkKind
 from replicator.core.pace import Slice
-from replicator.core.rechecks import Reason
-from replicator.engine.changes.encode import EncodedChanges
+from replicator.core.rechecks import FLAPPING, Reason
 from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.checker import Checker
-from replicator.engine.ingest.encode_result import encode_move
 from replicator.engine.ingest.followups import FollowUps
 from replicator.engine.ingest.missing import DRAIN_PAUSE, MissingPaths, drained
 from replicator.engine.ingest.publisher import Publisher, run_to_end
 from replicator.engine.ingest.records import confirm
-from replicator.engine.ingest.renames import is_recorded, may_move, record_rename
+from replicator.engine.ingest.renames import Renamer, is_recorded
 from replicator.engine.ingest.scan import scan
 from replicator.engine.ingest.scan_result import ScanResult
 from replicator.engine.ingest.source_guard import SourceGuard
+from replicator.engine.ingest.symlinks import WaitingSymlinks
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
-from replicator.model import ROOT, Hint, Hinted, Stamp
-
-
-class _PutOff(NamedTuple):
-    """A symlink that is checked after the new content that was there when it was seen.
-
-    Attributes:
-        stamp: its stamp.
-        since: time at which it was seen.
-        last: number of the last path with new content for which an event came until then; None: not all events have been taken in.
-    """
-
-    stamp: Stamp
-    since: float
-    last: int | None
+from replicator.model import ROOT, Hint, Hinted
 
 
 class Worker:
@@ -65,7 +48,7 @@ class Worker:
         guard: decides whether the root and the mounts below it are the recorded ones.
         background: reads large files.
         rechecks: paths to check again at a later time.
-        cpu_seconds: CPU time of all checks until now.
+        put_off: changed symlinks that are checked after new files.
     """
 
     def __init__(
@@ -81,7 +64,7 @@ class Worker:
         self.background = BackgroundReader(self._read_in_background, wake)
         self._follow_ups = FollowUps(tree, self.background)
         self.rechecks = self._follow_ups.rechecks
-        self.cpu_seconds = 0.0
+        self.put_off = WaitingSymlinks(tree.debouncer, is_drained)
         self._tree = tree
         self._publisher = publisher
         self._deletions = publisher.deletions
@@ -89,15 +72,9 @@ class Worker:
         self._is_drained = is_drained
         self._resync = resync
         self._checker = Checker(tree.source, tree.catalog, tree.max_file_size)
-        self._missing = MissingPaths(
-            tree,
-            publisher,
-            self._checker,
-            self._follow_ups,
-            is_drained,
-        )
+        self._missing = MissingPaths(tree, publisher, self._checker, self._follow_ups, is_drained)
+        self._renamer = Renamer(tree, publisher, self._checker, self._follow_ups, self.guard)
         self._in_progress = 0
-        self._symlinks: dict[bytes, _PutOff] = {}
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -105,12 +82,7 @@ class Worker:
         """Number of paths in progress, missing for less than the grace period, put off, or queued for background reading."""
         missing = self.rechecks.count(Reason.MISSING)
         # `ingest.barriers` waits for the same, path by path: what is added here belongs there as well.
-        return self._in_progress + missing + len(self._symlinks) + len(self.background)
-
-    @property
-    def put_off(self) -> Collection[bytes]:
-        """The symlinks that are checked after the new content that was there when they were seen."""
-        return self._symlinks.keys()
+        return self._in_progress + missing + len(self.put_off) + len(self.background)
 
     def defer_huge(self) -> None:
         """From now on read huge files in the background: the first scan does not wait for them."""
@@ -151,14 +123,9 @@ class Worker:
         """
         self._in_progress = len(work)
         try:
-            for (kind, force, unclosed), some in groupby(
-                work, attrgetter("kind", "force", "unclosed")
-            ):
+            for kind, some in groupby(work, attrgetter("kind")):
                 if kind is WorkKind.CHECK:
-                    paths = [one.path for one in some]
-                    await self._publish(
-                        self._checker.check(paths, force=force, unclosed=unclosed, symlinks={})
-                    )
+                    await self._check(some)
                 else:
                     for one in some:
                         await (self._rename(one) if kind is WorkKind.RENAME else self._scan(one))
@@ -176,21 +143,25 @@ class Worker:
 
     def next_due(self) -> float | None:
         """Return the time at which to call `recheck` next; None if nothing is scheduled."""
-        if self._symlinks:
+        if self.put_off:
             return self._loop.time() + DRAIN_PAUSE
         return self.rechecks.next_due()
 
-    def heard(self, hints: Iterable[Hint]) -> None:
+    def heard(self, hints: Iterable[Hint]) -> dict[bytes, float]:
         """Record events: if a path that they name is missing, its grace period starts again.
 
         A scan is no event about its directory, and does not check it.
+
+        Returns:
+            These paths, each with the time of an earlier event that its next check answers as well.
         """
         if not self.rechecks.count(Reason.MISSING):
-            return
+            return {}
         events = (hint for hint in hints if hint.kind is not Hinted.SUBTREE)
         named = {path for hint in events for path in (hint.path, hint.target)}
-        for path in named:
-            self.rechecks.heard(path)
+        restarted = {path: self.rechecks.heard(path) for path in named}
+        earliest = self._loop.time() - FLAPPING
+        return {path: at for path, at in restarted.items() if at is not None and at >= earliest}
 
     async def recheck(self) -> None:
         """Check again what is due for that; see `core.rechecks`.
@@ -203,7 +174,7 @@ class Worker:
         if due is None or due > self._loop.time():
             return
         for reason in Reason:
-            if reason is Reason.MISSING and self._symlinks:
+            if reason is Reason.MISSING and self.put_off:
                 continue  # on the frontends they may still lead to what is missing here
             if paths := self.rechecks.take(reason, self._loop.time()):
                 self._in_progress = len(paths)
@@ -241,11 +212,15 @@ class Worker:
         if self._deletions.is_ripe(self._loop.time()):
             await self._publisher.release_deletions()
         if self._deletions.paused:
-            resume = partial(self._deletions.resume, self._loop.time())
-            if await self._publisher.in_thread(resume):
-                self._resync()
+            await run_to_end(self._resume_deletions())
         if self.guard.reasons:
             await self._check_mounts()
+
+    async def _resume_deletions(self) -> None:
+        may_resume = partial(self._deletions.may_resume, self._loop.time())
+        if await self._publisher.in_thread(may_resume):
+            self._deletions.resume()
+            self._resync()
 
     async def confirm_mounts(self) -> None:
         """Accept the mounted volumes as they are, as an operator confirmed: files of missing volumes are deleted.
@@ -266,40 +241,33 @@ class Worker:
         """Scan a directory."""
         confirmed = self._deletions.source_confirmed
         await self._check_mounts()
-        await self._publish_with_pauses(scan(self._checker, work.path, confirmed=confirmed))
+        since = self._tree.debouncer.answered_since(work.path, self._loop.time(), scan=True)
+        results = scan(self._checker, work.path, confirmed=confirmed)
+        await self._publish_with_pauses(results, since)
 
-    async def _publish_with_pauses(self, results: Iterator[ScanResult]) -> None:
+    async def _publish_with_pauses(
+        self, results: Iterator[ScanResult], since: float | None = None
+    ) -> None:
         """Publish results. After each chunk, do the checks that have become due, so that uploads do not wait for the rest."""
-        while await run_to_end(self._publish_next(results, scanned=True)):
+        while await run_to_end(self._publish_next(results, scanned=True, since=since)):
             if self._checker.defers:  # otherwise it is the first scan, which checks everything
                 await self._check_due()
 
     async def _check_due(self) -> None:
         """Check some of the paths that have become due, in the middle of other work."""
-        checks = self._tree.debouncer.between(self._loop.time(), Slice.FIRST)
-        for (force, unclosed), some in groupby(checks, attrgetter("force", "unclosed")):
+        await self._check(self._tree.debouncer.between(self._loop.time(), Slice.FIRST))
+        await self._check_symlinks()
+
+    async def _check(self, work: Iterable[Work]) -> None:
+        for (force, unclosed), some in groupby(work, attrgetter("force", "unclosed")):
             paths = [one.path for one in some]
             await self._publish(
                 self._checker.check(paths, force=force, unclosed=unclosed, symlinks={})
             )
-        await self._check_symlinks()
 
     async def _check_symlinks(self) -> None:
-        """Check the symlinks that were put off, once the new content that was there when they were seen has been checked.
-
-        A new version of a symlink often leads to files that were created just before (`current -> releases/7`), and the debouncer
-        returns a single path before those of a full directory. A symlink that was switched again meanwhile is put off again.
-        """
-        debouncer = self._tree.debouncer
-        due = {}
-        for path, one in list(self._symlinks.items()):
-            last = one.last
-            if last is None and self._is_drained(one.since):
-                last = debouncer.last_content
-                self._symlinks[path] = one._replace(last=last)
-            if last is not None and not debouncer.has_content_of(last):
-                due[path] = self._symlinks.pop(path).stamp
-        if due:
+        """Check the symlinks that have waited long enough. One that was switched again meanwhile is put off again."""
+        if due := self.put_off.take():
             await self._publish(self._checker.check(due, symlinks=due))
 
     async def _rename(self, work: Work) -> None:
@@ -316,30 +284,7 @@ class Worker:
             await self._publish(self._checker.check(above))
             if await self._publisher.in_thread(unrecorded):
                 return
-        await run_to_end(self._apply_rename(source, target))
-
-    async def _apply_rename(self, source: bytes, target: bytes) -> None:
-        """Rename in the catalog, and publish it. With `delete` off the frontends keep the old name, so a directory is sent anew."""
-        renaming = self._tree.catalog.renaming
-        await self._publisher.in_thread(renaming.acquire)
-        try:
-            may = self._deletions.allowed and await self._publisher.in_thread(
-                partial(may_move, self._tree.catalog, self._tree.symlinks, source, target)
-            )
-            result = await self._publisher.in_thread(
-                partial(record_rename, self._checker, source, target, may_move_directory=may)
-            )
-            if result.moved:
-                await self._publisher.publish([encode_move(self._tree.number, source, target)])
-                self._deletions.renamed(source, target)
-                self.rechecks.renamed(source, target, self._loop.time())
-                await self._publisher.in_thread(partial(self.guard.renamed, source, target))
-        finally:
-            renaming.release()
-        if result.found is not None:
-            await self._follow_ups.check_soon(result.found.siblings)
-            encode = partial(self._publisher.encode, result.found)
-            await self._publisher.publish(await self._publisher.in_thread(encode))
+        await run_to_end(self._renamer.apply(source, target))
 
     async def _read_in_background(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
         read = partial(self._checker.contents.read_ahead, path, force=force)
@@ -350,31 +295,17 @@ class Worker:
         while await run_to_end(self._publish_next(results)):
             pass
 
-    async def _publish_next(self, results: Iterator[ScanResult], *, scanned: bool = False) -> bool:
+    async def _publish_next(
+        self, results: Iterator[ScanResult], *, scanned: bool = False, since: float | None = None
+    ) -> bool:
         """Publish the next chunk, of a scan or of checks; return False if there was none, or if it was the last."""
-        next_result = await self._publisher.in_thread(partial(self._next_encoded, results))
-        if next_result is None:
+        found = await self._publisher.publish_next(results, self._follow_ups, scanned=scanned)
+        if found is None:
             return False
-        found, changes = next_result
-        for path, stamp in found.put_off.items():
-            if path not in self._symlinks or self._symlinks[path].stamp != stamp:
-                self._symlinks[path] = _PutOff(stamp, self._loop.time(), None)
-        await self._follow_ups.schedule(found, scanned=scanned)
-        await self._publisher.publish(changes)
-        self._missing.found(found.missing, self._loop.time())
+        self.put_off.add(found.put_off)
+        self._missing.found(found.missing, self._loop.time(), since)
         await self._await_renames(found.arriving)
-        if self._deletions.needs_decision:
-            await self._publisher.in_thread(self._deletions.decide)
         return not found.is_last
-
-    def _next_encoded(
-        self, results: Iterator[ScanResult]
-    ) -> tuple[ScanResult, list[EncodedChanges]] | None:
-        began = time.thread_time()
-        found = next(results, None)
-        encoded = None if found is None else (found, self._publisher.encode(found))
-        self.cpu_seconds += time.thread_time() - began
-        return encoded
 
     async def _await_renames(self, arriving: list[bytes]) -> None:
         """Check directories that may have been renamed again, after their renames if there are any.

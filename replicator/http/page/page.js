@@ -8,7 +8,7 @@ const KINDS = {
   degraded: "warn", paused: "warn",
   retrying: "bad", halted: "bad",
 };
-const ORDER = ["halted", "retrying", "degraded", "bootstrapping", "queued", "connecting", "live"];
+const ORDER = ["halted", "retrying", "degraded", "paused", "bootstrapping", "queued", "connecting", "live"];
 const SHOWN = 6; // sentences below the headline
 
 const $ = (selector) => document.querySelector(selector);
@@ -113,7 +113,7 @@ function frontends(status) {
     const said = [];
     if (row.last_error) said.push(el("p", { class: "error" }, row.last_error));
     for (const one of row.problems) if (!row.last_error.includes(one.path)) said.push(el("p", {}, path(one.path), `: ${one.reason}`));
-    for (const one of [row.excess, ...row.unlisted, row.launch && `launch hook: ${row.launch}`]) if (one && one !== row.last_error) said.push(el("p", {}, one));
+    for (const one of [row.excess, ...row.unlisted, row.launch && `launch hook: ${row.launch}`, row.verified?.error && `not verified: ${row.verified.error}`]) if (one && one !== row.last_error) said.push(el("p", {}, one));
     return rowWith(address(row), KINDS[row.state] ?? "bad", [
       stateCell(row.state, row.draining ? "draining" : row.ready === false ? "not ready" : ""),
       el("td", { class: "name" }, path(address(row)), ...(labels ? [el("small", {}, labels)] : [])),
@@ -280,7 +280,10 @@ function show(status) {
   delivery(status);
   discovery(status);
   events(status);
-  replace($("#about"), `replicator ${status.version}, running for ${span(status.uptime_seconds)}`);
+  const verify = status.verify ?? {};
+  const next = verify.running ? `${verify.running} is being verified` : verify.next ? `next in ${span(verify.next - status.time)}` : "";
+  const schedule = verify.schedule ? `; verification ${verify.schedule}${next && `, ${next}`}` : "";
+  replace($("#about"), `replicator ${status.version}, running for ${span(status.uptime_seconds)}${schedule}`);
   before = { time: status.time, sent: new Map(status.frontends.map((row) => [address(row), row.bytes_sent])) };
   answered = new Date();
 }

@@ -46,7 +46,7 @@ class Stub:
         _check(address)
         yield {"host": address.host}
 
-    async def verify(self, address, *, repair):
+    async def verify(self, address, *, repair, progress):
         assert repair in (True, False)
         if address is not None:
             _check(address)

@@ -10,7 +10,7 @@ import asyncssh
 
 from replicator.errors import HostKeyRefused
 from replicator.transport.failures import refused_key
-from replicator.transport.trust import Pins, Policy
+from replicator.transport.trust import HostKeyPolicy, Pins
 from tests.fuzz import mutate
 from tests.fuzz.target import sentence, target
 from tests.support.fakes.console import FakeConsole
@@ -43,7 +43,7 @@ def known_hosts(data):
         file.write_bytes(data)
         for mode in ("strict", "accept-new", "console"):
             pins = Pins(Path(directory) / mode)
-            policy = Policy(
+            policy = HostKeyPolicy(
                 str(file),
                 mode=mode,
                 pins=pins,

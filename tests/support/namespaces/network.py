@@ -53,7 +53,9 @@ def _bridge(project, process):
         time.sleep(0.005)
     inside, port = ["nsenter", f"--target={process}", "--net", "ip"], f"rpl{_number(project)}"
     run(*inside, "link", "set", "lo", "up")
-    run(*inside, "link", "add", "bridge", "type", "bridge")
+    # With an address of its own: otherwise it is that of the lowest port, and changes when that node ends; the others, who remember the
+    # former one, would then get no answer from the name server for half a minute.
+    run(*inside, "link", "add", "bridge", "address", _hardware(resolver(project)), "type", "bridge")
     run(*inside, "address", "add", f"{resolver(project)}/24", "dev", "bridge")
     run(*inside, "link", "set", "bridge", "up")
     run("ip", "link", "add", port, "type", "veth", "peer", "name", "machine", "netns", str(process))
@@ -80,11 +82,14 @@ def attach(process, project, where):
     run(*switch, "link", "set", f"to{process}", "master", "bridge", "up")
     inside = ["nsenter", f"--target={process}", "--net", "ip"]
     run(*inside, "link", "set", "lo", "up")
-    # From the address, as docker's: the others remember the hardware address for half a minute when a node is started again.
-    hardware = ":".join(["02", "42", *(f"{int(part):02x}" for part in where.split("."))])
-    run(*inside, "link", "set", "eth0", "address", hardware)
+    run(*inside, "link", "set", "eth0", "address", _hardware(where))
     run(*inside, "address", "add", f"{where}/24", "dev", "eth0")
     run(*inside, "link", "set", "eth0", "up")
+
+
+def _hardware(where):
+    """Return a hardware address made from an IP address, as docker's: others remember it when a node is started again."""
+    return ":".join(["02", "42", *(f"{int(part):02x}" for part in where.split("."))])
 
 
 def publish(project, rows):

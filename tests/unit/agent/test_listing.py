@@ -142,3 +142,56 @@ def test_a_listing_that_goes_on_asks_nothing_of_the_disk_about_what_was_listed(
     frames = steps(ListingJob(store, ListTree(1, 1, b"", False, 4, b"16")))
     assert [line.path for line in lines(frames)] == [b"17", b"18", b"19"]
     assert len(stated) == 4
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds of a clock that only the test advances."""
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def paced(job, clock):
+    """Do all steps, and wait as often as the job wants to; return its frames."""
+    frames = []
+    while not frames or not frames[-1].end:
+        if job.pause():
+            assert job.step() is None, "it reads in spite of the limit"
+            clock[0] += job.pause()
+        elif (made := job.step()) is not None:
+            frames.append(made)
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("sizes", "seconds"),
+    [([4 << 20], 4.0), ([1 << 20] * 4, 4.0), ([100] * 64, 4.0)],
+    ids=["one large file", "files of 1 MiB", "small files count as 64 KiB"],
+)
+def test_a_limit_spreads_the_reading_over_time(store, tmp_path, clock, sizes, seconds):
+    for number, size in enumerate(sizes):
+        (tmp_path / f"{number:02}").write_bytes(bytes(size))
+    job = ListingJob(store, ListTree(1, 1, b"", True, 9, rate=1 << 20))
+    frames = paced(job, clock)
+    took = clock[0] - 100.0
+    assert seconds - 1.5 <= took <= seconds + 0.5
+    digests = {line.entry.digest for line in lines(frames)}
+    assert digests == {hashlib.sha256(bytes(size)).digest() for size in sizes}
+
+
+def test_time_without_reading_is_not_made_up_for(store, tmp_path, clock):
+    (tmp_path / "f").write_bytes(bytes(4 << 20))
+    job = ListingJob(store, ListTree(1, 1, b"", True, 9, rate=1 << 20))
+    clock[0] += 3600.0
+    paced(job, clock)
+    assert clock[0] - 3700.0 >= 2.5
+
+
+def test_a_listing_with_digests_sends_what_it_has_every_two_seconds(store, tmp_path, clock):
+    for number in range(6):
+        (tmp_path / str(number)).write_bytes(bytes(1 << 20))
+    job = ListingJob(store, ListTree(1, 1, b"", True, 9, rate=1 << 20))
+    frames = paced(job, clock)
+    assert len(frames) >= 2
+    assert [line.path for line in lines(frames)] == [b"%d" % n for n in range(6)]

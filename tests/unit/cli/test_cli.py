@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from replicator import cli
+from replicator.cli.naming import name_fields
+from replicator.config import parse, parse_duration
 from replicator.doctor import daemon_findings
-from replicator.errors import ControlError
+from replicator.errors import ConfigError, ControlError
 
 HEAVY = ("asyncssh", "boto3", "numpy", "sqlite3", "structlog", "uvloop", "rich.progress")
 
@@ -36,7 +38,9 @@ def test_an_unknown_command_is_bad_usage():
     assert "asyncio" in result.output
 
 
-@pytest.mark.parametrize("name", ["bootstrap", "status", "verify", "resume", "wait"])
+@pytest.mark.parametrize(
+    "name", ["bootstrap", "status", "verify", "resume", "wait", "pause", "unpause"]
+)
 def test_a_command_that_only_queries_the_daemon_imports_little(name):
     script = (
         "import sys; from replicator.cli import commands;"
@@ -62,12 +66,59 @@ def test_a_daemon_that_halts_or_pauses_is_a_failure_of_check_and_an_excess_one_o
     assert findings[0].what == "paused: 200 of 300 paths were removed"
 
 
-@pytest.mark.parametrize("name", ["resume", "status", "wait"])
+def test_a_paused_frontend_is_a_failure_of_check():
+    row = {"host": "web1", "state": "paused", "excess": "", "last_error": "paused since noon"}
+    (finding,) = daemon_findings({"trees": [], "frontends": [row]})
+    assert (finding.level, finding.frontend, finding.what) == ("fail", True, "paused since noon")
+
+
+def test_check_fails_for_a_frontend_that_is_degraded_although_nothing_is_pending():
+    differs = "3 paths differed from the backend in the last verification"
+    row = {"host": "web1", "excess": "", "state": "degraded", "dirty": 0, "last_error": differs}
+    (finding,) = daemon_findings({"trees": [], "frontends": [row]})
+    assert (finding.level, finding.frontend, finding.what) == ("fail", True, differs)
+    (finding,) = daemon_findings({"trees": [], "frontends": [row | {"dirty": 2}]})
+    assert finding.what.startswith("2 paths are pending or refused: ")
+
+
+@pytest.mark.parametrize("name", ["resume", "status", "wait", "pause web1", "unpause web1"])
 def test_a_command_without_a_daemon_fails_and_names_the_command_that_starts_it(name, tmp_path):
     config = tmp_path / "replicator.toml"
     config.write_text('[[tree]]\nsource = "site"\n[state]\ndirectory = "state"\n')
     with pytest.raises(ControlError, match="replicator serve"):
-        cli.commands.main([name, "--config", str(config)], standalone_mode=False)
+        cli.commands.main([*name.split(), "--config", str(config)], standalone_mode=False)
+
+
+@pytest.mark.parametrize("duration", ["", "0", "-1", "ten", "5 years", "1h30m", "nan"])
+def test_a_duration_that_is_none_is_refused(duration, tmp_path):
+    config = tmp_path / "replicator.toml"
+    config.write_text('[[tree]]\nsource = "site"\n[state]\ndirectory = "state"\n')
+    command = ["pause", "web1", "--for", duration, "--config", str(config)]
+    with pytest.raises(ConfigError, match="--for: expected a duration"):
+        cli.commands.main(command, standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1.5s", 1.5), ("10m", 600), (" 2 h", 7200), ("1d", 86400)]
+)
+def test_a_duration_has_a_unit_or_is_in_seconds(text, seconds):
+    assert parse_duration("--for", text) == seconds
+
+
+def test_the_fields_of_a_name_hold_what_it_may_be(tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "link").symlink_to("site")
+    monkeypatch.chdir(tmp_path)
+    config = parse({"tree": [{"source": "site"}]}, base=tmp_path)
+    source = str(tmp_path / "site")
+    assert name_fields(config, "deploy@web1:22") == {
+        "name": "deploy@web1:22", "path": str(tmp_path / "deploy@web1:22"), "frontend": False,
+        "user": "deploy", "host": "web1", "port": 22,
+    }  # fmt: skip
+    for name in ("site", "site/", "./site", "link", source):
+        assert name_fields(config, name)["path"] == source
+    assert name_fields(config, "site/below")["path"] == f"{source}/below"
+    assert "host" not in name_fields(config, source)
 
 
 status = importlib.import_module("replicator.cli.status")

@@ -293,3 +293,47 @@ def test_the_oldest_path_is_as_old_under_a_new_name_until_it_is_clean(dirty):
     dirty.rename(A, Key(1, b"h"), 6)
     dirty.clear()
     assert (dirty.oldest(), dirty.oldest_sendable()) == (None, None)
+
+
+def test_nothing_of_a_held_tree_is_taken_and_everything_afterwards_in_the_order_of_marking(dirty):
+    other = Key(2, b"z")
+    dirty.mark(B, PendingKind.CONTENT, 0, urgent=True)
+    dirty.hold({1})
+    dirty.mark(other, PendingKind.CONTENT, 1, urgent=True)
+    dirty.mark(A, PendingKind.CONTENT, 2, urgent=True)
+    dirty.mark(C, PendingKind.CONTENT, 3, urgent=False)
+    assert [pending.key for pending in take(dirty)] == [other]
+    assert (len(dirty), dirty.bulk_open, dirty.oldest()) == (4, 0, 0)
+    dirty.hold(())
+    assert dirty.bulk_open == 1
+    assert [pending.key for pending in take(dirty)] == [B, A, C]
+
+
+def test_a_path_in_flight_when_its_tree_is_held_can_be_acknowledged_and_is_held_after_a_failure(
+    dirty,
+):
+    for key in (A, B, C):
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=True)
+    a, b, c = take(dirty)
+    dirty.hold({1})
+    assert dirty.waiting_or_sent()
+    assert dirty.acknowledged(A, a.generation)
+    dirty.put_back(B, b.generation)
+    assert dirty.refused(C, c.generation, PendingKind.CONTENT, "no") == 1
+    dirty.block(C, 5.0)
+    assert take(dirty, now=9.0) == []
+    assert not dirty.waiting_or_sent()
+    dirty.connection_lost()
+    dirty.retry_now()
+    assert take(dirty, now=9.0) == []
+    dirty.hold(())
+    assert {pending.key for pending in take(dirty, now=9.0)} == {B, C}
+
+
+def test_a_path_that_is_renamed_while_it_is_held_stays_held(dirty):
+    dirty.hold({1})
+    dirty.mark(Key(1, b"d/f"), PendingKind.CONTENT, 0, urgent=True)
+    dirty.rename(Key(1, b"d"), Key(1, b"e"), 1)
+    assert take(dirty) == []
+    dirty.hold(())
+    assert [pending.key.path for pending in take(dirty)] == [b"e/f"]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.path_set import PathSet
+from replicator.core.path_set import PathIndex, PathSet
 from replicator.model import is_within, renamed
 
 PATHS = st.lists(st.sampled_from([b"a", b"b", b"c\xff"]), max_size=4).map(b"/".join)
@@ -38,7 +38,6 @@ def test_it_holds_what_was_added_and_finds_what_is_below_a_directory(script, dir
         assert path in paths
         paths.discard(path)
     assert not paths
-    assert paths._children == {}
 
 
 def test_paths_stay_in_the_order_in_which_they_were_added():
@@ -51,3 +50,18 @@ def test_renamed_paths_are_the_last_in_their_order():
     paths = PathSet([b"d/b/c", b"z", b"d/b", b"d", b"dx"])
     paths.rename(b"d", b"e/f")
     assert list(paths) == [b"z", b"dx", b"e/f/b/c", b"e/f/b", b"e/f"]
+
+
+@given(st.sets(PATHS))
+def test_an_index_keeps_nothing_of_paths_that_were_discarded(paths):
+    members = set(paths)
+    index = PathIndex(lambda path: is_everything or path in members)
+    is_everything = False
+    for path in paths:
+        index.add(path)
+    assert set(index.at_or_below(b"")) == paths
+    for path in sorted(paths):
+        members.discard(path)
+        index.discard(path)
+    is_everything = True
+    assert list(index.at_or_below(b"")) == [b""]

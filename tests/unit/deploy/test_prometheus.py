@@ -25,8 +25,14 @@ FIRES = {
     "ReplicatorNotAnswering": ('replicator_up{instance="b"} 0x60', "3m"),
     "ReplicatorTreeHalted": (f'replicator_tree_state{{{TREE},state="halted"}} 1x60', "2m"),
     "ReplicatorDeletionsHeld": (f'replicator_tree_state{{{TREE},state="paused"}} 1x60', "6m"),
+    "ReplicatorPaused": (f"replicator_frontend_paused{{{FRONTEND}}} 1x90", "62m"),
     "ReplicatorFrontendLost": (f"replicator_frontend_connected{{{FRONTEND}}} 0x60", "6m"),
     "ReplicatorFrontendDegraded": (f'replicator_frontend_state{{{FRONTEND},state="degraded"}} 1x60', "6m"),
+    "ReplicatorVerifyDiffers": (f"replicator_verify_differing_paths{{{FRONTEND}}} 3x60", "1m"),
+    "ReplicatorVerifyOverdue": (
+        f'replicator_verify_last_success_timestamp_seconds{{{FRONTEND}}} 0x240\nreplicator_verify_interval_seconds{{instance="b"}} 3600x240',
+        "190m",
+    ),
     "ReplicatorFrontendBehind": (f"replicator_frontend_oldest_dirty_timestamp_seconds{{{FRONTEND}}} 0x60", "6m"),
     "ReplicatorSlowDelivery": (
         "\n".join(
@@ -55,9 +61,15 @@ WELL = (
     'replicator_up{instance="b"} 1x60',
     f'replicator_tree_state{{{TREE},state="halted"}} 0x60',
     f'replicator_tree_state{{{TREE},state="paused"}} 0x60',
+    f"replicator_tree_paused{{{TREE}}} 0x60",
+    f"replicator_frontend_paused{{{FRONTEND}}} 0x60",
     f"replicator_frontend_connected{{{FRONTEND}}} 1x60",
     f'replicator_frontend_state{{{FRONTEND},state="live"}} 1x60',
     f"replicator_frontend_oldest_dirty_timestamp_seconds{{{FRONTEND}}} 0+60x60",
+    f"replicator_verify_differing_paths{{{FRONTEND}}} 0x60",
+    f"replicator_verify_success{{{FRONTEND}}} 1x60",
+    f"replicator_verify_last_success_timestamp_seconds{{{FRONTEND}}} 0x60",
+    'replicator_verify_interval_seconds{instance="b"} 3600x60',
     f'replicator_delivery_seconds_bucket{{{TREE},le="1.0"}} 0+100x60',
     f'replicator_delivery_seconds_bucket{{{TREE},le="+Inf"}} 0+100x60',
     f"replicator_tree_unreadable_paths{{{TREE}}} 0x60",
@@ -105,7 +117,10 @@ def rules_test(tests):
 
 def test_alerts_and_dashboard_name_only_metrics_that_exist():
     delivery = {"trees": [{"tree": "/srv", "buckets": [[1.0, 1]], "count": 1, "seconds": 0.1}]}
-    made = render(status([{"dirty": 1, "ready": True}], pid=1, delivery=delivery)).decode()
+    verified = {"succeeded_at": 1.0, "differing": 1, "found": 1, "error": ""}
+    frontend = {"dirty": 1, "ready": True, "verified": verified}
+    verify = {"interval_seconds": 3600}
+    made = render(status([frontend], pid=1, delivery=delivery, verify=verify)).decode()
     known = {
         line.partition("{")[0].split()[0] for line in made.splitlines() if not line.startswith("#")
     }
@@ -144,6 +159,24 @@ def test_each_alert_fires_when_it_should_and_none_while_all_is_well(promtool, tm
     well = {"expr": "count(ALERTS)", "eval_time": "59m", "exp_samples": []}
     tests.append({"interval": "1m", "input_series": list(series(WELL)), "promql_expr_test": [well]})
     (tmp_path / "test.yaml").write_text(rules_test(tests))
+    done = promtool("test", "rules", str(tmp_path / "test.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_deletions_of_a_tree_that_an_operator_has_paused_are_not_reported_as_held(
+    promtool, tmp_path
+):
+    lines = (
+        *FIRES["ReplicatorDeletionsHeld"][0].splitlines(),
+        f"replicator_tree_paused{{{TREE}}} 1x60",
+    )
+    expected = {
+        "expr": 'ALERTS{alertname="ReplicatorDeletionsHeld"}',
+        "eval_time": "30m",
+        "exp_samples": [],
+    }
+    test = {"interval": "1m", "input_series": list(series(lines)), "promql_expr_test": [expected]}
+    (tmp_path / "test.yaml").write_text(rules_test([test]))
     done = promtool("test", "rules", str(tmp_path / "test.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -40,7 +40,7 @@ class Stage:
 
     async def passes(self, barrier):
         await asyncio.sleep(1)  # virtual: beyond the pause after a check
-        self.barriers.look()
+        self.barriers.update()
         return barrier.passed_at is not None
 
     def barrier(self, path=b""):
@@ -54,7 +54,7 @@ async def stage(clock):
 
 async def test_a_quiet_tree_passes_at_once(stage):
     barrier = stage.barrier()
-    stage.barriers.look()
+    stage.barriers.update()
     assert barrier.passed_at == stage.loop.time()
 
 
@@ -64,7 +64,7 @@ async def test_a_pending_check_is_waited_for_and_brought_forward(stage):
     stage.hint(b"d/f")  # within its cooldown
     barrier = stage.barrier(b"d")
     elsewhere = stage.barrier(b"e")
-    stage.barriers.look()
+    stage.barriers.update()
     assert (barrier.passed_at, barrier.waits_for) == (None, "d/f is to be checked")
     assert elsewhere.passed_at is not None
     assert [work.path for work in stage.debouncer.ready(stage.loop.time())] == [b"d/f"]
@@ -74,7 +74,7 @@ async def test_a_pending_check_is_waited_for_and_brought_forward(stage):
 async def test_a_file_that_is_being_written_is_named(stage):
     stage.hint(b"f", Hinted.WRITTEN)
     barrier = stage.barrier()
-    stage.barriers.look()
+    stage.barriers.update()
     assert barrier.waits_for == "f is being written"
 
 
@@ -122,5 +122,5 @@ async def test_a_removed_fence_costs_nothing(stage):
     stage.hint(b"f")
     barrier = stage.barrier()
     stage.barriers.remove(barrier)
-    stage.barriers.look()
+    stage.barriers.update()
     assert barrier.waits_for == ""

@@ -222,7 +222,7 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
         living = asyncio.ensure_future(live())
         try:
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(500):  # more than EMPTY_ACKS signs
+                async with asyncio.timeout(500):  # a hundred signs
                     await ends.connection.progress_timeout.watch(60)
             assert not receiving_task.done()
             ends.channel.send(Acks((in_flight.part.number,), (), 0))
@@ -231,6 +231,27 @@ async def test_signs_of_life_keep_the_connection_while_the_agent_works_on_a_chan
                 await ends.connection.progress_timeout.watch(60)
         finally:
             living.cancel()
+
+
+@pytest.mark.parametrize("padding", [b"", bytes(20_000)], ids=["small", "padded"])
+async def test_a_flood_of_signs_of_life_ends_the_connection(ends, padding):
+    async with receiving(ends) as receiving_task:
+        await ends.send(attributes_change(1, b"f", LARGE, content=True))
+        flood = frames.encode(Acks((), (), 0).header(), [padding])
+        for _ in range(100_000 // len(flood)):
+            ends.channel.send_raw(flood)
+        with pytest.raises(ProtocolError, match="again and again"):
+            await receiving_task
+
+
+async def test_an_agent_may_acknowledge_each_of_many_small_frames(ends):
+    async with receiving(ends) as receiving_task:
+        for name in range(5000):
+            in_flight = await ends.send(delete_change(1, b"%d" % name))
+            ends.channel.send(Acks((), (), ends.connection.bytes_sent))
+            ends.channel.send(Acks((in_flight.part.number,), (), ends.connection.bytes_sent))
+        await eventually(lambda: len(ends.answers) == 5000, "all answers")
+        assert not receiving_task.done()
 
 
 async def test_bulk_waits_while_the_agent_has_much_to_hash(ends):

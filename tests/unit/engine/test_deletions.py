@@ -85,9 +85,10 @@ def test_held_deletions_are_released_except_for_paths_that_exist_again():
 
 
 def test_held_deletions_have_their_new_names_after_a_rename():
-    deletions = Deletions(tree(guard=0.9))
+    some = tree(guard=0.9)
+    deletions = Deletions(some)
     for number in range(10 * FREE):
-        deletions._tree.catalog.put(b"left-%d" % number, Node("file").entry)
+        some.catalog.put(b"left-%d" % number, Node("file").entry)
     gone = [b"d/" + path for path in MANY]
     assert deletions.admit(gone, 100.0) == []
     deletions.renamed(b"d", b"e")
@@ -146,7 +147,8 @@ def test_some_of_the_held_and_the_withheld_deletions_are_shown_by_name(emptied):
     deletions = paused(emptied)
     assert deletions.samples(3) == MANY[:3]
     put(emptied, MANY)
-    assert deletions.resume(101.0)
+    assert deletions.may_resume(101.0)
+    deletions.resume()
     assert deletions.samples(3) == []
 
 
@@ -157,11 +159,13 @@ def put(tree, paths):
 
 def test_a_pause_ends_when_the_removed_paths_exist_again(emptied):
     deletions = paused(emptied)
-    assert not deletions.resume(101.0)
+    assert not deletions.may_resume(101.0)
     put(emptied, MANY[1:])
-    assert not deletions.resume(102.0)
+    assert not deletions.may_resume(102.0)
     put(emptied, MANY[:1])
-    assert deletions.resume(103.0)
+    assert deletions.may_resume(103.0)
+    assert not deletions.allowed, "before the caller requests a comparison in the same turn"
+    deletions.resume()
     assert deletions.allowed
     assert not Deletions(emptied).paused
 
@@ -169,12 +173,12 @@ def test_a_pause_ends_when_the_removed_paths_exist_again(emptied):
 def test_a_pause_ends_when_an_acceptable_number_is_missing_for_long_enough(emptied):
     deletions = paused(emptied, left=100)
     put(emptied, MANY[:FREE])
-    assert not deletions.resume(101.0)
+    assert not deletions.may_resume(101.0)
     put(emptied, MANY[FREE : FREE + 50])
-    assert not deletions.resume(101.0 + STEADY), "more has come back since"
+    assert not deletions.may_resume(101.0 + STEADY), "more has come back since"
     assert deletions.unsent == 50
-    assert not deletions.resume(100.0 + 2 * STEADY)
-    assert deletions.resume(101.0 + 2 * STEADY)
+    assert not deletions.may_resume(100.0 + 2 * STEADY)
+    assert deletions.may_resume(101.0 + 2 * STEADY)
 
 
 def test_other_new_paths_do_not_end_a_pause(emptied):
@@ -182,7 +186,7 @@ def test_other_new_paths_do_not_end_a_pause(emptied):
     put(emptied, [b"other-%d" % number for number in range(10 * FREE)])
     put(emptied, MANY[: FREE - 1])
     for now in (101.0, 200.0, 1000.0):
-        assert not deletions.resume(now)
+        assert not deletions.may_resume(now)
     assert deletions.unsent == FREE + 1
 
 
@@ -199,9 +203,9 @@ def test_paths_removed_during_a_pause_count_as_missing_over_restarts(emptied):
     again = Deletions(emptied)
     assert again.unsent == len(more)
     for now in (102.0, 200.0):
-        assert not again.resume(now)
+        assert not again.may_resume(now)
     put(emptied, more)
-    assert again.resume(201.0)
+    assert again.may_resume(201.0)
 
 
 def test_withheld_deletions_are_recorded_later_if_the_catalog_fails(emptied, monkeypatch):
@@ -226,7 +230,7 @@ def test_a_pause_of_an_earlier_release_ends_only_by_confirmation(emptied, monkey
     monkeypatch.setattr(emptied.catalog, "withheld", lambda: None)
     deletions = Deletions(emptied)
     assert deletions.unsent is None
-    assert not deletions.resume(101.0)
+    assert not deletions.may_resume(101.0)
 
 
 def test_a_confirmed_source_has_its_deletions_published(emptied):

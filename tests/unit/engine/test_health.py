@@ -4,7 +4,14 @@ import pytest
 
 from replicator.engine.control.health import NOTHING, Tolerance, is_ok
 
-FRONTEND = {"state": "live", "dirty": 0, "lag_seconds": 0.0, "excess": "", "unlisted": []}
+FRONTEND = {
+    "state": "live",
+    "dirty": 0,
+    "lag_seconds": 0.0,
+    "excess": "",
+    "unlisted": [],
+    "verified": None,
+}
 TREE = {"state": "watching", "problems": [], "unreadable": [], "pending": 0, "lag_seconds": 0.0}
 PROVIDER = {"error": "", "answered": True}
 
@@ -20,6 +27,7 @@ def status(frontend=None, tree=None, provider=None):
 
 def test_ok_if_everything_is_known_and_nothing_is_dirty():
     assert is_ok(status(), NOTHING)
+    assert is_ok(status(frontend={"verified": {"differing": 0}}), NOTHING)
     assert is_ok({"frontends": [], "trees": [TREE], "discovery": [PROVIDER]}, NOTHING)
 
 
@@ -27,12 +35,13 @@ def test_ok_if_everything_is_known_and_nothing_is_dirty():
     "wrong",
     [
         {"frontend": {"state": state}}
-        for state in ("connecting", "queued", "bootstrapping", "retrying", "halted")
+        for state in ("connecting", "queued", "bootstrapping", "retrying", "halted", "paused")
     ]
     + [
         {"frontend": {"dirty": None, "lag_seconds": None}},
         {"frontend": {"excess": "60 of 80 paths there are not on the backend"}},
         {"frontend": {"state": "degraded", "unlisted": ["d: cannot be listed"]}},
+        {"frontend": {"state": "degraded", "verified": {"differing": 1}}},
         {"tree": {"state": "scanning"}},
         {"tree": {"state": "halted"}},
         {"tree": {"state": "paused", "pending": 5}},

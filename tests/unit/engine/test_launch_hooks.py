@@ -51,6 +51,7 @@ async def test_a_machine_is_put_into_service_after_it_was_filled_and_verified(st
     assert stage.disks["a"].keys() == {b"f"}
     assert [request.digest for request in stage.agent("a").of(ListTree)] == [False, True]
     await eventually(lambda: hooks.describe("i-1") == "verified: put into service", "its state")
+    assert hooks.results == {"in_service": 1, "abandoned": 0, "left": 0}
     hooks.close()
 
 
@@ -76,6 +77,7 @@ async def test_a_machine_that_is_not_filled_in_time_is_abandoned_or_left_as_conf
     await eventually(lambda: hooks.describe("i-1").startswith("given up"), "the end")
     assert stage.control.completed == ({LAUNCH: False} if abandon else {})
     assert "refused by the test" in hooks.describe("i-1") or abandon
+    assert hooks.results == {"in_service": 0, "abandoned": abandon, "left": not abandon}
     hooks.close()
 
 

@@ -131,10 +131,10 @@ async def test_deletions_that_are_held_back_are_pending(watched, monkeypatch):
         watched.watchers[0].hint(name)
     ours = watched.pipeline
     await eventually(
-        lambda: ours.deletions.held and not len(ours.tree.debouncer) and not ours._worker.pending,
+        lambda: 0 < ours.deletions.held == ours.pending,
         "deletions to be held, and nothing else to be left",
     )
-    assert ours.pending == ours.deletions.held > 0
+    assert len(ours.tree.debouncer) == 0
 
 
 async def test_a_watcher_that_fails_is_replaced(watched):
@@ -152,7 +152,8 @@ async def test_an_empty_source_halts_until_confirmation(watched):
     await eventually(lambda: "empty" in watched.pipeline.halted, lambda: watched.pipeline.halted)
     assert watched.published == []
 
-    await watched.pipeline.resume()
+    watched.pipeline.resume()
+    await watched.pipeline.forget_pause()
     await eventually(lambda: watched.published == [b"known"], lambda: watched.published)
     await watched.watching()
     assert not watched.pipeline.deletions.source_confirmed

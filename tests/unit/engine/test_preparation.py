@@ -118,3 +118,34 @@ async def test_the_parts_of_two_files_that_were_not_begun_are_not_sent(sending):
         )
     assert sending.sent() == []
     assert sending.channel.of(Data) == []
+
+
+async def test_a_large_file_of_a_paused_tree_is_cancelled_and_sent_after_the_pause(sending):
+    sending.write(b"big", b"x" * (CHUNK * 40))
+    sending.write(b"next", BIG)
+    async with sending.open():
+        sending.channel.open.clear()
+        sending.mark(b"big", b"next")
+        await sending.times_sent(b"big", 1)
+        sending.dirty.hold({1})
+        sending.state.held = frozenset({1})
+        sending.sender.hold()
+        sending.channel.open.set()
+
+        def is_cancelled():
+            sending.make_room()
+            return any(data.cancel for data in sending.channel.of(Data))
+
+        await eventually(is_cancelled, "a cancel", seconds=9)
+        assert not any(data.end for data in sending.channel.of(Data))
+        (begun,) = sending.sent()
+        sending.refuse(begun.number, "digest_mismatch")
+        await eventually(lambda: not sending.dirty.waiting_or_sent(), "both to be held")
+        assert set(sending.dirty) == {Key(1, b"big"), Key(1, b"next")}
+        assert not sending.dirty.has_reasons()
+
+        sending.dirty.hold(())
+        sending.state.held = frozenset()
+        sending.sender.hold()
+        await sending.times_sent(b"next", 1)
+        await sending.times_sent(b"big", 2)

@@ -9,7 +9,7 @@ from replicator.core.lifecycle import State
 from replicator.engine.bootstrap_queue import BootstrapQueue, Place, Rank
 from replicator.engine.fleet.fleet import Fleet
 from replicator.engine.frontend import progress as module
-from replicator.engine.frontend.progress import Work, giving_way_when_slow
+from replicator.engine.frontend.progress import WorkDone, giving_way_when_slow
 from replicator.model import Listed
 from replicator.wire.messages import Listing, ListTree, More
 from tests.support.frontends import Backdrop, candidate
@@ -25,15 +25,15 @@ def quick(monkeypatch):
 @pytest.mark.parametrize(
     ("work", "most", "seconds"),
     [
-        (Work(2000, 0, 0), 10_000, 10),
-        (Work(2000, 0, 0), 1000, 5),
-        (Work(2000, 0, 0), 0, 0),
-        (Work(0, 500, 0), 0, 10),
-        (Work(0, 0, 10 << 20), 0, 10),
+        (WorkDone(2000, 0, 0), 10_000, 10),
+        (WorkDone(2000, 0, 0), 1000, 5),
+        (WorkDone(2000, 0, 0), 0, 0),
+        (WorkDone(0, 500, 0), 0, 10),
+        (WorkDone(0, 0, 10 << 20), 0, 10),
     ],
 )
 def test_only_the_work_to_be_done_counts_as_time(work, most, seconds):
-    assert work.seconds(Work(0, 0, 0), most) == seconds
+    assert work.seconds(WorkDone(0, 0, 0), most) == seconds
     assert work.seconds(work, most) == 0
 
 
@@ -84,7 +84,7 @@ async def test_a_frontend_that_makes_progress_keeps_its_place(quick):
     bootstrap_queue, reasons, lines = BootstrapQueue(1), [], 0
 
     def work():
-        return Work(lines, 0, 0)
+        return WorkDone(lines, 0, 0)
 
     async with (
         bootstrap_queue.place("busy") as busy,

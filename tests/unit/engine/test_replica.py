@@ -170,3 +170,15 @@ async def test_only_a_bootstrap_is_throttled(stage):
     stage.context.bucket = TokenBucket(0.001)
     stage.replica.repair([at(b"f")])
     await eventually(lambda: stage.replica.converged, "the file")
+
+
+async def test_refusals_are_counted_by_reason_and_comparisons_by_their_duration(stage):
+    stage.write(b"f", b"content")
+    stage.write(b"g", b"content")
+    stage.prepare = lambda agent: agent.refusals.update({b"g": ("denied", "EACCES: g")})
+    stage.retry(NEVER)
+    await stage.live()
+    assert stage.replica.refusals == {"denied": 1}
+    bootstraps = stage.context.bootstraps.describe()
+    assert bootstraps["count"] == 1
+    assert 0 < bootstraps["seconds"] < 60

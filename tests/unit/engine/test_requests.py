@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator import __version__
+from replicator.core.lifecycle import State
 from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _areas, _seconds
 from replicator.engine.control.wait import MOST_AREAS, outermost
 from replicator.engine.service import Service
@@ -81,15 +82,20 @@ async def test_each_command_has_its_answer(ask):
     (status,) = await ask(command="status")
     assert status.pop("uptime_seconds") >= 0
     assert abs(status.pop("time") - time.time()) < 60
+    bootstraps = status.pop("bootstraps")
+    assert (bootstraps["count"], bootstraps["seconds"], bootstraps["buckets"][-1][1]) == (0, 0, 0)
     assert status == {
         "ok": True,
         "version": __version__,
         "frontends": [],
         "trees": [],
         "bootstrapping": 0,
+        "launches": {"in_service": 0, "abandoned": 0, "left": 0},
         "discovery": [],
         "inotify": {"watches": 0, "limit": None},
         "hooks": [],
+        "verify": {},
+        "pauses": [],
     }
     assert await ask(command="resume") == []
     assert await ask(command="verify") == []
@@ -158,3 +164,16 @@ async def test_a_host_that_discovery_does_not_list_is_removed_after_the_last_boo
     asked.context.bootstrap_queue.resize(2)
     assert (await second)[-1]["finished"]
     assert asked.hosts() == []
+
+
+async def test_verify_yields_its_progress_only_if_that_is_asked_for(asked):
+    asked.context.bootstrap_queue.resize(2)
+    asked.service.join([Candidate(Address("web1"), "static")], drop=True)
+    (replica,) = asked.service.fleet
+    await asked.turned(replica, State.LIVE)
+    request = {"command": "verify", "host": "web1"}
+    first, *_, report = [row async for row in asked.requests.handle(request | {"progress": True})]
+    assert first == {"progress": {"host": "web1", "port": 0, "compared": 0, "total": 0}}
+    assert (report["host"], report["compared"], report["differing"]) == ("web1", 1, 0)
+    (alone,) = [row async for row in asked.requests.handle(request)]
+    assert alone.keys() == report.keys()

@@ -20,12 +20,12 @@ def test_another_directory_is_refused_until_an_operator_accepts_it_and_a_third_o
     reason = targets.refusal("a", b"/www/site", opened("3"))
     assert DOUBT in reason
     assert targets.refusal("a", b"/www/other", opened("3")) == ""
-    assert targets.accept_refused() == {"a": reason}
-    assert targets.accept_refused() == {}
+    assert targets.accept_refused({"a"}, {b"/www/site"}) == {"a": reason}
+    assert targets.accept_refused({"a"}, {b"/www/site"}) == {}
     assert targets.refusal("a", b"/www/site", opened("3")) == ""
     assert targets.refusal("a", b"/www/site", opened("1"))
     assert targets.refusal("a", b"/www/site", opened("3")) == ""
-    assert targets.accept_refused() == {}, "it is back"
+    assert targets.accept_refused({"a"}, {b"/www/site"}) == {}, "it is back"
 
 
 @pytest.mark.parametrize("answer", [opened("2", doubt=""), opened("", doubt=""), opened("1")])

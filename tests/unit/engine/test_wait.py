@@ -8,12 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator.core.lifecycle import State
+from replicator.core.rechecks import GRACE
 from replicator.engine.control.requests import Requests
+from replicator.engine.control.resuming import resume
 from replicator.engine.fleet.membership import Membership
+from replicator.engine.ingest import worker
 from replicator.engine.service import Service
 from replicator.errors import DiscoveryError
+from replicator.model import Hinted, parent
 from replicator.ports import Address, Candidate, PollResult
+from replicator.wire.messages import ListTree
 from tests.support.fakes.provider import FakeProvider
+from tests.support.fakes.watcher import FakeWatcher
 from tests.support.frontends import Backdrop
 from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually, turns
@@ -28,7 +34,8 @@ class Served(Backdrop):
         super().__init__(pool)
         self.context.trees.clear()
         self.service = Service(self.context)
-        self.tree = fake_tree(self.source, self.catalog)
+        self.watcher = FakeWatcher()
+        self.tree = fake_tree(self.source, self.catalog, make_watcher=lambda: self.watcher)
         self.pipeline = self.service.add_tree(self.tree)
         self.requests = Requests(self.service, self.context)
 
@@ -104,6 +111,102 @@ async def test_a_provider_that_was_not_polled_yet_is_waited_for(served):
     assert {"who": "discovery dns", "why": "no answer yet"} in outcome["waits_for"]
 
 
+@pytest.mark.parametrize("kind", [Hinted.CHANGED, Hinted.WRITTEN, Hinted.SUBTREE])
+async def test_a_deletion_is_waited_for_although_a_later_event_names_the_path_again(served, kind):
+    barrier = await removed(served, b"gone")
+    served.watcher.hint(b"gone", kind)
+    await eventually(lambda: barrier.passed_at is not None, "the deletion")
+    assert b"gone" not in served.catalog.records
+
+
+async def test_a_deletion_is_waited_for_although_its_directory_is_renamed_at_once(served):
+    barrier = await removed(served, b"d/gone")
+    served.source.nodes[b"e"] = served.source.nodes.pop(b"d")
+    served.watcher.hint(b"d/gone")
+    served.watcher.hint(b"d", Hinted.MOVED, b"e")
+    await eventually(lambda: barrier.passed_at is not None, "the deletion")
+    assert not {b"d/gone", b"e/gone"} & set(served.catalog.records)
+
+
+async def test_a_deletion_that_other_events_follow_all_the_time_is_not_waited_for_longer(
+    served, monkeypatch
+):
+    monkeypatch.setattr(worker, "FLAPPING", 1.0)
+    barrier = await removed(served, b"lock")
+
+    async def events():
+        while True:
+            served.watcher.hint(b"lock")
+            await asyncio.sleep(0.02)
+
+    following = asyncio.ensure_future(events())
+    try:
+        await eventually(lambda: barrier.passed_at is not None, lambda: barrier.waits_for)
+    finally:
+        following.cancel()
+    assert b"lock" in served.catalog.records
+
+
+async def test_a_path_that_was_first_missing_after_the_call_is_not_waited_for(served):
+    barrier = await removed(served, b"gone")
+    await removed(served, b"later")
+    following = asyncio.get_running_loop().time() + 5 * GRACE
+    while barrier.passed_at is None and asyncio.get_running_loop().time() < following:
+        served.watcher.hint(b"later")
+        await asyncio.sleep(0.02)
+    assert barrier.passed_at is not None
+    assert b"later" in served.catalog.records
+    assert b"gone" not in served.catalog.records
+
+
+async def removed(served, path):
+    """Remove a path that is recorded; return a barrier that waits for that."""
+    served.source.write(path, b"content")
+    served.pipeline.recheck(parent(path))
+    served.pipeline.recheck(path)
+    await eventually(lambda: path in served.catalog.records, "the record")
+    served.source.remove(path)
+    served.watcher.hint(path)
+    await eventually(lambda: served.pipeline._worker.rechecks.is_missing(path), "the check")
+    barrier = served.pipeline.barriers.add(b"", asyncio.get_running_loop().time())
+    await eventually(lambda: "is missing" in barrier.waits_for, lambda: barrier.waits_for, 0.4)
+    return barrier
+
+
+async def test_a_provider_whose_answers_lack_a_part_is_waited_for_until_one_is_complete(served):
+    part = PollResult(answer("a").candidates, ("b.example has no address",), complete=False)
+    dns = FakeProvider(part, name="dns")
+    served.discover(dns)
+    await served.live("a")
+    outcome = await served.wait()
+    assert not outcome["ok"]
+    why = "its answer is incomplete: b.example has no address"
+    assert outcome["waits_for"] == [{"who": "discovery dns", "why": why}]
+    dns.answers = [answer("a", "b"), part]
+    await served.live("a", "b")
+    await eventually(lambda: dns.answers == [part], "an incomplete answer again")
+    assert (await served.wait(timeout=30))["ok"]
+
+
+async def test_what_a_pause_has_withheld_is_not_confirmed_while_resume_ends_it(served, monkeypatch):
+    served.discover(FakeProvider(answer("a")))
+    await served.live("a")
+    deletions, going_on = served.pipeline.deletions, threading.Event()
+    deletions.paused = "9 of 10 paths were removed in one go"
+    monkeypatch.setattr(deletions, "forget_pause", going_on.wait)
+    assert not (await served.wait())["ok"]
+    served.agent("a").mute.add(ListTree)  # the comparison does not end
+    resuming = asyncio.ensure_future(resume(served.service, served.context, None))
+    try:
+        await turns(10)
+        assert not deletions.paused
+        outcome = await served.wait()
+        assert (outcome["ok"], outcome["waits_for"][0]["who"]) == (False, "a")
+    finally:
+        going_on.set()
+        await resuming
+
+
 async def test_an_unreadable_path_is_named_however_many_others_there_are(served):
     served.discover(FakeProvider(answer("a")))
     await served.live("a")
@@ -122,7 +225,7 @@ async def test_a_file_whose_changes_cause_no_event_is_checked(served):
     served.discover(FakeProvider(answer("a")))
     await served.live("a")
     served.source.write(b"d/mounted", b"content")
-    served.pipeline._watcher.files = [b"d/mounted"]
+    served.watcher.files = [b"d/mounted"]
     assert (await served.wait(("/source", "e"), timeout=30))["ok"]
     assert b"d/mounted" not in served.disks["a"]
     assert (await served.wait(("/source", "d"), timeout=30))["ok"]

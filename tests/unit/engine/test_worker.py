@@ -39,11 +39,16 @@ class Working:
             1, b"/source", self.source, self.catalog, FakeWatcher, self.debouncer, SITE, **more
         )
         self.encoded_list = []
-        self.publisher = Publisher(tree, pool, self.encoded_list.append)
+        self.on_publish = lambda _encoded: None
+        self.publisher = Publisher(tree, pool, self._publish)
         self.deletions = self.publisher.deletions
         self.is_drained = lambda _: True
-        drained = lambda since: self.is_drained(since)  # noqa: E731, PLW0108  # tests replace it
+        drained = lambda since: self.is_drained(since)  # noqa: PLW0108  # tests replace it
         self.worker = Worker(tree, self.publisher, lambda: None, pool, drained)
+
+    def _publish(self, encoded):
+        self.encoded_list.append(encoded)
+        self.on_publish(encoded)
 
     def take_changes(self):
         """Return all changes that were published since the last call."""
@@ -228,10 +233,7 @@ async def test_deletions_of_a_large_directory_do_not_wait_in_the_line_of_live_ch
 
 @pytest.mark.parametrize("how", ["it is there again", "its event comes", "it is there and checked"])
 async def test_the_rest_of_a_large_directory_that_appears_again_is_not_deleted(emptied, how):
-    publish = emptied.publisher._publish
-
-    def published(encoded):
-        publish(encoded)
+    def published(_encoded):
         if emptied.source.nodes.get(b"d") is None and how != "its event comes":
             emptied.source.mkdir(b"d")
             emptied.source.mkdir(b"d/large")
@@ -239,7 +241,7 @@ async def test_the_rest_of_a_large_directory_that_appears_again_is_not_deleted(e
         if how != "it is there again":
             emptied.debouncer.hint(Hint(Hinted.CHANGED, b"d"), 0.0)
 
-    emptied.publisher._publish = published
+    emptied.on_publish = published
     await emptied.worker.recheck()
     deletions = [path for deleted, _ in deleted_and_uploaded(emptied) for path in deleted]
     assert 0 < len(deletions) <= 2 * PORTION
@@ -351,7 +353,7 @@ async def test_a_rename_below_an_unrecorded_directory_is_published_after_the_dir
 
 async def test_held_deletions_follow_a_rename(guarded):
     working = guarded
-    working.deletions._guard.admit([b"d/gone-%d" % number for number in range(200)], 1e9)
+    working.deletions.admit([b"d/gone-%d" % number for number in range(200)], 1e9)
     await working.move(b"d", b"e")
 
     assert working.deletions.is_held(b"e/gone-7")
@@ -522,8 +524,7 @@ async def test_a_scan_without_differences_lets_checks_run(working):
             yield seen
 
     working.source.walk = counted
-    publish = working.encoded_list.append
-    working.publisher._publish = lambda encoded: walked.append(b"published") or publish(encoded)
+    working.on_publish = lambda _encoded: walked.append(b"published")
     working.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
     assert walked.index(b"published") < 1000

@@ -127,6 +127,45 @@ def test_states_without_a_frontend_are_exported_as_zero():
     assert found["replicator_frontend_state", "10.0.0.1", "degraded"] == 1
 
 
+def test_refused_changes_are_counted_by_frontend_and_reason():
+    refusals = {"denied": 3, "no_space": 1}
+    found = samples(frontends=[{"host": "a", "refusals": refusals}, {"host": "b", "refusals": {}}])
+    refused = {key[1:]: value for key, value in found.items() if "refused" in key[0]}
+    assert refused == {("a", "denied"): 3, ("a", "no_space"): 1}
+
+
+def test_launches_and_durations_of_bootstraps_are_exported():
+    found = samples()
+    assert found["replicator_launches_total", "in_service"] == 2
+    assert found["replicator_launches_total", "abandoned"] == 0
+    assert found["replicator_bootstrap_duration_seconds_bucket", "60.0"] == 4
+    assert found["replicator_bootstrap_duration_seconds_bucket", "+Inf"] == 5
+    assert found["replicator_bootstrap_duration_seconds_sum",] == 90.5
+
+
+def test_the_results_of_verifications_are_exported_and_none_for_a_frontend_without_one():
+    verified = {"succeeded_at": 1500.5, "differing": 3, "paths": ["a"], "found": 7, "error": ""}
+    failed = {"succeeded_at": 0, "differing": 0, "paths": [], "found": 0, "error": "it is queued"}
+    found = samples(
+        frontends=[
+            {"host": "a", "verified": verified},
+            {"host": "b", "verified": failed},
+            {"host": "c"},
+        ],
+        verify={"schedule": "daily 03:30", "interval_seconds": 86400},
+    )
+    assert found["replicator_verify_interval_seconds",] == 86400
+    assert {key: value for key, value in found.items() if "verify" in key[0] and len(key) > 1} == {
+        ("replicator_verify_success", "a"): 1,
+        ("replicator_verify_last_success_timestamp_seconds", "a"): 1500.5,
+        ("replicator_verify_differing_paths", "a"): 3,
+        ("replicator_verify_differences_total", "a"): 7,
+        ("replicator_verify_success", "b"): 0,
+        ("replicator_verify_differing_paths", "b"): 0,
+        ("replicator_verify_differences_total", "b"): 0,
+    }
+
+
 def test_times_are_timestamps():
     found = samples(frontends=[{"host": "a", "dirty": 2, "lag_seconds": 30.5}])
     assert found["replicator_frontend_oldest_dirty_timestamp_seconds", "a"] == 1969.5

@@ -190,6 +190,23 @@ async def test_a_sick_frontend_or_a_later_failure_of_discovery_does_not_make_the
     assert (await daemon.get("/readyz")).status == 200
 
 
+async def test_a_paused_tree_makes_the_daemon_unready(daemon):
+    paused = {"since": 1.0, "by": "alice", "until": None}
+    tree = {"state": "paused", "paused": paused, "problems": ["/srv/www is paused"]}
+    daemon.status = status([{}], tree=tree)
+    answer = await daemon.get("/readyz?verbose")
+    assert (answer.status, b"[-] tree /srv/www: /srv/www is paused" in answer.body) == (503, True)
+
+
+async def test_a_paused_frontend_is_named_though_the_daemon_is_ready(daemon):
+    row = {"state": "paused", "last_error": "paused since noon by alice"}
+    daemon.status = status([row], ok=False)
+    answer = await daemon.get("/readyz?verbose")
+    lines = answer.body.decode().splitlines()
+    assert (answer.status, lines[-1]) == (200, "ready")
+    assert "[!] frontend 10.0.0.1: paused since noon by alice" in lines
+
+
 async def test_not_ready_if_the_catalog_cannot_be_read_and_the_reason_stays_in_the_log(daemon):
     daemon.status = SourceError("/var/lib/replicator/catalog.sqlite: disk I/O error")
     ready, page = await daemon.get("/readyz?verbose"), await daemon.get("/api/v1/status")

@@ -69,7 +69,7 @@ def noise(size, seed=1):
 
 
 def content_of(snapshot, base=b""):
-    read = lambda offset, length: base[offset : offset + length]  # noqa: E731
+    read = lambda offset, length: base[offset : offset + length]
     return b"".join(replay(snapshot.ops, read, base_size=len(base), max_size=snapshot.entry.size))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from replicator.errors import DiscoveryError, HostKeyRefused
 from replicator.transport.pins import MAX_PINS, Pins
-from replicator.transport.trust import ASK_AGAIN, Policy
+from replicator.transport.trust import ASK_AGAIN, HostKeyPolicy
 from tests.support.fakes.console import FakeConsole
 
 ONE, TWO = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
@@ -31,13 +31,13 @@ def pins(tmp_path):
 
 
 async def test_strict_refuses_a_machine_that_is_not_in_known_hosts(known, pins):
-    check = await Policy(str(known), pins=pins).host_key_check(HOST, PORT, "i-1")
+    check = await HostKeyPolicy(str(known), pins=pins).host_key_check(HOST, PORT, "i-1")
     assert not check.accept_new(ONE)
     assert pins.keys("i-1") == []
 
 
 async def test_accept_new_accepts_the_first_key_of_a_machine_and_no_other_later(known, pins):
-    policy = Policy(str(known), mode="accept-new", pins=pins)
+    policy = HostKeyPolicy(str(known), mode="accept-new", pins=pins)
     assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(ONE)
 
     again = await policy.host_key_check("10.0.0.99", 2222, "i-1")  # at whatever address
@@ -48,14 +48,14 @@ async def test_accept_new_accepts_the_first_key_of_a_machine_and_no_other_later(
 
 
 async def test_accept_new_accepts_another_machine_at_a_used_address(known, pins):
-    policy = Policy(str(known), mode="accept-new", pins=pins)
+    policy = HostKeyPolicy(str(known), mode="accept-new", pins=pins)
     assert (await policy.host_key_check(HOST, PORT, "i-1")).accept_new(ONE)
     assert (await policy.host_key_check(HOST, PORT, "i-2")).accept_new(TWO)
     assert (pins.keys("i-1"), pins.keys("i-2")) == ([public(ONE)], [public(TWO)])
 
 
 async def test_without_an_instance_id_the_address_is_the_name(known, pins):
-    policy = Policy(str(known), mode="accept-new", pins=pins)
+    policy = HostKeyPolicy(str(known), mode="accept-new", pins=pins)
     assert (await policy.host_key_check(HOST, 2222, "")).accept_new(ONE)
     assert pins.keys("[10.0.0.1]:2222") == [public(ONE)]
 
@@ -63,13 +63,15 @@ async def test_without_an_instance_id_the_address_is_the_name(known, pins):
 @pytest.mark.parametrize("line", ["10.0.0.1 {}", "@cert-authority 10.0.0.* {}"])
 async def test_an_entry_in_known_hosts_takes_precedence_over_every_policy(known, pins, line):
     known.write_text(line.format(public(TWO)) + "\n")
-    check = await Policy(str(known), mode="accept-new", pins=pins).host_key_check(HOST, PORT, "i-1")
+    check = await HostKeyPolicy(str(known), mode="accept-new", pins=pins).host_key_check(
+        HOST, PORT, "i-1"
+    )
     assert not check.accept_new(ONE)
 
 
 async def test_console_accepts_only_a_key_that_was_printed(known, pins):
     console = FakeConsole([TWO.get_fingerprint(), ONE.get_fingerprint()])
-    policy = Policy(str(known), mode="console", pins=pins, console=console)
+    policy = HostKeyPolicy(str(known), mode="console", pins=pins, console=console)
     check = await policy.host_key_check(HOST, PORT, "i-1")
     other = asyncssh.generate_private_key("ssh-ed25519")
     assert not check.accept_new(other)
@@ -82,7 +84,7 @@ async def test_console_accepts_only_a_key_that_was_printed(known, pins):
 
 def console_policy(known, pins, console, now):
     """Return a policy that asks a console for 60 s; `now[0]` is the time."""
-    return Policy(
+    return HostKeyPolicy(
         str(known),
         mode="console",
         pins=pins,
@@ -143,28 +145,30 @@ async def test_a_new_key_of_a_machine_is_accepted_after_its_line_was_removed(kno
 
 
 async def test_console_needs_to_know_which_machine_it_is(known, pins):
-    policy = Policy(str(known), mode="console", pins=pins, console=FakeConsole([]))
+    policy = HostKeyPolicy(str(known), mode="console", pins=pins, console=FakeConsole([]))
     with pytest.raises(HostKeyRefused, match="its instance id is unknown"):
         await policy.host_key_check(HOST, PORT, "")
 
 
 async def test_a_console_that_cannot_be_read_is_an_error(known, pins):
     console = FakeConsole(DiscoveryError("the IAM permission ec2:GetConsoleOutput is missing"))
-    policy = Policy(str(known), mode="console", pins=pins, console=console)
+    policy = HostKeyPolicy(str(known), mode="console", pins=pins, console=console)
     with pytest.raises(HostKeyRefused, match="ec2:GetConsoleOutput"):
         await policy.host_key_check(HOST, PORT, "i-1")
 
 
 async def test_a_key_that_cannot_be_stored_is_refused(known, tmp_path):
     pins = Pins(tmp_path / "missing" / "host_keys")
-    check = await Policy(str(known), mode="accept-new", pins=pins).host_key_check(HOST, PORT, "i-1")
+    check = await HostKeyPolicy(str(known), mode="accept-new", pins=pins).host_key_check(
+        HOST, PORT, "i-1"
+    )
     with pytest.raises(HostKeyRefused, match="cannot be remembered"):
         check.accept_new(ONE)
 
 
 async def test_pins_that_cannot_be_read_are_an_error_not_a_fresh_start(known, tmp_path):
     (tmp_path / "host_keys").write_bytes(b"\xff\xfe")
-    policy = Policy(str(known), mode="accept-new", pins=Pins(tmp_path / "host_keys"))
+    policy = HostKeyPolicy(str(known), mode="accept-new", pins=Pins(tmp_path / "host_keys"))
     with pytest.raises(HostKeyRefused, match="cannot be read"):
         await policy.host_key_check(HOST, PORT, "i-1")
 
@@ -200,7 +204,7 @@ async def test_a_file_that_was_emptied_or_cut_off_is_an_error_and_no_fresh_start
     file = tmp_path / "host_keys"
     whole = file.read_bytes()
     file.write_bytes(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
-    policy = Policy(str(known), mode="accept-new", pins=pins)
+    policy = HostKeyPolicy(str(known), mode="accept-new", pins=pins)
     for machine in ("i-1", "i-9"):
         with pytest.raises(HostKeyRefused, match="host_keys is damaged"):
             await policy.host_key_check(HOST, PORT, machine)
@@ -227,7 +231,7 @@ def test_a_machine_may_have_any_name(pins, machine):
 async def test_a_certificate_in_known_hosts_is_no_key(known, pins):
     certificate = ONE.generate_host_certificate(TWO, "id", principals=[HOST])
     known.write_text(f"{HOST} {certificate.export_certificate().decode()}\n")
-    policy = Policy(str(known), pins=pins)
+    policy = HostKeyPolicy(str(known), pins=pins)
     check = await policy.host_key_check(HOST, PORT, "i-1")
     assert check.matching(HOST, "", PORT) == ([], [], [])
     assert (check.damaged, policy.damaged_lines()) == ("line 1", "line 1")

@@ -127,7 +127,7 @@ def recorded(*targets, kind="ip", **answers):
         ("levitating", "", Decision.SERVE),
     ],
 )
-def test_every_state_has_a_policy_and_a_reason(state, reason, decision):
+def test_every_state_has_a_rule_and_a_reason(state, reason, decision):
     with recorded(("10.0.0.1", state, reason)) as api:
         candidate = one(poll(provider(api.url, ["web"])), "10.0.0.1")
     assert candidate.decision is decision

@@ -1,4 +1,4 @@
-"""Every state has a policy with a reason, the documents agree, and no call is without its permission."""
+"""Every state has a rule with a reason, the documents agree, and no call is without its permission."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from replicator.discovery.aws import policy
-from replicator.discovery.aws.policy import Policy, heavier, of_lifecycle, of_target
+from replicator.discovery.aws.policy import Rule, heavier, of_lifecycle, of_target
 from replicator.ports import Decision
 
 ROOT = Path(__file__).parents[4]
@@ -53,7 +53,7 @@ def test_an_unknown_state_counts_as_present():
 
 
 def test_seen_twice_the_one_that_is_in_use_counts():
-    serve, drain, drop = (Policy(decision, "") for decision in Decision)
+    serve, drain, drop = (Rule(decision, "") for decision in Decision)
     for one, other, expected in ((serve, drain, serve), (drop, drain, drain), (drop, serve, serve)):
         assert heavier(one, other) is expected
         assert heavier(other, one) is expected

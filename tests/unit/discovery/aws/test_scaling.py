@@ -63,7 +63,7 @@ def test_an_instance_in_pending_wait_is_served_and_its_launch_is_known():
         ("Warmed:Stopped", Decision.DROP),
     ],
 )
-def test_every_lifecycle_state_has_a_policy(state, decision):
+def test_every_lifecycle_state_has_a_rule(state, decision):
     with api(("i-1", state)) as server:
         (candidate,) = poll(server.url).candidates
     assert (candidate.decision, candidate.launch) == (decision, None)
