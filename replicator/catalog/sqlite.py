@@ -182,6 +182,11 @@ class SqliteCatalog:
         with self._database.reading() as db:
             return withheld.missing(db, self._tree)
 
+    def withheld_samples(self, most: int) -> list[bytes]:
+        """Return some of the withheld paths that are still missing."""
+        with self._database.reading() as db:
+            return withheld.samples(db, self._tree, most)
+
     def mounts(self) -> dict[bytes, str]:
         """Return the mounts below the root as of the last `set_mounts`: path to file system identity."""
         try:

@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS withheld (tree INTEGER NOT NULL, key BLOB NOT NULL, P
 _ADD = "INSERT OR IGNORE INTO withheld VALUES (?, ?)"
 _CLEAR = "DELETE FROM withheld WHERE tree = ?"
 _MISSING = (
-    "SELECT count(*) FROM withheld WHERE tree = ? AND NOT EXISTS"
+    "FROM withheld WHERE tree = ? AND NOT EXISTS"
     " (SELECT 1 FROM entries WHERE entries.tree = withheld.tree AND entries.key = withheld.key)"
 )
 
@@ -55,7 +55,14 @@ def missing(db: sqlite3.Connection, tree: int) -> tuple[int, int] | None:
     before = noted(db, f"before {tree}")
     if not before.isdecimal():
         return None
-    return db.execute(_MISSING, (tree,)).fetchone()[0], int(before)
+    (count,) = db.execute(f"SELECT count(*) {_MISSING}", (tree,)).fetchone()
+    return count, int(before)
+
+
+def samples(db: sqlite3.Connection, tree: int, most: int) -> list[bytes]:
+    """Return some of the withheld paths that are still missing."""
+    rows = db.execute(f"SELECT key {_MISSING} LIMIT ?", (tree, most))
+    return [schema.path_of(stored) for (stored,) in rows]
 
 
 def noted(db: sqlite3.Connection, name: str) -> str:

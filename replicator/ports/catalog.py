@@ -112,6 +112,9 @@ class Catalog(Protocol):
     def withheld(self) -> tuple[int, int] | None:
         """Return how many of the paths passed to `pause` are still missing, and its `before`; None if that is unknown."""
 
+    def withheld_samples(self, most: int) -> list[bytes]:
+        """Return at most `most` of the paths passed to `pause` that are still missing."""
+
     def mounts(self) -> dict[bytes, str]:
         """Return the mounts below the root as of the last `set_mounts`: path to file system identity."""
 

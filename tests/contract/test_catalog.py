@@ -172,12 +172,16 @@ def test_it_outlives_a_restart(world):
     assert catalog.mounts() == {b"d\xff": "uuid", b"e": ""}
     assert world.tree(b"/other").paused() == ""
     assert catalog.withheld() == (2, 5), "b and c; a exists"
+    assert sorted(catalog.withheld_samples(9)) == [b"b", b"c"]
+    assert len(catalog.withheld_samples(1)) == 1
     catalog.unpause()
     assert catalog.paused() == ""
     assert catalog.withheld() is None
+    assert catalog.withheld_samples(9) == []
     assert world.tree(b"/other").withheld() is None
-    catalog.pause("again", 7, [b"d"])
+    catalog.pause("again", 7, [b"d/e"])
     assert catalog.withheld() == (1, 7)
+    assert catalog.withheld_samples(9) == [b"d/e"]
 
 
 def test_trees_do_not_mix(world):
@@ -302,6 +306,7 @@ USES = {
     "pause": lambda catalog: catalog.pause("many", 1, [b"a"]),
     "unpause": lambda catalog: catalog.unpause(),
     "withheld": lambda catalog: catalog.withheld(),
+    "withheld_samples": lambda catalog: catalog.withheld_samples(1),
     "mounts": lambda catalog: catalog.mounts(),
     "set_mounts": lambda catalog: catalog.set_mounts({}),
 }

@@ -45,13 +45,14 @@ class Deletions:
         self.paused = tree.catalog.paused()
         self.source_confirmed = False
         self.unsent: int | None = 0
+        self._sample: list[bytes] = []
         if self.paused:
             withheld = tree.catalog.withheld()
             self.unsent = withheld[0] if withheld else None
+            self._sample = tree.catalog.withheld_samples(SAMPLE)
         self._tree = tree
         self._withheld: list[bytes] = []  # not recorded yet
         self._released = PathSet()  # not withheld any more, and not published yet
-        self._sample: list[bytes] = []
         self._before = 0
         self._steady = (
             -1,
@@ -76,7 +77,7 @@ class Deletions:
         return path in self._guard.held or path in self._released
 
     def samples(self, most: int) -> list[bytes]:
-        """Return some of the paths whose deletion is held back, or withheld by a pause that began since the daemon started."""
+        """Return some of the paths whose deletion is held back, or withheld by a pause."""
         held = islice(chain(self._guard.held, self._released), most)
         return self._sample[:most] if self.paused else list(held)
 

@@ -70,3 +70,7 @@ class CatalogState:
     def set_mounts(self, mounts):
         with self._using():
             self._mounts = dict(mounts)
+
+    def withheld_samples(self, most):
+        with self._using():
+            return sorted(self._withheld - self.records.keys())[:most]

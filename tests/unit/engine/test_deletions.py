@@ -146,6 +146,9 @@ def test_some_of_the_held_and_the_withheld_deletions_are_shown_by_name(emptied):
     assert deletions.samples(3) == MANY[:3]
     deletions = paused(emptied)
     assert deletions.samples(3) == MANY[:3]
+    after_a_restart = Deletions(emptied).samples(3)
+    assert len(after_a_restart) == 3
+    assert set(after_a_restart) <= set(MANY)
     put(emptied, MANY)
     assert deletions.may_resume(101.0)
     deletions.resume()
