@@ -84,6 +84,8 @@ class Debouncer:
         self._checks = CheckQueue(cooldown, max_wait)
         self._scans = CheckQueue(cooldown, max_wait)
         self._renames = Renames()
+        self._collapsed = False
+        self._scanning: list[float] = []
 
     def adjust(self, *, cooldown: float, max_wait: float) -> None:
         """Change the times; cooldowns that have begun keep their length."""
@@ -206,6 +208,17 @@ class Debouncer:
         """Return True if a path with new content is still to be checked that became due when `last_content` was `number` or less."""
         return self._checks.has_content_of(number)
 
+    def is_scan_awaited(self, until: float) -> bool:
+        """Return True if a scan that an event up to a time asked for is pending or running, so that new content may not be known yet.
+
+        A scan that replaces pending checks counts whenever it was asked for, one that follows from a check does not: it may be repeated
+        for ever.
+        """
+        pending = (self._scans.slot(path).unanswered_since for path in self._scans.below(ROOT))
+        return self._collapsed or any(
+            -math.inf < since <= until for since in chain(self._scanning, pending)
+        )
+
     def ready(self, now: float, limit: int | None = None) -> list[Work]:
         """Remove and return the work that is due, in the order in which it must be done.
 
@@ -216,10 +229,12 @@ class Debouncer:
             now: the current time.
             limit: maximum number of checks; `core.backlog` says which ones if more are due.
         """
+        self._collapsed = self._collapsed and self._scans.is_pending(ROOT)  # otherwise it is done
         work = [Work(WorkKind.RENAME, *ends) for ends in self._renames.take(now)]
         held = self._renames.holds
         work += self._take_checks(now, held, limit)
         scans = self._scans.take_due(now, held)
+        self._scanning = [self._scans.answered_since(due.path) for due in scans]
         return work + [Work(WorkKind.SCAN, due.path) for due in scans]
 
     def between(self, now: float, limit: int) -> list[Work]:
@@ -265,11 +280,12 @@ class Debouncer:
 
     def _renamed(self, hint: Hint, now: float) -> None:
         source, target = hint.path, hint.target
-        is_scan_pending = any(self._scans.is_pending(above) for above in _above(source))
+        scans = [above for above in _above(source) if self._scans.is_pending(above)]
+        since = min((self._scans.slot(above).unanswered_since for above in scans), default=now)
         for queue in (self._checks, self._scans):
             queue.rename(source, target)
-        if is_scan_pending:  # the pending scan of the old parent will not find the path any more
-            self._scan(target, now, -math.inf)
+        if scans:  # the pending scan of the old parent will not find the path any more
+            self._scan(target, now, since)
         self._renames.add(source, target, now, is_directory=hint.is_directory)
         for path in (source, target):  # another file may have the name `source` now
             self._checks.changed(path, now, now)
@@ -277,6 +293,8 @@ class Debouncer:
     def clear(self) -> None:
         """Forget all pending work; the caller scans the whole tree. The numbers of `last_content` continue."""
         self._restart(self.last_content)
+        self._collapsed = False
+        self._scanning.clear()
 
     def _restart(self, last_content: int) -> None:
         cooldown, max_wait = self._checks.cooldown, self._checks.max_wait
@@ -290,6 +308,7 @@ class Debouncer:
         # What is kept gets numbers again: not above those that callers of `last_content` remember.
         self._restart(max(0, self.last_content - len(kept)))
         self._scan(ROOT, now, -math.inf)
+        self._collapsed = True
         for path, old in kept:
             self._checks.slot(path).retry = old.retry
             self._checks.want(path, old.due or now, now=now)

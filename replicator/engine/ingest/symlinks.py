@@ -9,6 +9,9 @@ from typing import NamedTuple
 from replicator.core.debouncer import Debouncer
 from replicator.model import Stamp
 
+SCAN_WAIT = 10.0
+"""Seconds for which a symlink waits for scans at most: a scan of a million files takes a minute."""
+
 
 class _Waiting(NamedTuple):
     """One symlink.
@@ -64,6 +67,13 @@ class WaitingSymlinks(Collection[bytes]):
             if last is None and self._is_drained(one.since):
                 last = self._debouncer.last_content
                 self._waiting[path] = one._replace(last=last)
-            if last is not None and not self._debouncer.has_content_of(last):
+            if last is not None and not self._has_content_of(one, last):
                 due[path] = self._waiting.pop(path).stamp
         return due
+
+    def _has_content_of(self, one: _Waiting, last: int) -> bool:
+        """Return True if content that was there when a symlink was seen is still to be checked, or found by a scan."""
+        if self._debouncer.has_content_of(last):
+            return True
+        recent = self._loop.time() - one.since < SCAN_WAIT
+        return recent and self._debouncer.is_scan_awaited(one.since)

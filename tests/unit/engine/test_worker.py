@@ -670,3 +670,29 @@ async def test_a_symlink_that_is_switched_again_meanwhile_waits_for_the_files_of
     await working.worker.recheck()
     take_changes = [change.path for change in working.take_changes()]
     assert files <= set(take_changes[: take_changes.index(b"current")])
+
+
+@pytest.mark.parametrize("how", ["moved", "collapsed"])
+async def test_a_symlink_waits_for_files_that_only_a_scan_finds(working, how):
+    working.source.symlink(b"current", b"d")
+    await working.worker.scan_all()
+    working.worker.defer()
+    working.take_changes()
+    loop = asyncio.get_running_loop()
+    working.source.mkdir(b"r")
+    files = {b"r/%d" % number for number in range(300)}
+    for name in files:
+        working.source.write(name, b"content")
+    working.source.symlink(b"current", b"r")
+    if how == "moved":
+        working.debouncer.hint(Hint(Hinted.SUBTREE, b"tmp"), loop.time())
+        working.debouncer.hint(Hint(Hinted.MOVED, b"tmp", b"r", is_directory=True), loop.time())
+    else:
+        working.debouncer._collapse(loop.time())
+    working.debouncer.hint(Hint(Hinted.CHANGED, b"current"), loop.time())
+    while len(working.debouncer) or working.worker.put_off:
+        await working.worker.do(working.debouncer.ready(loop.time(), 8))
+        await working.worker.recheck()
+        await asyncio.sleep(0.05)
+    changed = [change.path for change in working.take_changes()]
+    assert files <= set(changed[: changed.index(b"current")])
