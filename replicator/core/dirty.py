@@ -62,7 +62,32 @@ class DirtySet:
         """Number of bulk paths that are waiting or sent, not blocked."""
         return self._queues.bulk_open
 
-    def mark(self, key: Key, kind: PendingKind, now: float, *, urgent: bool) -> int:
+    @property
+    def has_waiting_content(self) -> bool:
+        """True while a path is to be read and sent that was not deleted."""
+        return self._queues.has_content
+
+    def is_overtaking(self, key: Key, generation: int) -> bool:
+        """Return True for a deletion after whose marking another path was marked again, whose new version was not sent since."""
+        renewed = self._queues.renewed
+        if not renewed or next(reversed(renewed.values())) <= generation:
+            return False
+        pending = self._pending.get(key)
+        return pending is not None and pending.removal
+
+    def sent(self, key: Key) -> None:
+        """Record that the current version of a path that `take` returned was sent."""
+        self._queues.renewed.pop(key, None)
+
+    def mark(
+        self,
+        key: Key,
+        kind: PendingKind,
+        now: float,
+        *,
+        urgent: bool,
+        removal: bool = False,
+    ) -> int:
         """Queue a path to be read and sent; return its new generation.
 
         Args:
@@ -70,20 +95,29 @@ class DirtySet:
             kind: what the frontend needs; the higher of this and the previous kind counts.
             now: the current time.
             urgent: True for a live change; it stays urgent until it is acknowledged.
+            removal: True if the path was deleted: it is sent when no content is waiting.
         """
         pending = self._record(key, now)
+        was_clean = pending.state is PathState.CLEAN
         pending.kind = max(kind, pending.kind)
-        self._queues.set_state(key, pending, PathState.WAITING, urgent=pending.urgent or urgent)
+        self._queues.set_state(
+            key, pending, PathState.WAITING, urgent=pending.urgent or urgent, removal=removal
+        )
+        if not was_clean:
+            self._queues.renewed.pop(key, None)
+            if not removal and pending.state is PathState.WAITING:
+                self._queues.renewed[key] = pending.generation
         return pending.generation
 
-    def mark_sent(self, key: Key, now: float) -> int:
+    def mark_sent(self, key: Key, now: float, *, removal: bool = False) -> int:
         """Mark a path whose current version is already in flight; return its new generation.
 
         If the connection is lost, it is unknown whether the version arrived: the path is then pending as ADOPT, and digests are compared.
         """
         pending = self._record(key, now)
         pending.kind = max(pending.kind, PendingKind.ADOPT)
-        self._queues.set_state(key, pending, PathState.SENT, urgent=True)
+        self._queues.set_state(key, pending, PathState.SENT, urgent=True, removal=removal)
+        self.sent(key)
         return pending.generation
 
     def is_clean_or_sent(self, key: Key) -> bool:
@@ -110,7 +144,11 @@ class DirtySet:
         pending = self._pending.get(key)
         return pending is not None and (
             pending.state is PathState.SENT
-            or (pending.state is PathState.WAITING and pending.urgent >= urgent)
+            or (
+                pending.state is PathState.WAITING
+                and pending.urgent >= urgent
+                and not pending.removal
+            )
         )
 
     def is_current(self, key: Key, generation: int) -> bool:
@@ -150,6 +188,19 @@ class DirtySet:
             return False
         self.drop(key)
         return True
+
+    def hasten_removals(self, directory: Key, most: int) -> None:
+        """Let deletions below a directory not wait for content, because a file is to replace it; look at about `most` paths."""
+        directories = [directory]
+        while directories and most > 0:
+            inside = self._inside.get(directories.pop())
+            if inside is not None:
+                directories += inside.below
+                for key in islice(inside.keys, most):
+                    most -= 1
+                    pending = self._pending[key]
+                    if pending.removal:
+                        self._queues.set_state(key, pending, pending.state, removal=False)
 
     def put_back(self, key: Key, generation: int) -> None:
         """Queue a path again that `take` returned and that was not sent."""
@@ -285,7 +336,7 @@ class DirtySet:
             pending = self._pending[key]
             self.drop(key)
             moved = Key(target.tree, rebase(key.path, source.path, target.path))
-            self.mark(moved, pending.kind, now, urgent=pending.urgent)
+            self.mark(moved, pending.kind, now, urgent=pending.urgent, removal=pending.removal)
             renamed = self._moved[moved] = self._pending[moved]
             renamed.since = pending.since
 

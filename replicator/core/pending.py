@@ -78,10 +78,11 @@ class Pending:
         attempts: refusals in a row.
         reason: why the path was refused last; empty if it was not.
         unreadable: True if the backend cannot read the path.
+        removal: True if the path was deleted: it waits for all content that is waiting.
     """
 
     __slots__ = (
-        "attempts", "generation", "inside", "kind", "reason", "since", "state", "unreadable", "urgent"
+        "attempts", "generation", "inside", "kind", "reason", "removal", "since", "state", "unreadable", "urgent"
     )  # fmt: skip
 
     def __init__(self, since: float, inside: Inside) -> None:
@@ -94,6 +95,7 @@ class Pending:
         self.attempts = 0
         self.reason = ""
         self.unreadable = False
+        self.removal = False
 
     @property
     def is_open_bulk(self) -> bool:

@@ -1,4 +1,8 @@
-"""Queues of dirty paths: urgent (live) before bulk, each in the order of marking, and blocked ones at their retry time."""
+"""Queues of dirty paths: urgent (live) before bulk, then deletions, each in the order of marking, and blocked ones at their retry time.
+
+Deletions wait until no content is waiting. A path that is marked again while it waits goes to the end of its queue, because it may need
+what was marked in between (`current -> releases/8`); a deletion that was marked in between (of `releases/7`) must not overtake it.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +34,37 @@ class Queues:
     Attributes:
         bulk_open: number of bulk paths that are waiting or sent, not blocked.
         held: trees of which nothing is to be sent: their paths become HELD instead of WAITING.
+        renewed: the paths that were marked again and not sent since, with their generations, in this order; without those that were deleted.
     """
 
     def __init__(self) -> None:
         self.held: frozenset[int] = frozenset()
+        self.renewed: dict[Key, int] = {}
         # Not plain dicts: finding the first key of a dict skips all slots of removed keys, O(n) each time.
         self._urgent: OrderedDict[Key, Pending] = OrderedDict()
         self._bulk: OrderedDict[Key, Pending] = OrderedDict()
+        self._removals: OrderedDict[Key, Pending] = OrderedDict()
         self._retries: list[_Retry] = []
         self.bulk_open = 0
 
+    @property
+    def has_content(self) -> bool:
+        """True while a path is waiting that was not deleted."""
+        return bool(self._urgent or self._bulk)
+
+    def _queue_of(self, pending: Pending) -> OrderedDict[Key, Pending]:
+        if pending.removal:
+            return self._removals
+        return self._urgent if pending.urgent else self._bulk
+
     def set_state(
-        self, key: Key, pending: Pending, state: PathState, *, urgent: bool | None = None
+        self,
+        key: Key,
+        pending: Pending,
+        state: PathState,
+        *,
+        urgent: bool | None = None,
+        removal: bool | None = None,
     ) -> None:
         """Change the state of a record, its queue and the count of open bulk.
 
@@ -50,17 +73,21 @@ class Queues:
             pending: its record.
             state: the new state.
             urgent: True for a live change, False for bulk; None: unchanged.
+            removal: True if the path was deleted; None: unchanged.
         """
         if state is PathState.WAITING and key.tree in self.held:
             state = PathState.HELD
         if pending.state is PathState.WAITING:
-            (self._urgent if pending.urgent else self._bulk).pop(key, None)
+            self._queue_of(pending).pop(key, None)
+        if self.renewed and state not in (PathState.WAITING, PathState.SENT):
+            self.renewed.pop(key, None)
         self.bulk_open -= pending.is_open_bulk
         pending.state = state
         pending.urgent = pending.urgent if urgent is None else urgent
+        pending.removal = pending.removal if removal is None else removal
         self.bulk_open += pending.is_open_bulk
         if state is PathState.WAITING:
-            (self._urgent if pending.urgent else self._bulk)[key] = pending
+            self._queue_of(pending)[key] = pending
 
     def block(self, key: Key, pending: Pending, until: float) -> None:
         """Block a record until a time."""
@@ -81,7 +108,8 @@ class Queues:
             if retry.is_current and retry.pending.state is PathState.BLOCKED:
                 self.set_state(retry.key, retry.pending, PathState.WAITING)
         taken: list[PendingChange] = []
-        for queue in (self._urgent, self._bulk):
+        # Not together with content: what is read as one may be sent in another order.
+        for queue in (self._urgent, self._bulk) if self.has_content else (self._removals,):
             while queue and len(taken) < limit:
                 key, pending = next(iter(queue.items()))
                 self.set_state(key, pending, PathState.SENT)
@@ -104,5 +132,7 @@ class Queues:
         """Forget everything."""
         self._urgent.clear()
         self._bulk.clear()
+        self._removals.clear()
+        self.renewed.clear()
         self._retries.clear()
         self.bulk_open = 0

@@ -23,6 +23,9 @@ KEPT = "kept, because it holds files that are not ours"
 KEPT_AFTER = 4
 """Attempts to remove a directory, over some six seconds, before its content counts as excluded or foreign, and it is kept."""
 
+HASTENED = 1000
+"""Deletions below a directory that are sent at once because a file must replace the directory; the next attempt sends more."""
+
 SOON = 0.2
 """Seconds until a path is tried again after a refusal that a race explains."""
 
@@ -172,6 +175,8 @@ class Answers:
                 self._report(key, KEPT)
                 return
             self._state.resync_queue.request(key)
+        elif not in_flight.part.is_delete:
+            self._dirty.hasten_removals(key, HASTENED)
         self._dirty.block(key, _now() + SOON * 2 ** min(attempts, 6))
         if attempts > 1:
             self._report(key, detail)

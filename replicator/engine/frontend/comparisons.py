@@ -144,6 +144,7 @@ class Comparisons:
 
     async def _compare_tree(self, tree: int, may_continue: MayContinue) -> bool:
         """Compare a whole tree; return False if it is removed or paused meanwhile."""
+        await self._sender.moved()
         if tree not in self._opened or tree in self._state.held:
             return False
         self._resync_queue.began(tree)
@@ -216,10 +217,10 @@ class Comparisons:
         if self._bootstrapping and any(one.kind > PendingKind.ATTRIBUTES for one in differences):
             self._readiness.incomplete(tree)
         self._state.errors.surplus_removed([one.path for one in differences if one.surplus])
-        for path, kind, size, _ in differences:
+        for path, kind, size, surplus in differences:
             key = Key(tree, path)
             if key not in self._dirty:
-                self._dirty.mark(key, kind, now, urgent=False)
+                self._dirty.mark(key, kind, now, urgent=False, removal=surplus)
                 self._state.progress.expect(key, size)
             if self._dirty.overflowed:
                 self._pending_paths.clear("one frontend")

@@ -157,6 +157,7 @@ class Moves:
         self._uncertain: dict[int, bool] = {}
         self._ends: Counter[Key] = Counter()
         self._above: Counter[Key] = Counter()
+        self._answered = asyncio.Event()
 
     def __bool__(self) -> bool:
         """True while a move is in flight."""
@@ -179,7 +180,15 @@ class Moves:
         for end in move.ends:
             _subtract(self._ends, [end])
             _subtract(self._above, _above(end))
+        self._answered.set()
         return self._uncertain.pop(move.number)
+
+    async def all_answered(self) -> None:
+        """Wait until the moves that are in flight now are answered."""
+        waiting = set(self._uncertain)
+        while waiting := waiting & self._uncertain.keys():
+            self._answered.clear()
+            await self._answered.wait()
 
     def _overlap(self, key: Key) -> bool:
         """Return True if an end of a move in flight is at, above or below a path."""

@@ -105,7 +105,9 @@ class PendingPaths:
                 if not self.rename(source, target):
                     return
                 self._resync.request(target)
-            self.dirty.mark(part.key, PendingKind.CONTENT, _now(), urgent=True)
+            self.dirty.mark(
+                part.key, PendingKind.CONTENT, _now(), urgent=True, removal=part.is_delete
+            )
 
     def rename(self, source: Key, target: Key) -> bool:
         """Record a rename on the backend, see `DirtySet.rename`; return False if all dirty paths were dropped, because too many are concerned."""

@@ -54,6 +54,10 @@ class Sender:
         """True while the rename of a directory is in flight."""
         return bool(self._moves)
 
+    async def moved(self) -> None:
+        """Wait until the renames of directories that are in flight now are answered: what is listed then has the new names."""
+        await self._moves.all_answered()
+
     def offer(self, encoded: EncodedChanges) -> None:
         """Queue live changes, or mark their paths dirty if the frontend cannot take them as they are."""
         if encoded.parts[0].target:
@@ -69,7 +73,7 @@ class Sender:
             # Of attributes alone the content is perhaps in flight: then the frontend compares digests.
             kind = PendingKind.ADOPT if encoded.proven else PendingKind.CONTENT
             for part in encoded.parts:
-                self._dirty.mark(part.key, kind, _now(), urgent=True)
+                self._dirty.mark(part.key, kind, _now(), urgent=True, removal=part.is_delete)
         self.wake()
 
     def wake(self) -> None:
@@ -118,6 +122,8 @@ class Sender:
         """Return True if the frontend can take the changes as they are."""
         if not encoded.frames or self._queue.live_bytes + encoded.size > LIVE_BYTES:
             return False
+        if self._dirty.has_waiting_content and any(part.is_delete for part in encoded.parts):
+            return False  # a deletion must not overtake content that was pending before it
         if not encoded.builds_on:
             return True
         compared = encoded.parts[0].key.tree in self._state.pending_paths.compared
@@ -146,7 +152,10 @@ class Sender:
     def _sent(self, encoded: EncodedChanges) -> Outgoing:
         """Mark live changes as sent."""
         mark_sent, now = self._dirty.mark_sent, _now()
-        changes = [InFlight(part, mark_sent(part.key, now), bulk=False) for part in encoded.parts]
+        changes = [
+            InFlight(part, mark_sent(part.key, now, removal=part.is_delete), bulk=False)
+            for part in encoded.parts
+        ]
         return Outgoing(encoded.frames, tuple(changes))
 
     def _wake_send(self) -> None:
@@ -173,15 +182,22 @@ class Sender:
         changes, part = outgoing.changes, outgoing.part
         if part not in (Part.WHOLE, Part.BEGIN):
             await self._send_rest(connection, outgoing, current=current)
-        elif current and not any(connection.is_in_flight(one.part.number) for one in changes):
+            return
+        dirty = self._dirty
+        # Frames before this one may have been dropped because their path has changed again: a deletion goes after the newer version.
+        overtakes = any(dirty.is_overtaking(one.part.key, one.generation) for one in changes)
+        # Other frontends get the same frame, with the same numbers: it cannot be in flight twice.
+        waits = overtakes or any(connection.is_in_flight(one.part.number) for one in changes)
+        if current and not waits:
+            for change in changes:
+                dirty.sent(change.part.key)
             await connection.send(outgoing.frames, changes)
         else:
             for change in changes:
                 if current:
-                    # Other frontends get the same frame, with the same numbers: it cannot be in flight twice.
-                    self._dirty.block(change.part.key, _now() + SOON)
+                    dirty.block(change.part.key, _now() + SOON)
                 else:
-                    self._dirty.put_back(change.part.key, change.generation)
+                    dirty.put_back(change.part.key, change.generation)
             if part is Part.BEGIN:
                 self._skipped.add(changes[0].part.number)
 

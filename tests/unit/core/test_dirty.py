@@ -337,3 +337,57 @@ def test_a_path_that_is_renamed_while_it_is_held_stays_held(dirty):
     assert take(dirty) == []
     dirty.hold(())
     assert [pending.key.path for pending in take(dirty)] == [b"e/f"]
+
+
+def test_a_deletion_is_taken_after_the_content_that_was_pending_before_even_if_that_was_marked_again(
+    dirty,
+):
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=True)
+    dirty.mark(B, PendingKind.CONTENT, 0, urgent=True, removal=True)
+    dirty.mark(C, PendingKind.CONTENT, 0, urgent=True)  # what the new version of A needs
+    dirty.mark(A, PendingKind.CONTENT, 1, urgent=True)
+    assert [one.key for one in take(dirty, limit=2)] == [C, A]
+    assert [one.key for one in take(dirty)] == [B]
+
+
+def test_a_live_deletion_is_taken_after_bulk_and_not_in_one_batch_with_it(dirty):
+    dirty.mark(B, PendingKind.CONTENT, 0, urgent=True, removal=True)
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=False)
+    assert [one.key for one in take(dirty)] == [A]
+    assert [one.key for one in take(dirty)] == [B]
+
+
+def test_a_deletion_does_not_wait_for_a_refused_path(dirty):
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=True)
+    dirty.mark(B, PendingKind.CONTENT, 0, urgent=True, removal=True)
+    take(dirty)
+    dirty.block(A, 10.0)
+    assert [one.key for one in take(dirty)] == [B]
+
+
+def test_a_deleted_path_that_exists_again_is_content_again(dirty):
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=True, removal=True)
+    dirty.mark(B, PendingKind.CONTENT, 0, urgent=True)
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=True)
+    assert [one.key for one in take(dirty)] == [B, A]
+    dirty.put_back(B, dirty.generation(B))
+    assert dirty.has_waiting_content
+
+
+def test_deletions_below_a_directory_that_a_file_replaces_do_not_wait(dirty):
+    below, beside = Key(1, b"a/d/f"), Key(1, b"ab")
+    for key in (below, beside):
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=True, removal=True)
+    dirty.mark(B, PendingKind.CONTENT, 0, urgent=True)
+    dirty.hasten_removals(A, 10)
+    assert [one.key for one in take(dirty)] == [B, below]
+    assert [one.key for one in take(dirty)] == [beside]
+
+
+def test_a_deletion_overtakes_what_was_marked_again_later_until_that_is_sent(dirty):
+    for key, removal in ((A, False), (B, True), (A, False), (C, True)):
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=True, removal=removal)
+    taken = {one.key: one.generation for one in take(dirty) + take(dirty)}
+    assert [key for key in taken if dirty.is_overtaking(key, taken[key])] == [B]
+    dirty.sent(A)
+    assert not any(dirty.is_overtaking(key, taken[key]) for key in taken)

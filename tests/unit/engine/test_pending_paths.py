@@ -8,7 +8,7 @@ from replicator.engine.frontend import pending_paths
 from replicator.wire.messages import Batch, BeginFile, ListTree
 from tests.support.frontends import at
 from tests.support.stage import NEVER
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 
 async def test_live_changes_do_not_wait_for_the_bootstrap_queue_but_no_delta_is_sent_before_the_comparison(
@@ -112,6 +112,9 @@ async def test_a_move_of_very_many_dirty_paths_on_a_connection_leads_to_a_compar
     assert not stage.replica.is_bootstrapped
 
     await eventually(lambda: stage.now.changes(b"old"), "the move")
+    await stage.turned(stage.replica, State.BOOTSTRAPPING)
+    await turns(1000)
+    assert stage.listings() == 1, "a listing before the move would show what is there as surplus"
     stage.now.mute.clear()
     for message in stage.now.of(Batch)[since:]:
         stage.now.answer(message)

@@ -2,6 +2,7 @@
 
 import asyncio
 import weakref
+from dataclasses import replace
 
 import pytest
 
@@ -260,3 +261,38 @@ async def test_a_copy_of_a_file_that_has_changed_meanwhile_is_sent_as_content(se
         content = await sending.times_sent(b"copy", 2)
         assert isinstance(content, PutFile)
     assert not any(isinstance(change, Link) for change in sending.sent(b"copy"))
+
+
+async def test_a_deletion_does_not_overtake_content_that_was_pending_before_and_has_changed_again(
+    sending,
+):
+    """`current` was switched, the old release is deleted, and `current` is switched again."""
+    sending.write(b"old", b"content")
+    sending.write(b"current", b"7")
+    async with sending.open():
+        sending.fill_window()
+        sending.mark(b"current", urgent=True)
+        await sending.prepared(1)
+        sending.source.nodes.pop(b"old")
+        sending.scan()
+        sending.offer(replace(encode_update(delete_change(1, b"old")), frames=()))
+        await sending.prepared(2)
+        sending.write(b"current", b"8")
+        sending.mark(b"current", urgent=True)
+        await sending.prepared(3)
+        sending.make_room()
+        await sending.times_sent(b"old", 1)
+    assert [(change.path, type(change)) for change in sending.sent()] == [
+        (b"current", PutFile),
+        (b"old", Delete),
+    ]
+    assert sending.contents() == [b"8"]
+
+
+async def test_a_live_deletion_does_not_overtake_content_that_is_waiting(sending):
+    sending.write(b"current", b"7")
+    sending.mark(b"current")
+    assert not sending.offer(encode_update(delete_change(1, b"old")), compared=True)
+    async with sending.open():
+        await sending.times_sent(b"old", 1)
+    assert [change.path for change in sending.sent()] == [b"current", b"old"]
