@@ -122,10 +122,15 @@ def check_path(path: bytes) -> bytes:
     Raises:
         PathRefused: it is empty, absolute, too long, nested too deep, contains a NUL, or has a `.`, `..` or empty name.
     """
-    if len(path) > MAX_PATH or not _PLAIN.fullmatch(path):
+    if not is_path(path):
         fault = "nested too deep" if path.count(b"/") >= MAX_DEPTH else "not a path below the root"
         raise PathRefused(f"{fault}: {printable(path[:200])}")
     return path
+
+
+def is_path(path: bytes) -> bool:
+    """Return True if `check_path` accepts a path."""
+    return len(path) <= MAX_PATH and _PLAIN.fullmatch(path) is not None
 
 
 def key(path: bytes) -> bytes:

@@ -8,10 +8,21 @@ import time
 from typing import Generator, Iterator, Optional
 
 from replicator.agent.descriptors import sweep
+from replicator.agent.digesting import DigestJob
 from replicator.agent.store import Store
 from replicator.errors import PathRefused
-from replicator.files.walk import walk
-from replicator.model import FILE, MAX_NAME, Listed, Unlisted, check_path, is_below, key
+from replicator.files.walk import Met, walk
+from replicator.model import (
+    DIRECTORY,
+    FILE,
+    MAX_NAME,
+    Entry,
+    Listed,
+    Unlisted,
+    is_below,
+    is_path,
+    key,
+)
 from replicator.wire.fields import MAX_FILE
 from replicator.wire.messages import Listing, ListTree
 
@@ -63,17 +74,22 @@ class ListingJob:
     It sends at most `credit` frames; the backend grants more as it reads, so the agent never blocks on a full channel while
     changes wait behind the listing.
 
+    Args:
+        store: the tree.
+        request: the request.
+        walk: the walk that the request names; None: everything is listed.
+
     Raises:
         Fenced: a newer agent has taken over.
     """
 
-    def __init__(self, store: Store, request: ListTree) -> None:
+    def __init__(self, store: Store, request: ListTree, walk: Optional[DigestJob] = None) -> None:
         store.lease.take_over()  # the listing would not show what an older agent changes after it
         self.job = request.job
         self.store = store
         self.credit = request.credit
         self._pace = Pace(request.rate)
-        self._steps = _produce(store, request, self._pace)
+        self._steps = _produce(store, request, self._pace, walk)
 
     def pause(self) -> float:
         """Return the seconds until the next step may read more."""
@@ -89,7 +105,9 @@ class ListingJob:
         return listing
 
 
-def _produce(store: Store, request: ListTree, pace: Pace) -> Iterator[Optional[Listing]]:
+def _produce(
+    store: Store, request: ListTree, pace: Pace, job: Optional[DigestJob]
+) -> Iterator[Optional[Listing]]:
     lines: list[Listed] = []
     unlisted: list[Unlisted] = []
     room = _ROOM
@@ -103,22 +121,25 @@ def _produce(store: Store, request: ListTree, pace: Pace) -> Iterator[Optional[L
         """
         return key(path) < after and not is_below(request.after, path)
 
+    def is_left_out(path: bytes) -> bool:
+        return job is not None and bool(job.left_out(path))
+
     for met in walk(
-        store.tree, request.below, passed=is_listed if after else None, temporary=sweep
+        store.tree,
+        request.below,
+        passed=is_listed if after else None,
+        temporary=sweep,
+        shallow=is_left_out if job else None,
     ):
         if after and key(met.path) <= after and not isinstance(met, Unlisted):
             continue
-        if len(met.path) > MAX_NAME and not _is_path(met.path):
+        if len(met.path) > MAX_NAME and not is_path(met.path):
             continue  # from a file system with longer names: not replicated, and rejected by the wire format
         room -= _at_worst(met.path)
         if isinstance(met, Unlisted):
             unlisted.append(met)
         else:
-            entry = met.entry
-            if entry.size > MAX_FILE:  # a backend of the previous release accepts no larger size
-                entry = entry._replace(size=MAX_FILE)
-            if request.digest and entry.kind == FILE and not _is_hollow(met.status):
-                entry = entry._replace(digest=(yield from _digest(store, met.path, pace)))
+            entry = yield from _entry(store, request, met, pace, job)
             room -= _at_worst(entry.link)
             lines.append(Listed(met.path, entry, met.status.st_uid, met.status.st_gid))
         late = request.digest and time.monotonic() - began > FRAME_WITHIN
@@ -129,12 +150,18 @@ def _produce(store: Store, request: ListTree, pace: Pace) -> Iterator[Optional[L
     yield Listing(request.job, tuple(lines), tuple(unlisted), end=True)
 
 
-def _is_path(path: bytes) -> bool:
-    try:
-        check_path(path)
-    except PathRefused:
-        return False
-    return True
+def _entry(
+    store: Store, request: ListTree, met: Met, pace: Pace, job: Optional[DigestJob]
+) -> Generator[None, None, Entry]:
+    """Return the entry of a line, with the digest of the content or of the directory if that is wanted."""
+    entry = met.entry
+    if entry.size > MAX_FILE:  # a backend of the previous release accepts no larger size
+        entry = entry._replace(size=MAX_FILE)
+    if request.digest and entry.kind == FILE and not _is_hollow(met.status):
+        return entry._replace(digest=(yield from _digest(store, met.path, pace)))
+    if job is not None and entry.kind == DIRECTORY:
+        return entry._replace(digest=job.left_out(met.path))
+    return entry
 
 
 def _is_hollow(status: os.stat_result) -> bool:

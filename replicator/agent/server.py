@@ -12,9 +12,10 @@ import platform
 import select
 import time
 from functools import partial
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from replicator.agent.descriptors import write_all
+from replicator.agent.digesting import DigestJob
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
 from replicator.agent.refusals import HungUp, shortened_detail
@@ -29,6 +30,8 @@ from replicator.wire.messages import (
     Batch,
     BeginFile,
     Data,
+    Descend,
+    DigestTree,
     Hello,
     ListTree,
     More,
@@ -102,7 +105,8 @@ class Server:
         self._results = Results(lambda tree: self._trees[tree].tree.root_fd)
         self._transfers = Transfers(self._results)
         self._decoder = frames.Decoder()
-        self._job: Optional[ListingJob] = None
+        self._job: Union[ListingJob, DigestJob, None] = None
+        self._walk: Optional[DigestJob] = None
         self._arrived = select.poll()  # select() accepts no descriptor above 1,023
         self._arrived.register(source, select.POLLIN | _HUNG_UP)
         self._said_at = self._looked_at = time.monotonic()
@@ -116,6 +120,8 @@ class Server:
             Data: self._on_data,
             ListTree: self._on_list,
             More: self._on_more,
+            DigestTree: self._on_digest,
+            Descend: self._on_descend,
         }
 
     def run(self) -> None:
@@ -190,6 +196,8 @@ class Server:
         if former is not None:
             if self._job is not None and self._job.store is former:
                 self._job = None  # its root is closed, and the descriptor's number may be reused
+            if self._walk is not None and self._walk.store is former:
+                self._walk = None
             self._transfers.closed(former)
             former.tree.close()
         if request.durable:
@@ -249,7 +257,18 @@ class Server:
         self._transfers.feed(data, payload)
 
     def _on_list(self, request: ListTree, _: bytes) -> None:
-        self._job = ListingJob(self._trees[request.tree], request)
+        store, walk = self._trees[request.tree], self._walk
+        if walk is not None and (walk.job != request.walk or walk.store is not store):
+            walk = None
+        self._job = ListingJob(store, request, walk)
+
+    def _on_digest(self, request: DigestTree, _: bytes) -> None:
+        self._job = self._walk = DigestJob(self._trees[request.tree], request)
+
+    def _on_descend(self, request: Descend, _: bytes) -> None:
+        if self._walk is not None and self._walk.job == request.job:
+            self._walk.descend(request)
+            self._job = self._walk
 
     def _on_more(self, more: More, _: bytes) -> None:
         if self._job is not None and self._job.job == more.job:
@@ -258,7 +277,7 @@ class Server:
                 self._job = None
 
     def _work_on_listing(self) -> None:
-        """Produce frames of the listing while no input is waiting and the backend has granted credit."""
+        """Produce frames of the listing, or steps of the walk, while no input is waiting and the backend has granted credit."""
         while self._job is not None and self._job.credit > 0:
             if self._arrived.poll(1000 * self._job.pause()):
                 return

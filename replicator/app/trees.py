@@ -144,6 +144,7 @@ class TreeBuilder:
             symlinks=settings.symlinks,
             max_file_size=settings.most_bytes,
             ready=ReadyFile(ready_path, settings.ready_max_lag) if ready_path else None,
+            reserved=tuple(reserved),
         )
         return Made(settings, tree, source)
 

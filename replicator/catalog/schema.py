@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from replicator.model import Entry, Stamp, key
-from replicator.ports import Record
+from replicator.ports import Child, Record
 
 VERSION = "2"
 
@@ -38,6 +38,10 @@ COLUMNS = (
 GET = f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key IN (%s)"
 SCAN = (
     f"SELECT {COLUMNS} FROM entries WHERE tree = ? AND key >= ? AND key <= ? ORDER BY key LIMIT ?"
+)
+CHILDREN = (
+    "SELECT key, kind, mode, size, mtime, link, firm FROM entries"
+    " WHERE tree = ? AND key >= ? AND key < ? ORDER BY key"
 )
 BELOW = "SELECT key FROM entries WHERE tree = ? AND key > ? AND key < ? ORDER BY key"
 PARENTS = (
@@ -159,6 +163,22 @@ def record_of(row: tuple[Any, ...]) -> Record:
     entry = Entry(kind, mode, size, int(mtime), link, digest)
     stamp = Stamp(length, int(changed), int(seen), int(inode))
     return Record(path_of(stored), entry, stamp, stable & 1 == 1, problem, stable & 2 == 2)
+
+
+def child_of(name: bytes, row: tuple[Any, ...]) -> Child:
+    """Return the entry in a row of CHILDREN.
+
+    The checksum covers other columns too, and is not checked: a wrong value makes a digest differ, and the listing that follows reads
+    the whole row.
+
+    Raises:
+        RowDamaged: if a value has another type.
+    """
+    _, kind, mode, size, mtime, link, firm = row
+    try:
+        return Child(name, kind, int(mode), int(size), int(mtime), bytes(link), int(firm) & 2 == 0)
+    except (TypeError, ValueError):
+        raise RowDamaged from None
 
 
 def rows_of(tree: int, records: Iterable[Record]) -> Iterator[tuple[object, ...]]:

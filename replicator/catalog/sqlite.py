@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from replicator.catalog import history, schema, withheld
 from replicator.catalog.database import Database
+from replicator.catalog.digests import DirectoryDigests
 from replicator.catalog.recent import Recent
-from replicator.model import FILE, key
-from replicator.ports import Identity, Record
+from replicator.model import DIRECTORY, FILE, key
+from replicator.ports import NOTHING, Child, Identity, Record
 
 
 class SqliteCatalog:
@@ -28,6 +29,7 @@ class SqliteCatalog:
         self._database = database
         self._tree = number
         self._recent = Recent()
+        self.digests = DirectoryDigests(self.children, self.get)
         self._counted: tuple[int, tuple[int, int]] = -1, (0, 0)
 
     def get(self, paths: Sequence[bytes]) -> dict[bytes, Record]:
@@ -56,6 +58,32 @@ class SqliteCatalog:
             records = list(map(schema.record_of, rows))
         self._recent.keep(records, writes)
         return records
+
+    def children(self, directory: bytes, after: Child | None, limit: int) -> list[Child]:
+        """Return at most `limit` entries that a directory directly holds; see `ports.Catalog`."""
+        start = key(directory) + b"\0" if directory else b""
+        high = schema.end_of(key(directory))
+        last, found = after, list[Child]()
+        low: bytes | None = start + after.name + b"\0" if after else start
+        with self._database.reading() as db:
+            while low is not None and len(found) < limit:
+                rows = db.execute(schema.CHILDREN, (self._tree, low, high))
+                low = None
+                for row in rows:
+                    name, separator, _ = row[0][len(start) :].partition(b"\0")
+                    if not separator:
+                        last = schema.child_of(name, row)
+                        found.append(last)
+                        if len(found) == limit:
+                            break
+                        continue
+                    # The first row below a name: go on after the last one. Most often the name was a directory.
+                    if last is None or last.name != name or last.kind not in (DIRECTORY, NOTHING):
+                        last = Child(name, NOTHING, 0, 0, 0, b"", is_known=False)
+                        found.append(last)
+                    low = start + name + b"\1"
+                    break
+        return found
 
     def below(self, directory: bytes) -> list[bytes]:
         """Return the paths strictly below `directory`, in key order."""
@@ -111,6 +139,7 @@ class SqliteCatalog:
             db.executemany(schema.FORGET_SIGNATURE, lost + stale)
             db.executemany(schema.PUT_SIGNATURE, kept)
         self._recent.written([*gone, *(record.path for record in records)])
+        self.digests.written(records, gone)
 
     def move(self, source: bytes, target: bytes) -> None:
         """Rename `source` and everything below it to `target`; records at or below `target` are removed first."""
@@ -126,6 +155,7 @@ class SqliteCatalog:
             self._relabel(db, schema.ASIDE, key(target))
             history.mark_below(db, self._tree, low, high)
         self._recent.all_written()
+        self.digests.moved(source, target)
 
     def signature(self, path: bytes) -> bytes | None:
         """Return the packed signature of the file's recorded version; None if none is stored."""

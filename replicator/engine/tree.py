@@ -68,6 +68,7 @@ class Tree:
         max_file_size: bytes above which a file is not read; frontends keep the version that they have.
         ready: the ready file, if one is configured.
         pause: the pause of the tree; None if an operator has not paused it.
+        reserved: paths that are excluded with everything below them, because only the frontends have them.
         state: state of the source; set by the pipeline that reads it.
     """
 
@@ -84,6 +85,7 @@ class Tree:
     max_file_size: int = sys.maxsize
     ready: ReadyFile | None = None
     pause: Pause | None = None
+    reserved: tuple[bytes, ...] = ()
     state: SourceState = field(init=False, repr=False)
 
     @property

@@ -27,7 +27,7 @@ PERMISSIONS = 0o7777
 TOO_DEEP = "nested too deep"
 """Reason for not listing a directory whose content would exceed the limits of a path (see `model.too_deep`)."""
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Met(NamedTuple):
@@ -50,7 +50,7 @@ def entry_of(status: os.stat_result, link: Callable[[], bytes]) -> Optional[Entr
     return None
 
 
-def walk(
+def walk(  # noqa: PLR0913  # each is used by one caller
     tree: Confined,
     below: bytes,
     *,
@@ -59,6 +59,7 @@ def walk(
     special: Optional[Callable[[bytes], None]] = None,
     temporary: Optional[Callable[[int, bytes], None]] = None,
     closed: Optional[Mapping[bytes, str]] = None,
+    shallow: Optional[Callable[[bytes], bool]] = None,
 ) -> Iterator[Union[Met, Unlisted]]:
     """Yield everything strictly below the directory `below`, in key order.
 
@@ -70,18 +71,19 @@ def walk(
         special: called with the path of each special file.
         temporary: called with (descriptor of its directory, name) for each temporary file of an agent.
         closed: paths that must not be accessed, with the reason; each is yielded as Unlisted.
+        shallow: called with the path of each directory; True omits everything below it.
     """
     closed = closed or {}
-    stack: list[_Level] = []
+    stack: list[Level] = []
     if too_deep(below):
         yield Unlisted(below, TOO_DEEP)
         return
     try:
         # Opened again instead of dup(): two walks at the same time must not share the read position of the directory.
-        problem = _push(
+        problem = push(
             stack,
             below,
-            lambda: os.open(b".", _DIRECTORY, dir_fd=tree.directory(below)),
+            lambda: os.open(b".", DIRECTORY_FLAGS, dir_fd=tree.directory(below)),
             temporary,
         )
         if problem:
@@ -100,8 +102,8 @@ def walk(
             if met is None or (prune is not None and prune(path, met.entry.kind)):
                 continue
             yield met
-            if met.entry.kind == DIRECTORY:
-                problem = _descend(stack, path, name, temporary)
+            if met.entry.kind == DIRECTORY and not (shallow is not None and shallow(path)):
+                problem = descend(stack, path, name, temporary)
                 if problem:
                     yield Unlisted(path, problem)
     finally:
@@ -109,7 +111,7 @@ def walk(
             os.close(level.fd)
 
 
-class _Level:
+class Level:
     """An open directory between `below` and the current path, with the names that are still to be visited."""
 
     __slots__ = ("fd", "names", "path")
@@ -157,8 +159,8 @@ def _meet(
     return Met(path, entry, status)
 
 
-def _descend(
-    stack: list[_Level],
+def descend(
+    stack: list[Level],
     path: bytes,
     name: bytes,
     temporary: Optional[Callable[[int, bytes], None]],
@@ -167,11 +169,11 @@ def _descend(
     if too_deep(path):
         return TOO_DEEP
     at = stack[-1].fd
-    return _push(stack, path, lambda: os.open(name, _DIRECTORY, dir_fd=at), temporary)
+    return push(stack, path, lambda: os.open(name, DIRECTORY_FLAGS, dir_fd=at), temporary)
 
 
-def _push(
-    stack: list[_Level],
+def push(
+    stack: list[Level],
     path: bytes,
     opener: Callable[[], int],
     temporary: Optional[Callable[[int, bytes], None]],
@@ -181,7 +183,7 @@ def _push(
     try:
         fd = opener()
         os.stat(b".", dir_fd=fd)  # fails if the directory may be read but not searched
-        stack.append(_Level(path, fd, _names(fd, temporary)))
+        stack.append(Level(path, fd, _names(fd, temporary)))
     except OSError as error:
         if fd >= 0:
             os.close(fd)

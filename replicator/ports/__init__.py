@@ -4,7 +4,16 @@ Calls of Source and Catalog block, and are made from worker threads. All others 
 implementations, `tests/contract/` holds one test suite that each implementation passes.
 """
 
-from replicator.ports.catalog import BEING_READ, BEING_WRITTEN, PASSING, Catalog, Record
+from replicator.ports.catalog import (
+    BEING_READ,
+    BEING_WRITTEN,
+    NOTHING,
+    PASSING,
+    Catalog,
+    Child,
+    DirectoryDigests,
+    Record,
+)
 from replicator.ports.frontends import (
     Address,
     Candidate,
@@ -23,14 +32,17 @@ from replicator.ports.source import Identity, Seen, Snapshot, Source, Verdict, W
 __all__ = [
     "BEING_READ",
     "BEING_WRITTEN",
+    "NOTHING",
     "PASSING",
     "Address",
     "Candidate",
     "Catalog",
     "Channel",
+    "Child",
     "Connector",
     "Console",
     "Decision",
+    "DirectoryDigests",
     "Identity",
     "Launch",
     "LaunchControl",

@@ -36,6 +36,52 @@ class Record(NamedTuple):
     ambiguous: bool = False
 
 
+NOTHING = ""
+"""A value of `Child.kind`."""
+
+
+class Child(NamedTuple):
+    """What a comparison looks at of one entry that a directory directly holds.
+
+    Attributes:
+        name: its name in the directory.
+        kind: FILE, DIRECTORY or SYMLINK; NOTHING if entries are recorded below the name, but no directory with the name.
+        mode: permission bits.
+        size: bytes of content, of a file.
+        mtime_ns: modification time.
+        link: target of a symlink.
+        is_known: False if that does not tell whether a frontend has it: for NOTHING, and see `Record.ambiguous`.
+    """
+
+    name: bytes
+    kind: str
+    mode: int
+    size: int
+    mtime_ns: int
+    link: bytes
+    is_known: bool
+
+
+class DirectoryDigests(Protocol):
+    """The digests of a tree's directories (see `wire.digests`), which a catalog keeps for all frontends. Thread-safe."""
+
+    def begin(self, bits: int) -> int:
+        """Return the number of the round that a comparison with these mode bits has to wait for."""
+
+    def is_made(self, bits: int) -> bool:
+        """Return True if a round reads only what has changed."""
+
+    def refresh(self, number: int) -> bool:
+        """Read for a few milliseconds; return True once the round with that number has ended.
+
+        Raises:
+            SourceError: if the catalog cannot be read.
+        """
+
+    def find(self, paths: Iterable[bytes], bits: int) -> dict[bytes, bytes]:
+        """Return the digests of those of `paths` that are directories; empty for one that has none."""
+
+
 class Catalog(Protocol):
     """Persistent record of one source tree. Thread-safe; writes are serialized.
 
@@ -47,11 +93,18 @@ class Catalog(Protocol):
 
     renaming: Lock
 
+    @property
+    def digests(self) -> DirectoryDigests:
+        """The digests of the directories."""
+
     def get(self, paths: Sequence[bytes]) -> dict[bytes, Record]:
         """Return the records of `paths`, without those that are not recorded."""
 
     def scan(self, after: bytes | None, until: bytes | None, limit: int) -> list[Record]:
         """Return at most `limit` records in key order, with `after` < path <= `until` (None: no bound)."""
+
+    def children(self, directory: bytes, after: Child | None, limit: int) -> list[Child]:
+        """Return at most `limit` entries that a directory directly holds, in the order of their names, after `after` (None: from the first)."""
 
     def below(self, directory: bytes) -> list[bytes]:
         """Return the paths strictly below `directory`, in key order."""

@@ -17,7 +17,8 @@ class ListTree(NamedTuple):
     """Request a listing of everything below a directory, in key order.
 
     `digest`: hash the files. `credit`: frames that may be sent before the first More. `after`: list only paths that sort after this
-    one; empty: all. `rate`: bytes per second that may be hashed; 0: any number.
+    one; empty: all. `rate`: bytes per second that may be hashed; 0: any number. `walk`: job of a DigestTree; a directory whose digest
+    was sent for it, and which was in no Descend of it, is listed with this digest, and nothing below it is listed; 0: everything is.
     """
 
     job: int
@@ -27,6 +28,7 @@ class ListTree(NamedTuple):
     credit: int
     after: bytes = b""
     rate: int = 0
+    walk: int = 0
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
@@ -42,6 +44,8 @@ class ListTree(NamedTuple):
             header["after"] = text_of(self.after)
         if self.rate:
             header["rate"] = self.rate
+        if self.walk:
+            header["walk"] = self.walk
         return header
 
 
@@ -85,6 +89,7 @@ def parse_list(header: dict[str, Any]) -> ListTree:
         fields.number(header["credit"]),
         fields.path_or_root(header.get("after", "")),
         fields.number(header.get("rate", 0)),
+        fields.number(header.get("walk", 0)),
     )
 
 

@@ -1,7 +1,7 @@
 """The messages of the wire protocol.
 
 Each message is a NamedTuple whose `header()` returns the header of its frame. `decode` turns a header back into a message, or
-raises ProtocolError. This module has the messages about changes; `hello`, `opening` and `listings` have the others.
+raises ProtocolError. This module has the messages about changes; `hello`, `opening`, `listings` and `digests` have the others.
 """
 
 from __future__ import annotations
@@ -11,6 +11,14 @@ from typing import Any, Callable, NamedTuple, Union
 from replicator.errors import ProtocolError
 from replicator.wire import fields
 from replicator.wire.changes import FAILED, REASONS, Change, PutFile, change_row, parse_change
+from replicator.wire.digests import (
+    Descend,
+    Digests,
+    DigestTree,
+    parse_descend,
+    parse_digest,
+    parse_digests,
+)
 from replicator.wire.hello import FEATURES, REQUIRED, VERSION, Hello, parse_hello
 from replicator.wire.listings import (
     Listing,
@@ -38,6 +46,9 @@ __all__ = (
     "Batch",
     "BeginFile",
     "Data",
+    "Descend",
+    "DigestTree",
+    "Digests",
     "Hello",
     "ListTree",
     "Listing",
@@ -111,7 +122,20 @@ class Acks(NamedTuple):
 
 
 Message = Union[
-    Hello, Sources, OpenTree, Opened, Batch, BeginFile, Data, ListTree, More, Listing, Acks
+    Hello,
+    Sources,
+    OpenTree,
+    Opened,
+    Batch,
+    BeginFile,
+    Data,
+    ListTree,
+    More,
+    Listing,
+    DigestTree,
+    Descend,
+    Digests,
+    Acks,
 ]
 
 
@@ -178,5 +202,8 @@ _DECODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "list": parse_list,
     "more": parse_more,
     "listing": parse_listing,
+    "digest": parse_digest,
+    "descend": parse_descend,
+    "digests": parse_digests,
     "acks": _acks,
 }

@@ -1,7 +1,7 @@
 """Compare the paths on a frontend with the catalog, and yield the differences.
 
-The frontend's listing streams in, in order, and the catalog is read in the same order, a page at a time; memory stays small for a
-tree of any size. The caller may pause the comparison until some of the differences have been sent: the agent, which lists only as
+Directories whose digests are equal are not listed (`engine.frontend.digests`). The frontend's listing of the others streams in, in
+order, and the catalog is read in the same order, a page at a time; memory stays small for a tree of any size. The caller may pause the comparison until some of the differences have been sent: the agent, which lists only as
 much as was requested, is then free to receive them.
 """
 
@@ -16,6 +16,7 @@ from typing import Protocol
 
 from replicator.core.plan import Comparison, Difference
 from replicator.engine.frontend.connection import Connection
+from replicator.engine.frontend.digests import Equal, find_equal
 from replicator.engine.frontend.merge import ListingOrder, Merge
 from replicator.engine.tree import Tree
 from replicator.errors import ControlError
@@ -166,7 +167,14 @@ async def compare(
         count -= len(counted)
         await found(counted)
 
-    outcome = Outcome(await _list(connection, opened, below, pool, take, digests=digests))
+    equal = Equal()
+    # Rounded times are equal only under conditions that a digest does not know.
+    if digests is None and opened.granularity == 1:
+        equal = await find_equal(connection, opened.tree, below, pool)
+    if equal.everything:
+        await found([])
+        return Outcome([])
+    outcome = Outcome(await _list(connection, opened, below, pool, take, equal, digests=digests))
     if limit is None or not count:
         return outcome
     left, _ = await asyncio.get_running_loop().run_in_executor(pool, opened.catalog.counts)
@@ -176,7 +184,7 @@ async def compare(
     elif surplus:
         await found(surplus)
     else:
-        await _list(connection, opened, below, pool, take_surplus)
+        await _list(connection, opened, below, pool, take_surplus, Equal())
     return outcome
 
 
@@ -206,16 +214,20 @@ async def _list(
     below: bytes,
     pool: Executor,
     take: Found,
+    equal: Equal,
     *,
     digests: ByDigest | None = None,
 ) -> list[str]:
     """List a directory, and pass each page of differences to `take`; return sentences about directories that could not be listed."""
     loop = asyncio.get_running_loop()
-    merge = Merge(opened.catalog, opened.comparison(digests=digests is not None), below)
+    by_digest = digests is not None
+    comparison = opened.comparison(digests=by_digest)
+    merge = Merge(opened.catalog, comparison, below, equal.directories)
     problems: list[str] = []
     order, most = ListingOrder(below), LINES
     number = opened.tree.number
-    async with aclosing(_listings(connection, number, order, digests=digests)) as listings:
+    listed = _listings(connection, number, order, equal.job, digests=digests)
+    async with aclosing(listed) as listings:
         async for listing in listings:
             if order.check(listing) > most:
                 most = TIMES * (await loop.run_in_executor(pool, opened.catalog.counts))[0]
@@ -232,7 +244,7 @@ async def _list(
 
 
 async def _listings(
-    connection: Connection, tree: int, order: ListingOrder, *, digests: ByDigest | None
+    connection: Connection, tree: int, order: ListingOrder, walk: int, *, digests: ByDigest | None
 ) -> AsyncGenerator[Listing, None]:
     """Yield a listing. One with digests, which may last for hours, gives way to others, and then continues where it stopped.
 
@@ -250,6 +262,7 @@ async def _listings(
             after=after,
             rate=digests.rate if digests else 0,
             gives_way=digests is not None,
+            walk=walk,
         ) as listings:
             async for listing in listings:
                 yield listing if not after else order.without_known(listing)

@@ -100,12 +100,12 @@ class Comparisons:
             self.cancel(tree)
 
     async def paths_due(self) -> int:
-        """Return the number of paths in the trees that are due."""
+        """Return the number of paths that the comparison of the trees that are due may walk and list: each path twice."""
         loop = asyncio.get_running_loop()
         total = 0
         for catalog in [self._opened[tree].catalog for tree in self._ready()]:
             entries, _ = await loop.run_in_executor(self._context.pool, catalog.counts)
-            total += entries
+            total += 2 * entries
         return total
 
     async def compare_trees(self, may_continue: MayContinue) -> list[int]:

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.frontend.handshake import AgentInfo, check_hello
 from replicator.engine.frontend.in_flight import Answered, InFlight, InFlightTable
-from replicator.engine.frontend.listings import CREDIT, Listings
+from replicator.engine.frontend.listings import CREDIT, Listings, Walk
 from replicator.engine.frontend.paced_writer import PacedWriter
 from replicator.engine.frontend.progress_timeout import ProgressTimeout
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
@@ -24,6 +24,8 @@ from replicator.wire.fields import text_of
 from replicator.wire.messages import (
     Acks,
     Batch,
+    Digests,
+    DigestTree,
     Hello,
     Listing,
     ListTree,
@@ -207,6 +209,7 @@ class Connection:
         after: bytes = b"",
         rate: int = 0,
         gives_way: bool = False,
+        walk: int = 0,
     ) -> AbstractAsyncContextManager[AsyncIterator[Listing]]:
         """List the paths below a directory of the frontend. One listing runs at a time; others wait.
 
@@ -217,6 +220,7 @@ class Connection:
             after: list only the paths after this one; an agent of an earlier release lists all.
             rate: bytes per second that the agent may hash; 0: no limit. An agent of an earlier release knows none.
             gives_way: stop before the end of the listing when a caller that does not give way requests one.
+            walk: job of a `walk`; what is below directories whose digests are equal is left out. 0: everything is listed.
         """
         known = self.agent.features
         request = ListTree(
@@ -227,8 +231,24 @@ class Connection:
             CREDIT,
             after if "after" in known else b"",
             rate if "rate" in known else 0,
+            walk,
         )
         return self._listings.listing(request, gives_way=gives_way)
+
+    def walk(
+        self, tree: int, below: bytes, bits: int, skipped: tuple[bytes, ...]
+    ) -> AbstractAsyncContextManager[Walk] | None:
+        """Have the agent make the digests of the directories below one; return None if it is of a release that cannot.
+
+        Args:
+            tree: number of the tree.
+            below: the directory.
+            bits: mode bits that count.
+            skipped: paths that do not count, with everything below them.
+        """
+        if "digests" not in self.agent.features:
+            return None
+        return self._listings.walk(DigestTree(0, tree, below, bits, CREDIT, skipped))
 
     def _unanswered(self) -> str:
         """Return what is overdue if the agent makes no progress, as a clause; empty if nothing."""
@@ -245,7 +265,7 @@ class Connection:
             hashing = self._listings.is_hashing
             self._in_flight.acknowledge(message, size, self.bytes_sent, is_hashing=hashing)
             self._room()
-        elif isinstance(message, Listing):
+        elif isinstance(message, Listing | Digests):
             self._listings.receive(message)
         elif isinstance(message, Opened):
             waiting = self._opening.pop(message.tree, None)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from replicator.engine.frontend.progress_timeout import ProgressTimeout
 from replicator.errors import ChannelLost, ProtocolError
-from replicator.wire.messages import Listing, ListTree, More
+from replicator.wire.messages import Descend, Digests, DigestTree, Listing, ListTree, More
 
 CREDIT = 4
 """Frames of a listing that may be in flight, about 300 KB: enough to hide the round trip."""
@@ -24,6 +27,24 @@ LINES_PER_SECOND = 10
 """A listing that is slower than this on average makes no progress; a cold disk allows hundreds."""
 
 
+Answer = TypeVar("Answer", Listing, Digests)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A walk on a frontend, for digests of directories.
+
+    Attributes:
+        job: its number, which a request for a listing may name.
+        answer: returns the frames of the first answer.
+        descend: returns the frames of the answer to one `Descend`, after the last answer has ended; the arguments are its fields.
+    """
+
+    job: int
+    answer: Callable[[], AsyncIterator[Digests]]
+    descend: Callable[[Sequence[bytes], Sequence[bytes]], AsyncIterator[Digests]]
+
+
 class Listings:
     """Requests listings from one agent, and receives them.
 
@@ -32,11 +53,13 @@ class Listings:
         progress_timeout: notified of each request, and of the lines that arrive.
 
     Attributes:
-        lines: number of lines received since the connection began.
+        lines: number of lines received, and of paths walked for digests, since the connection began.
     """
 
     def __init__(
-        self, send: Callable[[ListTree | More], Awaitable[None]], progress_timeout: ProgressTimeout
+        self,
+        send: Callable[[ListTree | More | DigestTree | Descend], Awaitable[None]],
+        progress_timeout: ProgressTimeout,
     ) -> None:
         self._send = send
         self._progress_timeout = progress_timeout
@@ -45,7 +68,7 @@ class Listings:
         self._closed = ""
         self.lines = 0
         self._job = 0
-        self._received: deque[Listing] = deque()
+        self._received: deque[Listing | Digests] = deque()
         self._changed = asyncio.Event()
         self._due = 0
         self._granted = 0
@@ -71,6 +94,34 @@ class Listings:
             request: the request; its job number is set here.
             gives_way: stop when a caller that does not give way requests a listing.
         """
+        async with self._job_of(request, gives_way=gives_way) as job:
+            yield self._read(Listing, job, gives_way=gives_way)
+
+    @asynccontextmanager
+    async def walk(self, request: DigestTree) -> AsyncIterator[Walk]:
+        """Have the agent make the digests of the directories below one.
+
+        Args:
+            request: the request; its job number is set here.
+        """
+        async with self._job_of(request, gives_way=False) as job:
+            yield Walk(job, partial(self._read, Digests, job), partial(self._descend, job))
+
+    async def _descend(
+        self, job: int, opened: Sequence[bytes], whole: Sequence[bytes]
+    ) -> AsyncIterator[Digests]:
+        # The end of the last answer was not followed by More: the agent has one frame of credit less than at the beginning.
+        self._grant(1)
+        self._due = CREDIT
+        await self._send(Descend(job, tuple(opened), tuple(whole)))
+        async for digests in self._read(Digests, job):
+            yield digests
+
+    @asynccontextmanager
+    async def _job_of(
+        self, request: ListTree | DigestTree, *, gives_way: bool
+    ) -> AsyncIterator[int]:
+        """Send a request, with a new job number, and yield that number; nothing else is listed meanwhile."""
         async with self._exclusive(gives_way=gives_way):
             self._check()
             self._job += 1
@@ -78,17 +129,17 @@ class Listings:
             self._received.clear()
             self._due = 0  # frames of an abandoned listing may have reduced it
             self._grant(CREDIT)
-            self._hashing = request.digest
+            self._hashing = isinstance(request, ListTree) and request.digest
             await self._send(request._replace(job=job))
             try:
-                yield self._read(job, gives_way=gives_way)
+                yield job
                 # Not after a failure: a full channel would block the caller.
                 await self._send(More(job, 0))
             finally:
                 self._due = 0
 
-    def receive(self, listing: Listing) -> None:
-        """Receive a frame of a listing.
+    def receive(self, listing: Listing | Digests) -> None:
+        """Receive a frame of a listing or of digests.
 
         Raises:
             ProtocolError: if there was no credit for it, or it is empty.
@@ -98,7 +149,10 @@ class Listings:
             raise ProtocolError("the agent lists more than it was asked for")
         if listing.job != self._job:  # of an abandoned listing
             return
-        count = len(listing.lines) + len(listing.unlisted)
+        if isinstance(listing, Listing):
+            count = len(listing.lines) + len(listing.unlisted)
+        else:
+            count = listing.walked + len(listing.rows)
         self.lines += count
         if not count and not listing.end:
             raise ProtocolError("the agent lists nothing, without an end")
@@ -132,7 +186,9 @@ class Listings:
         finally:
             self._lock.release()
 
-    async def _read(self, job: int, *, gives_way: bool) -> AsyncIterator[Listing]:
+    async def _read(
+        self, kind: type[Answer], job: int, *, gives_way: bool = False
+    ) -> AsyncIterator[Answer]:
         while True:
             while not self._received:
                 self._check()
@@ -141,6 +197,8 @@ class Listings:
                 self._changed.clear()
                 await self._changed.wait()
             listing = self._received.popleft()
+            if not isinstance(listing, kind):
+                raise ProtocolError("the agent answers what it was not asked")
             yield listing
             if listing.end:
                 return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from replicator.core.plan import Comparison, Difference
 from replicator.errors import ProtocolError
-from replicator.model import Listed, is_below, key, last_below, printable
+from replicator.model import DIRECTORY, Listed, is_below, key, last_below, printable
 from replicator.ports import Catalog
 from replicator.wire.messages import Listing
 
@@ -74,19 +75,61 @@ class Merge:
         catalog: catalog of the tree.
         comparison: decides what differs.
         below: the directory that is listed.
+        equal: the directories below which nothing is listed, because it is equal, and their digests.
     """
 
-    def __init__(self, catalog: Catalog, comparison: Comparison, below: bytes) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        comparison: Comparison,
+        below: bytes,
+        equal: Mapping[bytes, bytes] = MappingProxyType({}),
+    ) -> None:
         self._catalog = catalog
         self._comparison = comparison
+        self._equal = equal
         self._after: bytes | None = below or None
         self._last: bytes | None = last_below(below) if below else None
+        self._read = 0
 
     def pages(self, lines: list[Listed], *, end: bool) -> Iterator[list[Difference]]:
-        """Yield differences up to the last line; with `end`, up to the end of the directory."""
+        """Yield differences up to the last line; with `end`, up to the end of the directory.
+
+        Raises:
+            ProtocolError: if a line says that nothing is listed below a directory that was not found to be equal.
+        """
         if not lines and not end:
             return
-        until = self._last if end else lines[-1].path
+        found: list[Difference] = []
+        for part, until in self._parts(lines, end=end):
+            for differences in self._differences(part, until):
+                found += differences
+                if self._read >= PAGE:
+                    yield found
+                    found, self._read = [], 0
+            if part and _is_left_out(part[-1]):
+                self._after = last_below(part[-1].path)
+        yield found
+
+    def _parts(
+        self, lines: list[Listed], *, end: bool
+    ) -> Iterator[tuple[list[Listed], bytes | None]]:
+        """Split lines after each directory below which nothing is listed; yield each part, and the last path of its key range."""
+        start = 0
+        for place, line in enumerate(lines, 1):
+            if _is_left_out(line):
+                if self._equal.get(line.path) != line.entry.digest:
+                    raise ProtocolError(
+                        f"the agent does not list what is below {printable(line.path)}, and that was not compared"
+                    )
+                yield lines[start:place], line.path
+                start = place
+        if end:
+            yield lines[start:], self._last
+        elif start < len(lines):
+            yield lines[start:], lines[-1].path
+
+    def _differences(self, lines: list[Listed], until: bytes | None) -> Iterator[list[Difference]]:
         while True:
             with self._catalog.renaming:
                 records = self._catalog.scan(self._after, until, PAGE)
@@ -95,6 +138,7 @@ class Merge:
             if full:
                 edge = key(records[-1].path)
                 cut = next((i for i, line in enumerate(lines) if key(line.path) > edge), cut)
+            self._read += len(records) + 1
             yield list(self._comparison.differences(lines[:cut], records))
             lines = lines[cut:]
             if full:
@@ -102,3 +146,7 @@ class Merge:
             else:
                 self._after = until
                 return
+
+
+def _is_left_out(line: Listed) -> bool:
+    return line.entry.kind == DIRECTORY and bool(line.entry.digest)

@@ -8,12 +8,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
-from replicator.agent import listing, trees
+from replicator.agent import digesting, listing, trees
 from replicator.agent import server as serving
 from replicator.agent.fencing import Fenced, FencingTokens
 from replicator.errors import ProtocolError
 from replicator.model import TEMPORARY_PREFIX, is_temporary
-from replicator.wire.messages import BeginFile, Data, ListTree, More, OpenTree, decode
+from replicator.wire.messages import (
+    BeginFile,
+    Data,
+    Descend,
+    DigestTree,
+    ListTree,
+    More,
+    OpenTree,
+    decode,
+)
 from tests.fuzz import mutate
 from tests.fuzz.target import target
 from tests.fuzz.targets import samples
@@ -101,6 +110,16 @@ def picture(base):
     samples.stream(*OPEN, BeginFile(samples.put(b"x", 9), delta=False), Data(9, [], cancel=True)),
     samples.stream(*OPEN, ListTree(1, 1, b"", digest=True, credit=1), More(1, 1), More(1, 0)),
     samples.stream(*OPEN, ListTree(2, 1, b"dir", digest=False, credit=0), More(2, 9)),
+    samples.stream(
+        *OPEN,
+        DigestTree(1, 1, b"", 0o777, 2, (b"dir/file",)),
+        Descend(1, (b"",), ()),
+        Descend(1, (), (b"dir",)),
+        ListTree(2, 1, b"", digest=False, credit=2, walk=1),
+    ),
+    samples.stream(
+        *OPEN, DigestTree(1, 1, b"", 0, 1), BATCH, More(1, 1), ListTree(2, 1, b"", False, 9, walk=1)
+    ),
     samples.stream(*OPEN, OpenTree(2, b"/site/dir", "0:0", setid=True), OpenTree(1, b"/other")),
     samples.stream(*OPEN, BATCH, ListTree(1, 1, b"dir", digest=False, credit=2), BATCH),
     mutate=mutate.frames,
@@ -132,12 +151,13 @@ def _serve(data, jail):
         tokens.append(FencingTokens(*lineage))
         return tokens[-1]
 
-    with mock.patch.object(trees, "FencingTokens", make), mock.patch.object(listing, "LINES", 1):
+    small = mock.patch.object(listing, "LINES", 1), mock.patch.object(digesting, "STEP", 1)
+    with mock.patch.object(trees, "FencingTokens", make), small[0], small[1]:
         server = serving.Server(script.source, sink, session=b"fuzz", pin_root=os.fsencode(jail))
         server._arrived = script
         with suppress(ProtocolError, Fenced):
             server.run()
-    server._job = None  # an unfinished listing holds open directories
+    server._job = server._walk = None  # an unfinished listing holds open directories
     for token in [token for each in tokens for token in each._made.values()]:
         if token._fd >= 0:
             os.close(token._fd)

@@ -8,14 +8,16 @@ from replicator.core.pending import Key
 from replicator.engine.changes.encode import ChangeRef
 from replicator.engine.frontend import compare
 from replicator.engine.frontend.connection import Connection
+from replicator.engine.frontend.digests import find_equal
 from replicator.engine.frontend.in_flight import InFlight
 from replicator.errors import ProtocolError, TransportError
 from replicator.model import ROOT, check_path
 from replicator.wire.changes import REASONS
-from replicator.wire.messages import Acks, Listing, Opened, OpenTree
+from replicator.wire.messages import Acks, Digests, Listing, Opened, OpenTree
 from tests.fuzz import mutate
 from tests.fuzz.target import target
 from tests.fuzz.targets import samples
+from tests.fuzz.targets.wire import received
 from tests.support.fakes.catalog import FakeCatalog
 from tests.support.fakes.source import FakeSource
 from tests.support.source_state import fake_tree
@@ -46,7 +48,11 @@ class Script:
 
     def __init__(self, data):
         parts, rest = mutate.split(data)
-        self._pieces = iter([*(mutate.frame(*part) for part in parts), rest])
+        pieces = [*(mutate.frame(*part) for part in parts), rest]
+        found, _ = received(pieces)
+        rows = [frame.header.get("rows") for frame in found]
+        self.digests = repr(rows)
+        self._pieces = iter(pieces)
 
     async def read(self):
         await turns(20)  # let tasks run that wait for the previous frame
@@ -96,6 +102,32 @@ async def _backend(connection):
         )
         assert len(outcome.problems) <= compare.PROBLEMS
         assert all(problem.isprintable() for problem in outcome.problems)
+
+
+async def _compare(data):
+    connection = Connection(Script(data), _answered, lambda: None)
+    receiving = asyncio.ensure_future(connection.receive())
+    comparing = asyncio.ensure_future(_by_digests(connection))
+    await asyncio.wait([receiving])
+    await turns(50)
+    comparing.cancel()
+    connection.close("over")
+    for error in await asyncio.gather(receiving, comparing, return_exceptions=True):
+        if isinstance(error, BaseException) and not isinstance(
+            error, TransportError | ProtocolError | asyncio.CancelledError
+        ):
+            raise error
+
+
+async def _by_digests(connection):
+    await connection.exchange_hello()
+    await connection.open_tree(OpenTree(1, b"/site"))
+    tree = fake_tree(FakeSource(), catalog())
+    equal = await find_equal(connection, tree, ROOT, Inline())
+    made = tree.catalog.digests.find([ROOT, b"a"], tree.mode_bits)
+    assert equal.directories.keys() <= made.keys()
+    assert all(made[path] == digest for path, digest in equal.directories.items())
+    assert not equal.everything or made[ROOT].hex() in connection._channel.digests
 
 
 async def _found(differences):
@@ -154,3 +186,36 @@ def _frames(*cuts, end=True):
 def listing(data):
     """Run `connection` with a valid handshake before the input, so that the input is compared as a listing."""
     connection(HANDSHAKE + data)
+
+
+def _site_digest():
+    tree = fake_tree(FakeSource(), catalog())
+    number = tree.catalog.digests.begin(tree.mode_bits)
+    while not tree.catalog.digests.refresh(number):
+        pass
+    return tree.catalog.digests.find([ROOT, b"a"], tree.mode_bits)
+
+
+_OURS = _site_digest()
+
+
+@target(
+    samples.stream(Digests(1, ((b"", _OURS[ROOT]),), 4, end=True)),
+    samples.stream(
+        Digests(1, (), 3, end=False),
+        Digests(1, ((b"", samples.DIGEST),), 4, end=True),
+        Digests(1, ((b"a", _OURS[b"a"]), (b"b", samples.DIGEST)), 0, end=True),
+        Digests(1, (), 0, end=True),
+    ),
+    samples.stream(
+        Digests(1, ((b"", b""),), 4, end=True),
+        Digests(1, ((b"a", samples.DIGEST),), 0, end=True),
+        Digests(1, ((b"a/x", b""),), 0, end=True),
+        Digests(1, (), 0, end=True),
+    ),
+    mutate=mutate.frames,
+    limit=8192,
+)
+def digests(data):
+    """Raise nothing; catches ProtocolError and TransportError. Assert that nothing counts as equal whose digest is not the catalog's."""
+    asyncio.run(_compare(HANDSHAKE + data))

@@ -19,6 +19,9 @@ from replicator.wire.messages import (
     Batch,
     BeginFile,
     Data,
+    Descend,
+    Digests,
+    DigestTree,
     Hello,
     Listing,
     ListTree,
@@ -74,6 +77,9 @@ FROM_BACKEND = (
     ListTree(2, 1, b"a", digest=False, credit=1),
     ListTree(3, 1, b"", digest=True, credit=4, after=b"a", rate=1 << 20),
     More(1, 1),
+    DigestTree(3, 1, b"", 0o1777, credit=4, skipped=(b".replicator", b"a/ready")),
+    Descend(3, (b"",), (b"a", b"dir/\xff")),
+    ListTree(4, 1, b"", digest=False, credit=4, walk=3),
 )
 FROM_AGENT = (
     HI,
@@ -81,6 +87,8 @@ FROM_AGENT = (
     Opened(1, -1, -1, "No such file or directory"),
     LISTING,
     Acks((1, 2), ((3, DENIED, "Permission denied"),), 10),
+    Digests(3, ((b"", DIGEST),), 5, end=True),
+    Digests(3, ((b"a", DIGEST), (b"dir/\xff", b"")), 0, end=False),
 )
 
 

@@ -9,16 +9,19 @@ from replicator.model import DIRECTORY, Listed, Unlisted, is_below, key
 from replicator.wire import messages
 from replicator.wire.changes import DIGEST_MISMATCH, PutFile
 from tests.support.fakes.channel import FakeChannel
+from tests.support.fakes.digests import FakeWalk
 from tests.support.fakes.disk import FakeDisk
 
 
 class FakeAgent(FakeChannel, FakeDisk):
     """A channel to a simulated agent that applies changes to a dict. Passes tests/contract/test_agent.py.
 
-    It serves one tree, keeps no content, and sends a listing in one frame. The digest of a delta's result is not verified.
+    It serves one tree, keeps no content, and sends a listing in one frame. It makes digests of directories only if they are added to its
+    features: most tests are about listings, which are the same for what differs. The digest of a delta's result is not verified.
 
     Attributes:
         disk: content of the frontend, as entries by path.
+        features: its features.
         mute: message types that it does not answer.
         refusals: (reason, detail) by path; changes of these paths are refused.
         unlisted: directories that it reports as unreadable.
@@ -32,6 +35,7 @@ class FakeAgent(FakeChannel, FakeDisk):
     def __init__(self, disk):
         FakeChannel.__init__(self)
         FakeDisk.__init__(self, disk)
+        self.features = tuple(name for name in messages.FEATURES if name != "digests")
         self.mute = set()
         self.unlisted = []
         self.problem = ""
@@ -40,6 +44,7 @@ class FakeAgent(FakeChannel, FakeDisk):
         self.closing = asyncio.Event()
         self.closing.set()
         self._answered = 0
+        self._walk = None
         self._transfers = {}  # by number: the content received so far; None if the file was refused
 
     async def write(self, data):
@@ -63,13 +68,20 @@ class FakeAgent(FakeChannel, FakeDisk):
         """Answer a message as a correct agent does."""
         payload = next(p for m, p in zip(self.heard, self.payloads, strict=True) if m is message)
         if isinstance(message, messages.Hello):
-            self.send(messages.Hello(messages.VERSION, messages.FEATURES, "in memory", self.boot))
+            self.send(messages.Hello(messages.VERSION, self.features, "in memory", self.boot))
         elif isinstance(message, messages.OpenTree):
             opened = messages.Opened(message.tree, -1, -1, self.problem, self.identity)
             self.mode_bits = 0o7777 if message.setid else 0o1777
             self.send(opened._replace(granularity=self.granularity))
         elif isinstance(message, messages.ListTree):
             self.list(message)
+        elif isinstance(message, messages.DigestTree):
+            disk = {path: self._rounded(entry) for path, entry in self.disk.items()}
+            unlisted = [one.path for one in self.unlisted]
+            self._walk = FakeWalk(message, disk, unlisted)
+            self.send(self._walk.first)
+        elif isinstance(message, messages.Descend):
+            self.send(self._walk.descend(message))
         elif isinstance(message, messages.Batch):
             self._apply(message.changes, payload)
         elif isinstance(message, messages.BeginFile):
@@ -88,6 +100,15 @@ class FakeAgent(FakeChannel, FakeDisk):
         entries = [self._rounded(self.disk[path]) for path in paths]
         if not request.digest:
             entries = [entry._replace(digest=b"") for entry in entries]
+        if self._walk and self._walk.request.job == request.walk:
+            left_out = [self._walk.left_out(path) for path in paths]
+            found = list(zip(paths, entries, left_out, strict=True))
+            found = [
+                (path, entry._replace(digest=out[1]) if out else entry)
+                for path, entry, out in found
+                if not out or out[0] == path
+            ]
+            paths, entries = [path for path, _ in found], [entry for _, entry in found]
         lines = tuple(Listed(*line, 0, 0) for line in zip(paths, entries, strict=True))
         self.send(messages.Listing(request.job, lines, tuple(unlisted), True))
 

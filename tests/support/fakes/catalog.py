@@ -2,8 +2,18 @@
 
 import threading
 
-from replicator.model import FILE, Stamp, is_below, is_within, key, rebase
-from replicator.ports import Record
+from replicator.catalog.digests import DirectoryDigests
+from replicator.model import (
+    DIRECTORY,
+    FILE,
+    Stamp,
+    is_below,
+    is_within,
+    join,
+    key,
+    rebase,
+)
+from replicator.ports import NOTHING, Child, Record
 from tests.support.fakes.catalog_state import CatalogState
 from tests.support.fakes.past import PastVersions
 
@@ -12,7 +22,7 @@ class FakeCatalog(CatalogState):
     """A catalog in dicts. Passes tests/contract/test_catalog.py.
 
     Attributes:
-        renaming: see ports.Catalog.
+        renaming, digests: see ports.Catalog.
         records: the records by path.
         signatures: the packed signatures by path.
         applied: number of calls of `apply`.
@@ -23,6 +33,7 @@ class FakeCatalog(CatalogState):
         super().__init__()
         self._past = PastVersions()
         self.renaming = threading.Lock()
+        self.digests = DirectoryDigests(self.children, self.get)
         self.signatures = {}
         self.applied = 0
 
@@ -38,6 +49,19 @@ class FakeCatalog(CatalogState):
         if until is not None:
             found = [record for record in found if key(record.path) <= key(until)]
         return found[:limit]
+
+    def children(self, directory, after, limit):
+        with self._using():
+            below = [path[len(join(directory, b"x")) - 1 :] for path in self._below(directory)]
+            records = {
+                name: self.records[join(directory, name)] for name in below if b"/" not in name
+            }
+        found = [_child(name, record) for name, record in records.items()]
+        directories = {child.name for child in found if child.kind == DIRECTORY}
+        orphans = {name.partition(b"/")[0] for name in below if b"/" in name} - directories
+        found += [Child(name, NOTHING, 0, 0, 0, b"", is_known=False) for name in orphans]
+        found.sort(key=lambda child: child.name)  # stable: after a file of the same name
+        return found[found.index(after) + 1 if after else 0 :][:limit]
 
     def below(self, directory):
         with self._using():
@@ -75,6 +99,7 @@ class FakeCatalog(CatalogState):
                 self.signatures[path] = signature
                 if signature is None:
                     del self.signatures[path]
+        self.digests.written(records, gone)
 
     def move(self, source, target):
         if source == target:
@@ -94,6 +119,7 @@ class FakeCatalog(CatalogState):
                 self.records[to] = self._past.marked(record._replace(path=to))
             for path, signature in signatures.items():
                 self.signatures[rebase(path, source, target)] = signature
+        self.digests.moved(source, target)
 
     def signature(self, path):
         with self._using():
@@ -107,9 +133,15 @@ class FakeCatalog(CatalogState):
         """Store a record directly."""
         stamp = stamp or Stamp(entry.size, entry.mtime_ns, entry.mtime_ns, 1)
         self.records[path] = Record(path, entry, stamp, problem=problem)
+        self.digests.written([self.records[path]], [])
 
     def _below(self, directory):
         return sorted((p for p in self.records if is_below(p, directory)), key=key)
 
     def _sharing(self, inode):
         return sorted((p for p, r in self.records.items() if r.stamp.inode == inode), key=key)
+
+
+def _child(name, record):
+    kind, mode, size, mtime_ns, link, _ = record.entry
+    return Child(name, kind, mode, size, mtime_ns, link, not record.ambiguous)

@@ -21,6 +21,7 @@ words = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max
 numbers = st.integers(0, 2**64)
 identities = st.tuples(numbers, numbers)
 
+some_paths = st.lists(own.paths | st.just(b""), max_size=3).map(tuple)
 any_message = st.one_of(
     st.builds(
         messages.Hello,
@@ -61,6 +62,26 @@ any_message = st.one_of(
         own.numbers,
         own.paths | st.just(b""),
         own.numbers,
+        own.numbers | st.just(0),
+    ),
+    st.builds(
+        messages.DigestTree,
+        own.numbers,
+        own.trees,
+        own.paths | st.just(b""),
+        own.modes,
+        own.numbers,
+        st.lists(own.paths, max_size=3).map(tuple),
+    ),
+    st.builds(messages.Descend, own.numbers, some_paths, some_paths),
+    st.builds(
+        messages.Digests,
+        own.numbers,
+        st.lists(st.tuples(own.paths | st.just(b""), own.digests | st.just(b"")), max_size=3).map(
+            tuple
+        ),
+        own.numbers,
+        st.booleans(),
     ),
     st.builds(messages.More, own.numbers, own.numbers),
     st.builds(
