@@ -141,13 +141,23 @@ def _hooks(answer: dict[str, Any]) -> Section:
                 row["command"][0],
                 row["event"],
                 *map(str, (row["runs"], row["failures"], row["waiting"])),
+                _last_run(row, answer["time"]),
             ),
             [row["last_error"]] if row["last_error"] else [],
         )
         for row in answer.get("hooks", ())
     ]
-    titles = ("hook", "event", "runs", "failed", "waiting")
-    return Section(titles, rows, frozenset(titles[2:]))
+    titles = ("hook", "event", "runs", "failed", "waiting", "last run")
+    return Section(titles, rows, frozenset(titles[2:5]))
+
+
+def _last_run(row: dict[str, Any], now: float) -> str:
+    if row["running_seconds"] is not None:
+        return f"running for {_age(row['running_seconds'])}"
+    if row["last_at"] is None:
+        return ""
+    failed = "failed" if row["last_status"] is None else f"exit status {row['last_status']}"
+    return f"{failed if row['last_error'] else 'ok'} {_age(now - row['last_at'])} ago"
 
 
 def _verification(answer: dict[str, Any], schedule: str) -> str:

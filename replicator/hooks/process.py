@@ -21,7 +21,15 @@ GRACE = 2.0
 
 
 class HookFailed(Exception):  # not an error of this program
-    """Raised when a run has failed; the text says why."""
+    """Raised when a run has failed; the text says why.
+
+    Attributes:
+        status: exit status, negative for a signal; None if it was not started, or was ended after its time limit.
+    """
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 async def run(
@@ -54,7 +62,7 @@ async def run(
         await asyncio.shield(loop.create_task(_end(process, reader)))
     if status:
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        raise HookFailed(f"it failed with {how}")
+        raise HookFailed(f"it failed with {how}", status)
 
 
 async def _start(command: Sequence[str], data: bytes) -> tuple[asyncio.subprocess.Process, int]:

@@ -47,6 +47,8 @@ class Runner:
         self.seconds = seconds
         self._began: float | None = None
         self._took = 0.0
+        self._ended_at: float | None = None
+        self._status: int | None = None
         self._added = asyncio.Event()
 
     def is_of(self, event: str, command: Sequence[str]) -> bool:
@@ -78,18 +80,20 @@ class Runner:
                 self.seconds,
                 lambda line: bound.info("hook output", line=line),
             )
-            self.error = ""
+            self.error, self._status = "", 0
         except HookFailed as error:
-            self._failed(str(error))
+            self._failed(str(error), error.status)
         except Exception as error:
             log.exception("internal error", hook=self._command[0])
             self._failed(f"internal error: {error!r}")
         finally:
+            self._ended_at = time.time()
             self._took = time.monotonic() - self._began
             self._began = None
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, status: int | None = None) -> None:
         self.failures += 1
+        self._status = status
         self.error = reason
         log.warning("hook failed", hook=self._command[0], about=self.event, reason=reason)
 
@@ -104,5 +108,7 @@ class Runner:
             "last_error": self.error,
             "waiting": len(self.queue),
             "running_seconds": None if running is None else round(running, 3),
-            "last_seconds": round(self._took, 3) if self.runs else None,
+            "last_at": None if self._ended_at is None else round(self._ended_at, 3),
+            "last_seconds": None if self._ended_at is None else round(self._took, 3),
+            "last_status": self._status,
         }

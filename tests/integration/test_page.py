@@ -229,8 +229,88 @@ async def test_verifications_are_shown_their_failures_and_the_next_time(shown, p
     await page.shows("10.0.0.2 is being verified", "#about")
 
 
+def hook(command, **more):
+    row = {
+        "event": "delivered", "command": [command], "runs": 0, "failures": 0, "last_error": "", "waiting": 0,
+        "running_seconds": None, "last_at": None, "last_seconds": None, "last_status": None,
+    }  # fmt: skip
+    return row | more
+
+
+async def test_hooks_are_shown_with_their_last_run_and_a_failing_one_is_a_problem(shown, page):
+    shown.status = idle()
+    await page.open(shown.url)
+    await page.shows("Everything is in sync", "h1")
+    assert await page.run("document.querySelector('#hooks').hidden")
+    ran = {"runs": 1204, "last_at": time.time() - 130, "last_seconds": 0.25, "last_status": 0}
+    shown.status = idle() | {
+        "hooks": [
+            hook("/usr/local/bin/purge", **ran),
+            hook("/usr/local/bin/new"),
+            hook("/usr/local/bin/slow", running_seconds=12.4, waiting=7),
+        ]
+    }
+    text = await page.shows("/usr/local/bin/purge", "#hooks")
+    for part in (
+        "ok",
+        "delivered",
+        "2 min ago",
+        "0.3 s",
+        "1,204",
+        "no run yet",
+        "never",
+        "running for 12 s",
+    ):
+        assert part in text
+    assert await page.text("h1") == "Everything is in sync"
+    error = "it failed with exit status 4"
+    failed = ran | {"failures": 3, "last_error": error, "last_status": 4}
+    shown.status["hooks"][0] |= failed
+    shown.status["hooks"][1] |= failed | {
+        "last_error": "it was ended after 30 s",
+        "last_status": None,
+    }
+    shown.status["hooks"][2] |= failed | {"running_seconds": None, "last_status": -9}
+    await page.shows("3 problems", "h1")
+    text = await page.shows("exit status 4", "#hooks")
+    assert "signal 9" in text
+    assert f"hook /usr/local/bin/purge {error}" in await page.text("#attention")
+    await picture(page, "hooks")
+    await page.open(shown.url, width=375, height=800)
+    await page.shows("/usr/local/bin/purge", "#hooks")
+    assert await page.run("document.documentElement.scrollWidth") <= 375
+    await picture(page, "phone-hooks")
+
+
+async def test_what_is_paused_does_not_look_well(shown, page):
+    made = idle()
+    pause = {"since": time.time() - 60, "by": "alice", "until": None}
+    made["frontends"][2] |= {
+        "state": "paused",
+        "paused": pause,
+        "last_error": "paused since noon by alice",
+    }
+    made["trees"][0] |= {
+        "state": "paused",
+        "paused": pause,
+        "problems": ["/srv/www is paused since noon"],
+    }
+    shown.status = made | {"ok": False}
+    await page.open(shown.url)
+    await page.shows("2 problems", "h1")
+    assert await page.run("document.body.dataset.state") == "warn"
+    assert "paused since noon by alice" in await page.text("#attention")
+    assert (await page.text("#frontends tbody")).startswith("paused")
+    assert "3 live" in await page.text("#states")
+    assert "1 paused" in await page.text("#states")
+    await picture(page, "paused")
+
+
 async def test_hostile_names_are_text(shown, page):
     made = failing()
+    made["hooks"] = [
+        hook(HOSTILE, event=HOSTILE, last_error=HOSTILE, last_at=1.0, last_seconds=1.0)
+    ]
     made["trees"][0] |= {
         "source": f"/srv/{HOSTILE}",
         "unreadable": [HOSTILE],
@@ -249,10 +329,10 @@ async def test_hostile_names_are_text(shown, page):
     shown.status = made
     await page.open(shown.url)
     await page.shows("<img src=x onerror", "#events")
-    for part in ("#frontends", "#trees", "#discovery", "#attention"):
+    for part in ("#frontends", "#trees", "#hooks", "#discovery", "#attention"):
         assert "<script>document.title=2</script>" in await page.text(part)
     assert await page.run("document.querySelectorAll('main img, main script').length") == 0
-    assert await page.run("document.title") == "5 problems \u2013 replicator"
+    assert await page.run("document.title") == "6 problems \u2013 replicator"
     assert page.complaints == []
 
 

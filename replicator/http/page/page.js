@@ -166,6 +166,27 @@ function discovery(status) {
   }));
 }
 
+function hooks(status) {
+  const all = status.hooks ?? [];
+  $("#hooks").hidden = !all.length;
+  sync($("#hooks tbody"), all.flatMap((row, index) => {
+    const running = row.running_seconds != null;
+    const failed = row.last_status == null ? "failed" : row.last_status < 0 ? `signal ${-row.last_status}` : `exit status ${row.last_status}`;
+    const state = running ? "running" : row.last_error ? failed : row.last_at == null ? "no run yet" : "ok";
+    const kind = row.last_error ? "warn" : running ? "busy" : row.last_at == null ? "" : "good";
+    const said = row.last_error ? [el("p", { class: "error" }, row.last_error)] : [];
+    return rowWith(`${index} ${row.event} ${row.command[0]}`, kind, [
+      stateCell(state, running ? `for ${span(row.running_seconds)}` : ""),
+      el("td", { class: "name" }, path(row.command[0]), el("small", {}, row.event)),
+      number("last run", row.last_at == null ? "never" : `${span(status.time - row.last_at)} ago`, row.last_at == null),
+      number("took", row.last_seconds == null ? "" : duration(row.last_seconds), row.last_seconds == null),
+      number("runs", whole(row.runs)),
+      number("failed", whole(row.failures), !row.failures),
+      number("waiting", whole(row.waiting), !row.waiting),
+    ], said);
+  }));
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 function shape(tag, attributes) {
   const made = document.createElementNS(SVG, tag);
@@ -249,6 +270,7 @@ function troubles(status) {
     if (KINDS[row.state] === "bad" || KINDS[row.state] === "warn") found.push([KINDS[row.state], address(row), row.last_error || row.state]);
   }
   for (const row of status.discovery) if (row.error) found.push(["warn", `discovery ${row.provider}`, row.error]);
+  for (const row of status.hooks ?? []) if (row.last_error) found.push(["warn", `hook ${row.command[0]}`, row.last_error]);
   if (status.config?.error) found.push(["warn", "configuration", `not reloaded: ${status.config.error}`]);
   return found.sort((a, b) => (a[0] === "bad" ? 0 : 1) - (b[0] === "bad" ? 0 : 1));
 }
@@ -277,6 +299,7 @@ function show(status) {
   figures(status);
   frontends(status);
   trees(status);
+  hooks(status);
   delivery(status);
   discovery(status);
   events(status);

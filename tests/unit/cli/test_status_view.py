@@ -170,3 +170,43 @@ def test_the_latest_events_end_with_the_newest():
     lines = [line.plain for line in latest_events(status(events=events))]
     assert len(lines) == 8
     assert lines[-1] == "  41 s ago  frontend  host=web19"
+
+
+def test_a_hook_shows_how_its_last_run_ended_or_that_it_runs():
+    def hook(name, **more):
+        row = {
+            "event": "delivered", "command": [name], "runs": 5, "failures": 1, "last_error": "", "waiting": 2,
+            "running_seconds": None, "last_at": 1940.0, "last_seconds": 0.5, "last_status": 0,
+        }  # fmt: skip
+        return row | more
+
+    hooks = [
+        hook("/a"),
+        hook("/b", last_status=3, last_error="it failed with exit status 3"),
+        hook("/c", last_status=None, last_error="it was ended after 30 s"),
+        hook("/d", running_seconds=12.0),
+        hook("/e", runs=0, failures=0, last_at=None, last_seconds=None, last_status=None),
+    ]
+    lines = plain(status([{}], hooks=hooks))
+    assert line_of(lines, "/a").split() == [
+        "/a",
+        "delivered",
+        "5",
+        "1",
+        "2",
+        "ok",
+        "60",
+        "s",
+        "ago",
+    ]
+    assert line_of(lines, "/b").endswith("exit status 3 60 s ago")
+    assert line_of(lines, "/c").endswith("failed 60 s ago")
+    assert line_of(lines, "/d").endswith("running for 12 s")
+    assert line_of(lines, "/e").split() == ["/e", "delivered", "0", "0", "2"]
+    assert "  it failed with exit status 3" in lines
+
+
+def test_a_pause_of_what_is_not_served_is_shown():
+    gone = {"what": "web9", "since": 1.0, "by": "", "until": None}
+    lines = plain(status([{}], pauses=[gone]))
+    assert any("web9 is not served at present" in line and "unpause web9" in line for line in lines)
