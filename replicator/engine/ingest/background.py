@@ -94,7 +94,7 @@ class _Queue:
         self._wake = wake
 
     def remove(self, path: bytes) -> None:
-        """Do not read a file: it is in the other queue now."""
+        """Remove a file that is in the other queue now, unless it was read already."""
         if path not in self.finished:
             self.files.pop(path, None)
 

@@ -36,9 +36,9 @@ class Checker:
     Attributes:
         source, catalog, max_file_size: as given.
         contents: reads the files.
-        defers: the caller checks again: large files after they were read in the background (`ScanResult.large`), so that no check
-            takes long; missing paths (`ScanResult.missing`) before it calls `remove`; and directories that may have been renamed
-            (`ScanResult.arriving`) after it calls `accept_as_new` if they were not.
+        defers: True if some paths are left to a second check, which the caller makes: large files, after they were read in the
+            background (`ScanResult.large`); missing paths, before it calls `remove` (`ScanResult.missing`); and directories that may
+            have been renamed, after it has called `accept_as_new` for those that were not (`ScanResult.arriving`).
         longest: bytes; larger files are left to a background read.
     """
 

@@ -91,7 +91,7 @@ class Contents:
         self._walked = False
 
     def begin(self, *, walked: bool) -> None:
-        """Begin a check of paths, because of earlier events: content that is read from now on is current for all names of an inode.
+        """Begin a check. What it reads is newer than the events that caused it, and so is current for all names of an inode.
 
         Args:
             walked: the paths were found by a walk, so that a directory above them may have been renamed.
@@ -109,7 +109,7 @@ class Contents:
         self._early[path] = Early(self._source.snapshot(path, base, force=force), base, force)
 
     def take_early(self, path: bytes) -> Early | None:
-        """Remove and return what was read in the background, if it was: it is used for this check or not at all."""
+        """Remove and return the version that was read in the background; None if there is none. Only one check uses it."""
         return self._early.pop(path, None)
 
     def read(

@@ -132,7 +132,7 @@ class Deletions:
         return bool(self._released)
 
     def release(self, most: int = RELEASED) -> list[bytes]:
-        """Return some of the held deletions whose paths are still gone, if all of them are not too much; blocks."""
+        """Return some of the held deletions whose paths are still gone, unless all of them together are a mass deletion; blocks."""
         if not self._released:
             if self._guard.holding:
                 self._decide(over=True)

@@ -43,7 +43,7 @@ class FollowUps:
         self._loop = asyncio.get_running_loop()
 
     async def schedule(self, found: ScanResult, *, scanned: bool = False) -> None:
-        """Schedule what a result asks for, except for missing paths and directories that may have been renamed.
+        """Schedule the further checks that follow from a result, except those of missing paths and of directories that may be renamed.
 
         Args:
             found: the result of a check or a scan.

@@ -351,7 +351,7 @@ class Pipeline:
         self._on_scanned()
 
     async def _timed(self, walk: Callable[[], Awaitable[None]]) -> None:
-        """Await what may walk the whole tree. If it fails, the next attempt starts after ten times the time that it has taken."""
+        """Await a call that may walk the whole tree. If it fails, the next attempt starts after ten times the time that it has taken."""
         began = self._loop.time()
         try:
             await walk()

@@ -171,7 +171,7 @@ def _without_frames(changes: list[EncodedChanges]) -> list[EncodedChanges]:
 
 
 async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`; if the caller is cancelled, finish it first. What the catalog holds and nobody published would never be sent.
+    """Await `work`; if the caller is cancelled, finish it first: a change in the catalog that is not published would never be sent.
 
     Raises:
         CancelledError: the caller was cancelled; `work` has ended all the same.

@@ -1,4 +1,4 @@
-"""Applies renames inside a tree: what the catalog records of the old name, it then records of the new one."""
+"""Applies renames inside a tree: the catalog gives the records of the old name to the new one."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ WALKED = 500
 
 
 def scan(checker: Checker, below: bytes, *, confirmed: bool = False) -> Iterator[ScanResult]:
-    """Walk a directory and check every path below it where source and catalog differ at first sight.
+    """Walk a directory and check every path below it where a stat differs from the catalog.
 
     Recorded symlinks are checked after all other paths, because they may lead to files that are found later. Paths that have
     vanished are checked last, when their number is known. Below a directory that cannot be listed, nothing is

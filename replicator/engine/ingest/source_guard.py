@@ -58,7 +58,7 @@ class SourceGuard:
         return [self.reasons[path] for path in sorted(self.reasons)]
 
     def open_root(self, *, confirmed: bool = False) -> None:
-        """Open the root, and end the doubt about it if it is the right one.
+        """Open the root, and mark it as trusted if it is the recorded one.
 
         Args:
             confirmed: an operator has confirmed that the source is right as it is.

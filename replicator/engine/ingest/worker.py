@@ -150,7 +150,7 @@ class Worker:
     def heard(self, hints: Iterable[Hint]) -> dict[bytes, float]:
         """Record events: if a path that they name is missing, its grace period starts again.
 
-        A scan is no event about its directory, and does not check it.
+        A request to scan a directory is no event about the directory itself, whose own entry is not checked.
 
         Returns:
             These paths, each with the time of an earlier event that its next check answers as well.
@@ -164,7 +164,7 @@ class Worker:
         return {path: at for path, at in restarted.items() if at is not None and at >= earliest}
 
     async def recheck(self) -> None:
-        """Check again what is due for that; see `core.rechecks`.
+        """Check the paths whose second check is due; see `core.rechecks`.
 
         Raises:
             SourceError: the source is in doubt.
