@@ -26,6 +26,7 @@ from replicator.engine.supervision import keep_running
 from replicator.errors import ConfigError, ReplicatorError, StateLocked
 from replicator.http.listener import Listener
 from replicator.ports import Connector
+from replicator.shortage import shortage
 from replicator.telemetry import logs
 from replicator.telemetry.systemd import Notifier
 
@@ -252,8 +253,10 @@ async def _reload(
         about.refused(str(error))
         log.error("not reloaded", reason=str(error))  # noqa: TRY400  # expected, so without a traceback
     except Exception as error:
-        about.refused(f"internal error: {error!r}")
-        log.exception("not reloaded", reason=f"internal error: {error!r}")
+        lacking = shortage(error)
+        reason = lacking or f"internal error: {error!r}"
+        about.refused(reason)
+        log.exception("not reloaded", reason=reason, exc_info=None if lacking else error)
     finally:
         notifier.ready(app.service.summary())
 

@@ -1,9 +1,12 @@
 """What a process lacks is named in one sentence, wherever the error comes from."""
 
 import errno
+from unittest.mock import Mock
 
 import pytest
+from structlog.testing import capture_logs
 
+from replicator.app.daemon import _reload
 from replicator.engine.supervision import sentence
 from replicator.errors import SourceError
 from replicator.shortage import shortage
@@ -40,3 +43,21 @@ def test_an_error_that_explains_itself_keeps_its_text():
     error = SourceError("The catalog cannot be used.")
     error.__cause__ = OSError(errno.EMFILE, "Too many open files")
     assert sentence(error) == ("The catalog cannot be used.", False)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENFILE, "x"), shortage(OSError(errno.ENFILE, "x"))),
+        (KeyError("x"), "internal error: KeyError('x')"),
+    ],
+    ids=repr,
+)
+async def test_a_reload_that_fails_says_whether_that_is_a_shortage_or_a_bug(error, reason):
+    about = Mock()
+    with capture_logs() as logged:
+        await _reload(Mock(), Mock(side_effect=error), Mock(), about)
+    about.refused.assert_called_once_with(reason)
+    (line,) = logged
+    assert (line["log_level"], line["reason"]) == ("error", reason)
+    assert bool(line["exc_info"]) is isinstance(error, KeyError)

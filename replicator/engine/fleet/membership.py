@@ -18,6 +18,7 @@ from replicator.core.member_set import MemberSet
 from replicator.core.pace import Backoff
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, Decision, MemberStore, PollResult, Provider
+from replicator.shortage import shortage
 
 log = structlog.get_logger()
 
@@ -112,9 +113,11 @@ class Membership:
             except DiscoveryError as error:
                 self._failed(poll, str(error))
             except Exception as error:
-                # A bug, perhaps of a library: the members stay, and the provider is polled again.
-                log.exception("discovery failed", provider=provider.name)
-                self._failed(poll, f"internal error: {error!r}")
+                # A shortage or a bug, perhaps of a library: the members stay, and the provider is polled again.
+                lacking = shortage(error)
+                if not lacking:
+                    log.exception("discovery failed", provider=provider.name)
+                self._failed(poll, lacking or f"internal error: {error!r}")
             else:
                 self._publish()
             jittered = provider.interval * (0.9 + 0.2 * self.chance())

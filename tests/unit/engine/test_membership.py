@@ -1,6 +1,7 @@
 """Membership: no error of a provider removes a member."""
 
 import asyncio
+import errno
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from replicator.core.member_set import MemberSet
 from replicator.engine.fleet.membership import Membership, merged
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, Decision, Launch, PollResult
+from replicator.shortage import shortage
 from tests.support.fakes.member_store import FakeMemberStore
 from tests.support.fakes.provider import FakeProvider
 from tests.support.waiting import eventually
@@ -60,6 +62,18 @@ async def test_an_error_removes_no_member_and_the_provider_is_polled_again(failu
     fleet, _ = await run(script, until=lambda fleet: "c" in fleet.hosts)
     assert all({"a", "b"} <= hosts for hosts in fleet.history)
     assert script.polls >= 12
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENFILE, "x"), RuntimeError("can't start new thread"), MemoryError()]
+)
+async def test_a_poll_for_which_the_backend_lacks_something_says_what(error):
+    provider = FakeProvider(error)
+    membership = Membership([provider], lambda *_: None, lambda: 0.5)
+    running = asyncio.ensure_future(membership.run())
+    await eventually(lambda: membership.describe()[0]["error"], "the error")
+    running.cancel()
+    assert membership.describe()[0]["error"] == shortage(error)
 
 
 async def test_a_provider_whose_polls_cost_nothing_is_polled_at_its_interval_after_any_number_of_errors():
