@@ -133,6 +133,17 @@ async def test_a_source_is_in_doubt_until_it_was_scanned(world):
     assert state.deletions_allowed
 
 
+async def test_a_rescan_ends_with_the_source_scanned_or_in_doubt(world):
+    await asyncio.wait_for(
+        world.tree.state.rescan(), 10
+    )  # not scanned yet: the first scan is to come
+    await world.scan()
+    await asyncio.wait_for(world.tree.state.rescan(), 10)
+    assert world.tree.state.doubt == ""
+    await world.halt()
+    await asyncio.wait_for(world.tree.state.rescan(), 10)
+
+
 async def test_a_halted_source_is_in_doubt_for_the_same_reason(world):
     await world.scan()
     await world.halt()

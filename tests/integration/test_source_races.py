@@ -409,3 +409,17 @@ def test_a_file_that_always_changes_is_reported_and_arrives_once_it_is_stable(ba
     path.write_bytes(b"at rest")
     backend.wait_until_equal()
     assert backend.status()["trees"][0]["unreadable"] == []
+
+
+def test_a_change_through_a_hard_link_that_is_gone_before_its_check_is_found_by_verify(backend):
+    """No event names the file, and the name that changed it does not lead to it any more."""
+    one, other, link = (backend.source / name for name in ("file", "other", "link"))
+    one.write_text("old")
+    other.write_text("other")
+    backend.wait_until_equal()
+    wait_for(lambda: catalog_of(backend)[b"file"].stable, "a stable record")
+    link.hardlink_to(one)
+    link.write_text("new")
+    other.rename(link)
+    backend.ask(command="verify", repair=False)
+    wait_for(lambda: (backend.site("one") / "file").read_text() == "new", backend.status)

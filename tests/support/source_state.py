@@ -21,6 +21,7 @@ class FakeSourceState:
         paused: why deletions are paused; empty if they are not.
         held: paths whose deletion is held back.
         rechecked: the paths that were passed to `recheck`.
+        rescans: number of calls of `rescan`.
     """
 
     def __init__(self, tree):
@@ -29,6 +30,7 @@ class FakeSourceState:
         self.halted = self.paused = ""
         self.held = set()
         self.rechecked = []
+        self.rescans = 0
         self._tree = tree
 
     @property
@@ -45,6 +47,9 @@ class FakeSourceState:
 
     def recheck(self, path):
         self.rechecked.append(path)
+
+    async def rescan(self):
+        self.rescans += 1
 
 
 def fake_tree(source, catalog, **more):

@@ -38,7 +38,7 @@ class Verifier:
         rate: int = 0,
         compared: Callable[[int], None] = lambda _: None,
     ) -> Report:
-        """Compare one frontend by digest, record the result, and return it; a failure of any type is a part of it.
+        """Scan the sources, compare one frontend by digest, record the result, and return it; a failure of any type is a part of it.
 
         Args:
             replica: the frontend.
@@ -49,6 +49,8 @@ class Verifier:
         began = asyncio.get_running_loop().time()
         try:
             how = ByDigest(rate, compared)
+            for tree in list(self._context.trees.values()):
+                await tree.state.rescan()
             report = await verify(replica, self._context.pool, how, repair=repair)
         except Exception as error:
             reason, is_bug = sentence(error)

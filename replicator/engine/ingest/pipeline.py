@@ -34,6 +34,13 @@ log = structlog.get_logger()
 MAINTENANCE = 1.0
 """Seconds between two calls of `Worker.maintain`."""
 
+RESCAN = 3600.0
+"""Minimum seconds between the end of a scan of the whole tree and the next one. Not every change has an event: a file may change through a
+hard link outside of the tree, or through one that was removed before it was checked."""
+
+RESCAN_SHARE = 1000
+"""The pause is at least so many times what the scan took: 1,000,000 files take about 10 s, and are scanned every 3 hours."""
+
 ROOT_POLL, ROOT_POLL_MAX = 1.0, 60.0
 """Minimum and maximum seconds between two checks of a root that is in doubt; the pause is ten times what the check takes."""
 
@@ -109,6 +116,8 @@ class Pipeline:
         self._needs_resync = False
         self._root_pause = ROOT_POLL
         self._mounts_confirmed = False
+        self._follows = False  # events, after the first scan
+        self._worked = asyncio.Event()
         self._watcher: Watcher | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -189,6 +198,15 @@ class Pipeline:
         """
         self._loop.call_soon_threadsafe(self._hint, [Hint(Hinted.CHANGED, path)])
 
+    async def rescan(self) -> None:
+        """See engine.tree.SourceState."""
+        began = self._loop.time()
+        if self._follows:
+            self._hint([Hint(Hinted.SUBTREE, ROOT)])
+        while self._follows and self._worker.scanned_since < began:
+            self._worked.clear()
+            await self._worked.wait()
+
     def check_unheard(self, area: bytes) -> None:
         """Check the files at and below a path whose changes the watcher does not report at once."""
         files = self._watcher.unheard_files() if self._watcher is not None else []
@@ -244,15 +262,20 @@ class Pipeline:
             async with asyncio.TaskGroup() as tasks:
                 receive = tasks.create_task(self._receive(self._watcher))
                 background = tasks.create_task(self._worker.background.run())
+                rescans = tasks.create_task(self._rescan_regularly())
                 try:
                     self._worker.defer_huge()
                     await self._timed(self._worker.scan_all)
                     self._worker.defer()
                     self._set_running()
+                    self._follows = True
                     await self._do_due_work()
                 finally:
+                    self._follows = False
+                    self._worked.set()
                     receive.cancel()
                     background.cancel()
+                    rescans.cancel()
         except ExceptionGroup as group:
             causes = leaves(group)
             if not all(isinstance(cause, SourceError) for cause in causes):
@@ -260,6 +283,12 @@ class Pipeline:
             raise SourceError(str(causes[0])) from group
         finally:
             self._watcher.close()
+
+    async def _rescan_regularly(self) -> None:
+        """Scan the whole tree at intervals."""
+        while True:
+            await asyncio.sleep(max(RESCAN, RESCAN_SHARE * self._worker.scan_seconds))
+            await self.rescan()
 
     async def _receive(self, watcher: Watcher) -> None:
         """Pass hints of the watcher to the debouncer."""
@@ -307,6 +336,7 @@ class Pipeline:
             if work:
                 used = self._publisher.cpu_seconds
                 await worker.do(work)
+                self._worked.set()
                 pace.took(self._loop.time() - began, self._publisher.cpu_seconds - used)
             else:
                 pace.rested()

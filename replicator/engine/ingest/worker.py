@@ -8,6 +8,7 @@ published; missing paths and directories that may have been renamed are followed
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
@@ -49,6 +50,8 @@ class Worker:
         background: reads large files.
         rechecks: paths to check again at a later time.
         put_off: changed symlinks that are checked after new files.
+        scanned_since: when the last complete scan of the tree began.
+        scan_seconds: how long it took.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Worker:
         self._checker = Checker(tree.source, tree.catalog, tree.max_file_size)
         self._missing = MissingPaths(tree, publisher, self._checker, self._follow_ups, is_drained)
         self._renamer = Renamer(tree, publisher, self._checker, self._follow_ups, self.guard)
+        self.scanned_since, self.scan_seconds = -math.inf, 0.0
         self._in_progress = 0
         self._loop = asyncio.get_running_loop()
 
@@ -239,11 +243,13 @@ class Worker:
 
     async def _scan(self, work: Work) -> None:
         """Scan a directory."""
-        confirmed = self._deletions.source_confirmed
+        began, confirmed = self._loop.time(), self._deletions.source_confirmed
         await self._check_mounts()
         since = self._tree.debouncer.answered_since(work.path, self._loop.time(), scan=True)
         results = scan(self._checker, work.path, confirmed=confirmed)
         await self._publish_with_pauses(results, since)
+        if work.path == ROOT:
+            self.scanned_since, self.scan_seconds = began, self._loop.time() - began
 
     async def _publish_with_pauses(
         self, results: Iterator[ScanResult], since: float | None = None

@@ -79,6 +79,34 @@ async def test_a_recheck_that_a_reader_asks_for_publishes_the_change(watched):
     await eventually(lambda: watched.published == [b"known"], lambda: watched.published)
 
 
+async def test_a_rescan_publishes_a_change_without_an_event_before_it_returns(watched):
+    watched.source.write(b"known", b"changed")
+    await watched.pipeline.rescan()
+    assert watched.published == [b"known"]
+
+
+async def test_the_whole_tree_is_scanned_at_intervals(monkeypatch):
+    monkeypatch.setattr(pipeline, "RESCAN", 0.01)
+    monkeypatch.setattr(pipeline, "RESCAN_SHARE", 0)
+    with ThreadPoolExecutor(2) as pool:
+        made = Watched(pool)
+        task = asyncio.get_running_loop().create_task(made.pipeline.run())
+        await made.watching()
+        for name in (b"first", b"second"):
+            made.source.write(name, b"content")
+            await eventually(lambda name=name: name in made.published, "a scan")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_rescan_ends_when_the_source_is_in_doubt(watched):
+    watched.source.away = "away"
+    await watched.pipeline.rescan()
+    await watched.halted()
+    assert watched.published == []
+    await watched.pipeline.rescan()  # and one that begins then does not wait
+
+
 async def test_a_source_in_doubt_halts_and_is_scanned_when_it_is_back(watched):
     watched.source.away = "away"
     watched.source.remove(b"known")

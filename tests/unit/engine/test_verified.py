@@ -46,6 +46,11 @@ async def test_a_difference_degrades_the_frontend_and_is_logged_and_published(st
     assert "such as b" in event.reason
 
 
+async def test_the_source_is_scanned_before_a_frontend_is_compared_with_it(stage, verifier):
+    await verifier.verify(stage.replica, repair=False)
+    assert [tree.state.rescans for tree in stage.context.trees.values()] == [1]
+
+
 async def test_an_equal_frontend_resolves_an_earlier_difference_in_silence(stage, verifier):
     await verifier.verify(stage.replica, repair=False)
     stage.disk[b"b"] = stage.disk[b"b"]._replace(digest=stage.disk[b"a"].digest)
