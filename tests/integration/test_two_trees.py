@@ -1,6 +1,7 @@
 """Two trees and two frontends, one of which fails: the others are served as if it did not exist."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import threading
@@ -346,6 +347,58 @@ async def test_resume_of_one_tree_confirms_nothing_of_another(trees):
     await eventually(lambda: trees.replica("one").errors.surplus_kept, "the question")
     assert len(trees.copy("one", "b")) > 300
     (trees.directory / "aside").rename(trees.source("a"))
+
+
+def asks(trees, host):
+    """The trees of which a frontend has extra files that are kept until `resume`."""
+    numbers = trees.replica(host).errors.trees_with_surplus
+    return {trees.app._numbers[number].source.rpartition("/")[2] for number in numbers}
+
+
+async def test_resume_by_name_confirms_one_frontend_or_one_tree_and_nothing_else(trees):
+    trees.make("b")
+    guarded = [{"name": name, "delete_guard": 0.5} for name in ("a", "b")]
+    await trees.start(trees.config(*guarded))
+    await trees.arrived("a", "b")
+    for host, name, number in itertools.product(("one", "two"), ("a", "b"), range(300)):
+        (trees.fleet.root(host) / name / f"extra{number}").write_text("of somebody")
+    for host in ("one", "two"):
+        trees.replica(host).resync()
+    await eventually(
+        lambda: asks(trees, "one") == asks(trees, "two") == {"a", "b"}, "the questions"
+    )
+
+    rows = await trees.ask(command="resume", name="one", host="one")
+    assert [row["what"] for row in rows] == ["one"]
+    await eventually(lambda: not asks(trees, "one"), lambda: asks(trees, "one"))
+    await eventually(lambda: len(trees.copy("one", "b")) == 3, "the deletions")
+    assert asks(trees, "two") == {"a", "b"}
+
+    rows = await trees.ask(command="resume", name="b")
+    assert [row["what"] for row in rows] == ["two"]
+    await eventually(lambda: asks(trees, "two") == {"a"}, lambda: asks(trees, "two"))
+    await eventually(lambda: len(trees.copy("two", "b")) == 3, "the deletions")
+    assert len(trees.copy("two", "a")) > 300
+
+    assert await trees.ask(command="resume", name="b") == []
+    assert len(await trees.ask(command="resume")) == 1
+    await eventually(lambda: not asks(trees, "two"), lambda: asks(trees, "two"))
+
+
+async def test_resume_of_a_tree_leaves_another_source_in_doubt(trees):
+    trees.make("b")
+    await trees.start(trees.config("a", "b"))
+    await trees.arrived("a", "b")
+    for name in ("a", "b"):
+        trees.source(name).rename(trees.directory / f"{name}-aside")
+    await eventually(
+        lambda: pipeline(trees, "a").halted and pipeline(trees, "b").halted, "the halts"
+    )
+    (row,) = await trees.ask(command="resume", name="a")
+    assert row["what"].endswith("/a")
+    assert await trees.ask(command="resume", name="one", host="one") == []
+    for name in ("a", "b"):
+        (trees.directory / f"{name}-aside").rename(trees.source(name))
 
 
 async def test_status_answers_while_all_that_reads_for_frontends_hangs(trees):
