@@ -27,6 +27,16 @@ def noop(world: World, _: Params) -> Measured:
     return meter.measured(time.monotonic() - meter.begun / 1e9)
 
 
+def restart(world: World, _: Params) -> Measured:
+    """Frontends hold everything, and a daemon that was stopped starts again: the time until all are known to be equal."""
+    world.system.hold(world.hosts)
+    world.rest()
+    world.system.stop()
+    meter = world.meter()
+    world.system.start(world.hosts)
+    return meter.measured(time.monotonic() - meter.begun / 1e9)
+
+
 def _tree(at: Path, params: Params) -> None:
     data.write_tree(at / "source", params["files"], params["size"])
 
@@ -54,5 +64,10 @@ CASES = [
         "noop", "20,000 files that are there already", noop,
         ("replicator", "replicator-cold", "rsync", "unison"), _tree,
         [{**typical, "frontends": 1}], {**small, "frontends": 1},
+    ),
+    case(
+        "restart", "20,000 small files that are there already; the daemon starts again", restart,
+        ("replicator", "rsync"), _tree,
+        [{"files": 20_000, "size": 100, "frontends": count} for count in (1, 10, 100)], {**small, "frontends": 2},
     ),
 ]  # fmt: skip
