@@ -72,16 +72,19 @@ async def test_a_repaired_difference_is_reported_but_does_not_remain(stage, veri
     assert "they are sent again" in stage.events[0].reason
 
 
-async def test_what_an_incomplete_verification_did_not_see_still_differs(stage, verifier):
+async def test_what_an_incomplete_verification_did_not_see_still_differs(
+    stage, verifier, monkeypatch
+):
     await verifier.verify(stage.replica, repair=False)
     before = stage.replica.verified
+    monkeypatch.setattr("time.time", lambda: before.at + 60)
     stage.disk[b"b"] = stage.disk[b"b"]._replace(digest=stage.disk[b"a"].digest)
     stage.now.unlisted = [Unlisted(b"d", "Permission denied")]
     report = await verifier.verify(stage.replica, repair=False)
     after = stage.replica.verified
     assert "d: cannot be listed" in report.error == after.error
     assert (after.differing, after.paths) == (1, ("b",))
-    assert after.succeeded_at == before.succeeded_at < after.at
+    assert (after.succeeded_at, after.at) == (before.succeeded_at, before.at + 60)
 
 
 async def test_a_frontend_that_is_not_connected_is_an_error_and_keeps_what_is_known(
