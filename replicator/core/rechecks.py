@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import enum
 import math
-from itertools import islice
+from itertools import chain, islice
 
-from replicator.model import ROOT, is_within, rebase
+from replicator.model import ROOT, ancestors, rebase
 
 GRACE = 0.5
 """Seconds for which a path must be missing. Scripts that remove and rewrite a file take less."""
@@ -178,9 +178,12 @@ class Rechecks:
 
     def unreadable_paths(self, area: bytes = ROOT) -> list[bytes]:
         """Return at most 100 unreadable paths at and below a path, and directories above it that cannot be listed."""
-        reason = Reason.UNREADABLE
-        every = {*self._due[reason], *self._in_progress[reason]}
-        return sorted(one for one in every if is_within(one, area) or is_within(area, one))[:100]
+        # There may be 200,000, after a `chmod -R`: to examine and sort all would block the event loop for 200 ms.
+        above = {one for one in (*ancestors(area), ROOT, area) if self.is_unreadable(one)}
+        every = chain(self._due[Reason.UNREADABLE], self._in_progress[Reason.UNREADABLE])
+        prefix = area + b"/" if area else b""
+        below = (one for one in every if one.startswith(prefix))
+        return sorted(above.union(islice(below, 100)))[:100]
 
     def forget_missing(self) -> None:
         """Forget all missing paths; the caller scans the whole tree."""

@@ -16,7 +16,7 @@ from replicator.engine.frontend.resync import ResyncQueue
 
 log = structlog.get_logger()
 
-MOST_RENAMED = 5000
+MOST_RENAMED = 3000
 """Dirty paths below a renamed directory that are marked under their new names: each takes 5 us of the event loop. With more of them, the
 frontend is compared as a whole."""
 
