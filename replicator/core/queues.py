@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from replicator.core.pending import Key, PathState, Pending, PendingChange
 
+_WAITING = PathState.WAITING  # faster than a lookup in the class at each change of state
+
 
 class _Retry(NamedTuple):
     until: float
@@ -75,18 +77,18 @@ class Queues:
             urgent: True for a live change, False for bulk; None: unchanged.
             removal: True if the path was deleted; None: unchanged.
         """
-        if state is PathState.WAITING and key.tree in self.held:
+        if state is _WAITING and self.held and key.tree in self.held:
             state = PathState.HELD
-        if pending.state is PathState.WAITING:
+        if pending.state is _WAITING:
             self._queue_of(pending).pop(key, None)
-        if self.renewed and state not in (PathState.WAITING, PathState.SENT):
+        if self.renewed and state not in (_WAITING, PathState.SENT):
             self.renewed.pop(key, None)
         self.bulk_open -= pending.is_open_bulk
         pending.state = state
         pending.urgent = pending.urgent if urgent is None else urgent
         pending.removal = pending.removal if removal is None else removal
         self.bulk_open += pending.is_open_bulk
-        if state is PathState.WAITING:
+        if state is _WAITING:
             self._queue_of(pending)[key] = pending
 
     def block(self, key: Key, pending: Pending, until: float) -> None:
