@@ -43,7 +43,7 @@ while True:
 """
 
 FOLLOWING = "from replicator.files import confined, walk\nconfined._DIRECTORY &= ~os.O_NOFOLLOW\n"
-NO_WALK = f"import os\n{FOLLOWING}walk._DIRECTORY &= ~os.O_NOFOLLOW"
+NO_WALK = f"import os\n{FOLLOWING}walk.DIRECTORY_FLAGS &= ~os.O_NOFOLLOW"
 """A prelude that takes away what the agent's own walk relies on: with it, only the sandbox is left."""
 
 
