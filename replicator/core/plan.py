@@ -7,7 +7,7 @@ sorts changes so that each can succeed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from replicator.core.pending import PendingKind
@@ -83,6 +83,14 @@ class Comparison:
         self._granularity = granularity
         self._followed = followed
         self._unknown: bytes | None = None
+
+    def begin_below(self, above: Iterable[Known]) -> None:
+        """Begin a comparison of one directory; `above`: the records of it and of the directories above it.
+
+        What a source directory holds is unknown if one of them could not be listed: then nothing below it is surplus.
+        """
+        unknown = [known.path for known in above if known.problem and known.entry.kind == DIRECTORY]
+        self._unknown = min(unknown, key=len, default=None)
 
     def differences(self, there: Sequence[Listed], here: Sequence[Known]) -> Iterator[Difference]:
         """Yield the differences in one key range.

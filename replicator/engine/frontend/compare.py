@@ -20,7 +20,7 @@ from replicator.engine.frontend.digests import Equal, find_equal
 from replicator.engine.frontend.merge import ListingOrder, Merge
 from replicator.engine.tree import Tree
 from replicator.errors import ControlError
-from replicator.model import printable
+from replicator.model import ancestors, printable
 from replicator.ports import Catalog
 from replicator.wire.messages import Listing
 
@@ -222,6 +222,9 @@ async def _list(
     loop = asyncio.get_running_loop()
     by_digest = digests is not None
     comparison = opened.comparison(digests=by_digest)
+    if below:
+        above = await loop.run_in_executor(pool, opened.catalog.get, [below, *ancestors(below)])
+        comparison.begin_below(above.values())
     merge = Merge(opened.catalog, comparison, below, equal.directories)
     problems: list[str] = []
     order, most = ListingOrder(below), LINES

@@ -106,6 +106,24 @@ async def test_a_resync_compares_one_directory_and_many_resyncs_compare_all_tree
     assert [request.below for request in stage.now.of(ListTree)] == [b"", b"d", b""]
 
 
+@pytest.mark.parametrize("unlisted", [b"d", b"d/e"])
+async def test_a_resync_removes_nothing_below_a_source_directory_that_cannot_be_listed(
+    stage, unlisted
+):
+    """What the source holds there is unknown."""
+    for directory in (b"d", b"d/e"):
+        stage.source.mkdir(directory)
+        stage.catalog.put(directory, stage.source.nodes[directory].entry)
+    await stage.live()
+    known = stage.catalog.records[unlisted]
+    stage.catalog.records[unlisted] = known._replace(problem="Permission denied")
+    stage.disk[b"d/e/kept"] = Entry(FILE, 0o644, 1, 1)
+    stage.replica.resync_queue.request(at(b"d/e"))
+    await eventually(lambda: stage.listings() == 2, "the comparison")
+    await eventually(lambda: stage.replica.converged, "its end")
+    assert b"d/e/kept" in stage.disk
+
+
 async def test_a_resync_of_a_file_compares_its_digest_without_a_listing(stage):
     stage.write(b"f", b"content")
     await stage.live()
