@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
 
 from replicator.model import rebase
 
@@ -64,7 +63,7 @@ class PathSet:
     def __init__(self, paths: Iterable[bytes] = ()) -> None:
         # Not a plain dict: finding the first key of a dict skips all slots of removed keys, O(n) each time.
         self._paths: OrderedDict[bytes, int] = OrderedDict()  # with an increasing number
-        self._numbers = count()
+        self._last = 0
         self._index = PathIndex(self._paths.__contains__)
         for path in paths:
             self.add(path)
@@ -82,7 +81,8 @@ class PathSet:
         """Add a path; one that is in the set keeps its place."""
         if path in self._paths:
             return
-        self._paths[path] = next(self._numbers)
+        self._last += 1
+        self._paths[path] = self._last
         self._index.add(path)
 
     def discard(self, path: bytes) -> None:
