@@ -95,7 +95,12 @@ class Comparisons:
             task.cancel()
 
     def hold(self) -> None:
-        """Cancel the comparisons of paused trees. They are requested again, and made when the trees are unpaused."""
+        """Cancel the comparisons of paused trees. They are requested again, and made when the trees are unpaused.
+
+        Also those that have ended since the last `PendingPaths.tree_compared`: until that, changes of the tree are not marked dirty.
+        """
+        for tree in self._state.held - self._pending_paths.counted:
+            self._resync_queue.request_tree(tree)
         for tree in self._state.held & set(self._running.values()):
             self.cancel(tree)
 
@@ -152,7 +157,7 @@ class Comparisons:
             work = self._compare(tree, ROOT, may_continue)
             problems = await self._unless_removed(tree, work)
         if problems is None or tree not in self._opened:  # or removed just after the comparison
-            if tree in self._state.held:
+            if tree in self._opened:
                 self._resync_queue.request_tree(tree)
             return False
         self._state.errors.set_unlisted(tree, problems)
