@@ -62,10 +62,9 @@ class DirtySet:
         """Number of bulk paths that are waiting or sent, not blocked."""
         return self._queues.bulk_open
 
-    @property
-    def has_waiting_content(self) -> bool:
-        """True while a path is to be read and sent that was not deleted."""
-        return self._queues.has_content
+    def has_waiting_content(self, tree: int) -> bool:
+        """Return True while a path of a tree is to be read and sent that was not deleted."""
+        return self._queues.has_content_of(tree)
 
     def is_overtaking(self, key: Key, generation: int) -> bool:
         """Return True for a deletion after whose marking another path was marked again, whose new version was not sent since."""
@@ -268,10 +267,10 @@ class DirtySet:
             self._queues.set_state(key, pending, PathState.WAITING)
 
     def connection_lost(self) -> None:
-        """Record that the connection was lost: paths in flight are queued again."""
-        for key, pending in self._pending.items():
-            if pending.state is PathState.SENT:
-                self._queues.set_state(key, pending, PathState.WAITING)
+        """Record that the connection was lost: paths in flight are queued again, in the order of marking."""
+        sent = [one for one in self._pending.items() if one[1].state is PathState.SENT]
+        for key, pending in sorted(sent, key=lambda one: one[1].generation):
+            self._queues.set_state(key, pending, PathState.WAITING)
 
     def drop(self, key: Key) -> None:
         """Remove a path: it is clean, or not replicated any more."""

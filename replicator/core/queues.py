@@ -1,14 +1,14 @@
 """Queues of dirty paths: urgent (live) before bulk, then deletions, each in the order of marking, and blocked ones at their retry time.
 
-Deletions wait until no content is waiting. A path that is marked again while it waits goes to the end of its queue, because it may need
+Deletions wait until no content of their tree is waiting. A path that is marked again while it waits goes to the end of its queue, because it may need
 what was marked in between (`current -> releases/8`); a deletion that was marked in between (of `releases/7`) must not overtake it.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from replicator.core.pending import Key, PathState, Pending, PendingChange
@@ -45,18 +45,19 @@ class Queues:
         # Not plain dicts: finding the first key of a dict skips all slots of removed keys, O(n) each time.
         self._urgent: OrderedDict[Key, Pending] = OrderedDict()
         self._bulk: OrderedDict[Key, Pending] = OrderedDict()
-        self._removals: OrderedDict[Key, Pending] = OrderedDict()
+        self._removals: dict[int, OrderedDict[Key, Pending]] = {}  # by tree
+        self._content: Counter[int] = Counter()  # number of paths in `_urgent` and `_bulk`, by tree
+        self._removals_next = False
         self._retries: list[_Retry] = []
         self.bulk_open = 0
 
-    @property
-    def has_content(self) -> bool:
-        """True while a path is waiting that was not deleted."""
-        return bool(self._urgent or self._bulk)
+    def has_content_of(self, tree: int) -> bool:
+        """Return True while a path of a tree is waiting that was not deleted."""
+        return self._content[tree] > 0
 
-    def _queue_of(self, pending: Pending) -> OrderedDict[Key, Pending]:
+    def _queue_of(self, key: Key, pending: Pending) -> OrderedDict[Key, Pending]:
         if pending.removal:
-            return self._removals
+            return self._removals.setdefault(key.tree, OrderedDict())
         return self._urgent if pending.urgent else self._bulk
 
     def set_state(
@@ -80,7 +81,8 @@ class Queues:
         if state is _WAITING and self.held and key.tree in self.held:
             state = PathState.HELD
         if pending.state is _WAITING:
-            self._queue_of(pending).pop(key, None)
+            self._queue_of(key, pending).pop(key, None)
+            self._content[key.tree] -= not pending.removal
         if self.renewed and state not in (_WAITING, PathState.SENT):
             self.renewed.pop(key, None)
         self.bulk_open -= pending.is_open_bulk
@@ -89,7 +91,8 @@ class Queues:
         pending.removal = pending.removal if removal is None else removal
         self.bulk_open += pending.is_open_bulk
         if state is _WAITING:
-            self._queue_of(pending)[key] = pending
+            self._queue_of(key, pending)[key] = pending
+            self._content[key.tree] += not pending.removal
 
     def block(self, key: Key, pending: Pending, until: float) -> None:
         """Block a record until a time."""
@@ -110,8 +113,7 @@ class Queues:
             if retry.is_current and retry.pending.state is PathState.BLOCKED:
                 self.set_state(retry.key, retry.pending, PathState.WAITING)
         taken: list[PendingChange] = []
-        # Not together with content: what is read as one may be sent in another order.
-        for queue in (self._urgent, self._bulk) if self.has_content else (self._removals,):
+        for queue in self._next_queues():
             while queue and len(taken) < limit:
                 key, pending = next(iter(queue.items()))
                 self.set_state(key, pending, PathState.SENT)
@@ -119,6 +121,22 @@ class Queues:
                 if queue is self._bulk and 2 * len(taken) >= limit and is_cut(key.path):
                     return taken
         return taken
+
+    def _next_queues(self) -> Sequence[OrderedDict[Key, Pending]]:
+        """Return the queues from which to take next: deletions, and content of other trees, in turn.
+
+        Not both at the same time: what is read as one may be sent in another order.
+        """
+        ready = (
+            queue for tree, queue in self._removals.items() if queue and not self._content[tree]
+        )
+        removals = next(ready, None)
+        content = self._urgent, self._bulk
+        if removals is None or (not self._removals_next and any(content)):
+            self._removals_next = True
+            return content
+        self._removals_next = False
+        return (removals,)
 
     def next_retry(self) -> float | None:
         """Return the time of the next retry; None if there is none. It may be too early: stale entries are not skipped."""
@@ -135,6 +153,7 @@ class Queues:
         self._urgent.clear()
         self._bulk.clear()
         self._removals.clear()
+        self._content.clear()
         self.renewed.clear()
         self._retries.clear()
         self.bulk_open = 0

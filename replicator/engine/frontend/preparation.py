@@ -116,6 +116,7 @@ class Preparation:
             for unreadable in result.unreadable:
                 self._answers.unreadable(unreadable)
             for large in result.large:
+                self._dirty.sent(large.pending.key)  # deletions do not wait for its stream
                 self._large.setdefault(large.pending.key.tree, deque()).append(large)
             if self._state.held:  # perhaps paused during the read
                 self.hold()

@@ -122,8 +122,10 @@ class Sender:
         """Return True if the frontend can take the changes as they are."""
         if not encoded.frames or self._queue.live_bytes + encoded.size > LIVE_BYTES:
             return False
-        if self._dirty.has_waiting_content and any(part.is_delete for part in encoded.parts):
-            return False  # a deletion must not overtake content that was pending before it
+        if any(part.is_delete for part in encoded.parts):  # it must not overtake earlier content
+            tree = encoded.parts[0].key.tree
+            if self._queue.has_bulk or self._dirty.has_waiting_content(tree):
+                return False
         if not encoded.builds_on:
             return True
         compared = encoded.parts[0].key.tree in self._state.pending_paths.compared

@@ -357,6 +357,24 @@ def test_a_live_deletion_is_taken_after_bulk_and_not_in_one_batch_with_it(dirty)
     assert [one.key for one in take(dirty)] == [B]
 
 
+def test_a_deletion_does_not_wait_for_content_of_another_tree(dirty):
+    deleted = Key(2, b"deleted")
+    dirty.mark(deleted, PendingKind.CONTENT, 0, urgent=True, removal=True)
+    for number in range(3):
+        dirty.mark(Key(1, b"%d" % number), PendingKind.CONTENT, 0, urgent=False)
+    batches = [[one.key for one in take(dirty, limit=1)] for _ in range(4)]
+    assert [deleted] in batches[:2]
+    assert take(dirty) == []
+
+
+def test_paths_in_flight_are_taken_in_the_order_of_marking_after_a_loss_of_the_connection(dirty):
+    for key in (A, B, A):  # what A needs was marked in between
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=True)
+    take(dirty)
+    dirty.connection_lost()
+    assert [one.key for one in take(dirty)] == [B, A]
+
+
 def test_a_deletion_does_not_wait_for_a_refused_path(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=True)
     dirty.mark(B, PendingKind.CONTENT, 0, urgent=True, removal=True)
@@ -371,7 +389,7 @@ def test_a_deleted_path_that_exists_again_is_content_again(dirty):
     dirty.mark(A, PendingKind.CONTENT, 0, urgent=True)
     assert [one.key for one in take(dirty)] == [B, A]
     dirty.put_back(B, dirty.generation(B))
-    assert dirty.has_waiting_content
+    assert dirty.has_waiting_content(A.tree)
 
 
 def test_deletions_below_a_directory_that_a_file_replaces_do_not_wait(dirty):

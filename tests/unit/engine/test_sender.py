@@ -296,3 +296,16 @@ async def test_a_live_deletion_does_not_overtake_content_that_is_waiting(sending
     async with sending.open():
         await sending.times_sent(b"old", 1)
     assert [change.path for change in sending.sent()] == [b"current", b"old"]
+
+
+async def test_a_live_deletion_does_not_overtake_content_that_waits_for_room(sending):
+    sending.write(b"current", b"8")
+    async with sending.open():
+        sending.fill_window()
+        sending.mark(b"current", urgent=True)
+        await sending.prepared(1)
+        assert not sending.offer(encode_update(delete_change(1, b"old")), compared=True)
+        await sending.prepared(2)
+        sending.make_room()
+        await sending.times_sent(b"old", 1)
+    assert [change.path for change in sending.sent()] == [b"current", b"old"]
