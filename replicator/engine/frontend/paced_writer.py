@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from replicator.engine.bandwidth import Bandwidth
+from replicator.errors import ChannelLost
 from replicator.ports import Channel
 
 
@@ -28,7 +29,7 @@ class PacedWriter:
         self._bandwidth = bandwidth
         self._waited = waited
         self._lock = asyncio.Lock()
-        self._is_hurried = False
+        self._is_hurried = self._is_closed = False
         self.pending: set[asyncio.Task[None]] = set()
 
     async def write(self, frame: bytes, *, urgent: bool) -> None:
@@ -45,7 +46,13 @@ class PacedWriter:
         task = asyncio.get_running_loop().create_task(self._write_in_turn(frame, urgent=urgent))
         self.pending.add(task)
         task.add_done_callback(self._ended)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            ours = asyncio.current_task()
+            if self._is_closed and not (ours and ours.cancelling()):
+                raise ChannelLost("the connection was lost") from None
+            raise
 
     def hurry(self) -> None:
         """Write the present frame as if it were urgent: a live change waits behind it."""
@@ -55,6 +62,7 @@ class PacedWriter:
 
     def close(self) -> None:
         """End all writes: the connection has ended."""
+        self._is_closed = True
         for task in self.pending:
             task.cancel()
         self._bandwidth.forget(self)

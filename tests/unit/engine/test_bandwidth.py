@@ -9,6 +9,7 @@ from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.changes.encode import ChangeRef
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.in_flight import InFlight
+from replicator.errors import ChannelLost
 from tests.support.waiting import turns
 
 RATE = 100_000.0
@@ -149,3 +150,13 @@ async def test_a_connection_that_ends_takes_no_further_part():
     assert seconds() - began <= 0.15
     assert len(wire.data) == before
     assert len(other_wire.data) == 10_000
+
+
+async def test_a_write_that_waits_for_its_turn_reports_the_loss_of_the_connection():
+    """A CancelledError would end the caller's task without a word."""
+    _, connection = connected(Bandwidth(RATE))
+    sending = asyncio.ensure_future(connection.send([b"x" * 1_000_000], bulk(1)))
+    await asyncio.sleep(1.0)
+    connection.close("gone")
+    with pytest.raises(ChannelLost):
+        await sending
