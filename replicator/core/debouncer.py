@@ -175,6 +175,10 @@ class Debouncer:
         elif len(self._checks) > 2 * self._limit:
             self._checks.forget_history()
 
+    def rescan(self, now: float) -> None:
+        """Schedule a scan of everything, for which no event asked, so that nobody waits for it."""
+        self._scan(ROOT, now, math.inf)
+
     def busy(self, path: bytes, now: float, *, scanned: bool = False) -> None:
         """Schedule another check of a file that could not be read: it is open for writing, or changed during the read.
 

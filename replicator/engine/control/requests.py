@@ -227,6 +227,7 @@ class Requests:
             if found is None:
                 raise ControlError(f"{address.host}: not one of the frontends")
             replicas = [found]
+        await self.verifier.rescan()
         for replica in replicas:
             async for line in self._verify_one(replica, repair=repair, progress=progress):
                 yield line

@@ -117,6 +117,7 @@ class ScheduledVerification:
         began = asyncio.get_running_loop().time()
         machines = {replica.machine: replica.address for replica in self._service.fleet}
         log.info("verification begins", frontends=len(machines))
+        await self._verifier.rescan()
         differing = failed = 0
         for address in machines.values():
             replica = self._service.fleet.find(address)

@@ -13,7 +13,7 @@ from replicator.engine.context import Context
 from replicator.engine.events import Event
 from replicator.engine.frontend.compare import ByDigest
 from replicator.engine.frontend.replica import Replica
-from replicator.engine.frontend.verify import Report, verify
+from replicator.engine.frontend.verify import MOST, Report, verify
 from replicator.engine.supervision import sentence
 from replicator.engine.verified import PATHS, Verified, differing_text
 
@@ -38,7 +38,7 @@ class Verifier:
         rate: int = 0,
         compared: Callable[[int], None] = lambda _: None,
     ) -> Report:
-        """Scan the sources, compare one frontend by digest, record the result, and return it; a failure of any type is a part of it.
+        """Compare one frontend by digest, record the result, and return it; a failure of any type is a part of it.
 
         Args:
             replica: the frontend.
@@ -49,8 +49,6 @@ class Verifier:
         began = asyncio.get_running_loop().time()
         try:
             how = ByDigest(rate, compared)
-            for tree in list(self._context.trees.values()):
-                await tree.state.rescan()
             report = await verify(replica, self._context.pool, how, repair=repair)
         except Exception as error:
             reason, is_bug = sentence(error)
@@ -60,6 +58,11 @@ class Verifier:
         report.seconds = round(asyncio.get_running_loop().time() - began, 3)
         await self._record(replica, report)
         return report
+
+    async def rescan(self) -> None:
+        """Scan all sources, so that frontends are compared with what is there, also if it has changed without an event."""
+        for tree in list(self._context.trees.values()):
+            await tree.state.rescan()
 
     async def skip(self, replica: Replica, reason: str) -> Report:
         """Record why a frontend is not verified, and return that as its result."""
@@ -94,7 +97,9 @@ def _merged(former: Verified | None, report: Report) -> Verified:
     now = time.time()
     before = former or Verified(now)
     found = report.silent
-    differing, paths = (0, []) if report.repaired else (found, report.silent_paths)
+    differing, paths = found, report.silent_paths
+    if report.repaired:  # only so many are marked dirty
+        differing, paths = max(0, found - MOST), []
     if report.error and before.differing > differing:
         differing, paths = before.differing, list(before.paths)
     return Verified(

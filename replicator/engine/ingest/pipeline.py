@@ -34,8 +34,8 @@ log = structlog.get_logger()
 MAINTENANCE = 1.0
 """Seconds between two calls of `Worker.maintain`."""
 
-RESCAN = 3600.0
-"""Minimum seconds between the end of a scan of the whole tree and the next one. Not every change has an event: a file may change through a
+RESCAN, RESCAN_MAX = 3600.0, 86400.0
+"""Minimum and maximum seconds between the end of a scan of the whole tree and the next one. Not every change has an event: a file may change through a
 hard link outside of the tree, or through one that was removed before it was checked."""
 
 RESCAN_SHARE = 1000
@@ -202,7 +202,8 @@ class Pipeline:
         """See engine.tree.SourceState."""
         began = self._loop.time()
         if self._follows:
-            self._hint([Hint(Hinted.SUBTREE, ROOT)])
+            self.tree.debouncer.rescan(began)
+            self._wake.set()
         while self._follows and self._worker.scanned_since < began:
             self._worked.clear()
             await self._worked.wait()
@@ -287,7 +288,8 @@ class Pipeline:
     async def _rescan_regularly(self) -> None:
         """Scan the whole tree at intervals."""
         while True:
-            await asyncio.sleep(max(RESCAN, RESCAN_SHARE * self._worker.scan_seconds))
+            pause = min(RESCAN_SHARE * self._worker.scan_seconds, RESCAN_MAX)
+            await asyncio.sleep(max(RESCAN, pause))
             await self.rescan()
 
     async def _receive(self, watcher: Watcher) -> None:

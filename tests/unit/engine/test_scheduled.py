@@ -42,6 +42,10 @@ class Recorder:
 
     def __init__(self):
         self.calls, self.skipped, self.seconds, self.inside = [], [], 1.0, 0
+        self.scans_before = []
+
+    async def rescan(self):
+        self.scans_before.append(len(self.calls))
 
     async def verify(self, replica, *, repair, rate):
         self.inside += 1
@@ -108,6 +112,7 @@ async def test_all_frontends_are_verified_one_after_the_other_at_each_time(scene
     assert scene.verification.describe()["running"] == "a"
     await asyncio.sleep(5)
     assert scene.verifier.calls == [("a", True, 1 << 20), ("b", True, 1 << 20)]
+    assert scene.verifier.scans_before == [0]
     assert scene.verification.describe()["running"] == ""
     await asyncio.sleep(HOUR)
     assert scene.hosts == ["a", "b", "a", "b"]

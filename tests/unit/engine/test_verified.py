@@ -46,9 +46,12 @@ async def test_a_difference_degrades_the_frontend_and_is_logged_and_published(st
     assert "such as b" in event.reason
 
 
-async def test_the_source_is_scanned_before_a_frontend_is_compared_with_it(stage, verifier):
-    await verifier.verify(stage.replica, repair=False)
-    assert [tree.state.rescans for tree in stage.context.trees.values()] == [1]
+async def test_differences_beyond_the_limit_of_a_repair_remain(stage, verifier, monkeypatch):
+    monkeypatch.setattr("replicator.engine.frontend.verify.MOST", 0)
+    monkeypatch.setattr("replicator.engine.control.verifier.MOST", 0)
+    await verifier.verify(stage.replica, repair=True)
+    assert stage.replica.verified.differing == 1
+    assert shown_state(stage.replica, halted=False) == "degraded"
 
 
 async def test_an_equal_frontend_resolves_an_earlier_difference_in_silence(stage, verifier):
