@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import socket
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -12,7 +11,9 @@ from unittest import mock
 from replicator.control import client
 from replicator.control.server import MAX_REQUEST, _answer
 from replicator.engine.control.health import Tolerance
+from replicator.engine.control.names import Name, find
 from replicator.engine.control.requests import Requests
+from replicator.engine.paused import Paused
 from replicator.errors import ControlError
 from replicator.ports import Address
 from tests.fuzz import mutate
@@ -23,24 +24,38 @@ TREE = SimpleNamespace(
 )
 
 
-class Stub:
-    """The methods that `Requests.handle` calls: they check their arguments and do nothing."""
+class Fleet(list):
+    """A fleet without frontends."""
 
-    _service = SimpleNamespace(
-        pipelines={1: SimpleNamespace(tree=TREE)}, fleet=SimpleNamespace(find=lambda _: None)
-    )
-    _context = None
+    def find(self, _address):
+        return None
+
+    def apply_pauses(self):
+        pass
+
+
+class Stub(Requests):
+    """Reads requests like the daemon; without frontends, and the methods that would do the work check their arguments."""
+
+    def __init__(self):
+        service = SimpleNamespace(pipelines={1: SimpleNamespace(tree=TREE)}, fleet=Fleet())
+        super().__init__(service, SimpleNamespace(paused=Paused(), events=None))
 
     async def status(self, tolerance):
         assert isinstance(tolerance, Tolerance)
         return {"frontends": []}
 
-    async def wait(self, request):
-        Requests.wait(self, request)  # checks the request; what it returns is not started
+    def wait(self, request):
+        super().wait(request)  # checks the request; what it returns is not started
+        return self._finished()
+
+    async def _finished(self):
         yield {"finished": True}
 
-    async def resume(self):
-        return [{"what": "x"}]
+    async def _resume(self, request):
+        if "name" in request:
+            find(Name.of(request), self._service)
+        yield {"what": "x"}
 
     async def bootstrap(self, address):
         _check(address)
@@ -48,9 +63,13 @@ class Stub:
 
     async def verify(self, address, *, repair, progress):
         assert repair in (True, False)
+        assert progress in (True, False)
         if address is not None:
             _check(address)
         yield {"host": address and address.host}
+
+    def close(self):
+        self._status_thread.shutdown()
 
 
 def _check(address):
@@ -83,7 +102,9 @@ async def _ask(data):
         reader, writer = asyncio.StreamReader(limit=MAX_REQUEST), Writer(near)
         reader.feed_data(data)
         reader.feed_eof()
-        await _answer(reader, writer, partial(Requests.handle, Stub()))
+        stub = Stub()
+        await _answer(reader, writer, stub.handle)
+        stub.close()
     return writer.written
 
 
@@ -100,6 +121,10 @@ def _request(**fields):
     _request(command="verify", host="10.0.0.1", repair=True),
     _request(command="verify"),
     _request(command="resume"),
+    _request(command="resume", name="srv", path="/srv"),
+    _request(command="pause", name="/srv", path="/srv", seconds=60.0, by="root"),
+    _request(command="pause", name="10.0.0.1", host="10.0.0.1", frontend=True),
+    _request(command="unpause", name="srv", host="srv", port=22),
     mutate=mutate.json_text,
     limit=MAX_REQUEST + 100,
 )
