@@ -65,11 +65,15 @@ def outside(tmp_path):
 
 
 def contents(directory):
-    """Yield every file's content below a directory, while it changes."""
-    for above, _, files in os.walk(directory):
+    """Yield every file's content below a directory, while it changes.
+
+    By descriptors: the copy flips as well, and a path would lead through the symlink that is there a moment later.
+    """
+    for _, _, files, at in os.fwalk(directory):
         for name in files:
             with suppress(OSError):
-                fd = os.open(os.path.join(above, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                fd = os.open(name, flags, dir_fd=at)
                 with open(fd, "rb") as file:
                     yield name, file.read()
 

@@ -174,6 +174,10 @@ ALLOWED = {
     "replicator/agent/stamp.py": 2,  # the time of the stamp file
     "replicator/telemetry/recent.py": 1,  # shown: when an event was
     "replicator/engine/control/delivery_times.py": 1,  # shown: the last ten minutes
+    "replicator/engine/control/verifier.py": 1,  # shown: when a frontend was verified
+    "replicator/engine/fleet/fleet.py": 1,  # the end of a pause, which lasts over restarts
+    "replicator/engine/paused.py": 1,  # the same
+    "replicator/hooks/runner.py": 1,  # shown: when a hook ran last
     "replicator/engine/control/history.py": 2,  # shown: since when a state lasts
     "replicator/engine/control/requests.py": 1,  # shown: when the status was made
     "replicator/engine/fleet/membership.py": 1,  # shown: when discovery last succeeded

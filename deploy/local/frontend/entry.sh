@@ -4,8 +4,12 @@ set -euo pipefail
 source /usr/local/lib/web/web.sh
 
 address=$(hostname -i | cut -d ' ' -f 1)
-# Compose's DNS knows the container's name, such as PROJECT_frontend_2 or PROJECT-frontend-2; /etc/hosts does not.
-number=$(getent -s dns hosts "$address" | sed -nE 's/.*frontend[-_]([0-9]+).*/\1/p' | head -n 1 || :)
+# Compose's DNS knows the container's name, such as PROJECT_frontend_2 or PROJECT-frontend-2, soon after its start; /etc/hosts does not.
+for _ in $(seq 50); do
+  number=$(getent -s dns hosts "$address" | sed -nE 's/.*frontend[-_]([0-9]+).*/\1/p' | head -n 1 || :)
+  [ -z "$number" ] || break
+  sleep 0.1
+done
 node=frontend-${number:-$(hostname)}
 
 # A frontend refuses the admin's requests itself: whoever reaches it directly, or finds a spelling that the load balancer does not know.
