@@ -258,18 +258,16 @@ class DirtySet:
         former, self._queues.held = self._queues.held, frozenset(trees)
         changed = former ^ self._queues.held
         states = (PathState.WAITING, PathState.HELD)
-        moving = [
-            one
-            for one in self._pending.items()
-            if one[0].tree in changed and one[1].state in states
-        ]
-        for key, pending in sorted(moving, key=lambda one: one[1].generation):
-            self._queues.set_state(key, pending, PathState.WAITING)
+        self._queue_again(lambda key, one: key.tree in changed and one.state in states)
 
     def connection_lost(self) -> None:
         """Record that the connection was lost: paths in flight are queued again, in the order of marking."""
-        sent = [one for one in self._pending.items() if one[1].state is PathState.SENT]
-        for key, pending in sorted(sent, key=lambda one: one[1].generation):
+        self._queue_again(lambda _, one: one.state is PathState.SENT)
+
+    def _queue_again(self, is_meant: Callable[[Key, Pending], bool]) -> None:
+        """Queue the records for which `is_meant` returns True, in the order of marking."""
+        moving = [one for one in self._pending.items() if is_meant(*one)]
+        for key, pending in sorted(moving, key=lambda one: one[1].generation):
             self._queues.set_state(key, pending, PathState.WAITING)
 
     def drop(self, key: Key) -> None:

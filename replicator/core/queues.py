@@ -1,13 +1,14 @@
 """Queues of dirty paths: urgent (live) before bulk, then deletions, each in the order of marking, and blocked ones at their retry time.
 
-Deletions wait until no content of their tree is waiting. A path that is marked again while it waits goes to the end of its queue, because it may need
-what was marked in between (`current -> releases/8`); a deletion that was marked in between (of `releases/7`) must not overtake it.
+Deletions wait until no content of their tree is waiting. A path that is marked again while it waits goes to the end of its queue,
+because it may need what was marked in between (`current -> releases/8`); a deletion that was marked in between (of `releases/7`) must not
+overtake it.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -45,7 +46,9 @@ class Queues:
         # Not plain dicts: finding the first key of a dict skips all slots of removed keys, O(n) each time.
         self._urgent: OrderedDict[Key, Pending] = OrderedDict()
         self._bulk: OrderedDict[Key, Pending] = OrderedDict()
-        self._removals: dict[int, OrderedDict[Key, Pending]] = {}  # by tree
+        self._removals: defaultdict[int, OrderedDict[Key, Pending]] = defaultdict(
+            OrderedDict
+        )  # by tree
         self._content: Counter[int] = Counter()  # number of paths in `_urgent` and `_bulk`, by tree
         self._removals_next = False
         self._retries: list[_Retry] = []
@@ -57,7 +60,7 @@ class Queues:
 
     def _queue_of(self, key: Key, pending: Pending) -> OrderedDict[Key, Pending]:
         if pending.removal:
-            return self._removals.setdefault(key.tree, OrderedDict())
+            return self._removals[key.tree]
         return self._urgent if pending.urgent else self._bulk
 
     def set_state(
