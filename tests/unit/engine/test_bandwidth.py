@@ -136,7 +136,8 @@ async def test_time_that_a_write_waits_is_not_time_that_the_agent_was_silent():
     watching.cancel()
 
 
-async def test_a_connection_that_ends_takes_no_further_part():
+async def test_a_connection_that_ends_takes_no_further_part_and_its_writes_report_the_loss():
+    """A CancelledError would end the caller's task without a word."""
     bandwidth = Bandwidth(RATE)
     wire, connection = connected(bandwidth)
     writing = asyncio.ensure_future(connection.send([b"x" * 1_000_000], bulk(1)))
@@ -144,19 +145,11 @@ async def test_a_connection_that_ends_takes_no_further_part():
     connection.close("the connection was lost")
     await turns(5)
     assert writing.done()
+    with pytest.raises(ChannelLost):
+        await writing
     other_wire, other = connected(bandwidth)
     before, began = len(wire.data), seconds()
     await other.send([b"y" * 10_000], bulk(2))
     assert seconds() - began <= 0.15
     assert len(wire.data) == before
     assert len(other_wire.data) == 10_000
-
-
-async def test_a_write_that_waits_for_its_turn_reports_the_loss_of_the_connection():
-    """A CancelledError would end the caller's task without a word."""
-    _, connection = connected(Bandwidth(RATE))
-    sending = asyncio.ensure_future(connection.send([b"x" * 1_000_000], bulk(1)))
-    await asyncio.sleep(1.0)
-    connection.close("gone")
-    with pytest.raises(ChannelLost):
-        await sending
