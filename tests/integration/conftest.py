@@ -28,3 +28,12 @@ def make(fleet, tmp_path_factory):
     yield make
     for backend in made:
         backend.kill()
+
+
+@pytest.fixture
+def backend(make, servers):
+    """A backend that has filled the servers of the module."""
+    backend = make(servers)
+    backend.start()
+    backend.wait_until_equal()
+    return backend

@@ -18,14 +18,6 @@ def servers(fleet):
     return [fleet.add("pause-one", "127.0.0.74"), fleet.add("pause-two", "127.0.0.75")]
 
 
-@pytest.fixture
-def backend(make, servers):
-    backend = make(servers)
-    backend.start()
-    backend.wait_until_equal()
-    return backend
-
-
 def row(backend, server):
     rows = backend.status()["frontends"]
     return next(row for row in rows if row["host"] == name(server))

@@ -24,14 +24,6 @@ def servers(fleet):
     return [fleet.add("wait-one", "127.0.0.71"), fleet.add("wait-two", "127.0.0.72")]
 
 
-@pytest.fixture
-def backend(make, servers):
-    backend = make(servers)
-    backend.start()
-    backend.wait_until_equal()
-    return backend
-
-
 def test_the_command_lists_the_frontends_that_have_confirmed_and_the_others(
     backend, servers, fleet
 ):

@@ -1,42 +1,29 @@
 """`pause` and `unpause`: nothing is sent meanwhile, nothing is lost, and nothing looks well."""
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from replicator.core.lifecycle import State
-from replicator.engine.control.requests import Requests
-from replicator.engine.events import Events
-from replicator.engine.service import Service
 from replicator.errors import ControlError
 from replicator.ports import Address, Candidate
 from replicator.wire.messages import Batch, ListTree
-from tests.support.frontends import Backdrop
+from tests.support.served import Served
 from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually, turns
 
 SOURCE = "/source"
 
 
-class Served(Backdrop):
-    """A service with one tree over fakes, and requests to it."""
+class Pausable(Served):
+    """A service of which frontends and the tree can be paused, and what it saves."""
 
     def __init__(self, pool):
         super().__init__(pool)
-        self.context.trees.clear()
-        self.context.events = Events()
-        self.service = Service(self.context)
-        self.tree = fake_tree(self.source, self.catalog)
-        self.pipeline = self.service.add_tree(self.tree)
-        self.requests = Requests(self.service, self.context)
         self.saved = []
         self.context.paused.save = lambda paused: self.saved.append(paused.copy())
 
-    async def ask(self, command, name, **more):
-        request = {"command": command, "name": name, "host": name, "by": "alice", **more}
-        rows = [row async for row in self.requests.handle(request)]
-        return rows[-1] if rows else None
+    async def ask(self, command, name=None, **more):
+        named = {"name": name, "host": name, "by": "alice"} if name else {}
+        return await super().ask(command, **named | more)
 
     async def join(self, *hosts, live=True):
         self.service.join([Candidate(Address(host)) for host in hosts], drop=True)
@@ -60,21 +47,11 @@ class Served(Backdrop):
         status = await self.requests.status()
         return status, next(row for row in status["frontends"] if row["host"] == host)
 
-    async def wait(self, *areas, **more):
-        request = {"command": "wait", "areas": [*map(list, areas)], "timeout": 30, **more}
-        return [row async for row in self.requests.handle(request)][-1]
-
 
 @pytest.fixture
 async def served():
-    with ThreadPoolExecutor(2) as pool:
-        made = Served(pool)
-        running = asyncio.get_running_loop().create_task(made.service.run())
-        await eventually(made.pipeline.scanned.is_set, "the scan")
+    async with Pausable.running() as made:
         yield made
-        running.cancel()
-        await asyncio.wait([running])
-        made.service.close()
 
 
 async def test_a_paused_frontend_gets_nothing_and_afterwards_everything(served):

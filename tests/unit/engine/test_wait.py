@@ -4,45 +4,30 @@ import asyncio
 import errno
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
 
 from replicator.core.lifecycle import State
-from replicator.engine.control.requests import Requests
 from replicator.engine.control.resuming import resume
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.ingest import worker
-from replicator.engine.service import Service
 from replicator.errors import DiscoveryError
 from replicator.model import Hinted, parent
 from replicator.ports import Address, Candidate, PollResult
 from replicator.wire.messages import ListTree
 from tests.support.fakes.provider import FakeProvider
-from tests.support.fakes.watcher import FakeWatcher
-from tests.support.frontends import Backdrop
-from tests.support.source_state import fake_tree
+from tests.support.served import Served
 from tests.support.waiting import eventually, turns
 
 NOBODY = {"who": "fleet", "why": "no frontend is known"}
 
 
-class Served(Backdrop):
-    """A service with one tree over fakes, and `wait` requests to it."""
-
-    def __init__(self, pool):
-        super().__init__(pool)
-        self.context.trees.clear()
-        self.service = Service(self.context)
-        self.watcher = FakeWatcher()
-        self.tree = fake_tree(self.source, self.catalog, make_watcher=lambda: self.watcher)
-        self.pipeline = self.service.add_tree(self.tree)
-        self.requests = Requests(self.service, self.context)
+class Waited(Served):
+    """A service that discovers frontends, and `wait` requests to it."""
 
     async def wait(self, *areas, timeout=0.05, **more):
-        request = {"command": "wait", "areas": [*map(list, areas)], "timeout": timeout, **more}
-        return [row async for row in self.requests.handle(request)][-1]
+        return await super().wait(*areas, timeout=timeout, **more)
 
     def discover(self, *providers):
         self.service.set_membership(Membership(providers, self.service.join, lambda: 0.5))
@@ -60,14 +45,8 @@ class Served(Backdrop):
 
 @pytest.fixture
 async def served():
-    with ThreadPoolExecutor(2) as pool:
-        made = Served(pool)
-        running = asyncio.get_running_loop().create_task(made.service.run())
-        await eventually(made.pipeline.scanned.is_set, "the scan")
+    async with Waited.running() as made:
         yield made
-        running.cancel()
-        await asyncio.wait([running])
-        made.service.close()
 
 
 def answer(*hosts):
