@@ -32,7 +32,8 @@ PATIENCE = 4.0
 """Seconds until a frontend that does not answer is given up; a busy machine must not let the honest one seem to be one."""
 RETRY = {"first": 0.2, "cap": 2.0}
 MEMORY = 64 << 20
-FLOOD_MEMORY = 16 << 20
+FLOOD_MEMORY = 32 << 20
+"""Most bytes that a flood of twice as many may add; parsing 1 MiB of empty lists takes 21 MiB for a moment."""
 ROW = '["%s","f",420,1,1,"","",0,0]'
 
 
