@@ -70,6 +70,7 @@ class FileWriter:
             answer any more.
         directories: opens the directories in which names change.
         granularity: nanoseconds to which the root's file system rounds modification times down.
+        setid: the argument.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class FileWriter:
         self.lease = lease
         self.directories = Directories(tree, lease)
         self.owner = owner
+        self.setid = setid
         self._bits = 0o7777 if setid else _PLAIN_BITS
         self._session = session
         self._count = 0

@@ -52,7 +52,14 @@ def main(arguments: list[str]) -> int:
         _skip_code(0)
     except ProtocolError as error:
         return _complain(str(error))
-    policy = Policy(owner, asked.allow_setid, trees or None, asked.symlinks, not may_give_away())
+    policy = Policy(
+        owner,
+        asked.allow_setid,
+        trees or None,
+        asked.symlinks,
+        not may_give_away(),
+        frozenset(host.lower() for host in asked.store),
+    )
     return serve(os.fsdecode(pin_root), policy)
 
 
@@ -99,6 +106,15 @@ def _parser() -> argparse.ArgumentParser:
         default="all",
         help="Which symlinks may be made: all, relative ones that cannot lead out of their tree, or none.",
     )
+    parser.add_argument(
+        "--store",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="HOST",
+        help="Object stores from which trees may be restored, such as BUCKET.s3.eu-central-1.amazonaws.com; default: none, and"
+        " everything comes over SSH. No other host can be contacted.",
+    )
     return parser
 
 
@@ -123,7 +139,8 @@ def serve(pin_root: Optional[str], policy: Optional[Policy] = None) -> int:
     if pin_root is not None:
         roots.remember_names()
     locks, here = open_locks(), boot.current()
-    host = Host(locks, here, sandbox.restrict(pin_root))
+    stores = frozenset() if policy is None else policy.stores
+    host = Host(locks, here, sandbox.restrict(pin_root, connects=bool(stores)))
     try:
         os.write(sink, MARKER)
         server = Server(source, sink, session=session, pin_root=root, policy=policy, host=host)

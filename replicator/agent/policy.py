@@ -28,6 +28,7 @@ class Policy(NamedTuple):
         setid: whether setuid and setgid bits may be kept.
         trees: the only directories that may be targets, relative to the root; None: any below the root.
         symlinks: which symlinks may be made; see `model.admits`.
+        stores: hosts of object stores from which trees may be restored; empty: none.
         kernel_decides: whether the account cannot give files to other users, so that the kernel refuses what is not allowed.
     """
 
@@ -36,6 +37,7 @@ class Policy(NamedTuple):
     trees: Optional[frozenset[bytes]] = None
     symlinks: str = "all"
     kernel_decides: bool = False
+    stores: frozenset[str] = frozenset()
 
     def admit(self, target: bytes, asked: Owner, *, setid: bool) -> Owner:
         """Return the owner to give to what is written to a target.

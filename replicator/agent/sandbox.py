@@ -53,16 +53,24 @@ _USABLE = 2
 """Lowest usable version: version 1 forbids renames from one directory to another, so each move would become a transfer."""
 
 
-def restrict(pin_root: Optional[str]) -> str:
+_LOOKED_UP = (
+    "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/ssl", "/etc/pki",
+    "/run/systemd/resolve", "/lib", "/lib64", "/usr/lib", "/usr/lib64",
+)  # fmt: skip
+"""What the C library and OpenSSL read to find and verify a host."""
+
+
+def restrict(pin_root: Optional[str], *, connects: bool = False) -> str:
     """Restrict this process; return a description of the restrictions, for `hello`.
 
     Call it before there is a second thread: Landlock restricts the calling thread and those that it starts.
 
     Args:
         pin_root: directory that all trees must lie in; None: the backend chooses them later, so file access is not restricted.
+        connects: the process connects to object stores.
     """
     if pin_root is not None:
-        _load_what_comes_late()
+        _load_what_comes_late(connects=connects)
     if ctypes is None:
         return "no sandbox (Python has no ctypes or no resource)"
     try:
@@ -79,16 +87,24 @@ def restrict(pin_root: Optional[str]) -> str:
         words.append("limits")
     libc.syscall.restype = ctypes.c_long
     words.append(
-        "no landlock (streamed)" if pin_root is None else _landlock(libc.syscall, pin_root)
+        "no landlock (streamed)"
+        if pin_root is None
+        else _landlock(libc.syscall, pin_root, connects=connects)
     )
     return ", ".join(words)
 
 
-def _load_what_comes_late() -> None:
+def _load_what_comes_late(*, connects: bool) -> None:
     """Import now what would be imported at its first use, when Landlock may deny access to its files."""
     import concurrent.futures.thread  # noqa: F401  # loads the module
 
     codecs.lookup("unicode_escape")
+    if connects:
+        with suppress(ImportError):
+            from replicator.agent.restore import http_connection, job  # noqa: F401
+
+            codecs.lookup("idna")
+            http_connection.context()
 
 
 def _prctl(prctl: Call, option: int, value: int) -> bool:
@@ -108,8 +124,11 @@ def _limit(name: str, most: int) -> bool:
     return False
 
 
-def _landlock(syscall: Call, pin_root: str) -> str:
-    """Restrict this thread's file access to `pin_root`, and deny network access where supported; return the result as text."""
+def _landlock(syscall: Call, pin_root: str, *, connects: bool = False) -> str:
+    """Restrict this thread's file access to `pin_root`, and deny network access where supported; return the result as text.
+
+    With `connects`, TCP connections are possible, and what a name service reads can be read.
+    """
     version = syscall(_long(_CREATE_RULESET), None, _long(0), _long(_VERSION))
     if version < 0:
         return f"no landlock ({os.strerror(ctypes.get_errno())})"
@@ -117,7 +136,7 @@ def _landlock(syscall: Call, pin_root: str) -> str:
         return f"no landlock (version {version} forbids renames)"
     handled = (1 << _RIGHTS_BITS.get(version, 16)) - 1
     try:
-        ruleset = _made_ruleset(syscall, version, handled)
+        ruleset = _made_ruleset(syscall, version, handled, connects=connects)
         try:
             # Truncation is a right of its own from version 3 on; the kernel rejects rules with rights that it does not know.
             _allow(syscall, ruleset, pin_root, (_WORK | _TRUNCATE) & handled)
@@ -125,6 +144,9 @@ def _landlock(syscall: Call, pin_root: str) -> str:
                 OSError
             ):  # an unusual Python, such as a zipped one: what is needed was imported
                 _allow(syscall, ruleset, os.path.dirname(os.__file__), _READ)
+            for path in _LOOKED_UP if connects else ():
+                with suppress(OSError):  # it does not exist
+                    _allow(syscall, ruleset, path, _READ if os.path.isdir(path) else _READ_FILE)
             _check(syscall(_long(_RESTRICT_SELF), _long(ruleset), _long(0)))
         finally:
             os.close(ruleset)
@@ -133,9 +155,9 @@ def _landlock(syscall: Call, pin_root: str) -> str:
     return f"landlock {version}"
 
 
-def _made_ruleset(syscall: Call, version: int, handled: int) -> int:
+def _made_ruleset(syscall: Call, version: int, handled: int, *, connects: bool = False) -> int:
     """Return the descriptor of a ruleset that denies everything for which no rule is added."""
-    net = 0b11 if version >= 4 else 0  # bind and connect TCP sockets
+    net = (0b01 if connects else 0b11) if version >= 4 else 0  # bind and connect TCP sockets
     scoped = (
         0b11 if version >= 6 else 0
     )  # abstract Unix sockets of, and signals to, other processes

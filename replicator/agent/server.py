@@ -19,6 +19,7 @@ from replicator.agent.digesting import DigestJob
 from replicator.agent.listing import ListingJob
 from replicator.agent.policy import Policy
 from replicator.agent.refusals import HungUp, shortened_detail
+from replicator.agent.restores import REPORT, Restores
 from replicator.agent.results import Results
 from replicator.agent.transfers import Transfers
 from replicator.agent.trees import OpenTrees
@@ -32,11 +33,14 @@ from replicator.wire.messages import (
     Data,
     Descend,
     DigestTree,
+    EndRestore,
     Hello,
     ListTree,
     More,
     OpenTree,
+    Restore,
     Sources,
+    Urls,
 )
 
 _READ_SIZE = 1 << 18
@@ -104,11 +108,15 @@ class Server:
         )
         self._results = Results(lambda tree: self._trees[tree].tree.root_fd)
         self._transfers = Transfers(self._results)
+        stores = None if policy is None else policy.stores
+        self._may_restore = pin_root is None or bool(stores)
+        self._restores = Restores(session, stores if pin_root is not None else None)
         self._decoder = frames.Decoder()
         self._job: Union[ListingJob, DigestJob, None] = None
         self._walk: Optional[DigestJob] = None
         self._arrived = select.poll()  # select() accepts no descriptor above 1,023
         self._arrived.register(source, select.POLLIN | _HUNG_UP)
+        self._arrived.register(self._restores.wakened, select.POLLIN)
         self._said_at = self._looked_at = time.monotonic()
         self._says_alive = False
         self._handlers: dict[type, Callable[[Any, bytes], None]] = {
@@ -120,6 +128,9 @@ class Server:
             Data: self._on_data,
             ListTree: self._on_list,
             More: self._on_more,
+            Restore: self._on_restore,
+            EndRestore: self._on_end_restore,
+            Urls: self._on_urls,
             DigestTree: self._on_digest,
             Descend: self._on_descend,
         }
@@ -136,8 +147,11 @@ class Server:
             self._send_hello()
             while True:
                 self._work_on_listing()
-                if not self._arrived.poll(IDLE * 1000):
+                arrived = self._arrived.poll((REPORT if self._restores else IDLE) * 1000)
+                self._work_on_restores()
+                if not arrived:
                     self._trees.look()
+                if all(fd != self._source for fd, _ in arrived):
                     continue
                 data = os.read(self._source, _READ_SIZE)
                 if not data:
@@ -152,13 +166,15 @@ class Server:
             return
         finally:
             self._transfers.abort()
+            self._restores.close()
             self._trees.close()
 
     def _send_hello(self) -> None:
         about = f"python {platform.python_version()} on {platform.node()}, pid {os.getpid()}"
         if self._confinement:
             about += f"; {self._confinement}"
-        features = tuple(name for name in messages.FEATURES if name != "boot" or self._boot)
+        lacking = {"" if self._boot else "boot", "" if self._may_restore else "restore"}
+        features = tuple(name for name in messages.FEATURES if name not in lacking)
         self._send(Hello(messages.VERSION, features, about, self._boot))
 
     def _handle(self, frame: frames.Frame) -> None:
@@ -166,14 +182,15 @@ class Server:
         handler = self._handlers.get(type(message))
         if handler is None:
             raise ProtocolError(f"unexpected message {type(message).__name__}")
-        handler(message, frame.payload)
-        if self._results or frame.payload:
-            self._trees.renew_stamps(self._results.changed)
-            self._results.changed.clear()
-            self._trees.settle()
-            self._results.sync()
-            for acks in self._results.take(self._decoder.taken):
-                self._send(acks)
+        with self._restores.pausing(message):
+            handler(message, frame.payload)
+            if self._results or frame.payload:
+                self._trees.renew_stamps(self._results.changed)
+                self._results.changed.clear()
+                self._trees.settle()
+                self._results.sync()
+                for acks in self._results.take(self._decoder.taken):
+                    self._send(acks)
 
     def _on_hello(self, hello: Hello, _: bytes) -> None:
         if hello.version != messages.VERSION:
@@ -193,6 +210,7 @@ class Server:
                 )
             )
             return
+        self._restores.cancel(request.tree, "the tree was opened again")
         if former is not None:
             if self._job is not None and self._job.store is former:
                 self._job = None  # its root is closed, and the descriptor's number may be reused
@@ -275,6 +293,31 @@ class Server:
             self._job.credit += more.credit
             if more.credit == 0:
                 self._job = None
+
+    def _on_restore(self, request: Restore, _: bytes) -> None:
+        if not self._may_restore:
+            raise ProtocolError("this agent may not contact an object store (--store)")
+        store, durable = self._trees[request.tree], request.tree in self._results.durable
+        try:
+            self._restores.begin(request, store, durable=durable)
+        except (OSError, RuntimeError, ImportError) as error:
+            text = shortened_detail(f"{type(error).__name__}: {error}")
+            self._send(messages.Restored(request.tree, 0, 0, 0, 0, text, end=True))
+
+    def _on_end_restore(self, request: EndRestore, _: bytes) -> None:
+        self._restores.cancel(request.tree, "the backend has ended it")
+
+    def _on_urls(self, urls: Urls, _: bytes) -> None:
+        self._restores.receive(urls)
+
+    def _work_on_restores(self) -> None:
+        """Send what restores have to say."""
+        if not self._restores:
+            return
+        for message in self._restores.work():
+            if isinstance(message, messages.Restored) and message.end:
+                self._trees.renew_stamps({message.tree})
+            self._send(message)
 
     def _work_on_listing(self) -> None:
         """Produce frames of the listing, or steps of the walk, while no input is waiting and the backend has granted credit."""

@@ -29,6 +29,9 @@ class Store(FileWriter):
 
     Args:
         symlinks: which symlinks may be created; see `model.admits`.
+
+    Attributes:
+        symlinks: the argument.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Store(FileWriter):
         symlinks: str = "all",
     ) -> None:
         super().__init__(tree, owner, setid=setid, session=session, lease=lease)
-        self._symlinks = symlinks
+        self.symlinks = symlinks
 
     def make_directory(self, change: MakeDirectory) -> None:
         """Make the path a directory with these attributes; remove a file or symlink that is there."""
@@ -65,7 +68,7 @@ class Store(FileWriter):
         Raises:
             Refused, OSError: the path is unchanged.
         """
-        if not admits(self._symlinks, change.path, change.link):
+        if not admits(self.symlinks, change.path, change.link):
             raise Refused(changes.PATH_REFUSED, "such a symlink is not allowed here (--symlinks)")
         above = parent(change.path)
         at, name = self.directories.changing(above), self._temporary_name()
@@ -161,7 +164,7 @@ class Store(FileWriter):
                 directory of one of the paths is missing.
             OSError: ENOENT if the path does not exist, ENOTEMPTY and others if the target is in the way.
         """
-        if self._symlinks == "inside" and change.target.count(b"/") < change.path.count(b"/"):
+        if self.symlinks == "inside" and change.target.count(b"/") < change.path.count(b"/"):
             raise Refused(changes.PATH_REFUSED, "symlinks may not be moved up (--symlinks)")
         from_fd = os.dup(self.directories.changing(parent(change.path)))
         try:

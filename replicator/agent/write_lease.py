@@ -32,6 +32,10 @@ class WriteLease:
         status = os.fstat(root_fd)
         self._root = status.st_dev, status.st_ino
 
+    def on(self, root_fd: int) -> WriteLease:
+        """Return the same right for another descriptor of the root."""
+        return WriteLease(root_fd, self._token, self._place, self.doubt)
+
     @property
     def identity(self) -> str:
         """Text that identifies the root: its inode number and the file system's id, or the device number if there is no id."""

@@ -22,6 +22,7 @@ FEATURES = (
     "identity",
     "link",
     "rate",
+    "restore",
     "sources",
     "stamp",
 )
@@ -38,6 +39,7 @@ used only if both sides list that name; each has a fallback for a peer that does
 * `identity`: `opened` identifies the target directory, and says who could have replaced it. Without it, any directory is used.
 * `link`: a file can be hard-linked or copied on the frontend (`h`). Without it, the content is sent.
 * `rate`: `list` may limit how many bytes per second are hashed. Without it, the agent reads as fast as it can.
+* `restore`: the agent can restore a tree from its base in an object store. Without it, everything is sent over SSH.
 * `sources`: the backend tells the agent when a source appears or becomes another directory. Without it, an open target is not checked
   again.
 * `stamp`: `open` may name a file that is replaced after each batch of changes. Without it, there is no such file.

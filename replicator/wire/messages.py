@@ -1,7 +1,8 @@
 """The messages of the wire protocol.
 
 Each message is a NamedTuple whose `header()` returns the header of its frame. `decode` turns a header back into a message, or
-raises ProtocolError. This module has the messages about changes; `hello`, `opening`, `listings` and `digests` have the others.
+raises ProtocolError. This module has the messages about changes; `hello`, `opening`, `listings`, `digests` and `restoring` have the
+others.
 """
 
 from __future__ import annotations
@@ -37,6 +38,18 @@ from replicator.wire.opening import (
     parse_opened,
     parse_sources,
 )
+from replicator.wire.restoring import (
+    EndRestore,
+    NeedUrls,
+    Restore,
+    Restored,
+    Urls,
+    parse_end_restore,
+    parse_need_urls,
+    parse_restore,
+    parse_restored,
+    parse_urls,
+)
 
 __all__ = (
     "FEATURES",
@@ -49,15 +62,20 @@ __all__ = (
     "Descend",
     "DigestTree",
     "Digests",
+    "EndRestore",
     "Hello",
     "ListTree",
     "Listing",
     "Message",
     "More",
+    "NeedUrls",
     "OpenTree",
     "Opened",
     "Origin",
+    "Restore",
+    "Restored",
     "Sources",
+    "Urls",
     "decode",
 )
 
@@ -136,6 +154,11 @@ Message = Union[
     Descend,
     Digests,
     Acks,
+    Restore,
+    EndRestore,
+    NeedUrls,
+    Urls,
+    Restored,
 ]
 
 
@@ -206,4 +229,9 @@ _DECODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "descend": parse_descend,
     "digests": parse_digests,
     "acks": _acks,
+    "restore": parse_restore,
+    "end-restore": parse_end_restore,
+    "need-urls": parse_need_urls,
+    "urls": parse_urls,
+    "restored": parse_restored,
 }

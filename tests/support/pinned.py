@@ -34,6 +34,7 @@ class Agent:
 
     Attributes:
         about: description of itself from its `hello`.
+        offered: features in its `hello`.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Agent:
         self.send(Hello(messages.VERSION, self.features))
         hello = self.hear()
         assert isinstance(hello, Hello)
-        self.about = hello.about
+        self.about, self.offered = hello.about, hello.features
 
     def send(self, message, *payload):
         self.process.stdin.write(frames.encode(message.header(), payload))

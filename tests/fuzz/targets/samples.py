@@ -22,14 +22,19 @@ from replicator.wire.messages import (
     Descend,
     Digests,
     DigestTree,
+    EndRestore,
     Hello,
     Listing,
     ListTree,
     More,
+    NeedUrls,
     Opened,
     OpenTree,
     Origin,
+    Restore,
+    Restored,
     Sources,
+    Urls,
 )
 
 HELLO = b"hello"
@@ -77,6 +82,9 @@ FROM_BACKEND = (
     ListTree(2, 1, b"a", digest=False, credit=1),
     ListTree(3, 1, b"", digest=True, credit=4, after=b"a", rate=1 << 20),
     More(1, 1),
+    Restore(1, DIGEST, 5, "http://127.0.0.1:1/x", 10),
+    Urls(1, ((-1, "http://127.0.0.1:1/x"), (0, ""))),
+    EndRestore(1),
     DigestTree(3, 1, b"", 0o1777, credit=4, skipped=(b".replicator", b"a/ready")),
     Descend(3, (b"",), (b"a", b"dir/\xff")),
     ListTree(4, 1, b"", digest=False, credit=4, walk=3),
@@ -87,6 +95,8 @@ FROM_AGENT = (
     Opened(1, -1, -1, "No such file or directory"),
     LISTING,
     Acks((1, 2), ((3, DENIED, "Permission denied"),), 10),
+    NeedUrls(1, (-1, 0)),
+    Restored(1, 1, 5, 2, 3, "no_space", end=True),
     Digests(3, ((b"", DIGEST),), 5, end=True),
     Digests(3, ((b"a", DIGEST), (b"dir/\xff", b"")), 0, end=False),
 )

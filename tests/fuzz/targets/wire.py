@@ -10,7 +10,7 @@ from tests.fuzz.targets import samples
 PIECE = 13
 """Bytes per read; small, so that lengths and JSON are split at many positions."""
 
-_ESCAPED = (words.Hello, words.Opened, words.Listing, words.Acks)
+_ESCAPED = (words.Hello, words.Opened, words.Listing, words.Acks, words.Restored)
 """Messages with free text, which the decoder escapes to be printable; so encoding does not give the original text."""
 
 
@@ -70,3 +70,5 @@ def sentences(message):
         yield from (reason for _, reason in message.unlisted)
     elif isinstance(message, words.Acks):
         yield from (detail for _, _, detail in message.refused)
+    elif isinstance(message, words.Restored):
+        yield message.error

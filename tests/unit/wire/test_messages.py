@@ -100,6 +100,19 @@ any_message = st.one_of(
         ).map(tuple),
         own.numbers,
     ),
+    st.builds(
+        messages.Restore, own.trees, own.digests, own.sizes, st.text(max_size=20), own.numbers
+    ),
+    st.builds(messages.EndRestore, own.trees),
+    st.builds(
+        messages.NeedUrls, own.trees, st.lists(st.integers(-1, 1 << 20), max_size=3).map(tuple)
+    ),
+    st.builds(
+        messages.Urls,
+        own.trees,
+        st.lists(st.tuples(st.integers(-1, 1 << 20), st.text(max_size=9)), max_size=3).map(tuple),
+    ),
+    st.builds(messages.Restored, own.trees, *[own.numbers] * 4, words, st.booleans()),
 )
 
 

@@ -1,0 +1,159 @@
+"""The restores of one connection, as the main loop sees them.
+
+Their threads do the work (see the package `restore`); the main loop starts and ends them, passes requests for URLs and reports to
+the backend, and keeps them from creating names while it applies changes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Iterator, Optional
+
+from replicator.agent.store import Store
+from replicator.wire import messages
+from replicator.wire.messages import Batch, Data, NeedUrls, Restored
+
+if TYPE_CHECKING:
+    from replicator.agent.restore.job import Job
+
+REPORT = 1.0
+"""Seconds between two reports of a restore."""
+
+STALLED = 120.0
+"""Seconds without any progress after which a restore is given up: a name server may not answer for a minute."""
+
+_JOIN = 5.0  # seconds that a restore may take to end
+
+
+class Restores:
+    """The restores in progress, by the number of the tree.
+
+    Args:
+        session: a name for this agent, unique on the host.
+        hosts: the only hosts that may be contacted; None: any.
+
+    Attributes:
+        wakened: descriptor that becomes readable when `work` has something to do.
+    """
+
+    def __init__(self, session: bytes, hosts: Optional[frozenset[str]] = None) -> None:
+        self._session = session
+        self._hosts = hosts
+        self._lock = threading.Lock()
+        self._jobs: dict[int, Job] = {}
+        self._progress: dict[int, tuple[Restored, float]] = {}
+        self._count = 0
+        self._reported = 0.0
+        self.wakened, self._waking = os.pipe()
+        os.set_blocking(self._waking, False)
+        os.set_blocking(self.wakened, False)
+
+    def __bool__(self) -> bool:
+        return bool(self._jobs)
+
+    def begin(self, request: messages.Restore, store: Store, *, durable: bool) -> None:
+        """Begin to restore a tree, instead of one of it that is in progress.
+
+        Raises:
+            OSError, RuntimeError, ImportError: no descriptor or thread can be had, or this Python lacks a module.
+        """
+        # Imported at the first restore: with ssl and http.client it takes 40 ms and 5 MB.
+        from replicator.agent.restore.job import Job
+        from replicator.agent.restore.live_changes import LiveChanges
+
+        self.cancel(request.tree, "another restore begins")
+        self._count += 1
+        job = Job(
+            request,
+            store,
+            session=b"%s-r%d" % (self._session, self._count),
+            live=LiveChanges(self._lock),
+            wake=self._wake,
+            durable=durable,
+            hosts=self._hosts,
+        )
+        self._jobs[request.tree] = job
+        self._progress[request.tree] = (job.report(), time.monotonic())
+        job.start()
+
+    def receive(self, urls: messages.Urls) -> None:
+        """Receive URLs; those that were not requested are ignored, because their restore may have ended."""
+        if job := self._jobs.get(urls.tree):
+            job.urls.receive(urls.urls)
+
+    @contextmanager
+    def pausing(self, message: messages.Message) -> Iterator[None]:
+        """Create no names while the changes in a message are applied, and note them."""
+        if not self._jobs or not isinstance(message, (Batch, Data)):
+            yield
+            return
+        with self._lock:
+            if isinstance(message, Batch):
+                for change in message.changes:
+                    if job := self._jobs.get(change.tree):
+                        job.live.note(change)
+            yield
+
+    def work(self) -> list[messages.Message]:
+        """Return what has to be sent; the tree of a Restored with `end` is not restored any more.
+
+        Raises:
+            Fenced: a newer agent has taken over.
+        """
+        with suppress(BlockingIOError):
+            os.read(self.wakened, 1 << 16)
+        said: list[messages.Message] = []
+        now = time.monotonic()
+        due = now - self._reported >= REPORT
+        for tree, job in list(self._jobs.items()):
+            if wanted := job.urls.wanted():
+                said.append(NeedUrls(tree, tuple(wanted)))
+            if not (due or job.is_finished):
+                continue
+            report = job.report()
+            if report.end:
+                del self._jobs[tree], self._progress[tree]
+                if job.fenced is not None:
+                    raise job.fenced
+            said.append(self._checked(tree, report, job, now))
+        if due:
+            self._reported = now
+        return said
+
+    def _checked(self, tree: int, report: Restored, job: Job, now: float) -> Restored:
+        """Return a report; end a restore that has stalled."""
+        if report.end:
+            return report
+        before, since = self._progress[tree]
+        if report != before:
+            self._progress[tree] = (report, now)
+        elif now - since > STALLED:
+            job.stop("there is no progress")
+            job.live.close()
+            del self._jobs[tree], self._progress[tree]
+            return report._replace(end=True, error="there is no progress")
+        return report
+
+    def cancel(self, tree: int, reason: str) -> None:
+        """End the restore of a tree, if there is one, without a report."""
+        job = self._jobs.pop(tree, None)
+        self._progress.pop(tree, None)
+        if job is not None:
+            job.stop(reason)
+            job.join(_JOIN)
+            job.live.close()
+
+    def close(self) -> None:
+        """End all restores."""
+        for job in self._jobs.values():
+            job.stop("the connection was lost")
+        for job in self._jobs.values():
+            job.join(_JOIN)
+        self._jobs.clear()
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):
+            os.write(self._waking, b"\0")
