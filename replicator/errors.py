@@ -13,6 +13,7 @@
 
     * ActionDenied: because an IAM permission is missing; names it.
 
+  * StoreError: the object store cannot be reached, refuses a request, or holds something else than expected.
   * ProtocolError: the peer sent something that the wire format does not allow.
   * DeltaError: a signature or a delta is malformed or inconsistent.
   * NotAllowed: the frontend's own policy does not allow what the backend asks for.
@@ -116,6 +117,12 @@ class ActionDenied(DiscoveryError):
     def __init__(self, action: str, detail: str) -> None:
         super().__init__(f"the IAM permission {action} is missing: {detail}")
         self.action = action
+
+
+class StoreError(ReplicatorError):
+    """Raised when the object store cannot be reached, refuses a request, or holds something else than expected."""
+
+    permanent = False
 
 
 class ProtocolError(ReplicatorError):

@@ -10,6 +10,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 TEMPLATE = HERE / "template.yaml"
 GROUP = "NAME-OF-THE-GROUP"
+BUCKET = "NAME-OF-THE-BUCKET"
+NO_BUCKET = '!If [HasBase, !Ref BaseBucket, "no-bucket-is-configured"]'
 BLOCK = re.compile(r"(?P<head>(?P<indent> *)# BEGIN (?P<name>\S+)\n).*?(?P<tail> *# END\n)", re.DOTALL)  # fmt: skip
 
 
@@ -45,13 +47,18 @@ def script(name: str) -> str:
 
 
 def policy() -> list[str]:
-    """Return the policy document, as JSON, which is YAML: with the name of the stack's group."""
+    """Return the policy document, as JSON, which is YAML: with the names of the stack's group and bucket."""
     text = (HERE.parents[1] / "docs/iam-policy.json").read_text(encoding="utf-8")
     lines = ["PolicyDocument:"]
     for line in json.dumps(json.loads(text), indent=2).splitlines():
         if GROUP in line:
             line = re.sub(r'("[^"]*NAME-OF-THE-GROUP)"', r'!Sub \1"', line)
             line = line.replace(GROUP, "${AWS::StackName}-frontends")
+        if BUCKET in line:
+            line = re.sub(
+                r'("[^"]*NAME-OF-THE-BUCKET[^"]*")', rf"!Sub [\1, {{ Bucket: {NO_BUCKET} }}]", line
+            )
+            line = line.replace(BUCKET, "${Bucket}")
         lines.append("  " + line)
     return lines
 

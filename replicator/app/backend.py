@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from replicator.app import hooks
+from replicator.app.base import publisher_of
 from replicator.app.origin import Origins
 from replicator.app.paused import open_paused
 from replicator.app.providers import host_key_policy, launch_hooks_of, providers_of
@@ -18,6 +19,7 @@ from replicator.app.retired import Retired
 from replicator.app.targets import open_targets
 from replicator.app.trees import Made, TreeBuilder, close
 from replicator.app.verified import open_verified
+from replicator.base.publisher import Publisher
 from replicator.catalog.store import CatalogStore
 from replicator.config import Config, TreeSettings
 from replicator.core.pace import Backoff, TokenBucket
@@ -32,6 +34,7 @@ from replicator.engine.control.requests import Requests
 from replicator.engine.control.scheduled import ScheduledVerification
 from replicator.engine.fleet.membership import Membership
 from replicator.engine.service import Service
+from replicator.engine.supervision import keep_running
 from replicator.engine.threads import started_pool
 from replicator.engine.tree import Tree
 from replicator.errors import ConfigError
@@ -72,6 +75,9 @@ class App:
         self._aws: Aws | None = None
         self._console_aws = self._make_aws(config)
         self._discovering: object = None
+        self.publisher: Publisher | None = None
+        self._publishing: asyncio.Task[None] | None = None
+        self._based: object = None
         self._origins = Origins(self._roots)
         self.retired = Retired(self._store, self._roots)
         trees: dict[int, Tree] = {}
@@ -168,6 +174,32 @@ class App:
         hooks.check(config.hook)
         self.hooks.start(config.hook)
 
+    def set_base(self, config: Config) -> None:
+        """Publish the base that the settings ask for; do nothing if they are unchanged.
+
+        Raises:
+            ReplicatorError: if the state directory cannot be written.
+        """
+        wanted = config.base, config.discovery.give_up
+        if wanted == self._based:
+            return
+        publisher = publisher_of(config, self._context.trees.values)
+        former, self.publisher, self._based = self.publisher, publisher, wanted
+        self._context.base = publisher.offers if publisher else None
+        self.requests.publisher = publisher
+        if self._publishing is not None:
+            self._publishing.cancel()
+            self._publishing = None
+        if former is not None:
+            former.close()
+        if publisher is not None:
+            self._publishing = asyncio.get_running_loop().create_task(
+                keep_running(
+                    publisher.run, "base", publisher.failed, Backoff(10.0, 600.0, random.random)
+                ),
+                name="base",
+            )
+
     def _make_aws(self, config: Config) -> Aws:
         return Aws(region=config.discovery.region, endpoint_url=config.discovery.endpoint_url)
 
@@ -219,6 +251,7 @@ class App:
             aws.close()
         self._follow_trees(config, made, watch=True)
         self.hooks.start(config.hook)
+        self.set_base(config)
         self.verification.use(config.verify)
         self._context.connect_timeout = config.ssh.connect_timeout
         self._context.op_timeout = config.ssh.op_timeout
@@ -237,6 +270,10 @@ class App:
         """Release threads, sources and catalog. Call it after the service has ended."""
         for source in self._sources.values():
             source.stop()
+        if self._publishing is not None:
+            self._publishing.cancel()
+        if self.publisher is not None:
+            self.publisher.close()
         for aws in filter(None, (self._aws, self._console_aws)):
             aws.close()
         self.service.close()

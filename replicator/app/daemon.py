@@ -122,6 +122,7 @@ async def serve(
             about = AboutDaemon(Listener(config.http, app.requests.status), config.http, app.events)
             app.requests.about_daemon = about.describe
             app.set_hooks(config)
+            app.set_base(config)
             reloads: set[asyncio.Task[None]] = set()
 
             def reload() -> None:

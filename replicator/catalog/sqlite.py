@@ -172,6 +172,10 @@ class SqliteCatalog:
             self._counted = writes, (entries, int(size))
         return self._counted[1]
 
+    def version(self) -> int:
+        """Return the number of writes by this object so far."""
+        return self._recent.find(())[1]
+
     def root_identity(self) -> Identity | None:
         """Return the identity of the root that this catalog describes; None if the catalog is new."""
         with self._database.reading() as db:

@@ -15,7 +15,7 @@ from replicator.errors import ReplicatorError
 from replicator.shortage import shortage
 
 COMMANDS = (
-    "serve", "bootstrap", "status", "discover", "check", "verify", "wait", "pause", "unpause", "resume", "preset", "demo", "agent",
+    "serve", "bootstrap", "status", "discover", "check", "verify", "wait", "pause", "unpause", "resume", "base", "preset", "demo", "agent",
 )  # fmt: skip
 """Each is a module of this package with a function of the same name."""
 

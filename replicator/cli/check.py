@@ -24,10 +24,10 @@ _FAIL = click.style("FAIL ", fg="red")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def check(context: click.Context, config: str, *, as_json: bool) -> None:
-    """Check config, sources, inotify limits, state directory, and SSH, agent and targets of every frontend.
+    """Check config, sources, inotify limits, state directory, object store, and SSH, agent and targets of every frontend.
 
     Also asks a running daemon for problems. Creates missing target directories, and writes a small file into each target and
-    removes it; changes nothing else. Prints for each finding what is wrong, why it matters, and how to fix it. Exits 0 when
+    into the store and removes it; changes nothing else. Prints for each finding what is wrong, why it matters, and how to fix it. Exits 0 when
     nothing failed, 1 when the backend cannot work, 3 when only some frontends fail.
     """
     from replicator.doctor import check, daemon_findings

@@ -57,6 +57,8 @@ def view(
     for section in sections:
         if section.rows:
             lines += [Text(), *_lines(section, width)]
+    if base := answer.get("base"):
+        lines += [Text(), Text(*_base(base))]
     if schedule := answer.get("verify", {}).get("schedule"):
         lines += [Text(), Text(_verification(answer, schedule), "dim")]
     for one in answer.get("pauses", ()):
@@ -87,6 +89,16 @@ def _headline(answer: dict[str, Any]) -> Text:
     text = "all is in sync" if answer["ok"] else "not all is in sync"
     about = f": {synced} of {len(rows)} frontends hold everything; up for {_age(answer['uptime_seconds'])}"
     return Text.assemble((text, "green" if answer["ok"] else "yellow"), about)
+
+
+def _base(base: dict[str, Any]) -> tuple[str, str]:
+    """Return what there is to say of the base, and its colour."""
+    if base["error"]:
+        return f"base not published: {base['error']}", "yellow"
+    ages = [row["age_seconds"] for row in base["trees"] if row["manifest"] is not None]
+    if len(ages) < len(base["trees"]) or not ages:
+        return f"base: {len(ages)} of {len(base['trees'])} trees are published", "dim"
+    return f"base: {len(ages)} trees are published, the oldest {_age(max(ages))} ago", "dim"
 
 
 def _trees(answer: dict[str, Any]) -> Section:

@@ -5,6 +5,7 @@ from replicator.config.schedule import Schedule
 from replicator.config.settings import (
     AUTHENTICATED_CIPHERS,
     OTHER_CIPHERS,
+    BaseSettings,
     BootstrapSettings,
     Config,
     DiscoverySettings,
@@ -20,6 +21,7 @@ from replicator.config.texts import parse_address, parse_duration, parse_listen,
 __all__ = [
     "AUTHENTICATED_CIPHERS",
     "OTHER_CIPHERS",
+    "BaseSettings",
     "BootstrapSettings",
     "Config",
     "DiscoverySettings",

@@ -12,6 +12,7 @@ import sys
 from replicator.config.settings import (
     AUTHENTICATED_CIPHERS,
     OTHER_CIPHERS,
+    BaseSettings,
     Config,
     DiscoverySettings,
     HookSettings,
@@ -44,6 +45,7 @@ def check(config: Config) -> None:
     _check_addresses(config)
     _check_ciphers(config.ssh.ciphers)
     _check_http(config.http)
+    _check_base(config.base)
     _check_hooks(config.hook)
     if config.ssh.host_keys == "console" and config.discovery.provider not in _AWS:
         raise ConfigError(
@@ -94,6 +96,30 @@ def _check_http(settings: HttpSettings) -> None:
             "http.listen",
             f"needs {' and '.join(missing)}, which is not installed: install replicator with its extra `http`,"
             f" or run `{sys.executable} -m pip install aiohttp prometheus-client`",
+        )
+
+
+def _check_base(settings: BaseSettings) -> None:
+    if not settings.url:
+        for name in ("endpoint", "region"):
+            if getattr(settings, name):
+                raise ConfigError(f"base.{name}", "has no meaning without base.url")
+    else:
+        _ = settings.place
+    _ = settings.bytes_per_second
+    if settings.endpoint and not settings.endpoint.startswith(("http://", "https://")):
+        raise ConfigError(
+            "base.endpoint", f"must begin with https:// or http://, got {settings.endpoint!r}"
+        )
+    if "@" in settings.endpoint:  # botocore quotes the URL in its error messages
+        raise ConfigError(
+            "base.endpoint", "must hold no user name and no password: errors quote it"
+        )
+    if settings.url and importlib.util.find_spec("boto3") is None:
+        raise ConfigError(
+            "base.url",
+            f"needs boto3, which is not installed: install replicator with its extra `aws`,"
+            f" or run `{sys.executable} -m pip install boto3`",
         )
 
 
@@ -229,6 +255,7 @@ def _check_numbers(config: Config) -> None:
         "settle.rescan": config.settle.rescan,
         "retry.first": config.retry.first,
         "retry.cap": config.retry.cap,
+        "base.interval": config.base.interval,
     }
     for index, tree in enumerate(config.tree):
         positive[f"tree[{index}].ready_max_lag"] = tree.ready_max_lag

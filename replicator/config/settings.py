@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from replicator.config.schedule import Schedule, parse_schedule
-from replicator.config.texts import parse_rate, parse_size
+from replicator.config.texts import parse_bucket, parse_rate, parse_size
 
 AUTHENTICATED_CIPHERS = (
     # Throughput measured with asyncssh, in MiB/s per core: aes128-gcm 389, chacha20-poly1305 (asyncssh's default) 204.
@@ -275,6 +275,40 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     accepted; other names are refused, so that no foreign site can read the status through a visitor's browser."""
 
 
+class BaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The base: a copy of the trees in an object store, from which new frontends restore. Needs the extra `aws`."""
+
+    url: str = ""
+    """Where the base is, such as `s3://bucket/replicator`. Default: there is none. No other backend may use the same prefix."""
+    endpoint: str = ""
+    """URL of a store other than Amazon S3 that speaks its protocol. Backend and frontends must reach it under this URL."""
+    region: str = ""
+    """AWS region. Default: as boto3 finds it (environment, profile, instance)."""
+    bandwidth: str = "20MB/s"
+    """Bandwidth of uploads to the store."""
+    interval: float = 300.0
+    """Seconds between two publications of a tree that has changed. A publication that takes much CPU time is followed by a longer
+    pause, so that publishing takes at most 2 % of a core."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Return the bucket, and the prefix with a slash at its end (or empty).
+
+        Raises:
+            ConfigError: if `url` is not one of an object store.
+        """
+        return parse_bucket("base.url", self.url)
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Bandwidth in bytes per second.
+
+        Raises:
+            ConfigError: if `bandwidth` is not a rate.
+        """
+        return parse_rate("base.bandwidth", self.bandwidth)
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the daemon logs to standard error."""
 
@@ -299,3 +333,4 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     http: HttpSettings = HttpSettings()
     hook: tuple[HookSettings, ...] = ()
     verify: VerifySettings = VerifySettings()
+    base: BaseSettings = BaseSettings()

@@ -26,6 +26,11 @@ _ADDRESS = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?",
 )
 
+_BUCKET = re.compile(
+    r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9!_.*'()/-]{1,500}?))?/?", re.ASCII
+)
+"""Names of buckets, and the characters of keys that S3's documentation calls safe."""
+
 SHOWN = 100
 """Limit in characters for input quoted in an error message: a line of an address file may be a megabyte long."""
 
@@ -62,6 +67,24 @@ def _bytes_of(where: str, text: str, form: re.Pattern[str], expected: str) -> fl
     if not 0 < value < math.inf:
         raise ConfigError(where, f"expected {expected}, got {text[:SHOWN]!r}")
     return value
+
+
+def parse_bucket(where: str, text: str) -> tuple[str, str]:
+    """Parse a URL such as `s3://bucket/prefix` into the bucket, and the prefix with a slash at its end (or empty).
+
+    Args:
+        where: TOML path, for the error message.
+        text: the URL.
+
+    Raises:
+        ConfigError: if `text` is not such a URL.
+    """
+    match = _BUCKET.fullmatch(text)
+    if match is None or any(part in ("", ".", "..") for part in (match[2] or "x").split("/")):
+        raise ConfigError(
+            where, f"expected a URL such as 's3://bucket/prefix', got {text[:SHOWN]!r}"
+        )
+    return match[1], f"{match[2]}/" if match[2] else ""
 
 
 def parse_duration(where: str, text: str) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from replicator import app, discover_once
 from replicator.config import Config
 from replicator.discovery.aws.client import Aws
+from replicator.doctor.base import base_findings
 from replicator.doctor.cloud import cloud_findings, own_targets
 from replicator.doctor.finding import Finding
 from replicator.doctor.frontends import examine_frontend
@@ -33,7 +34,8 @@ async def check(
 ) -> list[Finding]:
     """Return all findings, in the order in which an operator would fix them.
 
-    Creates missing target directories, and writes a small file into each target and removes it. Changes nothing else.
+    Creates missing target directories, and writes a small file into each target and removes it; the same in the object
+    store of the base. Changes nothing else.
 
     Args:
         config: the settings.
@@ -49,6 +51,7 @@ async def check(
         findings += found
         directories += count
     findings += watch_findings(directories)
+    findings += await asyncio.to_thread(lambda: list(base_findings(config)))
     aws = Aws(region=config.discovery.region, endpoint_url=config.discovery.endpoint_url)
     connector = SSHConnector(config.ssh, app.host_key_policy(config, aws))
     places = asyncio.Semaphore(PARALLEL)
@@ -93,6 +96,9 @@ def daemon_findings(status: dict[str, Any]) -> Iterator[Finding]:
             )
         else:
             yield from (Finding("warn", subject, problem) for problem in tree["problems"])
+    if (base := status.get("base")) and base["error"]:
+        why = "new frontends get an older copy from it, or are filled over SSH"
+        yield Finding("warn", "daemon, base", base["error"], why)
     for row in status["frontends"]:
         if row["excess"]:
             why = "it serves files that the backend does not have"

@@ -20,7 +20,7 @@ from replicator.engine.paused import Paused
 from replicator.engine.targets import Targets
 from replicator.engine.tree import Tree
 from replicator.engine.verified import VerifiedFrontends
-from replicator.ports import Connector
+from replicator.ports import Base, Connector
 from replicator.wire.messages import Origin
 
 BOOTSTRAP_BOUNDS = (
@@ -81,6 +81,8 @@ class Context:
     """How long comparisons of whole trees take, with the transfers that follow."""
     verified: VerifiedFrontends = field(default_factory=VerifiedFrontends)
     """What the last verification of each frontend found."""
+    base: Base | None = None
+    """What an object store holds of the trees; None: everything is sent over SSH."""
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
     """Limit of what is sent to all frontends together."""
     paused: Paused = field(default_factory=Paused)

@@ -141,6 +141,9 @@ class Catalog(Protocol):
     def counts(self) -> tuple[int, int]:
         """Return the number of records, and the total size of all files in bytes."""
 
+    def version(self) -> int:
+        """Return a number that differs after each change of the records, until the end of this process."""
+
     def root_identity(self) -> Identity | None:
         """Return the identity of the root that this catalog describes; None if the catalog is new."""
 

@@ -115,6 +115,19 @@ def test_a_new_catalog_knows_nothing(catalog):
     assert catalog.withheld() is None
 
 
+def test_the_version_differs_after_each_change_and_only_then(catalog):
+    versions = [catalog.version(), catalog.version()]
+    assert versions[0] == versions[1]
+    for records, gone in (([file(b"a", 1)], []), ([file(b"a", 2)], []), ([], [b"a"])):
+        catalog.apply(records, gone, {})
+        assert catalog.version() != versions[-1]
+        versions.append(catalog.version())
+    catalog.apply([directory(b"d")], [], {})
+    versions.append(catalog.version())
+    catalog.move(b"d", b"e")
+    assert catalog.version() != versions[-1]
+
+
 def test_every_field_comes_back(catalog):
     records = [
         file(b"f", 1 << 40),

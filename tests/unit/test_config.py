@@ -59,6 +59,17 @@ def test_defaults_are_filled_in_and_relative_paths_belong_to_the_file(write, tmp
         (TREE + '[[tree]]\nsource = "/srv/b"\ntarget = "/srv/a"\n', "tree[1].target"),
         (TREE + '[state]\ndirectory = "/srv/a/state"\n', "state.directory"),
         (TREE + '[bootstrap]\nbandwidth = "fast"\n', "bootstrap.bandwidth"),
+        (TREE + '[base]\nurl = "https://bucket/prefix"\n', "base.url"),
+        (TREE + '[base]\nurl = "s3://Bucket/prefix"\n', "base.url"),
+        (TREE + '[base]\nurl = "s3://bucket/a/../b"\n', "base.url"),
+        (TREE + '[base]\nurl = "s3://bucket//a"\n', "base.url"),
+        (TREE + '[base]\nurl = "s3://key:secret@bucket/a"\n', "base.url"),
+        (TREE + '[base]\nbucket = "bucket"\n', "base"),
+        (TREE + '[base]\nregion = "eu-central-1"\n', "base.region"),
+        (TREE + '[base]\nurl = "s3://bucket"\nendpoint = "store:8333"\n', "base.endpoint"),
+        (TREE + '[base]\nurl = "s3://bucket"\nendpoint = "http://a:b@store"\n', "base.endpoint"),
+        (TREE + '[base]\nurl = "s3://bucket"\nbandwidth = "fast"\n', "base.bandwidth"),
+        (TREE + '[base]\nurl = "s3://bucket"\ninterval = 0\n', "base.interval"),
         (TREE + "[bootstrap]\nconcurrency = 0\n", "bootstrap.concurrency"),
         (TREE + "[ssh]\nport = 70000\n", "ssh.port"),
         (TREE + "[ssh]\nop_timeout = -1\n", "ssh.op_timeout"),
@@ -302,6 +313,25 @@ def test_a_wrong_stamp_file_is_refused(tmp_path, path):
     with pytest.raises(ConfigError) as caught:
         parse({"tree": [tree]}, base=tmp_path)
     assert caught.value.where == "tree[0].stamp_file"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("s3://bucket", ("bucket", "")),
+        ("s3://bucket/", ("bucket", "")),
+        ("s3://bucket/replicator", ("bucket", "replicator/")),
+        ("s3://my.bucket-1/a/b/", ("my.bucket-1", "a/b/")),
+    ],
+)
+def test_the_url_of_a_base_is_a_bucket_and_a_prefix(write, url, place):
+    assert load(write(TREE + f'[base]\nurl = "{url}"\n')).base.place == place
+
+
+def test_a_base_without_boto3_is_refused(write, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="needs boto3"):
+        load(write(TREE + '[base]\nurl = "s3://bucket/a"\n'))
 
 
 def test_the_bandwidth_is_a_rate_of_at_least_a_kilobyte_per_second(tmp_path):

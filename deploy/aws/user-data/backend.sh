@@ -4,6 +4,7 @@
 #   REGION        AWS region                        SITE          directory of the CMS
 #   PRESET        name of the CMS                   HOST_KEYS     how frontends are recognised (ssh.host_keys)
 #   PACKAGE_URL   address of replicator's wheel     CACHE_HOST    host of Redis
+#   BASE_BUCKET   bucket of the base; empty: none
 #   FILE_SYSTEM   id of the EFS file system; empty: replicator carries the files
 # and deploy/replicator.service to /etc/systemd/system/. The log is /var/log/cloud-init-output.log.
 set -euo pipefail
@@ -50,6 +51,7 @@ identity = "/etc/replicator/id_ed25519"
 known_hosts = "/etc/replicator/known_hosts"
 host_keys = "$HOST_KEYS"
 END
+  [ -z "$BASE_BUCKET" ] || printf '\n[base]\nurl = "s3://%s/replicator"\nregion = "%s"\n' "$BASE_BUCKET" "$REGION"
 }
 
 # Prints the PHP settings that backend and frontends share.

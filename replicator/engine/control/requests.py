@@ -25,7 +25,7 @@ from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.service import Service
 from replicator.errors import ControlError
-from replicator.ports import Address
+from replicator.ports import Address, BasePublisher
 
 PROGRESS = 0.2
 """Seconds between two progress lines of a request."""
@@ -49,6 +49,7 @@ class Requests:
     Attributes:
         history: since when frontends and trees are in their states; publishes the changes; the daemon runs it.
         about_daemon: returns further values of `status`, about the daemon itself.
+        publisher: publishes the base; None if none is configured.
         describe_hooks: returns a row for each hook, for `status`.
         describe_schedule: returns what `status` shows of scheduled verifications.
         verifier: verifies frontends.
@@ -72,9 +73,13 @@ class Requests:
             "pause": self._pause,
             "unpause": self._unpause,
             "resume": self._resume,
+            "base-publish": self._publish_base,
+            "base-status": self._describe_base,
+            "base-prune": self._prune_base,
         }
         self.describe_hooks: Callable[[], list[dict[str, Any]]] = list
         self.describe_schedule: Callable[[], dict[str, Any]] = dict
+        self.publisher: BasePublisher | None = None
 
     async def handle(self, request: dict[str, Any]) -> Lines:
         """Answer a request of the control socket, in one or more lines.
@@ -113,7 +118,25 @@ class Requests:
             **self.about_daemon(),
             hooks=self.describe_hooks(),
             verify=self.describe_schedule(),
+            base=self.publisher.describe() if self.publisher else None,
         )
+
+    async def _publish_base(self, request: dict[str, Any]) -> Lines:
+        for row in await self._base.publish(take_over=bool(request.get("take_over"))):
+            yield row
+
+    async def _describe_base(self, _: dict[str, Any]) -> Lines:
+        yield self._base.describe()
+
+    async def _prune_base(self, _: dict[str, Any]) -> Lines:
+        yield await self._base.prune()
+
+    @property
+    def _base(self) -> BasePublisher:
+        """The publisher of the base. Raises ControlError if none is configured."""
+        if self.publisher is None:
+            raise ControlError("no base is configured: set base.url")
+        return self.publisher
 
     def _inotify(self) -> dict[str, int | None]:
         """Return the watches of all trees together, and the kernel's limit for all programs of the user; None: unknown."""

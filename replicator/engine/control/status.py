@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from replicator import __version__
@@ -12,6 +12,7 @@ from replicator.engine.control.history import History
 from replicator.engine.control.shown import HALTED, is_halted, shown_state, tree_state
 from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.replica import Replica
+from replicator.engine.frontend.state import RestoreResult
 from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.pauses import Pauses
 from replicator.model import printable
@@ -59,6 +60,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         "reconciles": replica.full_comparisons,
         "agent": replica.about,
         "progress": describe_progress(replica.progress, now),
+        "restored": describe_restored(replica.restored.values()),
         "last_error": replica.last_error or (WAITS_FOR_TREE if state == HALTED else ""),
         "excess": replica.errors.surplus_kept,
         "unlisted": replica.errors.unlisted,
@@ -91,6 +93,19 @@ def describe_progress(progress: Progress, now: float) -> dict[str, Any]:
         "bytes_per_second": round(rate),
         "eta_seconds": round(left / rate, 1) if rate and progress.ended is None else None,
         "seconds": round(elapsed, 3) if progress.ended is not None else None,
+    }
+
+
+def describe_restored(results: Collection[RestoreResult]) -> dict[str, Any] | None:
+    """Return what was restored from the base, in all trees; None if nothing was."""
+    if not results:
+        return None
+    return {
+        "files": sum(each.files for each in results),
+        "bytes": sum(each.content for each in results),
+        "failed": sum(each.failed for each in results),
+        "seconds": round(sum(each.seconds for each in results), 3),
+        "error": next((each.error for each in results if each.error), ""),
     }
 
 

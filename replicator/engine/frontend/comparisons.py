@@ -74,13 +74,14 @@ class Comparisons:
             and self._opened.may_retry(number)
         ]
 
-    def _ready(self) -> list[int]:
+    def ready(self) -> list[int]:
+        """Return the trees that can be compared now: they are due, and the agent has opened them."""
         return [tree for tree in self.due() if tree in self._opened]
 
     async def next_due(self) -> bool:
         """Open the trees that are not open yet; return True if a comparison is due then."""
         await self._opened.open_missing()
-        return bool(self._ready())
+        return bool(self.ready())
 
     async def due_changed(self) -> None:
         """Wait until `due` may return something else."""
@@ -108,7 +109,7 @@ class Comparisons:
         """Return the number of paths that the comparison of the trees that are due may walk and list: each path twice."""
         loop = asyncio.get_running_loop()
         total = 0
-        for catalog in [self._opened[tree].catalog for tree in self._ready()]:
+        for catalog in [self._opened[tree].catalog for tree in self.ready()]:
             entries, _ = await loop.run_in_executor(self._context.pool, catalog.counts)
             total += 2 * entries
         return total
@@ -120,7 +121,7 @@ class Comparisons:
             ReplicatorError: if a tree cannot be compared.
         """
         progress = self._state.progress = Progress(started=_now())
-        due = self._ready()
+        due = self.ready()
         if not self._context.compare:
             for tree in due:
                 self._resync_queue.began(tree)

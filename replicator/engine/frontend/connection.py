@@ -16,6 +16,7 @@ from replicator.engine.frontend.in_flight import Answered, InFlight, InFlightTab
 from replicator.engine.frontend.listings import CREDIT, Listings, Walk
 from replicator.engine.frontend.paced_writer import PacedWriter
 from replicator.engine.frontend.progress_timeout import ProgressTimeout
+from replicator.engine.frontend.restoring import Restoring
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.ports import Channel
 from replicator.wire import frames, messages
@@ -29,9 +30,11 @@ from replicator.wire.messages import (
     Hello,
     Listing,
     ListTree,
+    NeedUrls,
     Opened,
     OpenTree,
     Origin,
+    Restored,
     Sources,
 )
 
@@ -52,6 +55,7 @@ class Connection:
         agent: what the agent has reported about itself.
         bytes_sent: bytes sent since the connection began.
         progress_timeout: ends the connection if answers are due and there is no progress.
+        restoring: has the agent restore a tree from its base.
         window: limit of the bulk bytes that the agent has not acknowledged.
     """
 
@@ -78,6 +82,7 @@ class Connection:
         self._writer = PacedWriter(channel, self._bandwidth, self.progress_timeout.progressed_by)
         self._in_flight = InFlightTable(answered, self.progress_timeout)
         self._listings = Listings(self._send_message, self.progress_timeout)
+        self.restoring = Restoring(self._send_message)
         self.window = self._in_flight.window
 
     @property
@@ -195,6 +200,7 @@ class Connection:
         self._closed = reason
         self._writer.close()
         self._listings.close(reason)
+        self.restoring.close(reason)
         self._in_flight.cancel_requests()
         self._hello.cancel()
         for opening in self._opening.values():
@@ -273,6 +279,8 @@ class Connection:
                 raise ProtocolError("the agent has opened what it was not asked for")
             waiting.set_result(message)
             self.progress_timeout.progressed()
+        elif isinstance(message, (NeedUrls, Restored)):
+            self.restoring.receive(message)
         elif isinstance(message, Hello) and not self._hello.done():
             self._hello.set_result(message)
         else:

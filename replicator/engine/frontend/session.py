@@ -18,6 +18,7 @@ from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.opened_trees import OpenedTrees
 from replicator.engine.frontend.progress import WorkDone, giving_way_when_slow
 from replicator.engine.frontend.readiness import Readiness
+from replicator.engine.frontend.restore import Restorer
 from replicator.engine.frontend.sender import Sender
 from replicator.engine.frontend.state import FrontendState
 from replicator.ports import Channel, Decision
@@ -36,6 +37,7 @@ class Session:
         sender: sends the changes.
         opened: the trees that the agent has opened.
         comparisons: the comparisons on the connection.
+        restorer: fills trees from their bases before they are compared.
         readiness: keeps the ready files.
         is_established: the agent has opened the trees, and live changes are sent.
     """
@@ -62,6 +64,7 @@ class Session:
         self.comparisons = Comparisons(
             self.connection, context, state, self.opened, self.readiness, self.sender
         )
+        self.restorer = Restorer(self.connection, context, state)
 
     async def run(self) -> None:
         """Work until something fails.
@@ -81,12 +84,15 @@ class Session:
         """End all work on a tree that was removed."""
         self.opened.remove(tree)
         self.comparisons.cancel(tree)
+        self.connection.restoring.cancel(tree)
         self.readiness.forget(tree)
 
     def hold(self) -> None:
         """End all work on paused trees, but what is in the queue of the connection."""
         self.comparisons.hold()
         self.sender.hold()
+        for tree in self._state.held:
+            self.connection.restoring.cancel(tree)
 
     async def _work(self) -> None:
         context, connection = self._context, self.connection
@@ -123,6 +129,8 @@ class Session:
                     state.move_to(State.LIVE)
                 await self.comparisons.due_changed()
                 continue
+            state.move_to(State.QUEUED)
+            await self.restorer.restore(self.comparisons.ready())
             state.move_to(State.QUEUED)
             async with self._context.bootstrap_queue.place(state, self._rank()) as place:
                 state.is_front = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -23,6 +24,17 @@ from replicator.engine.verified import Verified
 from replicator.ports import Address, Candidate
 
 log = structlog.get_logger()
+
+
+@dataclass
+class RestoreResult:
+    """What was restored of a tree from its base: names, bytes, names that failed, seconds, and why it is incomplete."""
+
+    files: int = 0
+    content: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    error: str = ""
 
 
 class FrontendState:
@@ -53,6 +65,8 @@ class FrontendState:
         full_comparisons: number of comparisons of whole trees that have succeeded.
         attempts: failed connections since the last comparison of whole trees that succeeded.
         failures: failed connections since it joined.
+        restored: by tree, what the last restore from its base has done.
+        restores_begun: by tree, number of restores that were begun before it was compared.
     """
 
     def __init__(self, candidate: Candidate, context: Context) -> None:
@@ -78,6 +92,8 @@ class FrontendState:
         self.full_comparisons = 0
         self.attempts = 0
         self.failures = 0
+        self.restored: dict[int, RestoreResult] = {}
+        self.restores_begun: dict[int, int] = {}
         self._streak = Streak()
         self._state_changed = asyncio.Event()
         self._locations: dict[int, tuple[str, str]] = {}
@@ -228,6 +244,8 @@ class FrontendState:
     def remove_tree(self, tree: int) -> None:
         """Forget a tree that was removed."""
         self._locations.pop(tree, None)
+        self.restored.pop(tree, None)
+        self.restores_begun.pop(tree, None)
         self.pending_paths.forget(tree)
         self.surplus.forget(tree)
         self.resync_queue.forget(tree)

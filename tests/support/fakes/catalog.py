@@ -129,6 +129,9 @@ class FakeCatalog(CatalogState):
         with self._using():
             return len(self.records), sum(r.entry.size for r in self.records.values())
 
+    def version(self):
+        return hash(tuple(self.records.items()))
+
     def put(self, path, entry, stamp=None, problem=""):
         """Store a record directly."""
         stamp = stamp or Stamp(entry.size, entry.mtime_ns, entry.mtime_ns, 1)

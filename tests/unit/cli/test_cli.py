@@ -39,7 +39,7 @@ def test_an_unknown_command_is_bad_usage():
 
 
 @pytest.mark.parametrize(
-    "name", ["bootstrap", "status", "verify", "resume", "wait", "pause", "unpause"]
+    "name", ["bootstrap", "status", "verify", "resume", "wait", "pause", "unpause", "base"]
 )
 def test_a_command_that_only_queries_the_daemon_imports_little(name):
     script = (

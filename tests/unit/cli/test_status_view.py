@@ -33,6 +33,16 @@ def line_of(lines, name):
     return line
 
 
+def test_the_base_is_one_line_and_its_error_is_yellow():
+    tree = {"manifest": "ab", "age_seconds": 130.0}
+    base = {"error": "", "trees": [tree, tree | {"age_seconds": 5.0}]}
+    assert "base: 2 trees are published, the oldest 2 min ago" in plain(ANSWER | {"base": base})
+    base["trees"].append({"manifest": None})
+    assert "base: 2 of 3 trees are published" in plain(ANSWER | {"base": base})
+    base["error"] = "unreachable"
+    assert "base not published: unreachable" in plain(ANSWER | {"base": base})
+
+
 def test_a_pipe_gets_one_line_for_each_row_and_sentence():
     lines = plain(ANSWER)
     assert lines[0] == "not all is in sync: 1 of 4 frontends hold everything; up for 18 min"

@@ -190,6 +190,7 @@ def test_discovery_with_the_configuration_of_the_backend_sees_exactly_the_fronte
     assert settings.tree[0].exclude == presets.load("wordpress").excludes
     assert settings.discovery.target_groups == (stack.outputs["FrontendTargetGroup"],)
     assert settings.ssh.host_keys == "console"
+    assert not settings.base.url
 
     config.write_text(config.read_text().replace("[ssh]", f'endpoint_url = "{api.url}"\n\n[ssh]'))
     try:
@@ -205,6 +206,16 @@ def test_discovery_with_the_configuration_of_the_backend_sees_exactly_the_fronte
     assert {row["instance_id"] for row in rows} == members
     assert all(row["decision"] == "serve" for row in rows)
     assert backend not in members
+
+
+def test_a_bucket_is_written_into_the_configuration_of_the_backend(api, tmp_path):
+    stack = Stack(api, BaseBucket="shop-base")
+    script = tmp_path / "user-data"
+    script.write_text(stack.user_data(stack.resources["Backend"]))
+    config = tmp_path / "replicator.toml"
+    config.write_text(_configuration(script))
+    settings = load(config).base
+    assert (settings.place, settings.region) == (("shop-base", "replicator/"), REGION)
 
 
 def _configuration(script):
@@ -245,10 +256,10 @@ def test_frontends_are_given_the_backends_key_and_address(api):
 
 
 def test_the_role_has_exactly_the_permissions_of_the_documented_policy(api, text):
-    stack = Stack(api)
+    stack = Stack(api, BaseBucket="shop-base")
     iam = boto3.session.Session("testing", "testing", region_name=REGION).client("iam", endpoint_url=api.url)  # fmt: skip
     made = iam.get_role_policy(RoleName=stack.resources["BackendRole"], PolicyName="replicator")
-    documented = (PROJECT / "docs/iam-policy.json").read_text().replace("NAME-OF-THE-GROUP", GROUP)
+    documented = (PROJECT / "docs/iam-policy.json").read_text().replace("NAME-OF-THE-GROUP", GROUP).replace("NAME-OF-THE-BUCKET", "shop-base")  # fmt: skip
     given = made["PolicyDocument"]
     # moto keeps a document from a template as the text of a Python dictionary.
     given = ast.literal_eval(given) if isinstance(given, str) else given

@@ -95,6 +95,7 @@ async def test_each_command_has_its_answer(ask):
         "inotify": {"watches": 0, "limit": None},
         "hooks": [],
         "verify": {},
+        "base": None,
         "pauses": [],
     }
     assert await ask(command="resume") == []

@@ -9,6 +9,7 @@ import pytest
 from replicator.discovery.aws import policy
 from replicator.discovery.aws.policy import Rule, heavier, of_lifecycle, of_target
 from replicator.ports import Decision
+from replicator.store.failures import ACTIONS
 
 ROOT = Path(__file__).parents[4]
 
@@ -38,6 +39,13 @@ def test_the_documents_policy_allows_exactly_what_we_call():
         for service, operation in re.findall(r'"(elbv2|ec2|autoscaling|cloudformation)",\s*"([a-z_]+)"', file.read_text()):  # fmt: skip
             name = "".join(word.capitalize() for word in operation.split("_"))
             calls.add(f"{services[service]}:{name}")
+    store = (ROOT / "replicator/store/s3.py").read_text()
+    for operation in re.findall(
+        r'client\.get_paginator\("(\w+)"|client\.([a-z]+_[a-z_]+)\(', store
+    ):
+        name = "".join(word.capitalize() for word in "".join(operation).split("_"))
+        if name != "GeneratePresignedUrl":
+            calls.add(f"s3:{ACTIONS.get(name, name)}")
     statements = json.loads((ROOT / "docs/iam-policy.json").read_text())["Statement"]
     allowed = set()
     for statement in statements:

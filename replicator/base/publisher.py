@@ -1,0 +1,310 @@
+"""Keep the base fresh in the background: publish trees that have changed, and remove garbage.
+
+All of it runs in one thread, at a bounded rate of uploads and of CPU time. If the store fails, replication goes on; the publisher tries
+again after growing delays, and `describe` says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from replicator.base.index import IndexFailure
+from replicator.base.layout import pointer_name, shown
+from replicator.base.offers import URL_LIFE, Offers
+from replicator.base.prefix import Prefix
+from replicator.base.prune import Pruned, prune
+from replicator.base.publication import TreeBase
+from replicator.base.schedule import Schedule, Tree
+from replicator.base.work import run_in_thread
+from replicator.core.pace import Backoff, TokenBucket
+from replicator.errors import ReplicatorError, SourceError, StoreError
+from replicator.ports import ObjectStore
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+MARGIN = 600.0
+"""Seconds that are added to the time for which a frontend may be restoring."""
+
+PRUNE_EVERY = 3600.0
+
+IDLE = 50
+"""Seconds until the next publication of a tree, at least, for each second of CPU time that one took: at most 2 % of a core."""
+
+POLL = 1.0
+"""Seconds between two checks of whether a tree is due."""
+
+END_WITHIN = 5.0
+"""Seconds that `close` waits for the thread; a hanging request ends later, or with the process."""
+
+
+class Stopping(ReplicatorError):
+    """Raised in the thread to end what it does."""
+
+
+class Publisher:
+    """Publishes the bases of all trees below one prefix.
+
+    Args:
+        store: the objects.
+        identity: of the state directory.
+        directory: where indices and manifests are made: the state directory.
+        trees: returns the replicated trees.
+        bandwidth: bytes per second of uploads.
+        interval: seconds between two publications of a tree, at least.
+        give_up: seconds that a restore may take.
+
+    Attributes:
+        offers: what frontends may restore from.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        identity: str,
+        directory: Path,
+        trees: Callable[[], Iterable[Tree]],
+        *,
+        bandwidth: float,
+        interval: float,
+        give_up: float,
+    ) -> None:
+        self._keep = URL_LIFE + give_up + MARGIN
+        self.offers = Offers(store, self._keep)
+        self._store = store
+        self._directory = directory
+        self._trees = trees
+        self._interval = interval
+        self._bucket = TokenBucket(bandwidth)
+        self._prefix = Prefix(store, identity, self._pace)
+        self._schedules: dict[bytes, Schedule] = {}
+        self._stop = threading.Event()
+        self._busy = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._threads: set[threading.Thread] = set()
+        self._retries = Backoff(10.0, 600.0, random.random)
+        self._failures = 0
+        self._next_try = 0.0
+        self._error = ""
+        self._next_prune = asyncio.get_running_loop().time() + PRUNE_EVERY
+        self._pruned: tuple[float, Pruned] | None = None
+
+    async def run(self) -> None:
+        """Publish and prune until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if loop.time() >= self._next_try:
+                with suppress(ReplicatorError):  # `_guarded` has recorded it
+                    # In the order of their times, so that a tree that fails delays the others once.
+                    for schedule in sorted(self._follow_trees(), key=lambda one: one.due):
+                        if schedule.tree.comparable and loop.time() >= schedule.due:
+                            await self._alone(self._publish(schedule))
+                    if loop.time() >= self._next_prune:
+                        await self._alone(self._prune())
+            await asyncio.sleep(POLL)
+
+    async def publish(self, *, take_over: bool = False) -> list[dict[str, Any]]:
+        """Publish all trees now; return a row for each.
+
+        Args:
+            take_over: also if the prefix belongs to another backend.
+
+        Raises:
+            ReplicatorError: if that fails.
+        """
+        if take_over:
+            await self._alone(self._guarded(self._take_over))
+        rows = []
+        for schedule in self._follow_trees():
+            row: dict[str, Any] = {"source": shown(schedule.tree.root)}
+            if schedule.tree.comparable:
+                row |= await self._alone(self._publish(schedule))
+            else:
+                row["skipped"] = "its source is not scanned yet, or in doubt"
+            rows.append(row)
+        return rows
+
+    async def prune(self) -> dict[str, Any]:
+        """Remove garbage now, and the bases of trees that are not configured any more; return what was removed.
+
+        Raises:
+            ReplicatorError: if that fails.
+        """
+        configured = {pointer_name(tree.root) for tree in self._trees()}
+        return (await self._alone(self._prune(configured)))._asdict()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the values of `replicator base status`."""
+        pruned = self._pruned
+        return {
+            "error": self._first_error(),
+            "failures": self._failures,
+            "requests": self._store.requests,
+            "bytes_sent": self._store.bytes_sent,
+            "packs": len(self._prefix.packs),
+            "bytes": sum(self._prefix.packs.copy().values()),
+            "pruned_at": round(pruned[0], 3) if pruned else None,
+            "pruned": pruned[1]._asdict() if pruned else None,
+            "trees": [schedule.row() for schedule in self._schedules.values()],
+        }
+
+    def close(self) -> None:
+        """End what runs, and remove the indices. Blocks for a moment."""
+        self._stop.set()
+        for task in self._tasks:
+            task.cancel()
+        self.offers.close()
+        deadline = time.monotonic() + END_WITHIN
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if not any(thread.is_alive() for thread in self._threads):
+            for schedule in self._schedules.values():
+                schedule.base.close()
+        self._store.close()
+
+    def _follow_trees(self) -> list[Schedule]:
+        """Return the schedules of the trees that are replicated now."""
+        trees = {tree.root: tree for tree in self._trees()}
+        for root in [r for r, one in self._schedules.items() if trees.get(r) is not one.tree]:
+            if not self._busy.locked():
+                self._schedules.pop(root).base.close()
+                self.offers.set_newest(root, None)
+        for root, tree in trees.items():
+            if root not in self._schedules:
+                base = TreeBase(tree, self._prefix, self._directory, self._rest, self._keep)
+                self._schedules[root] = Schedule(base, tree)
+        return [one for root, one in self._schedules.items() if trees.get(root) is one.tree]
+
+    async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await work that no other work overlaps. If the caller is cancelled, the work goes on until its end."""
+
+        async def alone() -> T:
+            async with self._busy:
+                return await work
+
+        task = asyncio.get_running_loop().create_task(alone())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _publish(self, schedule: Schedule) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        base, tree = schedule.base, schedule.tree
+        if not schedule.has_news:
+            schedule.due = loop.time() + self._interval
+            return {"changed": False, **schedule.figures()}
+        version = tree.catalog.version()
+        began, requests, sent = loop.time(), self._store.requests, self._store.bytes_sent
+        try:
+            changed, cpu = await self._guarded(lambda: self._timed(base.publish), schedule)
+        finally:
+            schedule.due = loop.time() + self._interval
+            mine = self._prefix.is_open
+            self.offers.set_newest(tree.root, base.published if mine else None)
+        schedule.version = version
+        schedule.due = loop.time() + max(self._interval, IDLE * cpu)
+        row = {
+            "changed": changed,
+            **schedule.figures(),
+            "seconds": round(loop.time() - began, 3),
+            "cpu_seconds": round(cpu, 3),
+            "requests": self._store.requests - requests,
+            "bytes_sent": self._store.bytes_sent - sent,
+        }
+        if changed:
+            log.info("base published", tree=shown(tree.root), **row)
+        return row
+
+    async def _prune(self, configured: Collection[str] | None = None) -> Pruned:
+        loop = asyncio.get_running_loop()
+        in_use = self.offers.in_use(loop.time())
+        pruned = await self._guarded(
+            lambda: prune(self._prefix, self.offers.tables, in_use, self._keep, configured)
+        )
+        self._next_prune = loop.time() + PRUNE_EVERY
+        self._pruned = time.time(), pruned
+        for root, schedule in self._schedules.items():
+            schedule.base.packs_listed()
+            self.offers.set_newest(root, schedule.base.published)
+        if pruned.objects:
+            log.info("base pruned", **pruned._asdict())
+        return pruned
+
+    async def _guarded(self, work: Callable[[], T], schedule: Schedule | None = None) -> T:
+        """Run work in a thread, after the prefix was claimed; record why it failed.
+
+        Args:
+            work: the work.
+            schedule: of the tree that it concerns; None: all.
+        """
+
+        def claimed() -> T:
+            if work != self._take_over and not self._prefix.is_open:
+                self._prefix.open()
+                self._forget()
+            return work()
+
+        about = shown(schedule.tree.root) if schedule else ""
+        former = schedule.error if schedule else self._error
+        try:
+            result = await run_in_thread(claimed, self._threads)
+        except (StoreError, SourceError, IndexFailure, OSError) as error:
+            if str(error) != former:
+                log.warning("base not published", tree=about, reason=str(error))
+            self.failed(str(error), schedule)
+            raise StoreError(str(error)) from error
+        if former:
+            log.info("base is published again", tree=about)
+        if schedule is not None:
+            schedule.error = ""
+        self._failures, self._error, self._next_try = 0, "", 0.0
+        return result
+
+    def failed(self, reason: str, schedule: Schedule | None = None) -> None:
+        """Record why the publisher, or the publication of one tree, has failed; try again later."""
+        if schedule is not None:
+            schedule.error = reason
+        else:
+            self._error = reason
+        self._failures += 1
+        delay = self._retries.delay(self._failures)
+        self._next_try = asyncio.get_running_loop().time() + delay
+
+    def _first_error(self) -> str:
+        errors = (self._error, *(schedule.error for schedule in self._schedules.values()))
+        return next(filter(None, errors), "")
+
+    def _take_over(self) -> None:
+        self._prefix.open(take_over=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        for schedule in self._schedules.values():
+            schedule.base.forget()
+
+    def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
+        """Return the result of work, and the seconds of CPU time that this thread took for it."""
+        began = time.thread_time()
+        return work(), time.thread_time() - began
+
+    def _pace(self, size: int) -> None:
+        """Wait as long as the bandwidth requires. Called in the thread."""
+        self._wait(self._bucket.delay(size, time.monotonic()))
+
+    def _rest(self) -> None:
+        """Let other threads run, and end if the daemon ends. Called in the thread."""
+        self._wait(0.002)
+
+    def _wait(self, seconds: float) -> None:
+        if self._stop.wait(seconds) if seconds else self._stop.is_set():
+            raise Stopping("the daemon ends")

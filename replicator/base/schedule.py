@@ -1,0 +1,67 @@
+"""When a tree is published next, and what is shown of its base."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from replicator.base.layout import digests_in, shown
+from replicator.base.publication import PublishedTree, TreeBase
+
+
+class Tree(PublishedTree, Protocol):
+    """What the publisher reads of a tree."""
+
+    @property
+    def comparable(self) -> bool:
+        """True if its source was scanned, and is not in doubt."""
+
+
+@dataclass
+class Schedule:
+    """When a tree is published next, and what was published.
+
+    Attributes:
+        base: the tree's base.
+        tree: the tree.
+        due: when it is published next, by the loop's clock.
+        version: version of the catalog that was published last.
+        error: why the last publication has failed; empty if it has not.
+    """
+
+    base: TreeBase
+    tree: Tree
+    due: float = 0.0
+    version: int | None = None
+    error: str = ""
+
+    @property
+    def has_news(self) -> bool:
+        """True if a publication may find something new."""
+        unfinished = self.base.published is None or self.base.left_out or self.base.wants_rewrite
+        return bool(unfinished) or self.version != self.tree.catalog.version()
+
+    def figures(self) -> dict[str, Any]:
+        """Return what is published, as JSON values."""
+        published = self.base.published
+        if published is None:
+            return {"manifest": None}
+        dead = published.dead / published.stored if published.stored else 0.0
+        return {
+            "manifest": published.manifest.hex(),
+            "published_at": round(published.when, 3),
+            "entries": published.rows,
+            "bytes": published.content,
+            "packs": len(digests_in(published.packs)),
+            "stored": published.stored,
+            "dead_share": round(dead, 4),
+            "left_out": self.base.left_out,
+        }
+
+    def row(self) -> dict[str, Any]:
+        """Return the tree's row of `replicator base status`."""
+        row = {"source": shown(self.tree.root), "error": self.error, **self.figures()}
+        if self.base.published is not None:
+            row["age_seconds"] = round(time.time() - self.base.published.when, 3)
+        return row

@@ -1,0 +1,103 @@
+"""`replicator base`: publish the base in an object store now, show it, and remove what is not needed any more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from replicator.cli.common import ask_daemon, config_option, no_daemon, size_text
+from replicator.config import load
+from replicator.errors import ControlError
+
+
+@click.group(short_help="Manage the copy in an object store.")
+def base() -> None:
+    """Manage the base: the copy of the trees in an object store (base.url), from which new frontends restore."""
+
+
+@base.command()
+@click.option("--take-over", is_flag=True, help="Publish below this prefix although another backend does.")  # fmt: skip
+@config_option
+def publish(config: str, *, take_over: bool) -> None:
+    """Publish all trees now, instead of at the next interval."""
+    for row in _ask(config, {"command": "base-publish", "take_over": take_over}):
+        click.echo(f"{row['source']}: {_published(row)}")
+
+
+@base.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@config_option
+@click.pass_context
+def status(context: click.Context, config: str, *, as_json: bool) -> None:
+    """Show what is published, how old it is, and what it has cost since the daemon was started.
+
+    Exit status: 0 everything is published; 3 a tree is not, or the last attempt has failed.
+    """
+    answer = next(_ask(config, {"command": "base-status"}))
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        for line in describe(answer):
+            click.echo(line)
+    missing = not answer["trees"] or any(row["manifest"] is None for row in answer["trees"])
+    context.exit(3 if answer["error"] or missing else 0)
+
+
+@base.command()
+@config_option
+def prune(config: str) -> None:
+    """Remove now what no restore can ask for any more, instead of at the next hour.
+
+    Also removes what the store holds of trees that are not configured any more.
+    """
+    row = next(_ask(config, {"command": "base-prune"}))
+    click.echo(f"removed {row['objects']} objects, {size_text(row['bytes'])}")
+
+
+def describe(answer: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of `replicator base status`."""
+    for row in answer["trees"]:
+        if row["manifest"] is None:
+            yield f"{row['source']}: not published yet"
+            continue
+        yield (
+            f"{row['source']}: {_contents(row)}, published {row['age_seconds']:.0f} s ago,"
+            f" {row['dead_share']:.0%} of its packs unused; manifest {row['manifest'][:16]}"
+        )
+        if row["left_out"]:
+            yield f"  {row['left_out']} files were changing, and are left out"
+    yield f"in the store: {answer['packs']} packs, {size_text(answer['bytes'])}"
+    yield f"since the start: {answer['requests']} requests, {size_text(answer['bytes_sent'])} sent"
+    if answer["error"]:
+        yield f"not published: {answer['error']} ({answer['failures']} failures in a row)"
+
+
+def _contents(row: dict[str, Any]) -> str:
+    return f"{row['entries']} entries, {size_text(row['bytes'])} in {row['packs']} packs"
+
+
+def _published(row: dict[str, Any]) -> str:
+    if "skipped" in row:
+        return f"not published: {row['skipped']}"
+    if not row["changed"]:
+        return f"unchanged: {_contents(row)}"
+    cost = f"{row['requests']} requests, {size_text(row['bytes_sent'])} sent, {row['cpu_seconds']:.2f} s of CPU time"
+    return f"published: {_contents(row)} in {row['seconds']:.1f} s: {cost}"
+
+
+def _ask(config: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the daemon's answer.
+
+    Raises:
+        ControlError: if no daemon runs, or it refuses.
+    """
+    settings = load(config)
+    if not settings.base.url:
+        raise ControlError("no base is configured: set base.url")
+    rows = ask_daemon(settings, request, timeout=None)
+    if rows is None:
+        raise no_daemon(settings)
+    return rows

@@ -1,0 +1,265 @@
+"""The base is kept fresh in the background; a failing store disturbs nothing, and is shown."""
+
+import asyncio
+import os
+import threading
+
+import pytest
+from structlog.testing import capture_logs
+
+from replicator.base import publisher as module
+from replicator.base.layout import PACKS
+from replicator.base.publisher import Publisher
+from replicator.errors import ReplicatorError, StoreError
+from tests.support import published
+from tests.support.fakes.store import FakeStore
+from tests.support.waiting import eventually
+
+
+async def until(condition):
+    await eventually(condition, "what the publisher should do")
+
+
+class Site:
+    """A tree, a store and a publisher over them."""
+
+    def __init__(self, directory):
+        self.directory = directory / "source"
+        self.directory.mkdir()
+        self.state = directory / "state"
+        self.state.mkdir()
+        self.store = FakeStore()
+        self.tree = published.PublishedTree(self.directory)
+        self.trees = [self.tree]
+        self.publisher = None
+
+    def start(self, *, interval=0.01, bandwidth=1e12, identity="me"):
+        self.publisher = Publisher(
+            self.store, identity, self.state, lambda: self.trees,
+            bandwidth=bandwidth, interval=interval, give_up=3600.0,
+        )  # fmt: skip
+        return self.publisher
+
+    def write(self, **files):
+        published.write(self.directory, files)
+        self.tree.scan()
+
+    def restored(self):
+        (pointer,) = published.pointers(self.store)
+        return published.restored(self.store, pointer.manifest)
+
+    def has(self, *names):
+        return bool(published.pointers(self.store)) and set(self.restored()) == set(names)
+
+
+@pytest.fixture
+async def site(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "POLL", 0.005)
+    one = Site(tmp_path)
+    yield one
+    if one.publisher is not None:
+        one.publisher.close()
+    one.tree.close()
+
+
+@pytest.fixture
+async def running(site):
+    """Runs the publisher in the background."""
+    site.write(a=b"one")
+    task = asyncio.get_running_loop().create_task(site.start().run())
+    yield site
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_tree_is_published_and_again_when_it_has_changed(running):
+    await until(lambda: running.has(b"a"))
+    assert await running.publisher.offers.offer(running.tree.root)
+    running.write(b=b"two")
+    await until(lambda: running.has(b"a", b"b"))
+
+
+async def test_without_changes_there_are_no_requests(running):
+    await until(lambda: running.has(b"a"))
+    await until(lambda: running.publisher.describe()["trees"][0]["manifest"])
+    requests = running.store.requests
+    schedule = running.publisher._schedules[running.tree.root]
+    for _ in range(3):
+        due = schedule.due
+        await until(lambda due=due: schedule.due > due)
+    assert running.store.requests == requests
+
+
+async def test_a_tree_in_doubt_is_not_published(site):
+    site.write(a=b"one")
+    site.tree.comparable = False
+    (row,) = await site.start().publish()
+    assert "skipped" in row
+    assert not site.store.objects
+
+
+async def test_a_failing_store_is_shown_and_logged_once_and_tried_again(running, monkeypatch):
+    monkeypatch.setattr(module.Backoff, "delay", lambda *_: 0.01)
+    await until(lambda: running.has(b"a"))
+    with capture_logs() as logs:
+        running.store.failure = "s3://bucket: it cannot be reached"
+        running.write(b=b"two")
+        await until(lambda: running.publisher.describe()["failures"] >= 3)
+        assert running.publisher.describe()["error"] == "s3://bucket: it cannot be reached"
+        running.store.failure = ""
+        await until(lambda: running.has(b"a", b"b"))
+        await until(lambda: not running.publisher.describe()["error"])
+    told = [line["event"] for line in logs]
+    assert told == ["base not published", "base is published again", "base published"]
+
+
+async def test_a_failure_is_told_to_who_asks_for_a_publication(site):
+    site.write(a=b"one")
+    site.start()
+    site.store.failure = "unreachable"
+    with pytest.raises(StoreError, match="unreachable"):
+        await site.publisher.publish()
+
+
+async def test_a_publication_on_request_says_what_it_cost(site):
+    site.write(a=bytes(1000), b=b"x")
+    (row,) = await site.start().publish()
+    assert (row["changed"], row["entries"], row["bytes"], row["packs"]) == (True, 2, 1001, 1)
+    assert row["requests"] == site.store.requests
+    (row,) = await site.publisher.publish()
+    assert not row["changed"]
+
+
+async def test_another_backend_is_refused_until_it_takes_over_and_then_the_first_one_stops(site):
+    site.write(a=b"one")
+    first = site.start()
+    await first.publish()
+    second = Publisher(
+        site.store, "other", site.state / "..", lambda: site.trees,
+        bandwidth=1e12, interval=1.0, give_up=3600.0,
+    )  # fmt: skip
+    with pytest.raises(StoreError, match="--take-over"):
+        await second.publish()
+    assert await first.offers.offer(site.tree.root)
+    await second.publish(take_over=True)
+    site.write(b=b"two")
+    with pytest.raises(StoreError, match="another backend has begun"):
+        await first.publish()
+    assert await first.offers.offer(site.tree.root) is None, "the other one may remove it"
+    await second.publish()
+    assert site.has(b"a", b"b")
+    await first.publish(take_over=True)
+    site.write(c=b"three")
+    await first.publish()
+    assert site.has(b"a", b"b", b"c")
+    second.close()
+
+
+async def test_missing_packs_are_found_when_garbage_is_removed_and_are_uploaded_again(site):
+    site.write(a=os.urandom(1000))
+    site.start()
+    await site.publisher.publish()
+    (name,) = [one.name for one in site.store.list(PACKS)]
+    del site.store.objects[name]
+    await site.publisher.prune()
+    assert await site.publisher.offers.offer(site.tree.root) is None
+    await site.publisher.publish()
+    assert site.has(b"a")
+    assert await site.publisher.offers.offer(site.tree.root)
+
+
+async def test_what_was_offered_is_not_removed(site):
+    site.write(a=os.urandom(1000))
+    site.start()
+    await site.publisher.publish()
+    offer = await site.publisher.offers.offer(site.tree.root)
+    site.write(a=os.urandom(1000))
+    await site.publisher.publish()
+    for name in site.store.modified:
+        site.store.modified[name] -= 1e6
+    site.publisher._prefix.now = lambda: 1e6 + site.store.clock()
+    await site.publisher.prune()
+    assert published.restored(site.store, offer.manifest)
+
+
+async def test_a_removed_tree_is_not_offered_any_more(running):
+    await until(lambda: running.has(b"a"))
+    running.trees.clear()
+    await until(lambda: running.publisher.offers.newest(running.tree.root) is None)
+
+
+async def test_an_upload_is_as_fast_as_the_bandwidth_allows(site, monkeypatch):
+    waited = []
+    site.write(a=os.urandom(1_000_000))
+    site.start(bandwidth=100_000)
+    monkeypatch.setattr(site.publisher, "_wait", waited.append)
+    await site.publisher.publish()
+    assert max(waited) == pytest.approx(10, abs=0.5)
+
+
+async def test_closing_ends_an_upload_that_waits_for_bandwidth(site):
+    site.write(a=os.urandom(1_000_000))
+    site.start(bandwidth=1000.0)
+    request = asyncio.ensure_future(site.publisher.publish())
+    await until(lambda: ("put", "packs") in [(w, n[:5]) for w, n in site.store.log])
+    site.publisher.close()
+    with pytest.raises((ReplicatorError, asyncio.CancelledError)):
+        await request
+    assert not [t for t in threading.enumerate() if t.name == "base"]
+
+
+async def test_a_request_that_is_cancelled_does_not_let_work_overlap(site):
+    site.write(a=os.urandom(1000))
+    site.start()
+    going, go = threading.Event(), threading.Event()
+
+    def hold(step):
+        if step[1].startswith("packs/") and step[0] == "put":
+            going.set()
+            go.wait(30)
+
+    site.store.before = hold
+    request = asyncio.ensure_future(site.publisher.publish())
+    await until(going.is_set)
+    request.cancel()
+    prune = asyncio.ensure_future(site.publisher.prune())
+    await asyncio.sleep(0)
+    assert ("list", "trees/") not in site.store.log
+    go.set()
+    await prune
+    assert site.has(b"a")
+
+
+async def test_pruning_on_request_forgets_trees_that_are_not_configured(site):
+    site.write(a=b"one")
+    site.start()
+    await site.publisher.publish()
+    await site.publisher.prune()
+    assert site.has(b"a")
+    site.trees.clear()
+    await site.publisher.prune()
+    assert published.pointers(site.store) == []
+
+
+async def test_a_tree_that_fails_delays_no_other_and_is_shown_until_it_works(
+    running, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module.Backoff, "delay", lambda *_: 0.01)
+    await until(lambda: running.has(b"a"))
+    running.tree.catalog.failure = "the catalog cannot be used"
+    running.write(z=b"not published")
+    other = tmp_path / "other"
+    other.mkdir()
+    tree = published.PublishedTree(other)
+    published.write(other, {"b": b"two"})
+    running.trees.append(tree.scan())
+    newest = running.publisher.offers.newest
+    await until(lambda: newest(tree.root))
+    await until(lambda: running.publisher.describe()["error"] == "the catalog cannot be used")
+    published.write(other, {"c": b"three"})
+    tree.scan()
+    await until(lambda: newest(tree.root).rows == 2)
+    assert running.publisher.describe()["error"] == "the catalog cannot be used"
+    running.tree.catalog.failure = ""
+    await until(lambda: not running.publisher.describe()["error"])
+    tree.close()

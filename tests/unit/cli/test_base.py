@@ -1,0 +1,92 @@
+"""`replicator base` says what is published, how old it is and what it costs, and fails if it is not."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from replicator import cli
+from replicator.cli import base as module
+
+TREE = {
+    "source": "/srv/www", "manifest": "ab" * 32, "published_at": 1000.0, "age_seconds": 61.2, "entries": 20_000,
+    "bytes": 4 << 20, "packs": 3, "stored": 5 << 20, "dead_share": 0.2, "left_out": 0,
+}  # fmt: skip
+STATUS = {
+    "error": "", "failures": 0, "requests": 12, "bytes_sent": 3 << 20, "packs": 4, "bytes": 6 << 20,
+    "pruned_at": None, "pruned": None, "trees": [TREE],
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a command against a daemon that gives these answers."""
+    (tmp_path / "www").mkdir()
+    config = tmp_path / "r.toml"
+
+    def invoke(*arguments, answers, base='[base]\nurl = "s3://bucket/x"\n'):
+        config.write_text(f'[[tree]]\nsource = "www"\ntarget = "/srv"\n{base}')
+        asked = []
+        monkeypatch.setattr(
+            module, "ask_daemon", lambda _, request, **__: asked.append(request) or answers
+        )
+        result = CliRunner().invoke(cli.commands, ["base", *arguments, "--config", str(config)])
+        return result, asked
+
+    return invoke
+
+
+def test_status_shows_age_size_and_cost(run):
+    result, asked = run("status", answers=iter([STATUS]))
+    assert asked == [{"command": "base-status"}]
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        "/srv/www: 20000 entries, 4.0 MiB in 3 packs, published 61 s ago, 20% of its packs unused; manifest abababababababab",
+        "in the store: 4 packs, 6.0 MiB",
+        "since the start: 12 requests, 3.0 MiB sent",
+    ]
+
+
+def test_status_as_json_is_the_answer_of_the_daemon(run):
+    result, _ = run("status", "--json", answers=iter([STATUS]))
+    assert json.loads(result.output) == STATUS
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        STATUS | {"error": "unreachable", "failures": 3},
+        STATUS | {"trees": [{"source": "/srv/www", "manifest": None}]},
+        STATUS | {"trees": []},
+    ],
+)
+def test_status_fails_unless_everything_is_published(run, status):
+    result, _ = run("status", answers=iter([status]))
+    assert result.exit_code == 3
+    assert ("unreachable (3 failures in a row)" in result.output) == bool(status["error"])
+
+
+def test_publish_says_what_it_cost(run):
+    cost = {"seconds": 1.5, "requests": 4, "bytes_sent": 1 << 20, "cpu_seconds": 0.25}
+    rows = [TREE | {"changed": True} | cost, TREE | {"changed": False}]
+    rows.append({"source": "/srv/b", "skipped": "its source is in doubt"})
+    result, asked = run("publish", "--take-over", answers=iter(rows))
+    assert asked == [{"command": "base-publish", "take_over": True}]
+    assert result.output.splitlines() == [
+        "/srv/www: published: 20000 entries, 4.0 MiB in 3 packs in 1.5 s: 4 requests, 1.0 MiB sent, 0.25 s of CPU time",
+        "/srv/www: unchanged: 20000 entries, 4.0 MiB in 3 packs",
+        "/srv/b: not published: its source is in doubt",
+    ]
+
+
+def test_prune_says_what_it_removed(run):
+    result, _ = run("prune", answers=iter([{"objects": 7, "bytes": 2 << 20}]))
+    assert result.output == "removed 7 objects, 2.0 MiB\n"
+
+
+def test_without_a_base_or_a_daemon_each_command_fails(run):
+    for command in ("publish", "status", "prune"):
+        result, _ = run(command, answers=iter([]), base="")
+        assert "no base is configured" in str(result.exception)
+        result, _ = run(command, answers=None)
+        assert "no daemon runs" in str(result.exception)
