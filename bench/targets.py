@@ -64,11 +64,11 @@ def _faster(cases: str | tuple[str, ...], peer: str, factor: float, ours: str = 
     return Target(cases, f"{ours} against {peer}: time", _over(peer, ours=ours), factor)
 
 
-def _least(case: str, about: str, peer: str, figure: str, factor: float) -> Target:
+def _least(case: str, about: str, peer: str, figure: str, factor: float, ours: str = "replicator") -> Target:  # fmt: skip
     """Ours is at most `factor` times the peer's."""
 
     def measure(by_name: ByName) -> float | None:
-        found = _over(peer, figure)(by_name)
+        found = _over(peer, figure, ours)(by_name)
         return None if not found else 1 / found
 
     return Target((case,), about, measure, factor, most=True)
@@ -115,10 +115,19 @@ TARGETS = [
     _faster("burst", "lsyncd-tuned", 2),
     _faster("burst", "unison", 1.2),
     _faster("bootstrap-1", "rsync", 0.9),
+    _faster("bootstrap-1", "rsync", 2, "replicator-base"),
     _faster("bootstrap-1", "unison", 3),
     _faster("bootstrap-10", "rsync", 1.1),
     _faster("bootstrap-10", "rsync", 1.1, "replicator-unlimited"),
     _least("bootstrap-10", "CPU of the backend, to rsync's", "rsync", "cpu_seconds", 1),
+    _least(
+        "bootstrap-10",
+        "CPU of the backend with a base, to rsync's",
+        "rsync",
+        "cpu_seconds",
+        0.1,
+        "replicator-base",
+    ),
     _faster("noop", "rsync", 1),
     Target(("flat-dir",), "beside 50,000 files, to beside one", _flat, 2, most=True),
     _figure("scale", "peak RSS", "peak_rss_bytes", 400, " MB", 1e-6),

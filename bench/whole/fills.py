@@ -47,17 +47,17 @@ small = {"files": 200, "size": 20_000}
 CASES = [
     case(
         "bootstrap-1", "20,000 files of 20 KB to an empty frontend", bootstrap,
-        ("replicator", "replicator-cold", "rsync", "rsync-aes", "unison", "syncthing"), _tree,
+        ("replicator", "replicator-base", "replicator-cold", "rsync", "rsync-aes", "unison", "syncthing"), _tree,
         [{**typical, "frontends": 1}], {**small, "frontends": 1},
     ),
     case(
         "bootstrap-10", "the same to ten at the same time", bootstrap,
-        ("replicator", "replicator-unlimited", "rsync", "rsync-aes"), _tree,
+        ("replicator", "replicator-base", "replicator-unlimited", "rsync", "rsync-aes"), _tree,
         [{**typical, "frontends": 10}], {**small, "frontends": 10},
     ),
     case(
         "rtt-bootstrap", "to one, each byte held back for a while each way", bootstrap,
-        ("replicator", "rsync", "unison"), _tree,
+        ("replicator", "replicator-base", "rsync", "unison"), _tree,
         [{**typical, "frontends": 1, "delay_ms": delay} for delay in (1, 10)], {**small, "frontends": 1, "delay_ms": 1},
     ),
     case(

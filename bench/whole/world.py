@@ -60,7 +60,8 @@ class World:
 
     def meter(self) -> Meter:
         """Return a meter that begins now."""
-        return Meter(self.system.job.stage.interface, self._bystanders)
+        spared = self._bystanders | self.system.bystanders
+        return Meter(self.system.job.stage.interface, spared)
 
 
 Scene = Callable[[World, Params], Measured]

@@ -41,6 +41,11 @@ class System:
         self.job = job
         self._children: list[subprocess.Popen[bytes]] = []
 
+    @property
+    def bystanders(self) -> set[int]:
+        """Processes of ours that do not run on the backend."""
+        return set()
+
     def start(self, hosts: Sequence[Host]) -> None:
         """Start to keep these frontends equal to the source; may return before they are."""
 

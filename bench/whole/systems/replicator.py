@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.stage import Host
+from bench.whole.systems import store
 from bench.whole.systems.job import Job, System, together
 
 Status = dict[str, Any]
@@ -100,6 +102,50 @@ class Replicator(System):
         new = self._list.with_suffix(".new")
         new.write_text("".join(f"{host}\n" for host in hosts))
         os.replace(new, self._list)
+
+
+class WithBase(Replicator):
+    """With a base in an object store on this machine, which does not count as the backend's."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._store = store.Store(job.place / "store")
+        with self._config.open("a") as config:
+            config.write(
+                f'[base]\nurl = "s3://{store.BUCKET}/base"\nendpoint = "{self._store.url}"\nregion = "{store.REGION}"\n'
+                'bandwidth = "1GB/s"\n'
+            )
+
+    @property
+    def bystanders(self) -> set[int]:
+        """The store."""
+        return {self._store.pid}
+
+    def start(self, hosts: Sequence[Host]) -> None:
+        """Run the daemon, and wait until the base is published as well."""
+        super().start(hosts)
+        command = [
+            sys.executable,
+            "-m",
+            "replicator",
+            "base",
+            "publish",
+            "--config",
+            str(self._config),
+        ]
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **store.ENVIRONMENT}
+        )
+
+    def serve(self) -> None:
+        """Run the daemon with the credentials of the store."""
+        command = [sys.executable, "-m", "replicator", "serve", "--config", self._config]
+        self._spawn(command, **store.ENVIRONMENT)
+
+    def stop(self) -> None:
+        """End, and the store too."""
+        super().stop()
+        self._store.stop()
 
 
 class Cold(Replicator):
