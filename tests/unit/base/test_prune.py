@@ -25,6 +25,7 @@ class Site:
         self.tree = published.PublishedTree(self.directory)
         self.store = FakeStore()
         self.now = 1000.0
+        self.base = None
         self.store.clock = lambda: self.now
         self.tables = {}
         self.start()
@@ -32,6 +33,8 @@ class Site:
     def start(self, identity="me", *, take_over=False):
         self.prefix = Prefix(self.store, identity, lambda _: None, lambda: self.now)
         self.prefix.open(take_over=take_over)
+        if self.base is not None:
+            self.base.close()  # its process has ended
         self.base = TreeBase(self.tree, self.prefix, self.state, lambda: None, KEEP)
         self.tables = {}
 

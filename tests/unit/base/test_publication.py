@@ -31,12 +31,15 @@ class Site:
         self.tree = published.PublishedTree(self.directory)
         self.store = FakeStore()
         self.now = 1000.0
+        self.base = None
         self.start()
 
     def start(self):
         """Begin as a new process does."""
         self.prefix = Prefix(self.store, "me", free, lambda: self.now)
         self.prefix.open()
+        if self.base is not None:
+            self.base.close()  # its process has ended
         self.base = TreeBase(self.tree, self.prefix, self.state, lambda: None, KEEP)
 
     def write(self, **files):
