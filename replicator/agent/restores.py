@@ -153,7 +153,11 @@ class Restores:
         for job in self._jobs.values():
             job.join(_JOIN)
         self._jobs.clear()
+        os.close(self.wakened)
+        os.close(self._waking)
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError):
+        with suppress(
+            OSError
+        ):  # the pipe is full, or closed: a thread may end after `close` has stopped waiting for it
             os.write(self._waking, b"\0")
