@@ -13,7 +13,7 @@ from replicator.wire.changes import PutFile
 from replicator.wire.messages import Hello, OpenTree
 
 AGENT = "import sys\nfrom replicator.agent import main, sandbox\n{prelude}\nsys.exit(main.main(['--root', *sys.argv[1:]]))"
-OPEN = "sandbox.restrict = lambda jail: 'open'"
+OPEN = "sandbox.restrict = lambda jail, connects: 'open'"
 """Prelude that disables the sandbox, so that a test shows that the agent's path resolution alone confines it."""
 HELLO = b"hello"
 DIGEST = hashlib.sha256(HELLO).digest()
