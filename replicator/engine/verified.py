@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 MAX_FRONTENDS = 1000
@@ -21,7 +21,7 @@ class Verified:
     Attributes:
         at: when it ended.
         succeeded_at: when the last one ended that compared everything; 0: none did.
-        differing: paths that differ from the backend and were not sent again; without those that are dirty anyway.
+        differing: paths that differ from the backend: the frontend has not confirmed them since. Without those that were dirty anyway.
         paths: the first of them, printable.
         found: paths that differed in all verifications together, whether they were sent again or not.
         error: why the last one is incomplete; empty if it compared everything.
@@ -34,12 +34,17 @@ class Verified:
     found: int = 0
     error: str = ""
 
-    @property
-    def reason(self) -> str:
-        """What differs, as a sentence; empty if nothing does."""
+    def reason(self, repairing: int) -> str:
+        """Return what differs, as a sentence; empty if nothing does.
+
+        Args:
+            repairing: number of these paths that are being sent again.
+        """
         if not self.differing:
             return ""
         what = differing_text(self.differing, self.paths)
+        if repairing >= self.differing:
+            return f"{what}: they are sent again, and not confirmed yet"
         return f"{what}: `replicator verify --repair` sends them again"
 
     def row(self) -> dict[str, Any]:
@@ -96,6 +101,13 @@ class VerifiedFrontends:
         self._known[machine] = verified
         if len(self._known) > MAX_FRONTENDS:
             del self._known[next(iter(self._known))]
+
+    def repaired(self, machine: str, path: str) -> None:
+        """Record that a frontend has confirmed a path that differed; `path` is printable."""
+        known = self._known.get(machine)
+        if known is not None and known.differing:
+            paths = tuple(one for one in known.paths if one != path)
+            self._known[machine] = replace(known, differing=known.differing - 1, paths=paths)
 
     def save(self) -> None:
         """Save all results. Blocks."""

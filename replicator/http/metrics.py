@@ -304,7 +304,7 @@ def _verification(status: dict[str, Any]) -> Iterator[Metric]:
         "verify_last_success_timestamp_seconds", "When the last one ended that did.", f
     )
     differing = _gauge(
-        "verify_differing_paths", "Paths that differed in it and were not sent again.", f
+        "verify_differing_paths", "Paths that differed in it and were not confirmed since.", f
     )
     found = _counter(
         "verify_differences", "Paths that differed in all verifications, repaired or not.", f

@@ -72,7 +72,8 @@ class Verifier:
 
     async def _record(self, replica: Replica, report: Report) -> None:
         host, found = report.host, report.silent
-        self._context.verified.note(replica.machine, _merged(replica.verified, report))
+        repairing = len(replica.pending_paths.repairing)
+        self._context.verified.note(replica.machine, _merged(replica.verified, report, repairing))
         if found:
             why = differing_text(found, report.silent_paths)
             why += "; they are sent again" if report.repaired else ""
@@ -92,21 +93,27 @@ class Verifier:
         await loop.run_in_executor(self._context.pool, self._context.verified.save)
 
 
-def _merged(former: Verified | None, report: Report) -> Verified:
-    """Return the result to keep: what an incomplete verification did not see may differ as it did before."""
+def _merged(former: Verified | None, report: Report, repairing: int) -> Verified:
+    """Return the result to keep: what an incomplete verification did not see may differ as it did before.
+
+    Args:
+        former: the result before; None if there was none.
+        report: what was found.
+        repairing: number of paths that this verification or an earlier one has marked dirty, and the frontend has not confirmed.
+    """
     now = time.time()
     before = former or Verified(now)
     found = report.silent
-    differing, paths = found, report.silent_paths
-    if report.repaired:  # only so many are marked dirty
-        differing, paths = max(0, found - MOST), []
+    # Of what is repaired, only so many paths are marked dirty.
+    differing = (max(0, found - MOST) if report.repaired else found) + repairing
+    paths = report.silent_paths or list(before.paths)
     if report.error and before.differing > differing:
         differing, paths = before.differing, list(before.paths)
     return Verified(
         round(now, 3),
         before.succeeded_at if report.error else round(now, 3),
         differing,
-        tuple(paths[:PATHS]),
+        tuple(paths[:PATHS]) if differing else (),
         before.found + found,
         report.error,
     )

@@ -97,7 +97,7 @@ class Answers:
         self._state.errors.resolved(key)
         self._state.progress.arrived(key)
         self._state.pending_paths.reduced.set()
-        self._context.confirmed(key)
+        self._state.confirmed(key)
 
     def unreadable(self, one: Unreadable) -> None:
         """Schedule another attempt for a path that cannot be read on the backend, and report why."""

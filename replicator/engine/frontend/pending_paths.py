@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -13,6 +13,7 @@ from replicator.core.pending import Key, PendingKind
 from replicator.engine.budget import Budget
 from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.frontend.resync import ResyncQueue
+from replicator.model import is_within, rebase
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ class PendingPaths:
         compared: the trees that were compared on this connection, so that a change may build on what the frontend holds of them.
         refuses_too_much: `dirty` reached a limit on this connection, and the frontend had refused some of the paths.
         reduced: set when there may be fewer pending paths than before.
+        repairing: the dirty paths that differed in a verification. Unlike a path that is lost here, one that is confirmed does not differ any more.
     """
 
     def __init__(self, host: str, dirty: DirtySet, resync: ResyncQueue, budget: Budget) -> None:
@@ -46,6 +48,7 @@ class PendingPaths:
         self.compared: set[int] = set()
         self.refuses_too_much = False
         self.reduced = asyncio.Event()
+        self.repairing: set[Key] = set()
         self._host = host
         self._resync = resync
         self._budget = budget
@@ -59,7 +62,7 @@ class PendingPaths:
 
         Paths of trees that are not open on it are forgotten: the comparison that follows finds them.
         """
-        self.dirty.forget_trees(lambda tree: tree not in opened)
+        self._forget_trees(lambda tree: tree not in opened)
         self.dirty.retry_now()
         self.counted = {tree for tree in self.counted if tree in opened}
         self.refuses_too_much = False
@@ -86,14 +89,23 @@ class PendingPaths:
         """Forget a tree that was removed."""
         self.compared.discard(tree)
         self.counted.discard(tree)
-        self.dirty.forget_trees(lambda number: number == tree)
+        self._forget_trees(lambda number: number == tree)
         self.reduced.set()
+
+    def _forget_trees(self, is_removed: Callable[[int], bool]) -> None:
+        self.dirty.forget_trees(is_removed)
+        self.repairing = {key for key in self.repairing if not is_removed(key.tree)}
 
     def mark(self, keys: list[Key], kind: PendingKind) -> None:
         """Mark unchanged paths dirty; they are sent before those that a comparison found."""
         for key in keys:
             self.dirty.mark(key, kind, _now(), urgent=True)
         self.marked(len(keys))
+
+    def repair(self, keys: list[Key]) -> None:
+        """Mark paths dirty that differed in a verification."""
+        self.repairing.update(keys)
+        self.mark(keys, PendingKind.CONTENT)
 
     def missed(self, encoded: EncodedChanges) -> None:
         """Mark the paths of a change dirty for the next connection, unless the whole tree will be compared then."""
@@ -111,6 +123,8 @@ class PendingPaths:
 
     def rename(self, source: Key, target: Key) -> bool:
         """Record a rename on the backend, see `DirtySet.rename`; return False if all dirty paths were dropped, because too many are concerned."""
+        if self.repairing:
+            self.repairing = set(_renamed(self.repairing, source, target))
         if any(self.dirty.has_more_below(end, MOST_RENAMED) for end in (source, target)):
             self._drop_all("one rename")
             return False
@@ -150,11 +164,21 @@ class PendingPaths:
     def _drop_all(self, limit: str) -> None:
         log.warning("too many paths are dirty; comparing everything", host=self._host, limit=limit)
         self.dirty.clear()
+        self.repairing.clear()
         self.counted.clear()
         self.compared.clear()
         if self.is_connected:  # otherwise the next connection begins with that
             self._resync.request_all()
         self.reduced.set()
+
+
+def _renamed(keys: Iterable[Key], source: Key, target: Key) -> Iterator[Key]:
+    """Yield keys as they are after a rename of a directory; what was at the target is replaced."""
+    for key in keys:
+        if key.tree == source.tree and is_within(key.path, source.path):
+            yield Key(key.tree, rebase(key.path, source.path, target.path))
+        elif key.tree != target.tree or not is_within(key.path, target.path):
+            yield key
 
 
 def _now() -> float:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 import structlog
 
 from replicator.core.lifecycle import State
-from replicator.core.pending import Key, PendingKind
+from replicator.core.pending import Key
 from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
@@ -173,7 +173,7 @@ class Replica(FrontendState):
 
     def repair(self, keys: list[Key]) -> None:
         """Send paths again, even if the frontend has confirmed them."""
-        self.pending_paths.mark(keys, PendingKind.CONTENT)
+        self.pending_paths.repair(keys)
         if session := self._established:
             session.sender.wake()
 

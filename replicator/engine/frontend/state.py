@@ -13,6 +13,7 @@ from replicator.core import lifecycle
 from replicator.core.dirty import DirtySet
 from replicator.core.lifecycle import State
 from replicator.core.pace import Streak
+from replicator.core.pending import Key
 from replicator.engine.context import Context
 from replicator.engine.frontend.error_status import ErrorStatus
 from replicator.engine.frontend.pending_paths import PendingPaths
@@ -21,6 +22,7 @@ from replicator.engine.frontend.resync import ResyncQueue
 from replicator.engine.frontend.surplus import SurplusCheck
 from replicator.engine.paused import Pause
 from replicator.engine.verified import Verified
+from replicator.model import printable
 from replicator.ports import Address, Candidate
 
 log = structlog.get_logger()
@@ -154,7 +156,8 @@ class FrontendState:
     def _persistent(self) -> str:
         """An error that remains although no path is dirty; empty if there is none."""
         verified = self.verified
-        return self.errors.persistent or (verified.reason if verified else "")
+        repairing = len(self.pending_paths.repairing)
+        return self.errors.persistent or (verified.reason(repairing) if verified else "")
 
     @property
     def why_paused(self) -> str:
@@ -188,6 +191,16 @@ class FrontendState:
         """The reason why it is not up to date, with its host name."""
         reason = self.last_error or "it is not connected yet"
         return reason if self.address.host in reason else f"{self.address.host}: {reason}"
+
+    def confirmed(self, key: Key) -> None:
+        """Record that the frontend holds the current version of a path."""
+        repairing = self.pending_paths.repairing
+        if key in repairing:
+            repairing.discard(key)
+            self._context.verified.repaired(self.machine, printable(key.path))
+            if not repairing:
+                self._context.pool.submit(self._context.verified.save)
+        self._context.confirmed(key)
 
     def move_to(self, state: State) -> None:
         """Move on in the life cycle, and log that."""

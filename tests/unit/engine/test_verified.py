@@ -28,8 +28,8 @@ async def verifier(stage):
     return Verifier(stage.context)
 
 
-def tamper(stage):
-    stage.disk[b"b"] = stage.disk[b"b"]._replace(digest=b"x" * 32)
+def tamper(stage, digest=b"x" * 32):
+    stage.disk[b"b"] = stage.disk[b"b"]._replace(digest=digest)
 
 
 async def test_a_difference_degrades_the_frontend_and_is_logged_and_published(stage, verifier):
@@ -65,7 +65,7 @@ async def test_an_equal_frontend_resolves_an_earlier_difference_in_silence(stage
     assert logs == []
 
 
-async def test_a_repaired_difference_is_reported_but_does_not_remain(stage, verifier):
+async def test_a_repaired_difference_is_reported_and_ends_when_it_has_arrived(stage, verifier):
     report = await verifier.verify(stage.replica, repair=True)
     assert report.repaired
     await eventually(lambda: not stage.replica.dirty, "the repair")
@@ -73,6 +73,69 @@ async def test_a_repaired_difference_is_reported_but_does_not_remain(stage, veri
     assert shown_state(stage.replica, halted=False) == "live"
     assert stage.replica.verified.found == 1
     assert "they are sent again" in stage.events[0].reason
+
+
+async def test_a_repaired_difference_remains_until_the_frontend_has_acknowledged_it(
+    tmp_path, stage, verifier
+):
+    path = tmp_path / "verified.json"
+    stage.context.verified = open_verified(path)
+    stage.now.mute.add(messages.Batch)
+    await verifier.verify(stage.replica, repair=True)
+    await eventually(lambda: stage.now.changes(b"b"), "the repair on its way")
+    assert shown_state(stage.replica, halted=False) == "degraded"
+    assert stage.replica.last_error == (
+        "1 paths differed from the backend in the last verification, such as b: they are sent again, and not confirmed yet"
+    )
+    assert open_verified(path).of("a").differing == 1, "a restart would forget the repair"
+
+    stage.now.mute.clear()
+    stage.now.answer(stage.now.of(messages.Batch)[-1])
+    await eventually(lambda: not stage.replica.dirty, "its answer")
+    assert shown_state(stage.replica, halted=False) == "live"
+    assert (stage.replica.verified.differing, stage.replica.verified.paths) == (0, ())
+    await eventually(lambda: open_verified(path).of("a").differing == 0, "the file")
+
+
+async def test_a_repair_under_way_still_counts_in_a_later_verification(
+    stage, verifier, monkeypatch
+):
+    monkeypatch.setattr("replicator.engine.frontend.verify.RECENT", 0)
+    stage.now.mute.add(messages.Batch)
+    await verifier.verify(stage.replica, repair=True)
+    report = await verifier.verify(stage.replica, repair=False)
+    assert report.silent == 0
+    assert stage.replica.verified.differing == 1
+
+
+async def test_a_repair_that_was_dropped_is_resolved_by_an_equal_verification(stage, verifier):
+    stage.now.mute.add(messages.Batch)
+    await verifier.verify(stage.replica, repair=True)
+    stage.replica.pending_paths.clear("a test")
+    stage.now.mute.clear()
+    await eventually(lambda: stage.replica.full_comparisons == 2, "the comparison instead")
+    assert not stage.replica.dirty
+    assert stage.replica.verified.differing == 1, "sizes and times are equal, so nothing was sent"
+    assert "replicator verify --repair" in stage.replica.last_error
+
+    tamper(stage, stage.disk[b"a"].digest)
+    await verifier.verify(stage.replica, repair=False)
+    assert stage.replica.verified.differing == 0
+
+
+async def test_a_repair_is_followed_through_a_rename(stage):
+    stage.write(b"old/b", b"content")
+    await stage.live()
+    stage.disk[b"old/b"] = stage.disk[b"old/b"]._replace(digest=b"x" * 32)
+    stage.now.mute.add(messages.Batch)
+    await Verifier(stage.context).verify(stage.replica, repair=True)
+    await eventually(lambda: stage.now.changes(b"old/b"), "the repair on its way")
+    stage.rename(b"old", b"new")
+    stage.now.mute.clear()
+    for message in stage.now.of(messages.Batch):
+        stage.now.answer(message)
+    await eventually(lambda: not stage.replica.dirty, "the answers")
+    assert stage.replica.verified.differing == 0
 
 
 async def test_what_an_incomplete_verification_did_not_see_still_differs(
