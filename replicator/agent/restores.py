@@ -23,7 +23,11 @@ REPORT = 1.0
 """Seconds between two reports of a restore."""
 
 STALLED = 120.0
-"""Seconds without any progress after which a restore is given up: a name server may not answer for a minute."""
+"""Seconds in which nothing was fetched or created after which a restore is given up; what waits for the store ends earlier by itself."""
+
+UNANSWERED = 8.0
+"""The same, as long as the store has never answered: its name may not be resolved for a minute, and nothing comes over SSH meanwhile.
+Connecting takes at most 4 s, and the first answer 4 s."""
 
 _JOIN = 5.0  # seconds that a restore may take to end
 
@@ -44,7 +48,7 @@ class Restores:
         self._hosts = hosts
         self._lock = threading.Lock()
         self._jobs: dict[int, Job] = {}
-        self._progress: dict[int, tuple[Restored, float]] = {}
+        self._progress: dict[int, tuple[object, float]] = {}
         self._count = 0
         self._reported = 0.0
         self.wakened, self._waking = os.pipe()
@@ -76,7 +80,7 @@ class Restores:
             hosts=self._hosts,
         )
         self._jobs[request.tree] = job
-        self._progress[request.tree] = (job.report(), time.monotonic())
+        self._progress[request.tree] = (job.advance, time.monotonic())
         job.start()
 
     def receive(self, urls: messages.Urls) -> None:
@@ -128,13 +132,15 @@ class Restores:
         if report.end:
             return report
         before, since = self._progress[tree]
-        if report != before:
-            self._progress[tree] = (report, now)
-        elif now - since > STALLED:
-            job.stop("there is no progress")
+        advance = job.advance
+        if advance != before:
+            self._progress[tree] = (advance, now)
+        elif now - since > (UNANSWERED if job.is_unanswered else STALLED):
+            reason = "the store does not answer" if job.is_unanswered else "there is no progress"
+            job.stop(reason)
             job.live.close()
             del self._jobs[tree], self._progress[tree]
-            return report._replace(end=True, error="there is no progress")
+            return report._replace(end=True, error=reason)
         return report
 
     def cancel(self, tree: int, reason: str) -> None:

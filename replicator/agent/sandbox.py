@@ -167,7 +167,7 @@ def _made_ruleset(syscall: Call, version: int, handled: int, *, connects: bool =
 
 
 def _allow(syscall: Call, ruleset: int, path: str, rights: int) -> None:
-    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         rule = struct.pack("=Qi", rights, fd)
         _check(syscall(_long(_ADD_RULE), _long(ruleset), _long(_PATH_BENEATH), rule, _long(0)))

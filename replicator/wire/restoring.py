@@ -86,7 +86,7 @@ class Urls(NamedTuple):
 class Restored(NamedTuple):
     """Progress of a restore; the last one has `end`.
 
-    `files`: names that were created; `content`: bytes of them; `skipped`: names that existed, or that live changes have changed since;
+    `files`: names that were created; `content`: bytes of them, and of large files that are being written; `skipped`: names that existed, or that live changes have changed since;
     `failed`: names that could not be restored, as far as they were reached. `error`: why something failed, or the restore ended early.
     """
 

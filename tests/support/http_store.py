@@ -4,7 +4,9 @@ import hashlib
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+
+import pytest
 
 
 class HttpStore:
@@ -103,6 +105,31 @@ def _parsed(head):
     path = lines[0].split(" ")[1].lstrip("/").partition("?")[0]
     ranges = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("range:")]
     return path, "".join(ranges)
+
+
+@contextmanager
+def dropping():
+    """Provide (port, attempts): a port of loopback whose packets are dropped, and the number of attempts to connect so far.
+
+    The queue of the listening socket is full: the kernel drops further SYN packets.
+    """
+    with socket.socket() as server, socket.socket() as first, socket.socket() as second:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        port = server.getsockname()[1]
+        for each in (first, second):
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", port))
+        connect, tried = socket.socket.connect, []
+
+        def counted(sock, address):
+            if address[1] == port:
+                tried.append(address)
+            return connect(sock, address)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(socket.socket, "connect", counted)
+            yield port, lambda: len(tried)
 
 
 def status(code, *headers, body=b""):

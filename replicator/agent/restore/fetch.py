@@ -11,9 +11,11 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 from typing import Callable, Optional
 from urllib.parse import urlsplit
 
+from replicator.agent.restore import http_connection
 from replicator.agent.restore.http_connection import HttpConnection
 
 ATTEMPTS = 6
@@ -50,17 +52,24 @@ class Connection:
 
     Args:
         stopped: set by another thread to end all reads.
+        answered: set once the store has answered one of the connections that share it; until then it is given up early.
         hosts: the only hosts that may be contacted; None: any.
         turn: held by the thread while it works, and released while it reads; None: there is none.
+
+    Attributes:
+        received: bytes of objects so far.
     """
 
     def __init__(
         self,
         stopped: threading.Event,
+        answered: threading.Event,
         hosts: Optional[frozenset[str]] = None,
         turn: Optional[threading.Semaphore] = None,
     ) -> None:
         self.stopped = stopped
+        self.answered = answered
+        self.received = 0
         self.turn = turn
         self._hosts = hosts
         self._place: tuple[str, str, int] = ("", "", 0)
@@ -80,11 +89,12 @@ class Connection:
             _Busy, OSError, http.client.HTTPException: a failure after which another attempt may succeed.
         """
         connection, target = self._connection(url)
-        connection.expect(end - start)
+        connection.expect(end - start, first=not self.answered.is_set())
         whole = start == 0 and end == size
         headers = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
         connection.request("GET", target, headers=headers)
         response = connection.getresponse()
+        self.answered.set()
         try:
             _check(response, 200 if whole else 206, end - start)
         except BaseException:
@@ -142,6 +152,7 @@ class Part:
         self._size = size
         self._response: Optional[http.client.HTTPResponse] = None
         self._failures = self._refusals = 0
+        self._begun = time.monotonic()
         self._buffer = bytearray(min(BUFFER, end - start))
         self._from = self._to = 0
 
@@ -189,6 +200,7 @@ class Part:
             while view:
                 count = self._read(view)
                 self._at += count
+                self._connection.received += count
                 view = view[count:]
         finally:
             if turn is not None:
@@ -226,10 +238,18 @@ class Part:
             return
         if idle and not isinstance(error, _Busy):
             return  # the server has closed a connection that was idle
-        self._failures += 3 if isinstance(error, _TIMEOUTS) else 1
+        slow = isinstance(error, _TIMEOUTS)
+        self._failures += 3 if slow else 1
+        pause = min(PAUSE * 2 ** (self._failures - 1), 5.0)
         if self._failures >= ATTEMPTS + (self._at - self._start) // BUFFER:
             raise FetchFailed(_reason(error)) from None
-        self._connection.stopped.wait(min(PAUSE * 2 ** (self._failures - 1), 5.0))
+        if not self._connection.answered.is_set() and (slow or self._waited(pause)):
+            raise FetchFailed(_reason(error)) from None
+        self._connection.stopped.wait(pause)
+
+    def _waited(self, pause: float) -> bool:
+        """Return True if a store that has never answered was tried for long enough, and another pause would be too much."""
+        return time.monotonic() - self._begun + pause > http_connection.FIRST
 
 
 def _check(response: http.client.HTTPResponse, status: int, length: int) -> None:

@@ -81,12 +81,14 @@ class Job:
         self._wake = wake
         self._durable = durable
         self._stopped = threading.Event()
+        self._answered = threading.Event()
+        self._contacts = False
         self._in_vain = 0
         self._ended = ""
         self._tallies = [Tally() for _ in range(THREADS + 1)]
         self._turn = threading.Semaphore(len(os.sched_getaffinity(0)))
         self._connections = [
-            Connection(self._stopped, hosts, self._turn if number else None)
+            Connection(self._stopped, self._answered, hosts, self._turn if number else None)
             for number, _ in enumerate(self._tallies)
         ]
         self._stores = [
@@ -127,6 +129,20 @@ class Job:
             self.is_finished,
         )
 
+    @property
+    def is_unanswered(self) -> bool:
+        """True while the store has not answered the first request."""
+        return self._contacts and not self._answered.is_set()
+
+    @property
+    def advance(self) -> tuple[object, ...]:
+        """A value that changes whenever the restore advances, also within a large file or the manifest."""
+        return (
+            self.report(),
+            self._contacts,
+            sum(connection.received for connection in self._connections),
+        )
+
     def _check(self) -> None:
         """Raise Enough once the restore was stopped; called before each file, and for each MiB of a large one."""
         if self._stopped.is_set():
@@ -165,6 +181,7 @@ class Job:
         held = count(store.tree, self._request.most)
         if held > self._request.most:
             raise Enough(DECLINED)
+        self._contacts = True
         pieces = self._fetch_manifest()
         names = Names(store, self._tallies[0])
         try:

@@ -143,9 +143,11 @@ class PackReader:
                 content = bytes(part.take(size))
                 left -= size
                 transfer.feed([[-1, size]], content)
+                self._tally.content += size  # as progress; a file may take an hour
             transfer.finish()
         except BaseException as error:
             transfer.abort()
+            self._tally.content -= row.entry.size - left
             if isinstance(error, Taken):
                 self._tally.skipped += 1
             elif isinstance(error, (Refused, OSError, ReplicatorError)):
@@ -154,7 +156,7 @@ class PackReader:
             else:
                 raise
         else:
-            self._tally.created(row.entry.size)
+            self._tally.created()
 
     def _refused(self, error: Exception) -> None:
         if isinstance(error, Refused) and error.reason == DIGEST_MISMATCH:

@@ -21,7 +21,7 @@ class Tally:
 
     Attributes:
         files: names that were created.
-        content: bytes of them.
+        content: bytes of them, and of large files that are being written.
         skipped: names that existed, or that live changes have removed.
         failed: names that could not be created.
         error: the first reason.

@@ -1,7 +1,8 @@
 """Fill a new frontend from the base in an object store, before its trees are compared for the first time.
 
 It costs the backend a few messages for each GiB, so frontends do not wait for a place in the bootstrap queue meanwhile. Whatever the
-base lacks, or the store does not deliver, is found by the comparison and sent over SSH.
+base lacks, or the store does not deliver, is found by the comparison and sent over SSH. That waits no longer than a few seconds for a
+store that does not answer, however many trees there are.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.state import FrontendState, RestoreResult
 from replicator.errors import StoreError
 from replicator.model import printable
-from replicator.ports import Offer
+from replicator.ports import Base, Offer
 from replicator.wire.messages import Restore, Restored
 from replicator.wire.restoring import DECLINED
 
@@ -29,6 +30,13 @@ MOST_HELD = 20_000
 
 ATTEMPTS = 3
 """Restores of a tree that are begun before its first comparison; the connection was lost during the others."""
+
+
+OFFER_WITHIN = 5.0
+"""Seconds in which a base must be offered. Only renewed credentials take longer than a millisecond."""
+
+WASTED = 2.0
+"""Seconds that a restore that has created nothing may have taken without keeping the other trees from being restored."""
 
 
 class Restorer:
@@ -59,11 +67,22 @@ class Restorer:
             begun = self._state.restores_begun.get(number, 0)
             if tree is None or number in self._state.pending_paths.counted or begun >= ATTEMPTS:
                 continue
-            if (offer := await base.offer(tree.root)) is not None:
-                self._state.restores_begun[number] = begun + 1
-                await self._restore(number, tree.root, offer, resumes=begun > 0)
+            if (offer := await self._offer(base, tree.root)) is None:
+                continue
+            self._state.restores_begun[number] = begun + 1
+            if not await self._restore(number, tree.root, offer, resumes=begun > 0):
+                return
 
-    async def _restore(self, tree: int, root: bytes, offer: Offer, *, resumes: bool) -> None:
+    async def _offer(self, base: Base, root: bytes) -> Offer | None:
+        try:
+            async with asyncio.timeout(OFFER_WITHIN):
+                return await base.offer(root)
+        except TimeoutError:
+            log.warning("base not offered", tree=printable(root), reason="its URL takes too long")
+            return None
+
+    async def _restore(self, tree: int, root: bytes, offer: Offer, *, resumes: bool) -> bool:
+        """Restore one tree; return False if the store has cost time and given nothing, as it would for other trees."""
         state = self._state
         most = 2 * offer.rows if resumes else min(offer.rows // 2, MOST_HELD)
         request = Restore(tree, offer.manifest, offer.size, offer.url, most)
@@ -92,7 +111,7 @@ class Restorer:
         progress.ended = _now()
         if restored.error == DECLINED:
             del state.restored[tree]
-            return
+            return True
         say = log.warning if restored.error else log.info
         say(
             "restored from the base",
@@ -103,6 +122,7 @@ class Restorer:
             failed=restored.failed,
             reason=restored.error,
         )
+        return not restored.error or restored.files > 0 or _now() - began < WASTED
 
 
 def _now() -> float:

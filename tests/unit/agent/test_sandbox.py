@@ -23,7 +23,7 @@ from replicator.agent import sandbox
 os.chdir(sys.argv[1])
 if sys.argv[2] == "pinned":
     os.umask(0o077)
-words = sandbox.restrict(os.getcwd() if sys.argv[2] == "pinned" else None)
+words = sandbox.restrict(os.getcwd() if sys.argv[2] != "streamed" else None, connects=sys.argv[2] == "connects")
 
 def tried(act, *arguments, **settings):
     try:
@@ -125,6 +125,25 @@ found = [tried(socket.socket().bind, ("127.0.0.1", 0)), tried(socket.socket().co
     if int(words.rpartition(" ")[2]) < 4:
         missing("a kernel whose Landlock knows TCP")
     assert found == ["PermissionError", "PermissionError"]
+
+
+def test_an_agent_that_connects_can_look_up_and_verify_its_store_and_read_nothing_else(jail):
+    code = """
+import glob
+looked_up = [path for path in sandbox._LOOKED_UP if os.path.exists(path)]
+found = {
+    "looked up": {path: tried(os.listdir if os.path.isdir(path) else open, path) for path in looked_up},
+    "secret": tried(open, "../outside"),
+    "passwords": tried(open, "/etc/passwd"),
+    "connect": tried(socket.socket().connect, ("127.0.0.1", 9)),
+    "name": tried(socket.getaddrinfo, "localhost", 80),
+}
+"""
+    _, found = run(jail, code, mode="connects")
+    assert "/etc/hosts" in found["looked up"]
+    assert set(found["looked up"].values()) == {""}, found["looked up"]
+    assert (found["secret"], found["passwords"]) == ("PermissionError", "PermissionError")
+    assert (found["connect"], found["name"]) == ("ConnectionRefusedError", "")
 
 
 @pytest.mark.parametrize("mode", ["pinned", "streamed"])

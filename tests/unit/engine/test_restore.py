@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator.core.lifecycle import State
+from replicator.engine.frontend import restore as module
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.frontend.restore import ATTEMPTS, MOST_HELD, Restorer
 from replicator.errors import StoreError
@@ -126,3 +127,24 @@ async def test_urls_that_cannot_be_made_are_empty(site, ends):
     site.context.base.failing = True
     await restored(site, ends, NeedUrls(1, (3, 4)), Restored(1, 0, 0, 0, 0, "no URL", end=True))
     assert ends.channel.of(Urls) == [Urls(1, ((3, ""), (4, "")))]
+
+
+async def test_a_store_that_does_not_answer_is_tried_for_one_tree_only(site, ends, monkeypatch):
+    monkeypatch.setattr(module, "WASTED", 0.0)
+    site.context.trees[2] = site.context.trees[1]
+    _, restorer = restorer_of(site, ends)
+    async with receiving(ends):
+        task = asyncio.ensure_future(restorer.restore([1, 2]))
+        await eventually(lambda: ends.channel.of(Restore), lambda: "the request")
+        ends.channel.send(Restored(1, 0, 0, 0, 0, "the store does not answer", end=True))
+        await task
+    assert [request.tree for request in ends.channel.of(Restore)] == [1]
+
+
+async def test_a_base_whose_url_takes_too_long_is_not_waited_for(site, ends, monkeypatch):
+    monkeypatch.setattr(module, "OFFER_WITHIN", 0.01)
+    monkeypatch.setattr(site.context.base, "offer", lambda _: asyncio.sleep(60))
+    _, restorer = restorer_of(site, ends)
+    async with asyncio.timeout(30):
+        await restorer.restore([1])
+    assert ends.channel.of(Restore) == []

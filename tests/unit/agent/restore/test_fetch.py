@@ -1,6 +1,7 @@
 """Reading objects from a store that misbehaves: each fault costs time, never correctness, and ends."""
 
 import os
+import socket
 import threading
 from urllib.parse import urlsplit
 
@@ -30,9 +31,23 @@ def store():
 
 @pytest.fixture
 def connection():
-    connection = Connection(threading.Event())
+    """Return a connection to a store that has answered before."""
+    connection = new_connection()
+    connection.answered.set()
     yield connection
     connection.close()
+
+
+@pytest.fixture
+def first():
+    """Return a connection to a store that has never answered."""
+    connection = new_connection()
+    yield connection
+    connection.close()
+
+
+def new_connection():
+    return Connection(threading.Event(), threading.Event())
 
 
 def read(connection, store, start=0, end=SIZE, size=SIZE, url=None):
@@ -214,11 +229,11 @@ def test_a_url_that_is_not_plain_http_is_refused_without_being_shown(connection,
 
 
 def test_only_hosts_that_are_allowed_are_contacted(store):
-    connection = Connection(threading.Event(), frozenset(("store.example",)))
+    connection = Connection(threading.Event(), threading.Event(), frozenset(("store.example",)))
     with pytest.raises(FetchFailed, match=r"this agent may not contact 127.0.0.1 \(--store\)"):
         read(connection, store)
     assert store.requests == []
-    here = Connection(threading.Event(), frozenset(("127.0.0.1",)))
+    here = Connection(threading.Event(), threading.Event(), frozenset(("127.0.0.1",)))
     assert read(here, store) == CONTENT
     here.close()
 
@@ -270,3 +285,54 @@ def test_a_store_that_is_not_there_is_given_up(connection):
         url = store.url("pack")
     with pytest.raises(FetchFailed, match="the store cannot be reached: Connection refused"):
         read(connection, None, url=lambda _: url)
+
+
+@pytest.mark.parametrize(
+    "fault", [http_store.silent(), http_store.dripping(0.05)], ids=["silent", "dripping"]
+)
+def test_a_store_that_never_answers_is_tried_once_and_briefly(store, first, monkeypatch, fault):
+    monkeypatch.setattr(http_connection, "GRACE", 60)
+    monkeypatch.setattr(http_connection, "FIRST", 0.2)
+    store.always["pack"] = fault
+    with pytest.raises(FetchFailed, match="the store is too slow, or silent"):
+        read(first, store)
+    assert len(store.requests) == 1
+
+
+def test_a_store_that_drops_connections_is_tried_once_and_briefly(first, monkeypatch):
+    monkeypatch.setattr(http_connection, "CONNECT", 0.2)
+    with http_store.dropping() as (port, attempts):
+        with pytest.raises(FetchFailed, match="the store is too slow, or silent"):
+            read(first, None, url=lambda _: f"http://127.0.0.1:{port}/pack")
+        assert attempts() == 1
+
+
+def test_only_one_address_of_each_family_is_tried(first, monkeypatch):
+    """S3 has eight, and each would cost the time to connect."""
+    monkeypatch.setattr(http_connection, "CONNECT", 0.2)
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
+    with http_store.dropping() as (port, attempts):
+        dead = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [dead] * 8)
+        with pytest.raises(FetchFailed):
+            read(first, None, url=lambda _: f"http://store.example:{port}/pack")
+        assert attempts() == 1
+
+
+def test_a_second_family_is_tried_after_the_first(store, first, monkeypatch):
+    monkeypatch.setattr(http_connection, "CONNECT", 0.2)
+    v6 = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 1, 0, 0))
+    v4 = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", store.port))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [v6, v6, v4])
+    assert read(first, store, url=lambda _: f"http://store.example:{store.port}/pack") == CONTENT
+
+
+def test_a_store_that_refuses_connections_at_first_is_given_up_early(first, monkeypatch):
+    monkeypatch.setattr(fetch, "PAUSE", 0.05)
+    monkeypatch.setattr(http_connection, "FIRST", 0.02)
+    with HttpStore() as store:
+        url = store.url("pack")
+    asked = []
+    with pytest.raises(FetchFailed, match="the store cannot be reached: Connection refused"):
+        read(first, None, url=lambda fresh: asked.append(fresh) or url)
+    assert len(asked) == 1

@@ -5,6 +5,7 @@ import hashlib
 import os
 import stat
 import threading
+import time
 import zlib
 
 import pytest
@@ -204,6 +205,42 @@ def test_large_files_gaps_and_equal_contents(tmp_path, target, http):
     left = {path.name for path in target.iterdir()}
     assert left == {"a", "b"} | {row.path.decode() for row in change([], files_in(source))[1][2:]}
     assert_same_content(target, source)
+
+
+def test_a_large_file_counts_while_it_is_written_and_not_if_it_fails(tmp_path, target, http):
+    source = tmp_path / "large"
+    source.mkdir()
+    (source / "a").write_bytes(os.urandom(3 * fetch.BUFFER))
+    base = MadeBase(source)
+    pack = base.packs[0].digest.hex()
+    http.objects.update(base.objects)
+    half, released = threading.Event(), threading.Event()
+
+    def holds(connection, answer):
+        connection.sendall(answer[: 2 * fetch.BUFFER + 1000])
+        half.set()
+        released.wait(60)
+        connection.sendall(bytes(len(answer) - 2 * fetch.BUFFER - 1000))
+        return True
+
+    http.always[pack] = holds
+    counted = []
+
+    def watch():
+        half.wait(60)
+        deadline = time.monotonic() + 30
+        while not run.job.report().content and time.monotonic() < deadline:
+            time.sleep(0.005)
+        counted.append(run.job.report())
+        released.set()
+
+    thread = threading.Thread(target=watch)
+    run = Run(base, http, target)
+    with run:
+        thread.start()
+    thread.join()
+    assert (counted[0].files, counted[0].content) in [(0, fetch.BUFFER), (0, 2 * fetch.BUFFER)]
+    assert (run.report.files, run.report.content, run.report.failed) == (0, 0, 1)
 
 
 def files_in(source):
