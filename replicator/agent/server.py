@@ -24,7 +24,7 @@ from replicator.agent.results import Results
 from replicator.agent.transfers import Transfers
 from replicator.agent.trees import OpenTrees
 from replicator.errors import ProtocolError, ReplicatorError
-from replicator.wire import changes, frames, messages
+from replicator.wire import changes, compression, frames, messages
 from replicator.wire.changes import Change, PutFile
 from replicator.wire.messages import (
     Acks,
@@ -183,8 +183,9 @@ class Server:
         if handler is None:
             raise ProtocolError(f"unexpected message {type(message).__name__}")
         with self._restores.pausing(message):
-            handler(message, frame.payload)
-            if self._results or frame.payload:
+            payload = compression.payload_of(frame)
+            handler(message, payload)
+            if self._results or payload:
                 self._trees.renew_stamps(self._results.changed)
                 self._results.changed.clear()
                 self._trees.settle()

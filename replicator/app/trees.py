@@ -143,6 +143,7 @@ class TreeBuilder:
             delete_guard=settings.delete_guard,
             symlinks=settings.symlinks,
             max_file_size=settings.most_bytes,
+            compress=settings.compress,
             ready=ReadyFile(ready_path, settings.ready_max_lag) if ready_path else None,
             reserved=tuple(reserved),
         )

@@ -68,7 +68,8 @@ def _absolute(config: Config, base: Path) -> Config:
         source = path(f"tree[{index}].source", settings.source)
         target = source if settings.target is None else settings.target
         exclude = _preset_excludes(f"tree[{index}].preset", settings.preset) + settings.exclude
-        return replace(settings, source=source, target=target, exclude=exclude)
+        compress = settings.compress or config.ssh.compress
+        return replace(settings, source=source, target=target, exclude=exclude, compress=compress)
 
     replace = msgspec.structs.replace
     return replace(

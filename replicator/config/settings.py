@@ -44,6 +44,8 @@ class TreeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_file_size: str = ""
     """Size such as `20GiB`. Larger files are neither read nor sent; frontends keep their version, and `status` lists the files.
     Default: no limit."""
+    compress: bool = False
+    """Compress contents on the line to the frontends, except what is compressed already, such as images."""
     trust: tuple[str, ...] = ()
     """Users of the backend, by name or number, who may replace directories and symlinks on the path to the source, in addition
     to root and the daemon's user; such as `["deploy"]` if releases are switched by a symlink. If any other user could do so,
@@ -143,6 +145,9 @@ class SSHSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Reconnect after this long without data or an answer while changes are pending on the connection."""
     bandwidth: str = ""
     """Bandwidth for everything that is sent to all frontends together, such as `10MiB/s`. Default: no limit."""
+
+    compress: bool = False
+    """Compress the contents of all trees, as `tree.compress` does."""
 
     @property
     def bytes_per_second(self) -> float | None:

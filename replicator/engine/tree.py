@@ -69,6 +69,7 @@ class Tree:
         delete_guard: share of the tree above which deletions that count together must be confirmed.
         symlinks: policy for symlinks, see `model.admits`.
         max_file_size: bytes above which a file is not read; frontends keep the version that they have.
+        compress: True to compress contents where that makes them smaller.
         ready: the ready file, if one is configured.
         pause: the pause of the tree; None if an operator has not paused it.
         reserved: paths that are excluded with everything below them, because only the frontends have them.
@@ -86,6 +87,7 @@ class Tree:
     delete_guard: float = 1.0
     symlinks: str = "all"
     max_file_size: int = sys.maxsize
+    compress: bool = False
     ready: ReadyFile | None = None
     pause: Pause | None = None
     reserved: tuple[bytes, ...] = ()

@@ -22,7 +22,7 @@ MAX_HEADER = 1 << 20
 MAX_PAYLOAD = 1 << 20
 """Bytes of content in a frame: at 50 MB/s, a live change waits at most 20 ms for the frame before it."""
 
-_LENGTHS = struct.Struct(">II")
+LENGTHS = struct.Struct(">II")
 
 Buffer = Union[bytes, bytearray, memoryview]
 
@@ -44,7 +44,7 @@ def encode(header: dict[str, Any], payload: Sequence[Buffer] = ()) -> bytes:
     size = sum(map(len, payload))
     if len(text) > MAX_HEADER or size > MAX_PAYLOAD:
         raise ProtocolError(f"frame too large to send: header {len(text)}, payload {size} bytes")
-    return b"".join((_LENGTHS.pack(len(text), size), text, *payload))
+    return b"".join((LENGTHS.pack(len(text), size), text, *payload))
 
 
 class Decoder:
@@ -73,18 +73,18 @@ class Decoder:
         start = 0
         buffer = self._buffer
         try:
-            while len(buffer) - start >= _LENGTHS.size:
-                header_size, payload_size = _LENGTHS.unpack_from(buffer, start)
+            while len(buffer) - start >= LENGTHS.size:
+                header_size, payload_size = LENGTHS.unpack_from(buffer, start)
                 if header_size > MAX_HEADER or payload_size > MAX_PAYLOAD:
                     raise ProtocolError(
                         f"frame too large: header {header_size}, payload {payload_size} bytes"
                     )
-                middle = start + _LENGTHS.size + header_size
+                middle = start + LENGTHS.size + header_size
                 end = middle + payload_size
                 if len(buffer) < end:
                     break
                 with memoryview(buffer) as view:
-                    header = bytes(view[start + _LENGTHS.size : middle])
+                    header = bytes(view[start + LENGTHS.size : middle])
                     payload = bytes(view[middle:end])
                 self.taken += end - start
                 start = end

@@ -16,6 +16,7 @@ FEATURES = (
     "after",
     "alive",
     "boot",
+    "compress",
     "digests",
     "durable",
     "granularity",
@@ -32,6 +33,7 @@ used only if both sides list that name; each has a fallback for a peer that does
 * `after`: `list` may ask for the paths after a given one, to continue an interrupted listing.
 * `alive`: an agent that is busy with one change for long sends empty `acks` meanwhile. Without it, the agent is silent.
 * `boot`: the agent's `hello` carries the id of its machine's boot, and `open` names the ready file.
+* `compress`: payloads may be compressed (field `z`). Without it, they are not.
 * `digests`: the agent makes digests of directories, and `list` may leave out directories whose digests are equal. Without it, everything
   is listed.
 * `durable`: `open` may ask for changes to be acknowledged only once they are on disk.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from replicator.core.pending import Key
 from replicator.delta import ops as delta_ops
 from replicator.delta.ops import Literal, Op
-from replicator.wire import frames
+from replicator.wire import compression, frames
 from replicator.wire.changes import (
     Change,
     Delete,
@@ -125,11 +125,14 @@ def work_of(change: Change) -> int:
     return change.size if isinstance(change, Link) and change.copy else 0
 
 
-def encode_batches(items: Iterable[tuple[Change, bytes]]) -> Iterator[EncodedChanges]:
+def encode_batches(
+    items: Iterable[tuple[Change, bytes]], *, compress: bool = False
+) -> Iterator[EncodedChanges]:
     """Encode changes in their order; yield one frame after the other.
 
     Args:
         items: the changes with their contents; each content has at most INLINE_LIMIT bytes.
+        compress: compress contents where that makes them smaller.
     """
     changes: list[Change] = []
     contents: list[bytes] = []
@@ -137,7 +140,7 @@ def encode_batches(items: Iterable[tuple[Change, bytes]]) -> Iterator[EncodedCha
     for change, content in items:
         work += work_of(change)
         if changes and (work > BATCH_WORK or is_full(len(changes), size + len(content), names)):
-            yield _encode_batch(changes, contents)
+            yield _encode_batch(changes, contents, compress=compress)
             changes, contents, size, names, work = [], [], 0, 0, work_of(change)
         changes.append(change)
         contents.append(content)
@@ -146,7 +149,7 @@ def encode_batches(items: Iterable[tuple[Change, bytes]]) -> Iterator[EncodedCha
         if isinstance(change, (Move, MakeSymlink, Link)):
             names += room_for(_other_name(change))
     if changes:
-        yield _encode_batch(changes, contents)
+        yield _encode_batch(changes, contents, compress=compress)
 
 
 def encode_links(changes: Sequence[Link]) -> Iterator[EncodedChanges]:
@@ -171,8 +174,11 @@ def room_for(name: bytes) -> int:
     return 6 * len(name) + 200
 
 
-def _encode_batch(changes: Sequence[Change], contents: Sequence[bytes]) -> EncodedChanges:
-    frame = frames.encode(Batch(tuple(changes)).header(), contents)
+def _encode_batch(
+    changes: Sequence[Change], contents: Sequence[bytes], *, compress: bool = False
+) -> EncodedChanges:
+    encode = compression.encode if compress else frames.encode
+    frame = encode(Batch(tuple(changes)).header(), contents)
     return EncodedChanges((frame,), tuple(map(ref_to, changes)))
 
 
@@ -182,10 +188,12 @@ def encode_update(change: Change) -> EncodedChanges:
     return replace(_encode_batch([change], []), builds_on=True, proven=proven)
 
 
-def encode_file(put: PutFile, ops: Sequence[Op], *, delta: bool) -> EncodedChanges:
+def encode_file(
+    put: PutFile, ops: Sequence[Op], *, delta: bool, compress: bool = False
+) -> EncodedChanges:
     """Encode one file as instructions of a delta, in as many frames as it needs."""
     encoded = [begin_frame(put, delta=delta)]
-    encoded += [data_frame(put.number, group) for group in _groups(ops)]
+    encoded += [data_frame(put.number, group, compress=compress) for group in _groups(ops)]
     encoded.append(data_frame(put.number, [], end=True))
     saved = put.size - sum(map(len, encoded)) if delta else 0
     part = ref_to(put)._replace(work=put.size if delta else 0)
@@ -197,10 +205,18 @@ def begin_frame(put: PutFile, *, delta: bool) -> bytes:
     return frames.encode(BeginFile(put, delta).header())
 
 
-def data_frame(number: int, ops: Sequence[Op], *, end: bool = False, cancel: bool = False) -> bytes:
+def data_frame(
+    number: int,
+    ops: Sequence[Op],
+    *,
+    end: bool = False,
+    cancel: bool = False,
+    compress: bool = False,
+) -> bytes:
     """Return one frame between the beginning and the end of a file, or its end."""
+    encode = compression.encode if compress else frames.encode
     pairs, literals = delta_ops.encode(ops)
-    return frames.encode(Data(number, pairs, end, cancel).header(), literals)
+    return encode(Data(number, pairs, end, cancel).header(), literals)
 
 
 def _groups(ops: Iterable[Op]) -> Iterator[list[Op]]:

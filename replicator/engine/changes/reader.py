@@ -92,6 +92,7 @@ class ReadResult:
         large: files to stream.
         unreadable: paths that cannot be read now.
         unneeded: paths for which nothing must be sent: the path is gone, and deletions are not replicated or are held back.
+        compress: True if all trees that were read are to be compressed.
     """
 
     ready: list[ReadyChange] = field(default_factory=list)
@@ -99,6 +100,7 @@ class ReadResult:
     large: list[StreamedFile] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     unneeded: list[PendingChange] = field(default_factory=list)
+    compress: bool = True
 
 
 MOST_HASHED = 4 << 30
@@ -130,6 +132,7 @@ class ContentReader:
                 if tree is None:
                     result.unneeded.extend(of_tree)
                 else:
+                    result.compress &= tree.compress
                     self._collect(tree, of_tree, result)
         return result
 
@@ -216,7 +219,8 @@ class ContentReader:
         if len(found) < len(group):
             result.ready += found
             return None
-        (encoded,) = encode_batches((item.change, item.content) for item in found)
+        items = ((item.change, item.content) for item in found)
+        (encoded,) = encode_batches(items, compress=tree.compress)
         return encoded
 
     def _read(
@@ -262,7 +266,8 @@ class ContentReader:
             if piece is None:
                 tree.state.recheck(key.path)
                 return None
-        return data_frame(number, [Literal(piece)])
+            compress = tree.compress
+        return data_frame(number, [Literal(piece)], compress=compress)
 
 
 def _weight(encoded: EncodedChanges) -> int:

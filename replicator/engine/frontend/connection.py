@@ -19,7 +19,7 @@ from replicator.engine.frontend.progress_timeout import ProgressTimeout
 from replicator.engine.frontend.restoring import Restoring
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.ports import Channel
-from replicator.wire import frames, messages
+from replicator.wire import compression, frames, messages
 from replicator.wire.changes import Change
 from replicator.wire.fields import text_of
 from replicator.wire.messages import (
@@ -172,6 +172,8 @@ class Connection:
         """
         self._in_flight.add(in_flights)
         urgent = bool(in_flights) and not in_flights[0].bulk
+        if "compress" not in self.agent.features:
+            encoded = [compression.plain(frame) for frame in encoded]
         for frame in encoded:
             self.window.sent(self.bytes_sent + len(frame), _now())
             await self._write(frame, urgent=urgent)

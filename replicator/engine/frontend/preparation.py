@@ -206,18 +206,19 @@ def _read(
         Everything that was read, and the frames of the small files.
     """
     result = reader.collect(taken)
-    prepared = _encode(result.ready)
+    prepared = _encode(result.ready, compress=result.compress)
     prepared += [_prepared(group.encoded, group.pending) for group in result.groups]
     return result, prepared
 
 
-def _encode(ready: Sequence[ReadyChange]) -> list[Outgoing]:
+def _encode(ready: Sequence[ReadyChange], *, compress: bool) -> list[Outgoing]:
     """Encode single changes in an order in which each can succeed."""
     by_number = {item.change.number: item for item in ready}
     ordered = [by_number[change.number] for change in safe_order([item.change for item in ready])]
+    items = ((item.change, item.content) for item in ordered)
     return [
         _prepared(encoded, [by_number[part.number].pending for part in encoded.parts])
-        for encoded in encode_batches((item.change, item.content) for item in ordered)
+        for encoded in encode_batches(items, compress=compress)
     ]
 
 

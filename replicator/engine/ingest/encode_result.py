@@ -30,12 +30,13 @@ from replicator.model import FILE
 from replicator.wire.changes import Change, Link, MakeDirectory
 
 
-def encode(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
+def encode(tree: int, found: ScanResult, *, compress: bool = False) -> Iterator[EncodedChanges]:
     """Yield the changes of a result, in an order in which each can succeed.
 
     Args:
         tree: the tree's number.
         found: the result.
+        compress: compress contents where that makes them smaller.
     """
     plain: list[tuple[Change, bytes]] = []
     special: list[EncodedChanges] = []
@@ -49,7 +50,7 @@ def encode(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
             )
             (late if update.fresh else early).append(link)
             continue
-        encoded = _encode_update(tree, update)
+        encoded = _encode_update(tree, update, compress=compress)
         if isinstance(encoded, EncodedChanges):
             special.append(encoded)
         else:
@@ -57,18 +58,21 @@ def encode(tree: int, found: ScanResult) -> Iterator[EncodedChanges]:
     if early:  # before the files that they are linked to change, but after their directories exist
         directories = [one for one in plain if isinstance(one[0], MakeDirectory)]
         plain = [one for one in plain if not isinstance(one[0], MakeDirectory)]
-        yield from _ordered(directories)
+        yield from _ordered(directories, compress=False)
         yield from encode_links(early)
     plain.extend((delete_change(tree, path), b"") for path in found.gone)
-    yield from _ordered(plain)
+    yield from _ordered(plain, compress=compress)
     yield from special
     yield from encode_links(late)
 
 
-def _ordered(changes: Sequence[tuple[Change, bytes]]) -> Iterator[EncodedChanges]:
+def _ordered(
+    changes: Sequence[tuple[Change, bytes]], *, compress: bool
+) -> Iterator[EncodedChanges]:
     contents = {change.number: content for change, content in changes}
     ordered = safe_order([change for change, _ in changes])
-    return encode_batches((change, contents[change.number]) for change in ordered)
+    items = ((change, contents[change.number]) for change in ordered)
+    return encode_batches(items, compress=compress)
 
 
 def encode_move(tree: int, source: bytes, target: bytes) -> EncodedChanges:
@@ -76,7 +80,9 @@ def encode_move(tree: int, source: bytes, target: bytes) -> EncodedChanges:
     return encode_update(move_change(tree, source, target))
 
 
-def _encode_update(tree: int, update: Update) -> EncodedChanges | tuple[Change, bytes]:
+def _encode_update(
+    tree: int, update: Update, *, compress: bool
+) -> EncodedChanges | tuple[Change, bytes]:
     record = update.record
     path, entry = record.path, record.entry
     if record.problem or (entry.digest and update.ops is None and not update.is_content_unchanged):
@@ -90,4 +96,4 @@ def _encode_update(tree: int, update: Update) -> EncodedChanges | tuple[Change, 
     ops = update.ops or []
     if not update.is_delta and entry.size <= INLINE_LIMIT:
         return put, b"".join(op.data for op in ops if isinstance(op, Literal))
-    return encode_file(put, ops, delta=update.is_delta)
+    return encode_file(put, ops, delta=update.is_delta, compress=compress)

@@ -121,7 +121,9 @@ class Publisher:
         return self._encode(replace(found, gone=gone))
 
     def _encode(self, found: ScanResult) -> list[EncodedChanges]:
-        return list(encode(self._tree.number, found)) if self.scanned.is_set() else []
+        if not self.scanned.is_set():
+            return []
+        return list(encode(self._tree.number, found, compress=self._tree.compress))
 
     async def publish(self, changes: Iterable[EncodedChanges]) -> None:
         """Publish changes in order; let other tasks run every few milliseconds."""

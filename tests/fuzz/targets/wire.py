@@ -1,6 +1,9 @@
 """Fuzz the wire format: frames, and the messages in them."""
 
+from contextlib import suppress
+
 from replicator.errors import ProtocolError
+from replicator.wire import compression
 from replicator.wire import frames as wire
 from replicator.wire import messages as words
 from tests.fuzz import mutate
@@ -23,6 +26,8 @@ def received(pieces):
             for frame in decoder.frames():
                 found.append(frame)
                 assert len(frame.payload) <= wire.MAX_PAYLOAD
+                with suppress(ProtocolError):
+                    assert len(compression.payload_of(frame)) <= wire.MAX_PAYLOAD
     except ProtocolError:
         return found, True
     assert len(decoder._buffer) <= 8 + wire.MAX_HEADER + wire.MAX_PAYLOAD
@@ -33,6 +38,7 @@ def received(pieces):
 @target(
     samples.stream(*samples.FROM_BACKEND),
     samples.stream(samples.HI, (samples.LISTING, b"payload")),
+    compression.encode({"t": "data"}, [b"content" * 99]),
     mutate=mutate.frames,
     limit=16384,
 )
