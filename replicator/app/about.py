@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from replicator.config import HttpSettings
@@ -20,10 +21,18 @@ class AboutDaemon:
         http: its HTTP server.
         settings: the settings of that.
         events: what happens.
+        roots: returns the source directories of the replicated trees.
     """
 
-    def __init__(self, http: Listener, settings: HttpSettings, events: Events) -> None:
+    def __init__(
+        self,
+        http: Listener,
+        settings: HttpSettings,
+        events: Events,
+        roots: Callable[[], Iterable[bytes]],
+    ) -> None:
         self.http = http
+        self._roots = roots
         self._events = events
         self._deliveries: DeliveryTimes | None = None
         self._measure(settings)
@@ -54,7 +63,7 @@ class AboutDaemon:
     def _measure(self, settings: HttpSettings) -> None:
         """Measure deliveries while HTTP is configured: following each change costs time, which nobody pays for nothing."""
         if settings.listen and self._deliveries is None:
-            self._deliveries = DeliveryTimes()
+            self._deliveries = DeliveryTimes(self._roots)
             self._events.subscribe(self._deliveries.record)
         elif not settings.listen and self._deliveries is not None:
             self._events.unsubscribe(self._deliveries.record)

@@ -78,8 +78,8 @@ class App:
         self.publisher: Publisher | None = None
         self._publishing: asyncio.Task[None] | None = None
         self._based: object = None
-        self._origins = Origins(self._roots)
-        self.retired = Retired(self._store, self._roots)
+        self._origins = Origins(self.roots)
+        self.retired = Retired(self._store, self.roots)
         trees: dict[int, Tree] = {}
         self._context = Context(
             connector=connector or self._make_connector(config, self._console_aws),
@@ -122,7 +122,7 @@ class App:
         """
         self._follow_trees(config, self._build(config, watch=watch), watch=watch)
 
-    def _roots(self) -> list[bytes]:
+    def roots(self) -> list[bytes]:
         """Return the source directories of the replicated trees."""
         return [os.fsencode(tree.source) for tree in self._numbers.values()]
 
@@ -143,7 +143,7 @@ class App:
             self._numbers[one.tree.number] = one.settings
             self._sources[one.tree.number] = one.source
             self.service.add_tree(one.tree, watch=watch)
-        self.retired.configured(self._roots())
+        self.retired.configured(self.roots())
 
     def set_frontends(self, addresses: list[Address]) -> None:
         """Serve a fixed list of frontends, without discovery."""

@@ -119,7 +119,9 @@ async def serve(
         try:
             await app.set_trees(config)
             app.set_discovery(config)
-            about = AboutDaemon(Listener(config.http, app.requests.status), config.http, app.events)
+            about = AboutDaemon(
+                Listener(config.http, app.requests.status), config.http, app.events, app.roots
+            )
             app.requests.about_daemon = about.describe
             app.set_hooks(config)
             app.set_base(config)

@@ -58,8 +58,9 @@ def test_each_path_follows_the_state_of_the_daemon_and_a_reload_moves_it(make, s
     wait_for(lambda: backend.quiet([server]), backend.status, FOREVER)
     wait_for(lambda: get(port, "/readyz")[0] == 200, lambda: get(port, "/readyz?verbose"))
 
-    (backend.source / "upload").write_bytes(b"content")
     tree = str(backend.source)
+    assert ("replicator_delivery_seconds_count", tree) in samples(port)
+    (backend.source / "upload").write_bytes(b"content")
     wait_for(
         lambda: samples(port).get(("replicator_delivery_seconds_count", tree), 0) >= 1,
         lambda: samples(port),

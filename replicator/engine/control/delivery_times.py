@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,9 +37,15 @@ class _Slot:
 
 
 class DeliveryTimes:
-    """Records the duration of each delivery; subscribes to `engine.events`."""
+    """Records the duration of each delivery; subscribes to `engine.events`.
 
-    def __init__(self) -> None:
+    Args:
+        roots: returns the source directories of the replicated trees. Each of them has a histogram from the start, because
+            a rate needs the value before the first delivery; one that was removed has none.
+    """
+
+    def __init__(self, roots: Callable[[], Iterable[bytes]]) -> None:
+        self._roots = roots
         self._trees: dict[bytes, Histogram] = {}
         self._slots: deque[_Slot] = deque(maxlen=SLOTS)
 
@@ -58,6 +65,7 @@ class DeliveryTimes:
 
     def describe(self) -> dict[str, Any]:
         """Return what `status` shows; percentiles are seconds, None without a delivery."""
+        self._trees = {root: self._trees.get(root) or Histogram(BOUNDS) for root in self._roots()}
         since = time.time() - SLOT * SLOTS
         slots = [slot for slot in self._slots if slot.at >= since - SLOT]
         together: dict[int, int] = {}

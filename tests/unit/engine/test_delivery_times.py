@@ -11,7 +11,7 @@ NOW = 1_000_000.0
 @pytest.fixture
 def times(monkeypatch):
     monkeypatch.setattr("time.time", lambda: NOW)
-    return DeliveryTimes()
+    return DeliveryTimes(lambda: [b"/srv", b"/var"])
 
 
 def deliver(times, *seconds, at=NOW, tree=b"/srv"):
@@ -33,6 +33,22 @@ def test_each_tree_has_a_cumulative_histogram(times):
     )
     assert (first["count"], first["seconds"]) == (5, 61.3025)
     assert (second["tree"], second["count"]) == ("/var", 1)
+
+
+def test_a_tree_has_a_histogram_from_its_start_to_its_end():
+    trees = [b"/srv", b"/var"]
+    times = DeliveryTimes(lambda: trees)
+
+    def counts():
+        return {row["tree"]: row["count"] for row in times.describe()["trees"]}
+
+    assert counts() == {"/srv": 0, "/var": 0}
+    deliver(times, 0.1)
+    assert counts() == {"/srv": 1, "/var": 0}
+    trees[:] = [b"/var"]
+    assert counts() == {"/var": 0}
+    trees[:] = [b"/srv"]
+    assert counts() == {"/srv": 0}, "it is another tree"
 
 
 @pytest.mark.parametrize("seconds", [0.0003, 0.005, 0.0123, 1.7, 45.0, 4000.0])
@@ -62,9 +78,11 @@ def test_the_recent_past_has_a_value_for_each_ten_seconds_and_ends_after_ten_min
 def test_memory_is_bounded(times):
     for n in range(10 * SLOTS):
         deliver(times, 0.1 + n, at=NOW + n * SLOT)
-    assert len(times._slots) == SLOTS
+    assert len(times.describe()["recent"]) == SLOTS
 
 
 def test_other_events_are_no_deliveries(times):
     times.record(Event(name=FRONTEND_LIVE, frontend="a"))
-    assert times.describe() == {"trees": [], "recent": [], "count": 0, "p50": None, "p99": None}
+    described = times.describe()
+    assert [row["count"] for row in described.pop("trees")] == [0, 0]
+    assert described == {"recent": [], "count": 0, "p50": None, "p99": None}
