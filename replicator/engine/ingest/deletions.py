@@ -6,6 +6,7 @@ paths exist again (`npm ci`, or a deployment that removes a directory and create
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from itertools import chain, islice
@@ -52,6 +53,8 @@ class Deletions:
             self._sample = tree.catalog.withheld_samples(SAMPLE)
         self._tree = tree
         self._withheld: list[bytes] = []  # not recorded yet
+        self._recording = threading.Lock()  # held while the record of a pause is changed
+        self._is_confirmed = False  # the pause that is recorded
         self._released = PathSet()  # not withheld any more, and not published yet
         self._before = 0
         self._steady = (
@@ -179,13 +182,23 @@ class Deletions:
         self._guard.resume()
 
     def forget_pause(self) -> None:
-        """Delete the record of the pause, so that it does not continue after a restart; blocks."""
-        self._tree.catalog.unpause()
+        """Delete the record of the pause that `confirm` has ended, so that it does not continue after a restart; blocks.
+
+        The record of a later pause, which may have begun meanwhile, is kept.
+        """
+        with self._recording:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._is_confirmed:
+            self._tree.catalog.unpause()
+            self._is_confirmed = False
 
     def confirm(self, now: float, *, source: bool) -> None:
         """End the pause, as an operator confirmed; with `source`, also accept the source as it is."""
         self.source_confirmed = source
         self._end_pause()
+        self._is_confirmed = True  # last, because another thread may be recording
         self._guard.confirm(now)
 
     def _end_pause(self) -> None:
@@ -211,9 +224,11 @@ class Deletions:
         """Record what the pause withholds, if something is new; if that fails, the next call records it."""
         if not self._withheld:
             return
-        many = len(self._withheld)
-        if not self._before:
-            withheld = self._tree.catalog.withheld()
-            self._before = withheld[1] if withheld else 0
-        self._tree.catalog.pause(self.paused, self._before, self._withheld[:many])
-        del self._withheld[:many]
+        with self._recording:
+            self._forget()
+            many = len(self._withheld)
+            if not self._before:
+                withheld = self._tree.catalog.withheld()
+                self._before = withheld[1] if withheld else 0
+            self._tree.catalog.pause(self.paused, self._before, self._withheld[:many])
+            del self._withheld[:many]

@@ -61,11 +61,49 @@ def test_a_mass_deletion_pauses_over_restarts_until_confirmed(emptied):
     assert again.paused == deletions.paused
     assert again.admit([b"a"], 200.0) == []
 
-    deletions.forget_pause()
     deletions.confirm(200.0, source=False)
+    deletions.forget_pause()
     assert deletions.allowed
     assert deletions.admit(MANY, 200.0) == MANY, "what is left of this go"
     assert Deletions(emptied).paused == ""
+
+
+def lose(deletions, prefix, now):
+    """Lose many paths at once; return them."""
+    gone = [prefix + path for path in MANY]
+    assert deletions.admit(gone, now) == []
+    assert deletions.release() == []
+    return gone
+
+
+def test_a_pause_that_begins_before_the_former_is_forgotten_outlasts_a_restart():
+    some = tree()
+    deletions = Deletions(some)
+    lose(deletions, b"first-", 100.0)
+    deletions.confirm(200.0, source=False)
+    second = lose(deletions, b"second-", 300.0)
+
+    deletions.forget_pause()
+    again = Deletions(some)
+    assert again.paused == deletions.paused != ""
+    assert again.unsent == len(second), "those that were confirmed do not count"
+    assert set(again.samples(len(MANY))) <= set(second)
+
+
+def test_a_pause_that_cannot_be_forgotten_at_once_is_forgotten_later(emptied, monkeypatch):
+    deletions = Deletions(emptied)
+    lose(deletions, b"", 100.0)
+    deletions.confirm(200.0, source=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(emptied.catalog, "unpause", failing)
+        with pytest.raises(OSError, match="full"):
+            deletions.forget_pause()
+    deletions.forget_pause()
+    assert Deletions(emptied).paused == ""
+
+
+def failing():
+    raise OSError("full")
 
 
 def test_held_deletions_are_released_except_for_paths_that_exist_again():
