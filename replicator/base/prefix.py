@@ -64,12 +64,13 @@ class Prefix:
             raise StoreError(self._lost)
         since = self.now()
         mine = Owner(self._identity, self._session, since).encode()
-        if not self.store.create(OWNER, mine):
-            found = self._owner()
+        if self.store.swap(OWNER, mine, None) is None:
+            found, version = self._owner()
             self.took_over = found is not None and found.identity != self._identity
             if self.took_over and not take_over:
                 raise StoreError(f"another backend publishes below this prefix: {_REMEDY}")
-            self.store.put(OWNER, mine, self.pace)
+            if self.store.swap(OWNER, mine, version) is None:
+                raise StoreError("another process has begun to publish below this prefix just now")
         self.list_packs()
         self.since, self._lost = since, ""
 
@@ -77,11 +78,17 @@ class Prefix:
         """Check, before anything is changed that readers rely on, that this process still is the writer.
 
         Raises:
-            StoreError: if another process has claimed the prefix. This one then writes nothing any more, until `take_over`.
+            StoreError: if another process has claimed the prefix; this one then writes nothing any more, until `take_over`. Or if the
+                object that says so is missing or damaged; the next `open` writes it again.
         """
-        found = self._owner()
-        if found is None or found.session != self._session:
-            same = found is None or found.identity == self._identity
+        found, _ = self._owner()
+        if found is None:
+            self.since = 0.0
+            raise StoreError(
+                "the owner in the object store is missing or damaged: it is written again"
+            )
+        if found.session != self._session:
+            same = found.identity == self._identity
             who = (
                 "another process with a copy of this state directory" if same else "another backend"
             )
@@ -109,9 +116,14 @@ class Prefix:
         """Return True if all packs of a table are in the store."""
         return all(digest in self.packs for digest in digests_in(packs))
 
-    def _owner(self) -> Owner | None:
-        """Return the owner; None if there is none, or if its object is damaged, so that nobody can be harmed."""
-        data = self.store.get(OWNER, MAX_JSON)
+    def _owner(self) -> tuple[Owner | None, str | None]:
+        """Return the owner, and the version of its object.
+
+        The owner is None if there is none, or if its object is damaged, so that nobody can be harmed; the version if there is no object.
+        """
+        loaded = self.store.load(OWNER, MAX_JSON)
+        if loaded is None:
+            return None, None
         with suppress(Damaged):
-            return None if data is None else Owner.decode(data)
-        return None
+            return Owner.decode(loaded.body), loaded.version
+        return None, loaded.version

@@ -31,6 +31,10 @@ from replicator.wire.manifest import Pack, decode
 log = structlog.get_logger()
 
 
+BATCH = 1000
+"""Objects that are removed before it is checked again that this process still is the writer: those of one request."""
+
+
 class Pruned(NamedTuple):
     """What was removed: number of objects, and their bytes."""
 
@@ -83,7 +87,11 @@ def prune(
     prefix.forget(packs)  # before they are deleted, so that no publication relies on them
     for digest in manifests:
         tables.pop(digest, None)
-    prefix.store.delete([*map(manifest_name, manifests), *map(pack_name, packs)])
+    names = [*map(manifest_name, manifests), *map(pack_name, packs)]
+    for first in range(0, len(names), BATCH):
+        if first:
+            prefix.check()
+        prefix.store.delete(names[first : first + BATCH])
     prefix.store.abort_uploads(now - keep)
     return Pruned(len(sizes), sum(sizes.values()))
 

@@ -121,6 +121,7 @@ class TreeBase:
         self._keep = keep
         self._name = pointer_name(tree.root)
         self._index: Index | None = None
+        self._version: str | None = None
         self._retired: tuple[Retired, ...] = ()
         self._rewrite: set[bytes] = set()
 
@@ -218,7 +219,7 @@ class TreeBase:
             retired.append(Retired(former.manifest, now))
         pointer = Pointer(shown(self._tree.root), digest, size, now, tuple(retired))
         self._prefix.check()
-        self._prefix.store.put(self._name, pointer.encode(), self._prefix.pace)
+        self._write_pointer(pointer)
         rows, content = index.totals()
         stored = sum(pack.size for pack in used)
         dead = stored - sum(pack.live for pack in used)
@@ -227,6 +228,16 @@ class TreeBase:
             digest, size, now, b"".join(pack.digest for pack in used), rows, content, stored, dead
         )
         return True
+
+    def _write_pointer(self, pointer: Pointer) -> None:
+        """Write the pointer if it still is the one that this process knows."""
+        version = self._prefix.store.swap(self._name, pointer.encode(), self._version)
+        if version is None:
+            self.forget()
+            raise StoreError(
+                "the pointer in the object store was changed by another process, or by an upload that was not confirmed: it is read again"
+            )
+        self._version = version
 
     def _upload(self, name: str, file: IO[bytes], size: int) -> None:
         file.seek(0)
@@ -248,12 +259,13 @@ class TreeBase:
         return index
 
     def _read_base(self, index: Index) -> None:
-        self._retired = ()
-        data = self._prefix.store.get(self._name, MAX_JSON)
-        if data is None:
+        self._retired, self._version = (), None
+        loaded = self._prefix.store.load(self._name, MAX_JSON)
+        if loaded is None:
             return
+        self._version = loaded.version
         try:
-            pointer = Pointer.decode(data)
+            pointer = Pointer.decode(loaded.body)
             # Also if the manifest is damaged: a frontend may be restoring from an earlier one.
             self._retired = pointer.retired
             blocks = decode([read_manifest(self._prefix.store, pointer.manifest)])

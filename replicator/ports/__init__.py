@@ -29,7 +29,7 @@ from replicator.ports.frontends import (
     Provider,
 )
 from replicator.ports.source import Identity, Seen, Snapshot, Source, Verdict, Watcher
-from replicator.ports.store import ObjectStore, Pace, Stored
+from replicator.ports.store import ObjectStore, Pace, Stored, Versioned
 
 __all__ = [
     "BEING_READ",
@@ -63,5 +63,6 @@ __all__ = [
     "Source",
     "Stored",
     "Verdict",
+    "Versioned",
     "Watcher",
 ]

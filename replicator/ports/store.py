@@ -17,6 +17,13 @@ class Stored(NamedTuple):
     modified: float
 
 
+class Versioned(NamedTuple):
+    """The bytes of an object, and what the store calls this version of it."""
+
+    body: bytes
+    version: str
+
+
 class ObjectStore(Protocol):
     """The objects below one prefix of a bucket. All calls but `url` use the network, and block. Thread-safe.
 
@@ -37,8 +44,16 @@ class ObjectStore(Protocol):
         whose name is a digest counts only if it has its full size.
         """
 
-    def create(self, name: str, body: bytes) -> bool:
-        """Write an object if there is none of this name; return False if there is one."""
+    def swap(self, name: str, body: bytes, version: str | None) -> str | None:
+        """Write a small object only if it still has this version; return its new version, or None if it has another one now.
+
+        A store that knows no conditions writes it in any case.
+
+        Args:
+            name: its name.
+            body: its new bytes.
+            version: from `load` or `swap`; None: only if there is no object of this name.
+        """
 
     def put_parts(self, name: str, parts: Iterable[bytes], pace: Pace) -> None:
         """Write an object in parts, each of at least 5 MiB but the last. If `parts` raises, nothing is written."""
@@ -49,6 +64,9 @@ class ObjectStore(Protocol):
         Raises:
             StoreError: also if it has more than `limit` bytes.
         """
+
+    def load(self, name: str, limit: int) -> Versioned | None:
+        """Return the bytes of an object as `get` does, with its version."""
 
     def list(self, below: str) -> Iterator[Stored]:
         """Yield the objects whose names begin with `below`."""

@@ -10,6 +10,9 @@ from replicator.errors import ReplicatorError, StoreError
 
 ABSENT = ("NoSuchKey", "NotFound", "404")
 TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+UNKNOWN = ("NotImplemented", "501")
+"""Answers of a store that knows no conditions."""
+
 _DENIED = ("AccessDenied", "403", "Forbidden", "AllAccessDisabled")
 ACTIONS = {
     "ListObjectsV2": "ListBucket",

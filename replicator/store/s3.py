@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any
 
 from replicator.errors import StoreError
-from replicator.ports import Pace, Stored
-from replicator.store.failures import ABSENT, TAKEN, code_of, translated
+from replicator.ports import Pace, Stored, Versioned
+from replicator.store.failures import ABSENT, TAKEN, UNKNOWN, code_of, translated
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
@@ -25,6 +25,9 @@ ATTEMPTS = 1
 
 SEALED = 1 << 20
 """Bytes up to which an upload carries its MD5: of a pack, it would take as long as its SHA-256."""
+
+LARGEST = 1 << 20
+"""Bytes in an object that is written on a condition, at most."""
 
 DELETED = 1000
 """Objects in one request to delete them: S3's limit."""
@@ -58,19 +61,34 @@ class S3Store:
             self._client.put_object(**self._object(name), **_sealed(body))
         self.bytes_sent += len(body)
 
-    def create(self, name: str, body: bytes) -> bool:
-        """Write an object if there is none of this name; return False if there is one."""
+    def swap(self, name: str, body: bytes, version: str | None) -> str | None:
+        """Write an object if it still has this version; see `ports.ObjectStore`."""
+        condition = {"IfNoneMatch": "*"}
+        if version is not None:
+            condition = {"IfMatch": version} if version else {}
+        answer = self._put_if(name, body, condition)
+        if answer is None:
+            return None
+        self.bytes_sent += len(body)
+        return str(answer.get("ETag", ""))
+
+    def _put_if(self, name: str, body: bytes, condition: dict[str, str]) -> dict[str, Any] | None:
+        """Write an object on a condition; return None if it is not met."""
         from botocore.exceptions import ClientError
 
         with translated(self._where):
+            upload = {**self._object(name), **_sealed(body)}
             try:
-                self._client.put_object(**self._object(name), **_sealed(body), IfNoneMatch="*")
+                answer: dict[str, Any] = self._client.put_object(**upload, **condition)
             except ClientError as error:
-                if code_of(error) in TAKEN:
-                    return False
-                raise
-        self.bytes_sent += len(body)
-        return True
+                if code_of(error) in TAKEN or ("IfMatch" in condition and code_of(error) in ABSENT):
+                    return None
+                if code_of(error) not in UNKNOWN:
+                    raise
+                if "IfNoneMatch" in condition and self.load(name, LARGEST) is not None:
+                    return None
+                answer = self._client.put_object(**upload)
+        return answer
 
     def put_parts(self, name: str, parts: Iterable[bytes], pace: Pace) -> None:
         """Write an object in parts; see `ports.ObjectStore`."""
@@ -91,6 +109,11 @@ class S3Store:
 
     def get(self, name: str, limit: int) -> bytes | None:
         """Return the bytes of an object; None if there is none."""
+        found = self.load(name, limit)
+        return None if found is None else found.body
+
+    def load(self, name: str, limit: int) -> Versioned | None:
+        """Return the bytes of an object with its version; None if there is none."""
         from botocore.exceptions import ClientError
 
         with translated(self._where):
@@ -106,7 +129,7 @@ class S3Store:
             raise StoreError(f"{self._where}: {name} has more than {limit} bytes")
         if len(found) != answer["ContentLength"]:
             raise StoreError(f"{self._where}: {name} was cut off")
-        return found
+        return Versioned(found, str(answer.get("ETag", "")))
 
     def list(self, below: str) -> Iterator[Stored]:
         """Yield the objects whose names begin with `below`."""

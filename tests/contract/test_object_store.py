@@ -8,6 +8,7 @@ import boto3
 import pytest
 
 from replicator.errors import StoreError
+from replicator.ports import Versioned
 from replicator.store.s3 import S3Store
 from tests.support import aws, weed
 from tests.support.fakes.store import FakeStore
@@ -77,10 +78,20 @@ def test_an_object_beyond_the_limit_is_an_error(store):
         store.get("a", 4)
 
 
-def test_create_writes_only_a_new_object(store):
-    assert store.create("owner", b"one")
-    assert not store.create("owner", b"two")
-    assert store.get("owner", 10) == b"one"
+def test_a_swap_writes_only_an_object_that_has_the_version(store):
+    first = store.swap("pointer", b"one", None)
+    assert first
+    assert store.swap("pointer", b"two", None) is None
+    assert store.load("pointer", 10) == Versioned(b"one", first)
+    second = store.swap("pointer", b"two", first)
+    assert second
+    assert store.swap("pointer", b"late", first) is None
+    store.put("pointer", b"another", free)
+    assert store.swap("pointer", b"late", second) is None
+    assert store.get("pointer", 10) == b"another"
+    store.delete(["pointer"])
+    assert store.swap("pointer", b"late", second) is None
+    assert store.load("pointer", 10) is None
 
 
 def test_an_object_can_be_written_in_parts(store):

@@ -22,5 +22,5 @@ def test_a_kill_at_any_moment_leaves_a_complete_base(tmp_path):
     assert len(rows) == KILLS
     steps = Counter(row["step"] for row in rows)
     print(dict(steps))
-    assert {"put packs", "put manifests", "put trees", "delete"} <= steps.keys(), steps
+    assert {"put packs", "put manifests", "swap trees", "delete"} <= steps.keys(), steps
     assert rows[-1]["entries"][0] > 10

@@ -42,6 +42,12 @@ class Counting(S3Store):
         super().put(name, body, pace)
         self.note("publish")
 
+    def swap(self, name, body, version):
+        self.note(f"swap {name.partition('/')[0]}")
+        done = super().swap(name, body, version)
+        self.note("publish")
+        return done
+
     def delete(self, names):
         self.note("delete" if names else "prune")
         super().delete(names)

@@ -4,7 +4,7 @@ import threading
 import time
 
 from replicator.errors import StoreError
-from replicator.ports import Stored
+from replicator.ports import Stored, Versioned
 
 
 class FakeStore:
@@ -13,6 +13,8 @@ class FakeStore:
     Attributes:
         objects: bytes by name.
         modified: when each was written.
+        versions: version by name.
+        conditions: False for a store that ignores conditions of `swap`.
         failure: if set, every method raises a StoreError with this text.
         log: what was done: ("put", name), ("get", name), ("delete", name), ("list", prefix).
         clock: returns seconds since the epoch.
@@ -24,10 +26,13 @@ class FakeStore:
         self.bytes_sent = 0
         self.objects = {}
         self.modified = {}
+        self.versions = {}
+        self.conditions = True
         self.failure = ""
         self.log = []
         self.before = lambda _: None
         self.clock = time.time
+        self._writes = 0
         self._lock = threading.RLock()
 
     def put(self, name, body, pace):
@@ -35,13 +40,14 @@ class FakeStore:
         pace(len(body))
         self._store(name, bytes(body))
 
-    def create(self, name, body):
+    def swap(self, name, body, version):
         self._do("put", name)
         with self._lock:
-            if name in self.objects:
-                return False
+            found = self.versions[name] if name in self.objects else None
+            if self.conditions and found != version:
+                return None
             self._store(name, bytes(body))
-            return True
+            return self.versions[name]
 
     def put_parts(self, name, parts, pace):
         body = bytearray()
@@ -58,6 +64,10 @@ class FakeStore:
             raise StoreError(f"{name} has more than {limit} bytes")
         return found
 
+    def load(self, name, limit):
+        found = self.get(name, limit)
+        return None if found is None else Versioned(found, self.versions[name])
+
     def list(self, below):
         self._do("list", below)
         for name in sorted(self.objects):
@@ -69,6 +79,7 @@ class FakeStore:
             self._do("delete", name)
             self.objects.pop(name, None)
             self.modified.pop(name, None)
+            self.versions.pop(name, None)
 
     def abort_uploads(self, older):
         self._do("list", "uploads")
@@ -86,6 +97,8 @@ class FakeStore:
         with self._lock:
             self.objects[name] = body
             self.modified[name] = self.clock()
+            self._writes += 1
+            self.versions[name] = f"version {self._writes}"
             self.bytes_sent += len(body)
 
     def _do(self, what, name):

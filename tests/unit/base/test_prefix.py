@@ -63,3 +63,37 @@ def test_an_owner_that_was_cut_off_while_it_was_written_locks_nobody_out():
     again = prefix(store)
     again.open()
     again.check()
+
+
+def test_an_owner_that_is_gone_is_no_other_process_and_is_written_again():
+    """Someone has emptied the bucket."""
+    store = FakeStore()
+    one = prefix(store)
+    one.open()
+    store.delete([OWNER])
+    with pytest.raises(StoreError, match="missing or damaged: it is written again"):
+        one.check()
+    assert not one.is_open
+    one.open()
+    one.check()
+
+
+def test_of_two_processes_that_claim_a_prefix_at_the_same_time_one_is_refused():
+    store = FakeStore()
+    prefix(store).open()
+    one, other = prefix(store), prefix(store)
+
+    load = store.load
+
+    def load_and_lose(name, limit):
+        """The other one claims the prefix after this one has read who the owner is."""
+        found = load(name, limit)
+        store.load = load
+        other.open()
+        return found
+
+    store.load = load_and_lose
+    with pytest.raises(StoreError, match="just now"):
+        one.open()
+    other.check()
+    assert not one.is_open

@@ -296,3 +296,77 @@ def test_two_trees_with_equal_contents_keep_pointers_of_their_own(site, tmp_path
     }
     assert [list(rows) for rows in found.values()] in ([[b"a"], [b"b"]], [[b"b"], [b"a"]])
     assert len(packs(site.store.objects)) == 1
+
+
+def second_process(site):
+    """Return the prefix and base of another process with the same state directory, which publishes another state."""
+    prefix = Prefix(site.store, "me", free, lambda: site.now)
+    state = site.state / "copy"
+    state.mkdir(exist_ok=True)
+    return prefix, TreeBase(site.tree, prefix, state, lambda: None, KEEP)
+
+
+@pytest.mark.parametrize("conditions", [True, False])
+def test_a_process_that_lost_its_claim_writes_no_pointer(site, conditions):
+    site.store.conditions = conditions
+    site.write(a=b"one")
+    site.publish()
+    prefix, other = second_process(site)
+    prefix.open()
+    site.write(b=b"two")
+    site.tree.scan()
+    with pytest.raises(StoreError, match="copy of this state directory"):
+        site.base.publish()
+    other.publish()
+    other.close()
+    (pointer,) = published.pointers(site.store)
+    assert set(published.restored(site.store, pointer.manifest)) == {b"a", b"b"}
+
+
+def test_a_pointer_that_arrives_after_that_of_another_process_is_refused(site):
+    """The claim was still there when it was checked: the request itself is what comes too late."""
+    site.write(a=b"one")
+    site.publish()
+    site.write(b=b"two")
+    site.tree.scan()
+    prefix, other = second_process(site)
+    swap = site.store.swap
+
+    def late(name, body, version):
+        site.store.swap = swap
+        prefix.open()
+        site.tree.catalog.records.pop(b"a")
+        other.publish()
+        return swap(name, body, version)
+
+    site.store.swap = late
+    with pytest.raises(StoreError, match="changed by another process"):
+        site.base.publish()
+    (pointer,) = published.pointers(site.store)
+    assert pointer.manifest == other.published.manifest
+    assert set(published.restored(site.store, pointer.manifest)) == {b"b"}
+    assert site.base.published is None, "it is not offered, because the other one may remove it"
+    other.close()
+
+
+def test_a_pointer_whose_write_was_not_confirmed_is_read_again(site):
+    """The store has written it, and the answer was lost."""
+    site.write(a=b"one")
+    site.publish()
+    site.write(b=b"two")
+    site.tree.scan()
+    swap = site.store.swap
+
+    def unconfirmed(name, body, version):
+        site.store.swap = swap
+        swap(name, body, version)
+        raise StoreError("the connection was lost")
+
+    site.store.swap = unconfirmed
+    with pytest.raises(StoreError, match="lost"):
+        site.base.publish()
+    with pytest.raises(StoreError, match="it is read again"):
+        site.base.publish()
+    site.base.publish()
+    (pointer,) = published.pointers(site.store)
+    assert set(published.restored(site.store, pointer.manifest)) == {b"a", b"b"}
