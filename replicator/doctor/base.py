@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -59,5 +60,15 @@ def _fetch(url: str) -> bytes:
             f"reading an object by its URL was refused: {error.code} {error.reason}"
         ) from None
     except (OSError, ValueError) as error:
-        raise StoreError(f"an object cannot be read by its URL: {type(error).__name__}") from None
+        raise StoreError(f"an object cannot be read by its URL: {_cause(error)}") from None
     return data
+
+
+def _cause(error: Exception) -> str:
+    """Return why a URL cannot be read, as a clause without the URL."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {cause.verify_message}"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return type(cause).__name__

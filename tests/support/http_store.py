@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -12,6 +13,9 @@ import pytest
 class HttpStore:
     """A server that knows objects by path; keep-alive and ranges work as in S3.
 
+    Args:
+        certificate: paths of a certificate for `localhost` and its key, for HTTPS; None: HTTP.
+
     Attributes:
         objects: contents by path.
         faults: by path, functions to call for the next requests instead of serving the object: each is called with the connection's
@@ -21,7 +25,11 @@ class HttpStore:
         connections: number of connections accepted.
     """
 
-    def __init__(self):
+    def __init__(self, certificate=None):
+        self._tls = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(*certificate)
         self.objects = {}
         self.faults = {}
         self.always = {}
@@ -45,7 +53,8 @@ class HttpStore:
                 each.shutdown(socket.SHUT_RDWR)
 
     def url(self, path):
-        return f"http://127.0.0.1:{self.port}/{path}?X-Signature=secret"
+        place = "https://localhost" if self._tls else "http://127.0.0.1"
+        return f"{place}:{self.port}/{path}?X-Signature=secret"
 
     def add(self, content):
         """Add an object under its digest; return the digest."""
@@ -63,9 +72,12 @@ class HttpStore:
             self._open.add(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
+    def _secured(self, connection):
+        return self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+
     def _serve(self, connection):
-        with suppress(OSError), connection:
-            while head := _head(connection):
+        with suppress(OSError), self._secured(connection) as secured:
+            while head := _head(secured):
                 path, wanted = _parsed(head)
                 with self._lock:
                     self.requests.append((path, wanted))
@@ -73,8 +85,8 @@ class HttpStore:
                     fault = queue.pop(0) if queue else self.always.get(path)
                 answer = self._answer(path, wanted)
                 if fault is None:
-                    connection.sendall(answer)
-                elif not fault(connection, answer):
+                    secured.sendall(answer)
+                elif not fault(secured, answer):
                     return
         self._open.discard(connection)
 

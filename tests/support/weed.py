@@ -37,12 +37,19 @@ def program():
 class Weed:
     """A store with one bucket, in a directory of its own; runs until the context ends.
 
+    Args:
+        directory: its files.
+        certificate: paths of a certificate for `localhost` and its key, for HTTPS; None: HTTP.
+        authority: path of the certificate of who has signed it.
+
     Attributes:
         url: its endpoint.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, certificate=None, authority=None):
         self._directory = Path(directory)
+        self._certificate = certificate
+        self._authority = authority
 
     def __enter__(self):
         if program() is None:
@@ -55,14 +62,20 @@ class Weed:
         config.write_text(json.dumps({"identities": rows}))
         # weed derives the port of gRPC by adding 10,000.
         s3, master, volume, filer = _ports(4)
-        self.url = f"http://127.0.0.1:{s3}"
+        self.url = f"https://localhost:{s3}" if self._certificate else f"http://127.0.0.1:{s3}"
+        secured = []
+        if self._certificate:
+            secured = [
+                f"-s3.cert.file={self._certificate[0]}",
+                f"-s3.key.file={self._certificate[1]}",
+            ]
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [program(), f"-logdir={self._directory}", "server", f"-dir={self._directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
                  "-s3", f"-s3.port={s3}", f"-s3.config={config}", f"-master.port={master}",
                  f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=50",
                  "-master.volumeSizeLimitMB=128", "-s3.port.iceberg=0", "-s3.port.lance=0",
-                 "-master.telemetry=false"],
+                 "-master.telemetry=false", *secured],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory,
             )  # fmt: skip
         try:
@@ -94,10 +107,14 @@ class Weed:
         log = (self._directory / "log").read_text("utf-8", "replace")
         pytest.fail(f"weed did not start: {log[-2000:]}")
 
+    @property
+    def _trusted(self):
+        return str(self._authority) if self._authority else None
+
     def client(self, **settings):
         return boto3.session.Session(
             aws_access_key_id=KEY, aws_secret_access_key=KEY, region_name=REGION
-        ).client("s3", endpoint_url=self.url, config=Config(**settings))
+        ).client("s3", endpoint_url=self.url, config=Config(**settings), verify=self._trusted)
 
 
 def _ports(count):

@@ -231,6 +231,8 @@ class Part:
         self._connection.close()
         if self._connection.stopped.is_set():
             raise FetchFailed("the restore was stopped") from None
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise FetchFailed(_reason(error)) from None  # it is the same at the next attempt
         if isinstance(error, _Refused):
             self._refusals += 1
             if self._refusals > FRESH:
