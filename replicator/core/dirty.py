@@ -10,11 +10,13 @@ The set is bounded. At its limit it empties itself and sets `overflowed`; the fr
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 
-from replicator.core.pending import Inside, Key, PathState, Pending, PendingChange, PendingKind
+from replicator.core.path_set import PathIndex
+from replicator.core.pending import Key, PathState, Pending, PendingChange, PendingKind
 from replicator.core.queues import Queues
-from replicator.model import parent, rebase
+from replicator.model import rebase
 
 LIMIT = 200_000
 """Maximum number of dirty paths of one frontend: at most about 80 MB. A comparison pauses long before (`HIGH_WATER` of engine.frontend.comparisons)."""
@@ -34,7 +36,7 @@ class DirtySet:
         self._limit = limit
         self._pending: dict[Key, Pending] = {}
         self._queues = Queues()
-        self._inside: dict[Key, Inside] = {}
+        self._indexes: dict[int, PathIndex] = {}  # by tree
         self._refused: dict[
             Key, Pending
         ] = {}  # those with a reason: a scan of 200,000 would block the event loop for 10 ms
@@ -152,8 +154,12 @@ class DirtySet:
 
     def is_current(self, key: Key, generation: int) -> bool:
         """Return True if the path was not marked again since `generation`."""
+        return self._current(key, generation) is not None
+
+    def _current(self, key: Key, generation: int) -> Pending | None:
+        """Return the record of a path that was not marked again since `generation`."""
         pending = self._pending.get(key)
-        return pending is not None and pending.generation == generation
+        return pending if pending is not None and pending.generation == generation else None
 
     def generation(self, key: Key) -> int:
         """Return the current generation of a path; 0, which is less than any other, if it is clean."""
@@ -190,25 +196,15 @@ class DirtySet:
 
     def hasten_removals(self, directory: Key, most: int) -> None:
         """Let deletions below a directory not wait for content, because a file is to replace it; look at about `most` paths."""
-        directories = [directory]
-        while directories and most > 0:
-            inside = self._inside.get(directories.pop())
-            if inside is not None:
-                directories += inside.below
-                for key in islice(inside.keys, most):
-                    most -= 1
-                    pending = self._pending[key]
-                    if pending.removal:
-                        self._queues.set_state(key, pending, pending.state, removal=False)
+        for key in islice(self._at_or_below(directory), most + 1):
+            pending = self._pending[key]
+            if pending.removal and key != directory:
+                self._queues.set_state(key, pending, pending.state, removal=False)
 
     def put_back(self, key: Key, generation: int) -> None:
         """Queue a path again that `take` returned and that was not sent."""
-        pending = self._pending.get(key)
-        if (
-            pending is not None
-            and pending.generation == generation
-            and pending.state is PathState.SENT
-        ):
+        pending = self._current(key, generation)
+        if pending is not None and pending.state is PathState.SENT:
             self._queues.set_state(key, pending, PathState.WAITING)
 
     def refused(self, key: Key, generation: int, kind: PendingKind, reason: str) -> int | None:
@@ -222,8 +218,8 @@ class DirtySet:
             kind: what must be sent next.
             reason: why the frontend refused; shown to the operator.
         """
-        pending = self._pending.get(key)
-        if pending is None or pending.generation != generation:
+        pending = self._current(key, generation)
+        if pending is None:
             return None
         pending.attempts += 1
         pending.kind = kind
@@ -277,9 +273,7 @@ class DirtySet:
             self._queues.set_state(key, pending, PathState.CLEAN)
             self._refused.pop(key, None)
             self._moved.pop(key, None)
-            pending.inside.keys.discard(key)
-            if not pending.inside.keys:
-                self._unindex(pending.inside)
+            self._indexes[key.tree].discard(key.path)
 
     def forget_trees(self, is_removed: Callable[[int], bool]) -> None:
         """Remove all paths of the trees for whose number `is_removed` returns True."""
@@ -289,45 +283,36 @@ class DirtySet:
             return
         for key in removed:
             self.drop(key)
+        self._indexes = {n: index for n, index in self._indexes.items() if not is_removed(n)}
 
     def clear(self) -> None:
         """Remove all paths; acknowledgements of versions in flight will be ignored."""
         self._pending.clear()
-        self._inside.clear()
+        self._indexes.clear()
         self._refused.clear()
         self._moved.clear()
         self._queues.clear()
         self.overflowed = False
 
-    def any_inside(self, key: Key) -> bool:
-        """Return True if a path directly inside a directory is dirty. O(1): a frontend's answers may call it often."""
-        inside = self._inside.get(key)
-        return inside is not None and bool(inside.keys)
+    def any_below(self, directory: Key) -> bool:
+        """Return True if a path below a directory is dirty. O(1): a frontend's answers may call it often."""
+        index = self._indexes.get(directory.tree)
+        return index is not None and index.any_below(directory.path)
 
     def at_or_below(self, key: Key) -> list[Key]:
         """Return the dirty paths at or below a path, in the order of marking. The cost depends only on their number."""
-        return sorted(set(self._walk(key)), key=lambda one: self._pending[one].generation)
+        return sorted(self._at_or_below(key), key=lambda one: self._pending[one].generation)
 
-    def _walk(self, key: Key) -> Iterator[Key]:
-        """Yield the dirty paths at or below a path, in no particular order; the set must not be changed during the iteration."""
-        if key in self._pending:
-            yield key
-        directories = [key]
-        while directories:
-            inside = self._inside.get(directories.pop())
-            if inside is not None:
-                yield from inside.keys
-                directories += inside.below
+    def _at_or_below(self, key: Key) -> Iterator[Key]:
+        """Yield the dirty paths at or below a path, parents first; none may be added or removed during the iteration."""
+        index = self._indexes.get(key.tree)
+        if index is not None:
+            yield from map(partial(Key, key.tree), index.at_or_below(key.path))
 
     def has_more_below(self, directory: Key, count: int) -> bool:
-        """Return True if more than `count` paths inside a directory or below it are dirty; costs at most O(count)."""
-        directories = [directory]
-        while directories and count >= 0:
-            inside = self._inside.get(directories.pop())
-            if inside is not None:
-                count -= len(inside.keys)
-                directories += inside.below
-        return count < 0
+        """Return True if more than `count` paths below a directory are dirty; the cost depends only on `count`."""
+        found = sum(1 for _ in islice(self._at_or_below(directory), count + 2))
+        return found - (directory in self._pending) > count
 
     def rename(self, source: Key, target: Key, now: float) -> None:
         """Record a rename on the backend: what is dirty at or below `source` becomes dirty at or below `target`.
@@ -350,16 +335,23 @@ class DirtySet:
 
         The set must not be changed during the iteration.
         """
-        keys = self._walk(key) if key.path else self._pending
+        keys = self._at_or_below(key) if key.path else self._pending
         for one in keys:
             pending = self._pending[one]
             if pending.since <= until and one.tree == key.tree:
                 yield one, pending.reason
 
-    def oldest(self) -> float | None:
-        """Return the time at which the oldest dirty path became dirty; None if all are clean."""
-        first = islice(self._pending.values(), 1)
-        return min((pending.since for pending in chain(first, self._moved.values())), default=None)
+    def oldest(self, *, sendable: bool = False) -> float | None:
+        """Return the time at which the oldest dirty path became dirty; None if there is none.
+
+        Args:
+            sendable: ignore paths that the backend cannot read.
+        """
+        dirty, moved = (
+            (one.since for one in some.values() if not (sendable and one.unreadable))
+            for some in (self._pending, self._moved)
+        )
+        return min(chain(islice(dirty, 1), moved), default=None)
 
     def mark_unreadable(self, key: Key) -> None:
         """Exclude a path that the backend cannot read from lag and status, until it is marked again."""
@@ -367,23 +359,17 @@ class DirtySet:
         if pending is not None:
             pending.unreadable = True
 
-    def sendable(self) -> Iterator[tuple[Key, Pending]]:
+    def sendable(self, begin: int = 0, step: int = 1) -> Iterator[tuple[Key, Pending]]:
         """Yield the dirty paths that the backend can read, in the order in which they or their names became dirty.
 
         The set must not be changed during the iteration.
-        """
-        return ((key, pending) for key, pending in self._pending.items() if not pending.unreadable)
 
-    def sample(self, begin: int, step: int) -> Iterator[tuple[Key, Pending]]:
-        """Yield every `step`-th dirty path from index `begin` on, without those that the backend cannot read."""
+        Args:
+            begin: index of the first dirty path.
+            step: 1 for all from there on, 2 for every second, and so on.
+        """
         every = islice(self._pending.items(), begin, None, step)
         return ((key, pending) for key, pending in every if not pending.unreadable)
-
-    def oldest_sendable(self) -> float | None:
-        """Return the time at which the oldest dirty path that the backend can read became dirty; None if there is none."""
-        first = (pending for _, pending in islice(self.sendable(), 1))
-        moved = (pending for pending in self._moved.values() if not pending.unreadable)
-        return min((pending.since for pending in chain(first, moved)), default=None)
 
     def has_refusals(self) -> bool:
         """Return True if the frontend refused a path that the backend can read."""
@@ -421,37 +407,15 @@ class DirtySet:
             if len(self._pending) >= self._limit:
                 self.clear()
                 self.overflowed = True
-            inside = self._index(Key(key.tree, parent(key.path)))
-            pending = self._pending[key] = Pending(now, inside)
-            inside.keys.add(key)
+            pending = self._pending[key] = Pending(now)
+            index = self._indexes.get(key.tree)
+            if index is None:
+                index = self._indexes[key.tree] = PathIndex(partial(self._contains, key.tree))
+            index.add(key.path)
         self._generations += 1
         pending.generation = self._generations
         pending.unreadable = False
         return pending
 
-    def _index(self, directory: Key) -> Inside:
-        """Return the index entry of a directory; if it is new, create entries for its parents as well."""
-        inside = self._inside.get(directory)
-        if inside is not None:
-            return inside
-        first = inside = self._inside[directory] = Inside(directory)
-        while inside.key.path:
-            above = Key(directory.tree, parent(inside.key.path))
-            existing = self._inside.get(above)
-            if existing is not None:
-                existing.below.add(inside.key)
-                break
-            new = self._inside[above] = Inside(above)
-            new.below.add(inside.key)
-            inside = new
-        return first
-
-    def _unindex(self, inside: Inside | None) -> None:
-        """Remove the index entry of a directory if nothing inside or below it is dirty, and those of its parents likewise."""
-        while inside is not None and not inside.keys and not inside.below:
-            del self._inside[inside.key]
-            if not inside.key.path:
-                return
-            above = self._inside[Key(inside.key.tree, parent(inside.key.path))]
-            above.below.discard(inside.key)
-            inside = above
+    def _contains(self, tree: int, path: bytes) -> bool:
+        return Key(tree, path) in self._pending

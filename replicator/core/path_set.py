@@ -43,6 +43,10 @@ class PathIndex:
                 return
             path = above
 
+    def any_below(self, directory: bytes) -> bool:
+        """Return True if a member is below a directory. O(1)."""
+        return directory in self._children
+
     def at_or_below(self, path: bytes) -> Iterator[bytes]:
         """Yield the members at and below `path`, parents before their children; the set must not change during the iteration."""
         stack = [path]

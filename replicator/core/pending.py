@@ -43,23 +43,6 @@ class PathState(enum.Enum):
     HELD = 4
 
 
-class Inside:
-    """Index entry of one directory.
-
-    Attributes:
-        key: the directory.
-        keys: dirty paths directly inside it.
-        below: its subdirectories that have an index entry.
-    """
-
-    __slots__ = ("below", "key", "keys")
-
-    def __init__(self, key: Key) -> None:
-        self.key = key
-        self.keys: set[Key] = set()
-        self.below: set[Key] = set()
-
-
 _WAITING, _SENT = PathState.WAITING, PathState.SENT  # faster than a lookup in the class at each use
 
 
@@ -68,7 +51,6 @@ class Pending:
 
     Args:
         since: the time at which the path became dirty.
-        inside: index entry of its directory.
 
     Attributes:
         generation: number of the last `DirtySet.mark`.
@@ -82,12 +64,11 @@ class Pending:
     """
 
     __slots__ = (
-        "attempts", "generation", "inside", "kind", "reason", "removal", "since", "state", "unreadable", "urgent"
+        "attempts", "generation", "kind", "reason", "removal", "since", "state", "unreadable", "urgent"
     )  # fmt: skip
 
-    def __init__(self, since: float, inside: Inside) -> None:
+    def __init__(self, since: float) -> None:
         self.since = since
-        self.inside = inside
         self.generation = 0
         self.kind = PendingKind.ATTRIBUTES
         self.urgent = False

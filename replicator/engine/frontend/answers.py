@@ -169,7 +169,7 @@ class Answers:
         replace stays dirty.
         """
         key = in_flight.part.key
-        if not self._dirty.any_inside(key):
+        if not self._dirty.any_below(key):
             if in_flight.part.is_delete and attempts > KEPT_AFTER:
                 self.clean(key, in_flight.generation)
                 self._report(key, KEPT)

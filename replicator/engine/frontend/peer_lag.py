@@ -100,7 +100,7 @@ class PeerLag:
         # One of each step, from a random start: a list of 200,000 would take 30 ms.
         step = max(1, 2 * (len(self._dirty) - MOST // 2) // MOST)
         begin = MOST // 2 + random.randrange(step)  # noqa: S311  # not a secret
-        return oldest[: MOST // 2] + list(islice(self._dirty.sample(begin, step), MOST // 2))
+        return oldest[: MOST // 2] + list(islice(self._dirty.sendable(begin, step), MOST // 2))
 
 
 def _is_found(pending: Pending) -> bool:

@@ -36,7 +36,7 @@ def is_caught_up(replica: Replica) -> bool:
 
     One to which nothing is sent, because it or a tree is paused, is not caught up: it would lack more and more.
     """
-    since = replica.dirty.oldest_sendable()
+    since = replica.dirty.oldest(sendable=True)
     recent = since is None or asyncio.get_running_loop().time() - since < RECENT
     unsure = replica.resync_queue or replica.dirty.has_refusals() or replica.held
     return replica.is_bootstrapped and recent and not unsure

@@ -186,14 +186,14 @@ def test_a_path_that_the_backend_cannot_read_is_no_lag(dirty):
     dirty.mark_unreadable(A)
 
     assert dirty.oldest() == 1
-    assert dirty.oldest_sendable() == 2
+    assert dirty.oldest(sendable=True) == 2
     assert not dirty.has_refusals()
 
     dirty.mark(A, PendingKind.CONTENT, 3, urgent=False)  # it may be readable now
-    assert dirty.oldest_sendable() == 1
+    assert dirty.oldest(sendable=True) == 1
     dirty.drop(A)
     dirty.drop(B)
-    assert dirty.oldest_sendable() is None
+    assert dirty.oldest(sendable=True) is None
 
 
 def test_a_refusal_lasts_until_the_path_is_acknowledged(dirty):
@@ -281,18 +281,18 @@ def test_the_oldest_path_is_as_old_under_a_new_name_until_it_is_clean(dirty):
     dirty.mark(Key(1, b"d/g"), PendingKind.CONTENT, 2, urgent=True)
     dirty.mark(A, PendingKind.CONTENT, 3, urgent=True)
     dirty.rename(Key(1, b"d"), Key(1, b"e"), 5)
-    assert (dirty.oldest(), dirty.oldest_sendable()) == (1, 1)
+    assert (dirty.oldest(), dirty.oldest(sendable=True)) == (1, 1)
 
     dirty.mark_unreadable(Key(1, b"e/f"))
-    assert (dirty.oldest(), dirty.oldest_sendable()) == (1, 2)
+    assert (dirty.oldest(), dirty.oldest(sendable=True)) == (1, 2)
 
     for path in (b"e/f", b"e/g"):
         dirty.drop(Key(1, path))
-    assert (dirty.oldest(), dirty.oldest_sendable()) == (3, 3)
+    assert (dirty.oldest(), dirty.oldest(sendable=True)) == (3, 3)
 
     dirty.rename(A, Key(1, b"h"), 6)
     dirty.clear()
-    assert (dirty.oldest(), dirty.oldest_sendable()) == (None, None)
+    assert (dirty.oldest(), dirty.oldest(sendable=True)) == (None, None)
 
 
 def test_nothing_of_a_held_tree_is_taken_and_everything_afterwards_in_the_order_of_marking(dirty):

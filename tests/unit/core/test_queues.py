@@ -14,7 +14,7 @@ def queues():
 
 
 def waiting(queues, key, generation, *, urgent=False):
-    pending = Pending(0.0, Key(1, b""))
+    pending = Pending(0.0)
     pending.generation = generation
     pending.kind = PendingKind.CONTENT
     queues.set_state(key, pending, PathState.WAITING, urgent=urgent)

@@ -164,7 +164,7 @@ async def test_a_path_that_the_backend_cannot_read_is_reported_and_is_no_lag(sen
         sending.mark(b"f")
         await eventually(lambda: sending.errors.refusals, "the error")
         assert sending.rechecked[0] == b"f"
-        assert sending.dirty.oldest_sendable() is None
+        assert sending.dirty.oldest(sendable=True) is None
         assert sending.sent() == []
         sending.scan()
         await sending.times_sent(b"f", 1)
