@@ -44,7 +44,7 @@ class _Hosts:
         self.at = at
 
     async def connect(self, address: Any, identity: str = "") -> Any:
-        from replicator.transport.local import LocalConnector
+        from tests.support.child_agent import LocalConnector
 
         root = self.at / address.host
         root.mkdir(exist_ok=True)

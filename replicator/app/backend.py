@@ -25,7 +25,6 @@ from replicator.config import Config, TreeSettings
 from replicator.core.pace import Backoff, TokenBucket
 from replicator.discovery.aws.client import Aws
 from replicator.discovery.member_file import MemberFile
-from replicator.discovery.static import StaticProvider
 from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.changes.reader import ContentReader
@@ -38,7 +37,7 @@ from replicator.engine.supervision import keep_running
 from replicator.engine.threads import started_pool
 from replicator.engine.tree import Tree
 from replicator.errors import ConfigError
-from replicator.ports import Address, Candidate, Connector
+from replicator.ports import Candidate, Connector
 from replicator.source.tree import SourceTree
 from replicator.transport.ssh import SSHConnector
 
@@ -144,11 +143,6 @@ class App:
             self._sources[one.tree.number] = one.source
             self.service.add_tree(one.tree, watch=watch)
         self.retired.configured(self.roots())
-
-    def set_frontends(self, addresses: list[Address]) -> None:
-        """Serve a fixed list of frontends, without discovery."""
-        provider = StaticProvider(addresses)
-        self.service.set_membership(Membership([provider], self.service.join, random.random))
 
     def set_discovery(self, config: Config) -> None:
         """Serve the frontends that the configured providers return; do nothing if the discovery settings are unchanged."""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from replicator.delta.matching import Matcher
-from replicator.delta.ops import Literal, Op
+from replicator.delta.ops import Literal, Op, literal_bytes
 from replicator.delta.signature import Signature, Signer, block_size_for
 from replicator.errors import DeltaError, SourceError
 from replicator.files.walk import PERMISSIONS
@@ -198,7 +198,7 @@ class _Content(_Digest):
     def _collect(self, ops: list[Op]) -> None:
         """Add instructions to the delta; drop the delta once it holds too many literal bytes."""
         self._delta += ops
-        self._literal += sum(len(op.data) for op in ops if isinstance(op, Literal))
+        self._literal += literal_bytes(ops)
         if self._literal > min(MEMORY_LIMIT, WORTHWHILE * self._size):
             self._matcher, self._delta = None, []
 

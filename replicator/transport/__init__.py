@@ -1,1 +1,1 @@
-"""Byte streams to agents, over SSH or to a child process: connecting, host keys, start of the agent, limits."""
+"""Byte streams to agents over SSH: connecting, host keys, start of the agent, limits."""

@@ -53,14 +53,6 @@ class HostKeyPolicy:
         self._known = KnownHosts(file)
         self._asked: dict[str, _Asked] = {}
 
-    def damaged_lines(self) -> str:
-        """Return which lines of known_hosts cannot be parsed; empty if there are none, or if the file cannot be read."""
-        try:
-            damaged = self._known.read("").damaged
-        except HostKeyRefused:
-            return ""
-        return lines(damaged) if damaged else ""
-
     async def host_key_check(self, host: str, port: int, identity: str) -> HostKeyCheck:
         """Return the object that decides about the host key of one connection.
 

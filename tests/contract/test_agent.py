@@ -10,7 +10,6 @@ import pytest
 
 from replicator.model import DIRECTORY, FILE, ROOT, SYMLINK, Entry
 from replicator.ports import Address
-from replicator.transport.local import LocalConnector
 from replicator.wire import frames, messages
 from replicator.wire.changes import (
     BASE_MISMATCH,
@@ -26,6 +25,7 @@ from replicator.wire.changes import (
     PutFile,
     SetAttributes,
 )
+from tests.support.child_agent import LocalConnector
 from tests.support.fakes.agent import FakeAgent
 from tests.support.fakes.agent_channel import AgentChannel
 from tests.support.fakes.content import digest

@@ -14,9 +14,9 @@ from replicator.config import SSHSettings
 from replicator.errors import AgentFailed, AgentMissing, ChannelLost
 from replicator.ports import Address
 from replicator.transport import bundle, stream
-from replicator.transport.local import LocalConnector
 from replicator.transport.ssh import SSHConnector
 from replicator.wire.frames import MARKER
+from tests.support.child_agent import LocalConnector
 from tests.support.sshd import Sshd
 from tests.support.waiting import FOREVER, eventually, turns
 

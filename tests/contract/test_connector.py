@@ -8,8 +8,8 @@ import pytest
 
 from replicator.errors import ChannelLost, TransportError
 from replicator.ports import Address
-from replicator.transport.local import LocalConnector
 from replicator.wire import frames, messages
+from tests.support.child_agent import LocalConnector
 from tests.support.fakes.agent import FakeAgent
 from tests.support.fakes.agent_channel import AgentChannel
 from tests.support.fakes.channel import FakeChannel

@@ -14,9 +14,9 @@ from replicator.core.dirty import LIMIT
 from replicator.core.pending import Key
 from replicator.demo.trees import difference
 from replicator.engine.changes.encode import ChangeRef, EncodedChanges
-from replicator.transport.local import LocalConnector
 from tests.support import PROJECT
 from tests.support.backend import Backend, LocalFleet
+from tests.support.child_agent import LocalConnector
 from tests.support.faults import Cable, Line, RemoteSshd
 from tests.support.reader import publish
 from tests.support.waiting import FOREVER, turns, wait_for

@@ -6,7 +6,6 @@ import signal
 
 import pytest
 
-from replicator.ports import Address
 from tests.support.backend import Backend
 from tests.support.waiting import wait_for
 
@@ -100,12 +99,6 @@ def pause(backend, command, named):
     return backend.ask(command=command, name=named, host=named)
 
 
-def serve(backend, hosts):
-    """Make these the frontends."""
-    addresses = [Address(host) for host in hosts]
-    backend._loop.call_soon_threadsafe(backend.app.set_frontends, addresses)
-
-
 def states(backend):
     return {row["host"]: row["state"] for row in backend.status()["frontends"]}
 
@@ -140,8 +133,7 @@ def test_a_paused_tree_takes_no_frontend_out_of_service_and_puts_no_new_one_into
             )
             assert all(is_ready(backend, host) for host in hosts)
             backend.hosts.append("new")
-            addresses = [*hosts, "new"]
-            serve(backend, addresses)
+            backend.serve(*hosts, "new")
             wait_for(lambda b=backend: states(b).get("new") == "paused", backend.explain_status)
             assert not is_ready(backend, "new")
             pause(backend, "unpause", "source")

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from replicator.transport.local import LocalConnector
 from replicator.wire.changes import ROOT_GONE
 from replicator.wire.messages import Batch
 from tests.support.backend import Backend, LocalFleet
+from tests.support.child_agent import LocalConnector
 from tests.support.pinned import HELLO, Agent, make_outside, picture, put
 from tests.support.tools import missing
 from tests.support.waiting import wait_for

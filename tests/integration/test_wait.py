@@ -312,7 +312,7 @@ def test_a_frontend_that_is_filled_is_waited_for_only_if_it_is_named(tmp_path):
         backend.wait_until_equal()
         (backend.source / "large").write_bytes(os.urandom(300_000))
         assert outcome(backend)["ok"]
-        backend.soon(backend.app.set_frontends, _addresses("one", "two"))
+        backend.serve("one", "two")
         wait_for(
             lambda: _state(backend, "two") in ("queued", "bootstrapping"), backend.explain_status
         )
@@ -324,12 +324,6 @@ def test_a_frontend_that_is_filled_is_waited_for_only_if_it_is_named(tmp_path):
         assert (backend.site("two") / "large").stat().st_size == 300_000
 
 
-def _addresses(*hosts):
-    from replicator.ports import Address
-
-    return [Address(host) for host in hosts]
-
-
 def _state(backend, host):
     return next((r["state"] for r in backend.status()["frontends"] if r["host"] == host), "")
 
@@ -339,7 +333,7 @@ def test_a_frontend_that_leaves_is_no_longer_waited_for_and_is_reported(two_tree
     two_trees.connector.kill("two")
     (tmp_path / "source" / "f").write_text("f")
     waiting = Waiting(two_trees)
-    two_trees.soon(two_trees.app.set_frontends, _addresses("one"))
+    two_trees.serve("one")
     answer = waiting.outcome()
     assert answer["ok"]
     assert answer["left"] == ["two"]

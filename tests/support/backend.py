@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import threading
 import zlib
@@ -12,8 +13,11 @@ from pathlib import Path
 from replicator.app import App
 from replicator.config import parse
 from replicator.demo.trees import difference, fingerprint
+from replicator.discovery.static import StaticProvider
+from replicator.engine.fleet.membership import Membership
+from replicator.ports import Address
 from replicator.transport.bundle import agent_code, pack
-from replicator.transport.local import LocalConnector
+from tests.support.child_agent import LocalConnector
 from tests.support.waiting import FOREVER, wait_for
 
 
@@ -126,6 +130,13 @@ class Backend:
     def soon(self, function, *arguments):
         """Call a function in the backend's event loop."""
         self._loop.call_soon_threadsafe(function, *arguments)
+
+    def serve(self, *hosts):
+        """Make these the frontends."""
+        service = self.app.service
+        provider = StaticProvider([Address(host) for host in hosts])
+        membership = Membership([provider], service.join, random.random)
+        self.soon(service.set_membership, membership)
 
     def status(self):
         return self.call(self.app.requests.status())

@@ -3,9 +3,9 @@
 import zlib
 
 from replicator.transport.bundle import pack
-from replicator.transport.local import LocalConnector
 from tests.support import PROJECT
 from tests.support.backend import LocalFleet
+from tests.support.child_agent import LocalConnector
 
 LAST = PROJECT / "tests/data/agent-27b323c.bundle"
 

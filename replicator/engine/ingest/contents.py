@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from typing import NamedTuple
 
-from replicator.delta.ops import Literal
+from replicator.delta.ops import literal_bytes
 from replicator.engine.ingest.records import is_unchanged, other_names
 from replicator.engine.ingest.scan_result import LargeFile, ScanResult, Update
 from replicator.model import Entry, Stamp
@@ -274,7 +274,7 @@ def _add_update(path: bytes, snapshot: Snapshot, record: Record | None, found: S
         return 0
     found.updates.append(Update(taken, record, snapshot.ops, snapshot.is_delta))
     found.signatures[path] = snapshot.signature
-    return sum(len(op.data) for op in snapshot.ops or () if isinstance(op, Literal))
+    return literal_bytes(snapshot.ops or ())
 
 
 def is_ambiguous(record: Record, entry: Entry) -> bool:

@@ -1,4 +1,4 @@
-"""Run the agent in a child process: for tests, the bench and the demonstration."""
+"""Run the agent in a child process, without SSH: for tests and the bench."""
 
 from __future__ import annotations
 
