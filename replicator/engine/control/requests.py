@@ -23,6 +23,7 @@ from replicator.engine.control.wait import Wait
 from replicator.engine.fleet.fleet import MANUAL
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.pipeline import Pipeline
+from replicator.engine.loop import loop_time
 from replicator.engine.service import Service
 from replicator.errors import ControlError
 from replicator.ports import Address, BasePublisher
@@ -64,7 +65,7 @@ class Requests:
         self.history = History(service, context.events)
         self._pausing = Pausing(service, context.paused, self._status_thread)
         self.about_daemon: Callable[[], dict[str, Any]] = dict
-        self._began = asyncio.get_running_loop().time()
+        self._began = loop_time()
         self._commands: dict[str, Callable[[dict[str, Any]], Lines]] = {
             "status": self._status,
             "bootstrap": self._bootstrap,

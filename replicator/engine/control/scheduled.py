@@ -15,6 +15,7 @@ import structlog
 
 from replicator.config import Schedule, VerifySettings
 from replicator.engine.control.verifier import Verifier
+from replicator.engine.loop import loop_time
 from replicator.engine.service import Service
 
 log = structlog.get_logger()
@@ -114,7 +115,7 @@ class ScheduledVerification:
         return due
 
     async def _verify_all(self, settings: VerifySettings) -> None:
-        began = asyncio.get_running_loop().time()
+        began = loop_time()
         machines = {replica.machine: replica.address for replica in self._service.fleet}
         log.info("verification begins", frontends=len(machines))
         await self._verifier.rescan()
@@ -135,7 +136,7 @@ class ScheduledVerification:
             differing += bool(report.silent)
             failed += bool(report.error)
         self._running = ""
-        seconds = round(asyncio.get_running_loop().time() - began, 1)
+        seconds = round(loop_time() - began, 1)
         log.info(
             "verification ended",
             frontends=len(machines),

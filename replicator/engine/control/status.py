@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -14,7 +13,7 @@ from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.frontend.state import RestoreResult
 from replicator.engine.ingest.pipeline import Pipeline
-from replicator.engine.pauses import Pauses
+from replicator.engine.loop import Pauses, loop_time
 from replicator.model import printable
 from replicator.ports import Decision
 
@@ -32,7 +31,7 @@ def describe_frontend(replica: Replica, *, halted: bool, launch: str = "") -> di
         halted: True if the source of a tree is in doubt.
         launch: the state of its launch hook; empty if it has none.
     """
-    now = asyncio.get_running_loop().time()
+    now = loop_time()
     state = shown_state(replica, halted=halted)
     return {
         "host": replica.address.host,
@@ -148,7 +147,7 @@ async def describe(
     """Return the whole status; for `ok` see `engine.control.health`."""
     trees = list(trees)
     halted = is_halted(pipeline for pipeline, _ in trees)
-    pauses = Pauses(asyncio.get_running_loop())
+    pauses = Pauses()
     frontends = []
     for replica in replicas:
         row = describe_frontend(replica, halted=halted, launch=launch(replica.candidate.identity))

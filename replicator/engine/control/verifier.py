@@ -14,6 +14,7 @@ from replicator.engine.events import Event
 from replicator.engine.frontend.compare import ByDigest
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.frontend.verify import MOST, Report, verify
+from replicator.engine.loop import loop_time
 from replicator.engine.supervision import sentence
 from replicator.engine.verified import PATHS, Verified, differing_text
 
@@ -46,7 +47,7 @@ class Verifier:
             rate: bytes per second that its agent may read; 0: no limit.
             compared: called with the number of paths that were compared since its last call.
         """
-        began = asyncio.get_running_loop().time()
+        began = loop_time()
         try:
             how = ByDigest(rate, compared)
             report = await verify(replica, self._context.pool, how, repair=repair)
@@ -55,7 +56,7 @@ class Verifier:
             if is_bug:
                 log.exception("verification failed", host=replica.address.host)
             report = Report.of(replica, error=reason)
-        report.seconds = round(asyncio.get_running_loop().time() - began, 3)
+        report.seconds = round(loop_time() - began, 3)
         await self._record(replica, report)
         return report
 

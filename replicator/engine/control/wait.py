@@ -21,6 +21,7 @@ from replicator.engine.context import Context
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.ingest.barriers import Barrier
 from replicator.engine.ingest.pipeline import Pipeline
+from replicator.engine.loop import loop_time
 from replicator.engine.service import Service
 from replicator.errors import ControlError
 from replicator.model import (
@@ -108,7 +109,7 @@ class Area:
             if not pipeline.is_drained(self._since):
                 return Blocker(source, "events of the kernel are waiting")
             pipeline.check_unheard(self.path)
-            self._barrier = pipeline.barriers.add(self.path, asyncio.get_running_loop().time())
+            self._barrier = pipeline.barriers.add(self.path, loop_time())
             self._left_out = pipeline.why_left_out(self._named) if self._named else None
         if self._barrier.passed_at is None:
             pipeline.barriers.update_soon()
@@ -196,7 +197,7 @@ class Wait:
         self._service = service
         self._context = context
         self._frontend = frontend
-        self._began = asyncio.get_running_loop().time()
+        self._began = loop_time()
         since = self._began + TICK
         for root, path in areas:
             self._check(root, path)
@@ -307,7 +308,7 @@ class Wait:
         """Return the last line of the answer."""
         replicas = self._replicas()
         fleet = {replica.machine for replica in self._service.fleet}
-        seconds = asyncio.get_running_loop().time() - self._began
+        seconds = loop_time() - self._began
         filled = [one for one in self._service.fleet if one not in replicas]
         return {
             "finished": True,

@@ -6,14 +6,13 @@ delay it: what it misses is sent when it returns. If nobody subscribes to the ev
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from replicator.core.pending import Key
 from replicator.engine.changes.encode import ChangeRef, EncodedChanges
 from replicator.engine.events import DELIVERED, Event, Events
-from replicator.engine.pauses import Pauses
+from replicator.engine.loop import Pauses, loop_time
 from replicator.engine.tree import Tree
 from replicator.model import ROOT
 
@@ -78,7 +77,7 @@ class Deliveries:
         """Follow changes that every frontend was offered."""
         if not self._events:
             return
-        now = asyncio.get_running_loop().time()
+        now = loop_time()
         for part in encoded.parts:
             known = self._open.get(part.key)
             self._look(part, known.since if known else now, -1)
@@ -95,7 +94,7 @@ class Deliveries:
 
     async def sweep(self) -> None:
         """Find what was delivered without a confirmation: a frontend left, or a comparison has found it equal."""
-        pauses = Pauses(asyncio.get_running_loop())
+        pauses = Pauses()
         for key, one in list(self._open.items()):
             if key in self._open and not (one.lacking and one.lacking.lacks(key)):
                 self._look(one.part, one.since, one.place)
@@ -133,6 +132,6 @@ class Deliveries:
                 path=part.key.path,
                 target=part.target,
                 is_delete=part.is_delete,
-                seconds=asyncio.get_running_loop().time() - since,
+                seconds=loop_time() - since,
             )
         )

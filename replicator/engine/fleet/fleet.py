@@ -16,7 +16,7 @@ from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.context import Context
 from replicator.engine.fleet.deliveries import Deliveries
 from replicator.engine.frontend.replica import Replica
-from replicator.engine.pauses import Pauses
+from replicator.engine.loop import Pauses
 from replicator.ports import Address, Candidate
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ class Fleet:
 
     async def publish(self, encoded: EncodedChanges) -> None:
         """Pass encoded changes to every replica. The changes of a tree must be published in their order."""
-        pauses = Pauses(asyncio.get_running_loop())
+        pauses = Pauses()
         for replica in list(self._replicas.values()):
             replica.offer(encoded)
             await pauses.pause()

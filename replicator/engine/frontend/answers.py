@@ -6,13 +6,12 @@ expected; then a comparison is requested as well.
 
 from __future__ import annotations
 
-import asyncio
-
 from replicator.core.pending import Key, PendingKind
 from replicator.engine.changes.reader import Unreadable
 from replicator.engine.context import Context
 from replicator.engine.frontend.in_flight import InFlight, Moves
 from replicator.engine.frontend.state import FrontendState
+from replicator.engine.loop import loop_time
 from replicator.errors import ChannelLost
 from replicator.model import ancestors, parent
 from replicator.wire import changes
@@ -106,12 +105,12 @@ class Answers:
         attempts = self._dirty.refused(key, generation, kind, "" if passing else one.reason)
         if attempts is not None:
             self._dirty.mark_unreadable(key)
-            self._dirty.block(key, _now() + self._context.retry.delay(attempts))
+            self._dirty.block(key, loop_time() + self._context.retry.delay(attempts))
             self._report(key, one.reason, passing=passing)
 
     def _is_recent(self, key: Key) -> bool:
         since = self._dirty.since(key)
-        return since is not None and _now() - since < PATIENCE
+        return since is not None and loop_time() - since < PATIENCE
 
     def _report(self, key: Key, reason: str, *, passing: bool = False) -> None:
         """Record why a path is not replicated; `passing`: for a reason that ends by itself."""
@@ -133,13 +132,13 @@ class Answers:
             # Perhaps a directory above it is something else there.
             self._state.resync_queue.request(Key(key.tree, parent(parent(key.path))))
         if reason in (changes.BASE_MISMATCH, changes.VANISHED) and attempts == 1:
-            self._dirty.mark(key, PendingKind.CONTENT, _now(), urgent=not in_flight.bulk)
+            self._dirty.mark(key, PendingKind.CONTENT, loop_time(), urgent=not in_flight.bulk)
         elif reason == changes.NOT_EMPTY:
             self._not_empty(in_flight, attempts, detail)
         else:
             delay = self._context.retry.delay(attempts)
             soon = passing and (early or attempts < 3)
-            self._dirty.block(key, _now() + (min(SOON, delay) if soon else delay))
+            self._dirty.block(key, loop_time() + (min(SOON, delay) if soon else delay))
             self._report(key, detail or reason, passing=passing)
 
     def _renew_above(self, in_flight: InFlight) -> bool:
@@ -158,7 +157,7 @@ class Answers:
         urgent = not in_flight.bulk or self._dirty.is_urgent(in_flight.part.key)
         for key in above:
             if not self._dirty.is_sent_or_queued(key, urgent=urgent):
-                self._dirty.mark(key, PendingKind.CONTENT, _now(), urgent=urgent)
+                self._dirty.mark(key, PendingKind.CONTENT, loop_time(), urgent=urgent)
         return True
 
     def _not_empty(self, in_flight: InFlight, attempts: int, detail: str) -> None:
@@ -177,10 +176,6 @@ class Answers:
             self._state.resync_queue.request(key)
         elif not in_flight.part.is_delete:
             self._dirty.hasten_removals(key, HASTENED)
-        self._dirty.block(key, _now() + SOON * 2 ** min(attempts, 6))
+        self._dirty.block(key, loop_time() + SOON * 2 ** min(attempts, 6))
         if attempts > 1:
             self._report(key, detail)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

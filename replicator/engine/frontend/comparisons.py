@@ -18,6 +18,7 @@ from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.readiness import Readiness
 from replicator.engine.frontend.sender import Sender
 from replicator.engine.frontend.state import FrontendState
+from replicator.engine.loop import loop_time
 from replicator.errors import AgentFailed
 from replicator.model import DIRECTORY, ROOT
 
@@ -120,7 +121,7 @@ class Comparisons:
         Raises:
             ReplicatorError: if a tree cannot be compared.
         """
-        progress = self._state.progress = Progress(started=_now())
+        progress = self._state.progress = Progress(started=loop_time())
         due = self.ready()
         if not self._context.compare:
             for tree in due:
@@ -133,7 +134,7 @@ class Comparisons:
                 await self._wait_until_reduced()
         finally:
             self._bootstrapping = False
-        progress.ended = _now()
+        progress.ended = loop_time()
         for tree in self._state.held.intersection(compared):  # what differs there was not sent
             self._resync_queue.request_tree(tree)
         return [tree for tree in compared if tree in self._opened and tree not in self._state.held]
@@ -198,7 +199,7 @@ class Comparisons:
         # A single directory is compared exactly: it may hold files that were never sent.
         followed = below == ROOT and self._pending_paths.is_followed(tree)
         opened = replace(self._opened[tree], followed=followed)
-        surplus, began = self._state.surplus, _now()
+        surplus, began = self._state.surplus, loop_time()
         confirmed = surplus.is_confirmed(tree)
         deletes = opened.tree.state.deletions_allowed
         limit = None if confirmed else surplus.limit(opened.tree, below)
@@ -210,7 +211,7 @@ class Comparisons:
         ):  # a confirmation that arrived meanwhile remains for the next
             surplus.forget(tree)
         if deletes:  # otherwise surplus was not looked for
-            surplus.compared(tree, below, outcome, _now() - began)
+            surplus.compared(tree, below, outcome, loop_time() - began)
         return outcome.problems
 
     async def _found(
@@ -219,7 +220,7 @@ class Comparisons:
         """Mark differences dirty; wait while many paths are dirty, or while others have the place in the bootstrap queue."""
         if may_continue is not None:
             await may_continue()
-        now = _now()
+        now = loop_time()
         if self._bootstrapping and any(one.kind > PendingKind.ATTRIBUTES for one in differences):
             self._readiness.incomplete(tree)
         self._state.errors.surplus_removed([one.path for one in differences if one.surplus])
@@ -248,7 +249,3 @@ class Comparisons:
     async def _wait_until_reduced(self) -> None:
         self._pending_paths.reduced.clear()
         await self._pending_paths.reduced.wait()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -17,6 +17,7 @@ from replicator.engine.frontend.listings import CREDIT, Listings, Walk
 from replicator.engine.frontend.paced_writer import PacedWriter
 from replicator.engine.frontend.progress_timeout import ProgressTimeout
 from replicator.engine.frontend.restoring import Restoring
+from replicator.engine.loop import loop_time
 from replicator.errors import AgentFailed, ChannelLost, ProtocolError
 from replicator.ports import Channel
 from replicator.wire import compression, frames, messages
@@ -175,7 +176,7 @@ class Connection:
         if "compress" not in self.agent.features:
             encoded = [compression.plain(frame) for frame in encoded]
         for frame in encoded:
-            self.window.sent(self.bytes_sent + len(frame), _now())
+            self.window.sent(self.bytes_sent + len(frame), loop_time())
             await self._write(frame, urgent=urgent)
 
     def hurry(self) -> None:
@@ -301,7 +302,3 @@ class Connection:
             await self._writer.write(frame, urgent=urgent)
         else:
             await self._channel.write(frame)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

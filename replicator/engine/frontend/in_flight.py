@@ -12,6 +12,7 @@ from replicator.core.pace import Window
 from replicator.core.pending import Key
 from replicator.engine.changes.encode import ChangeRef
 from replicator.engine.frontend.progress_timeout import ProgressTimeout
+from replicator.engine.loop import loop_time
 from replicator.errors import ProtocolError
 from replicator.model import ancestors
 from replicator.wire.messages import Acks
@@ -60,7 +61,7 @@ class InFlightTable:
         self._requests: dict[int, asyncio.Future[str]] = {}
         self._work = 0
         self._allowed = float(UNUSED_BYTES)
-        self._allowed_at = _now()
+        self._allowed_at = loop_time()
 
     def __len__(self) -> int:
         return len(self._changes) + len(self._requests)
@@ -115,7 +116,7 @@ class InFlightTable:
             self._answer(number, "", "")
         for number, reason, detail in acks.refused:
             self._answer(number, reason, detail)
-        if self.window.took(acks.taken, _now()):
+        if self.window.took(acks.taken, loop_time()):
             self._progress_timeout.progressed()
 
     def cancel_requests(self) -> None:
@@ -125,7 +126,7 @@ class InFlightTable:
 
     def _limit_unused(self, acks: Acks, size: int) -> None:
         """End a flood: parsing it would delay all frontends. An agent may send as many bytes as it has read, and more for each answer."""
-        now = _now()
+        now = loop_time()
         self._allowed += (
             acks.taken
             - self.window.taken
@@ -208,7 +209,3 @@ def _subtract(counter: Counter[Key], keys: list[Key]) -> None:
         counter[key] -= 1
         if not counter[key]:
             del counter[key]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

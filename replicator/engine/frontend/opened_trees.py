@@ -9,6 +9,7 @@ from replicator.engine.context import Context
 from replicator.engine.frontend.compare import OpenedTree
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.state import FrontendState
+from replicator.engine.loop import loop_time
 from replicator.errors import AgentFailed
 from replicator.model import printable
 from replicator.wire.messages import Origin
@@ -91,11 +92,11 @@ class OpenedTrees:
 
     def may_retry(self, tree: int) -> bool:
         """Return False until the delay after a failure is over."""
-        return self._retry_at.get(tree, 0.0) <= _now()
+        return self._retry_at.get(tree, 0.0) <= loop_time()
 
     def next_retry(self) -> float | None:
         """Return the seconds until the next delay is over; None if there is none."""
-        delays = [time - _now() for time in self._retry_at.values() if time > _now()]
+        delays = [time - loop_time() for time in self._retry_at.values() if time > loop_time()]
         return min(delays, default=None)
 
     def retry_now(self) -> None:
@@ -136,13 +137,9 @@ class OpenedTrees:
             return
         self._errors[tree] = reason
         self._attempts[tree] = self._attempts.get(tree, 0) + 1
-        self._retry_at[tree] = _now() + self._context.retry.delay(self._attempts[tree])
+        self._retry_at[tree] = loop_time() + self._context.retry.delay(self._attempts[tree])
         self._state.errors.target_failed(tree, reason)
 
     def _clear_error(self, tree: int) -> None:
         for known in (self._errors, self._attempts, self._retry_at):
             known.pop(tree, None)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -13,6 +13,7 @@ from replicator.core.pending import Key, PendingKind
 from replicator.engine.budget import Budget
 from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.frontend.resync import ResyncQueue
+from replicator.engine.loop import loop_time
 from replicator.model import is_within, rebase
 
 log = structlog.get_logger()
@@ -99,7 +100,7 @@ class PendingPaths:
     def mark(self, keys: list[Key], kind: PendingKind) -> None:
         """Mark unchanged paths dirty; they are sent before those that a comparison found."""
         for key in keys:
-            self.dirty.mark(key, kind, _now(), urgent=True)
+            self.dirty.mark(key, kind, loop_time(), urgent=True)
         self.marked(len(keys))
 
     def repair(self, keys: list[Key]) -> None:
@@ -118,7 +119,7 @@ class PendingPaths:
                     return
                 self._resync.request(target)
             self.dirty.mark(
-                part.key, PendingKind.CONTENT, _now(), urgent=True, removal=part.is_delete
+                part.key, PendingKind.CONTENT, loop_time(), urgent=True, removal=part.is_delete
             )
 
     def rename(self, source: Key, target: Key) -> bool:
@@ -128,7 +129,7 @@ class PendingPaths:
         if any(self.dirty.has_more_below(end, MOST_RENAMED) for end in (source, target)):
             self._drop_all("one rename")
             return False
-        self.dirty.rename(source, target, _now())
+        self.dirty.rename(source, target, loop_time())
         return True
 
     def note(self, encoded: EncodedChanges) -> None:
@@ -179,7 +180,3 @@ def _renamed(keys: Iterable[Key], source: Key, target: Key) -> Iterator[Key]:
             yield Key(key.tree, rebase(key.path, source.path, target.path))
         elif key.tree != target.tree or not is_within(key.path, target.path):
             yield key
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

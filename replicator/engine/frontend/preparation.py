@@ -29,6 +29,7 @@ from replicator.engine.frontend.answers import Answers
 from replicator.engine.frontend.in_flight import InFlight
 from replicator.engine.frontend.send_queue import Outgoing, Part, SendQueue
 from replicator.engine.frontend.state import FrontendState
+from replicator.engine.loop import loop_time
 
 TAKE = 128
 """Paths read in one go: at 20 KB a file about 2.5 MB, a few milliseconds for the thread."""
@@ -89,7 +90,7 @@ class Preparation:
             if (change := self._streamed.pop(tree, None)) is not None:
                 key, generation = change.part.key, change.generation
                 if self._dirty.is_current(key, generation):
-                    self._dirty.mark(key, PendingKind.ATTRIBUTES, _now(), urgent=False)
+                    self._dirty.mark(key, PendingKind.ATTRIBUTES, loop_time(), urgent=False)
 
     def clear(self) -> None:
         """Drop the large files that wait."""
@@ -101,7 +102,7 @@ class Preparation:
         while True:
             self._to_prepare.clear()
             has_room = not self._queue.is_full
-            taken = self._dirty.take(_now(), TAKE, is_cut) if has_room else []
+            taken = self._dirty.take(loop_time(), TAKE, is_cut) if has_room else []
             if not taken:
                 # Without room a retry must wait for the sender, which sets the event.
                 until = self._dirty.next_retry() if has_room else None
@@ -182,7 +183,7 @@ class Preparation:
     async def _throttle(self, size: int) -> None:
         """Wait until so many bytes may be sent. Only a bootstrap is limited."""
         if self._state.state is not State.LIVE:
-            delay = self._context.bucket.delay(size, _now())
+            delay = self._context.bucket.delay(size, loop_time())
             if delay:
                 await asyncio.sleep(delay)
 
@@ -228,7 +229,3 @@ def _prepared(encoded: EncodedChanges, pending: Sequence[PendingChange]) -> Outg
         for part, one in zip(encoded.parts, pending, strict=True)
     ]
     return Outgoing(encoded.frames, tuple(changes))
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

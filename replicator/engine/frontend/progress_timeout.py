@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from replicator.engine.loop import loop_time
 from replicator.errors import ChannelLost
 
 LONGEST = 600.0
@@ -24,26 +25,26 @@ class ProgressTimeout:
 
     def __init__(self, unanswered: Callable[[], str]) -> None:
         self._unanswered = unanswered
-        self._progress_at = _now()
+        self._progress_at = loop_time()
         self._alive_at = self._progress_at
 
     def requesting(self) -> None:
         """Note that a request is about to be sent: if no answer is due, the timeout starts now."""
         if not self._unanswered():
-            self._progress_at = _now()
+            self._progress_at = loop_time()
 
     def progressed(self) -> None:
         """Note that the agent has answered something."""
-        self._progress_at = _now()
+        self._progress_at = loop_time()
 
     def progressed_by(self, seconds: float) -> None:
         """Note that the agent has done work that should take at most so long."""
-        self._progress_at = min(_now(), self._progress_at + seconds)
+        self._progress_at = min(loop_time(), self._progress_at + seconds)
 
     def alive(self) -> None:
         """Note a sign of life of an agent that works on a long change. It counts for LONGEST seconds after the last progress."""
-        if _now() - self._progress_at <= LONGEST:
-            self._alive_at = _now()
+        if loop_time() - self._progress_at <= LONGEST:
+            self._alive_at = loop_time()
 
     async def watch(self, limit: float) -> None:
         """Wait until answers are due, and for `limit` seconds there was neither one nor a sign of life that counts.
@@ -54,9 +55,5 @@ class ProgressTimeout:
         while True:
             await asyncio.sleep(limit / 4)
             latest = max(self._progress_at, self._alive_at)
-            if _now() - latest > limit and (unanswered := self._unanswered()):
+            if loop_time() - latest > limit and (unanswered := self._unanswered()):
                 raise ChannelLost(f"{unanswered} for {limit:g} seconds")
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -23,6 +23,7 @@ from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.peer_lag import PeerLag
 from replicator.engine.frontend.resync import ResyncQueue
+from replicator.engine.loop import loop_time
 from replicator.model import ancestors
 from replicator.ports import Catalog
 from replicator.wire.changes import MakeDirectory, PutFile, SetAttributes
@@ -172,7 +173,7 @@ class Readiness:
         """Create and remove ready files until cancelled."""
         while True:
             self._changed.clear()
-            in_time = await self._in_time(asyncio.get_running_loop().time())
+            in_time = await self._in_time(loop_time())
             for tree, file in self._files().items():
                 wanted = in_time and self._wanted(tree)
                 if wanted and tree not in self._existing:

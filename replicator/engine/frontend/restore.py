@@ -17,6 +17,7 @@ from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.state import FrontendState, RestoreResult
+from replicator.engine.loop import loop_time
 from replicator.errors import StoreError
 from replicator.model import printable
 from replicator.ports import Base, Offer
@@ -86,14 +87,14 @@ class Restorer:
         state = self._state
         most = 2 * offer.rows if resumes else min(offer.rows // 2, MOST_HELD)
         request = Restore(tree, offer.manifest, offer.size, offer.url, most)
-        began = _now()
+        began = loop_time()
         progress = Progress(files_total=offer.rows, bytes_total=offer.content, started=began)
         restored = state.restored[tree] = RestoreResult()
 
         def reported(report: Restored) -> None:
             restored.files, restored.content = report.files, report.content
             restored.failed, restored.error = report.failed, report.error
-            restored.seconds = _now() - began
+            restored.seconds = loop_time() - began
             if report.files and state.progress is not progress:
                 state.progress = progress
                 state.move_to(State.BOOTSTRAPPING)
@@ -108,7 +109,7 @@ class Restorer:
                 return [""] * len(packs)
 
         restored.error = await self._connection.restoring.run(request, urls_of, reported)
-        progress.ended = _now()
+        progress.ended = loop_time()
         if restored.error == DECLINED:
             del state.restored[tree]
             return True
@@ -122,8 +123,4 @@ class Restorer:
             failed=restored.failed,
             reason=restored.error,
         )
-        return not restored.error or restored.files > 0 or _now() - began < WASTED
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        return not restored.error or restored.files > 0 or loop_time() - began < WASTED

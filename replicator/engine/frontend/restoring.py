@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from replicator.engine.loop import loop_time
 from replicator.errors import ChannelLost, ProtocolError
 from replicator.wire.messages import EndRestore, Message, NeedUrls, Restore, Restored, Urls
 
@@ -49,7 +50,7 @@ class Restoring:
         self._tree = request.tree
         self._received.clear()
         last = Restored(request.tree, 0, 0, 0, 0)
-        progress_at = _now()
+        progress_at = loop_time()
         try:
             await self._send(request)
             while not last.end:
@@ -64,7 +65,7 @@ class Restoring:
                         Urls(message.tree, tuple(zip(message.packs, urls, strict=True)))
                     )
                 else:
-                    progress_at = _now() if message[:5] != last[:5] else progress_at
+                    progress_at = loop_time() if message[:5] != last[:5] else progress_at
                     last = message
                     reported(message)
         except TimeoutError:
@@ -109,7 +110,3 @@ class Restoring:
                 return self._received.popleft()
             self._changed.clear()
             await self._changed.wait()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from replicator.core.pending import Key
+from replicator.engine.loop import loop_time
 from replicator.model import ROOT, overlap
 
 MOST_DIRECTORIES = 1000
@@ -108,7 +109,7 @@ class ResyncQueue:
             yield
         finally:
             self._comparing.remove(directory)
-            self._ended_at[directory.tree] = asyncio.get_running_loop().time()
+            self._ended_at[directory.tree] = loop_time()
 
     def ended_at(self, tree: int) -> float:
         """Return when the last comparison in a tree ended. What comparisons have found became dirty before; infinitely early if there was none."""

@@ -18,7 +18,7 @@ from replicator.engine.frontend.in_flight import InFlight, Moves
 from replicator.engine.frontend.preparation import Preparation
 from replicator.engine.frontend.send_queue import Outgoing, Part, SendQueue
 from replicator.engine.frontend.state import FrontendState
-from replicator.engine.pauses import Pauses
+from replicator.engine.loop import Pauses, loop_time
 
 LIVE_BYTES = 16 << 20
 """Bytes of live changes in the queue at most. Beyond it their paths are marked dirty instead, and read again when there is room."""
@@ -73,7 +73,7 @@ class Sender:
             # Of attributes alone the content is perhaps in flight: then the frontend compares digests.
             kind = PendingKind.ADOPT if encoded.proven else PendingKind.CONTENT
             for part in encoded.parts:
-                self._dirty.mark(part.key, kind, _now(), urgent=True, removal=part.is_delete)
+                self._dirty.mark(part.key, kind, loop_time(), urgent=True, removal=part.is_delete)
         self.wake()
 
     def wake(self) -> None:
@@ -153,7 +153,7 @@ class Sender:
 
     def _sent(self, encoded: EncodedChanges) -> Outgoing:
         """Mark live changes as sent."""
-        mark_sent, now = self._dirty.mark_sent, _now()
+        mark_sent, now = self._dirty.mark_sent, loop_time()
         changes = [
             InFlight(part, mark_sent(part.key, now, removal=part.is_delete), bulk=False)
             for part in encoded.parts
@@ -164,7 +164,7 @@ class Sender:
         self._to_send.set()
 
     async def _send(self, connection: Connection) -> None:
-        pauses = Pauses(asyncio.get_running_loop())
+        pauses = Pauses()
         while True:
             self._to_send.clear()
             await pauses.pause()  # the queue may hold thousands of small frames
@@ -197,7 +197,7 @@ class Sender:
         else:
             for change in changes:
                 if current:
-                    dirty.block(change.part.key, _now() + SOON)
+                    dirty.block(change.part.key, loop_time() + SOON)
                 else:
                     dirty.put_back(change.part.key, change.generation)
             if part is Part.BEGIN:
@@ -219,7 +219,3 @@ class Sender:
             await connection.send([data_frame(number, [], cancel=True)], ())
         elif part is not Part.CONTENT or connection.is_in_flight(number):
             await connection.send(outgoing.frames, ())
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -21,6 +21,7 @@ from replicator.engine.frontend.readiness import Readiness
 from replicator.engine.frontend.restore import Restorer
 from replicator.engine.frontend.sender import Sender
 from replicator.engine.frontend.state import FrontendState
+from replicator.engine.loop import loop_time
 from replicator.ports import Channel, Decision
 
 
@@ -102,7 +103,7 @@ class Session:
             tasks.create_task(connection.send_sources())
             async with asyncio.timeout(context.connect_timeout):
                 await self._exchange_hello()
-            await self.readiness.begin(_now())
+            await self.readiness.begin(loop_time())
             self.sender.links = "link" in connection.agent.features
             self._state.pending_paths.connected(self.opened)
             self.is_established = True
@@ -167,7 +168,3 @@ class Session:
             return Rank.ASKED_FOR
         is_leaving = self._state.candidate.decision is Decision.DRAIN
         return Rank.LEAVING if is_leaving else Rank.USUAL
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

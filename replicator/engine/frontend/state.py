@@ -20,6 +20,7 @@ from replicator.engine.frontend.pending_paths import PendingPaths
 from replicator.engine.frontend.progress import Progress
 from replicator.engine.frontend.resync import ResyncQueue
 from replicator.engine.frontend.surplus import SurplusCheck
+from replicator.engine.loop import loop_time
 from replicator.engine.paused import Pause
 from replicator.engine.verified import Verified
 from replicator.model import printable
@@ -225,7 +226,7 @@ class FrontendState:
 
     def failed(self, reason: str) -> int:
         """Record the end of a connection, or of an attempt to connect; return how many failed in a row."""
-        in_a_row = self._streak.failed(_now())
+        in_a_row = self._streak.failed(loop_time())
         self.attempts += 1
         self.failures += 1
         self.errors.failed(reason, self.attempts)
@@ -239,7 +240,7 @@ class FrontendState:
         if self.progress.ended is not None:
             self._context.bootstraps.add(self.progress.ended - self.progress.started)
         self.errors.compared()
-        self._streak.succeeded(_now())
+        self._streak.succeeded(loop_time())
         self.move_to(State.LIVE)
 
     def tree_opened(self, tree: int, location: tuple[str, str]) -> None:
@@ -263,7 +264,3 @@ class FrontendState:
         self.surplus.forget(tree)
         self.resync_queue.forget(tree)
         self.errors.forget(tree)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -13,6 +13,7 @@ from replicator.engine.context import Context
 from replicator.engine.frontend.compare import Outcome
 from replicator.engine.frontend.error_status import ErrorStatus
 from replicator.engine.frontend.resync import ResyncQueue
+from replicator.engine.loop import loop_time
 from replicator.engine.tree import Tree
 from replicator.model import ROOT
 
@@ -35,7 +36,7 @@ class SurplusLimit:
 
     def why_kept(self, found: int, left: int) -> str:
         """Return why surplus paths are kept; empty if they may be removed, and then their removal is recorded."""
-        return self.surplus.judge(found, left, _now(), complete=self.below == ROOT)
+        return self.surplus.judge(found, left, loop_time(), complete=self.below == ROOT)
 
 
 class SurplusCheck:
@@ -93,7 +94,7 @@ class SurplusCheck:
                 self._resync_queue.request_tree(tree)
         elif outcome.surplus_kept:
             self._errors.keep_surplus(tree, outcome.surplus_kept)
-            self._trees[tree].kept(outcome.surplus, outcome.left, _now(), took)
+            self._trees[tree].kept(outcome.surplus, outcome.left, loop_time(), took)
         else:
             self._errors.surplus_resolved(tree)
             if tree in self._trees:
@@ -124,9 +125,5 @@ class SurplusCheck:
                 and self._resync_queue.is_satisfied(number)
             ):
                 left, _ = await loop.run_in_executor(self._context.pool, tree.catalog.counts)
-                if surplus.is_due(left, _now()):
+                if surplus.is_due(left, loop_time()):
                     self._resync_queue.request_tree(number)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -12,6 +12,7 @@ from replicator.core.plan import Difference
 from replicator.engine.frontend.compare import ByDigest, OpenedTree, compare
 from replicator.engine.frontend.replica import Replica
 from replicator.engine.frontend.session import Session
+from replicator.engine.loop import loop_time
 from replicator.errors import ControlError
 from replicator.model import ROOT, printable
 
@@ -37,7 +38,7 @@ def is_caught_up(replica: Replica) -> bool:
     One to which nothing is sent, because it or a tree is paused, is not caught up: it would lack more and more.
     """
     since = replica.dirty.oldest(sendable=True)
-    recent = since is None or asyncio.get_running_loop().time() - since < RECENT
+    recent = since is None or loop_time() - since < RECENT
     unsure = replica.resync_queue or replica.dirty.has_refusals() or replica.held
     return replica.is_bootstrapped and recent and not unsure
 
@@ -178,9 +179,9 @@ def _add(report: Report, keys: list[Key], late: dict[Key, str]) -> None:
 
 async def _late(replica: Replica, tree: int) -> dict[Key, str]:
     """Return the paths of a tree that are pending and not merely on their way, with the reasons; wait until that is known."""
-    deadline = asyncio.get_running_loop().time() + RECENT
+    deadline = loop_time() + RECENT
     while True:
-        now = asyncio.get_running_loop().time()
+        now = loop_time()
         late = {key: why for key, why in replica.dirty.late(now, RECENT) if key.tree == tree}
         pending = sum(key.tree == tree for key in replica.dirty)
         if now >= deadline or pending <= len(late):

@@ -7,7 +7,6 @@ hints are not waited for, so that a tree that changes all the time passes a barr
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable
 from itertools import chain
@@ -17,6 +16,7 @@ from replicator.core.debouncer import Debouncer
 from replicator.core.rechecks import Rechecks
 from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.deletions import Deletions
+from replicator.engine.loop import loop_time
 from replicator.model import is_within, printable
 
 PAUSE = 20
@@ -78,7 +78,6 @@ class Barriers:
         self._wake = wake
         self._barriers: set[Barrier] = set()
         self._next_update = 0.0
-        self._loop = asyncio.get_running_loop()
 
     def add(self, path: bytes, since: float) -> Barrier:
         """Return a new barrier; the checks that it waits for are made without a cooldown.
@@ -87,7 +86,7 @@ class Barriers:
             path: the barrier concerns what is at and below it.
             since: all hints until this time, which must have been given to the debouncer.
         """
-        self._debouncer.hurry(path, since, self._loop.time())
+        self._debouncer.hurry(path, since, loop_time())
         barrier = Barrier(path, since)
         self._barriers.add(barrier)
         self._wake()
@@ -103,7 +102,7 @@ class Barriers:
 
     def update(self) -> None:
         """Find out which barriers are passed. The pipeline calls this while no check is in progress."""
-        began = self._loop.time()
+        began = loop_time()
         if not self._barriers or began < self._next_update:
             return
         clock = time.monotonic()

@@ -6,7 +6,6 @@ reads (large files), and `core.rechecks` (missing paths, unstable records, unrea
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 import structlog
@@ -14,7 +13,7 @@ import structlog
 from replicator.core.rechecks import Reason, Rechecks
 from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.scan_result import ScanResult
-from replicator.engine.pauses import Pauses
+from replicator.engine.loop import Pauses, loop_time
 from replicator.engine.tree import Tree
 from replicator.model import ROOT, SYMLINK, Hint, Hinted, printable
 from replicator.ports import Record
@@ -40,7 +39,6 @@ class FollowUps:
         self.rechecks = Rechecks()
         self._debouncer = tree.debouncer
         self._background = background
-        self._loop = asyncio.get_running_loop()
 
     async def schedule(self, found: ScanResult, *, scanned: bool = False) -> None:
         """Schedule the further checks that follow from a result, except those of missing paths and of directories that may be renamed.
@@ -50,7 +48,7 @@ class FollowUps:
             scanned: True for a scan.
         """
         for path in found.unsettled:
-            self._debouncer.busy(path, self._loop.time(), scanned=scanned)
+            self._debouncer.busy(path, loop_time(), scanned=scanned)
         for file in found.large:
             self._background.add(file)
         await self.check_soon(found.siblings)
@@ -63,7 +61,7 @@ class FollowUps:
         await self._deleted(found.gone)
 
     def _recheck(self, found: ScanResult) -> None:
-        now = self._loop.time()
+        now = loop_time()
         for record in found.unstable:
             self.rechecks.unstable(record.path, now)
         for update in found.updates:
@@ -87,21 +85,21 @@ class FollowUps:
         if len(paths) > MANY:
             self.hint(Hinted.SUBTREE, ROOT)
             return
-        pauses = Pauses(self._loop)
+        pauses = Pauses()
         for path in paths:
             self.hint(Hinted.CHANGED, path)
             await pauses.pause()
 
     async def _deleted(self, paths: Iterable[bytes]) -> None:
         """Let paths that were deleted be checked at once if they are created again."""
-        pauses = Pauses(self._loop)
+        pauses = Pauses()
         for path in paths:
             self._debouncer.deleted(path)
             await pauses.pause()
 
     def hint(self, kind: Hinted, path: bytes) -> None:
         """Give the debouncer a hint that follows from a check."""
-        self._debouncer.hint(Hint(kind, path), self._loop.time(), derived=True)
+        self._debouncer.hint(Hint(kind, path), loop_time(), derived=True)
 
 
 def _log_unreadable(record: Record) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.followups import FollowUps
 from replicator.engine.ingest.publisher import Publisher, run_to_end
+from replicator.engine.loop import loop_time
 from replicator.engine.tree import Tree
 
 DRAIN_PAUSE = 0.004
@@ -59,7 +60,6 @@ class MissingPaths:
         self._rechecks = follow_ups.rechecks
         self._is_drained = is_drained
         self._ripe: dict[bytes, float] = {}  # with the time of the check
-        self._loop = asyncio.get_running_loop()
 
     def found(self, paths: list[bytes], now: float, scanned_since: float | None = None) -> None:
         """Record that a check found nothing at some paths. Their grace period starts, unless it is over.
@@ -122,4 +122,4 @@ class MissingPaths:
         self._ripe.clear()
         for path in paths:
             since = self._rechecks.heard(path)
-            self._rechecks.missing(path, self._loop.time(), since)
+            self._rechecks.missing(path, loop_time(), since)

@@ -20,7 +20,7 @@ from replicator.engine.ingest.deletions import Deletions
 from replicator.engine.ingest.encode_result import encode
 from replicator.engine.ingest.followups import FollowUps
 from replicator.engine.ingest.scan_result import ScanResult
-from replicator.engine.pauses import Pauses
+from replicator.engine.loop import Pauses
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
 from replicator.model import printable
@@ -127,7 +127,7 @@ class Publisher:
 
     async def publish(self, changes: Iterable[EncodedChanges]) -> None:
         """Publish changes in order; let other tasks run every few milliseconds."""
-        pauses = Pauses(self._loop)
+        pauses = Pauses()
         changed = deleted = 0
         for encoded in changes:
             for part in encoded.parts:

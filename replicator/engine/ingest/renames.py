@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from replicator.engine.ingest.publisher import Publisher
 from replicator.engine.ingest.records import other_names
 from replicator.engine.ingest.scan_result import ScanResult, Update
 from replicator.engine.ingest.source_guard import SourceGuard
+from replicator.engine.loop import loop_time
 from replicator.engine.tree import Tree
 from replicator.model import (
     DIRECTORY,
@@ -93,7 +93,6 @@ class Renamer:
         self._checker = checker
         self._follow_ups = follow_ups
         self._guard = guard
-        self._loop = asyncio.get_running_loop()
 
     async def apply(self, source: bytes, target: bytes) -> None:
         """Rename in the catalog, and publish it. With `delete` off the frontends keep the old name, so a directory is sent anew.
@@ -114,7 +113,7 @@ class Renamer:
             if result.moved:
                 await publisher.publish([encode_move(tree.number, source, target)])
                 deletions.renamed(source, target)
-                self._follow_ups.rechecks.renamed(source, target, self._loop.time())
+                self._follow_ups.rechecks.renamed(source, target, loop_time())
                 await in_thread(partial(self._guard.renamed, source, target))
         finally:
             tree.catalog.renaming.release()

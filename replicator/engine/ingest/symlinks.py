@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from replicator.core.debouncer import Debouncer
+from replicator.engine.loop import loop_time
 from replicator.model import Stamp
 
 SCAN_WAIT = 10.0
@@ -42,7 +42,6 @@ class WaitingSymlinks(Collection[bytes]):
         self._debouncer = debouncer
         self._is_drained = is_drained
         self._waiting: dict[bytes, _Waiting] = {}
-        self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -57,7 +56,7 @@ class WaitingSymlinks(Collection[bytes]):
         """Let symlinks wait that a check has put off; one that was switched again waits for more."""
         for path, stamp in symlinks.items():
             if path not in self._waiting or self._waiting[path].stamp != stamp:
-                self._waiting[path] = _Waiting(stamp, self._loop.time(), None)
+                self._waiting[path] = _Waiting(stamp, loop_time(), None)
 
     def take(self) -> dict[bytes, Stamp]:
         """Remove and return the symlinks that need not wait any more."""
@@ -75,5 +74,5 @@ class WaitingSymlinks(Collection[bytes]):
         """Return True if content that was there when a symlink was seen is still to be checked, or found by a scan."""
         if self._debouncer.has_content_of(last):
             return True
-        recent = self._loop.time() - one.since < SCAN_WAIT
+        recent = loop_time() - one.since < SCAN_WAIT
         return recent and self._debouncer.is_scan_awaited(one.since)

@@ -11,7 +11,7 @@ import pytest
 from replicator.core import guard
 from replicator.core.debouncer import Debouncer, Work, WorkKind
 from replicator.core.rechecks import Reason
-from replicator.engine import pauses
+from replicator.engine import loop
 from replicator.engine.ingest.checker import PORTION
 from replicator.engine.ingest.publisher import Publisher, run_to_end
 from replicator.engine.ingest.worker import Worker
@@ -531,7 +531,7 @@ async def test_a_scan_without_differences_lets_checks_run(working):
 
 
 async def test_publishing_many_changes_lets_other_tasks_run(working, monkeypatch):
-    monkeypatch.setattr(pauses, "LONGEST", 0.0)
+    monkeypatch.setattr(loop, "LONGEST", 0.0)
     others = []
 
     async def other():
