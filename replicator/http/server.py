@@ -15,7 +15,7 @@ from aiohttp import web
 
 from replicator.http import metrics
 from replicator.http.readiness import Check, checks, notes
-from replicator.http.snapshot import Snapshots
+from replicator.http.snapshot import Snapshots, as_json
 
 log = structlog.get_logger()
 
@@ -196,4 +196,4 @@ class _Site:
         return 200, metrics.CONTENT_TYPE, await self._snapshots.converted(metrics.render)
 
     async def _status(self, _: web.BaseRequest) -> Answer:
-        return 200, "application/json", (await self._snapshots.get()).text
+        return 200, "application/json", await self._snapshots.converted(as_json)

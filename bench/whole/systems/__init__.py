@@ -7,7 +7,7 @@ from functools import partial
 
 from bench.whole.systems.job import Job, System
 from bench.whole.systems.lsyncd import Lsyncd
-from bench.whole.systems.replicator import Cold, Replicator, WithBase
+from bench.whole.systems.replicator import Cold, Observed, Replicator, WithBase
 from bench.whole.systems.rsync import Rsync
 from bench.whole.systems.syncthing import Syncthing
 from bench.whole.systems.unison import Unison
@@ -16,6 +16,7 @@ SYSTEMS: dict[str, Callable[[Job], System]] = {
     "replicator": Replicator,
     "replicator-unlimited": partial(Replicator, concurrency=100),
     "replicator-base": WithBase,
+    "replicator-observed": Observed,
     "replicator-cold": Cold,
     "rsync": Rsync,
     "rsync-aes": partial(Rsync, cipher="aes128-gcm@openssh.com"),

@@ -1,9 +1,9 @@
 """Programs of hooks: real ones that fail, hang, fork, flood or do not listen."""
 
-import asyncio
 import errno
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -114,6 +114,10 @@ async def test_long_lines_are_cut():
     assert len(line) == 1000
 
 
+def children():
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
 def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
@@ -130,15 +134,17 @@ async def test_descriptors_are_closed_if_no_pipe_can_be_made(monkeypatch):
     assert descriptors() == before
 
 
-async def test_descriptors_are_closed_if_the_start_is_cancelled(monkeypatch):
+async def test_a_program_that_no_thread_can_wait_for_is_ended(monkeypatch):
     before = descriptors()
+    started = []
 
-    async def hang(*_, **__):
-        await asyncio.Event().wait()
+    def refuse(_):
+        started.extend(children())
+        raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", hang)
-    running = asyncio.get_running_loop().create_task(outcome(["/bin/true"]))
-    await eventually(lambda: descriptors() > before, "the pipe")
-    running.cancel()
-    await asyncio.wait([running])
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    _, reason = await outcome(["/bin/sleep", "600"])
+    assert "no thread can be started" in reason
+    assert started
+    assert not set(started) & set(children())
     assert descriptors() == before
