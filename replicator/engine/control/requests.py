@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 
 from replicator.core.lifecycle import State
 from replicator.engine.context import Context
+from replicator.engine.control import areas
 from replicator.engine.control.health import NOTHING, Tolerance
 from replicator.engine.control.history import History
 from replicator.engine.control.names import Name
@@ -33,8 +33,6 @@ PROGRESS = 0.2
 
 LONGEST_WAIT = 86400.0
 """Largest time limit of `wait` in seconds."""
-
-_NO_AREAS = "areas must be a list of pairs: a source directory and a path below it"
 
 Lines = AsyncGenerator[dict[str, Any], None]
 """The lines of an answer."""
@@ -229,7 +227,7 @@ class Requests:
             ControlError: if the request is malformed, a path is not replicated, or there is no such frontend.
         """
         frontend = _address(request) if request.get("host") else None
-        wait = Wait(self._service, self._context, _areas(request), frontend)
+        wait = Wait(self._service, self._context, areas.requested(request), frontend)
         return wait.run(_seconds(request.get("timeout")))
 
     async def verify(
@@ -293,18 +291,6 @@ def _tolerance(request: dict[str, Any]) -> Tolerance:
     if not good_lag or type(dirty) not in (int, type(None)):
         raise ControlError("max_lag must be a number of seconds, and max_dirty a number of paths")
     return Tolerance(lag, dirty)
-
-
-def _areas(request: dict[str, Any]) -> list[tuple[bytes, bytes]]:
-    """Return the (source, relative path) pairs of a request."""
-    areas = request.get("areas", [])
-    pairs = isinstance(areas, list) and all(isinstance(a, list) and len(a) == 2 for a in areas)
-    if not pairs or not all(isinstance(text, str) for area in areas for text in area):
-        raise ControlError(_NO_AREAS)
-    try:
-        return [(os.fsencode(source), os.fsencode(path)) for source, path in areas]
-    except UnicodeEncodeError as error:  # a surrogate that stands for no byte
-        raise ControlError(_NO_AREAS) from error
 
 
 def _seconds(value: object) -> float:

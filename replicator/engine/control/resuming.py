@@ -53,7 +53,7 @@ async def resume(service: Service, context: Context, name: Name | None) -> list[
         confirmed = {one.tree.number for one in in_doubt} | replica.errors.trees_with_surplus
         confirmed |= asked if replica.state in COMPARED else set()
         if confirmed & numbers:
-            replica.confirm(confirmed & numbers & context.trees.keys())
+            replica.surplus.confirm(confirmed & numbers & context.trees.keys())
     for pipeline in in_doubt:
         await pipeline.forget_pause()
     return rows

@@ -132,7 +132,7 @@ def describe_tree(pipeline: Pipeline, counts: tuple[int, int]) -> dict[str, Any]
         "held_samples": [printable(path) for path in pipeline.deletions.samples(SAMPLES)],
         "watches": pipeline.watches[0],
         "problems": pipeline.problems(),
-        "unreadable": [printable(path) for path in pipeline.unreadable()],
+        "unreadable": [printable(path) for path in pipeline.rechecks.unreadable_paths()],
     }
 
 

@@ -59,12 +59,12 @@ class Fleet:
     def trees_changed(self) -> None:
         """Notify every replica that a tree was added, or can be compared now."""
         for replica in self._replicas.values():
-            replica.trees_changed()
+            replica.resync_queue.notify()
 
     def compare(self, tree: int) -> None:
         """Request a comparison of one tree with every frontend."""
         for replica in self._replicas.values():
-            replica.resync_tree(tree)
+            replica.resync_queue.request_tree(tree)
 
     def set_members(self, candidates: Iterable[Candidate], *, drop: bool = True) -> None:
         """Make the fleet equal to the frontends that discovery has found.

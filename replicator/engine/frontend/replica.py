@@ -6,8 +6,7 @@ A failure of any type ends the connection of this frontend, and affects no other
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 
 import structlog
 
@@ -177,10 +176,6 @@ class Replica(FrontendState):
         if session := self._established:
             session.sender.wake()
 
-    def noting_changes(self) -> AbstractContextManager[set[Key]]:
-        """Yield a set of the dirty paths, to which every path is added that changes meanwhile."""
-        return self.pending_paths.noting_changes()
-
     def resync(self, *, front: bool = False) -> None:
         """Compare all trees again; `front`: before all other frontends, and what was refused is tried at once."""
         if front:
@@ -192,22 +187,10 @@ class Replica(FrontendState):
             self._context.bootstrap_queue.to_front(self)
         self.resync_queue.request_all()
 
-    def resync_tree(self, tree: int) -> None:
-        """Compare one tree again."""
-        self.resync_queue.request_tree(tree)
-
     def use_targets(self) -> None:
         """Open the targets that were refused: a person has confirmed them."""
         self._retry_targets()
         self.resync_queue.request_all()
-
-    def confirm(self, trees: Collection[int]) -> None:
-        """Compare trees again, and remove all their surplus: a person has confirmed that."""
-        self.surplus.confirm(trees)
-
-    def trees_changed(self) -> None:
-        """Check at once for trees to compare: one was added, or can be compared now."""
-        self.resync_queue.notify()
 
     def sources_moved(self, origin: Origin) -> None:
         """Send the agent the location of the sources, ahead of the next message."""

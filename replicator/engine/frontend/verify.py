@@ -142,14 +142,14 @@ async def _verify_tree(
 
     limit = replica.surplus.limit(opened.tree) if report.repaired else None
     # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
-    with replica.noting_changes() as changed:
+    with replica.pending_paths.noting_changes() as changed:
         connection = session.connection
         by_digest = ByDigest(how.rate, compared)
         outcome = await compare(connection, opened, ROOT, pool, found, limit, digests=by_digest)
     if not _is_open(session, opened):
         return
     if outcome.surplus_kept or tree in replica.errors.trees_with_surplus:
-        replica.resync_tree(tree)  # so that `status` reports the surplus that is kept
+        replica.resync_queue.request_tree(tree)  # so that `status` reports the surplus that is kept
     report.error = report.error or outcome.surplus_kept or next(iter(outcome.problems), "")
     late = await _late(replica, tree)
     differing = [key for key in keys if key not in changed and key not in late]

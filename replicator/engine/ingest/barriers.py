@@ -8,30 +8,17 @@ hints are not waited for, so that a tree that changes all the time passes a barr
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Protocol
 
 from replicator.core.debouncer import Debouncer
-from replicator.core.rechecks import Rechecks
-from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.deletions import Deletions
+from replicator.engine.ingest.worker import Worker
 from replicator.engine.loop import loop_time
 from replicator.model import is_within, printable
 
 PAUSE = 20
 """Pause after each call of `update`, in multiples of the time that it took: 30 ms if 100,000 checks are pending that no barrier waits for."""
-
-
-class PendingChecks(Protocol):
-    """The schedules of further checks: where a path can wait after its first check."""
-
-    background: BackgroundReader
-    rechecks: Rechecks
-
-    @property
-    def put_off(self) -> Collection[bytes]:
-        """Symlinks that are checked after the new content that was there when they were seen."""
 
 
 class Barrier:
@@ -60,22 +47,25 @@ class Barriers:
 
     Args:
         debouncer: pending checks.
-        worker: the schedules of further checks.
+        worker: has the schedules of further checks.
         deletions: deletions that are held back.
-        wake: makes the pipeline call `update` soon.
+        wake: makes the pipeline call `update` soon, even if nothing is due.
+
+    Attributes:
+        update_soon: the callback `wake`.
     """
 
     def __init__(
         self,
         debouncer: Debouncer,
-        worker: PendingChecks,
+        worker: Worker,
         deletions: Deletions,
         wake: Callable[[], None],
     ) -> None:
         self._debouncer = debouncer
         self._worker = worker
         self._deletions = deletions
-        self._wake = wake
+        self.update_soon = wake
         self._barriers: set[Barrier] = set()
         self._next_update = 0.0
 
@@ -89,16 +79,12 @@ class Barriers:
         self._debouncer.hurry(path, since, loop_time())
         barrier = Barrier(path, since)
         self._barriers.add(barrier)
-        self._wake()
+        self.update_soon()
         return barrier
 
     def remove(self, barrier: Barrier) -> None:
         """Forget a barrier."""
         self._barriers.discard(barrier)
-
-    def update_soon(self) -> None:
-        """Make the pipeline call `update` soon, even if nothing is due."""
-        self._wake()
 
     def update(self) -> None:
         """Find out which barriers are passed. The pipeline calls this while no check is in progress."""

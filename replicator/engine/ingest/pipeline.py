@@ -26,7 +26,7 @@ from replicator.engine.ingest.worker import Worker
 from replicator.engine.supervision import leaves
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
-from replicator.model import ROOT, Hint, Hinted, is_within, printable
+from replicator.model import Hint, Hinted, is_within, printable
 from replicator.ports import Source, Watcher
 
 log = structlog.get_logger()
@@ -83,6 +83,7 @@ class Pipeline:
         halted: the reason why the source is in doubt; empty if it is not.
         scanned: set when the first scan has read the whole source.
         deletions: holds deletions back until they are known not to be a mass deletion.
+        rechecks: paths to check again at a later time.
         overflows: how often the kernel has lost events.
         barriers: tell when everything that was hinted before a time is published.
     """
@@ -108,6 +109,7 @@ class Pipeline:
         )
         self.scanned = self._publisher.scanned
         self.deletions = self._publisher.deletions
+        self.rechecks = self._worker.rechecks
         self.barriers = Barriers(tree.debouncer, self._worker, self.deletions, self._wake.set)
         self._pool = pool
         self._on_scanned = on_scanned
@@ -164,14 +166,6 @@ class Pipeline:
         mounts = self._worker.guard.problems()
         reasons = (self.halted, self.tree.why_paused, self.deletions.paused)
         return [*filter(None, reasons), *mounts, *watching]
-
-    def unreadable(self, area: bytes = ROOT) -> list[bytes]:
-        """Return at most 100 paths that concern `area` and cannot be read at present; see `Rechecks.unreadable_paths`."""
-        return self._worker.rechecks.unreadable_paths(area)
-
-    def is_unreadable(self, path: bytes) -> bool:
-        """Return True if the content of a path cannot be read at present."""
-        return self._worker.rechecks.is_unreadable(path)
 
     def why_left_out(self, paths: Collection[bytes]) -> asyncio.Future[str]:
         """Return a path that exists and is not replicated, with the reason; empty if there is none."""
@@ -256,7 +250,7 @@ class Pipeline:
         await self._timed(self._worker.open_root)
         await self._locate()  # the root that was opened may be another directory than a moment ago
         self._watcher = self.tree.make_watcher()
-        self._worker.rechecks.forget_missing()
+        self.rechecks.forget_missing()
         self.tree.debouncer.clear()  # renames before the scan do not apply to what the scan finds
         try:
             await self._watcher.start()
@@ -265,9 +259,9 @@ class Pipeline:
                 background = tasks.create_task(self._worker.background.run())
                 rescans = tasks.create_task(self._rescan_regularly())
                 try:
-                    self._worker.defer_huge()
+                    self._worker.checker.defer_huge()
                     await self._timed(self._worker.scan_all)
-                    self._worker.defer()
+                    self._worker.checker.defer()
                     self._set_running()
                     self._follows = True
                     await self._do_due_work()

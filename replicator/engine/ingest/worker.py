@@ -46,6 +46,7 @@ class Worker:
         resync: called when all frontends must be compared with the tree, because a pause of deletions has ended by itself.
 
     Attributes:
+        checker: checks paths.
         guard: decides whether the root and the mounts below it are the recorded ones.
         background: reads large files.
         rechecks: paths to check again at a later time.
@@ -74,9 +75,9 @@ class Worker:
         self._large = large
         self._is_drained = is_drained
         self._resync = resync
-        self._checker = Checker(tree.source, tree.catalog, tree.max_file_size)
-        self._missing = MissingPaths(tree, publisher, self._checker, self._follow_ups, is_drained)
-        self._renamer = Renamer(tree, publisher, self._checker, self._follow_ups, self.guard)
+        self.checker = Checker(tree.source, tree.catalog, tree.max_file_size)
+        self._missing = MissingPaths(tree, publisher, self.checker, self._follow_ups, is_drained)
+        self._renamer = Renamer(tree, publisher, self.checker, self._follow_ups, self.guard)
         self.scanned_since, self.scan_seconds = -math.inf, 0.0
         self._in_progress = 0
         self._loop = asyncio.get_running_loop()
@@ -87,14 +88,6 @@ class Worker:
         missing = self.rechecks.count(Reason.MISSING)
         # `ingest.barriers` waits for the same, path by path: what is added here belongs there as well.
         return self._in_progress + missing + len(self.put_off) + len(self.background)
-
-    def defer_huge(self) -> None:
-        """From now on read huge files in the background: the first scan does not wait for them."""
-        self._checker.defer_huge()
-
-    def defer(self) -> None:
-        """From now on read large files in the background, and check paths that are missing for the first time again later."""
-        self._checker.defer()
 
     async def open_root(self) -> None:
         """Open the root, and verify that it is the one that the catalog describes: until then no file is read.
@@ -190,14 +183,14 @@ class Worker:
 
     async def _recheck(self, reason: Reason, paths: list[bytes]) -> None:
         if reason is Reason.MISSING:
-            await self._publish(self._checker.check(paths))
+            await self._publish(self.checker.check(paths))
             await self._missing.delete_ripe(self._check_due)
             return
         if reason is Reason.UNREADABLE:
             recorded = await self._publisher.in_thread(partial(self._tree.catalog.get, paths))
             for path in set(paths).difference(recorded):
                 self.rechecks.readable(path)
-            await self._publish_with_pauses(self._checker.check(recorded))
+            await self._publish_with_pauses(self.checker.check(recorded))
             return
         is_pending = self._tree.debouncer.is_pending
         paths = [path for path in paths if not is_pending(path)]
@@ -246,7 +239,7 @@ class Worker:
         began, confirmed = self._loop.time(), self._deletions.source_confirmed
         await self._check_mounts()
         since = self._tree.debouncer.answered_since(work.path, self._loop.time(), scan=True)
-        results = scan(self._checker, work.path, confirmed=confirmed)
+        results = scan(self.checker, work.path, confirmed=confirmed)
         await self._publish_with_pauses(results, since)
         if work.path == ROOT:
             self.scanned_since, self.scan_seconds = began, self._loop.time() - began
@@ -256,7 +249,7 @@ class Worker:
     ) -> None:
         """Publish results. After each chunk, do the checks that have become due, so that uploads do not wait for the rest."""
         while await run_to_end(self._publish_next(results, scanned=True, since=since)):
-            if self._checker.defers:  # otherwise it is the first scan, which checks everything
+            if self.checker.defers:  # otherwise it is the first scan, which checks everything
                 await self._check_due()
 
     async def _check_due(self) -> None:
@@ -268,13 +261,13 @@ class Worker:
         for (force, unclosed), some in groupby(work, attrgetter("force", "unclosed")):
             paths = [one.path for one in some]
             await self._publish(
-                self._checker.check(paths, force=force, unclosed=unclosed, symlinks={})
+                self.checker.check(paths, force=force, unclosed=unclosed, symlinks={})
             )
 
     async def _check_symlinks(self) -> None:
         """Check the symlinks that have waited long enough. One that was switched again meanwhile is put off again."""
         if due := self.put_off.take():
-            await self._publish(self._checker.check(due, symlinks=due))
+            await self._publish(self.checker.check(due, symlinks=due))
 
     async def _rename(self, work: Work) -> None:
         """Apply a rename inside the tree, if it is certain what was renamed; see `engine.ingest.renames`.
@@ -285,15 +278,15 @@ class Worker:
         source, target = work.path, work.target
         if not await self._publisher.in_thread(partial(is_recorded, self._tree.catalog, source)):
             return
-        unrecorded = partial(self._checker.unrecorded_above, [target])
+        unrecorded = partial(self.checker.unrecorded_above, [target])
         if above := await self._publisher.in_thread(unrecorded):
-            await self._publish(self._checker.check(above))
+            await self._publish(self.checker.check(above))
             if await self._publisher.in_thread(unrecorded):
                 return
         await run_to_end(self._renamer.apply(source, target))
 
     async def _read_in_background(self, path: bytes, force: bool) -> None:  # noqa: FBT001  # a callback
-        read = partial(self._checker.contents.read_ahead, path, force=force)
+        read = partial(self.checker.contents.read_ahead, path, force=force)
         await self._loop.run_in_executor(self._large, read)
 
     async def _publish(self, results: Iterator[ScanResult]) -> None:
@@ -325,5 +318,5 @@ class Worker:
         debouncer = self._tree.debouncer
         for path in arriving:
             if not debouncer.is_renamed(path):
-                self._checker.accept_as_new(path)
+                self.checker.accept_as_new(path)
             debouncer.check_now(path, self._loop.time())

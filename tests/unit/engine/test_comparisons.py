@@ -183,7 +183,7 @@ async def test_a_confirmation_during_a_comparison_counts_for_the_next_one(stage)
     stage.prepare = lambda agent: agent.mute.add(ListTree)
     stage.start()
     await eventually(lambda: stage.agents and stage.listings(), "the comparison")
-    stage.replica.confirm([1])
+    stage.replica.surplus.confirm([1])
     stage.now.mute.clear()
     stage.now.list(stage.now.of(ListTree)[0])
 

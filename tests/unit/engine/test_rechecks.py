@@ -152,7 +152,7 @@ async def test_a_missing_or_unreadable_file_is_rechecked_by_its_new_name_after_a
     if problem == "unreadable":
         working.source.unreadable[b"d/f"] = "Permission denied"
     await working.worker.scan_all()
-    working.worker.defer()
+    working.worker.checker.defer()
     if problem == "missing":
         working.source.remove(b"d/f")
     await working.check(b"d/f")
@@ -179,7 +179,7 @@ async def test_an_unreadable_file_stays_reported_while_it_is_tried_again(working
     await working.check(b"large", b"open")
     working.source.unreadable.clear()
     working.source.verdicts[b"open"] = Verdict.BUSY
-    working.worker._checker.longest = 1
+    working.worker.checker.longest = 1
     with capture_logs() as lines:
         for _ in range(3):
             await working.recheck(RETRY + 1)

@@ -9,8 +9,8 @@ import pytest
 
 from replicator import __version__
 from replicator.core.lifecycle import State
-from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _areas, _seconds
-from replicator.engine.control.wait import MOST_AREAS, outermost
+from replicator.engine.control.areas import MOST_AREAS, outermost, requested
+from replicator.engine.control.requests import LONGEST_WAIT, Requests, _address, _seconds
 from replicator.engine.service import Service
 from replicator.errors import ControlError
 from replicator.ports import Address, Candidate
@@ -42,8 +42,8 @@ def test_an_invalid_address_is_refused(wrong):
 
 def test_a_path_that_no_file_can_have_is_refused():
     with pytest.raises(ControlError, match="areas must be"):
-        _areas({"areas": [["/s", "\ud800"]]})
-    assert _areas({"areas": [["/s", "\udcff"]]}) == [(b"/s", b"\xff")]
+        requested({"areas": [["/s", "\ud800"]]})
+    assert requested({"areas": [["/s", "\udcff"]]}) == [(b"/s", b"\xff")]
 
 
 @pytest.mark.parametrize("wrong", [None, True, "1", -1, math.nan, math.inf, LONGEST_WAIT + 1])

@@ -196,7 +196,7 @@ async def test_an_unreadable_path_is_named_however_many_others_there_are(served)
         served.source.write(path, b"content")
         served.source.unreadable[path] = "Permission denied"
         served.pipeline.recheck(path)
-    await eventually(lambda: all(map(served.pipeline.is_unreadable, paths)), "the checks")
+    await eventually(lambda: all(map(served.pipeline.rechecks.is_unreadable, paths)), "the checks")
     outcome = await served.wait(("/source", "releases/7"), timeout=30)
     assert outcome["waits_for"] == [{"who": "/source", "why": "releases/7/config cannot be read"}]
     assert (await served.wait(("/source", "media"), timeout=30))["ok"]

@@ -119,7 +119,7 @@ def many_directories(stage):
 
 
 def request(stage):
-    stage.replica.resync_tree(1)
+    stage.replica.resync_queue.request_tree(1)
 
 
 def overflow(stage):
@@ -148,7 +148,7 @@ async def test_what_cannot_be_known_path_by_path_is_hashed_after_it_arose_while_
     )
     cause(filled)
     filled.retry(0.001)
-    filled.replica.trees_changed()
+    filled.replica.resync_queue.notify()
     assert await compared(filled, before) == set(FILES)
     await reconnect(filled)  # a directory in doubt was perhaps compared after the tree was
     assert await reconnect(filled) == set()

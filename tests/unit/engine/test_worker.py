@@ -138,7 +138,7 @@ async def test_the_rename_of_a_directory_to_an_unused_name_is_published_as_one_c
 async def test_a_renamed_file_is_published_as_a_link_and_its_old_name_is_deleted_after_the_grace_period(
     working,
 ):
-    working.worker.defer()
+    working.worker.checker.defer()
     working.source.write(b"a", b"content")
     await working.check(b"a")
     working.take_changes()
@@ -158,7 +158,7 @@ async def test_a_renamed_file_is_published_as_a_link_and_its_old_name_is_deleted
 async def test_a_missing_path_is_not_deleted_while_an_event_about_it_may_come(
     working, monkeypatch, why
 ):
-    working.worker.defer()
+    working.worker.checker.defer()
     working.source.remove(b"d")
     await working.check(b"d")
     if why == "events wait":
@@ -193,7 +193,7 @@ def deleted_and_uploaded(working):
 @pytest.fixture
 async def emptied(working):
     """A large directory was removed, and its grace period is over."""
-    working.worker.defer()
+    working.worker.checker.defer()
     working.source.mkdir(b"d/large")
     paths = [b"d/large/%04d" % number for number in range(5 * PORTION)]
     for path in paths:
@@ -252,7 +252,7 @@ async def test_the_rest_of_a_large_directory_that_appears_again_is_not_deleted(e
 
 def rename_with_event_after(working, source, target, checked):
     """Rename a directory on the source; its event comes while the worker waits for events, after the first check of the new name."""
-    working.worker.defer()
+    working.worker.checker.defer()
     for path in sorted(working.source.nodes):
         if path == source or path.startswith(source + b"/"):
             working.source.nodes[target + path[len(source) :]] = working.source.nodes.pop(path)
@@ -300,7 +300,7 @@ async def test_a_scan_before_the_event_of_a_rename_leaves_the_new_name_to_the_re
 async def test_a_new_directory_with_the_inode_of_a_missing_one_is_published_at_once(
     working,
 ):
-    working.worker.defer()
+    working.worker.checker.defer()
     working.source.nodes[b"e"] = working.source.nodes.pop(b"d")
     working.source.nodes[b"e/f"] = working.source.nodes.pop(b"d/f")
     working.source.mkdir(b"e/sub")
@@ -310,12 +310,12 @@ async def test_a_new_directory_with_the_inode_of_a_missing_one_is_published_at_o
     take_changes = [change.path for change in working.take_changes()]
     assert take_changes[0] == b"e"
     assert sorted(take_changes) == [b"e", b"e/f", b"e/sub"]
-    assert not working.worker._checker._new
+    assert not working.worker.checker._new
 
 
 async def test_a_rename_into_a_directory_with_a_pending_rename_is_left_to_the_checks(working):
     working.source.write(b"g", b"content")
-    working.worker.defer()
+    working.worker.checker.defer()
     await working.check(b"g")
     working.take_changes()
     await rename_with_event_after(working, b"d", b"e", [])
@@ -481,7 +481,7 @@ async def test_run_to_end_hides_a_failure_after_a_cancellation():
 async def test_an_upload_is_checked_during_a_scan(working):
     for number in range(1000):
         working.source.write(b"d/%04d" % number, b"content")
-    working.worker.defer()
+    working.worker.checker.defer()
     working.source.write(b"upload", b"content")
     working.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
@@ -493,7 +493,7 @@ async def test_an_upload_is_checked_during_a_scan(working):
 async def test_a_check_during_a_scan_respects_that_a_file_is_not_closed(working):
     for number in range(1000):
         working.source.write(b"d/%04d" % number, b"content")
-    working.worker.defer()
+    working.worker.checker.defer()
     working.source.write(b"upload", b"half of it")
     working.debouncer.hint(Hint(Hinted.WRITTEN, b"upload"), -10.0)
     asked = []
@@ -512,7 +512,7 @@ async def test_a_scan_without_differences_lets_checks_run(working):
     for number in range(3000):
         working.source.write(b"d/%04d" % number, b"content")
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
-    working.worker.defer()
+    working.worker.checker.defer()
     working.source.write(b"upload", b"content")
     working.take_changes()
     walked = []
@@ -595,7 +595,7 @@ async def switch(working, files):
     """Write a release of many files, then have a symlink lead to it instead of to the release before, which is removed."""
     working.source.symlink(b"current", b"d")
     await working.worker.scan_all()
-    working.worker.defer()
+    working.worker.checker.defer()
     working.take_changes()
     loop = asyncio.get_running_loop()
     working.source.mkdir(b"r")
@@ -676,7 +676,7 @@ async def test_a_symlink_that_is_switched_again_meanwhile_waits_for_the_files_of
 async def test_a_symlink_waits_for_files_that_only_a_scan_finds(working, how):
     working.source.symlink(b"current", b"d")
     await working.worker.scan_all()
-    working.worker.defer()
+    working.worker.checker.defer()
     working.take_changes()
     loop = asyncio.get_running_loop()
     working.source.mkdir(b"r")
