@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import structlog
 
@@ -24,6 +25,13 @@ URL_SHARED = 300.0
 """Seconds for which the same URL is given to several frontends."""
 
 
+class _Newest(NamedTuple):
+    """The newest base of a tree, and whether it may be used now."""
+
+    published: Published
+    usable: Callable[[], bool]
+
+
 class Offers:
     """Offers the newest bases; implements `ports.Base`.
 
@@ -39,34 +47,43 @@ class Offers:
         self.tables: dict[bytes, bytes] = {}
         self._store = store
         self._keep = keep
-        self._newest: dict[bytes, Published] = {}
+        self._newest: dict[bytes, _Newest] = {}
         self._used: dict[bytes, tuple[bytes, float]] = {}
         self._urls: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="base-urls")
 
-    def set_newest(self, tree: bytes, published: Published | None) -> None:
-        """Offer this base of a tree from now on; None: none. May be called from any thread."""
+    def set_newest(
+        self, tree: bytes, published: Published | None, usable: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Offer this base of a tree from now on; None: none. May be called from any thread.
+
+        Args:
+            tree: the tree's source.
+            published: the base.
+            usable: called before each offer; False if a frontend would keep something that it must not have.
+        """
         with self._lock:
             if published is None:
                 self._newest.pop(tree, None)
             else:
                 self.tables[published.manifest] = published.packs
-                self._newest[tree] = published
+                self._newest[tree] = _Newest(published, usable)
 
     def newest(self, tree: bytes) -> Published | None:
-        """Return the newest base of a tree."""
-        return self._newest.get(tree)
+        """Return the newest base of a tree; None if there is none that may be used."""
+        found = self._newest.get(tree)
+        return found.published if found is not None and found.usable() else None
 
     def in_use(self, now: float) -> set[bytes]:
         """Return the manifests from which frontends may be restoring at `now`, a time of the loop's clock. Callable from any thread."""
         with self._lock:
             self._used = {m: u for m, u in self._used.items() if u[1] > now - self._keep}
-            return {*self._used, *(one.manifest for one in self._newest.values())}
+            return {*self._used, *(one.published.manifest for one in self._newest.values())}
 
     async def offer(self, tree: bytes) -> Offer | None:
         """Return the newest complete base of a tree; see `ports.Base`."""
-        newest = self._newest.get(tree)
+        newest = self.newest(tree)
         if newest is None:
             return None
         self._use(tree, newest.manifest)

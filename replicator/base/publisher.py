@@ -107,7 +107,8 @@ class Publisher:
                 with suppress(ReplicatorError):  # `_guarded` has recorded it
                     # In the order of their times, so that a tree that fails delays the others once.
                     for schedule in sorted(self._follow_trees(), key=lambda one: one.due):
-                        if schedule.tree.comparable and loop.time() >= schedule.due:
+                        wanted = schedule.tree.comparable and not schedule.why_skipped
+                        if wanted and loop.time() >= schedule.due:
                             await self._alone(self._publish(schedule))
                     if loop.time() >= self._next_prune:
                         await self._alone(self._prune())
@@ -127,7 +128,9 @@ class Publisher:
         rows = []
         for schedule in self._follow_trees():
             row: dict[str, Any] = {"source": shown(schedule.tree.root)}
-            if schedule.tree.comparable:
+            if schedule.why_skipped:
+                row["skipped"] = schedule.why_skipped
+            elif schedule.tree.comparable:
                 row |= await self._alone(self._publish(schedule))
             else:
                 row["skipped"] = "its source is not scanned yet, or in doubt"
@@ -209,8 +212,10 @@ class Publisher:
             changed, cpu = await self._guarded(lambda: self._timed(base.publish), schedule)
         finally:
             schedule.due = loop.time() + self._interval
-            mine = self._prefix.is_open
-            self.offers.set_newest(tree.root, base.published if mine else None)
+            if base.published is None or not self._prefix.is_open:
+                self.offers.set_newest(tree.root, None)
+        # Only now: what the pointer named before this process has published may hold what is excluded by now.
+        self.offers.set_newest(tree.root, base.published, lambda: self._is_usable(tree))
         schedule.version = version
         schedule.due = loop.time() + max(self._interval, IDLE * cpu)
         row = {
@@ -225,6 +230,13 @@ class Publisher:
             log.info("base published", tree=shown(tree.root), **row)
         return row
 
+    def _is_usable(self, tree: Tree) -> bool:
+        """Return True if the comparison after a restore removes what the base holds and the source does not.
+
+        It does not while deletions are paused, and not if that is excluded by now: a reload has made another tree of the source then.
+        """
+        return tree.deletes and any(one is tree for one in self._trees())
+
     async def _prune(self, configured: Collection[str] | None = None) -> Pruned:
         loop = asyncio.get_running_loop()
         in_use = self.offers.in_use(loop.time())
@@ -235,7 +247,8 @@ class Publisher:
         self._pruned = time.time(), pruned
         for root, schedule in self._schedules.items():
             schedule.base.packs_listed()
-            self.offers.set_newest(root, schedule.base.published)
+            if schedule.base.published is None:
+                self.offers.set_newest(root, None)
         if pruned.objects:
             log.info("base pruned", **pruned._asdict())
         return pruned

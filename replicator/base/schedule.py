@@ -9,6 +9,10 @@ from typing import Any, Protocol
 from replicator.base.layout import digests_in, shown
 from replicator.base.publication import PublishedTree, TreeBase
 
+NEVER_DELETED = (
+    "tree.delete is off, and a new frontend would keep what was deleted while it was restored"
+)
+
 
 class Tree(PublishedTree, Protocol):
     """What the publisher reads of a tree."""
@@ -16,6 +20,14 @@ class Tree(PublishedTree, Protocol):
     @property
     def comparable(self) -> bool:
         """True if its source was scanned, and is not in doubt."""
+
+    @property
+    def delete(self) -> bool:
+        """True if paths that are missing in the source are ever removed from frontends."""
+
+    @property
+    def deletes(self) -> bool:
+        """True if paths that are missing in the source are removed from frontends at present."""
 
 
 @dataclass
@@ -42,6 +54,11 @@ class Schedule:
         unfinished = self.base.published is None or self.base.left_out or self.base.wants_rewrite
         return bool(unfinished) or self.version != self.tree.catalog.version()
 
+    @property
+    def why_skipped(self) -> str:
+        """Why the tree has no base, as a clause; empty if it has one."""
+        return "" if self.tree.delete else NEVER_DELETED
+
     def figures(self) -> dict[str, Any]:
         """Return what is published, as JSON values."""
         published = self.base.published
@@ -61,7 +78,12 @@ class Schedule:
 
     def row(self) -> dict[str, Any]:
         """Return the tree's row of `replicator base status`."""
-        row = {"source": shown(self.tree.root), "error": self.error, **self.figures()}
+        row = {
+            "source": shown(self.tree.root),
+            "error": self.error,
+            "skipped": self.why_skipped,
+            **self.figures(),
+        }
         if self.base.published is not None:
             row["age_seconds"] = round(time.time() - self.base.published.when, 3)
         return row

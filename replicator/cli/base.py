@@ -34,7 +34,7 @@ def publish(config: str, *, take_over: bool) -> None:
 def status(context: click.Context, config: str, *, as_json: bool) -> None:
     """Show what is published, how old it is, and what it has cost since the daemon was started.
 
-    Exit status: 0 everything is published; 3 a tree is not, or the last attempt has failed.
+    Exit status: 0 every tree that can have a base has one; 3 one has not, or the last attempt has failed.
     """
     answer = next(_ask(config, {"command": "base-status"}))
     if as_json:
@@ -42,7 +42,8 @@ def status(context: click.Context, config: str, *, as_json: bool) -> None:
     else:
         for line in describe(answer):
             click.echo(line)
-    missing = not answer["trees"] or any(row["manifest"] is None for row in answer["trees"])
+    wanted = [row for row in answer["trees"] if not row["skipped"]]
+    missing = not answer["trees"] or any(row["manifest"] is None for row in wanted)
     context.exit(3 if answer["error"] or missing else 0)
 
 
@@ -60,6 +61,9 @@ def prune(config: str) -> None:
 def describe(answer: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of `replicator base status`."""
     for row in answer["trees"]:
+        if row["skipped"]:
+            yield f"{row['source']}: not published: {row['skipped']}"
+            continue
         if row["manifest"] is None:
             yield f"{row['source']}: not published yet"
             continue
@@ -80,7 +84,7 @@ def _contents(row: dict[str, Any]) -> str:
 
 
 def _published(row: dict[str, Any]) -> str:
-    if "skipped" in row:
+    if row.get("skipped"):
         return f"not published: {row['skipped']}"
     if not row["changed"]:
         return f"unchanged: {_contents(row)}"

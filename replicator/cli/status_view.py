@@ -95,7 +95,8 @@ def _base(base: dict[str, Any]) -> tuple[str, str]:
     """Return what there is to say of the base, and its colour."""
     if base["error"]:
         return f"base not published: {base['error']}", "yellow"
-    ages = [row["age_seconds"] for row in base["trees"] if row["manifest"] is not None]
+    trees = [row for row in base["trees"] if not row["skipped"]]
+    ages = [row["age_seconds"] for row in trees if row["manifest"] is not None]
     if len(ages) < len(base["trees"]) or not ages:
         return f"base: {len(ages)} of {len(base['trees'])} trees are published", "dim"
     return f"base: {len(ages)} trees are published, the oldest {_age(max(ages))} ago", "dim"

@@ -99,6 +99,11 @@ class Tree:
         return self.state.scanned.is_set() and not self.state.halted
 
     @property
+    def deletes(self) -> bool:
+        """True if paths that are missing in the source are removed from frontends at present."""
+        return self.state.deletions_allowed
+
+    @property
     def why_paused(self) -> str:
         """The pause of the tree, as a clause; empty if it is not paused."""
         name = printable(self.root)

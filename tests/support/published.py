@@ -24,6 +24,8 @@ class PublishedTree:
 
     Attributes:
         comparable: True if the source was scanned.
+        delete: True if deletions are sent.
+        deletes: True if they are sent now.
     """
 
     mode_bits = 0o1777
@@ -34,6 +36,7 @@ class PublishedTree:
         self.source = SourceTree(self.root, filter=Filter(()), multiplier=3)
         self.catalog = FakeCatalog()
         self.comparable = True
+        self.delete = self.deletes = True
 
     def scan(self):
         """Make the catalog record what the directory holds."""

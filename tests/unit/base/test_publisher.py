@@ -201,6 +201,84 @@ async def test_a_removed_tree_is_not_offered_any_more(running):
     await until(lambda: running.publisher.offers.newest(running.tree.root) is None)
 
 
+async def test_a_tree_that_was_replaced_by_a_reload_is_not_offered_as_it_was(site):
+    """It may exclude what the base holds, and a comparison leaves excluded paths alone."""
+    site.write(a=b"one", secret=b"excluded from now on")
+    site.start()
+    await site.publisher.publish()
+    assert await site.publisher.offers.offer(site.tree.root)
+    reloaded = published.PublishedTree(site.directory)
+    site.trees[:] = [reloaded]
+    assert await site.publisher.offers.offer(site.tree.root) is None
+    (site.directory / "secret").unlink()
+    reloaded.scan()
+    await site.publisher.publish()
+    offer = await site.publisher.offers.offer(site.tree.root)
+    assert set(published.restored(site.store, offer.manifest)) == {b"a"}
+    reloaded.close()
+
+
+async def test_what_an_earlier_process_has_published_is_offered_only_once_it_was_published_again(
+    site,
+):
+    """The excludes may have changed at the restart, and this publication fails after it has read the old manifest."""
+    site.write(a=b"one", secret=b"excluded from now on")
+    await site.start().publish()
+    site.publisher.close()
+    site.write(b=b"two")
+
+    def fail(step):
+        if step[0] == "put" and step[1].startswith(("packs/", "manifests/")):
+            raise StoreError("the bucket is full")
+
+    site.store.before = fail
+    again = site.start()
+    with pytest.raises(StoreError, match="full"):
+        await again.publish()
+    assert await again.offers.offer(site.tree.root) is None
+    await again.prune()
+    assert await again.offers.offer(site.tree.root) is None
+    site.store.before = lambda _: None
+    await again.publish()
+    assert await again.offers.offer(site.tree.root)
+
+
+async def test_a_base_that_was_offered_still_is_while_the_store_fails(site):
+    site.write(a=b"one")
+    await site.start().publish()
+    site.write(b=b"two")
+    site.store.failure = "unreachable"
+    with pytest.raises(StoreError, match="unreachable"):
+        await site.publisher.publish()
+    site.store.failure = ""
+    assert await site.publisher.offers.offer(site.tree.root)
+
+
+async def test_a_base_is_not_offered_while_deletions_are_paused(site):
+    """The comparison would leave what was deleted before on the frontend."""
+    site.write(a=b"one")
+    await site.start().publish()
+    site.tree.deletes = False
+    assert await site.publisher.offers.offer(site.tree.root) is None
+    site.tree.deletes = True
+    assert await site.publisher.offers.offer(site.tree.root)
+
+
+async def test_a_tree_whose_deletions_are_never_sent_has_no_base(running):
+    await until(lambda: running.has(b"a"))
+    running.tree.delete = False
+    running.write(b=b"two")
+    (row,) = await running.publisher.publish()
+    assert "tree.delete is off" in row["skipped"]
+    (row,) = running.publisher.describe()["trees"]
+    assert "tree.delete is off" in row["skipped"]
+    requests = running.store.requests
+    await until(lambda: running.publisher._schedules[running.tree.root].has_news)
+    for _ in range(5):
+        await asyncio.sleep(module.POLL)
+    assert running.store.requests == requests
+
+
 async def test_an_upload_is_as_fast_as_the_bandwidth_allows(site, monkeypatch):
     waited = []
     site.write(a=os.urandom(1_000_000))

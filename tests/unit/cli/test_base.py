@@ -10,7 +10,7 @@ from replicator.cli import base as module
 
 TREE = {
     "source": "/srv/www", "manifest": "ab" * 32, "published_at": 1000.0, "age_seconds": 61.2, "entries": 20_000,
-    "bytes": 4 << 20, "packs": 3, "stored": 5 << 20, "dead_share": 0.2, "left_out": 0,
+    "bytes": 4 << 20, "packs": 3, "stored": 5 << 20, "dead_share": 0.2, "left_out": 0, "skipped": "",
 }  # fmt: skip
 STATUS = {
     "error": "", "failures": 0, "requests": 12, "bytes_sent": 3 << 20, "packs": 4, "bytes": 6 << 20,
@@ -56,7 +56,7 @@ def test_status_as_json_is_the_answer_of_the_daemon(run):
     "status",
     [
         STATUS | {"error": "unreachable", "failures": 3},
-        STATUS | {"trees": [{"source": "/srv/www", "manifest": None}]},
+        STATUS | {"trees": [{"source": "/srv/www", "manifest": None, "skipped": ""}]},
         STATUS | {"trees": []},
     ],
 )
@@ -64,6 +64,13 @@ def test_status_fails_unless_everything_is_published(run, status):
     result, _ = run("status", answers=iter([status]))
     assert result.exit_code == 3
     assert ("unreachable (3 failures in a row)" in result.output) == bool(status["error"])
+
+
+def test_a_tree_that_can_have_no_base_is_shown_and_no_failure(run):
+    skipped = {"source": "/srv/b", "manifest": None, "skipped": "tree.delete is off"}
+    result, _ = run("status", answers=iter([STATUS | {"trees": [TREE, skipped]}]))
+    assert result.exit_code == 0
+    assert "/srv/b: not published: tree.delete is off" in result.output
 
 
 def test_publish_says_what_it_cost(run):

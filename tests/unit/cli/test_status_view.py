@@ -34,10 +34,10 @@ def line_of(lines, name):
 
 
 def test_the_base_is_one_line_and_its_error_is_yellow():
-    tree = {"manifest": "ab", "age_seconds": 130.0}
+    tree = {"manifest": "ab", "age_seconds": 130.0, "skipped": ""}
     base = {"error": "", "trees": [tree, tree | {"age_seconds": 5.0}]}
     assert "base: 2 trees are published, the oldest 2 min ago" in plain(ANSWER | {"base": base})
-    base["trees"].append({"manifest": None})
+    base["trees"].append({"manifest": None, "skipped": ""})
     assert "base: 2 of 3 trees are published" in plain(ANSWER | {"base": base})
     base["error"] = "unreachable"
     assert "base not published: unreachable" in plain(ANSWER | {"base": base})
