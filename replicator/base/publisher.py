@@ -38,6 +38,9 @@ MARGIN = 600.0
 
 PRUNE_EVERY = 3600.0
 
+PRUNE_AGAIN = 600.0
+"""Seconds until garbage is removed again after a failure, which keeps no tree from being published."""
+
 IDLE = 50
 """Seconds until the next publication of a tree, at least, for each second of CPU time that one took: at most 2 % of a core."""
 
@@ -98,6 +101,7 @@ class Publisher:
         self._error = ""
         self._next_prune = asyncio.get_running_loop().time() + PRUNE_EVERY
         self._pruned: tuple[float, Pruned] | None = None
+        self._prune_error = ""
 
     async def run(self) -> None:
         """Publish and prune until cancelled."""
@@ -150,8 +154,11 @@ class Publisher:
         """Return the values of `replicator base status`."""
         pruned = self._pruned
         return {
+            "time": round(time.time(), 3),
             "error": self._first_error(),
             "failures": self._failures,
+            "prune_error": self._prune_error,
+            "interval": self._interval,
             "requests": self._store.requests,
             "bytes_sent": self._store.bytes_sent,
             "packs": len(self._prefix.packs),
@@ -203,8 +210,10 @@ class Publisher:
     async def _publish(self, schedule: Schedule) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         base, tree = schedule.base, schedule.tree
+        begun_at = time.time()
         if not schedule.has_news:
             schedule.due = loop.time() + self._interval
+            schedule.current_at = begun_at
             return {"changed": False, **schedule.figures()}
         version = tree.catalog.version()
         began, requests, sent = loop.time(), self._store.requests, self._store.bytes_sent
@@ -216,7 +225,7 @@ class Publisher:
                 self.offers.set_newest(tree.root, None)
         # Only now: what the pointer named before this process has published may hold what is excluded by now.
         self.offers.set_newest(tree.root, base.published, lambda: self._is_usable(tree))
-        schedule.version = version
+        schedule.version, schedule.current_at = version, begun_at
         schedule.due = loop.time() + max(self._interval, IDLE * cpu)
         row = {
             "changed": changed,
@@ -240,10 +249,18 @@ class Publisher:
     async def _prune(self, configured: Collection[str] | None = None) -> Pruned:
         loop = asyncio.get_running_loop()
         in_use = self.offers.in_use(loop.time())
-        pruned = await self._guarded(
-            lambda: prune(self._prefix, self.offers.tables, in_use, self._keep, configured)
-        )
+        self._next_prune = loop.time() + PRUNE_AGAIN
+        try:
+            pruned = await self._claimed(
+                lambda: prune(self._prefix, self.offers.tables, in_use, self._keep, configured)
+            )
+        except StoreError as error:
+            if str(error) != self._prune_error:
+                log.warning("garbage of the base not removed", reason=str(error))
+            self._prune_error = str(error)
+            raise
         self._next_prune = loop.time() + PRUNE_EVERY
+        self._prune_error = ""
         self._pruned = time.time(), pruned
         for root, schedule in self._schedules.items():
             schedule.base.packs_listed()
@@ -254,11 +271,33 @@ class Publisher:
         return pruned
 
     async def _guarded(self, work: Callable[[], T], schedule: Schedule | None = None) -> T:
-        """Run work in a thread, after the prefix was claimed; record why it failed.
+        """Do work as `_claimed` does, and record why it failed.
 
         Args:
             work: the work.
             schedule: of the tree that it concerns; None: all.
+        """
+        about = shown(schedule.tree.root) if schedule else ""
+        former = schedule.error if schedule else self._error
+        try:
+            result = await self._claimed(work)
+        except StoreError as error:
+            if str(error) != former:
+                log.warning("base not published", tree=about, reason=str(error))
+            self.failed(str(error), schedule)
+            raise
+        if former:
+            log.info("base is published again", tree=about)
+        if schedule is not None:
+            schedule.error = ""
+        self._failures, self._error, self._next_try = 0, "", 0.0
+        return result
+
+    async def _claimed(self, work: Callable[[], T]) -> T:
+        """Run work in a thread, after the prefix was claimed.
+
+        Raises:
+            StoreError: with the reason, if it fails.
         """
 
         def claimed() -> T:
@@ -267,21 +306,10 @@ class Publisher:
                 self._forget()
             return work()
 
-        about = shown(schedule.tree.root) if schedule else ""
-        former = schedule.error if schedule else self._error
         try:
-            result = await run_in_thread(claimed, self._threads)
+            return await run_in_thread(claimed, self._threads)
         except (StoreError, SourceError, IndexFailure, OSError) as error:
-            if str(error) != former:
-                log.warning("base not published", tree=about, reason=str(error))
-            self.failed(str(error), schedule)
             raise StoreError(str(error)) from error
-        if former:
-            log.info("base is published again", tree=about)
-        if schedule is not None:
-            schedule.error = ""
-        self._failures, self._error, self._next_try = 0, "", 0.0
-        return result
 
     def failed(self, reason: str, schedule: Schedule | None = None) -> None:
         """Record why the publisher, or the publication of one tree, has failed; try again later."""

@@ -40,6 +40,7 @@ class Schedule:
         due: when it is published next, by the loop's clock.
         version: version of the catalog that was published last.
         error: why the last publication has failed; empty if it has not.
+        current_at: when the store was last known to hold the tree's state, in seconds since the epoch; None: never since the start.
     """
 
     base: TreeBase
@@ -47,6 +48,7 @@ class Schedule:
     due: float = 0.0
     version: int | None = None
     error: str = ""
+    current_at: float | None = None
 
     @property
     def has_news(self) -> bool:
@@ -82,6 +84,7 @@ class Schedule:
             "source": shown(self.tree.root),
             "error": self.error,
             "skipped": self.why_skipped,
+            "current_at": None if self.current_at is None else round(self.current_at, 3),
             **self.figures(),
         }
         if self.base.published is not None:

@@ -34,7 +34,7 @@ def publish(config: str, *, take_over: bool) -> None:
 def status(context: click.Context, config: str, *, as_json: bool) -> None:
     """Show what is published, how old it is, and what it has cost since the daemon was started.
 
-    Exit status: 0 every tree that can have a base has one; 3 one has not, or the last attempt has failed.
+    Exit status: 0 every tree that can have a base has one; 3 one has not, or the last publication or removal of garbage has failed.
     """
     answer = next(_ask(config, {"command": "base-status"}))
     if as_json:
@@ -44,7 +44,7 @@ def status(context: click.Context, config: str, *, as_json: bool) -> None:
             click.echo(line)
     wanted = [row for row in answer["trees"] if not row["skipped"]]
     missing = not answer["trees"] or any(row["manifest"] is None for row in wanted)
-    context.exit(3 if answer["error"] or missing else 0)
+    context.exit(3 if answer["error"] or answer["prune_error"] or missing else 0)
 
 
 @base.command()
@@ -68,7 +68,7 @@ def describe(answer: dict[str, Any]) -> Iterator[str]:
             yield f"{row['source']}: not published yet"
             continue
         yield (
-            f"{row['source']}: {_contents(row)}, published {row['age_seconds']:.0f} s ago,"
+            f"{row['source']}: {_contents(row)}, published {row['age_seconds']:.0f} s ago, {_current(row, answer)},"
             f" {row['dead_share']:.0%} of its packs unused; manifest {row['manifest'][:16]}"
         )
         if row["left_out"]:
@@ -77,6 +77,15 @@ def describe(answer: dict[str, Any]) -> Iterator[str]:
     yield f"since the start: {answer['requests']} requests, {size_text(answer['bytes_sent'])} sent"
     if answer["error"]:
         yield f"not published: {answer['error']} ({answer['failures']} failures in a row)"
+    if answer["prune_error"]:
+        yield f"garbage not removed: {answer['prune_error']}"
+
+
+def _current(row: dict[str, Any], answer: dict[str, Any]) -> str:
+    """Return since when a tree's base may lack changes, as a clause."""
+    if row["current_at"] is None:
+        return "not compared with the tree since the start"
+    return f"up to date {answer['time'] - row['current_at']:.0f} s ago"
 
 
 def _contents(row: dict[str, Any]) -> str:

@@ -22,6 +22,9 @@ STYLES = {
 
 GAP = "  "
 
+LATE, MARGIN = 2, 3600.0
+"""A base is late after this multiple of its interval and this many seconds, as for the alert ReplicatorBaseOld."""
+
 LATEST = 8
 """Events that `--watch` shows."""
 
@@ -95,11 +98,16 @@ def _base(base: dict[str, Any]) -> tuple[str, str]:
     """Return what there is to say of the base, and its colour."""
     if base["error"]:
         return f"base not published: {base['error']}", "yellow"
-    trees = [row for row in base["trees"] if not row["skipped"]]
-    ages = [row["age_seconds"] for row in trees if row["manifest"] is not None]
-    if len(ages) < len(base["trees"]) or not ages:
-        return f"base: {len(ages)} of {len(base['trees'])} trees are published", "dim"
-    return f"base: {len(ages)} trees are published, the oldest {_age(max(ages))} ago", "dim"
+    if base["prune_error"]:
+        return f"garbage of the base not removed: {base['prune_error']}", "yellow"
+    current = [row["current_at"] for row in base["trees"] if row["current_at"] is not None]
+    if len(current) < len(base["trees"]) or not current:
+        return f"base: {len(current)} of {len(base['trees'])} trees are published", "dim"
+    age = base["time"] - min(current)
+    late = age > LATE * base["interval"] + MARGIN
+    return f"base: {len(current)} trees are published, up to date {_age(age)} ago", (
+        "yellow" if late else "dim"
+    )
 
 
 def _trees(answer: dict[str, Any]) -> Section:

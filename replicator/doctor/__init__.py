@@ -99,6 +99,10 @@ def daemon_findings(status: dict[str, Any]) -> Iterator[Finding]:
     if (base := status.get("base")) and base["error"]:
         why = "new frontends get an older copy from it, or are filled over SSH"
         yield Finding("warn", "daemon, base", base["error"], why)
+    if base and base["prune_error"]:
+        yield Finding(
+            "warn", "daemon, base", base["prune_error"], "garbage in the store costs money"
+        )
     for row in status["frontends"]:
         if row["excess"]:
             why = "it serves files that the backend does not have"

@@ -70,6 +70,7 @@ class _Status(Collector):
         yield from _delivery(status)
         yield from _hooks(status)
         yield from _verification(status)
+        yield from _base(status)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
@@ -317,3 +318,36 @@ def _verification(status: dict[str, Any]) -> Iterator[Metric]:
             differing.add_metric([name], verified["differing"])
             found.add_metric([name], verified["found"])
     yield from (success, succeeded, differing, found)
+
+
+def _base(status: dict[str, Any]) -> Iterator[Metric]:
+    """Yield the state of the base in an object store, if there is one."""
+    base = status.get("base")
+    if not base:
+        return
+    current = _gauge(
+        "base_last_success_timestamp_seconds",
+        "When the base of a tree was last known to be up to date, since the start of the daemon.",
+        "tree",
+    )
+    for row in base["trees"]:
+        if row["current_at"] is not None and not row["skipped"]:
+            current.add_metric([row["source"]], row["current_at"])
+    yield current
+    yield _value(
+        "base_interval_seconds", "Shortest time between two publications.", base["interval"]
+    )
+    yield _value(
+        "base_consecutive_failures", "Failed publications since the last success.", base["failures"]
+    )
+    yield _value(
+        "base_prune_success",
+        "1 if the last removal of garbage did not fail.",
+        not base["prune_error"],
+    )
+    yield _value("base_stored_bytes", "Bytes of packs in the object store.", base["bytes"])
+    for name, text, value in (
+        ("base_requests", "Requests to the object store.", base["requests"]),
+        ("base_sent_bytes", "Bytes sent to the object store.", base["bytes_sent"]),
+    ):
+        yield CounterMetricFamily(f"replicator_{name}", text, value=value)

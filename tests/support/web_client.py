@@ -25,6 +25,17 @@ PROVIDER = {
 }  # fmt: skip
 
 
+BASE = {
+    "time": 2000.0, "error": "", "failures": 0, "prune_error": "", "interval": 300.0, "requests": 12, "bytes_sent": 3 << 20, "packs": 4,
+    "bytes": 6 << 20, "pruned_at": None, "pruned": None,
+    "trees": [{
+        "source": "/srv/www", "error": "", "skipped": "", "current_at": 1940.0, "manifest": "ab" * 32, "published_at": 1000.0,
+        "age_seconds": 1000.0, "entries": 20_000, "bytes": 4 << 20, "packs": 3, "stored": 5 << 20, "dead_share": 0.2, "left_out": 0,
+    }],
+}  # fmt: skip
+"""What `status` says of a base."""
+
+
 def status(frontends=(), tree=None, provider=None, **more):
     """Return a status: one frontend for each dict of `frontends`, which holds what differs from FRONTEND."""
     made = {

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from replicator.base import publisher as module
-from replicator.base.layout import PACKS
+from replicator.base.layout import MANIFESTS, PACKS
 from replicator.base.publisher import Publisher
 from replicator.errors import ReplicatorError, StoreError
 from tests.support import published
@@ -124,6 +124,50 @@ async def test_a_failing_store_is_shown_and_logged_once_and_tried_again(running,
         "base is published again",
         "base published",
     ]
+
+
+async def test_garbage_that_cannot_be_removed_is_shown_as_that_and_keeps_no_tree_from_being_published(
+    running, monkeypatch
+):
+    monkeypatch.setattr(module, "PRUNE_AGAIN", 0.01)
+    await until(lambda: running.has(b"a"))
+
+    def deny(step):
+        if step == ("list", MANIFESTS):
+            raise StoreError("the permission s3:ListBucket is missing")
+
+    with capture_logs() as logs:
+        running.store.before = deny
+        with pytest.raises(StoreError, match="ListBucket"):
+            await running.publisher.prune()
+        said = running.publisher.describe()
+        assert (said["error"], said["failures"]) == ("", 0)
+        assert said["prune_error"] == "the permission s3:ListBucket is missing"
+        lists = running.store.requests
+        await until(lambda: running.store.requests > lists + 3)
+        running.write(b=b"two")
+        await until(lambda: running.has(b"a", b"b"))
+        running.store.before = lambda _: None
+        await until(lambda: not running.publisher.describe()["prune_error"])
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == [
+        "garbage of the base not removed"
+    ]
+
+
+async def test_a_base_is_up_to_date_as_of_the_begin_of_the_last_publication_that_succeeded(running):
+    def current_at():
+        return running.publisher.describe()["trees"][0]["current_at"]
+
+    await until(lambda: current_at() is not None)
+    first = current_at()
+    await until(lambda: current_at() > first)  # nothing has changed, and that is known
+    running.store.failure = "unreachable"
+    running.write(b=b"two")
+    await until(lambda: running.publisher.describe()["error"])
+    failed = current_at()
+    with pytest.raises(StoreError):
+        await running.publisher.publish()
+    assert current_at() == failed
 
 
 async def test_a_failure_is_told_to_who_asks_for_a_publication(site):

@@ -7,15 +7,10 @@ from click.testing import CliRunner
 
 from replicator import cli
 from replicator.cli import base as module
+from tests.support.web_client import BASE
 
-TREE = {
-    "source": "/srv/www", "manifest": "ab" * 32, "published_at": 1000.0, "age_seconds": 61.2, "entries": 20_000,
-    "bytes": 4 << 20, "packs": 3, "stored": 5 << 20, "dead_share": 0.2, "left_out": 0, "skipped": "",
-}  # fmt: skip
-STATUS = {
-    "error": "", "failures": 0, "requests": 12, "bytes_sent": 3 << 20, "packs": 4, "bytes": 6 << 20,
-    "pruned_at": None, "pruned": None, "trees": [TREE],
-}  # fmt: skip
+STATUS = BASE
+TREE = BASE["trees"][0]
 
 
 @pytest.fixture
@@ -41,7 +36,7 @@ def test_status_shows_age_size_and_cost(run):
     assert asked == [{"command": "base-status"}]
     assert result.exit_code == 0
     assert result.output.splitlines() == [
-        "/srv/www: 20000 entries, 4.0 MiB in 3 packs, published 61 s ago, 20% of its packs unused; manifest abababababababab",
+        "/srv/www: 20000 entries, 4.0 MiB in 3 packs, published 1000 s ago, up to date 60 s ago, 20% of its packs unused; manifest abababababababab",
         "in the store: 4 packs, 6.0 MiB",
         "since the start: 12 requests, 3.0 MiB sent",
     ]
@@ -58,6 +53,7 @@ def test_status_as_json_is_the_answer_of_the_daemon(run):
         STATUS | {"error": "unreachable", "failures": 3},
         STATUS | {"trees": [{"source": "/srv/www", "manifest": None, "skipped": ""}]},
         STATUS | {"trees": []},
+        STATUS | {"prune_error": "denied"},
     ],
 )
 def test_status_fails_unless_everything_is_published(run, status):

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from replicator.cli.status_view import latest_events, view
-from tests.support.web_client import status
+from tests.support.web_client import BASE, status
 
 FILLING = {
     "files_done": 81, "files_total": 200, "bytes_done": 40, "bytes_total": 100, "bytes_per_second": 2 << 20,
@@ -34,13 +34,24 @@ def line_of(lines, name):
 
 
 def test_the_base_is_one_line_and_its_error_is_yellow():
-    tree = {"manifest": "ab", "age_seconds": 130.0, "skipped": ""}
-    base = {"error": "", "trees": [tree, tree | {"age_seconds": 5.0}]}
-    assert "base: 2 trees are published, the oldest 2 min ago" in plain(ANSWER | {"base": base})
-    base["trees"].append({"manifest": None, "skipped": ""})
+    (tree,) = BASE["trees"]
+    base = BASE | {"trees": [tree | {"current_at": 1870.0}, tree]}
+    assert "base: 2 trees are published, up to date 2 min ago" in plain(ANSWER | {"base": base})
+    base["trees"].append(tree | {"current_at": None})
     assert "base: 2 of 3 trees are published" in plain(ANSWER | {"base": base})
     base["error"] = "unreachable"
     assert "base not published: unreachable" in plain(ANSWER | {"base": base})
+    base |= {"error": "", "prune_error": "denied"}
+    assert "garbage of the base not removed: denied" in plain(ANSWER | {"base": base})
+
+
+def test_a_base_that_was_not_up_to_date_for_long_is_yellow_although_there_is_no_error():
+    """Its publication may hang, for example on a file system that does not answer."""
+    (tree,) = BASE["trees"]
+    for current_at, style in ((1000.0, "dim"), (2000.0 - 4300.0, "yellow")):
+        base = BASE | {"trees": [tree | {"current_at": current_at}]}
+        (line,) = [one for one in view(ANSWER | {"base": base}, width=None) if "base:" in one.plain]
+        assert [str(span.style) for span in line.spans] == [style] or str(line.style) == style
 
 
 def test_a_pipe_gets_one_line_for_each_row_and_sentence():

@@ -12,7 +12,7 @@ pytest.importorskip("prometheus_client")
 from replicator.http.metrics import render
 from tests.support import PROJECT
 from tests.support.tools import find, missing
-from tests.support.web_client import status
+from tests.support.web_client import BASE, status
 
 DIRECTORY = PROJECT / "deploy" / "prometheus"
 RULES = yaml.safe_load((DIRECTORY / "alerts.yaml").read_text())["groups"][0]["rules"]
@@ -53,6 +53,11 @@ FIRES = {
         ),
         "11m",
     ),
+    "ReplicatorBaseOld": (
+        f'replicator_base_last_success_timestamp_seconds{{{TREE}}} 0x240\nreplicator_base_interval_seconds{{instance="b"}} 300x240',
+        "81m",
+    ),
+    "ReplicatorBaseNotPruned": ('replicator_base_prune_success{instance="b"} 0x240', "181m"),
     "ReplicatorConfigNotReloaded": ('replicator_config_last_reload_success{instance="b"} 0x60', "1m"),
 }  # fmt: skip
 
@@ -78,6 +83,10 @@ WELL = (
     'replicator_inotify_watches_limit{instance="b"} 100x60',
     'replicator_discovery_consecutive_failures{provider="alb",instance="b"} 0x60',
     'replicator_discovery_last_success_timestamp_seconds{provider="alb",instance="b"} 0+60x60',
+    f"replicator_base_last_success_timestamp_seconds{{{TREE}}} 0+60x60",
+    'replicator_base_interval_seconds{instance="b"} 300x60',
+    'replicator_base_consecutive_failures{instance="b"} 0x60',
+    'replicator_base_prune_success{instance="b"} 1x60',
     'replicator_config_last_reload_success{instance="b"} 1x60',
 )
 
@@ -120,7 +129,7 @@ def test_alerts_and_dashboard_name_only_metrics_that_exist():
     verified = {"succeeded_at": 1.0, "differing": 1, "found": 1, "error": ""}
     frontend = {"dirty": 1, "ready": True, "verified": verified}
     verify = {"interval_seconds": 3600}
-    made = render(status([frontend], pid=1, delivery=delivery, verify=verify)).decode()
+    made = render(status([frontend], pid=1, delivery=delivery, verify=verify, base=BASE)).decode()
     known = {
         line.partition("{")[0].split()[0] for line in made.splitlines() if not line.startswith("#")
     }

@@ -10,7 +10,7 @@ pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
 from replicator.http.metrics import render, render_down
-from tests.support.web_client import status
+from tests.support.web_client import BASE, status
 
 UNUSUAL = re.compile(r"milli|micro|_ms$|_kb|_mib|minutes|percent|_gauge|_counter|_created")
 
@@ -164,6 +164,21 @@ def test_the_results_of_verifications_are_exported_and_none_for_a_frontend_witho
         ("replicator_verify_differing_paths", "b"): 0,
         ("replicator_verify_differences_total", "b"): 0,
     }
+
+
+def test_the_base_has_the_time_at_which_it_was_up_to_date_and_none_without_one():
+    assert not [name for name, *_ in samples() if name.startswith("replicator_base")]
+    found = samples(base=BASE)
+    assert found["replicator_base_last_success_timestamp_seconds", "/srv/www"] == 1940.0
+    assert found["replicator_base_consecutive_failures",] == 0
+    assert found["replicator_base_requests_total",] == 12
+    tree = BASE["trees"][0]
+    never = BASE | {"failures": 3, "prune_error": "denied", "trees": [tree | {"current_at": None}]}
+    found = samples(base=never)
+    assert ("replicator_base_last_success_timestamp_seconds", "/srv/www") not in found
+    assert found["replicator_base_consecutive_failures",] == 3
+    assert found["replicator_base_prune_success",] == 0
+    assert not list(lint(families(base=BASE)))
 
 
 def test_times_are_timestamps():
