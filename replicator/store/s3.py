@@ -230,10 +230,15 @@ class S3Store:
         """Count each attempt of a request, and pace its body. botocore has signed the body before."""
         with self._lock:
             self.requests += 1
+        body = request.body
+        if body is not None and not isinstance(body, bytes):
+            body = body.read()
+        if not body:
+            # SeaweedFS answers an empty upload at once and sends the `100 Continue` that botocore asks for afterwards: the next
+            # request on the connection takes that for its answer.
+            request.headers.pop("Expect", None)
         pace = getattr(self._pace, "now", None)
-        if pace is not None and request.body:
-            body = request.body
-            request.body = _Body(body if isinstance(body, bytes) else body.read(), pace)
+        request.body = _Body(body, pace) if body and pace is not None else body
 
 
 def _sealed(body: bytes) -> dict[str, Any]:
