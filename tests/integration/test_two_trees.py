@@ -11,7 +11,7 @@ import pytest
 
 from replicator.app import App
 from replicator.core.lifecycle import State
-from replicator.engine.frontend.replica import Replica
+from replicator.engine.fleet.fleet import Fleet
 from replicator.errors import ConfigError, ControlError
 from replicator.source.tree import SourceTree
 from tests.support.trees import Trees
@@ -200,7 +200,7 @@ async def test_nothing_of_a_tree_goes_to_a_connection_that_has_not_opened_it(tre
     """The bootstrap queue has no places, so that the second tree stays unopened while files arrive in it and the ready file is due."""
     await trees.start(trees.config({"name": "a", "ready_file": "ready"}))
     await eventually(lambda: ready(trees, "one", "two"), "the ready files")
-    monkeypatch.setattr(Replica, "trees_changed", lambda _self: None)
+    monkeypatch.setattr(Fleet, "trees_changed", lambda _self: None)
     await trees.app.reload(
         trees.config({"name": "a", "ready_file": "ready"}, {"name": "b", "ready_file": "ready"})
     )
