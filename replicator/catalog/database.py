@@ -100,7 +100,7 @@ class Database:
         Raises:
             SourceError: if the file cannot be written (full disk, damage).
         """
-        with self._lock, self._told():
+        with self._lock, self._translated():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -117,7 +117,7 @@ class Database:
         Raises:
             SourceError: if the file cannot be read.
         """
-        with self._told():
+        with self._translated():
             try:
                 db = self._idle.pop()
             except IndexError:
@@ -172,7 +172,8 @@ class Database:
         return _multiplier(meta)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
+        """Turn errors of SQLite into SourceError, and record damage."""
         try:
             yield
         except schema.RowDamaged as error:

@@ -1,11 +1,11 @@
 """Digests of the directories of a tree, made from its catalog when a frontend is compared, and kept for all frontends.
 
-A write only names the directories that it concerns. The next comparison reads what these hold again, and nothing else; so what a
-comparison costs depends on what has changed, and not on the size of the tree. The first one reads the whole catalog, without the
-SHA-256s and stamps.
+A write only records which directories it concerns (`catalog.changed`). The next comparison reads the entries of these directories
+again, so its cost depends on the number of changes, not on the size of the tree. The first comparison reads the whole catalog, without
+the SHA-256s and stamps.
 
-The work is done in rounds: a round begins with the changes so far, and has ended once all that they concern was read. A comparison
-waits for a round that has begun after it; those of several frontends work on the same one.
+The catalog is read in rounds. A round takes the changes recorded until it begins, and ends when all directories that they concern were
+read. A comparison waits for a round that begins after it; the comparisons of several frontends share one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from replicator.catalog.changed import ChangedDirectories
 from replicator.model import DIRECTORY, join, parent
 from replicator.ports import Child, Record
 from replicator.wire.digests import digest_of, line_of
@@ -23,9 +24,6 @@ STEP = 1000
 
 MOST_NODES = 200_000
 """Directories of one tree: about 100 MB. A tree with more has no digests, and frontends list it."""
-
-MOST_CHANGED = 50_000
-"""Directories with changes that are remembered between two rounds: about 10 MB. After more of them, the whole catalog is read again."""
 
 ReadChildren = Callable[[bytes, Child | None, int], list[Child]]
 """See `ports.Catalog.children`."""
@@ -97,11 +95,14 @@ class _Reading:
 
 
 class DirectoryDigests:
-    """The digests of one tree. Thread-safe; all methods are quick, but `refresh` reads the catalog.
+    """The digests of one tree. Thread-safe; only `refresh` reads the catalog.
 
     Args:
-        read: returns what a directory holds.
+        read: returns the entries of a directory.
         get: returns the records of paths.
+
+    Attributes:
+        changed: what has changed since the last round began.
     """
 
     def __init__(
@@ -119,32 +120,7 @@ class DirectoryDigests:
         self._reading: _Reading | None = None
         self._unread: dict[bytes, None] = {}
         self._lines: list[bytes] = []
-        # What has changed since the last round began. A lock of its own, because a write must not wait for a step.
-        self._changes = threading.Lock()
-        self._is_recording = False
-        self._contents: set[bytes] = set()
-        self._directories: set[bytes] = set()
-        self._replaced: set[bytes] = set()
-
-    def written(self, records: Iterable[Record], gone: Iterable[bytes]) -> None:
-        """Record that paths were written or removed, after that was committed."""
-        with self._changes:
-            if not self._is_recording:
-                return
-            for path, entry, *_ in records:
-                if entry.kind == DIRECTORY:
-                    self._directories.add(path)
-                else:
-                    self._contents.add(parent(path))
-            self._contents.update(map(parent, gone))
-            self._limit()
-
-    def moved(self, source: bytes, target: bytes) -> None:
-        """Record that a path was renamed with everything below it, after that was committed."""
-        with self._changes:
-            if self._is_recording:
-                self._replaced.update((source, target))
-                self._limit()
+        self.changed = ChangedDirectories()
 
     def begin(self, bits: int) -> int:
         """Return the number of the round that a comparison has to wait for.
@@ -185,18 +161,8 @@ class DirectoryDigests:
             nodes = ((path, self._node(path)) for path in paths)
             return {path: node.computed() for path, node in nodes if node is not None}
 
-    def _limit(self) -> None:
-        if len(self._contents) + len(self._directories) + len(self._replaced) > MOST_CHANGED:
-            self._stop_recording()
-
-    def _stop_recording(self) -> None:
-        """Forget the changes; the next round reads everything."""
-        self._is_recording = False
-        self._contents, self._directories, self._replaced = set(), set(), set()
-
     def _reset(self) -> None:
-        with self._changes:
-            self._stop_recording()
+        self.changed.stop()
         self._root = self._reading = None
         self._nodes = 0
         self._has_too_many = self._is_made = False
@@ -222,21 +188,16 @@ class DirectoryDigests:
 
     def _begin_round(self) -> None:
         self._rounds += 1
-        with self._changes:
-            if not self._is_recording:  # before the first read
-                self._stop_recording()
-                self._is_recording = True
-                self._root, self._nodes = _Node(b""), 1
-                self._unread = {b"": None}
-                return
-            contents, self._contents = self._contents, set()
-            directories, self._directories = self._directories, set()
-            replaced, self._replaced = self._replaced, set()
-        for path in replaced:
+        changed = self.changed.take()
+        if changed is None:
+            self._root, self._nodes = _Node(b""), 1
+            self._unread = {b"": None}
+            return
+        for path in changed.replaced:
             self._detach(path)
-        for path in (*contents, *map(parent, replaced)):
+        for path in (*changed.contents, *map(parent, changed.replaced)):
             self._read_again(path)
-        self._lines = list(directories)
+        self._lines = list(changed.directories)
 
     def _read_page(self, room: int) -> int:
         """Read the next entries of a directory; return their number, and 1 for the statement."""

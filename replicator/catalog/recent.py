@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from replicator.ports import Record
 
 LIMIT = 10_000
-"""Records: about 6 MB. Half of them are more than a comparison may be ahead of the sender (`HIGH_WATER` of engine.frontend.comparisons)."""
+"""Records: about 6 MB. Half of that is more than what a comparison may have found before it is sent (`HIGH_WATER` of engine.frontend.comparisons)."""
 
 
 class Recent:

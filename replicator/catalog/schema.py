@@ -1,8 +1,8 @@
 """Tables and statements of the catalog's file, and the conversion of records to rows.
 
 An entry's key is its path in the form of `model.key`, so that the primary key has the order of a walk, and everything below a directory
-is one range of it. SQLite detects a broken page, but not a changed value: each row has a CRC-32 of all columns but its key (a row with a
-damaged key is a path that the next scan does not find, while the right path is new). In the column `firm`, bit 0 is `Record.stable`,
+is one range of it. SQLite detects a broken page, but not a changed value: each row has a CRC-32 of all columns but its key (after damage to
+a key, the next scan finds no such path, and records the right path as new). In the column `firm`, bit 0 is `Record.stable`,
 and bit 1 is `Record.ambiguous`.
 """
 
@@ -156,13 +156,13 @@ def record_of(row: tuple[Any, ...]) -> Record:
         changed,
         seen,
         inode,
-        stable,
+        firm,
         problem,
         _,
     ) = row
     entry = Entry(kind, mode, size, int(mtime), link, digest)
     stamp = Stamp(length, int(changed), int(seen), int(inode))
-    return Record(path_of(stored), entry, stamp, stable & 1 == 1, problem, stable & 2 == 2)
+    return Record(path_of(stored), entry, stamp, firm & 1 == 1, problem, firm & 2 == 2)
 
 
 def child_of(name: bytes, row: tuple[Any, ...]) -> Child:

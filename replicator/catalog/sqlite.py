@@ -77,7 +77,7 @@ class SqliteCatalog:
                         if len(found) == limit:
                             break
                         continue
-                    # The first row below a name: go on after the last one. Most often the name was a directory.
+                    # This row is below `name`, which is usually a directory and the row before: continue after the last row below it.
                     if last is None or last.name != name or last.kind not in (DIRECTORY, NOTHING):
                         last = Child(name, NOTHING, 0, 0, 0, b"", is_known=False)
                         found.append(last)
@@ -139,7 +139,7 @@ class SqliteCatalog:
             db.executemany(schema.FORGET_SIGNATURE, lost + stale)
             db.executemany(schema.PUT_SIGNATURE, kept)
         self._recent.written([*gone, *(record.path for record in records)])
-        self.digests.written(records, gone)
+        self.digests.changed.written(records, gone)
 
     def move(self, source: bytes, target: bytes) -> None:
         """Rename `source` and everything below it to `target`; records at or below `target` are removed first."""
@@ -155,7 +155,7 @@ class SqliteCatalog:
             self._relabel(db, schema.ASIDE, key(target))
             history.mark_below(db, self._tree, low, high)
         self._recent.all_written()
-        self.digests.moved(source, target)
+        self.digests.changed.moved(source, target)
 
     def signature(self, path: bytes) -> bytes | None:
         """Return the packed signature of the file's recorded version; None if none is stored."""

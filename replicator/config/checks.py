@@ -88,15 +88,7 @@ def _check_http(settings: HttpSettings) -> None:
             f"other machines can reach {where[0]}, and there is no password: listen on 127.0.0.1 or a Unix socket,"
             " or set http.remote = true",
         )
-    missing = [
-        name for name in ("aiohttp", "prometheus_client") if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        raise ConfigError(
-            "http.listen",
-            f"needs {' and '.join(missing)}, which is not installed: install replicator with its extra `http`,"
-            f" or run `{sys.executable} -m pip install aiohttp prometheus-client`",
-        )
+    _check_installed("http.listen", "http", "aiohttp", "prometheus-client")
 
 
 def _check_base(settings: BaseSettings) -> None:
@@ -111,15 +103,23 @@ def _check_base(settings: BaseSettings) -> None:
         raise ConfigError(
             "base.endpoint", f"must begin with https:// or http://, got {settings.endpoint!r}"
         )
-    if "@" in settings.endpoint:  # botocore quotes the URL in its error messages
+    _check_no_password("base.endpoint", settings.endpoint)
+    if settings.url:
+        _check_installed("base.url", "aws", "boto3")
+
+
+def _check_no_password(where: str, url: str) -> None:
+    if "@" in url:  # botocore quotes the URL in its error messages
+        raise ConfigError(where, "must hold no user name and no password: errors quote it")
+
+
+def _check_installed(where: str, extra: str, *packages: str, what: str = "") -> None:
+    missing = [one for one in packages if not importlib.util.find_spec(one.replace("-", "_"))]
+    if missing:
         raise ConfigError(
-            "base.endpoint", "must hold no user name and no password: errors quote it"
-        )
-    if settings.url and importlib.util.find_spec("boto3") is None:
-        raise ConfigError(
-            "base.url",
-            f"needs boto3, which is not installed: install replicator with its extra `aws`,"
-            f" or run `{sys.executable} -m pip install boto3`",
+            where,
+            f"{what}needs {' and '.join(missing)}, which is not installed: install replicator with its extra `{extra}`,"
+            f" or run `{sys.executable} -m pip install {' '.join(packages)}`",
         )
 
 
@@ -224,22 +224,15 @@ def _check_discovery(settings: DiscoverySettings) -> None:
             raise ConfigError(
                 f"discovery.{name}", f"has no meaning for provider = {settings.provider!r}"
             )
-    if "@" in settings.endpoint_url:  # botocore quotes the URL in its error messages
-        raise ConfigError(
-            "discovery.endpoint_url", "must hold no user name and no password: errors quote it"
-        )
+    _check_no_password("discovery.endpoint_url", settings.endpoint_url)
     needed = _NEEDED.get(settings.provider, ())
     if needed and not any(getattr(settings, name) for name in needed):
         raise ConfigError(
             f"discovery.{needed[0]}",
             f"provider = {settings.provider!r} needs {' or '.join(needed)}",
         )
-    if settings.provider in _AWS and importlib.util.find_spec("boto3") is None:
-        raise ConfigError(
-            "discovery.provider",
-            f"{settings.provider!r} needs boto3, which is not installed: install replicator with its extra `aws`,"
-            f" or run `{sys.executable} -m pip install boto3`",
-        )
+    if settings.provider in _AWS:
+        _check_installed("discovery.provider", "aws", "boto3", what=f"{settings.provider!r} ")
 
 
 def _check_numbers(config: Config) -> None:

@@ -99,7 +99,7 @@ class FakeCatalog(CatalogState):
                 self.signatures[path] = signature
                 if signature is None:
                     del self.signatures[path]
-        self.digests.written(records, gone)
+        self.digests.changed.written(records, gone)
 
     def move(self, source, target):
         if source == target:
@@ -119,7 +119,7 @@ class FakeCatalog(CatalogState):
                 self.records[to] = self._past.marked(record._replace(path=to))
             for path, signature in signatures.items():
                 self.signatures[rebase(path, source, target)] = signature
-        self.digests.moved(source, target)
+        self.digests.changed.moved(source, target)
 
     def signature(self, path):
         with self._using():
@@ -136,7 +136,7 @@ class FakeCatalog(CatalogState):
         """Store a record directly."""
         stamp = stamp or Stamp(entry.size, entry.mtime_ns, entry.mtime_ns, 1)
         self.records[path] = Record(path, entry, stamp, problem=problem)
-        self.digests.written([self.records[path]], [])
+        self.digests.changed.written([self.records[path]], [])
 
     def _below(self, directory):
         return sorted((p for p in self.records if is_below(p, directory)), key=key)

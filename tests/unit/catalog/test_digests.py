@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicator.catalog import changed
 from replicator.catalog import digests as module
 from replicator.catalog.digests import DirectoryDigests
 from replicator.catalog.store import CatalogStore
@@ -150,7 +151,7 @@ def test_a_directory_that_is_renamed_onto_another_is_read_again():
 
 
 def test_after_too_many_changes_everything_is_read_again(monkeypatch):
-    monkeypatch.setattr(module, "MOST_CHANGED", 2)
+    monkeypatch.setattr(changed, "MOST", 2)
     catalog = site(5)
     made(catalog.digests, catalog)
     for n in range(5):
