@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -185,7 +186,9 @@ class App:
             self._publishing.cancel()
             self._publishing = None
         if former is not None:
-            former.close()
+            former.stop()
+            # In a thread, because it waits for a request that hangs; `stop` has cancelled the tasks, which is not possible there.
+            threading.Thread(target=former.close, name="base-end", daemon=True).start()
         if publisher is not None:
             self._publishing = asyncio.get_running_loop().create_task(
                 keep_running(

@@ -52,15 +52,15 @@ class Index:
     """The contents in the packs of one tree, and the rows of its next manifest. Used by one thread.
 
     Args:
-        path: of the file, which is replaced.
+        path: of the file; it exists only for a moment.
     """
 
     def __init__(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # of a process that was killed below
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _CREATE)
-        self._path = path
+        path.unlink()  # it goes with this object, also when the process is killed; without a journal, SQLite does not need the name
 
     def add_pack(self, pack: Pack, contents: Iterable[tuple[bytes, int, int]]) -> int:
         """Record a pack; return its number. `contents` are (digest, first byte, size); those that are known elsewhere move here."""
@@ -162,4 +162,3 @@ class Index:
     def close(self) -> None:
         """Remove the file."""
         self._db.close()
-        self._path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from replicator.base.layout import manifest_name, pack_name
-from replicator.base.publication import Published
+from replicator.base.published import Published
 from replicator.errors import StoreError
 from replicator.ports import MANIFEST, ObjectStore, Offer
 from replicator.wire.fields import DIGEST_SIZE
@@ -51,6 +51,7 @@ class Offers:
         self._used: dict[bytes, tuple[bytes, float]] = {}
         self._urls: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
+        self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="base-urls")
 
     def set_newest(
@@ -114,7 +115,8 @@ class Offers:
         )
 
     def close(self) -> None:
-        """End the thread that makes URLs."""
+        """End the thread that makes URLs; nothing is offered any more."""
+        self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _use(self, tree: bytes, manifest: bytes) -> None:
@@ -122,6 +124,8 @@ class Offers:
             self._used[manifest] = tree, asyncio.get_running_loop().time()
 
     async def _make(self, names: Sequence[str]) -> list[str]:
+        if self._closed:
+            raise StoreError("this base is not offered any more")
         now = asyncio.get_running_loop().time()
         self._urls = {n: u for n, u in self._urls.items() if u[1] > now - URL_SHARED}
         found = {name: self._urls[name][0] for name in names if name in self._urls}

@@ -24,7 +24,7 @@ from replicator.base.layout import (
     pack_name,
 )
 from replicator.base.prefix import Prefix
-from replicator.base.publication import read_manifest
+from replicator.base.published import read_manifest
 from replicator.errors import ProtocolError, StoreError
 from replicator.wire.manifest import Pack, decode
 

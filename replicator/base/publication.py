@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, Protocol
 
 import structlog
 
@@ -22,15 +22,13 @@ from replicator.base.layout import (
 )
 from replicator.base.packer import PACK, PART, Packer, Row
 from replicator.base.prefix import Prefix
+from replicator.base.published import Published, load_index, read_manifest
 from replicator.errors import ProtocolError, StoreError
 from replicator.model import FILE
-from replicator.ports import Catalog, ObjectStore, Record, Source
+from replicator.ports import Catalog, Record, Source
 from replicator.wire.manifest import (
     MAX_STORED,
-    Block,
     Pack,
-    Placed,
-    Totals,
     decode,
     encode,
     expressible,
@@ -49,30 +47,6 @@ MOST_SMALL = 16
 """Number of packs below SMALL_PACK bytes above which they are joined: each takes a frontend a request."""
 
 _MISSING = "packs are missing in the object store"
-
-
-class Published(NamedTuple):
-    """The newest base of a tree, which is complete in the store.
-
-    Attributes:
-        manifest: digest of the manifest.
-        size: bytes of the manifest.
-        when: when it was published, in seconds since the epoch.
-        packs: digests of its packs, 32 bytes each, in the order of its table.
-        rows: its entries.
-        content: bytes of all its files.
-        stored: bytes of its packs.
-        dead: bytes of its packs that no row uses.
-    """
-
-    manifest: bytes
-    size: int
-    when: float
-    packs: bytes
-    rows: int
-    content: int
-    stored: int
-    dead: int
 
 
 class PublishedTree(Protocol):
@@ -269,53 +243,13 @@ class TreeBase:
             # Also if the manifest is damaged: a frontend may be restoring from an earlier one.
             self._retired = pointer.retired
             blocks = decode([read_manifest(self._prefix.store, pointer.manifest)])
-            self.published = _fill(index, self._prefix.packs, pointer, blocks)
+            self.published = load_index(index, self._prefix.packs, pointer, blocks)
         except (Damaged, ProtocolError) as error:
             reason = str(error)
         else:
             reason = "" if self.published else _MISSING
         if reason:
             log.warning("base is made anew", tree=shown(self._tree.root), reason=reason)
-
-
-def read_manifest(store: ObjectStore, digest: bytes) -> bytes:
-    """Return the bytes of a manifest. Raises Damaged if it is missing or has other bytes, StoreError if it cannot be read."""
-    data = store.get(manifest_name(digest), MAX_STORED)
-    if data is None or hashlib.sha256(data).digest() != digest:
-        raise Damaged("a manifest in the object store is missing or damaged")
-    return data
-
-
-def _fill(
-    index: Index, complete: Mapping[bytes, int], pointer: Pointer, blocks: Iterator[Block]
-) -> Published | None:
-    """Record the packs and contents of a manifest; return its description, or None if a pack is not complete."""
-    table: list[Pack] = []
-    totals = Totals(0, 0)
-    live = 0
-    last: Placed | None = None
-    for block in blocks:
-        if isinstance(block, Totals):
-            totals = block
-        elif isinstance(block[0], Pack):
-            table += block
-        elif isinstance(block[0], Placed):
-            placed: list[Placed] = block
-            pack = table[placed[0].pack]
-            if complete.get(pack.digest) == pack.size:
-                index.add_pack(pack, [(r.entry.digest, r.offset, r.entry.size) for r in placed])
-            for row in placed:
-                if last is None or (row.pack, row.offset) != (last.pack, last.offset):
-                    live += row.entry.size
-                last = row
-    stored = sum(pack.size for pack in table)
-    if any(complete.get(pack.digest) != pack.size for pack in table):
-        return None
-    packs = b"".join(pack.digest for pack in table)
-    rows, content = totals
-    return Published(
-        pointer.manifest, pointer.size, pointer.when, packs, rows, content, stored, stored - live
-    )
 
 
 def _worth_rewriting(used: list[Used]) -> set[bytes]:

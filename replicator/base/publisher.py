@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +23,8 @@ from replicator.base.prefix import Prefix
 from replicator.base.prune import Pruned, prune
 from replicator.base.publication import TreeBase
 from replicator.base.schedule import Schedule, Tree
-from replicator.base.work import run_in_thread
-from replicator.core.pace import Backoff, TokenBucket
+from replicator.base.work import Worker
+from replicator.core.pace import Backoff
 from replicator.errors import ReplicatorError, SourceError, StoreError
 from replicator.ports import ObjectStore
 
@@ -49,10 +48,6 @@ POLL = 1.0
 
 END_WITHIN = 5.0
 """Seconds that `close` waits for the thread; a hanging request ends later, or with the process."""
-
-
-class Stopping(ReplicatorError):
-    """Raised in the thread to end what it does."""
 
 
 class Publisher:
@@ -88,13 +83,9 @@ class Publisher:
         self._directory = directory
         self._trees = trees
         self._interval = interval
-        self._bucket = TokenBucket(bandwidth)
-        self._prefix = Prefix(store, identity, self._pace)
+        self._worker = Worker(bandwidth)
+        self._prefix = Prefix(store, identity, self._worker.pace)
         self._schedules: dict[bytes, Schedule] = {}
-        self._stop = threading.Event()
-        self._busy = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._threads: set[threading.Thread] = set()
         self._retries = Backoff(10.0, 600.0, random.random)
         self._failures = 0
         self._next_try = 0.0
@@ -113,9 +104,9 @@ class Publisher:
                     for schedule in sorted(self._follow_trees(), key=lambda one: one.due):
                         wanted = schedule.tree.comparable and not schedule.why_skipped
                         if wanted and loop.time() >= schedule.due:
-                            await self._alone(self._publish(schedule))
+                            await self._worker.alone(self._publish(schedule))
                     if loop.time() >= self._next_prune:
-                        await self._alone(self._prune())
+                        await self._worker.alone(self._prune())
             await asyncio.sleep(POLL)
 
     async def publish(self, *, take_over: bool = False) -> list[dict[str, Any]]:
@@ -128,14 +119,14 @@ class Publisher:
             ReplicatorError: if that fails.
         """
         if take_over:
-            await self._alone(self._guarded(self._take_over))
+            await self._worker.alone(self._guarded(self._take_over))
         rows = []
         for schedule in self._follow_trees():
             row: dict[str, Any] = {"source": shown(schedule.tree.root)}
             if schedule.why_skipped:
                 row["skipped"] = schedule.why_skipped
             elif schedule.tree.comparable:
-                row |= await self._alone(self._publish(schedule))
+                row |= await self._worker.alone(self._publish(schedule))
             else:
                 row["skipped"] = "its source is not scanned yet, or in doubt"
             rows.append(row)
@@ -148,7 +139,7 @@ class Publisher:
             ReplicatorError: if that fails.
         """
         configured = {pointer_name(tree.root) for tree in self._trees()}
-        return (await self._alone(self._prune(configured)))._asdict()
+        return (await self._worker.alone(self._prune(configured)))._asdict()
 
     def describe(self) -> dict[str, Any]:
         """Return the values of `replicator base status`."""
@@ -168,16 +159,16 @@ class Publisher:
             "trees": [schedule.row() for schedule in self._schedules.values()],
         }
 
-    def close(self) -> None:
-        """End what runs, and remove the indices. Blocks for a moment."""
-        self._stop.set()
-        for task in self._tasks:
-            task.cancel()
+    def stop(self) -> None:
+        """End what runs, and offer nothing any more; does not wait for a request that hangs."""
+        self._worker.stop()
         self.offers.close()
-        deadline = time.monotonic() + END_WITHIN
-        for thread in list(self._threads):
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if not any(thread.is_alive() for thread in self._threads):
+
+    def close(self) -> None:
+        """End what runs, and remove the indices. Blocks while a request hangs, for END_WITHIN at most."""
+        if not self._worker.is_stopped:
+            self.stop()
+        if self._worker.join(END_WITHIN):
             for schedule in self._schedules.values():
                 schedule.base.close()
         self._store.close()
@@ -186,26 +177,14 @@ class Publisher:
         """Return the schedules of the trees that are replicated now."""
         trees = {tree.root: tree for tree in self._trees()}
         for root in [r for r, one in self._schedules.items() if trees.get(r) is not one.tree]:
-            if not self._busy.locked():
+            if not self._worker.is_busy:
                 self._schedules.pop(root).base.close()
                 self.offers.set_newest(root, None)
         for root, tree in trees.items():
             if root not in self._schedules:
-                base = TreeBase(tree, self._prefix, self._directory, self._rest, self._keep)
+                base = TreeBase(tree, self._prefix, self._directory, self._worker.rest, self._keep)
                 self._schedules[root] = Schedule(base, tree)
         return [one for root, one in self._schedules.items() if trees.get(root) is one.tree]
-
-    async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await work that no other work overlaps. If the caller is cancelled, the work goes on until its end."""
-
-        async def alone() -> T:
-            async with self._busy:
-                return await work
-
-        task = asyncio.get_running_loop().create_task(alone())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
 
     async def _publish(self, schedule: Schedule) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
@@ -307,7 +286,7 @@ class Publisher:
             return work()
 
         try:
-            return await run_in_thread(claimed, self._threads)
+            return await self._worker.run(claimed)
         except (StoreError, SourceError, IndexFailure, OSError) as error:
             raise StoreError(str(error)) from error
 
@@ -337,15 +316,3 @@ class Publisher:
         """Return the result of work, and the seconds of CPU time that this thread took for it."""
         began = time.thread_time()
         return work(), time.thread_time() - began
-
-    def _pace(self, size: int) -> None:
-        """Wait as long as the bandwidth requires. Called in the thread."""
-        self._wait(self._bucket.delay(size, time.monotonic()))
-
-    def _rest(self) -> None:
-        """Let other threads run, and end if the daemon ends. Called in the thread."""
-        self._wait(0.002)
-
-    def _wait(self, seconds: float) -> None:
-        if self._stop.wait(seconds) if seconds else self._stop.is_set():
-            raise Stopping("the daemon ends")

@@ -1,14 +1,91 @@
-"""Run blocking work in a thread that does not keep the process from ending."""
+"""Run blocking work in threads that do not keep the process from ending, one at a time, at a bounded rate."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from replicator.core.pace import TokenBucket
+from replicator.errors import ReplicatorError
 
 T = TypeVar("T")
+
+REST = 0.002
+"""Seconds between two steps of work, in which other threads run."""
+
+
+class Stopping(ReplicatorError):
+    """Raised in the thread to end what it does."""
+
+
+class Worker:
+    """Does blocking work, one piece at a time, until it is stopped.
+
+    Args:
+        bandwidth: bytes per second of uploads.
+    """
+
+    def __init__(self, bandwidth: float) -> None:
+        self._bucket = TokenBucket(bandwidth)
+        self._stop = threading.Event()
+        self._busy = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._threads: set[threading.Thread] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """True while a piece of work is in progress."""
+        return self._busy.locked()
+
+    @property
+    def is_stopped(self) -> bool:
+        """True after `stop`."""
+        return self._stop.is_set()
+
+    async def alone(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await work that no other work overlaps. If the caller is cancelled, the work goes on until its end."""
+
+        async def alone() -> T:
+            async with self._busy:
+                return await work
+
+        task = asyncio.get_running_loop().create_task(alone())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return the result of `work`, which runs in a thread; or raise its error."""
+        return await run_in_thread(work, self._threads)
+
+    def stop(self) -> None:
+        """Cancel what runs; the threads end at their next step."""
+        self._stop.set()
+        for task in self._tasks:
+            task.cancel()
+
+    def join(self, seconds: float) -> bool:
+        """Wait until the threads have ended; return False if one hangs. Blocks."""
+        deadline = time.monotonic() + seconds
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def pace(self, size: int) -> None:
+        """Wait as long as the bandwidth requires. Called in the thread. Raises Stopping."""
+        self._wait(self._bucket.delay(size, time.monotonic()))
+
+    def rest(self) -> None:
+        """Let other threads run. Called in the thread. Raises Stopping."""
+        self._wait(REST)
+
+    def _wait(self, seconds: float) -> None:
+        if self._stop.wait(seconds) if seconds else self._stop.is_set():
+            raise Stopping("the daemon ends, or has another configuration")
 
 
 async def run_in_thread(work: Callable[[], T], running: set[threading.Thread]) -> T:

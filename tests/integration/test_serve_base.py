@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -82,6 +83,37 @@ def test_without_the_store_everything_comes_over_ssh(backend, fleet, store):
     finally:
         store._process.send_signal(signal.SIGCONT)
     assert row["bytes_sent"] > 20 << 20
+
+
+def test_a_reload_does_not_wait_for_a_store_that_hangs(backend, fleet, store):
+    store._process.send_signal(signal.SIGSTOP)
+    try:
+        (backend.source / "more").write_bytes(os.urandom(5000))
+        backend.wait_until_equal()
+        with subprocess.Popen(
+            backend.command("base", "publish"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **backend.env},
+        ) as asking:
+            requests = backend.status()["base"]["requests"]
+            wait_for(lambda: backend.status()["base"]["requests"] > requests, "the request")
+            backend.tables["base"]["interval"] = 100
+            backend.configure()
+            backend.daemon.send_signal(signal.SIGHUP)
+            wait_for(lambda: backend.status()["base"]["interval"] == 100, "the reload")
+            (backend.source / "meanwhile").write_bytes(b"is replicated")
+            backend.wait_until_equal()
+            assert store._process.poll() is None
+            assert asking.wait(60) != 0, "its publisher has ended"
+    finally:
+        store._process.send_signal(signal.SIGCONT)
+    wait_for(
+        lambda: backend.run("base", "publish").returncode == 0,
+        lambda: backend.run("base", "status").stdout,
+    )
+    server = join(backend, fleet, "second", "127.0.1.25")
+    assert backend.row(server)["restored"]["failed"] == 0
 
 
 def test_a_frontend_that_was_filled_before_is_not_restored(backend, fleet):

@@ -6,7 +6,7 @@ import pytest
 
 from replicator.base.layout import manifest_name, pack_name
 from replicator.base.offers import URL_LIFE, URL_SHARED, Offers
-from replicator.base.publication import Published
+from replicator.base.published import Published
 from replicator.errors import StoreError
 from replicator.ports import MANIFEST
 from tests.support.clock import virtual_time
@@ -97,6 +97,16 @@ async def test_frontends_share_a_url_while_it_is_valid_for_long_enough(offers):
 async def test_a_store_that_makes_no_urls_offers_nothing(offers):
     offers._store.failure = "no credentials"
     assert await offers.offer(TREE) is None
+
+
+async def test_after_the_end_nothing_is_offered_and_no_url_is_made(offers):
+    """A frontend may have begun to restore when a reload has replaced the publisher."""
+    offer = await offers.offer(TREE)
+    await asyncio.sleep(URL_SHARED + 1)
+    offers.close()
+    assert await offers.offer(TREE) is None
+    with pytest.raises(StoreError, match="not offered any more"):
+        await offers.urls(TREE, offer.manifest, [0])
 
 
 async def test_urls_are_not_logged(offers, capfd):

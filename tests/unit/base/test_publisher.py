@@ -327,7 +327,7 @@ async def test_an_upload_is_as_fast_as_the_bandwidth_allows(site, monkeypatch):
     waited = []
     site.write(a=os.urandom(1_000_000))
     site.start(bandwidth=100_000)
-    monkeypatch.setattr(site.publisher, "_wait", waited.append)
+    monkeypatch.setattr(site.publisher._worker, "_wait", waited.append)
     await site.publisher.publish()
     assert max(waited) == pytest.approx(10, abs=0.5)
 
@@ -341,6 +341,32 @@ async def test_closing_ends_an_upload_that_waits_for_bandwidth(site):
     with pytest.raises((ReplicatorError, asyncio.CancelledError)):
         await request
     assert not [t for t in threading.enumerate() if t.name == "base"]
+
+
+async def test_stopping_does_not_wait_for_a_request_that_hangs(site):
+    """A reload stops the publisher on the event loop, which must not wait for the store."""
+    site.write(a=os.urandom(1000))
+    site.start()
+    going, go = threading.Event(), threading.Event()
+
+    def hang(step):
+        if step[1].startswith("packs/") and step[0] == "put":
+            going.set()
+            go.wait(60)
+
+    site.store.before = hang
+    request = asyncio.ensure_future(site.publisher.publish())
+    await until(going.is_set)
+    site.publisher.stop()
+    assert not go.is_set()
+    assert [t for t in threading.enumerate() if t.name == "base"], "the request still hangs"
+    with pytest.raises((ReplicatorError, asyncio.CancelledError)):
+        await request
+    assert await site.publisher.offers.offer(site.tree.root) is None
+    go.set()
+    site.publisher.close()
+    assert not [t for t in threading.enumerate() if t.name == "base"]
+    assert published.pointers(site.store) == [], "a publisher that was stopped writes no pointer"
 
 
 async def test_a_request_that_is_cancelled_does_not_let_work_overlap(site):
