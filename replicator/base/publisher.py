@@ -237,6 +237,9 @@ class Publisher:
             if str(error) != self._prune_error:
                 log.warning("garbage of the base not removed", reason=str(error))
             self._prune_error = str(error)
+            if not self._prefix.is_open:  # another process may remove what was published here
+                for root in self._schedules:
+                    self.offers.set_newest(root, None)
             raise
         self._next_prune = loop.time() + PRUNE_EVERY
         self._prune_error = ""

@@ -161,8 +161,11 @@ def test_without_deletions_a_new_frontend_gets_nothing_that_was_deleted_since(
 ):
     backend.tree["delete"] = False
     begin(backend, store.url, files=60)
+    before = entries(backend)
     (backend.source / "d1" / "f1").unlink()
     (backend.source / "d2").rename(backend.source / "renamed")
+    # A name counts as deleted half a second after it is missing; until then a new frontend gets it over SSH as well.
+    wait_for(lambda: entries(backend) == before - 1, backend.explain)
     server = join(backend, fleet)
     wait_for(lambda: not backend.differences([server]), lambda: backend.explain([server]))
     assert backend.row(server)["restored"] is None
@@ -202,6 +205,11 @@ def test_what_is_excluded_since_the_manifest_does_not_come_to_a_new_frontend(bac
     assert (backend.copy(server) / "large").stat().st_size == 15 << 20
     assert not (backend.copy(server) / "d1" / "secret.sql").exists()
     assert (backend.copy(backend.servers[0]) / "d1" / "secret.sql").exists()
+
+
+def entries(backend):
+    """Return how many entries the catalog has."""
+    return backend.status()["trees"][0]["entries"]
 
 
 def requests(backend):

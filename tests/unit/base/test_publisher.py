@@ -212,6 +212,18 @@ async def test_another_backend_is_refused_until_it_takes_over_and_then_the_first
     second.close()
 
 
+async def test_a_claim_that_is_found_lost_when_garbage_is_removed_ends_the_offers(site):
+    site.write(a=b"one")
+    first = site.start()
+    await first.publish()
+    second = site.start(identity="other")
+    await second.publish(take_over=True)
+    assert await first.offers.offer(site.tree.root)
+    with pytest.raises(StoreError, match="another backend has begun"):
+        await first.prune()
+    assert await first.offers.offer(site.tree.root) is None
+
+
 async def test_missing_packs_are_found_when_garbage_is_removed_and_are_uploaded_again(site):
     site.write(a=os.urandom(1000))
     site.start()
