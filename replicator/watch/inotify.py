@@ -1,8 +1,9 @@
 """Watch a tree with inotify.
 
-`hints` reads, translates and returns one batch of events; no task runs between its calls. Unread events stay in the kernel's queue,
-which is bounded (fs.inotify.max_queued_events). When the kernel reports an overflow, all watches are checked and the tree is scanned.
-Few watches are added on the event loop, many in a thread, during which no events are read.
+`hints` translates and returns one batch of events; no task runs between its calls. The kernel's queue is bounded
+(fs.inotify.max_queued_events), so it is emptied at each call, and by a thread while no call is made (`watch.queue`). What is not
+translated yet waits in the order in which it is due (`watch.event_backlog`). When the kernel reports an overflow, all watches are
+checked and the tree is scanned. Few watches are added on the event loop, many in a thread.
 
 inotify does not report three things: the removal of a root that is held open (measured on Linux 6.18: rmdir sends no event while a
 descriptor is open), so the root's identity is checked every ROOT_CHECK seconds; changes in directories that could not be watched, so
@@ -113,7 +114,7 @@ class InotifyWatcher:
         try:
             with contextlib.ExitStack() as made:
                 made.callback(tree.close)
-                queue = made.enter_context(contextlib.closing(EventQueue()))
+                queue = made.enter_context(contextlib.closing(EventQueue(self._wake)))
                 self._mounts = TreeMounts(tree.root_fd, self._prune)
                 made.callback(self._mounts.close)
                 self._mount_events = MountEvents(self._on_mount)
@@ -226,6 +227,8 @@ class InotifyWatcher:
             self._tree.forget_all()  # rmdir of a directory held open sends no event
         else:
             await self._arm(self._checks(now))
+        if self._queue.has_forgotten():
+            self._translator.tell(Hint(Hinted.SUBTREE, ROOT))
         for path in self._found:
             self._translator.tell(Hint(Hinted.SUBTREE, path))
         self._found.clear()
@@ -346,6 +349,10 @@ class InotifyWatcher:
     def _on_mount(self) -> None:
         """Note that the mount table changed; called from a thread."""
         self._mounts_changed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let `hints` look at what has changed; called from threads."""
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._ready.set)
 
@@ -372,6 +379,8 @@ class InotifyWatcher:
     async def _readable(self) -> None:
         """Wait for events or the next timer. The reader is registered only here: it would fire all the time while events are unread."""
         assert self._queue is not None  # as in _batch
+        if self._queue.has_unread:
+            return
         loop = asyncio.get_running_loop()
         until = min(self._hold_until, self._rescan_at, self._root_check_at)
         descriptor = self._queue.fileno()

@@ -29,7 +29,9 @@ Q_OVERFLOW = 0x4000
 IGNORED = 0x8000
 ISDIR = 0x40000000
 
-_NAMES = CREATE | DELETE | MOVED_FROM | MOVED_TO
+NAMES = CREATE | DELETE | MOVED_FROM | MOVED_TO
+"""Events after which a directory has other names, and another time."""
+
 _ROOT_GONE = DELETE_SELF | MOVE_SELF | UNMOUNT | IGNORED
 
 
@@ -109,7 +111,7 @@ class Translator:
                 self._last = None
                 self._about_itself(event)
             else:
-                if event.mask & _NAMES:  # even of an excluded name: it changes the mtime
+                if event.mask & NAMES:  # even of an excluded name: it changes the mtime
                     touched[event.wd] = None
                 if not is_temporary(event.name):
                     self._about_name(event)
@@ -158,13 +160,13 @@ class Translator:
             return
         if mask & (ATTRIB | DELETE):
             self.tell(Hint(Hinted.TOUCHED, path))
+        elif mask & CLOSE_WRITE:  # before CREATE: `watch.event_backlog` combines them
+            self.tell(Hint(Hinted.CLOSED, path))
+        elif mask & MODIFY:
+            self.tell(Hint(Hinted.WRITTEN, path))
         elif mask & CREATE:
             kind = Hinted.CHANGED if self._is_complete(path) else Hinted.WRITTEN
             self.tell(Hint(kind, path))
-        elif mask & MODIFY:
-            self.tell(Hint(Hinted.WRITTEN, path))
-        elif mask & CLOSE_WRITE:
-            self.tell(Hint(Hinted.CLOSED, path))
 
     def _moved_from(self, name: Name, cookie: int, *, is_directory: bool) -> None:
         child = self._watched.child(*name) if is_directory else None

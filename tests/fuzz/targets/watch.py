@@ -101,7 +101,7 @@ def _through_the_kernel(batch):
         for wd, mask, cookie, name in batch:
             size = -(-(len(name) + 1) // 16) * 16 if name else 0
             os.write(sink, struct.pack("iIII", wd, mask, cookie, size) + name.ljust(size, b"\0"))
-        queue = EventQueue()
+        queue = EventQueue(lambda: None)
         queue.close()
         queue._inotify = source_of(source)
         return queue.read(0.0) if batch else []
