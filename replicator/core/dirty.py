@@ -61,7 +61,7 @@ class DirtySet:
 
     @property
     def bulk_open(self) -> int:
-        """Number of bulk paths that are waiting or sent, not blocked."""
+        """Number of bulk paths that are waiting or sent, neither blocked nor held."""
         return self._queues.bulk_open
 
     def has_waiting_content(self, tree: int) -> bool:
@@ -106,7 +106,7 @@ class DirtySet:
         )
         if not was_clean:
             self._queues.renewed.pop(key, None)
-            if not removal and pending.state is PathState.WAITING:
+            if not removal and key.tree not in self.held:
                 self._queues.renewed[key] = pending.generation
         return pending.generation
 
@@ -147,6 +147,7 @@ class DirtySet:
             pending.state is PathState.SENT
             or (
                 pending.state is PathState.WAITING
+                and key.tree not in self.held
                 and pending.urgent >= urgent
                 and not pending.removal
             )
@@ -180,8 +181,11 @@ class DirtySet:
 
     def waiting_or_sent(self) -> bool:
         """Return True if any path is waiting or in flight, neither blocked nor held."""
-        open_states = (PathState.WAITING, PathState.SENT)
-        return any(pending.state in open_states for pending in self._pending.values())
+        return any(
+            one.state is PathState.SENT
+            or (one.state is PathState.WAITING and key.tree not in self.held)
+            for key, one in self._pending.items()
+        )
 
     def next_retry(self) -> float | None:
         """Return the time of the next retry; None if there is none. It may be too early, never too late."""
@@ -246,24 +250,17 @@ class DirtySet:
             self._queues.block(key, pending, until)
 
     def retry_now(self) -> None:
-        """Queue all blocked paths now: what they were refused for may be over. The number of refusals in a row is kept."""
+        """Queue all blocked paths soon: what they were refused for may be over. The number of refusals in a row is kept."""
         self._queues.retry_now()
 
     def hold(self, trees: Collection[int]) -> None:
         """Return no path of these trees from `take`, and those of all others again. What was taken before can still be acknowledged."""
-        former, self._queues.held = self._queues.held, frozenset(trees)
-        changed = former ^ self._queues.held
-        states = (PathState.WAITING, PathState.HELD)
-        self._queue_again(lambda key, one: key.tree in changed and one.state in states)
+        self._queues.hold(frozenset(trees))
 
     def connection_lost(self) -> None:
         """Record that the connection was lost: paths in flight are queued again, in the order of marking."""
-        self._queue_again(lambda _, one: one.state is PathState.SENT)
-
-    def _queue_again(self, is_meant: Callable[[Key, Pending], bool]) -> None:
-        """Queue the records for which `is_meant` returns True, in the order of marking."""
-        moving = [one for one in self._pending.items() if is_meant(*one)]
-        for key, pending in sorted(moving, key=lambda one: one[1].generation):
+        sent = [one for one in self._pending.items() if one[1].state is PathState.SENT]
+        for key, pending in sorted(sent, key=lambda one: one[1].generation):
             self._queues.set_state(key, pending, PathState.WAITING)
 
     def drop(self, key: Key) -> None:

@@ -1,7 +1,6 @@
 """Record of one dirty path of a frontend, and its states.
 
-WAITING: to be read and sent. SENT: read under its generation, not yet acknowledged. BLOCKED: refused, to be retried later. HELD: to be
-read and sent once an operator has unpaused its tree or frontend.
+WAITING: to be read and sent. SENT: read under its generation, not yet acknowledged. BLOCKED: refused, to be retried later.
 """
 
 from __future__ import annotations
@@ -40,10 +39,6 @@ class PathState(enum.Enum):
     WAITING = 1
     SENT = 2
     BLOCKED = 3
-    HELD = 4
-
-
-_WAITING, _SENT = PathState.WAITING, PathState.SENT  # faster than a lookup in the class at each use
 
 
 class Pending:
@@ -77,8 +72,3 @@ class Pending:
         self.reason = ""
         self.unreadable = False
         self.removal = False
-
-    @property
-    def is_open_bulk(self) -> bool:
-        """True for a bulk path that is waiting or sent, not blocked."""
-        return not self.urgent and (self.state is _WAITING or self.state is _SENT)

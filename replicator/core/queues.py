@@ -8,13 +8,18 @@ overtake it.
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from replicator.core.pending import Key, PathState, Pending, PendingChange
 
-_WAITING = PathState.WAITING  # faster than a lookup in the class at each change of state
+_WAITING, _SENT = PathState.WAITING, PathState.SENT  # faster than a lookup in the class at each use
+
+UNBLOCKED = 256
+"""Blocked paths that one call of `take` queues, 3 us each."""
 
 
 class _Retry(NamedTuple):
@@ -30,38 +35,75 @@ class _Retry(NamedTuple):
             self.pending.state is not PathState.CLEAN and self.pending.generation == self.generation
         )
 
+    @property
+    def is_blocked(self) -> bool:
+        """True while the path is blocked because of this refusal."""
+        return (
+            self.pending.state is PathState.BLOCKED and self.pending.generation == self.generation
+        )
+
+
+class _TreeQueues:
+    """What is waiting of one tree.
+
+    Attributes:
+        urgent, bulk, removals: the queues.
+        waiting_bulk: number of paths in them that are not urgent.
+    """
+
+    def __init__(self) -> None:
+        # Not plain dicts: finding the first key of a dict skips all slots of removed keys, O(n) each time.
+        self.urgent: OrderedDict[Key, Pending] = OrderedDict()
+        self.bulk: OrderedDict[Key, Pending] = OrderedDict()
+        self.removals: OrderedDict[Key, Pending] = OrderedDict()
+        self.waiting_bulk = 0
+
+    def of(self, pending: Pending) -> OrderedDict[Key, Pending]:
+        """Return the queue of a record."""
+        if pending.removal:
+            return self.removals
+        return self.urgent if pending.urgent else self.bulk
+
+    @property
+    def has_content(self) -> bool:
+        return bool(self.urgent or self.bulk)
+
 
 class Queues:
     """Changes the state of dirty paths, and selects the next to send. Times are seconds of a monotonic clock, passed in by the caller.
 
     Attributes:
-        bulk_open: number of bulk paths that are waiting or sent, not blocked.
-        held: trees of which nothing is to be sent: their paths become HELD instead of WAITING.
-        renewed: the paths that were marked again and not sent since, with their generations, in this order; without those that were deleted.
+        held: trees of which nothing is to be sent: `take` skips their queues.
+        renewed: the paths that were marked again and not sent since, with their generations, in this order; without those that were deleted,
+            and those of held trees.
     """
 
     def __init__(self) -> None:
         self.held: frozenset[int] = frozenset()
         self.renewed: dict[Key, int] = {}
-        # Not plain dicts: finding the first key of a dict skips all slots of removed keys, O(n) each time.
-        self._urgent: OrderedDict[Key, Pending] = OrderedDict()
-        self._bulk: OrderedDict[Key, Pending] = OrderedDict()
-        self._removals: defaultdict[int, OrderedDict[Key, Pending]] = defaultdict(
-            OrderedDict
-        )  # by tree
-        self._content: Counter[int] = Counter()  # number of paths in `_urgent` and `_bulk`, by tree
+        self._trees: defaultdict[int, _TreeQueues] = defaultdict(_TreeQueues)
         self._removals_next = False
         self._retries: list[_Retry] = []
-        self.bulk_open = 0
+        self._recalled: list[_Retry] = []  # in no order
+        self._ripe: list[tuple[int, _Retry]] = []  # a heap by generation
+        self._sent_bulk = 0
+
+    @property
+    def bulk_open(self) -> int:
+        """Number of bulk paths that are waiting or sent, neither blocked nor held."""
+        return self._sent_bulk + sum(
+            one.waiting_bulk for tree, one in self._trees.items() if tree not in self.held
+        )
+
+    def hold(self, trees: frozenset[int]) -> None:
+        """Hold these trees, and no others."""
+        self.held = trees
+        if self.renewed:
+            self.renewed = {key: at for key, at in self.renewed.items() if key.tree not in trees}
 
     def has_content_of(self, tree: int) -> bool:
-        """Return True while a path of a tree is waiting that was not deleted."""
-        return self._content[tree] > 0
-
-    def _queue_of(self, key: Key, pending: Pending) -> OrderedDict[Key, Pending]:
-        if pending.removal:
-            return self._removals[key.tree]
-        return self._urgent if pending.urgent else self._bulk
+        """Return True while a path of a tree is to be sent that was not deleted."""
+        return tree not in self.held and tree in self._trees and self._trees[tree].has_content
 
     def set_state(
         self,
@@ -81,21 +123,22 @@ class Queues:
             urgent: True for a live change, False for bulk; None: unchanged.
             removal: True if the path was deleted; None: unchanged.
         """
-        if state is _WAITING and self.held and key.tree in self.held:
-            state = PathState.HELD
+        tree = self._trees[key.tree]
         if pending.state is _WAITING:
-            self._queue_of(key, pending).pop(key, None)
-            self._content[key.tree] -= not pending.removal
-        if self.renewed and state not in (_WAITING, PathState.SENT):
+            tree.of(pending).pop(key, None)
+            tree.waiting_bulk -= not pending.urgent
+        elif pending.state is _SENT:
+            self._sent_bulk -= not pending.urgent
+        if self.renewed and state is not _WAITING and state is not _SENT:
             self.renewed.pop(key, None)
-        self.bulk_open -= pending.is_open_bulk
         pending.state = state
         pending.urgent = pending.urgent if urgent is None else urgent
         pending.removal = pending.removal if removal is None else removal
-        self.bulk_open += pending.is_open_bulk
         if state is _WAITING:
-            self._queue_of(key, pending)[key] = pending
-            self._content[key.tree] += not pending.removal
+            tree.of(pending)[key] = pending
+            tree.waiting_bulk += not pending.urgent
+        elif state is _SENT:
+            self._sent_bulk += not pending.urgent
 
     def block(self, key: Key, pending: Pending, until: float) -> None:
         """Block a record until a time."""
@@ -103,60 +146,86 @@ class Queues:
         heapq.heappush(self._retries, _Retry(until, pending.generation, key, pending))
 
     def retry_now(self) -> None:
-        """Queue all blocked records now, in the order of marking."""
-        for retry in sorted(self._retries, key=lambda retry: retry.generation):
-            if retry.is_current and retry.pending.state is PathState.BLOCKED:
-                self.set_state(retry.key, retry.pending, PathState.WAITING)
-        self._retries.clear()
+        """Let the next calls of `take` queue all blocked records, in the order of marking, UNBLOCKED at a time."""
+        self._recalled += self._retries
+        self._retries = []
+
+    def _unblock(self, now: float) -> None:
+        """Queue some of the blocked records that are due."""
+        for _ in range(min(UNBLOCKED, len(self._recalled))):
+            retry = self._recalled.pop()
+            if retry.is_blocked:
+                heapq.heappush(self._ripe, (retry.generation, retry))
+        if self._recalled:
+            return  # until all of them are in order
+        for _ in range(UNBLOCKED):
+            if self._ripe:
+                retry = heapq.heappop(self._ripe)[1]
+            elif self._retries and self._retries[0].until <= now:
+                retry = heapq.heappop(self._retries)
+            else:
+                return
+            if retry.is_blocked:
+                self.set_state(retry.key, retry.pending, _WAITING)
 
     def take(self, now: float, limit: int, is_cut: Callable[[bytes], bool]) -> list[PendingChange]:
         """Return at most `limit` waiting paths; their state becomes SENT. See DirtySet.take."""
-        while self._retries and self._retries[0].until <= now:
-            retry = heapq.heappop(self._retries)
-            if retry.is_current and retry.pending.state is PathState.BLOCKED:
-                self.set_state(retry.key, retry.pending, PathState.WAITING)
+        self._unblock(now)
+        open_trees = [one for number, one in self._trees.items() if number not in self.held]
+        removals = next((o.removals for o in open_trees if o.removals and not o.has_content), None)
+        has_content = any(one.has_content for one in open_trees)
         taken: list[PendingChange] = []
-        for queue in self._next_queues():
-            while queue and len(taken) < limit:
-                key, pending = next(iter(queue.items()))
-                self.set_state(key, pending, PathState.SENT)
-                taken.append(PendingChange(key, pending.generation, pending.kind))
-                if queue is self._bulk and 2 * len(taken) >= limit and is_cut(key.path):
-                    return taken
+        # Not deletions and content at the same time: what is read as one may be sent in another order.
+        if removals is not None and (self._removals_next or not has_content):
+            self._removals_next = False
+            self._take_from([removals], taken, limit)
+            return taken
+        self._removals_next = True
+        self._take_from([one.urgent for one in open_trees], taken, limit)
+        self._take_from([one.bulk for one in open_trees], taken, limit, is_cut)
         return taken
 
-    def _next_queues(self) -> Sequence[OrderedDict[Key, Pending]]:
-        """Return the queues from which to take next: deletions, and content of other trees, in turn.
-
-        Not both at the same time: what is read as one may be sent in another order.
-        """
-        ready = (
-            queue for tree, queue in self._removals.items() if queue and not self._content[tree]
-        )
-        removals = next(ready, None)
-        content = self._urgent, self._bulk
-        if removals is None or (not self._removals_next and any(content)):
-            self._removals_next = True
-            return content
-        self._removals_next = False
-        return (removals,)
+    def _take_from(
+        self,
+        queues: list[OrderedDict[Key, Pending]],
+        taken: list[PendingChange],
+        limit: int,
+        is_cut: Callable[[bytes], bool] = lambda _: False,
+    ) -> None:
+        """Add the first paths of some queues to `taken`, in the order of marking, until it holds `limit` or is cut."""
+        queues = [queue for queue in queues if queue]
+        while queues and len(taken) < limit:
+            queue = queues[0] if len(queues) == 1 else min(queues, key=_first_generation)
+            key, pending = next(iter(queue.items()))
+            self.set_state(key, pending, _SENT)
+            taken.append(PendingChange(key, pending.generation, pending.kind))
+            if 2 * len(taken) >= limit and is_cut(key.path):
+                return
+            if not queue:
+                queues.remove(queue)
 
     def next_retry(self) -> float | None:
         """Return the time of the next retry; None if there is none. It may be too early: stale entries are not skipped."""
+        if self._recalled or self._ripe:
+            return -math.inf
         return self._retries[0].until if self._retries else None
 
     def blocked(self) -> Iterator[tuple[Key, Pending]]:
         """Yield blocked records in no particular order, some perhaps twice; the queues must not be changed during the iteration."""
-        for retry in self._retries:
+        ripe = (retry for _, retry in self._ripe)
+        for retry in chain(self._retries, self._recalled, ripe):
             if retry.is_current:
                 yield retry.key, retry.pending
 
     def clear(self) -> None:
         """Forget everything."""
-        self._urgent.clear()
-        self._bulk.clear()
-        self._removals.clear()
-        self._content.clear()
+        self._trees.clear()
         self.renewed.clear()
         self._retries.clear()
-        self.bulk_open = 0
+        self._recalled.clear()
+        self._ripe.clear()
+        self._sent_bulk = 0
+
+
+def _first_generation(queue: OrderedDict[Key, Pending]) -> int:
+    return next(iter(queue.values())).generation

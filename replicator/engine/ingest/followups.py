@@ -79,6 +79,12 @@ class FollowUps:
             for path in found.gone + found.forgotten:
                 self.rechecks.readable(path)
 
+    async def renamed(self, source: bytes, target: bytes) -> None:
+        """Recheck paths at and below a renamed directory by their new names."""
+        pauses = Pauses()
+        for _ in self.rechecks.renamed(source, target, loop_time()):
+            await pauses.pause()
+
     async def check_soon(self, paths: Iterable[bytes]) -> None:
         """Schedule checks after the cooldown; of very many paths, a scan of the tree instead."""
         paths = list(paths)

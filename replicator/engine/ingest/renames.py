@@ -13,7 +13,6 @@ from replicator.engine.ingest.publisher import Publisher
 from replicator.engine.ingest.records import other_names
 from replicator.engine.ingest.scan_result import ScanResult, Update
 from replicator.engine.ingest.source_guard import SourceGuard
-from replicator.engine.loop import loop_time
 from replicator.engine.tree import Tree
 from replicator.model import (
     DIRECTORY,
@@ -113,7 +112,7 @@ class Renamer:
             if result.moved:
                 await publisher.publish([encode_move(tree.number, source, target)])
                 deletions.renamed(source, target)
-                self._follow_ups.rechecks.renamed(source, target, loop_time())
+                await self._follow_ups.renamed(source, target)
                 await in_thread(partial(self._guard.renamed, source, target))
         finally:
             tree.catalog.renaming.release()

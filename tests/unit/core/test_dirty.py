@@ -4,6 +4,7 @@ import pytest
 
 from replicator.core.dirty import DirtySet
 from replicator.core.pending import Key, PendingKind
+from replicator.core.queues import UNBLOCKED
 
 A, B, C = Key(1, b"a"), Key(1, b"b"), Key(1, b"c")
 
@@ -87,6 +88,27 @@ def test_blocked_paths_are_taken_in_the_order_of_marking_when_all_are_to_be_trie
     assert [pending.key for pending in take(dirty)] == [Key(1, b"again"), A, B]
     assert dirty.next_retry() is None
     assert dirty.refused(A, dirty.generation(A), PendingKind.CONTENT, "denied") == 2
+
+
+def test_of_very_many_blocked_paths_some_are_queued_with_each_take_and_a_live_change_waits_for_none(
+    dirty,
+):
+    keys = [Key(1, b"%d" % number) for number in range(3 * UNBLOCKED)]
+    for key in keys:
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
+    for number, pending in enumerate(take(dirty, limit=len(keys))):
+        dirty.refused(pending.key, pending.generation, PendingKind.CONTENT, "denied")
+        dirty.block(pending.key, 5.0 + number % 7)
+    dirty.retry_now()
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=True)
+    assert take(dirty, limit=UNBLOCKED)[0].key == A
+    assert len(dirty.problems(len(keys))) == len(keys), "they are still blocked"
+    taken = []
+    while dirty.next_retry() is not None:
+        some = [pending.key for pending in take(dirty, limit=len(keys))]
+        assert len(some) <= UNBLOCKED
+        taken += some
+    assert taken == keys
 
 
 @pytest.mark.parametrize("in_the_way", ["marked again", "without a reason"])
@@ -328,6 +350,30 @@ def test_a_path_in_flight_when_its_tree_is_held_can_be_acknowledged_and_is_held_
     assert take(dirty, now=9.0) == []
     dirty.hold(())
     assert {pending.key for pending in take(dirty, now=9.0)} == {B, C}
+
+
+def test_paths_of_several_trees_are_taken_in_the_order_of_marking(dirty):
+    keys = [Key(1 + number % 3, b"%d" % number) for number in range(9)]
+    for key in keys:
+        dirty.mark(key, PendingKind.CONTENT, 0, urgent=False)
+    assert [pending.key for pending in take(dirty, limit=4)] == keys[:4]
+    dirty.hold({2})
+    assert [pending.key for pending in take(dirty)] == [key for key in keys[4:] if key.tree != 2]
+    dirty.hold(())
+    assert [pending.key for pending in take(dirty)] == [key for key in keys[4:] if key.tree == 2]
+
+
+def test_what_was_marked_again_in_a_held_tree_delays_no_deletion_of_another(dirty):
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=True)
+    gone = Key(2, b"gone")
+    dirty.mark(gone, PendingKind.CONTENT, 0, urgent=True, removal=True)
+    generation = dirty.generation(gone)
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=True)
+    assert dirty.is_overtaking(gone, generation)
+    dirty.hold({1})
+    assert not dirty.is_overtaking(gone, generation)
+    dirty.mark(A, PendingKind.CONTENT, 0, urgent=True)
+    assert not dirty.is_overtaking(gone, generation)
 
 
 def test_a_path_that_is_renamed_while_it_is_held_stays_held(dirty):

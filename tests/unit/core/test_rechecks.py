@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.core.rechecks import CONFIRM, GRACE, RETRY, Reason, Rechecks
+from replicator.core.rechecks import CONFIRM, GRACE, RENAMED, RETRY, Reason, Rechecks
 
 
 @pytest.fixture
@@ -22,14 +22,39 @@ def schedule(rechecks, reason, path, now):
 def test_a_path_below_a_renamed_directory_is_rechecked_by_its_new_name(rechecks, reason):
     for path in (b"old", b"old/f", b"older"):
         schedule(rechecks, reason, path, 0.0)
-    rechecks.renamed(b"old", b"new/name", 0.25)
+    list(rechecks.renamed(b"old", b"new/name", 0.25))
     assert rechecks.take(reason, RETRY + 2) == [b"older", b"new/name", b"new/name/f"]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_very_many_paths_of_a_renamed_directory_are_renamed_in_portions(rechecks, reason):
+    count = 4 * RENAMED
+    for number in range(count):
+        schedule(rechecks, reason, b"old/%d" % number, 0.0)
+    assert sum(1 for _ in rechecks.renamed(b"old", b"new", 0.25)) == 4
+    taken = []
+    while some := rechecks.take(reason, RETRY + 2):
+        taken += some
+        rechecks.checked(reason)
+    assert taken == [b"new/%d" % number for number in range(count)]
+
+
+def test_what_is_heard_of_while_its_directory_is_renamed_is_not_missing(rechecks):
+    for number in range(2 * RENAMED):
+        rechecks.missing(b"old/%d" % number, 0.0)
+    last = b"old/%d" % (2 * RENAMED - 1)
+    renaming = rechecks.renamed(b"old", b"new", 0.25)
+    next(renaming)
+    assert rechecks.heard(last) == 0.0
+    list(renaming)
+    assert not rechecks.is_missing(last.replace(b"old", b"new"))
+    assert rechecks.is_missing(b"new/1")
 
 
 def test_the_grace_period_of_a_missing_path_starts_again_with_its_new_name(rechecks):
     for path in (b"old/f", b"new/f"):
         rechecks.missing(path, 0.0)
-    rechecks.renamed(b"old", b"new", 0.25)
+    list(rechecks.renamed(b"old", b"new", 0.25))
     assert rechecks.take(Reason.MISSING, GRACE) == []
     assert rechecks.take(Reason.MISSING, 0.25 + GRACE) == [b"new/f"]
     assert rechecks.missing(b"new/f", 1.0)

@@ -112,7 +112,7 @@ async def test_a_missing_path_whose_directory_is_renamed_is_waited_for_by_its_ne
     stage.rechecks.missing(b"d/gone", stage.loop.time())
     barrier = stage.barrier()
     assert not await stage.passes(barrier)
-    stage.rechecks.renamed(b"d", b"e", stage.loop.time())
+    list(stage.rechecks.renamed(b"d", b"e", stage.loop.time()))
     assert not await stage.passes(barrier)
     stage.rechecks.heard(b"e/gone")
     assert await stage.passes(barrier)

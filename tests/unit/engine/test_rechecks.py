@@ -193,7 +193,7 @@ async def test_the_grace_period_of_a_missing_path_starts_again_when_its_director
     rechecks = working.worker.rechecks
     rechecks.missing(b"d/f", 0.0)
     rechecks.missing(b"other", 0.1)
-    rechecks.renamed(b"d", b"e", 0.4)
+    list(rechecks.renamed(b"d", b"e", 0.4))
     assert rechecks.take(Reason.MISSING, 0.7) == [b"other"]
     assert rechecks.take(Reason.MISSING, 0.9) == [b"e/f"]
 
