@@ -25,6 +25,10 @@ URL_SHARED = 300.0
 """Seconds for which the same URL is given to several frontends."""
 
 
+MOST_TABLES = 100
+"""Tables of packs that are kept of bases that are not in use; each has 32 bytes for each pack. Others are read from the store again."""
+
+
 class _Newest(NamedTuple):
     """The newest base of a tree, and whether it may be used now."""
 
@@ -70,6 +74,7 @@ class Offers:
             else:
                 self.tables[published.manifest] = published.packs
                 self._newest[tree] = _Newest(published, usable)
+                self._drop_tables()
 
     def newest(self, tree: bytes) -> Published | None:
         """Return the newest base of a tree; None if there is none that may be used."""
@@ -118,6 +123,13 @@ class Offers:
         """End the thread that makes URLs; nothing is offered any more."""
         self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _drop_tables(self) -> None:
+        """Drop the tables of bases that are not in use, if there are many. The next removal of garbage may be hours away."""
+        if len(self.tables) > MOST_TABLES:
+            newest = {one.published.manifest for one in self._newest.values()}
+            for manifest in self.tables.keys() - self._used.keys() - newest:
+                del self.tables[manifest]
 
     def _use(self, tree: bytes, manifest: bytes) -> None:
         with self._lock:

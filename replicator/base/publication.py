@@ -46,6 +46,9 @@ SMALL_PACK = 4 << 20
 MOST_SMALL = 16
 """Number of packs below SMALL_PACK bytes above which they are joined: each takes a frontend a request."""
 
+MOST_RETIRED = 5000
+"""Replaced manifests that a pointer names: half of MAX_JSON. Older ones from which frontends still restore are kept by `offers`."""
+
 _MISSING = "packs are missing in the object store"
 
 
@@ -191,7 +194,8 @@ class TreeBase:
         retired = [one for one in self._retired if one.at > now - self._keep]
         if former is not None:
             retired.append(Retired(former.manifest, now))
-        pointer = Pointer(shown(self._tree.root), digest, size, now, tuple(retired))
+        kept = tuple(retired[-MOST_RETIRED:])
+        pointer = Pointer(shown(self._tree.root), digest, size, now, kept)
         self._prefix.check()
         self._write_pointer(pointer)
         rows, content = index.totals()

@@ -36,6 +36,9 @@ ATTEMPTS = 3
 OFFER_WITHIN = 5.0
 """Seconds in which a base must be offered. Only renewed credentials take longer than a millisecond."""
 
+URLS_WITHIN = 20.0
+"""Seconds in which URLs must be made: an agent waits 60 s for them, and 64 of its reports, one each second, may wait here."""
+
 WASTED = 2.0
 """Seconds that a restore that has created nothing may have taken without keeping the other trees from being restored."""
 
@@ -103,9 +106,11 @@ class Restorer:
         async def urls_of(packs: Sequence[int]) -> list[str]:
             assert self._context.base is not None
             try:
-                return await self._context.base.urls(root, offer.manifest, packs)
-            except StoreError as error:
-                log.warning("no URLs of the base", tree=printable(root), reason=str(error))
+                async with asyncio.timeout(URLS_WITHIN):
+                    return await self._context.base.urls(root, offer.manifest, packs)
+            except (StoreError, TimeoutError) as error:
+                reason = str(error) or "they take too long"
+                log.warning("no URLs of the base", tree=printable(root), reason=reason)
                 return [""] * len(packs)
 
         restored.error = await self._connection.restoring.run(request, urls_of, reported)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from replicator.base.layout import manifest_name, pack_name
-from replicator.base.offers import URL_LIFE, URL_SHARED, Offers
+from replicator.base.offers import MOST_TABLES, URL_LIFE, URL_SHARED, Offers
 from replicator.base.published import Published
 from replicator.errors import StoreError
 from replicator.ports import MANIFEST
@@ -107,6 +107,14 @@ async def test_after_the_end_nothing_is_offered_and_no_url_is_made(offers):
     assert await offers.offer(TREE) is None
     with pytest.raises(StoreError, match="not offered any more"):
         await offers.urls(TREE, offer.manifest, [0])
+
+
+async def test_tables_of_replaced_bases_do_not_pile_up_while_no_garbage_is_removed(offers):
+    offer = await offers.offer(TREE)
+    for n in range(3 * MOST_TABLES):
+        offers.set_newest(TREE, published(n.to_bytes(32, "big")))
+    assert len(offers.tables) <= MOST_TABLES + 1
+    assert len(await offers.urls(TREE, offer.manifest, [0])) == 1, "it is in use"
 
 
 async def test_urls_are_not_logged(offers, capfd):

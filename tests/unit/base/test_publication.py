@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from replicator.base.layout import PACKS, Pointer, pointer_name
+from replicator.base.layout import MAX_JSON, PACKS, Pointer, Retired, pointer_name
 from replicator.base.packer import PACK
 from replicator.base.prefix import Prefix
 from replicator.base.publication import MOST_SMALL, TreeBase
@@ -296,6 +296,19 @@ def test_two_trees_with_equal_contents_keep_pointers_of_their_own(site, tmp_path
     }
     assert [list(rows) for rows in found.values()] in ([[b"a"], [b"b"]], [[b"b"], [b"a"]])
     assert len(packs(site.store.objects)) == 1
+
+
+def test_a_pointer_stays_readable_however_often_it_is_replaced(site):
+    """With a short interval and a long give_up there are more replaced manifests than a pointer can hold."""
+    site.write(a=b"one")
+    site.publish()
+    site.base._retired = tuple(Retired(os.urandom(32), site.now) for _ in range(20_000))
+    site.write(b=b"two")
+    site.publish()
+    pointer = site.store.objects[pointer_name(site.tree.root)]
+    assert len(pointer) < MAX_JSON
+    site.start()
+    assert site.publish() == ([], False)
 
 
 def second_process(site):

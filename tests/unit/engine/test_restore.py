@@ -129,6 +129,15 @@ async def test_urls_that_cannot_be_made_are_empty(site, ends):
     assert ends.channel.of(Urls) == [Urls(1, ((3, ""), (4, "")))]
 
 
+async def test_urls_that_take_too_long_are_empty(site, ends, monkeypatch):
+    """The agent goes on reporting meanwhile, and the backend reads no reports before it has answered."""
+    monkeypatch.setattr(module, "URLS_WITHIN", 0.01)
+    monkeypatch.setattr(site.context.base, "urls", lambda *_: asyncio.sleep(60))
+    async with asyncio.timeout(30):
+        await restored(site, ends, NeedUrls(1, (3,)), Restored(1, 0, 0, 0, 0, "no URL", end=True))
+    assert ends.channel.of(Urls) == [Urls(1, ((3, ""),))]
+
+
 async def test_a_store_that_does_not_answer_is_tried_for_one_tree_only(site, ends, monkeypatch):
     monkeypatch.setattr(module, "WASTED", 0.0)
     site.context.trees[2] = site.context.trees[1]
