@@ -14,10 +14,10 @@ from replicator.engine.ingest.records import (
 )
 from replicator.engine.ingest.scan_result import ScanResult, Update
 from replicator.errors import SourceError
-from replicator.model import DIRECTORY, ROOT, Unlisted
+from replicator.model import DIRECTORY, ROOT, Unlisted, is_below
 
 WALKED = 500
-"""Paths that are walked without a difference, 10 us each, before the caller may do other work."""
+"""Paths that are walked without a difference, 10 us each, or missing ones, before the caller may do other work."""
 
 
 def scan(checker: Checker, below: bytes, *, confirmed: bool = False) -> Iterator[ScanResult]:
@@ -42,7 +42,7 @@ def scan(checker: Checker, below: bytes, *, confirmed: bool = False) -> Iterator
     records = RecordCursor(records_below(checker.catalog, below))
     met = yielded = 0
     for seen in checker.source.walk(below):
-        vanished.extend(records.before(seen.path))
+        yield from _note(records.before(seen.path), vanished)
         record = records.at(seen.path)
         if isinstance(seen, Unlisted):
             records.skip_below(seen.path)
@@ -65,14 +65,14 @@ def scan(checker: Checker, below: bytes, *, confirmed: bool = False) -> Iterator
         elif met - yielded >= WALKED:
             yield ScanResult()
             yielded = met
-    vanished.extend(records.rest())
+    yield from _note(records.rest(), vanished)
     yield from _check(checker, differing, symlinks)
     yield from _check(checker, symlinks)
     yield _listed(checker, listed)
     if below == ROOT:
         _accept(checker, known=records.count, met=met, vanished=len(vanished), confirmed=confirmed)
     is_below_missing = vanished and _is_missing(checker, below)
-    yield from checker.check([below] if is_below_missing else vanished)
+    yield from _check_vanished(checker, [below] if is_below_missing else vanished)
 
 
 def _check(
@@ -85,6 +85,28 @@ def _check(
             found.put_off = {}
         found.is_last = False
         yield found
+
+
+def _note(paths: Iterable[bytes], noted: list[bytes]) -> Iterator[ScanResult]:
+    """Add paths to a list; yield after WALKED of them."""
+    for number, path in enumerate(paths, 1):
+        noted.append(path)
+        if number % WALKED == 0:
+            yield ScanResult()
+
+
+def _check_vanished(checker: Checker, paths: list[bytes]) -> Iterator[ScanResult]:
+    """Check paths, which are in key order, WALKED at a time; leave out those below a directory that this finds to be missing."""
+    missing = ROOT
+    for start in range(0, len(paths), WALKED):
+        some = paths[start : start + WALKED]
+        some = [path for path in some if not missing or not is_below(path, missing)]
+        for found in checker.check(some):
+            missing = found.missing[-1] if found.missing else missing
+            found.is_last = False
+            yield found
+        if not some:
+            yield ScanResult()
 
 
 def _is_missing(checker: Checker, directory: bytes) -> bool:

@@ -14,6 +14,7 @@ from replicator.core.rechecks import Reason
 from replicator.engine import loop
 from replicator.engine.ingest.checker import PORTION
 from replicator.engine.ingest.publisher import Publisher, run_to_end
+from replicator.engine.ingest.scan import WALKED, scan
 from replicator.engine.ingest.worker import Worker
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
@@ -528,6 +529,42 @@ async def test_a_scan_without_differences_lets_checks_run(working):
     working.debouncer.hint(Hint(Hinted.CLOSED, b"upload"), 0.0)
     await working.worker.do([Work(WorkKind.SCAN, b"d")])
     assert walked.index(b"published") < 1000
+
+
+@pytest.mark.parametrize("what", ["files", "their directory"])
+async def test_a_scan_that_misses_very_many_paths_lets_checks_run(working, what):
+    """Neither the comparison nor the check of all that is missing is one piece of work."""
+    paths = [b"d/%04d" % number for number in range(4 * WALKED)]
+    working.source.write(b"kept", b"content")
+    for path in paths:
+        working.source.write(path, b"content")
+    await working.worker.do([Work(WorkKind.SCAN, ROOT)])
+    working.worker.checker.defer()
+    for path in paths if what == "files" else [*paths, b"d"]:
+        del working.source.nodes[path]
+    looks, records = [], 0
+    get, pages = working.catalog.get, working.catalog.scan
+
+    def counted_get(wanted):
+        looks.append(len(wanted))
+        return get(wanted)
+
+    def counted_scan(*arguments):
+        nonlocal records
+        found = pages(*arguments)
+        records += len(found)
+        return found
+
+    working.catalog.get, working.catalog.scan = counted_get, counted_scan
+    portions, missing, before = [], [], 0
+    for found in scan(working.worker.checker, ROOT):
+        portions.append(records - before)
+        before = records
+        missing += found.missing
+    assert missing == (paths if what == "files" else [b"d"])
+    assert len(portions) >= 8, "four while it compares, and four while it checks"
+    assert max(portions) <= 2 * WALKED
+    assert sum(looks) < 3 * len(paths)
 
 
 async def test_publishing_many_changes_lets_other_tasks_run(working, monkeypatch):
