@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 
 from replicator.model import ROOT, ancestors, rebase
 
@@ -52,8 +52,8 @@ RENAMED = 1000
 class Rechecks:
     """Due times by reason and path.
 
-    A missing path that `take` has returned is in progress until `checked` is called, and still counts as missing. An unreadable path is
-    scheduled again when `take` returns it: it stays listed until `readable`, however long the attempt takes.
+    A missing path that `take` has returned still counts as missing until `checked_missing` is called. An unreadable path is scheduled
+    again when `take` returns it: it stays listed until `readable`, however long the attempt takes.
 
     Attributes:
         renames: number of directories that were renamed.
@@ -62,7 +62,7 @@ class Rechecks:
     def __init__(self) -> None:
         # Due times are added in increasing order, so the first entries are due first.
         self._due: dict[Reason, dict[bytes, float]] = {reason: {} for reason in Reason}
-        self._in_progress: dict[Reason, set[bytes]] = {reason: set() for reason in Reason}
+        self._taken: set[bytes] = set()  # missing paths that are being checked
         self._missing_since: dict[bytes, float] = {}
         self.renames = 0
 
@@ -74,7 +74,7 @@ class Rechecks:
             now: the current time.
             since: time of the first event that the check has answered; default: `now`.
         """
-        if path in self._in_progress[Reason.MISSING]:
+        if path in self._taken:
             return True
         self._missing_since.setdefault(path, now if since is None else since)
         self._due[Reason.MISSING].setdefault(path, now + GRACE)
@@ -110,8 +110,8 @@ class Rechecks:
 
     def _drop(self, reason: Reason, path: bytes) -> None:
         self._due[reason].pop(path, None)
-        self._in_progress[reason].discard(path)
         if reason is Reason.MISSING:
+            self._taken.discard(path)
             self._missing_since.pop(path, None)
 
     def renamed(self, source: bytes, target: bytes, now: float) -> Iterator[None]:
@@ -143,7 +143,7 @@ class Rechecks:
                 schedule(moved, now, since)
 
     def take(self, reason: Reason, now: float) -> list[bytes]:
-        """Return some paths that are due. The caller checks them, then calls `checked`."""
+        """Return some paths that are due. After the check of missing ones the caller calls `checked_missing`."""
         due = self._due[reason]
         some: list[bytes] = []
         for path, at in islice(due.items(), MOST[reason]):
@@ -154,16 +154,15 @@ class Rechecks:
             del due[path]
             if reason is Reason.UNREADABLE:
                 self.unreadable(path, now)
-        if reason is not Reason.UNREADABLE:
-            self._in_progress[reason].update(some)
+        if reason is Reason.MISSING:
+            self._taken.update(some)
         return some
 
-    def checked(self, reason: Reason) -> None:
-        """Forget the paths in progress, except those that were scheduled again."""
-        if reason is Reason.MISSING:
-            for path in self._in_progress[reason] - self._due[reason].keys():
-                self._missing_since.pop(path, None)
-        self._in_progress[reason].clear()
+    def checked_missing(self) -> None:
+        """Forget the missing paths that `take` has returned and about which no event came since."""
+        for path in self._taken:
+            self._missing_since.pop(path, None)
+        self._taken.clear()
 
     def next_due(self) -> float | None:
         """Return the time at which to call `take` next; None if nothing is scheduled."""
@@ -171,33 +170,36 @@ class Rechecks:
 
     def is_unreadable(self, path: bytes) -> bool:
         """Return True if the last attempt to read a path failed."""
-        reason = Reason.UNREADABLE
-        return path in self._due[reason] or path in self._in_progress[reason]
+        return path in self._due[Reason.UNREADABLE]
 
-    def count(self, reason: Reason) -> int:
-        """Return the number of paths that are scheduled or in progress for a reason."""
-        return len(self._due[reason]) + len(self._in_progress[reason])
+    @property
+    def has_unreadable(self) -> bool:
+        """True if some path cannot be read."""
+        return bool(self._due[Reason.UNREADABLE])
 
     def is_missing(self, path: bytes) -> bool:
         """Return True if nothing was found at a path, and its grace period is not over."""
-        reason = Reason.MISSING
-        return path in self._due[reason] or path in self._in_progress[reason]
+        return path in self._due[Reason.MISSING] or path in self._taken
 
     def missing_paths(self) -> list[bytes]:
         """Return the paths for which `is_missing` returns True."""
-        return [*self._due[Reason.MISSING], *self._in_progress[Reason.MISSING]]
+        return [*self._due[Reason.MISSING], *self._taken]
+
+    @property
+    def missing_count(self) -> int:
+        """Number of the paths for which `is_missing` returns True."""
+        return len(self._due[Reason.MISSING]) + len(self._taken)
 
     def unreadable_paths(self, area: bytes = ROOT) -> list[bytes]:
         """Return at most 100 unreadable paths at and below a path, and directories above it that cannot be listed."""
         # There may be 200,000, after a `chmod -R`: to examine and sort all would block the event loop for 200 ms.
         above = {one for one in (*ancestors(area), ROOT, area) if self.is_unreadable(one)}
-        every = chain(self._due[Reason.UNREADABLE], self._in_progress[Reason.UNREADABLE])
         prefix = area + b"/" if area else b""
-        below = (one for one in every if one.startswith(prefix))
+        below = (one for one in self._due[Reason.UNREADABLE] if one.startswith(prefix))
         return sorted(above.union(islice(below, 100)))[:100]
 
     def forget_missing(self) -> None:
         """Forget all missing paths; the caller scans the whole tree."""
         self._due[Reason.MISSING].clear()
-        self._in_progress[Reason.MISSING].clear()
+        self._taken.clear()
         self._missing_since.clear()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from replicator.core.rechecks import Reason, Rechecks
+from replicator.core.rechecks import Rechecks
 from replicator.engine.ingest.background import BackgroundReader
 from replicator.engine.ingest.scan_result import ScanResult
 from replicator.engine.loop import Pauses, loop_time
@@ -72,7 +72,7 @@ class FollowUps:
         for record in found.unread:
             if self.rechecks.unreadable(record.path, now):  # recorded before a restart
                 _log_unreadable(record)
-        if self.rechecks.count(Reason.UNREADABLE):
+        if self.rechecks.has_unreadable:
             for update in found.updates:
                 if not update.record.problem:
                     self.rechecks.readable(update.record.path)

@@ -85,7 +85,7 @@ class Worker:
     @property
     def pending(self) -> int:
         """Number of paths in progress, missing for less than the grace period, put off, or queued for background reading."""
-        missing = self.rechecks.count(Reason.MISSING)
+        missing = self.rechecks.missing_count
         # `ingest.barriers` waits for the same, path by path: what is added here belongs there as well.
         return self._in_progress + missing + len(self.put_off) + len(self.background)
 
@@ -152,7 +152,7 @@ class Worker:
         Returns:
             These paths, each with the time of an earlier event that its next check answers as well.
         """
-        if not self.rechecks.count(Reason.MISSING):
+        if not self.rechecks.missing_count:
             return {}
         events = (hint for hint in hints if hint.kind is not Hinted.SUBTREE)
         named = {path for hint in events for path in (hint.path, hint.target)}
@@ -179,7 +179,8 @@ class Worker:
                     await self._recheck(reason, paths)
                 finally:
                     self._in_progress = 0
-                    self.rechecks.checked(reason)
+                    if reason is Reason.MISSING:
+                        self.rechecks.checked_missing()
 
     async def _recheck(self, reason: Reason, paths: list[bytes]) -> None:
         if reason is Reason.MISSING:

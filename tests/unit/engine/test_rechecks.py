@@ -106,7 +106,7 @@ async def test_an_unreadable_file_is_reported_and_tried_again_until_it_is_read_o
     await working.recheck(RETRY + 1)
     assert working.unreadable == []
     await working.recheck(RETRY + 1)
-    assert working.worker.rechecks.count(Reason.UNREADABLE) == 0
+    assert not working.worker.rechecks.has_unreadable
 
 
 async def test_a_file_that_is_read_in_the_background_is_not_unreadable(working):

@@ -175,7 +175,7 @@ async def test_a_missing_path_is_not_deleted_while_an_event_about_it_may_come(
     await working.worker.recheck()
     assert working.take_changes() == []
     assert b"d/f" in working.catalog.records
-    assert working.worker.rechecks.count(Reason.MISSING), "it is checked again"
+    assert working.worker.rechecks.missing_count, "it is checked again"
 
 
 def deleted_and_uploaded(working):
@@ -248,7 +248,7 @@ async def test_the_rest_of_a_large_directory_that_appears_again_is_not_deleted(e
     assert 0 < len(deletions) <= 2 * PORTION
     assert {b"d", b"d/large", b"d/large/0000"} <= set(emptied.catalog.records)
     assert not {b"d", b"d/large", b"d/large/0000"} & {*deletions}
-    assert emptied.worker.rechecks.count(Reason.MISSING), "it is checked again"
+    assert emptied.worker.rechecks.missing_count, "it is checked again"
 
 
 def rename_with_event_after(working, source, target, checked):
@@ -666,7 +666,7 @@ async def test_nothing_is_deleted_while_a_symlink_waits_for_the_files_that_were_
         await working.worker.do(work)
         turns += 1
         if turns == 6:
-            assert working.worker.rechecks.count(Reason.MISSING)
+            assert working.worker.rechecks.missing_count
             await working.later()
             await working.worker.recheck()
             assert not any(isinstance(change, Delete) for change in working.take_changes())
