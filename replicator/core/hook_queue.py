@@ -20,6 +20,10 @@ class HookQueue(Protocol):
     def __len__(self) -> int:
         """Return the number of things that wait."""
 
+    @property
+    def runs(self) -> int:
+        """Number of calls of `take` after which nothing waits."""
+
     def take(self) -> dict[str, Any] | None:
         """Remove what the next run gets, and return it; None if nothing waits."""
 
@@ -85,6 +89,11 @@ class DeliveredPaths:
     def __len__(self) -> int:
         return sum(len(one.paths) + len(one.below) for one in self._trees.values())
 
+    @property
+    def runs(self) -> int:
+        """See HookQueue."""
+        return len(self._trees)
+
     def add(self, tree: bytes, path: bytes, target: bytes, at: float, *, is_delete: bool) -> None:
         """Add a path.
 
@@ -125,6 +134,11 @@ class LatestStates:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def runs(self) -> int:
+        """See HookQueue."""
+        return len(self)
 
     def add(self, subject: str, fields: dict[str, Any]) -> None:
         """Add an event of a frontend or a tree."""

@@ -60,13 +60,15 @@ class Runner:
         self._added.set()
 
     async def follow(self) -> None:
-        """Run the hook whenever something waits, until cancelled."""
+        """Run the hook whenever something has waited for `batch` seconds, until cancelled."""
         while True:
             await self._added.wait()
             await asyncio.sleep(self.batch)
             self._added.clear()
-            while (event := self.queue.take()) is not None:
-                await self._run(event)
+            # What is added during a run waits for the next batch, or a burst would start a process for every few paths.
+            for _ in range(self.queue.runs):
+                if (event := self.queue.take()) is not None:
+                    await self._run(event)
 
     async def _run(self, event: dict[str, Any]) -> None:
         self.runs += 1

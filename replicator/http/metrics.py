@@ -283,7 +283,8 @@ def _hooks(status: dict[str, Any]) -> Iterator[Metric]:
     runs = _counter("hook_runs", "Runs of hooks.", "event", "result")
     total: Counter[tuple[str, str]] = Counter()
     for row in status.get("hooks", ()):
-        total[row["event"], "success"] += row["runs"] - row["failures"]
+        ended = row["runs"] - (row["running_seconds"] is not None)
+        total[row["event"], "success"] += ended - row["failures"]
         total[row["event"], "failure"] += row["failures"]
     for labels, count in total.items():
         runs.add_metric(labels, count)

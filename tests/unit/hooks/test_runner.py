@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from replicator.core.hook_queue import LatestStates
+from replicator.core.hook_queue import DeliveredPaths, LatestStates
 from replicator.hooks.runner import Runner
 from tests.support.waiting import eventually
 
@@ -50,6 +50,33 @@ async def test_the_status_has_how_and_when_the_last_run_ended(script, status, er
     assert (row["last_status"], row["last_error"]) == (status, error)
     assert (row["runs"], row["failures"], row["running_seconds"]) == (1, int(bool(error)), None)
     assert row["last_seconds"] > 0
+
+
+async def test_what_happens_during_a_run_waits_for_a_batch_of_its_own():
+    """Otherwise a burst of uploads starts one process after the other, each for the few paths that came during the last one."""
+    hook = Runner("delivered", ["/bin/sleep", "0.05"], DeliveredPaths("delivered"), batch=0.3, seconds=30.0)  # fmt: skip
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(hook.follow())
+    began = loop.time()
+    count = 0
+    while loop.time() - began < 1.0:
+        count += 1
+        hook.queue.add(b"/src", b"%d" % count, b"", time.time(), is_delete=False)
+        hook.wake()
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+    assert 1 <= hook.runs <= (loop.time() - began) / 0.3, f"{hook.runs} runs for {count} paths"
+
+
+async def test_every_frontend_that_waits_gets_its_run_in_one_batch():
+    hook = runner("/bin/true")
+    hook.queue.add("two", {"event": "frontend-lost"})
+    task = asyncio.ensure_future(hook.follow())
+    hook.wake()
+    await eventually(lambda: hook.runs == 2, hook.describe)
+    assert not hook.queue
+    task.cancel()
 
 
 async def test_a_program_that_cannot_be_started_has_no_exit_status():

@@ -55,6 +55,15 @@ def lint(found):
     yield from (f"{series}: twice" for series, count in counts.items() if count > 1)
 
 
+def test_a_hook_that_runs_has_neither_succeeded_nor_failed_so_that_no_counter_decreases():
+    row = {"event": "delivered", "runs": 3, "failures": 1, "running_seconds": 0.5}
+    running = samples(hooks=[row])
+    assert running["replicator_hook_runs_total", "delivered", "success"] == 1
+    ended = samples(hooks=[{**row, "failures": 2, "running_seconds": None}])
+    assert ended["replicator_hook_runs_total", "delivered", "success"] == 1
+    assert ended["replicator_hook_runs_total", "delivered", "failure"] == 2
+
+
 def test_names_follow_the_conventions_and_no_sample_occurs_twice():
     found = families(
         frontends=[{"host": "a"}, {"host": "b", "dirty": 4, "ready": True}], delivery=DELIVERY
@@ -194,7 +203,7 @@ def test_the_histogram_of_deliveries_is_cumulative_and_ends_at_infinity():
 
 
 def test_runs_of_hooks_are_counted_by_event():
-    row = {"event": "delivered", "runs": 5, "failures": 2}
+    row = {"event": "delivered", "runs": 5, "failures": 2, "running_seconds": None}
     found = samples(hooks=[row, row | {"runs": 1, "failures": 0}, row | {"event": "tree-halted"}])
     assert found["replicator_hook_runs_total", "delivered", "success"] == 4
     assert found["replicator_hook_runs_total", "delivered", "failure"] == 2
