@@ -19,6 +19,13 @@ from replicator.cli.status_view import latest_events, view
 from replicator.config import Config, load
 from replicator.errors import ControlError, ReplicatorError
 
+DOWN = b"""\
+# HELP replicator_up 1 if the daemon answers.
+# TYPE replicator_up gauge
+replicator_up 0.0
+"""
+"""Metrics of a daemon that does not answer."""
+
 WITHIN = 5.0
 """Seconds after which a daemon that does not answer is reported."""
 
@@ -59,10 +66,10 @@ def status(  # options
     held or not connected, 1 when no daemon runs or it does not answer within 5 s. --max-lag and --max-dirty tolerate some dirty
     paths. --textfile exits 0 when the file was written.
     """
-    settings = load(config)
     if textfile is not None:
-        _write_metrics(settings, textfile)
+        _write_metrics(config, Path(textfile))
         return
+    settings = load(config)
     request = {"command": "status", "max_lag": max_lag, "max_dirty": max_dirty}
     answer = _ask(settings, request)
     if as_json:
@@ -76,12 +83,22 @@ def status(  # options
     context.exit(0 if answer["ok"] else 3)
 
 
-def _write_metrics(config: Config, file: str) -> None:
-    """Replace a file of metrics at once; if the daemon does not answer, by one that says so.
+def _write_metrics(config: str, file: Path) -> None:
+    """Replace a file of metrics at once; whatever fails, by one that says so: old values would look like those of a daemon that works.
 
     Raises:
-        ReplicatorError: if prometheus-client is not installed, the file cannot be written, or the daemon does not answer.
+        ReplicatorError: if prometheus-client is not installed, the file cannot be written, the configuration cannot be read, or the
+            daemon does not answer.
     """
+    try:
+        text = _metrics(config)
+    except Exception:
+        _replace(file, DOWN)
+        raise
+    _replace(file, text)
+
+
+def _metrics(config: str) -> bytes:
     try:
         from replicator.http import metrics
     except ModuleNotFoundError as error:
@@ -89,12 +106,7 @@ def _write_metrics(config: Config, file: str) -> None:
             f"--textfile needs prometheus-client, which is not installed: install replicator with its extra `http`,"
             f" or run `{sys.executable} -m pip install prometheus-client`"
         ) from error
-    try:
-        text = metrics.render(_ask(config, {"command": "status"}))
-    except ControlError:
-        _replace(Path(file), metrics.render_down())
-        raise
-    _replace(Path(file), text)
+    return metrics.render(_ask(load(config), {"command": "status"}))
 
 
 def _replace(file: Path, content: bytes) -> None:

@@ -67,6 +67,9 @@ def view(
     for one in answer.get("pauses", ()):
         text = f"{one['what']} is not served at present, and stays paused if it returns: `replicator unpause {one['what']}`"
         lines += [Text(), Text(text, "yellow")]
+    if refused := answer.get("config", {}).get("error"):
+        text = f"the configuration was not reloaded, the former one is in force: {refused}"
+        lines += [Text(), Text(text, "yellow")]
     if http := answer.get("http", {}).get("error"):
         lines += [Text(), Text(http, "yellow")]
     return lines
@@ -90,7 +93,8 @@ def _headline(answer: dict[str, Any]) -> Text:
     rows = answer["frontends"]
     synced = sum(row["state"] == "live" and row["dirty"] == 0 for row in rows)
     text = "all is in sync" if answer["ok"] else "not all is in sync"
-    about = f": {synced} of {len(rows)} frontends hold everything; up for {_age(answer['uptime_seconds'])}"
+    about = f"{synced} of {len(rows)} frontends hold everything" if rows else "no frontend is known"
+    about = f": {about}; up for {_age(answer['uptime_seconds'])}"
     return Text.assemble((text, "green" if answer["ok"] else "yellow"), about)
 
 

@@ -24,11 +24,14 @@ def ask(
 
     Raises:
         FileNotFoundError, ConnectionRefusedError: no daemon runs on this state directory.
-        ControlError: the daemon refused, or went away.
+        ControlError: the daemon refused, hangs, or went away.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
-        connection.connect(str(path))
+        try:
+            connection.connect(str(path))
+        except BlockingIOError:  # its queue is full
+            raise ControlError("the daemon accepts no connection: it hangs") from None
         with connection.makefile("rb") as lines:
             try:
                 is_sent = False

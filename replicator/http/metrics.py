@@ -44,11 +44,6 @@ def render(status: dict[str, Any]) -> bytes:
     return generate_latest(registry)
 
 
-def render_down() -> bytes:
-    """Return the metrics of a daemon that does not answer, to replace earlier ones."""
-    return b"# HELP replicator_up 1 if the daemon answers.\n# TYPE replicator_up gauge\nreplicator_up 0.0\n"
-
-
 class _Status(Collector):
     """Collects the metrics of one status."""
 
@@ -250,13 +245,19 @@ def _discovery(status: dict[str, Any]) -> Iterator[Metric]:
         "discovery_last_success_timestamp_seconds", "When a provider last answered.", "provider"
     )
     members = _gauge("discovery_members", "Frontends that a provider lists.", "provider")
+    doubt = _gauge(
+        "discovery_in_doubt",
+        "1 if frontends are kept that the last answer of a provider does not list.",
+        "provider",
+    )
     for row in status["discovery"]:
         polls.add_metric([row["provider"]], row["looks"])
         failing.add_metric([row["provider"]], row["failures"])
         members.add_metric([row["provider"]], row["members"])
+        doubt.add_metric([row["provider"]], bool(row["doubt"]))
         if row["answered_at"] is not None:
             answered.add_metric([row["provider"]], row["answered_at"])
-    yield from (polls, failing, answered, members)
+    yield from (polls, failing, answered, members, doubt)
 
 
 def _delivery(status: dict[str, Any]) -> Iterator[Metric]:

@@ -22,6 +22,9 @@ from replicator.shortage import shortage
 
 log = structlog.get_logger()
 
+HUNG = 60.0
+"""Seconds without an answer after which a provider counts as failed, such as a list on a network file system that hangs."""
+
 
 @dataclass
 class Poll:
@@ -109,7 +112,7 @@ class Membership:
         while True:
             poll.count += 1
             try:
-                poll.succeeded(await provider.poll())
+                poll.succeeded(await self._answer(poll))
             except DiscoveryError as error:
                 self._failed(poll, str(error))
             except Exception as error:
@@ -122,6 +125,16 @@ class Membership:
                 self._publish()
             jittered = provider.interval * (0.9 + 0.2 * self.chance())
             await asyncio.sleep(backoff.delay(poll.failures) if poll.failures else jittered)
+
+    async def _answer(self, poll: Poll) -> PollResult:
+        """Return the answer of a provider. While it hangs, each HUNG seconds count as a failure."""
+        call = asyncio.ensure_future(poll.provider.poll())
+        try:
+            while not (await asyncio.wait([call], timeout=HUNG))[0]:
+                self._failed(poll, f"it has not answered for {HUNG:.0f} s")
+            return call.result()
+        finally:
+            call.cancel()
 
     def failed(self, reason: str) -> None:
         """Record for every provider that `run` has failed, and why."""

@@ -133,7 +133,9 @@ class FrontendState:
 
     @property
     def is_counted(self) -> bool:
-        """True if `dirty` holds everything that the frontend lacks, so that it can be counted."""
+        """True if `dirty` holds everything that the frontend lacks, so that it can be counted: not while a directory must be compared again."""
+        if self.state is State.LIVE and self.resync_queue:
+            return False
         return self._context.trees.keys() <= self.pending_paths.counted
 
     @property

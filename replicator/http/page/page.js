@@ -95,7 +95,7 @@ function progress(row) {
   const p = row.progress;
   if (row.state === "queued") return el("span", { class: "quiet" }, row.queue_position ? `place ${row.queue_position} in the queue` : "waits");
   if (row.state !== "bootstrapping") {
-    const sync = row.in_sync_at == null ? "never in sync yet" : row.state === "live" && !row.dirty ? "in sync" : `in sync until ${clock(row.in_sync_at)}`;
+    const sync = row.in_sync_at == null ? "never in sync yet" : row.state === "live" && row.dirty === 0 ? "in sync" : `in sync until ${clock(row.in_sync_at)}`;
     return el("span", { class: "quiet" }, sync);
   }
   const done = p.bytes_total ? p.bytes_done / p.bytes_total : p.files_total ? p.files_done / p.files_total : 0;
@@ -269,8 +269,9 @@ function troubles(status) {
   for (const row of status.frontends) {
     if (KINDS[row.state] === "bad" || KINDS[row.state] === "warn") found.push([KINDS[row.state], address(row), row.last_error || row.state]);
   }
-  for (const row of status.discovery) if (row.error) found.push(["warn", `discovery ${row.provider}`, row.error]);
+  for (const row of status.discovery) if (row.error || row.doubt) found.push(["warn", `discovery ${row.provider}`, row.error || row.doubt]);
   for (const row of status.hooks ?? []) if (row.last_error) found.push(["warn", `hook ${row.command[0]}`, row.last_error]);
+  if (status.base?.error) found.push(["warn", "base", `not published: ${status.base.error}`]);
   if (status.config?.error) found.push(["warn", "configuration", `not reloaded: ${status.config.error}`]);
   return found.sort((a, b) => (a[0] === "bad" ? 0 : 1) - (b[0] === "bad" ? 0 : 1));
 }
@@ -282,7 +283,7 @@ function headline(status) {
   let state = "busy", text = scanning ? "Reading the sources" : "Catching up";
   if (found.length) [state, text] = [found[0][0], count(found.length, "problem")];
   else if (status.ok && total) [state, text] = ["good", "Everything is in sync"];
-  else if (status.ok) [state, text] = ["busy", "No frontends"];
+  else if (!total && !scanning) [state, text] = ["busy", "No frontends"];
   document.body.dataset.state = state;
   replace($("#headline"), text);
   const synced = status.frontends.filter((row) => row.state === "live" && row.dirty === 0).length;

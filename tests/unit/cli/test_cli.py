@@ -144,15 +144,64 @@ def test_a_hung_daemon_is_an_error_of_status_within_five_seconds(silent, monkeyp
         cli.commands.main(["status", "--config", str(silent)], standalone_mode=False)
 
 
-def test_metrics_of_a_hung_daemon_replace_those_of_a_running_one(silent, monkeypatch, tmp_path):
+def test_a_daemon_that_accepts_no_more_connections_is_an_error_of_one_sentence(silent):
+    """The kernel refuses connections to a hung daemon when its queue of them is full."""
+    waiting = []
+    try:
+        while True:
+            one = socket.socket(socket.AF_UNIX)
+            waiting.append(one)
+            one.setblocking(False)
+            one.connect(str(silent.parent / "state" / "control.sock"))
+    except BlockingIOError:
+        pass
+    try:
+        with pytest.raises(ControlError, match="accepts no connection"):
+            cli.commands.main(["status", "--config", str(silent)], standalone_mode=False)
+    finally:
+        for one in waiting:
+            one.close()
+
+
+@pytest.fixture
+def old_metrics(tmp_path):
+    """A file with metrics of a daemon that ran."""
     pytest.importorskip("prometheus_client")
-    monkeypatch.setattr(status, "WITHIN", 0.05)
     file = tmp_path / "replicator.prom"
     file.write_text("replicator_ok 1.0\n")
+    return file
+
+
+def write_metrics(config, file):
+    arguments = ["status", "--config", str(config), "--textfile", str(file)]
+    cli.commands.main(arguments, standalone_mode=False)
+
+
+def test_metrics_of_a_hung_daemon_replace_those_of_a_running_one(silent, monkeypatch, old_metrics):
+    monkeypatch.setattr(status, "WITHIN", 0.05)
     with pytest.raises(ControlError):
-        cli.commands.main(
-            ["status", "--config", str(silent), "--textfile", str(file)], standalone_mode=False
-        )
-    assert file.read_text().splitlines()[-1] == "replicator_up 0.0"
-    assert [path.name for path in tmp_path.glob("*prom*")] == [file.name]
-    assert file.stat().st_mode & 0o777 == 0o644
+        write_metrics(silent, old_metrics)
+    assert old_metrics.read_text().splitlines()[-1] == "replicator_up 0.0"
+    assert [path.name for path in old_metrics.parent.glob("*prom*")] == [old_metrics.name]
+    assert old_metrics.stat().st_mode & 0o777 == 0o644
+
+
+def test_metrics_do_not_stay_at_their_last_values_if_the_configuration_cannot_be_read(
+    silent, old_metrics
+):
+    silent.write_text("[nothing]\n")
+    with pytest.raises(ConfigError):
+        write_metrics(silent, old_metrics)
+    assert old_metrics.read_text().splitlines()[-1] == "replicator_up 0.0"
+
+
+def test_metrics_do_not_stay_at_their_last_values_if_they_cannot_be_made(
+    silent, monkeypatch, old_metrics
+):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(status, "_ask", broken)
+    with pytest.raises(ZeroDivisionError):
+        write_metrics(silent, old_metrics)
+    assert old_metrics.read_text().splitlines()[-1] == "replicator_up 0.0"

@@ -150,6 +150,15 @@ def test_the_rate_of_a_live_frontend_follows_from_two_answers():
 def test_all_in_sync_is_shown_only_if_ok_is_true():
     assert plain(status([{}]))[0].startswith("all is in sync")
     assert plain(status([{}], ok=False))[0].startswith("not all is in sync")
+    assert plain(status(ok=False))[0].startswith("not all is in sync: no frontend is known; up for")
+
+
+def test_a_configuration_that_was_refused_is_named():
+    refused = status([{}], config={"read_at": 1.0, "error": "tree[0].source: must be absolute"})
+    (line,) = [line for line in plain(refused) if "configuration" in line]
+    assert line == (
+        "the configuration was not reloaded, the former one is in force: tree[0].source: must be absolute"
+    )
 
 
 def test_an_error_is_shown_once_and_markup_in_names_is_escaped():

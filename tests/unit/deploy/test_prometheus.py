@@ -58,6 +58,12 @@ FIRES = {
         "81m",
     ),
     "ReplicatorBaseNotPruned": ('replicator_base_prune_success{instance="b"} 0x240', "181m"),
+    "ReplicatorMetricsOld": ('node_textfile_mtime_seconds{file="/d/replicator.prom",instance="b"} 0x60', "6m"),
+    "ReplicatorDiscoveryInDoubt": ('replicator_discovery_in_doubt{provider="alb",instance="b"} 1x60', "16m"),
+    "ReplicatorNoFrontends": ('replicator_frontends{state="live",instance="b"} 0x60', "16m"),
+    "ReplicatorHookFailing": (
+        'replicator_hook_runs_total{event="delivered",result="failure",instance="b"} 0 0 1x60', "4m"
+    ),
     "ReplicatorConfigNotReloaded": ('replicator_config_last_reload_success{instance="b"} 0x60', "1m"),
 }  # fmt: skip
 
@@ -88,6 +94,12 @@ WELL = (
     'replicator_base_consecutive_failures{instance="b"} 0x60',
     'replicator_base_prune_success{instance="b"} 1x60',
     'replicator_config_last_reload_success{instance="b"} 1x60',
+    'node_textfile_mtime_seconds{file="/d/replicator.prom",instance="b"} 0+60x60',
+    'replicator_discovery_in_doubt{provider="alb",instance="b"} 0x60',
+    'replicator_frontends{state="live",instance="b"} 2x60',
+    'replicator_frontends{state="retrying",instance="b"} 0x60',
+    'replicator_hook_runs_total{event="delivered",result="success",instance="b"} 0+1x60',
+    'replicator_hook_runs_total{event="delivered",result="failure",instance="b"} 3x60',
 )
 
 
@@ -129,7 +141,9 @@ def test_alerts_and_dashboard_name_only_metrics_that_exist():
     verified = {"succeeded_at": 1.0, "differing": 1, "found": 1, "error": ""}
     frontend = {"dirty": 1, "ready": True, "verified": verified}
     verify = {"interval_seconds": 3600}
-    made = render(status([frontend], pid=1, delivery=delivery, verify=verify, base=BASE)).decode()
+    hook = {"event": "delivered", "runs": 1, "failures": 0, "running_seconds": None}
+    more = {"delivery": delivery, "verify": verify, "hooks": [hook], "base": BASE}
+    made = render(status([frontend], pid=1, **more)).decode()
     known = {
         line.partition("{")[0].split()[0] for line in made.splitlines() if not line.startswith("#")
     }
@@ -138,7 +152,11 @@ def test_alerts_and_dashboard_name_only_metrics_that_exist():
         panel["title"]: names_of(" ".join(t["expr"] for t in panel["targets"]))
         for panel in BOARD["panels"]
     }
-    assert all(used[rule["alert"]] for rule in RULES if rule["alert"] != "ReplicatorDown")
+    others = (
+        "ReplicatorDown",
+        "ReplicatorMetricsOld",
+    )  # metrics of Prometheus and of node_exporter
+    assert all(used[rule["alert"]] for rule in RULES if rule["alert"] not in others)
     assert {what: names - known for what, names in used.items() if names - known} == {}
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from replicator.engine.control.status import describe_frontend
 from replicator.engine.frontend import comparisons, resync
 from replicator.model import FILE, Entry, Listed
 from replicator.wire.changes import Move, SetAttributes
@@ -266,3 +267,25 @@ async def test_more_surplus_than_fits_in_memory_is_counted_before_any_is_removed
     assert len(stage.disk) == (2 if goes else 302)
     assert stage.listings() == (2 if goes else 1)
     assert len(stage.now.changes(b"missing")) == 1
+
+
+async def test_it_is_unknown_what_a_live_frontend_lacks_while_a_directory_must_be_compared(stage):
+    stage.write(b"d/f", b"content")
+    await stage.live()
+    del stage.disk[b"d/f"]
+    stage.now.mute.add(ListTree)
+    before = stage.listings()
+    stage.replica.resync_queue.request(at(b"d"))
+    assert described(stage) == ("live", None, None)
+    await eventually(lambda: stage.listings() > before, "the comparison")
+    assert described(stage) == ("live", None, None)
+
+    stage.now.mute.clear()
+    stage.now.answer(stage.now.of(ListTree)[-1])
+    await eventually(lambda: described(stage) == ("live", 0, 0.0), lambda: described(stage))
+    assert b"d/f" in stage.disk
+
+
+def described(stage):
+    row = describe_frontend(stage.replica, halted=False)
+    return row["state"], row["dirty"], row["lag_seconds"]

@@ -48,6 +48,34 @@ async def run(*providers, until, memory=None):
     return fleet, membership
 
 
+class Hanging(FakeProvider):
+    """Answers when it is released."""
+
+    def __init__(self):
+        super().__init__(poll("a"))
+        self.released = asyncio.Event()
+
+    async def poll(self):
+        await self.released.wait()
+        return await super().poll()
+
+
+async def test_a_provider_that_hangs_counts_as_failed_until_it_answers(monkeypatch):
+    monkeypatch.setattr("replicator.engine.fleet.membership.HUNG", 0.02)
+    provider = Hanging()
+    membership = Membership([provider], Fleet().publish, lambda: 0.5)
+    task = asyncio.get_running_loop().create_task(membership.run())
+    try:
+        await eventually(lambda: membership.describe()[0]["failures"] > 1, membership.describe)
+        assert "has not answered" in membership.describe()[0]["error"]
+        provider.released.set()
+        await eventually(lambda: membership.describe()[0]["answered"], membership.describe)
+        assert (membership.describe()[0]["failures"], membership.describe()[0]["error"]) == (0, "")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 FAILURES = [
     DiscoveryError("elasticloadbalancing:DescribeTargetHealth: Throttling: Rate exceeded"),
     DiscoveryError("no answer in time"),

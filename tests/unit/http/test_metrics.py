@@ -9,7 +9,8 @@ pytest.importorskip("prometheus_client")
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from replicator.http.metrics import render, render_down
+from replicator.cli.status import DOWN
+from replicator.http.metrics import render
 from tests.support.web_client import BASE, status
 
 UNUSUAL = re.compile(r"milli|micro|_ms$|_kb|_mib|minutes|percent|_gauge|_counter|_created")
@@ -218,6 +219,6 @@ def test_a_hostile_name_stays_inside_its_label():
 
 
 def test_a_daemon_that_does_not_answer_is_down():
-    (family,) = text_string_to_metric_families(render_down().decode())
+    (family,) = text_string_to_metric_families(DOWN.decode())
     assert [(sample.name, sample.value) for sample in family.samples] == [("replicator_up", 0.0)]
     assert samples()["replicator_up",] == 1
