@@ -110,7 +110,7 @@ class Publisher:
             await asyncio.sleep(POLL)
 
     async def publish(self, *, take_over: bool = False) -> list[dict[str, Any]]:
-        """Publish all trees now; return a row for each.
+        """Publish all trees now; return a row for each, with `skipped` or `waits` if it was not published.
 
         Args:
             take_over: also if the prefix belongs to another backend.
@@ -128,7 +128,7 @@ class Publisher:
             elif schedule.tree.comparable:
                 row |= await self._worker.alone(self._publish(schedule))
             else:
-                row["skipped"] = "its source is not scanned yet, or in doubt"
+                row["waits"] = "its source is not scanned yet, or in doubt"
             rows.append(row)
         return rows
 

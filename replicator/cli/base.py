@@ -21,10 +21,18 @@ def base() -> None:
 @base.command()
 @click.option("--take-over", is_flag=True, help="Publish below this prefix although another backend does.")  # fmt: skip
 @config_option
-def publish(config: str, *, take_over: bool) -> None:
-    """Publish all trees now, instead of at the next interval."""
+@click.pass_context
+def publish(context: click.Context, config: str, *, take_over: bool) -> None:
+    """Publish all trees now, instead of at the next interval.
+
+    Exit status: 0 every tree that can have a base is published as it is now; 3 one is not, because its source is not scanned yet, or
+    in doubt.
+    """
+    waits = False
     for row in _ask(config, {"command": "base-publish", "take_over": take_over}):
         click.echo(f"{row['source']}: {_published(row)}")
+        waits |= "waits" in row
+    context.exit(3 if waits else 0)
 
 
 @base.command()
@@ -93,8 +101,8 @@ def _contents(row: dict[str, Any]) -> str:
 
 
 def _published(row: dict[str, Any]) -> str:
-    if row.get("skipped"):
-        return f"not published: {row['skipped']}"
+    if why := row.get("waits") or row.get("skipped"):
+        return f"not published: {why}"
     if not row["changed"]:
         return f"unchanged: {_contents(row)}"
     cost = f"{row['requests']} requests, {size_text(row['bytes_sent'])} sent, {row['cpu_seconds']:.2f} s of CPU time"

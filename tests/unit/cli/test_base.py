@@ -72,14 +72,22 @@ def test_a_tree_that_can_have_no_base_is_shown_and_no_failure(run):
 def test_publish_says_what_it_cost(run):
     cost = {"seconds": 1.5, "requests": 4, "bytes_sent": 1 << 20, "cpu_seconds": 0.25}
     rows = [TREE | {"changed": True} | cost, TREE | {"changed": False}]
-    rows.append({"source": "/srv/b", "skipped": "its source is in doubt"})
+    rows.append({"source": "/srv/b", "skipped": "tree.delete is off"})
     result, asked = run("publish", "--take-over", answers=iter(rows))
     assert asked == [{"command": "base-publish", "take_over": True}]
     assert result.output.splitlines() == [
         "/srv/www: published: 20000 entries, 4.0 MiB in 3 packs in 1.5 s: 4 requests, 1.0 MiB sent, 0.25 s of CPU time",
         "/srv/www: unchanged: 20000 entries, 4.0 MiB in 3 packs",
-        "/srv/b: not published: its source is in doubt",
+        "/srv/b: not published: tree.delete is off",
     ]
+    assert result.exit_code == 0
+
+
+def test_publish_fails_if_a_tree_is_not_published(run):
+    rows = [TREE | {"changed": False}, {"source": "/srv/b", "waits": "its source is in doubt"}]
+    result, _ = run("publish", answers=iter(rows))
+    assert result.exit_code == 3
+    assert "/srv/b: not published: its source is in doubt" in result.output
 
 
 def test_prune_says_what_it_removed(run):
