@@ -230,9 +230,7 @@ async def _observe(app: App) -> None:
 async def _verify(app: App) -> None:
     """Verify all frontends at the configured times, until cancelled."""
     pauses = Backoff(60.0, 3600.0, random.random)
-    await keep_running(
-        app.verification.run, "verification", failed=lambda _reason: None, pauses=pauses
-    )
+    await keep_running(app.verification.run, "verification", app.verification.failed, pauses)
 
 
 async def _serve_http(http: Listener) -> None:

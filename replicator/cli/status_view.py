@@ -188,6 +188,8 @@ def _last_run(row: dict[str, Any], now: float) -> str:
 def _verification(answer: dict[str, Any], schedule: str) -> str:
     """Return a line about the scheduled verifications."""
     about = answer["verify"]
+    if about.get("error"):
+        return f"verification ({schedule}) fails: {about['error']}"
     if about["running"]:
         return f"verification ({schedule}): {about['running']} is being verified"
     if about["next"] is None:

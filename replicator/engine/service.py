@@ -237,9 +237,14 @@ class Service:
         return not pending and not busy
 
     def summary(self) -> str:
-        """Return one line with the number of frontends in each state, and of trees that are halted or paused."""
+        """Return one line with the number of frontends in each state that is shown, and of trees that are halted or paused."""
         states = Counter(
-            "paused" if replica.is_paused else replica.state.value for replica in self.fleet
+            "paused"
+            if replica.is_paused
+            else "degraded"
+            if replica.is_degraded
+            else replica.state.value
+            for replica in self.fleet
         )
         stopped = sum(
             bool(one.halted or one.deletions.paused or one.tree.pause)

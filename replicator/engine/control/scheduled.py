@@ -46,6 +46,11 @@ class ScheduledVerification:
         self._changed = asyncio.Event()
         self._due: float | None = None
         self._running = ""
+        self._error = ""
+
+    def failed(self, reason: str) -> None:
+        """Record that `run` has failed, and why, until the next run has verified all frontends."""
+        self._error = reason
 
     def use(self, settings: VerifySettings) -> None:
         """Apply settings. If they differ from those in force, a run in progress ends."""
@@ -54,13 +59,17 @@ class ScheduledVerification:
             self._changed.set()
 
     def describe(self) -> dict[str, Any]:
-        """Return what `status` shows: `next` in Unix seconds, `running` is the frontend that is being verified."""
+        """Return what `status` shows.
+
+        `next` is in Unix seconds, `running` the frontend that is being verified, `error` why the last attempt failed.
+        """
         schedule = self._settings.when
         return {
             "schedule": self._settings.schedule,
             "interval_seconds": schedule.interval if schedule else None,
             "next": self._due,
             "running": self._running,
+            "error": self._error,
         }
 
     async def run(self) -> None:
@@ -135,7 +144,7 @@ class ScheduledVerification:
                 report = await self._verifier.skip(replica, reason)
             differing += bool(report.silent)
             failed += bool(report.error)
-        self._running = ""
+        self._running = self._error = ""
         seconds = round(loop_time() - began, 1)
         log.info(
             "verification ended",

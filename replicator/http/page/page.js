@@ -272,6 +272,7 @@ function troubles(status) {
   for (const row of status.discovery) if (row.error || row.doubt) found.push(["warn", `discovery ${row.provider}`, row.error || row.doubt]);
   for (const row of status.hooks ?? []) if (row.last_error) found.push(["warn", `hook ${row.command[0]}`, row.last_error]);
   if (status.base?.error) found.push(["warn", "base", `not published: ${status.base.error}`]);
+  if (status.verify?.error) found.push(["warn", "verification", status.verify.error]);
   if (status.config?.error) found.push(["warn", "configuration", `not reloaded: ${status.config.error}`]);
   return found.sort((a, b) => (a[0] === "bad" ? 0 : 1) - (b[0] === "bad" ? 0 : 1));
 }

@@ -107,6 +107,7 @@ async def test_all_frontends_are_verified_one_after_the_other_at_each_time(scene
         "interval_seconds": 3600,
         "next": 11 * HOUR,
         "running": "",
+        "error": "",
     }
     await asyncio.sleep(1.5)
     assert scene.verification.describe()["running"] == "a"
@@ -116,6 +117,15 @@ async def test_all_frontends_are_verified_one_after_the_other_at_each_time(scene
     assert scene.verification.describe()["running"] == ""
     await asyncio.sleep(HOUR)
     assert scene.hosts == ["a", "b", "a", "b"]
+
+
+async def test_a_failure_is_shown_until_a_run_has_ended(scene):
+    scene.use("hourly")
+    scene.verification.failed("internal error: KeyError('a')")
+    assert scene.verification.describe()["error"] == "internal error: KeyError('a')"
+    await asyncio.sleep(HOUR + 10)
+    assert scene.hosts == ["a", "b"]
+    assert scene.verification.describe()["error"] == ""
 
 
 async def test_without_a_schedule_nothing_is_verified(scene):

@@ -53,6 +53,25 @@ async def served():
         yield Served(pool)
 
 
+async def test_the_text_for_the_service_manager_counts_a_frontend_that_refuses_something_as_degraded(
+    served,
+):
+    served.add_tree()
+    served.prepare = lambda agent: agent.refusals.update({b"f": ("no_space", "the disk is full")})
+    running = asyncio.get_running_loop().create_task(served.service.run())
+    await eventually(served.context.trees[1].state.scanned.is_set, "the scan")
+    replica = served.service.add_frontend(Address("a"))
+    await eventually(
+        lambda: served.service.summary() == "frontends: 1 live", served.service.summary
+    )
+    replica.offer(served.write(b"f", b"content"))
+    await eventually(lambda: replica.dirty.problems(1), "the refusal")
+    assert served.service.summary() == "frontends: 1 degraded"
+    served.service.stop()
+    running.cancel()
+    await asyncio.wait([running])
+
+
 async def test_the_service_runs_until_stop(served):
     served.add_tree()
     running = asyncio.get_running_loop().create_task(served.service.run())
