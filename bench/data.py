@@ -43,8 +43,8 @@ def decoys(size: int) -> tuple[bytes, bytes]:
     Each offset of the new version has the weak sum of every block, and none is a block: the worst that is known for a
     search that sums two short windows.
     """
-    from replicator.delta.rolling import MAX_PROBE, WINDOW
     from replicator.delta.signature import block_size_for
+    from replicator.delta.sums import MAX_PROBE, WINDOW
 
     block = block_size_for(size)
     base = bytearray(noise(size))

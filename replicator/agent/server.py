@@ -1,8 +1,8 @@
 """The agent's main loop: read frames, apply their changes, answer.
 
 One thread with blocking I/O handles the frames in order, so changes are applied in the order in which they were sent. A change
-that cannot be applied is refused and the connection goes on; a violation of the wire format ends the agent. Listings are produced
-between frames, and only while no input is waiting.
+that cannot be applied is refused and the connection goes on; a violation of the wire format ends the agent. Listings and block sums are
+produced between frames, and only while no input is waiting.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from replicator.agent.policy import Policy
 from replicator.agent.refusals import HungUp, shortened_detail
 from replicator.agent.restores import REPORT, Restores
 from replicator.agent.results import Results
+from replicator.agent.summing import Summing
 from replicator.agent.transfers import Transfers
 from replicator.agent.trees import OpenTrees
 from replicator.errors import ProtocolError, ReplicatorError
@@ -40,6 +41,7 @@ from replicator.wire.messages import (
     OpenTree,
     Restore,
     Sources,
+    SumBlocks,
     Urls,
 )
 
@@ -114,6 +116,7 @@ class Server:
         self._decoder = frames.Decoder()
         self._job: Union[ListingJob, DigestJob, None] = None
         self._walk: Optional[DigestJob] = None
+        self._summing = Summing()
         self._arrived = select.poll()  # select() accepts no descriptor above 1,023
         self._arrived.register(source, select.POLLIN | _HUNG_UP)
         self._arrived.register(self._restores.wakened, select.POLLIN)
@@ -133,6 +136,7 @@ class Server:
             Urls: self._on_urls,
             DigestTree: self._on_digest,
             Descend: self._on_descend,
+            SumBlocks: self._on_sum_blocks,
         }
 
     def run(self) -> None:
@@ -146,7 +150,7 @@ class Server:
         try:
             self._send_hello()
             while True:
-                self._work_on_listing()
+                self._work_between_frames()
                 arrived = self._arrived.poll((REPORT if self._restores else IDLE) * 1000)
                 self._work_on_restores()
                 if not arrived:
@@ -185,7 +189,7 @@ class Server:
         with self._restores.pausing(message):
             payload = compression.payload_of(frame)
             handler(message, payload)
-            if self._results or payload:
+            if self._results or payload or isinstance(message, Data):
                 self._trees.renew_stamps(self._results.changed)
                 self._results.changed.clear()
                 self._trees.settle()
@@ -218,6 +222,8 @@ class Server:
             if self._walk is not None and self._walk.store is former:
                 self._walk = None
             self._transfers.closed(former)
+            for ended in self._summing.closed(former):
+                self._send(ended)
             former.tree.close()
         if request.durable:
             self._results.durable.add(request.tree)
@@ -289,6 +295,9 @@ class Server:
             self._walk.descend(request)
             self._job = self._walk
 
+    def _on_sum_blocks(self, request: SumBlocks, _: bytes) -> None:
+        self._summing.add(self._trees[request.tree], request)
+
     def _on_more(self, more: More, _: bytes) -> None:
         if self._job is not None and self._job.job == more.job:
             self._job.credit += more.credit
@@ -320,19 +329,31 @@ class Server:
                 self._trees.renew_stamps({message.tree})
             self._send(message)
 
-    def _work_on_listing(self) -> None:
-        """Produce frames of the listing, or steps of the walk, while no input is waiting and the backend has granted credit."""
-        while self._job is not None and self._job.credit > 0:
-            if self._arrived.poll(1000 * self._job.pause()):
+    def _work_between_frames(self) -> None:
+        """Produce frames of the listing, steps of the walk, and block sums, while no input is waiting and the backend has granted credit."""
+        while self._summing or (self._job is not None and self._job.credit > 0):
+            pause = self._job.pause() if self._job is not None and not self._summing else 0
+            if self._arrived.poll(1000 * pause):
                 return
             self._trees.look()
-            listing = self._job.step()
-            if listing is not None:
-                if listing.end:
-                    self._job = None
-                self._send(listing)
-            elif time.monotonic() - self._said_at > SIGN_OF_LIFE:
-                self._send(Acks((), (), self._decoder.taken))
+            if self._summing:
+                self._work_on_sums()
+            if self._job is not None and self._job.credit > 0:
+                self._work_on_listing(self._job)
+
+    def _work_on_listing(self, job: Union[ListingJob, DigestJob]) -> None:
+        listing = job.step()
+        if listing is not None:
+            if listing.end:
+                self._job = None
+            self._send(listing)
+        elif time.monotonic() - self._said_at > SIGN_OF_LIFE:
+            self._send(Acks((), (), self._decoder.taken))
+
+    def _work_on_sums(self) -> None:
+        summed = self._summing.step()
+        if summed is not None:
+            self._send(summed.message, summed.rows)
 
     def _check_heard(self) -> None:
         """Verify that the backend still waits for an answer; called repeatedly during long work on one change.
@@ -357,6 +378,6 @@ class Server:
             except ConnectionError as error:
                 raise HungUp from error
 
-    def _send(self, message: messages.Message) -> None:
+    def _send(self, message: messages.Message, payload: bytes = b"") -> None:
         self._said_at = time.monotonic()
-        write_all(self._sink, memoryview(frames.encode(message.header())))
+        write_all(self._sink, memoryview(frames.encode(message.header(), [payload])))

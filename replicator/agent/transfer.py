@@ -11,6 +11,7 @@ from replicator.agent.file_writer import COPY
 from replicator.agent.hashing import Sha256
 from replicator.agent.refusals import Refused
 from replicator.agent.store import Store
+from replicator.agent.summing import version_of
 from replicator.delta import ops, patch
 from replicator.model import parent
 from replicator.wire import changes
@@ -39,16 +40,17 @@ class Transfer:
         store: the tree that it belongs to.
         change: path, size, digest and attributes of the file.
         delta: whether its instructions copy from the file that is at the path now.
+        base: version that this file must have; see `summing.version_of`. Empty: any.
 
     Attributes:
         change: the argument.
         store: the argument.
 
     Raises:
-        Refused, OSError: the base cannot be opened, or the file cannot be created or does not fit.
+        Refused, OSError: the base cannot be opened or has changed, or the file cannot be created or does not fit.
     """
 
-    def __init__(self, store: Store, change: PutFile, *, delta: bool) -> None:
+    def __init__(self, store: Store, change: PutFile, *, delta: bool, base: str = "") -> None:
         self.change = change
         self.store = store
         self._digest = Sha256()
@@ -62,6 +64,8 @@ class Transfer:
                 except OSError as error:
                     raise Refused(changes.BASE_MISMATCH, error.strerror or "") from error
                 held.callback(os.close, self._base)
+                if base not in ("", version_of(os.fstat(self._base))):
+                    raise Refused(changes.BASE_MISMATCH, "it has changed since it was summed")
             at = os.dup(store.directories.changing(parent(change.path)))
             held.callback(os.close, at)
             _check_room(at, change.size)

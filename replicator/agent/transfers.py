@@ -38,7 +38,7 @@ class Transfers:
             raise ProtocolError("too many files in progress, or a file begun twice")
         self._transfers[number] = None
         try:
-            self._transfers[number] = Transfer(store, begin.put, delta=begin.delta)
+            self._transfers[number] = Transfer(store, begin.put, delta=begin.delta, base=begin.base)
         except (Refused, OSError, ReplicatorError) as error:
             self._results.refuse(number, error)
 

@@ -14,7 +14,8 @@ class PendingKind(enum.IntEnum):
 
     ATTRIBUTES = 1  # size and time are equal, mode or owner differs
     ADOPT = 2  # equal size, different time: the agent compares digests before content is sent
-    CONTENT = 3
+    DELTA = 3  # another version may be there: of a large file, only what differs from it is sent
+    CONTENT = 4
 
 
 class Key(NamedTuple):

@@ -111,7 +111,7 @@ class Comparison:
             if other is not None and other.path == path:
                 kind = self._pending_kind(entry, other)
                 if known.ambiguous and not self._digests:
-                    kind = PendingKind.CONTENT
+                    kind = _content_kind(entry, other.entry)
                 other = next(others, None)
             else:
                 kind = PendingKind.CONTENT
@@ -129,9 +129,9 @@ class Comparison:
     def _pending_kind(self, ours: Entry, line: Listed) -> PendingKind | None:
         theirs = line.entry
         if ours.kind != theirs.kind or ours.size != theirs.size or ours.link != theirs.link:
-            return PendingKind.CONTENT
+            return _content_kind(ours, theirs)
         if self._digests and ours.digest and ours.digest != theirs.digest:
-            return PendingKind.CONTENT
+            return _content_kind(ours, theirs)
         if ours.mtime_ns != theirs.mtime_ns and not self._is_rounded(ours, theirs):
             return PendingKind.ADOPT if ours.kind == FILE else PendingKind.CONTENT
         uid, gid = self._owner
@@ -152,6 +152,11 @@ class Comparison:
         if ours.kind == FILE and not (self._followed or (self._digests and ours.digest)):
             return False
         return theirs.mtime_ns == ours.mtime_ns // self._granularity * self._granularity
+
+
+def _content_kind(ours: Entry, theirs: Entry) -> PendingKind:
+    """Return what must be sent where contents differ."""
+    return PendingKind.DELTA if ours.kind == theirs.kind == FILE else PendingKind.CONTENT
 
 
 def safe_order(changes: Sequence[Change]) -> list[Change]:

@@ -21,11 +21,10 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from xxhash import xxh3_128_digest
 
 from replicator.delta.ops import Merger, Op
 from replicator.delta.rolling import PIECE, WeakIndex, WeakSum
-from replicator.delta.signature import DIGEST_SIZE, Signature
+from replicator.delta.signature import Signature
 
 LOOK_AHEAD = 4
 """Block boundaries tested after a miss, beyond the first: an edit in place rarely spans more, and each costs 1 us, a search 60 us."""
@@ -71,8 +70,10 @@ class Matcher:
         self._base = base
         self._block = size
         self._full = base.full_blocks
-        starts = range(0, len(base.strong), DIGEST_SIZE)
-        self._strong = [base.strong[start : start + DIGEST_SIZE] for start in starts]
+        self._digest, width, cost = base.strong_sum
+        starts = range(0, len(base.strong), width)
+        self._strong = [base.strong[start : start + width] for start in starts]
+        self._test_cost = (size + CALL_COST) * cost
         self._tail = base.size % size
         self._out = Merger()
         self._rest = b""
@@ -112,7 +113,7 @@ class Matcher:
         cut = self._block - len(rest)
         if rest and not self._lost and self._next < self._full and cut <= len(chunk):
             block = rest + chunk[:cut]
-            if xxh3_128_digest(block) == self._strong[self._next]:
+            if self._digest(block) == self._strong[self._next]:
                 self._out.copy(self._next * self._block, self._block)
                 self._next += 1
                 return memoryview(chunk)[cut:]
@@ -126,23 +127,23 @@ class Matcher:
         """Return True if the base's short last block is at the beginning of `view`."""
         if not 0 < self._tail <= len(view):
             return False
-        return xxh3_128_digest(view[: self._tail]) == self._strong[-1]
+        return self._digest(view[: self._tail]) == self._strong[-1]
 
     def _locate(self, view: memoryview, hint: int) -> int:
         """Return the index of the base's block with this content, or -1; of equal blocks, prefer `hint`, which continues a copy."""
-        digest = xxh3_128_digest(view)
+        digest = self._digest(view)
         if hint < self._full and self._strong[hint] == digest:
             return hint
         return self._index.where.get(digest, -1)
 
     def _follow(self, view: memoryview, at: int) -> int:
         """Copy blocks as long as the expected one follows, then handle the miss; return the offset of the first byte not consumed."""
-        size, strong, full = self._block, self._strong, self._full
+        size, strong, full, digest = self._block, self._strong, self._full, self._digest
         block, end = self._next, at
         while (
             block < full
             and end + size <= len(view)
-            and xxh3_128_digest(view[end : end + size]) == strong[block]
+            and digest(view[end : end + size]) == strong[block]
         ):
             block += 1
             end += size
@@ -206,7 +207,7 @@ class Matcher:
         for offset in self._index.weak.find(summed):
             if self._credit < 0:
                 break
-            self._credit -= size + CALL_COST
+            self._credit -= self._test_cost
             start = at + offset
             block = self._locate(view[start : start + size], self._next)
             if block >= 0:

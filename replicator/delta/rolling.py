@@ -26,13 +26,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from replicator.delta.sums import WINDOW, powers_of, probe_of
+
 Sums = npt.NDArray[np.uint32]
-
-WINDOW = 32
-"""Bytes in each of the two windows, a power of two. Each doubling costs a fifth of the speed; 32 bytes distinguish text well."""
-
-MAX_PROBE = 8192
-"""Largest distance in bytes from a block's start to its second window; this many bytes after each piece must be summed as well."""
 
 PIECE = 1 << 16
 """Offsets summed at once: two buffers of 256 KiB (plus probe) fit into an L2 cache of 1 MiB. With 8 Ki offsets, the overhead of calls
@@ -59,10 +55,10 @@ class WeakSum:
     """
 
     def __init__(self, block_size: int, multiplier: int) -> None:
-        probe = min(block_size // 2, MAX_PROBE)
+        probe = probe_of(block_size)
         self.span = probe + WINDOW
         self._probe = probe
-        powers = [pow(multiplier, exponent, 1 << 32) for exponent in range(WINDOW + 1)]
+        powers = powers_of(multiplier)
         doublings = [1 << level for level in range(WINDOW.bit_length() - 1)]
         self._steps = [(width, np.uint32(powers[width])) for width in doublings]
         self._steps.append((probe, np.uint32(powers[WINDOW])))

@@ -7,12 +7,15 @@ not cryptographic: the agent always verifies the result of a delta by its SHA-25
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from xxhash import xxh3_128_digest
 
-from replicator.delta.rolling import WINDOW, WeakSum
+from replicator.delta.rolling import WeakSum
+from replicator.delta.sums import ROW, STRONG_SIZE, WEAK_SIZE, WINDOW, strong_sum
 from replicator.errors import DeltaError
 
 DIGEST_SIZE = 16
@@ -44,6 +47,20 @@ def block_size_for(size: int) -> int:
     return block
 
 
+class StrongSum(NamedTuple):
+    """A kind of strong sums.
+
+    Attributes:
+        of: returns the sum of a block.
+        size: bytes of a sum.
+        cost: time that a sum takes, as a multiple of that of an xxh3_128.
+    """
+
+    of: Callable[[bytes | memoryview], bytes]
+    size: int
+    cost: int
+
+
 @dataclass(frozen=True)
 class Signature:
     """The sums of one version of a file.
@@ -54,10 +71,13 @@ class Signature:
         multiplier: the key of the weak sums; odd, below 2**32.
         weak: little-endian uint32 of each full block, in order.
         strong: xxh3_128 (16 bytes, canonical order) of each block, in order; the last block may be short.
+        strong_sum: the kind of the strong sums.
 
     Raises:
         DeltaError: a value is out of range, or the number of sums does not fit the size.
     """
+
+    strong_sum: ClassVar[StrongSum] = StrongSum(xxh3_128_digest, DIGEST_SIZE, 1)
 
     size: int
     block_size: int
@@ -73,7 +93,7 @@ class Signature:
         if not 0 <= self.size <= MAX_BLOCKS * self.block_size:
             raise DeltaError(f"invalid signature: file size {self.size}")
         full, blocks = self.size // self.block_size, -(-self.size // self.block_size)
-        if len(self.weak) != 4 * full or len(self.strong) != DIGEST_SIZE * blocks:
+        if len(self.weak) != 4 * full or len(self.strong) != self.strong_sum.size * blocks:
             raise DeltaError(f"invalid signature: wrong number of sums for {self.size} bytes")
 
     @property
@@ -98,6 +118,25 @@ class Signature:
         _, block_size, multiplier, size = _HEADER.unpack_from(packed)
         middle = _HEADER.size + 4 * (size // max(block_size, 1))
         return cls(size, block_size, multiplier, packed[_HEADER.size : middle], packed[middle:])
+
+
+class AgentSignature(Signature):
+    """The sums of what a frontend holds, as its agent has made them (see `sums`). They are not packed."""
+
+    strong_sum = StrongSum(strong_sum, STRONG_SIZE, 8)  # SHA-256: 1.3 GB/s
+
+    @classmethod
+    def of_rows(cls, size: int, block_size: int, multiplier: int, rows: bytes) -> AgentSignature:
+        """Return the signature that consists of these rows.
+
+        Raises:
+            DeltaError: a value is out of range, or the number of rows does not fit the size.
+        """
+        if len(rows) % ROW:
+            raise DeltaError("invalid signature: an incomplete row")
+        table = np.frombuffer(rows, dtype=np.uint8).reshape(-1, ROW)
+        weak = table[: size // max(block_size, 1), :WEAK_SIZE].tobytes()
+        return cls(size, block_size, multiplier, weak, table[:, WEAK_SIZE:].tobytes())
 
 
 class Signer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -85,5 +86,7 @@ class Context:
     """What an object store holds of the trees; None: everything is sent over SSH."""
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
     """Limit of what is sent to all frontends together."""
+    searching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Held while a file is compared with the sums of a frontend: 1 s for 1 GiB, in one of the three threads of `pool`."""
     paused: Paused = field(default_factory=Paused)
     """The frontends and trees that an operator has paused."""

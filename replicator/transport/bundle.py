@@ -74,7 +74,15 @@ except Exception:
 """
 
 _WHOLE_PACKAGES = ("agent", "agent/restore", "files", "wire")
-_SINGLE_FILES = ("__init__", "errors", "model", "delta/__init__", "delta/ops", "delta/patch")
+_SINGLE_FILES = (
+    "__init__",
+    "errors",
+    "model",
+    "delta/__init__",
+    "delta/ops",
+    "delta/patch",
+    "delta/sums",
+)
 
 
 def modules() -> dict[str, tuple[bool, str]]:

@@ -26,6 +26,7 @@ FEATURES = (
     "restore",
     "sources",
     "stamp",
+    "sums",
 )
 """Features of this side. Successive releases work together: a message or field that the first release lacks has a name here, and is
 used only if both sides list that name; each has a fallback for a peer that does not.
@@ -45,6 +46,8 @@ used only if both sides list that name; each has a fallback for a peer that does
 * `sources`: the backend tells the agent when a source appears or becomes another directory. Without it, an open target is not checked
   again.
 * `stamp`: `open` may name a file that is replaced after each batch of changes. Without it, there is no such file.
+* `sums`: the agent sums the blocks of a file, `file` may name the version that was summed, and all `data` is acknowledged. Without it, a
+  large file that changed while the frontend was away is sent whole.
 """
 
 MAX_FEATURES = 64

@@ -1,8 +1,8 @@
 """The messages of the wire protocol.
 
 Each message is a NamedTuple whose `header()` returns the header of its frame. `decode` turns a header back into a message, or
-raises ProtocolError. This module has the messages about changes; `hello`, `opening`, `listings`, `digests` and `restoring` have the
-others.
+raises ProtocolError. This module has the messages about changes; `hello`, `opening`, `listings`, `digests`, `restoring` and `sums` have
+the others.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from replicator.wire.restoring import (
     parse_restored,
     parse_urls,
 )
+from replicator.wire.sums import BlockSums, SumBlocks, parse_block_sums, parse_sum_blocks, version
 
 __all__ = (
     "FEATURES",
@@ -58,6 +59,7 @@ __all__ = (
     "Acks",
     "Batch",
     "BeginFile",
+    "BlockSums",
     "Data",
     "Descend",
     "DigestTree",
@@ -75,6 +77,7 @@ __all__ = (
     "Restore",
     "Restored",
     "Sources",
+    "SumBlocks",
     "Urls",
     "decode",
 )
@@ -91,14 +94,19 @@ class Batch(NamedTuple):
 
 
 class BeginFile(NamedTuple):
-    """A file too large for one frame; its content follows as Data."""
+    """A file too large for one frame; its content follows as Data.
+
+    `delta`: the content is a delta against the file at the path. `base`: the version that it must have, from BlockSums; empty: any.
+    """
 
     put: PutFile
     delta: bool
+    base: str = ""
 
     def header(self) -> dict[str, Any]:
         """Return the frame header."""
-        return {"t": "file", "put": change_row(self.put), "delta": self.delta}
+        header = {"t": "file", "put": change_row(self.put), "delta": self.delta}
+        return {**header, "base": self.base} if self.base else header
 
 
 class Data(NamedTuple):
@@ -159,6 +167,8 @@ Message = Union[
     NeedUrls,
     Urls,
     Restored,
+    SumBlocks,
+    BlockSums,
 ]
 
 
@@ -187,7 +197,7 @@ def _begin(header: dict[str, Any]) -> BeginFile:
     put = parse_change(header["put"])
     if not isinstance(put, PutFile):
         raise ProtocolError("expected a file")
-    return BeginFile(put, fields.flag(header["delta"]))
+    return BeginFile(put, fields.flag(header["delta"]), version(header.get("base", "")))
 
 
 def _data(header: dict[str, Any]) -> Data:
@@ -234,4 +244,6 @@ _DECODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "need-urls": parse_need_urls,
     "urls": parse_urls,
     "restored": parse_restored,
+    "sums": parse_sum_blocks,
+    "summed": parse_block_sums,
 }

@@ -13,14 +13,25 @@ from functools import partial
 import pytest
 
 from replicator.config import SSHSettings
+from replicator.delta.sums import RowMaker
 from replicator.demo.trees import difference
 from replicator.engine.frontend import compare
 from replicator.errors import ControlError
-from replicator.model import DIRECTORY
+from replicator.model import DIRECTORY, FILE, Entry
 from replicator.ports import Address
 from replicator.transport.ssh import SSHConnector
 from replicator.wire import frames, messages
-from replicator.wire.messages import Acks, Batch, Hello, Listing, ListTree, Opened, OpenTree
+from replicator.wire.messages import (
+    Acks,
+    Batch,
+    BlockSums,
+    Hello,
+    Listing,
+    ListTree,
+    Opened,
+    OpenTree,
+    SumBlocks,
+)
 from tests.support import hostile
 from tests.support.backend import Backend
 from tests.support.hostile import EVIL, Hostile, Mixed, hangs_up, line, raw, sends, silent
@@ -337,6 +348,111 @@ def test_a_false_answer_ends_only_its_own_connection(tmp_path):
     with serving(tmp_path, liars) as backend:
         for host, (_, pattern) in ANSWERS.items():
             degraded(backend, host, pattern)
+
+
+BIG = 3 << 20
+
+
+def summed(answers_of):
+    """Return a script that answers requests for sums with pairs of a message and rows."""
+
+    def act(agent, request):
+        for message, rows in answers_of(request):
+            agent.send_raw(frames.encode(message.header(), [rows]))
+
+    return {SumBlocks: act}
+
+
+def rows_of(request, make, size=BIG):
+    """Return the answer of an agent that has a file of `size` bytes, with the row that `make` returns for each block."""
+    last = min(request.first + request.blocks, -(-size // request.block_size))
+    rows = b"".join(make(request, block) for block in range(request.first, last))
+    return [(BlockSums(request.job, size, EVIL[:9]), rows)]
+
+
+FALSE_SUMS = {
+    "unasked": (at_open(frames.encode(BlockSums(1).header())), "not asked"),
+    "another": (summed(lambda r: [(BlockSums(r.job + 1), b"")]), "not asked"),
+    "two": (summed(lambda r: [(BlockSums(r.job), b"")] * 2), "not asked"),
+    "much": (summed(lambda r: [(BlockSums(r.job, BIG), bytes(12 * 8193))]), "more than it was"),
+    "larger": (summed(lambda r: [(BlockSums(r.job, 1 << 50), b"")]), "more than it was"),
+    "nothing": ({SumBlocks: silent}, "no answer to the request for block sums"),
+    "no-number": (at_open(raw('{"t":"summed","job":1,"size":1.5,"version":""}')), "expected"),
+    "long": (at_open(raw('{"t":"summed","job":1,"size":1,"version":"%s"}' % ("x" * 101))), "expected"),
+}  # fmt: skip
+USELESS_SUMS = {
+    "random": summed(lambda r: rows_of(r, lambda *_: os.urandom(12))),
+    "equal": summed(lambda r: rows_of(r, lambda *_: bytes(12))),
+    "few": summed(lambda r: [(BlockSums(r.job, BIG), bytes(12))]),
+    "incomplete": summed(lambda r: [(BlockSums(r.job, BIG), bytes(13))]),
+    "other-versions": summed(
+        lambda r: [(BlockSums(r.job, BIG, str(r.first)), rows_of(r, lambda *_: bytes(12))[0][1])]
+    ),
+}
+
+
+def with_another_version(script):
+    """Return a maker of agents that hold another version of a large file."""
+    held = {b"deep": Entry(DIRECTORY, 0o755, 0, 1), b"deep/0.jpg": Entry(FILE, 0o644, 5, 1)}
+    return partial(Hostile, script, b"", held)
+
+
+def test_false_block_sums_harm_only_their_own_frontend(tmp_path):
+    scripts = {host: script for host, (script, _) in FALSE_SUMS.items()} | USELESS_SUMS
+    liars = {host: with_another_version(script) for host, script in scripts.items()}
+    with serving(tmp_path, liars, files=1, size=BIG, places=len(liars)) as backend:
+        deliver(backend, "warm")
+        before = hostile.resident()
+        for host, (_, pattern) in FALSE_SUMS.items():
+            degraded(backend, host, pattern)
+        for host in USELESS_SUMS:
+            wait_for(lambda: backend.row(host)["state"] == "live", backend.status)  # noqa: B023
+        assert hostile.resident() - before < MEMORY
+        begun = {
+            host: [one.delta for agent in agents for one in agent.of(messages.BeginFile)]
+            for host, agents in spoken_by(backend).items()
+        }
+        assert {host for host in USELESS_SUMS if begun[host] == [False]} == set(USELESS_SUMS)
+        (backend.source / "warm").unlink()
+
+
+def spoken_by(backend):
+    """Return the agents of each hostile frontend."""
+    found = {}
+    for host, agent in zip(backend.connector.hosts, backend.connector.spoken, strict=True):
+        found.setdefault(host, []).append(agent)
+    return found
+
+
+def test_a_frontend_that_sums_what_it_does_not_have_gets_one_delta_and_then_the_file(tmp_path):
+    """It knows the source, says that it has it, and refuses the delta: the next attempt is the whole file, not another search."""
+
+    def claims(request):
+        content = (tmp_path / "source/deep/0.jpg").read_bytes()
+        start = request.first * request.block_size
+        stretch = content[start : start + request.blocks * request.block_size]
+        rows = RowMaker(request.block_size, request.multiplier).rows(memoryview(stretch))
+        return [(BlockSums(request.job, BIG, "v"), rows)]
+
+    def begun(agent, message):
+        if message.delta:
+            agent.send(Acks((), ((message.put.number, "base_mismatch", EVIL),), agent.taken))
+        else:
+            agent.honestly(message)
+
+    def data(agent, message):
+        if message.number in {one.put.number for one in agent.of(messages.BeginFile) if one.delta}:
+            agent.send(Acks((), (), agent.taken))
+        else:
+            agent.honestly(message)
+
+    script = {**summed(claims), messages.BeginFile: begun, messages.Data: data}
+    liars = {"liar": with_another_version(script)}
+    with serving(tmp_path, liars, files=1, size=BIG) as backend:
+        wait_for(lambda: backend.row("liar")["state"] == "live", backend.status)
+        (agent,) = backend.connector.spoken
+        assert [one.delta for one in agent.of(messages.BeginFile)] == [True, False]
+        assert len(agent.of(SumBlocks)) == 1
 
 
 REASONS = ["denied", "not_empty", "path_refused", "base_mismatch", "no_space", "\x1b[2J"]

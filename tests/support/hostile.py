@@ -31,6 +31,7 @@ class Mixed(LocalFleet):
     Attributes:
         attempts: number of connections by host.
         spoken: the hostile agents, in order.
+        hosts: the host of each of them.
         ssh: connector for the addresses of real servers in `liars`.
     """
 
@@ -40,6 +41,7 @@ class Mixed(LocalFleet):
         self.ssh = None
         self.attempts = Counter()
         self.spoken = []
+        self.hosts = []
 
     async def connect(self, address, identity=""):
         self.attempts[address.host] += 1
@@ -48,6 +50,7 @@ class Mixed(LocalFleet):
             return await super().connect(address, identity)
         if isinstance(make, Address):
             return await self.ssh.connect(make)
+        self.hosts.append(address.host)
         self.spoken.append(make())
         return self.spoken[-1]
 

@@ -200,9 +200,9 @@ def encode_file(
     return EncodedChanges(tuple(encoded), (part,), delta, saved)
 
 
-def begin_frame(put: PutFile, *, delta: bool) -> bytes:
-    """Return the frame that begins a file."""
-    return frames.encode(BeginFile(put, delta).header())
+def begin_frame(put: PutFile, *, delta: bool, base: str = "") -> bytes:
+    """Return the frame that begins a file; see `wire.messages.BeginFile` for the arguments."""
+    return frames.encode(BeginFile(put, delta, base).header())
 
 
 def data_frame(

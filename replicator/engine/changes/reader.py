@@ -7,22 +7,32 @@ time each file is read and encoded once; for one that is behind the others it is
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from typing import NamedTuple
 
 from replicator.core.pending import PendingChange, PendingKind
-from replicator.delta.ops import Literal
+from replicator.delta.ops import Copy, Literal, Op
 from replicator.engine.changes.batching import groups
 from replicator.engine.changes.create import (
     attributes_change,
     change_for,
     delete_change,
     next_number,
+)
+from replicator.engine.changes.difference import (
+    MOST_PARTS,
+    FoundDelta,
+    Group,
+    HeldVersion,
+    Part,
+    find_parts,
 )
 from replicator.engine.changes.encode import (
     CHUNK,
@@ -64,10 +74,17 @@ class EncodedGroup(NamedTuple):
 
 
 class StreamedFile(NamedTuple):
-    """A large file, which is read while it is sent."""
+    """A large file, which is read while it is sent.
+
+    Attributes:
+        pending: its path.
+        record: its record.
+        found: what is to be sent of it; None: all of it.
+    """
 
     pending: PendingChange
     record: Record
+    found: FoundDelta | None = None
 
     def offsets(self) -> range:
         """Return the offsets of its frames, in bytes."""
@@ -113,13 +130,18 @@ class ContentReader:
 
     Args:
         trees: the trees by number; trees may be added and removed at any time.
+
+    Attributes:
+        multiplier: of the weak sums of frontends. It is the same for all, so that a delta is made once for those that hold the same version.
     """
 
     def __init__(self, trees: Mapping[int, Tree]) -> None:
+        self.multiplier = secrets.randbits(32) | 1
         self._trees = trees
         self._lock = threading.Lock()
         self._frames: FrameCache[bytes] = FrameCache(CACHE_BYTES, len)
         self._groups: FrameCache[EncodedChanges] = FrameCache(CACHE_BYTES, _weight)
+        self._deltas: FrameCache[list[Part]] = FrameCache(MOST_PARTS, lambda parts: 64 + len(parts))
         self._numbers: OrderedDict[tuple[object, ...], int] = OrderedDict()
         self._readers: Counter[int] = Counter()
 
@@ -186,7 +208,7 @@ class ContentReader:
             result.unreadable.append(
                 Unreadable(pending, f"{ON_BACKEND}: {record.problem}", passing)
             )
-        elif pending.kind < PendingKind.CONTENT and not _takes_long_to_hash(pending, record):
+        elif pending.kind < PendingKind.DELTA and not _takes_long_to_hash(pending, record):
             change = attributes_change(
                 number, path, record.entry, content=pending.kind is PendingKind.ADOPT
             )
@@ -256,18 +278,60 @@ class ContentReader:
                 self._numbers.popitem(last=False)
         return number
 
+    def find_delta(
+        self, large: StreamedFile, held: HeldVersion, is_wanted: Callable[[], bool]
+    ) -> FoundDelta | None:
+        """Return how a large file differs from what a frontend holds; None if it is to be sent whole. Blocks.
+
+        Args:
+            large: the file.
+            held: what the frontend holds.
+            is_wanted: called for each MiB; if it returns False, the search ends.
+        """
+        version = (large.pending.key, large.record.stamp, large.record.entry.digest)
+        sums = sha256(held.signature.weak + held.signature.strong).digest()
+        read = partial(self._read_piece, large)
+        size = large.record.entry.size
+        parts = self._deltas.get(
+            (*version, held.signature.size, sums),
+            lambda: find_parts(held.signature, size, read, is_wanted),
+        )
+        return FoundDelta(parts, held.version) if parts else None
+
+    def delta_frame(self, large: StreamedFile, number: int, group: Group) -> bytes | None:
+        """Return the frame with a part of a delta; None if the file is not that version any more. Blocks."""
+        ops: list[Op] = []
+        for part in group.parts:
+            if isinstance(part, Copy):
+                ops.append(part)
+                continue
+            piece = self._read_piece(large, *part)
+            if piece is None:
+                return None
+            ops.append(Literal(piece))
+        return data_frame(number, ops, compress=self._compresses(large))
+
     def _make_frame(self, large: StreamedFile, number: int, offset: int) -> bytes | None:
-        key = large.pending.key
         length = min(CHUNK, large.record.entry.size - offset)
+        piece = self._read_piece(large, offset, length)
+        if piece is None:
+            return None
+        return data_frame(number, [Literal(piece)], compress=self._compresses(large))
+
+    def _compresses(self, large: StreamedFile) -> bool:
+        tree = self._trees.get(large.pending.key.tree)
+        return tree is not None and tree.compress
+
+    def _read_piece(self, large: StreamedFile, offset: int, length: int) -> bytes | None:
+        """Return bytes of a large file; None if it is not that version any more, and is checked again."""
+        key = large.pending.key
         with self._reading(key.tree) as tree:
             if tree is None:
                 return None
             piece = tree.source.read(key.path, large.record.stamp, offset, length)
             if piece is None:
                 tree.state.recheck(key.path)
-                return None
-            compress = tree.compress
-        return data_frame(number, [Literal(piece)], compress=compress)
+            return piece
 
 
 def _weight(encoded: EncodedChanges) -> int:
@@ -282,6 +346,6 @@ def _is_small(pending: PendingChange, record: Record) -> bool:
     """Return True for a file whose content must be sent, and fits into a batch."""
     return (
         not record.problem
-        and pending.kind is PendingKind.CONTENT
+        and pending.kind >= PendingKind.DELTA
         and record.entry.size <= INLINE_LIMIT
     )

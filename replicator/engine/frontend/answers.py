@@ -121,7 +121,10 @@ class Answers:
     def _refused(self, in_flight: InFlight, reason: str, detail: str) -> None:
         key = in_flight.part.key
         early = reason == changes.VANISHED and self._renew_above(in_flight)
-        attempts = self._dirty.refused(key, in_flight.generation, PendingKind.CONTENT, "")
+        # A delta whose base is another version is followed by one against what the frontend has now, and that by the content.
+        by_delta = (reason == changes.BASE_MISMATCH) != in_flight.by_sums
+        kind = PendingKind.DELTA if by_delta else PendingKind.CONTENT
+        attempts = self._dirty.refused(key, in_flight.generation, kind, "")
         if attempts is None:
             return
         race = reason in RACES and (attempts == 1 or reason != changes.BASE_MISMATCH)
@@ -132,7 +135,7 @@ class Answers:
             # Perhaps a directory above it is something else there.
             self._state.resync_queue.request(Key(key.tree, parent(parent(key.path))))
         if reason in (changes.BASE_MISMATCH, changes.VANISHED) and attempts == 1:
-            self._dirty.mark(key, PendingKind.CONTENT, loop_time(), urgent=not in_flight.bulk)
+            self._dirty.mark(key, kind, loop_time(), urgent=not in_flight.bulk)
         elif reason == changes.NOT_EMPTY:
             self._not_empty(in_flight, attempts, detail)
         else:

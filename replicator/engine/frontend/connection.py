@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from replicator.engine.bandwidth import Bandwidth
+from replicator.engine.frontend.block_sums import BlockSumsRequests
 from replicator.engine.frontend.handshake import AgentInfo, check_hello
 from replicator.engine.frontend.in_flight import Answered, InFlight, InFlightTable
 from replicator.engine.frontend.listings import CREDIT, Listings, Walk
@@ -26,6 +27,7 @@ from replicator.wire.fields import text_of
 from replicator.wire.messages import (
     Acks,
     Batch,
+    BlockSums,
     Digests,
     DigestTree,
     Hello,
@@ -54,6 +56,7 @@ class Connection:
 
     Attributes:
         agent: what the agent has reported about itself.
+        block_sums: has the agent sum files.
         bytes_sent: bytes sent since the connection began.
         progress_timeout: ends the connection if answers are due and there is no progress.
         restoring: has the agent restore a tree from its base.
@@ -84,6 +87,7 @@ class Connection:
         self._in_flight = InFlightTable(answered, self.progress_timeout)
         self._listings = Listings(self._send_message, self.progress_timeout)
         self.restoring = Restoring(self._send_message)
+        self.block_sums = BlockSumsRequests(self._send_message, self.progress_timeout)
         self.window = self._in_flight.window
 
     @property
@@ -111,7 +115,9 @@ class Connection:
             self._decoder.receive(data)
             handled = self._decoder.taken
             for count, frame in enumerate(self._decoder.frames(), 1):
-                self._handle(messages.decode(frame.header), self._decoder.taken - handled)
+                self._handle(
+                    messages.decode(frame.header), frame.payload, self._decoder.taken - handled
+                )
                 handled = self._decoder.taken
                 if count % SLICE == 0:
                     await asyncio.sleep(0)
@@ -165,8 +171,15 @@ class Connection:
             if self._unsent_sources:  # not sent ahead of another message meanwhile
                 await self._write(b"")
 
-    async def send(self, encoded: Sequence[bytes], in_flights: Sequence[InFlight]) -> None:
+    async def send(
+        self, encoded: Sequence[bytes], in_flights: Sequence[InFlight], *, work: int = 0
+    ) -> None:
         """Send frames; their changes are in flight from now on.
+
+        Args:
+            encoded: the frames.
+            in_flights: the changes that they begin.
+            work: bytes that the agent must copy for them, beside the work of the changes.
 
         Raises:
             ChannelLost: if the connection is lost.
@@ -175,6 +188,8 @@ class Connection:
         urgent = bool(in_flights) and not in_flights[0].bulk
         if "compress" not in self.agent.features:
             encoded = [compression.plain(frame) for frame in encoded]
+        if work:
+            self._in_flight.add_work(self.bytes_sent + sum(map(len, encoded)), work)
         for frame in encoded:
             self.window.sent(self.bytes_sent + len(frame), loop_time())
             await self._write(frame, urgent=urgent)
@@ -204,6 +219,7 @@ class Connection:
         self._writer.close()
         self._listings.close(reason)
         self.restoring.close(reason)
+        self.block_sums.close(reason)
         self._in_flight.cancel_requests()
         self._hello.cancel()
         for opening in self._opening.values():
@@ -265,11 +281,13 @@ class Connection:
             return f"no answer to {len(self._in_flight)} changes"
         if self._listings.is_due:
             return "no answer to the request for a listing"
+        if self.block_sums.is_due:
+            return "no answer to the request for block sums"
         if self._opening:
             return "no answer to the request to open a target"
         return "" if self.has_room else "the agent has not read what was sent"
 
-    def _handle(self, message: messages.Message, size: int) -> None:
+    def _handle(self, message: messages.Message, payload: bytes, size: int) -> None:
         if isinstance(message, Acks):
             hashing = self._listings.is_hashing
             self._in_flight.acknowledge(message, size, self.bytes_sent, is_hashing=hashing)
@@ -284,6 +302,8 @@ class Connection:
             self.progress_timeout.progressed()
         elif isinstance(message, (NeedUrls, Restored)):
             self.restoring.receive(message)
+        elif isinstance(message, BlockSums):
+            self.block_sums.receive(message, payload)
         elif isinstance(message, Hello) and not self._hello.done():
             self._hello.set_result(message)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -31,11 +31,19 @@ WORK = 16 << 20
 
 
 class InFlight(NamedTuple):
-    """A change that was sent under a generation of its path, and is not answered yet."""
+    """A change that was sent under a generation of its path, and is not answered yet.
+
+    Attributes:
+        part: the change.
+        generation: the generation.
+        bulk: it is not a live change.
+        by_sums: it is a delta against what the frontend has summed.
+    """
 
     part: ChangeRef
     generation: int
     bulk: bool
+    by_sums: bool = False
 
 
 Answered = Callable[[InFlight, str, str], None]
@@ -60,6 +68,7 @@ class InFlightTable:
         self._changes: dict[int, InFlight] = {}
         self._requests: dict[int, asyncio.Future[str]] = {}
         self._work = 0
+        self._copying: deque[tuple[int, int]] = deque()
         self._allowed = float(UNUSED_BYTES)
         self._allowed_at = loop_time()
 
@@ -80,6 +89,11 @@ class InFlightTable:
         for in_flight in in_flights:
             self._changes[in_flight.part.number] = in_flight
             self._work += in_flight.part.work
+
+    def add_work(self, bytes_sent: int, work: int) -> None:
+        """Record that a frame is about to be sent for which the agent copies `work` bytes; after it, `bytes_sent` bytes have been sent."""
+        self._work += work
+        self._copying.append((bytes_sent, work))
 
     @contextmanager
     def request(self, number: int) -> Iterator[asyncio.Future[str]]:
@@ -116,6 +130,8 @@ class InFlightTable:
             self._answer(number, "", "")
         for number, reason, detail in acks.refused:
             self._answer(number, reason, detail)
+        while self._copying and self._copying[0][0] <= acks.taken:
+            self._work -= self._copying.popleft()[1]
         if self.window.took(acks.taken, loop_time()):
             self._progress_timeout.progressed()
 

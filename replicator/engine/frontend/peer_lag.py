@@ -84,7 +84,7 @@ class PeerLag:
         return now - oldest > allowed + await self._bytes_pending(pool) / SLOWEST
 
     async def _bytes_pending(self, pool: Executor) -> float:
-        keys = [key for key, pending in self._oldest() if pending.kind is PendingKind.CONTENT]
+        keys = [key for key, pending in self._oldest() if pending.kind >= PendingKind.DELTA]
         total = 0
         for number, tree in list(self._context.trees.items()):
             catalog, paths = tree.catalog, [key.path for key in keys if key.tree == number]

@@ -119,7 +119,7 @@ class PendingPaths:
                     return
                 self._resync.request(target)
             self.dirty.mark(
-                part.key, PendingKind.CONTENT, loop_time(), urgent=True, removal=part.is_delete
+                part.key, PendingKind.DELTA, loop_time(), urgent=True, removal=part.is_delete
             )
 
     def rename(self, source: Key, target: Key) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -16,6 +16,7 @@ from replicator.core.pending import PendingChange, PendingKind
 from replicator.core.plan import safe_order
 from replicator.engine.changes.batching import is_cut
 from replicator.engine.changes.create import next_number, put_change
+from replicator.engine.changes.difference import groups_of
 from replicator.engine.changes.encode import (
     ChangeRef,
     EncodedChanges,
@@ -26,6 +27,8 @@ from replicator.engine.changes.encode import (
 from replicator.engine.changes.reader import ContentReader, ReadResult, ReadyChange, StreamedFile
 from replicator.engine.context import Context
 from replicator.engine.frontend.answers import Answers
+from replicator.engine.frontend.connection import Connection
+from replicator.engine.frontend.delta_search import DeltaSearch
 from replicator.engine.frontend.in_flight import InFlight
 from replicator.engine.frontend.send_queue import Outgoing, Part, SendQueue
 from replicator.engine.frontend.state import FrontendState
@@ -67,6 +70,7 @@ class Preparation:
         self._answers = answers
         self._added = added
         self._large: OrderedDict[int, deque[StreamedFile]] = OrderedDict()
+        self._deltas = DeltaSearch(state, context, self._add_large)
         self._streamed: dict[int, InFlight] = {}
         self._numbers: OrderedDict[int, None] = OrderedDict()
         self._to_prepare, self._to_stream = asyncio.Event(), asyncio.Event()
@@ -84,17 +88,28 @@ class Preparation:
 
     def hold(self) -> None:
         """End the streams of paused trees: their paths stay dirty. A file that was sent completely is still acknowledged."""
+        waiting = self._deltas.take_held()
         for tree in self._state.held:
-            for large in self._large.pop(tree, ()):
-                self._dirty.put_back(large.pending.key, large.pending.generation)
+            waiting += self._large.pop(tree, ())
             if (change := self._streamed.pop(tree, None)) is not None:
                 key, generation = change.part.key, change.generation
                 if self._dirty.is_current(key, generation):
                     self._dirty.mark(key, PendingKind.ATTRIBUTES, loop_time(), urgent=False)
+        for large in waiting:
+            self._dirty.put_back(large.pending.key, large.pending.generation)
 
     def clear(self) -> None:
         """Drop the large files that wait."""
         self._large.clear()
+        self._deltas.clear()
+
+    async def search(self, connection: Connection) -> None:
+        """Find what the frontend lacks of large files of which it holds another version, until cancelled.
+
+        Raises:
+            ChannelLost: if the connection is lost.
+        """
+        await self._deltas.run(connection)
 
     async def prepare(self) -> None:
         """Read dirty paths, and encode the small ones, until cancelled."""
@@ -118,14 +133,20 @@ class Preparation:
                 self._answers.unreadable(unreadable)
             for large in result.large:
                 self._dirty.sent(large.pending.key)  # deletions do not wait for its stream
-                self._large.setdefault(large.pending.key.tree, deque()).append(large)
+                if not self._deltas.add(large):
+                    self._add_large(large)
             if self._state.held:  # perhaps paused during the read
                 self.hold()
             for outgoing in prepared:
                 await self._throttle(outgoing.size)
                 self._queue.add_prepared(outgoing)
                 self._added()
-            self._to_stream.set()
+
+    def _add_large(self, large: StreamedFile) -> None:
+        self._large.setdefault(large.pending.key.tree, deque()).append(large)
+        if large.pending.key.tree in self._state.held:  # perhaps paused while it was compared
+            self.hold()
+        self._to_stream.set()
 
     async def stream(self) -> None:
         """Stream large files until cancelled: one of each tree, of STREAMS trees at a time."""
@@ -153,31 +174,48 @@ class Preparation:
         """Prepare a file's frames. Whether the file ends well is decided when the last one is sent."""
         loop = asyncio.get_running_loop()
         (tree, path), generation, _ = large.pending
-        number = self._number(large)
-        change = InFlight(ChangeRef(number, large.pending.key), generation, bulk=True)
-        begin = begin_frame(put_change(number, tree, path, large.record.entry), delta=False)
+        number, found = self._number(large), large.found
+        part = ChangeRef(number, large.pending.key)
+        change = InFlight(part, generation, bulk=True, by_sums=found is not None)
+        put = put_change(number, tree, path, large.record.entry)
+        begin = begin_frame(put, delta=found is not None, base=found.base if found else "")
         self._streamed[tree] = change
         await self._put(begin, change, Part.BEGIN)
-        for offset in large.offsets():
+        sent = 0
+        for read, work in self._reads(large, number):
             frame = None
             current = self._dirty.is_current(large.pending.key, generation)
             if current and self._streamed.get(tree) is change:
-                read = partial(self._context.reader.frame, large, number, offset)
                 frame = await loop.run_in_executor(self._context.pool, read)
             if frame is None:
                 await self._put(data_frame(number, [], cancel=True), change, Part.CANCEL)
                 return
             await self._throttle(len(frame))
-            await self._put(frame, change, Part.CONTENT)
+            await self._put(frame, change, Part.CONTENT, work)
+            sent += len(frame)
         await self._put(data_frame(number, [], end=True), change, Part.END)
+        if found:
+            self._state.bytes_saved += large.record.entry.size - sent
         if self._streamed.get(tree) is change:
             del self._streamed[tree]
 
-    async def _put(self, frame: bytes, change: InFlight, part: Part) -> None:
+    def _reads(
+        self, large: StreamedFile, number: int
+    ) -> Iterator[tuple[Callable[[], bytes | None], int]]:
+        """Yield for each frame of a file a function that reads it, and how many bytes the agent has to copy for it."""
+        reader = self._context.reader
+        if large.found is None:
+            for offset in large.offsets():
+                yield partial(reader.frame, large, number, offset), 0
+        else:
+            for group in groups_of(large.found.parts):
+                yield partial(reader.delta_frame, large, number, group), group.work
+
+    async def _put(self, frame: bytes, change: InFlight, part: Part, work: int = 0) -> None:
         while self._queue.is_full:
             self._to_stream.clear()
             await self._to_stream.wait()
-        self._queue.add_prepared(Outgoing((frame,), (change,), part))
+        self._queue.add_prepared(Outgoing((frame,), (change,), part, work))
         self._added()
 
     async def _throttle(self, size: int) -> None:
@@ -190,7 +228,7 @@ class Preparation:
     def _number(self, large: StreamedFile) -> int:
         """Return the number that all frontends share; if an attempt under it is still to be answered, another."""
         number = self._context.reader.number_of(large)
-        if number in self._numbers:
+        if large.found or number in self._numbers:
             number = next_number()
         self._numbers[number] = None
         if len(self._numbers) > REMEMBERED:

@@ -40,11 +40,13 @@ class Outgoing:
         frames: the bytes.
         changes: the changes in them; for a part of a large file, its change.
         part: which part.
+        work: bytes that the agent must copy for a part of a large file.
     """
 
     frames: tuple[bytes, ...]
     changes: tuple[InFlight, ...]
     part: Part = Part.WHOLE
+    work: int = 0
 
     @property
     def size(self) -> int:

@@ -1,6 +1,6 @@
 """Sends live changes and dirty paths to one frontend, over one connection.
 
-Three tasks share a queue (`SendQueue`). One sends: live changes first; then, while the window has room, bulk. The other two read dirty
+Four tasks share a queue (`SendQueue`). One sends: live changes first; then, while the window has room, bulk. The others read dirty
 paths into the queue (`Preparation`). A frame is dropped if its path has got a newer generation since it was read: the newer version is
 queued already, or will be read. `Answers` decides what follows from the agent's answer.
 """
@@ -70,8 +70,10 @@ class Sender:
                 self._queue.add_live(outgoing)
             self._state.bytes_saved += encoded.saved
         else:
-            # Of attributes alone the content is perhaps in flight: then the frontend compares digests.
-            kind = PendingKind.ADOPT if encoded.proven else PendingKind.CONTENT
+            kind = PendingKind.CONTENT
+            if encoded.builds_on:
+                # Of attributes alone the content is perhaps in flight: then the frontend compares digests.
+                kind = PendingKind.ADOPT if encoded.proven else PendingKind.DELTA
             for part in encoded.parts:
                 self._dirty.mark(part.key, kind, loop_time(), urgent=True, removal=part.is_delete)
         self.wake()
@@ -115,6 +117,7 @@ class Sender:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send(connection))
+            tasks.create_task(self._preparation.search(connection))
             tasks.create_task(self._preparation.prepare())
             tasks.create_task(self._preparation.stream())
 
@@ -218,4 +221,4 @@ class Sender:
         elif part is Part.END and not current:
             await connection.send([data_frame(number, [], cancel=True)], ())
         elif part is not Part.CONTENT or connection.is_in_flight(number):
-            await connection.send(outgoing.frames, ())
+            await connection.send(outgoing.frames, (), work=outgoing.work)

@@ -18,6 +18,7 @@ from replicator.wire.messages import (
     Acks,
     Batch,
     BeginFile,
+    BlockSums,
     Data,
     Descend,
     Digests,
@@ -34,6 +35,7 @@ from replicator.wire.messages import (
     Restore,
     Restored,
     Sources,
+    SumBlocks,
     Urls,
 )
 
@@ -75,6 +77,7 @@ FROM_BACKEND = (
     OpenTree(1, b"/site", "0:0", origin=ORIGIN),
     Batch(CHANGES),
     BeginFile(put(b"large", 9), delta=False),
+    BeginFile(put(b"large", 9), delta=True, base="5-1-2-3"),
     Data(9, [[-1, 3]]),
     Data(9, [[-1, 2]], end=True),
     Data(9, [], cancel=True),
@@ -88,6 +91,7 @@ FROM_BACKEND = (
     DigestTree(3, 1, b"", 0o1777, credit=4, skipped=(b".replicator", b"a/ready")),
     Descend(3, (b"",), (b"a", b"dir/\xff")),
     ListTree(4, 1, b"", digest=False, credit=4, walk=3),
+    SumBlocks(1, 1, b"a/b", 0, 1 << 20, 4096, 5, 0, 100),
 )
 FROM_AGENT = (
     HI,
@@ -97,6 +101,8 @@ FROM_AGENT = (
     Acks((1, 2), ((3, DENIED, "Permission denied"),), 10),
     NeedUrls(1, (-1, 0)),
     Restored(1, 1, 5, 2, 3, "no_space", end=True),
+    BlockSums(1, 5, "5-1-2-3"),
+    BlockSums(2),
     Digests(3, ((b"", DIGEST),), 5, end=True),
     Digests(3, ((b"a", DIGEST), (b"dir/\xff", b"")), 0, end=False),
 )

@@ -82,6 +82,8 @@ class FakeAgent(FakeChannel, FakeDisk):
             self.send(self._walk.first)
         elif isinstance(message, messages.Descend):
             self.send(self._walk.descend(message))
+        elif isinstance(message, messages.SumBlocks):
+            self.send(messages.BlockSums(message.job))
         elif isinstance(message, messages.Batch):
             self._apply(message.changes, payload)
         elif isinstance(message, messages.BeginFile):

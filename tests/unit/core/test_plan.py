@@ -43,7 +43,7 @@ def test_a_time_that_the_frontend_keeps_in_whole_seconds_is_equal_when_contents_
     assert compare([(b"a", theirs)], [(b"a", ours)], **terms) == []
     assert compare([(b"a", ours)], [(b"a", ours)], **terms) == [], "a mount below keeps them all"
     another = ours._replace(digest=b"e" * 32)
-    assert compare([(b"a", theirs)], [(b"a", another)], **terms) == [(b"a", PendingKind.CONTENT)]
+    assert compare([(b"a", theirs)], [(b"a", another)], **terms) == [(b"a", PendingKind.DELTA)]
     for seconds in (6, 8):
         late = FILE_A._replace(mtime_ns=seconds * SECOND)
         assert compare([(b"a", late)], [(b"a", ours)], **terms) == [(b"a", PendingKind.ADOPT)]
@@ -67,7 +67,7 @@ def test_a_rounded_time_is_enough_on_a_frontend_that_was_followed_unless_it_is_a
     terms = {"followed": True, "granularity": SECOND}
     assert compare([(b"a", theirs)], [(b"a", ours)], **terms) == []
     ambiguous = record(b"a", ours, ambiguous=True)
-    assert compare([(b"a", theirs)], [ambiguous], **terms) == [(b"a", PendingKind.CONTENT)]
+    assert compare([(b"a", theirs)], [ambiguous], **terms) == [(b"a", PendingKind.DELTA)]
     for late in (6 * SECOND, 8 * SECOND, 7 * SECOND + 4, 7 * SECOND + 6):
         other = FILE_A._replace(mtime_ns=late)
         assert compare([(b"a", other)], [(b"a", ours)], **terms) == [(b"a", PendingKind.ADOPT)]
@@ -84,13 +84,13 @@ def test_directories_and_symlinks_are_equal_in_whole_seconds_also_before_1970():
 
 def test_a_file_with_an_ambiguous_stamp_is_sent_unless_contents_are_compared():
     ambiguous = record(b"a", FILE_A, ambiguous=True)
-    assert compare([(b"a", FILE_A)], [ambiguous]) == [(b"a", PendingKind.CONTENT)]
+    assert compare([(b"a", FILE_A)], [ambiguous]) == [(b"a", PendingKind.DELTA)]
     assert compare([(b"a", FILE_A)], [ambiguous], digests=True) == []
 
 
 def test_the_quick_check():
     assert compare([(b"a", FILE_A._replace(size=6))], [(b"a", FILE_A)]) == [
-        (b"a", PendingKind.CONTENT)
+        (b"a", PendingKind.DELTA)
     ]
     assert compare([(b"a", FILE_A._replace(mtime_ns=1001))], [(b"a", FILE_A)]) == [
         (b"a", PendingKind.ADOPT)
@@ -133,7 +133,7 @@ def test_digests_are_compared_on_demand():
 
     assert compare([(b"a", tampered)], [(b"a", FILE_A)]) == []
     assert compare([(b"a", tampered)], [(b"a", FILE_A)], digests=True) == [
-        (b"a", PendingKind.CONTENT)
+        (b"a", PendingKind.DELTA)
     ]
 
 

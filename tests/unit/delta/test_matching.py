@@ -7,7 +7,8 @@ from replicator.delta import matching
 from replicator.delta.matching import Matcher
 from replicator.delta.ops import MAX_LITERAL, Copy, Literal, literal_bytes, merge
 from replicator.delta.patch import replay
-from replicator.delta.signature import Signer, block_size_for
+from replicator.delta.signature import AgentSignature, Signature, Signer, block_size_for
+from replicator.delta.sums import STRONG_SIZE, WEAK_SIZE, RowMaker, strong_sum
 
 M = 0x9E3779B1
 MIB = 1 << 20
@@ -49,7 +50,7 @@ def hashed(monkeypatch):
         counted.append(len(view))
         return xxh3_128_digest(view)
 
-    monkeypatch.setattr(matching, "xxh3_128_digest", counting)
+    monkeypatch.setattr(Signature, "strong_sum", Signature.strong_sum._replace(of=counting))
     return counted
 
 
@@ -236,6 +237,26 @@ def test_candidates_at_every_offset_are_followed_within_the_credit(hashed):
     literals = literal_bytes(delta(base, new))
     assert literals == len(new)
     assert sum(hashed) < matching.CREDIT + (matching.CREDIT_RATE + 2) * len(new)
+
+
+def test_false_sums_of_a_frontend_cost_bounded_work(monkeypatch):
+    """All weak sums are those of the source, and no strong sum: a candidate at every offset, each worth a SHA-256."""
+    counted = []
+
+    def counting(view):
+        counted.append(len(view))
+        return strong_sum(view)
+
+    slow = AgentSignature.strong_sum
+    monkeypatch.setattr(AgentSignature, "strong_sum", slow._replace(of=counting))
+    new = (bytes(B - 1) + b"\1") * (4 * MIB // B)
+    weak = RowMaker(B, M).rows(memoryview(bytes(B)))[:WEAK_SIZE]
+    held = AgentSignature.of_rows(1000 * B, B, M, (weak + bytes(STRONG_SIZE)) * 1000)
+    matcher = Matcher(held)
+    ops = matcher.feed(new) + matcher.finish()
+    assert literal_bytes(ops) == len(new)
+    in_search = (matching.CREDIT + matching.CREDIT_RATE * len(new)) / slow.cost
+    assert sum(counted) < in_search + 2 * len(new)
 
 
 def test_after_the_credit_is_spent_matches_are_found_again():

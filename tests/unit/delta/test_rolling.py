@@ -3,7 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from replicator.delta.rolling import PIECE, WINDOW, WeakIndex, WeakSum
+from replicator.delta.rolling import PIECE, WeakIndex, WeakSum
+from replicator.delta.sums import WINDOW
 
 M = 0x9E3779B1
 
