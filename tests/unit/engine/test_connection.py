@@ -267,3 +267,17 @@ async def test_bulk_waits_while_the_agent_has_much_to_hash(ends):
 async def test_a_change_in_flight_has_a_key(ends):
     in_flight = await ends.send(delete_change(4, b"p"))
     assert in_flight.part.key == Key(4, b"p")
+
+
+async def test_frames_for_which_the_agent_copies_much_leave_no_room_until_they_are_taken(ends):
+    ends.connection.agent = ends.connection.agent._replace(features=frozenset(("compress",)))
+    async with receiving(ends):
+        await ends.connection.send([b"x" * 10], (), work=WORK - 1)
+        assert ends.connection.has_room
+        await ends.connection.send([b"x" * 10], (), work=WORK)
+        assert not ends.connection.has_room
+        ends.channel.send(Acks((), (), 10))
+        await eventually(lambda: ends.rooms, "an answer")
+        assert not ends.connection.has_room
+        ends.channel.send(Acks((), (), 20))
+        await eventually(lambda: ends.connection.has_room, "room")
