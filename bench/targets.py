@@ -129,6 +129,7 @@ TARGETS = [
         "replicator-base",
     ),
     _faster("noop", "rsync", 1),
+    _least("away", "bytes, to rsync's", "rsync", "wire_bytes", 1.1),
     Target(("flat-dir",), "beside 50,000 files, to beside one", _flat, 2, most=True),
     _figure("scale", "peak RSS", "peak_rss_bytes", 400, " MB", 1e-6),
     _figure("scale", "start with a catalog", "warm_seconds", 30, " s", 1),

@@ -83,14 +83,34 @@ def big_edit(world: World, params: Params) -> Measured:
     path = world.source / "big"
     world.witnesses.begin("until", f"{world.target}/big", size + 16, PATIENCE)
     meter = world.meter()
+    _edit(path, made, size, 64)
+    world.system.nudge()
+    return meter.measured(max(world.witnesses.end()) / 1e9 - meter.begun / 1e9)
+
+
+def away(world: World, params: Params) -> Measured:
+    """Small edits in a large file while the second of two frontends is away: the time until it has the new version, once it is back."""
+    world.start()
+    size, there = params["size"], f"{world.target}/big"
+    world.system.grow(world.hosts[:1])
+    _edit(world.source / "big", random.Random(data.SEED + 7), size, params["edits"])
+    world.system.nudge()
+    world.witnesses.ask("until", there, size + 16, PATIENCE, among=1)
+    world.meter().settle()
+    world.witnesses.begin("until", there, size + 16, PATIENCE)
+    meter = world.meter()
+    world.system.grow(world.hosts)
+    world.system.nudge()
+    return meter.measured(max(world.witnesses.end()) / 1e9 - meter.begun / 1e9)
+
+
+def _edit(path: Path, made: random.Random, size: int, edits: int) -> None:
     with path.open("r+b") as file:
-        for _ in range(64):
+        for _ in range(edits):
             file.seek(made.randrange(size - 32))
             file.write(made.randbytes(32))
         file.seek(size)
         file.write(made.randbytes(16))
-    world.system.nudge()
-    return meter.measured(max(world.witnesses.end()) / 1e9 - meter.begun / 1e9)
 
 
 def flat_dir(world: World, params: Params) -> Measured:
@@ -185,6 +205,12 @@ CASES = [
     case(
         "big-edit", "64 edits of 32 bytes in 1 GiB, to 3", big_edit, ALL, _big,
         [{**three, "size": 1 << 30, "bulky": True}], {**three, "size": 4 << 20, "bulky": True},
+    ),
+    case(
+        "away", "200 edits of 32 bytes in 1 GiB, made while one of two frontends was away", away,
+        ("replicator", "rsync", "lsyncd-tuned"), _big,
+        [{"frontends": 2, "size": 1 << 30, "edits": 200, "bulky": True}],
+        {"frontends": 2, "size": 4 << 20, "edits": 5, "bulky": True},
     ),
     case(
         "flat-dir", "an upload beside 50,000 files, and beside one", flat_dir, ("replicator", "lsyncd-tuned"), _flat,

@@ -65,8 +65,9 @@ class Replicator(System):
         self._spawn([sys.executable, "-m", "replicator", "serve", "--config", self._config])
 
     def grow(self, hosts: Sequence[Host]) -> None:
-        """Name more frontends in the file; it is read every second."""
+        """Name other frontends in the file, which is read every second; return when those that are gone from it are not served any more."""
         self._write(hosts)
+        self.wait(lambda status: len(status["frontends"]) <= len(hosts))
 
     def fill(self, hosts: Sequence[Host]) -> None:
         """One by the command; more by naming them."""

@@ -27,6 +27,10 @@ class Rsync(System):
         self._hosts = hosts
         self.fill(hosts)
 
+    def grow(self, hosts: Sequence[Host]) -> None:
+        """Remember them for the next run."""
+        self._hosts = hosts
+
     def nudge(self) -> None:
         """Look again for what has changed, and for what is gone."""
         self._run(self._hosts, "--delete")
