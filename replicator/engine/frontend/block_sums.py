@@ -7,20 +7,19 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from replicator.core.pending import Key
-from replicator.delta.signature import MAX_BLOCK, AgentSignature, block_size_for
+from replicator.delta.signature import AgentSignature, block_size_for
 from replicator.delta.sums import ROW
 from replicator.engine.changes.difference import HeldVersion
 from replicator.engine.frontend.progress_timeout import ProgressTimeout
 from replicator.errors import ChannelLost, DeltaError, ProtocolError
 from replicator.wire.messages import BlockSums, SumBlocks
-from replicator.wire.sums import MAX_ROWS
+from replicator.wire.sums import MAX_BLOCK, MAX_ROWS, MIN_BLOCK
 
 SIMILAR = 8
 """A file on the frontend that is smaller or larger by more than this factor is not summed: little of it would be used."""
 
 MOST_BLOCKS = 1 << 17
-"""Blocks of a file on a frontend at most: their sums take 1.5 MiB, and the matcher's table of them 20 MB. The blocks of files beyond 16 GiB are
-larger than `block_size_for` says, and files beyond 512 GiB are sent whole."""
+"""Blocks of a file on a frontend at most: their sums take 1.5 MiB, and the matcher's table of them 20 MB. Files beyond 512 GiB are sent whole."""
 
 STRETCH = 32 << 20
 """Bytes of the file that one request covers: a disk of 10 MB/s answers within 3 s."""
@@ -66,9 +65,7 @@ class BlockSumsRequests:
         Raises:
             ChannelLost: if the connection is lost.
         """
-        block = block_size_for(size)
-        while block * MOST_BLOCKS < size and block < MAX_BLOCK:
-            block *= 2
+        block = _block_size_for(size)
         most = min(SIMILAR * size, block * MOST_BLOCKS)
         if size > most:
             return None
@@ -151,3 +148,15 @@ class BlockSumsRequests:
         """End the request: its caller gets ChannelLost."""
         self._closed = reason
         self._changed.set()
+
+
+def _block_size_for(size: int) -> int:
+    """Return the block size in bytes for a file of `size` bytes: half of a signature's, or more where there would be too many blocks.
+
+    A row takes 12 bytes and not 20, and who was away has missed many edits rather than one, each of which costs a block: of 1 GiB with 200
+    edits, half takes 4 MB on the line instead of 7.
+    """
+    block = max(MIN_BLOCK, block_size_for(size) // 2)
+    while block * MOST_BLOCKS < 2 * size and block < MAX_BLOCK:
+        block *= 2
+    return block

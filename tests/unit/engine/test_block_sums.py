@@ -64,7 +64,7 @@ async def test_stretches_of_one_version_become_a_signature():
         held = await task
     assert held.version == "v"
     assert held.signature.size == agent.size
-    assert held.signature.block_size == block_size_for(agent.size)
+    assert held.signature.block_size == block_size_for(agent.size) // 2
     assert [one.first * one.block_size for one in requests] == [n * 32 * MIB for n in range(7)]
     assert agent.most == AHEAD
     assert not agent.requests.is_due
