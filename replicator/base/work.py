@@ -14,6 +14,8 @@ from replicator.errors import ReplicatorError
 
 T = TypeVar("T")
 
+_ENDS = "the daemon ends, or has another configuration"
+
 REST = 0.002
 """Seconds between two steps of work, in which other threads run."""
 
@@ -47,7 +49,11 @@ class Worker:
         return self._stop.is_set()
 
     async def alone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await work that no other work overlaps. If the caller is cancelled, the work goes on until its end."""
+        """Await work that no other work overlaps. If the caller is cancelled, the work goes on until its end.
+
+        Raises:
+            Stopping: the worker was stopped.
+        """
 
         async def alone() -> T:
             async with self._busy:
@@ -56,7 +62,12 @@ class Worker:
         task = asyncio.get_running_loop().create_task(alone())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled() and self.is_stopped:  # by `stop`: the caller was not cancelled
+                raise Stopping(_ENDS) from None
+            raise
 
     async def run(self, work: Callable[[], T]) -> T:
         """Return the result of `work`, which runs in a thread; or raise its error."""
@@ -85,7 +96,7 @@ class Worker:
 
     def _wait(self, seconds: float) -> None:
         if self._stop.wait(seconds) if seconds else self._stop.is_set():
-            raise Stopping("the daemon ends, or has another configuration")
+            raise Stopping(_ENDS)
 
 
 async def run_in_thread(work: Callable[[], T], running: set[threading.Thread]) -> T:

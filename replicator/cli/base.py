@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import click
@@ -113,7 +114,7 @@ def _ask(config: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the daemon's answer.
 
     Raises:
-        ControlError: if no daemon runs, or it refuses.
+        ControlError: if no daemon runs, it refuses, or it ends before it has answered.
     """
     settings = load(config)
     if not settings.base.url:
@@ -121,4 +122,7 @@ def _ask(config: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     rows = ask_daemon(settings, request, timeout=None)
     if rows is None:
         raise no_daemon(settings)
-    return rows
+    first = next(rows, None)
+    if first is None:
+        raise ControlError("the daemon ended before it answered; ask again")
+    return chain([first], rows)

@@ -85,19 +85,34 @@ def test_without_the_store_everything_comes_over_ssh(backend, fleet, store):
     assert row["bytes_sent"] > 20 << 20
 
 
+def hanging_publication(backend):
+    """Return a command whose request to the store hangs. A file that was written just now is left out; then another one is begun."""
+    requests = backend.status()["base"]["requests"]
+    asking = None
+
+    def hangs():
+        nonlocal asking
+        if backend.status()["base"]["requests"] > requests:
+            return True
+        if asking is None or asking.poll() is not None:
+            asking = subprocess.Popen(
+                backend.command("base", "publish"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **backend.env},
+            )
+        return False
+
+    wait_for(hangs, "a request to the store", pause=0.05)
+    return asking
+
+
 def test_a_reload_does_not_wait_for_a_store_that_hangs(backend, fleet, store):
     store._process.send_signal(signal.SIGSTOP)
     try:
         (backend.source / "more").write_bytes(os.urandom(5000))
         backend.wait_until_equal()
-        with subprocess.Popen(
-            backend.command("base", "publish"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **backend.env},
-        ) as asking:
-            requests = backend.status()["base"]["requests"]
-            wait_for(lambda: backend.status()["base"]["requests"] > requests, "the request")
+        with hanging_publication(backend) as asking:
             backend.tables["base"]["interval"] = 100
             backend.configure()
             backend.daemon.send_signal(signal.SIGHUP)

@@ -90,6 +90,13 @@ def test_publish_fails_if_a_tree_is_not_published(run):
     assert "/srv/b: not published: its source is in doubt" in result.output
 
 
+@pytest.mark.parametrize("command", ["publish", "status", "prune"])
+def test_a_daemon_that_ends_before_it_has_answered_is_a_failure(run, command):
+    result, _ = run(command, answers=iter([]))
+    assert result.exit_code == 1
+    assert "the daemon ended before it answered" in str(result.exception)
+
+
 def test_prune_says_what_it_removed(run):
     result, _ = run("prune", answers=iter([{"objects": 7, "bytes": 2 << 20}]))
     assert result.output == "removed 7 objects, 2.0 MiB\n"
