@@ -153,8 +153,8 @@ class BlockSumsRequests:
 def _block_size_for(size: int) -> int:
     """Return the block size in bytes for a file of `size` bytes: half of a signature's, or more where there would be too many blocks.
 
-    A row takes 12 bytes and not 20, and who was away has missed many edits rather than one, each of which costs a block: of 1 GiB with 200
-    edits, half takes 4 MB on the line instead of 7.
+    A row takes 12 bytes, not 20, and a frontend that was away lacks several edits rather than one. Each costs a block: with 200 edits in 1 GiB,
+    4.1 MB are sent instead of 7 MB.
     """
     block = max(MIN_BLOCK, block_size_for(size) // 2)
     while block * MOST_BLOCKS < 2 * size and block < MAX_BLOCK:
