@@ -100,19 +100,19 @@ class Wait:
         final = [one for one in sources if one.is_final]
         if final:
             return final
-        frontends = self._look_at_frontends()
+        frontends = self._frontend_blockers()
         if sources or frontends:
             return sources + frontends
         return [one for area in self._areas if (one := area.unreadable()) is not None]
 
-    def _look_at_frontends(self) -> list[Blocker]:
+    def _frontend_blockers(self) -> list[Blocker]:
         blockers: list[Blocker] = []
         replicas = self._replicas()
         present = {replica.machine: replica for replica in replicas}
         for machine, replica in present.items():
             self._waited_for[machine] = replica.address.host
         if self._frontend is None:
-            blockers += self._look_at_discovery()
+            blockers += self._discovery_blockers()
         elif not present:
             blockers.append(Blocker(self._frontend.host, "it left the fleet", is_final=True))
         for replica in replicas:
@@ -120,7 +120,7 @@ class Wait:
                 blockers.append(blocker)
         return blockers
 
-    def _look_at_discovery(self) -> list[Blocker]:
+    def _discovery_blockers(self) -> list[Blocker]:
         """Return why frontends may be unknown, or why nobody could confirm anything."""
         blockers = [
             Blocker(f"discovery {provider}", why)
