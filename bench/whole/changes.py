@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,24 @@ def flat_dir(world: World, params: Params) -> Measured:
     return meter.measured(medians["full"], empty_seconds=medians["empty"])
 
 
+BULK = {"chmod": "chmod -R o-r bulk stays", "delete": "rm -rf bulk"}
+"""What changes beside the uploads, as a shell command in the source."""
+
+
+def beside(world: World, params: Params) -> Measured:
+    """Uploads while much changes at once: the median time from close() to the last frontend."""
+    world.start()
+    count, size = params["uploads"], params["size"]
+    world.witnesses.ask("record", f"{world.target}/uploads", size, PATIENCE)
+    meter = world.meter()
+    with subprocess.Popen(BULK[params["what"]], shell=True, cwd=world.source):  # noqa: S602  # one of the above
+        closed = dict(uploads(world.source / "uploads", count, size))
+    took = delays(closed, world.witnesses.ask("seen", count, PATIENCE))
+    measured = meter.measured(statistics.median(took), max_seconds=max(took))
+    world.rest()
+    return measured
+
+
 def rename_dir(world: World, params: Params) -> Measured:
     """A directory is renamed: the time until all its files are under the new name."""
     world.start()
@@ -176,6 +195,15 @@ def _flat(at: Path, params: Params) -> None:
             (at / "source" / name / f"old-{number}").write_bytes(b"%d" % number)
 
 
+def _bulk(at: Path, params: Params) -> None:
+    (at / "source" / "uploads").mkdir(parents=True)
+    (at / "source" / "uploads" / "first").write_bytes(b"first")
+    for number in range(params["files"]):  # half of them stay: more deletions would be held back
+        directory = at / "source" / ("stays", "bulk")[number % 2] / f"{number // 200}"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{number}").write_bytes(b"%d" % number)
+
+
 def _before(at: Path, params: Params) -> None:
     (at / "source").mkdir()
     data.write_tree(at / "source" / "before", params["files"], params["size"], folders=1)
@@ -215,6 +243,14 @@ CASES = [
     case(
         "flat-dir", "an upload beside 50,000 files, and beside one", flat_dir, ("replicator", "lsyncd-tuned"), _flat,
         [{**three, "files": 50_000, "uploads": 20, "size": 20_000}], {**three, "files": 100, "uploads": 3, "size": 20_000},
+    ),
+    *(
+        case(
+            f"beside-{what}", f"an upload beside {BULK[what]}, to 2", beside, ("replicator", "lsyncd-tuned"), _bulk,
+            [{"frontends": 2, "files": 200_000, "uploads": 20, "size": 20_000, "what": what}],
+            {"frontends": 2, "files": 400, "uploads": 3, "size": 20_000, "what": what},
+        )
+        for what in BULK
     ),
     case(
         "rename-dir", "a directory of 10,000 files gets another name", rename_dir, ALL, _before,
