@@ -10,6 +10,7 @@ import pytest
 
 from replicator.errors import SourceError
 from replicator.model import Hinted, is_within
+from replicator.watch import queue
 from replicator.watch.inotify import InotifyWatcher
 from tests.support.fakes.watcher import FakeWatcher
 from tests.support.waiting import FOREVER, eventually
@@ -35,12 +36,14 @@ class Inotify:
         """Change more than the kernel's queue holds; equal events in a row are one event."""
         with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as file:
             queued = int(file.read())
-        files = [os.open(self.root / name, os.O_WRONLY | os.O_CREAT) for name in "ab"]
-        for _ in range(queued // 2 + 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(queue, "LATE", ENOUGH)  # nothing is read before the queue is full
+            files = [os.open(self.root / name, os.O_WRONLY | os.O_CREAT) for name in "ab"]
+            for _ in range(queued // 2 + 1):
+                for file in files:
+                    os.pwrite(file, b"x", 0)
             for file in files:
-                os.pwrite(file, b"x", 0)
-        for file in files:
-            os.close(file)
+                os.close(file)
 
     def break_root(self):
         self.root.rmdir()
