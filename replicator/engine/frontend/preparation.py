@@ -91,12 +91,13 @@ class Preparation:
         waiting = self._deltas.take_held()
         for tree in self._state.held:
             waiting += self._large.pop(tree, ())
+        for large in waiting:
+            self._dirty.put_back(large.pending.key, large.pending.generation)
+        for tree in self._state.held:
             if (change := self._streamed.pop(tree, None)) is not None:
                 key, generation = change.part.key, change.generation
                 if self._dirty.is_current(key, generation):
                     self._dirty.mark(key, PendingKind.ATTRIBUTES, loop_time(), urgent=False)
-        for large in waiting:
-            self._dirty.put_back(large.pending.key, large.pending.generation)
 
     def clear(self) -> None:
         """Drop the large files that wait."""
