@@ -27,7 +27,7 @@ class Sha256:
     def update(self, piece: Union[bytes, memoryview]) -> None:
         """Add the next bytes; the caller must not change them until its next call of a method has returned."""
         self._wait()
-        helper = _helper() if len(piece) >= WORTHWHILE else None
+        helper = helper_thread() if len(piece) >= WORTHWHILE else None
         if helper is None:
             self._hash.update(piece)
         else:
@@ -45,7 +45,7 @@ class Sha256:
 
 
 @cache
-def _helper() -> Optional[ThreadPoolExecutor]:
+def helper_thread() -> Optional[ThreadPoolExecutor]:
     """Return a pool of one thread; None where the process may not start one.
 
     Most agents never need it, and its import takes 10 ms.

@@ -89,7 +89,7 @@ def restrict(pin_root: Optional[str], *, connects: bool = False) -> str:
     words.append(
         "no landlock (streamed)"
         if pin_root is None
-        else _landlock(libc.syscall, pin_root, connects=connects)
+        else landlock(libc.syscall, pin_root, connects=connects)
     )
     return ", ".join(words)
 
@@ -124,7 +124,7 @@ def _limit(name: str, most: int) -> bool:
     return False
 
 
-def _landlock(syscall: Call, pin_root: str, *, connects: bool = False) -> str:
+def landlock(syscall: Call, pin_root: str, *, connects: bool = False) -> str:
     """Restrict this thread's file access to `pin_root`, and deny network access where supported; return the result as text.
 
     With `connects`, TCP connections are possible, and what a name service reads can be read.

@@ -33,7 +33,7 @@ def refused(backend, server, words):
 
 def mount(server, directory, place):
     """Let the logins of a server see a directory at another place."""
-    inside = f"/proc/{server._process.pid}/ns/mnt"
+    inside = f"/proc/{server.pid}/ns/mnt"
     command = ["nsenter", f"--mount={inside}", "mount", "--bind", str(directory), str(place)]
     subprocess.run(command, check=True)
 
@@ -147,7 +147,7 @@ def test_a_source_that_is_added_where_a_target_is_open_takes_the_target_out_of_s
     wait_for(is_reported, backend.status, FOREVER)
     before = fingerprint(place / "copy")
     (backend.source / "late").write_text("not for this machine")
-    other = f"/proc/{two[1]._process.pid}/root"
+    other = f"/proc/{two[1].pid}/root"
     wait_for(lambda: Path(f"{other}{place}/copy/late").exists(), backend.status, FOREVER)
     wait_for(lambda: list(target.rglob("precious")), backend.status, FOREVER)
     assert fingerprint(place / "copy") == before
@@ -241,7 +241,7 @@ def test_a_symlink_that_comes_to_lead_a_source_to_an_open_target_takes_the_targe
     wait_for(lambda: words in backend.row(two[0])["last_error"], backend.status, FOREVER)
     held = fingerprint(place / "copy")
     (backend.source / "late").write_text("not for this machine")
-    other = f"/proc/{two[1]._process.pid}/root"
+    other = f"/proc/{two[1].pid}/root"
     wait_for(lambda: Path(f"{other}{place}/copy/late").exists(), backend.status, FOREVER)
     assert fingerprint(place / "copy") == held
     assert (place / "copy" / "inner" / "precious").read_text() == "of the new source"

@@ -76,12 +76,12 @@ def test_a_new_frontend_restores_from_the_base(backend, fleet):
 
 
 def test_without_the_store_everything_comes_over_ssh(backend, fleet, store):
-    store._process.send_signal(signal.SIGSTOP)
+    store.process.send_signal(signal.SIGSTOP)
     try:
         server = join(backend, fleet, "second", "127.0.1.23")
         row = backend.row(server)
     finally:
-        store._process.send_signal(signal.SIGCONT)
+        store.process.send_signal(signal.SIGCONT)
     assert row["bytes_sent"] > 20 << 20
 
 
@@ -108,7 +108,7 @@ def hanging_publication(backend):
 
 
 def test_a_reload_does_not_wait_for_a_store_that_hangs(backend, fleet, store):
-    store._process.send_signal(signal.SIGSTOP)
+    store.process.send_signal(signal.SIGSTOP)
     try:
         (backend.source / "more").write_bytes(os.urandom(5000))
         backend.wait_until_equal()
@@ -119,10 +119,10 @@ def test_a_reload_does_not_wait_for_a_store_that_hangs(backend, fleet, store):
             wait_for(lambda: backend.status()["base"]["interval"] == 100, "the reload")
             (backend.source / "meanwhile").write_bytes(b"is replicated")
             backend.wait_until_equal()
-            assert store._process.poll() is None
+            assert store.process.poll() is None
             assert asking.wait(60) != 0, "its publisher has ended"
     finally:
-        store._process.send_signal(signal.SIGCONT)
+        store.process.send_signal(signal.SIGCONT)
     wait_for(
         lambda: backend.run("base", "publish").returncode == 0,
         lambda: backend.run("base", "status").stdout,

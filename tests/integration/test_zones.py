@@ -32,8 +32,8 @@ def server(fleet, tmp_path):
     cable = Cable()
     try:
         near, far, name = cable.near, cable.far, cable.name
-        cable._ip("-6", "address", "add", f"{NEAR}/64", "dev", near, "nodad")
-        cable._ip("-n", name, "-6", "address", "add", f"{FAR}/64", "dev", far, "nodad")
+        cable.ip("-6", "address", "add", f"{NEAR}/64", "dev", near, "nodad")
+        cable.ip("-n", name, "-6", "address", "add", f"{FAR}/64", "dev", far, "nodad")
         world = tmp_path / "world"
         with LinkLocalSshd(
             tmp_path / "remote", cable, keys=fleet.keys, binds={fleet.root: world}

@@ -40,8 +40,8 @@ class Cable:
         net = f"10.{200 + os.getpid() % 50}.{number}"
         self.address = f"{net}.2"
         try:
-            self._ip("netns", "add", self.name)
-            self._ip(
+            self.ip("netns", "add", self.name)
+            self.ip(
                 "link",
                 "add",
                 self.near,
@@ -53,34 +53,34 @@ class Cable:
                 "netns",
                 self.name,
             )
-            self._ip("address", "add", f"{net}.1/24", "dev", self.near)
-            self._ip("-n", self.name, "address", "add", f"{self.address}/24", "dev", self.far)
-            self._ip("link", "set", self.near, "up")
-            self._ip("-n", self.name, "link", "set", "lo", "up")
-            self._ip("-n", self.name, "link", "set", self.far, "up")
+            self.ip("address", "add", f"{net}.1/24", "dev", self.near)
+            self.ip("-n", self.name, "address", "add", f"{self.address}/24", "dev", self.far)
+            self.ip("link", "set", self.near, "up")
+            self.ip("-n", self.name, "link", "set", "lo", "up")
+            self.ip("-n", self.name, "link", "set", self.far, "up")
         except BaseException:
             self.remove()
             raise
 
     def pull(self) -> None:
         """Drop all packets in both directions from now on, without any error to the peers."""
-        self._ip("-n", self.name, "link", "set", self.far, "down")
-        self._ip(
+        self.ip("-n", self.name, "link", "set", self.far, "down")
+        self.ip(
             "neighbor", "replace", self.address, "lladdr", "02:00:00:00:00:01", "dev", self.near
         )
 
     def plug(self) -> None:
         """Transmit packets again."""
-        self._ip("-n", self.name, "link", "set", self.far, "up")
-        self._ip("neighbor", "delete", self.address, "dev", self.near)
+        self.ip("-n", self.name, "link", "set", self.far, "up")
+        self.ip("neighbor", "delete", self.address, "dev", self.near)
 
     def remove(self) -> None:
         for command in (["link", "delete", self.near], ["netns", "delete", self.name]):
             with contextlib.suppress(subprocess.CalledProcessError):
-                self._ip(*command)
+                self.ip(*command)
 
     @staticmethod
-    def _ip(*arguments: str) -> None:
+    def ip(*arguments: str) -> None:
         subprocess.run([find("ip"), *arguments], check=True, capture_output=True)
 
 

@@ -103,6 +103,11 @@ class Sending:
     def _answered(self, *answer):
         self.sender.answered(*answer)
 
+    @property
+    def frames_waiting(self):
+        """Number of bulk frames that wait to be sent."""
+        return len(self.sender._queue._prepared)
+
     def _room(self):
         self.sender.wake()
 

@@ -210,6 +210,11 @@ class Sshd:
             return Path(path)
         return Path(f"/proc/{self._process.pid}/root{path}")
 
+    @property
+    def pid(self):
+        """Process id of the server."""
+        return self._process.pid
+
     def sessions(self):
         """Return the process ids of all descendants of the server."""
         return _below(self._process.pid)

@@ -70,7 +70,7 @@ class Weed:
                 f"-s3.key.file={self._certificate[1]}",
             ]
         with (self._directory / "log").open("wb") as log:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [program(), f"-logdir={self._directory}", "server", f"-dir={self._directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
                  "-s3", f"-s3.port={s3}", f"-s3.config={config}", f"-master.port={master}",
                  f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=50",
@@ -86,8 +86,8 @@ class Weed:
         return self
 
     def __exit__(self, *_):
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
 
     def _make_bucket(self):
         client = self.client(retries={"total_max_attempts": 1})
@@ -99,7 +99,7 @@ class Weed:
                 client.put_object(Bucket=BUCKET, Key="first", Body=b"x")
                 client.delete_object(Bucket=BUCKET, Key="first")
             except (BotoCoreError, ClientError):
-                if self._process.poll() is not None:
+                if self.process.poll() is not None:
                     break
                 time.sleep(0.1)
             else:

@@ -33,15 +33,15 @@ def test_where_no_thread_may_be_started_the_digest_is_the_same(monkeypatch):
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
-    hashing._helper.cache_clear()
+    hashing.helper_thread.cache_clear()
     monkeypatch.setattr(threading.Thread, "start", refuse)
     try:
         ours = hashing.Sha256()
         ours.update(b"a" * (1 << 20))
-        assert hashing._helper() is None
+        assert hashing.helper_thread() is None
         assert ours.digest() == hashlib.sha256(b"a" * (1 << 20)).digest()
     finally:
-        hashing._helper.cache_clear()
+        hashing.helper_thread.cache_clear()
 
 
 def test_two_digests_share_a_thread_and_nothing_else():
@@ -55,7 +55,7 @@ def test_two_digests_share_a_thread_and_nothing_else():
 
 def test_a_piece_may_be_changed_once_the_next_call_has_returned():
     ours, piece = hashing.Sha256(), bytearray(b"1" * (1 << 20))
-    helper, go, returned = hashing._helper(), threading.Event(), threading.Event()
+    helper, go, returned = hashing.helper_thread(), threading.Event(), threading.Event()
     helper.submit(go.wait)
 
     def update():

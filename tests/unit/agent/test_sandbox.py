@@ -208,7 +208,7 @@ def test_a_restricted_agent_knows_its_private_group_on_the_way_to_its_root(jail,
     [(1, "no landlock (version 1 forbids renames)"), (-1, "no landlock ({errno})")],
 )
 def test_a_kernel_that_lacks_it_is_no_obstacle(tmp_path, version, words):
-    report = sandbox._landlock(lambda *_: version, str(tmp_path))
+    report = sandbox.landlock(lambda *_: version, str(tmp_path))
     assert report == words.format(errno=os.strerror(ctypes.get_errno()))
 
 
@@ -221,7 +221,7 @@ def test_a_kernel_that_refuses_half_way_leaves_no_descriptor(tmp_path):
         ctypes.set_errno(1)
         return -1
 
-    assert sandbox._landlock(kernel, str(tmp_path)) == f"no landlock ({os.strerror(1)})"
+    assert sandbox.landlock(kernel, str(tmp_path)) == f"no landlock ({os.strerror(1)})"
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -239,7 +239,7 @@ def test_every_version_is_asked_for_what_it_knows_and_no_more(tmp_path, version)
             allowed.append(int.from_bytes(rest[2][:8], sys.byteorder))
         return 0
 
-    assert sandbox._landlock(kernel, str(tmp_path)) == f"landlock {version}"
+    assert sandbox.landlock(kernel, str(tmp_path)) == f"landlock {version}"
     bits = {2: 14, 3: 15, 4: 15}.get(version, 16)
     assert asked == [2**bits - 1, 3 * (version >= 4), 3 * (version >= 6)]
     assert [rights & ~asked[0] for rights in allowed] == [0, 0]  # the kernel would refuse

@@ -191,14 +191,19 @@ async def test_a_frontend_is_found_by_the_given_parts_of_its_address(stage):
     assert stage.fleet.find(Address("c")) is None
 
 
+def task_of(host):
+    """Return the task of a replica."""
+    return next(one for one in asyncio.all_tasks() if one.get_name() == f"replica {Address(host)}")
+
+
 async def test_a_replica_that_ends_by_itself_is_replaced_and_affects_no_other(pool, monkeypatch):
     stage = Stage(pool)
     async with stage.running() as running:
         stage.member_set("a", "b")
         await stage.live("a", "b")
-        task = stage.fleet._tasks[Address("a")]
+        task = task_of("a")
         stage.fleet.remove(Address("a"))
-        await eventually(lambda: task not in stage.fleet._tasks.values(), "a to be reaped")
+        await eventually(task.done, "a to end")
         assert not running.done()
 
         run = Replica.run
@@ -239,7 +244,7 @@ async def test_a_frontend_that_is_removed_at_the_moment_it_fails_does_not_come_b
     stage.member_set("a")
     await stage.live("a")
     replica, agent = stage.find("a"), stage.agent("a")
-    task = stage.fleet._tasks[Address("a")]
+    task = task_of("a")
 
     def diagnosis():
         stage.fleet.remove(Address("a"))

@@ -39,9 +39,7 @@ async def test_a_large_file_marked_again_before_its_end_is_cancelled_and_has_ano
         sending.channel.open.clear()
         sending.mark(b"big")
         await sending.times_sent(b"big", 1)
-        await eventually(
-            lambda: len(sending.sender._queue._prepared) == 3, "all frames but the first"
-        )
+        await eventually(lambda: sending.frames_waiting == 3, "all frames but the first")
         sending.mark(b"big")
         sending.channel.open.set()
         await eventually(lambda: any(data.cancel for data in sending.channel.of(Data)), "a cancel")
@@ -110,12 +108,10 @@ async def test_the_parts_of_two_files_that_were_not_begun_are_not_sent(sending):
             now = asyncio.get_running_loop().time()
             sending.dirty.mark(key, PendingKind.CONTENT, now, urgent=False)
         sending.sender.wake()
-        await eventually(lambda: len(sending.sender._queue._prepared) == 8, "all frames of both")
+        await eventually(lambda: sending.frames_waiting == 8, "all frames of both")
         sending.dirty.clear()
         sending.make_room()
-        await eventually(
-            lambda: not sending.sender._queue._prepared, "the prepared frames to be taken"
-        )
+        await eventually(lambda: not sending.frames_waiting, "the prepared frames to be taken")
     assert sending.sent() == []
     assert sending.channel.of(Data) == []
 

@@ -119,7 +119,7 @@ async def test_a_large_file_that_was_removed_before_its_first_frame_is_sent_is_n
     async with sending.open():
         sending.fill_window()
         sending.mark(b"gone/big")
-        await eventually(lambda: len(sending.sender._queue._prepared) == 4, "all frames")
+        await eventually(lambda: sending.frames_waiting == 4, "all frames")
         sending.source.nodes.pop(b"gone/big")
         sending.scan()
         sending.mark(b"gone/big", b"other")

@@ -132,7 +132,7 @@ async def events(served, path):
 
     async def name():
         while True:
-            served.pipeline._watcher.hint(path)
+            served.watcher.hint(path)
             await asyncio.sleep(0.02)
 
     naming = asyncio.ensure_future(name())

@@ -28,7 +28,7 @@ class Connection:
     """The side of an asyncssh connection that the cork takes."""
 
     def __init__(self):
-        self._transport = Transport()
+        self.transport = self._transport = Transport()
         self.sent = []
         self.cipher = "aes256-ctr"
 
@@ -53,16 +53,16 @@ async def test_packets_go_out_together_at_the_next_turn_of_the_loop(connection):
     Cork(connection)
     for payload in (b"a", b"b", b"c"):
         connection.send_packet(94, payload)
-    assert connection._transport.calls == []
+    assert connection.transport.calls == []
     await turns()
-    assert connection._transport.calls == [[b"94:a", b"94:b", b"94:c"]]
+    assert connection.transport.calls == [[b"94:a", b"94:b", b"94:c"]]
 
 
 async def test_what_may_be_ignored_is_not_sent(connection):
     cork = Cork(connection)
     connection.send_packet(MSG_IGNORE, b"")
     cork.flush()
-    assert connection._transport.calls == []
+    assert connection.transport.calls == []
 
 
 async def test_with_a_cbc_cipher_the_ignorable_ones_are_sent(connection):
@@ -70,7 +70,7 @@ async def test_with_a_cbc_cipher_the_ignorable_ones_are_sent(connection):
     cork = Cork(connection)
     connection.send_packet(94, b"a")
     cork.flush()
-    assert connection._transport.calls == [[b"2:", b"94:a"]]
+    assert connection.transport.calls == [[b"2:", b"94:a"]]
 
 
 async def test_a_flush_writes_at_once_and_nothing_twice(connection):
@@ -78,23 +78,23 @@ async def test_a_flush_writes_at_once_and_nothing_twice(connection):
     connection.send_packet(94, b"a", handler=None)
     cork.flush()
     await turns(2)
-    assert connection._transport.calls == [[b"94:a"]]
+    assert connection.transport.calls == [[b"94:a"]]
 
 
 async def test_much_is_written_without_waiting(connection):
     Cork(connection)
     for _ in range(3):
         connection.send_packet(94, bytes(HIGH // 2))
-    assert len(connection._transport.calls) == 1
+    assert len(connection.transport.calls) == 1
     await turns()
-    assert [len(call) for call in connection._transport.calls] == [2, 1]
+    assert [len(call) for call in connection.transport.calls] == [2, 1]
 
 
 @pytest.mark.parametrize("gone", ["closing", "lost"])
 async def test_nothing_is_written_to_a_connection_that_is_gone(connection, gone):
     cork = Cork(connection)
     connection.send_packet(94, b"a")
-    transport = connection._transport
+    transport = connection.transport
     if gone == "closing":
         transport.closing = True
     else:
