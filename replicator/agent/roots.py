@@ -23,7 +23,7 @@ from replicator.wire.messages import OpenTree, Origin
 MAX_ID = (1 << 32) - 2
 """Highest user or group id: the kernel reads the next number as -1, which means to leave the owner as it is."""
 
-_known: dict[tuple[str, str], int] = {}
+known_ids: dict[tuple[str, str], int] = {}
 
 
 class Shared(Exception):
@@ -196,7 +196,7 @@ def remember_names() -> None:
                 name, _, number = line.split(":")[:3] if line.count(":") >= 2 else ("", "", "")
                 number = number.strip()
                 if _is_id(number):
-                    _known.setdefault((kind, name), int(number))
+                    known_ids.setdefault((kind, name), int(number))
     with suppress(KeyError):
         pwd.getpwuid(os.geteuid())  # makes the C library load its other sources, such as LDAP
 
@@ -227,8 +227,8 @@ def _number(kind: str, text: str, look_up: Callable[[str], int]) -> int:
         if not _is_id(text):
             raise LookupError(f"{text} is not a valid {kind} id")
         return int(text)
-    if (kind, text) in _known:
-        return _known[kind, text]
+    if (kind, text) in known_ids:
+        return known_ids[kind, text]
     try:
         return look_up(text)
     except (KeyError, OSError, ValueError):  # unknown, lookup failed, or not a possible name

@@ -41,7 +41,7 @@ async def cloud_findings(config: Config, aws: Aws) -> list[Finding]:
 def own_targets(candidates: Iterable[Candidate]) -> Iterator[Finding]:
     """Yield a finding for each load balancer target that is this machine."""
     for candidate in candidates:
-        if candidate.source.startswith("alb ") and _is_ours(candidate.address.host):
+        if candidate.source.startswith("alb ") and is_ours(candidate.address.host):
             group = candidate.source.removeprefix("alb ")
             yield Finding(
                 "fail", f"discovery {candidate.source}", f"{candidate.address.host} is this machine: the backend is treated as a frontend",
@@ -168,7 +168,7 @@ def _outside(subject: str, stack: str, rows: Iterable[dict[str, Any]]) -> Iterat
             )  # fmt: skip
 
 
-def _is_ours(host: str) -> bool:
+def is_ours(host: str) -> bool:
     """Return True if an address belongs to this machine; False for loopback addresses, which every machine has."""
     try:
         address = ipaddress.ip_address(host)

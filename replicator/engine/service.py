@@ -43,6 +43,7 @@ class Service:
     Attributes:
         fleet: the frontends.
         pipelines: the pipeline of each tree, by the tree's number.
+        retry: delays before a task that has failed is started again.
     """
 
     def __init__(self, context: Context) -> None:
@@ -56,7 +57,7 @@ class Service:
         self._launch_hooks: LaunchHooks | None = None
         self._launches = Counter(dict.fromkeys(RESULTS, 0))
         self._ending: dict[bytes, asyncio.Task[None]] = {}
-        self._pauses = Backoff(1.0, 60.0, random.random)
+        self.retry = Backoff(1.0, 60.0, random.random)
         self._stop = asyncio.Event()
         self._fatal = ""
 
@@ -141,7 +142,7 @@ class Service:
         if former is not None:
             await asyncio.wait([former])
         name = f"tree {printable(pipeline.tree.root)}"
-        await keep_running(pipeline.run, name, pipeline.run_failed, self._pauses)
+        await keep_running(pipeline.run, name, pipeline.run_failed, self.retry)
 
     def set_membership(
         self, membership: Membership, launch_hooks: LaunchHooks | None = None
@@ -154,7 +155,7 @@ class Service:
             self._launches.update(self._launch_hooks.results)
         self._membership, self._launch_hooks = membership, launch_hooks
         self._discovery_task = asyncio.get_running_loop().create_task(
-            keep_running(membership.run, "discovery", membership.failed, self._pauses),
+            keep_running(membership.run, "discovery", membership.failed, self.retry),
             name="discovery",
         )
 

@@ -98,7 +98,7 @@ async def _listening(
     from replicator.http.server import protocols  # late: needs the extra `http`, and 0.1 s
 
     loop = asyncio.get_running_loop()
-    with _bound(settings.listen) as sock:
+    with bound(settings.listen) as sock:
         async with protocols(status, settings.allowed_hosts) as protocol:
             is_unix = sock.family == socket.AF_UNIX
             create = loop.create_unix_server if is_unix else loop.create_server
@@ -111,7 +111,7 @@ async def _listening(
                     _remove(settings.listen)
 
 
-def _bound(listen: str) -> socket.socket:
+def bound(listen: str) -> socket.socket:
     """Return a socket that is bound to an address."""
     where = parse_listen("http.listen", listen)
     if isinstance(where, str):

@@ -34,10 +34,10 @@ async def dial(host: str, port: int) -> socket.socket:
     Raises:
         OSError: if the name is unknown, or no address answers; then the error of the first address.
     """
-    return await race(await _resolve(host, port))
+    return await race(await resolve(host, port))
 
 
-async def _resolve(host: str, port: int) -> list[Place]:
+async def resolve(host: str, port: int) -> list[Place]:
     """Return the addresses of a host in the order in which to try them."""
     if "%" in host:
         _check_zone(host.partition("%")[2])

@@ -352,7 +352,8 @@ async def test_resume_of_one_tree_confirms_nothing_of_another(trees):
 def asks(trees, host):
     """The trees of which a frontend has extra files that are kept until `resume`."""
     numbers = trees.replica(host).errors.trees_with_surplus
-    return {trees.app._numbers[number].source.rpartition("/")[2] for number in numbers}
+    roots = [os.fsdecode(trees.app.service.pipelines[number].tree.root) for number in numbers]
+    return {root.rpartition("/")[2] for root in roots}
 
 
 async def test_resume_by_name_confirms_one_frontend_or_one_tree_and_nothing_else(trees):

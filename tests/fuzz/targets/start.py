@@ -76,10 +76,10 @@ def names(data):
 
     with (
         mock.patch.object(roots, "open", opened, create=True),
-        mock.patch.dict(roots._known, clear=True),
+        mock.patch.dict(roots.known_ids, clear=True),
     ):
         roots.remember_names()
-        assert all(0 <= number <= roots.MAX_ID for number in roots._known.values())
+        assert all(0 <= number <= roots.MAX_ID for number in roots.known_ids.values())
 
 
 async def _wait_for_marker(pieces):

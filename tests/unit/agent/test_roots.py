@@ -67,7 +67,7 @@ def test_names_that_were_remembered_need_no_file(tmp_path, monkeypatch):
     def unreachable(name):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(roots, "_known", {})
+    monkeypatch.setattr(roots, "known_ids", {})
     roots.remember_names()
     monkeypatch.setattr(roots.pwd, "getpwnam", unreachable)
     monkeypatch.setattr(roots.grp, "getgrnam", unreachable)
@@ -78,12 +78,12 @@ def test_names_that_were_remembered_need_no_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", ["²", "1\x1d2", "9" * 5000, "4294967295", "-1", ""])
 def test_a_line_with_an_invalid_number_is_ignored(tmp_path, monkeypatch, number):
-    monkeypatch.setattr(roots, "_known", {})
+    monkeypatch.setattr(roots, "known_ids", {})
     names = tmp_path / "names"
     names.write_text(f"wrong:x:{number}:\nright:x:7:\n")
     monkeypatch.setattr(roots, "open", lambda _, **how: names.open(**how), raising=False)
     roots.remember_names()
-    assert roots._known == {("user", "right"): 7, ("group", "right"): 7}
+    assert roots.known_ids == {("user", "right"): 7, ("group", "right"): 7}
 
 
 def test_a_root_that_is_made_can_be_read_by_others_whatever_the_umask(tmp_path):

@@ -22,8 +22,13 @@ def published(manifest=b"m" * 32):
 
 
 @pytest.fixture
-def offers():
-    one = Offers(FakeStore(), KEEP)
+def store():
+    return FakeStore()
+
+
+@pytest.fixture
+def offers(store):
+    one = Offers(store, KEEP)
     one.set_newest(TREE, published())
     yield one
     one.close()
@@ -82,10 +87,10 @@ async def test_a_replaced_base_stays_in_use_as_long_as_it_may_be_restored(offers
         await offers.urls(TREE, b"m" * 32, [1])
 
 
-async def test_frontends_share_a_url_while_it_is_valid_for_long_enough(offers):
+async def test_frontends_share_a_url_while_it_is_valid_for_long_enough(offers, store):
     made = []
-    make = offers._store.url
-    offers._store.url = lambda name, seconds: made.append(name) or make(name, seconds)
+    make = store.url
+    store.url = lambda name, seconds: made.append(name) or make(name, seconds)
     for _ in range(10):
         await offers.offer(TREE)
     assert len(made) == 1
@@ -94,8 +99,8 @@ async def test_frontends_share_a_url_while_it_is_valid_for_long_enough(offers):
     assert len(made) == 2
 
 
-async def test_a_store_that_makes_no_urls_offers_nothing(offers):
-    offers._store.failure = "no credentials"
+async def test_a_store_that_makes_no_urls_offers_nothing(offers, store):
+    store.failure = "no credentials"
     assert await offers.offer(TREE) is None
 
 

@@ -140,7 +140,7 @@ async def test_calls_of_discovery_without_permission_are_skipped():
 
 def test_a_target_that_is_this_machine_is_a_failure(monkeypatch):
     ours = "192.0.2.7"
-    monkeypatch.setattr("replicator.doctor.cloud._is_ours", lambda host: host == ours)
+    monkeypatch.setattr("replicator.doctor.cloud.is_ours", lambda host: host == ours)
     (finding,) = own_targets([candidate(ours), candidate("192.0.2.8"), candidate(ours, "static")])
     assert finding.level == "fail"
     assert "the backend is treated as a frontend" in finding.what

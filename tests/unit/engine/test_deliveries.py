@@ -33,8 +33,8 @@ class Stage:
         self.one, self.two = Frontend(), Frontend()
         self.fleet = [self.one, self.two]
         self.tree = SimpleNamespace(root=b"/source")
-        trees = {1: self.tree}
-        self.deliveries = Deliveries(lambda: list(self.fleet), trees, self.events, limit)
+        self.trees = {1: self.tree}
+        self.deliveries = Deliveries(lambda: list(self.fleet), self.trees, self.events, limit)
         self.events.subscribe(self.received.append)
 
     def publish(self, path, **part):
@@ -145,7 +145,7 @@ async def test_without_a_subscriber_nothing_is_recorded(stage):
 
 async def test_nothing_of_a_removed_tree_is_delivered(stage):
     stage.publish(b"f")
-    stage.deliveries._trees.clear()
+    stage.trees.clear()
     stage.confirm(stage.one, b"f")
     stage.confirm(stage.two, b"f")
     await turns()

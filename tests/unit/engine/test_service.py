@@ -89,7 +89,7 @@ async def test_a_failure_that_needs_a_restart_ends_the_service(served):
 
 
 async def test_a_task_that_fails_is_restarted_and_ends_no_other(served):
-    served.service._pauses = Backoff(0.01, 0.02, lambda: 1.0)
+    served.service.retry = Backoff(0.01, 0.02, lambda: 1.0)
     served.add_tree()
     provider = Provider()
     served.service.set_membership(provider)
@@ -104,7 +104,7 @@ async def test_a_task_that_fails_is_restarted_and_ends_no_other(served):
 
 
 async def test_a_tree_that_fails_with_an_unexpected_exception_halts_until_it_is_over(served):
-    served.service._pauses = Backoff(0.01, 0.02, lambda: 1.0)
+    served.service.retry = Backoff(0.01, 0.02, lambda: 1.0)
     real_stat = served.source.stat
     served.source.write(b"f", b"content")
 

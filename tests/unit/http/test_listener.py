@@ -92,10 +92,10 @@ async def test_a_path_that_something_else_uses_is_left_alone(start, tmp_path, ki
 
 
 async def test_a_port_in_use_is_reported_once_and_taken_when_it_is_free(start, monkeypatch, capsys):
-    attempts, bound = [], listener._bound
+    attempts, bound = [], listener.bound
     monkeypatch.setattr(listener, "RETRY", 0.02)
     monkeypatch.setattr(
-        listener, "_bound", lambda listen: (attempts.append(listen), bound(listen))[1]
+        listener, "bound", lambda listen: (attempts.append(listen), bound(listen))[1]
     )
     with socket.create_server(("127.0.0.1", 0)) as other:
         listen = f"127.0.0.1:{other.getsockname()[1]}"

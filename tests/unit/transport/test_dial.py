@@ -89,7 +89,7 @@ def test_a_zone_is_kept():
     loopback = socket.if_nametoindex("lo")
 
     async def main():
-        return await dial._resolve("fe80::1%lo", 22)
+        return await dial.resolve("fe80::1%lo", 22)
 
     assert uvloop.run(main()) == [(V6, ("fe80::1", 22, 0, loopback))]
 
