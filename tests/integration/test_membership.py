@@ -112,13 +112,18 @@ def test_a_restart_during_an_outage_serves_the_fleet_that_was_known(tmp_path, fr
         assert set(rows(backend)) == {"one", "two"}
 
 
+def polls(backend):
+    return max(provider["looks"] for provider in backend.status()["discovery"])
+
+
 def test_a_reload_that_changes_nothing_of_discovery_polls_no_provider_again(tmp_path, frontends):
     listed(frontends, "one")
     with from_file(tmp_path, frontends) as backend:
         live(backend, "one")
-        before = backend.app.service._membership
+        wait_for(lambda: polls(backend) >= 2, backend.status)
+        before = polls(backend)
         backend.call(backend.app.reload(backend.config))
-        assert backend.app.service._membership is before
+        assert polls(backend) >= before, "it was not begun anew"
         assert rows(backend)["one"]["logins"] == 1
 
 

@@ -18,9 +18,9 @@ class LinkLocalSshd(RemoteSshd):
     def frontend(self):
         return f"[{self.address}]:{self.port}"
 
-    def _configuration(self):
+    def configuration(self):
         own = f"ListenAddress {self.address}:{self.port}"
-        return super()._configuration().replace(own, f"ListenAddress [::]:{self.port}")
+        return super().configuration().replace(own, f"ListenAddress [::]:{self.port}")
 
     def _listening(self):
         text = self.log.read_text(errors="replace") if self.log.exists() else ""

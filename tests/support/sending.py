@@ -104,6 +104,12 @@ class Sending:
         self.sender.answered(*answer)
 
     @property
+    def queued(self):
+        """What waits to be sent: live changes, then prepared bulk."""
+        queue = self.sender._queue
+        return [*queue._live, *queue._prepared]
+
+    @property
     def frames_waiting(self):
         """Number of bulk frames that wait to be sent."""
         return len(self.sender._queue._prepared)

@@ -219,7 +219,7 @@ class Sshd:
         """Return the process ids of all descendants of the server."""
         return _below(self._process.pid)
 
-    def _configuration(self):
+    def configuration(self):
         lines = [
             f"ListenAddress {self.address}:{self.port}",
             f"HostKey {self.directory}/host_key",
@@ -283,7 +283,7 @@ class Sshd:
         fixed = self.port
         for _ in range(1 if fixed else 5):  # another process may take the free port meanwhile
             self.port = fixed or free_port(self.address)
-            config.write_text(self._configuration())
+            config.write_text(self.configuration())
             before = self._listening()
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(

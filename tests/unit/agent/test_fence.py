@@ -17,6 +17,11 @@ NEW, OLD = b"new", b"old"
 F_OFD_SETLK = 37
 
 
+def close(token):
+    """Close the lock file of an agent: the kernel releases its locks."""
+    os.close(token._fd)
+
+
 @pytest.fixture
 def agent(tmp_path):
     """Return a function that makes what an agent has of a tree, the same for all."""
@@ -127,7 +132,7 @@ def test_agents_that_take_the_same_number_in_the_same_instant_get_different_ones
     with pytest.raises(Fenced):
         tokens[0].check()
     for token in tokens:
-        os.close(token._fd)
+        close(token)
 
 
 class LastRelease(FencingToken):
@@ -153,7 +158,7 @@ def start(tmp_path):
 
     yield start
     for token in started:
-        os.close(token._fd)
+        close(token)
 
 
 @pytest.mark.parametrize(
@@ -241,8 +246,9 @@ def test_a_lock_on_the_target_by_another_user_has_no_effect(tmp_path):
     assert (status.st_uid, status.st_mode & 0o777) == (os.geteuid(), 0o600)
     token = FencingTokens(b"backend", locks).of(root)
     token.check()
-    for fd in (target, root, locks, token._fd):
+    for fd in (target, root, locks):
         os.close(fd)
+    close(token)
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o620])
@@ -267,7 +273,7 @@ def test_more_agents_than_can_be_alive_end_instead_of_counting_for_ever(monkeypa
     with pytest.raises(Fenced, match="too many"):
         FencingToken(open_locks(), b"crowd")
     for token in made:
-        os.close(token._fd)
+        close(token)
 
 
 def test_an_agent_that_newer_ones_cannot_see_ends(tmp_path):

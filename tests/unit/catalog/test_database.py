@@ -169,11 +169,12 @@ def test_a_database_that_cannot_be_opened_is_an_error_and_stays_unchanged(tmp_pa
 def test_a_full_disk_halts_and_undoes(store):
     catalog = store.tree(b"/a")
     catalog.apply([record(b"a")], [], {})
-    pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-    store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    writer = store._writer
+    pages = writer.execute("PRAGMA page_count").fetchone()[0]
+    writer.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(SourceError, match="full"):
         catalog.apply([record(b"%0200d" % i) for i in range(1000)], [b"a"], {})
-    store._writer.execute("PRAGMA max_page_count = 1000000")
+    writer.execute("PRAGMA max_page_count = 1000000")
     assert catalog.below(b"") == [b"a"]
     catalog.apply([record(b"b")], [], {})
     assert catalog.below(b"") == [b"a", b"b"]

@@ -139,8 +139,8 @@ async def test_a_closed_sender_keeps_nothing_that_it_had_queued(sending):
         sending.mark(b"bulk")
         await sending.prepared(1)
     sending.offer(sending.whole(b"live"))
-    queue = sending.sender._queue
-    queued = [weakref.ref(queue._live[0]), weakref.ref(queue._prepared[0])]
+    queued = [weakref.ref(one) for one in sending.queued]
+    assert len(queued) == 2
     assert all(ref() is not None for ref in queued)
     sending.sender.close()
     assert [ref() for ref in queued] == [None, None]
