@@ -5,7 +5,7 @@ import errno
 import os
 
 from replicator.agent.refusals import Refused
-from replicator.model import DIRECTORY, Listed, Unlisted, is_below, key
+from replicator.model import DIRECTORY, Listed, Unlisted, is_below, is_within, key
 from replicator.wire import messages
 from replicator.wire.changes import DIGEST_MISMATCH, PutFile
 from tests.support.fakes.channel import FakeChannel
@@ -94,7 +94,7 @@ class FakeAgent(FakeChannel, FakeDisk):
     def list(self, request):
         """Answer a request for a listing."""
         found = self.disk.get(request.below)
-        unlisted = list(self.unlisted)
+        unlisted = [one for one in self.unlisted if is_within(one.path, request.below)]
         if found is not None and found.kind != DIRECTORY:
             unlisted.append(Unlisted(request.below, os.strerror(errno.ENOTDIR)))
         wanted = (p for p in self.disk if is_below(p, request.below))
