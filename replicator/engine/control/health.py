@@ -1,6 +1,6 @@
 """Decide the value `ok` of `status`: True if every frontend is known to be equal to the sources, and every source is known.
 
-It is False while a path is refused, dirty, unreadable or held back, the last verification of a frontend found differences that are not repaired, a frontend is not connected, the answer of a provider is in doubt, no frontend is known, or anything of this is unknown.
+It is False while a path is refused, dirty, unreadable or held back, the last verification of a frontend found differences that are not repaired, a frontend is not connected, the answer of a provider is in doubt, or anything of this is unknown.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ def is_ok(status: dict[str, Any], tolerance: Tolerance) -> bool:
         and not any(
             row["error"] or row["doubt"] or not row["answered"] for row in status["discovery"]
         )
-        and bool(status["frontends"])
     )
 
 
