@@ -180,7 +180,7 @@ ALLOWED = {
     "replicator/hooks/runner.py": 1,  # shown: when a hook ran last
     "replicator/engine/control/history.py": 2,  # shown: since when a state lasts
     "replicator/engine/control/requests.py": 1,  # shown: when the status was made
-    "replicator/base/publisher.py": 1,  # shown: when the store was pruned last
+    "replicator/base/publisher.py": 3,  # shown: the time of the answer, when a base was up to date, when the store was pruned
     "replicator/base/schedule.py": 1,  # shown: the age of a base
     "replicator/engine/fleet/membership.py": 1,  # shown: when discovery last succeeded
 }

@@ -28,11 +28,11 @@ def test_a_recorded_but_unpublished_change_arrives_after_memory_ran_out(
     encode = publisher.encode
     failures = []
 
-    def failing(tree, found):
+    def failing(tree, found, **options):
         if any(update.record.path == b"f" for update in found.updates) and not failures:
             failures.append(found)
             raise error
-        return encode(tree, found)
+        return encode(tree, found, **options)
 
     with Backend(tmp_path) as backend:
         (backend.source / "f").write_bytes(b"old")
