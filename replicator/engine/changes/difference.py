@@ -12,7 +12,7 @@ from typing import NamedTuple
 from replicator.delta.matching import Matcher
 from replicator.delta.ops import Copy, Op
 from replicator.delta.signature import AgentSignature
-from replicator.engine.changes.encode import CHUNK
+from replicator.engine.changes.encode import CHUNK, FRAME_OPS
 
 PIECE = 1 << 20
 """Bytes read at once."""
@@ -25,9 +25,6 @@ MOST_PARTS = 1 << 17
 
 WORK = 4 << 20
 """Bytes that an agent has to write for one frame: 30 ms at 150 MB/s, for which a live change may have to wait."""
-
-FRAME_PARTS = 4096
-"""Parts in one frame."""
 
 
 class HeldVersion(NamedTuple):
@@ -133,13 +130,13 @@ class _Parts:
 
 
 def groups_of(parts: Sequence[Part]) -> Iterator[Group]:
-    """Split parts into groups that each fit into a frame: of at most CHUNK bytes that the frontend lacks, WORK bytes and FRAME_PARTS parts."""
+    """Split parts into groups that each fit into a frame: of at most CHUNK bytes that the frontend lacks, WORK bytes and FRAME_OPS parts."""
     group: list[Part] = []
     work = lacking = 0
     for part in _cut(parts):
         own = part.length if isinstance(part, Own) else 0
         if group and (
-            lacking + own > CHUNK or work + part.length > WORK or len(group) >= FRAME_PARTS
+            lacking + own > CHUNK or work + part.length > WORK or len(group) >= FRAME_OPS
         ):
             yield Group(group, work)
             group, work, lacking = [], 0, 0

@@ -48,6 +48,9 @@ BATCH_NAMES = 512 << 10
 CHUNK = 512 << 10
 """Bytes of content in one frame of a large file."""
 
+FRAME_OPS = 4096
+"""Instructions of a delta in one frame at most."""
+
 
 class ChangeRef(NamedTuple):
     """What the backend must know of one encoded change.
@@ -220,13 +223,13 @@ def data_frame(
 
 
 def _groups(ops: Iterable[Op]) -> Iterator[list[Op]]:
-    """Split instructions into groups that fit into a frame: at most CHUNK bytes of literals and 4096 pairs."""
+    """Split instructions into groups that fit into a frame: at most CHUNK bytes of literals and FRAME_OPS pairs."""
     group: list[Op] = []
     size = 0
     for op in ops:
         for piece in _pieces(op):
             length = len(piece.data) if isinstance(piece, Literal) else 0
-            if group and (size + length > CHUNK or len(group) >= 4096):
+            if group and (size + length > CHUNK or len(group) >= FRAME_OPS):
                 yield group
                 group, size = [], 0
             group.append(piece)

@@ -17,7 +17,7 @@ from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
-from replicator.core.pending import PendingChange, PendingKind
+from replicator.core.pending import Key, PendingChange, PendingKind
 from replicator.delta.ops import Copy, Literal, Op
 from replicator.engine.changes.batching import groups
 from replicator.engine.changes.create import (
@@ -43,7 +43,7 @@ from replicator.engine.changes.encode import (
 )
 from replicator.engine.changes.frame_cache import FrameCache
 from replicator.engine.tree import Tree
-from replicator.model import FILE
+from replicator.model import FILE, Stamp
 from replicator.ports import PASSING, Record
 from replicator.wire.changes import Change, Delete
 
@@ -85,6 +85,11 @@ class StreamedFile(NamedTuple):
     pending: PendingChange
     record: Record
     found: FoundDelta | None = None
+
+    @property
+    def version(self) -> tuple[Key, Stamp, bytes]:
+        """The path and what identifies its content; the digest as well, because two versions may have the same stamp until it is stable."""
+        return self.pending.key, self.record.stamp, self.record.entry.digest
 
     def offsets(self) -> range:
         """Return the offsets of its frames, in bytes."""
@@ -270,10 +275,9 @@ class ContentReader:
 
     def number_of(self, large: StreamedFile) -> int:
         """Return the change number of a version of a large file. It is the same for all frontends, so that they share its frames."""
-        key = (large.pending.key, large.record.stamp, large.record.entry.digest)
         with self._lock:
-            number = self._numbers.setdefault(key, 0) or next_number()
-            self._numbers[key] = number
+            number = self._numbers.setdefault(large.version, 0) or next_number()
+            self._numbers[large.version] = number
             if len(self._numbers) > 1024:
                 self._numbers.popitem(last=False)
         return number
@@ -288,12 +292,11 @@ class ContentReader:
             held: what the frontend holds.
             is_wanted: called for each MiB; if it returns False, the search ends.
         """
-        version = (large.pending.key, large.record.stamp, large.record.entry.digest)
         sums = sha256(held.signature.weak + held.signature.strong).digest()
         read = partial(self._read_piece, large)
         size = large.record.entry.size
         parts = self._deltas.get(
-            (*version, held.signature.size, sums),
+            (*large.version, held.signature.size, sums),
             lambda: find_parts(held.signature, size, read, is_wanted),
         )
         return FoundDelta(parts, held.version) if parts else None

@@ -52,9 +52,9 @@ class DeltaSearch:
 
     def take_held(self) -> list[StreamedFile]:
         """Remove and return the waiting files of paused trees."""
-        held = [one for one in self._waiting if one.pending.key.tree in self._state.held]
-        self._waiting = deque(one for one in self._waiting if one not in held)
-        return held
+        waiting, paused = self._waiting, self._state.held
+        self._waiting = deque(one for one in waiting if one.pending.key.tree not in paused)
+        return [one for one in waiting if one.pending.key.tree in paused]
 
     def clear(self) -> None:
         """Drop the waiting files."""

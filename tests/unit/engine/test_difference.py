@@ -8,12 +8,12 @@ from replicator.delta.sums import RowMaker
 from replicator.engine.changes import difference
 from replicator.engine.changes.difference import (
     CHUNK,
-    FRAME_PARTS,
     WORK,
     Own,
     find_parts,
     groups_of,
 )
+from replicator.engine.changes.encode import FRAME_OPS
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -65,11 +65,11 @@ def test_a_delta_of_too_many_parts_is_not_sent(monkeypatch):
 
 def test_frames_are_bounded_by_the_bytes_that_are_sent_and_those_that_the_agent_writes():
     parts = [Copy(5, 10 * WORK), Own(10 * WORK, 3 * CHUNK + 1)]
-    parts += [Copy(0, 1), Copy(2, 1)] * FRAME_PARTS
+    parts += [Copy(0, 1), Copy(2, 1)] * FRAME_OPS
     groups = list(groups_of(parts))
     for group in groups:
         assert group.work == sum(part.length for part in group.parts) <= WORK
         assert sum(part.length for part in group.parts if isinstance(part, Own)) <= CHUNK
-        assert len(group.parts) <= FRAME_PARTS
+        assert len(group.parts) <= FRAME_OPS
     assert sum(group.work for group in groups) == sum(part.length for part in parts)
     assert len(groups) <= 10 + 4 + 3
