@@ -202,9 +202,17 @@ class Backend:
             )
         )
 
-    def wait_until_equal(self, servers=None, seconds=FOREVER, *, halted=()):
+    def wait_until_equal(
+        self, servers=None, seconds=FOREVER, *, halted=(), ignored=lambda path: False
+    ):
+        """Wait until the copies equal the source, but for paths (str) of the source for which `ignored` returns True."""
+
+        def equal():
+            found = self.differences(servers).values()
+            return all(ignored(path) for paths in found for path in paths)
+
         wait_for(
-            lambda: self.quiet(servers, halted=halted) and not self.differences(servers),
+            lambda: self.quiet(servers, halted=halted) and equal(),
             lambda: self.explain(servers),
             seconds,
             pause=0.03,

@@ -35,12 +35,14 @@ class Workload:
     Attributes:
         steps: number of operations done.
         kinds: number of operations by kind.
+        linked: inode numbers of files that got a second name.
     """
 
     def __init__(self, root: Path, seed: int, *, large: int = 3 << 20) -> None:
         self.root = root
         self.steps = 0
         self.kinds = dict.fromkeys(STEPS, 0)
+        self.linked: set[int] = set()
         self._large = large
         self._rng = random.Random(seed)
         self._directories = [root]
@@ -189,6 +191,7 @@ class Workload:
         if path is None or target is None:
             return None
         target.hardlink_to(path)
+        self.linked.add(path.stat().st_ino)
         self._add(target)
         return f"{self._name(path)} = {self._name(target)}"
 

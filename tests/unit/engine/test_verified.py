@@ -83,9 +83,7 @@ async def test_a_repaired_difference_remains_until_the_frontend_has_acknowledged
     stage.now.mute.add(messages.Batch)
     already_sent = len(stage.now.changes(b"b"))
     await verifier.verify(stage.replica, repair=True)
-    await eventually(
-        lambda: len(stage.now.changes(b"b")) > already_sent, "the repair on its way"
-    )
+    await eventually(lambda: len(stage.now.changes(b"b")) > already_sent, "the repair on its way")
     assert shown_state(stage.replica, halted=False) == "degraded"
     assert stage.replica.last_error == (
         "1 paths differed from the backend in the last verification, such as b: they are sent again, and not confirmed yet"
