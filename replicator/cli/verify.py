@@ -28,7 +28,7 @@ def verify(
     """Read every file of every frontend (or of HOST) and compare its SHA-256 with the backend's.
 
     Paths that are refused, or have been dirty for more than 5 s, count as different. Exits 0 when all frontends are equal (or
-    repaired), 1 when all differ or failed, 3 when some do.
+    repaired), 1 when all differ or failed, 3 when some do, or when there is no frontend.
     """
     settings = load(config)
     request = {"command": "verify", "repair": repair, **(request_for(host) if host else {})}
@@ -45,9 +45,10 @@ def verify(
     reports = shown.reports
     bad = sum(not _is_right(report) for report in reports)
     if as_json:
-        click.echo(json.dumps({"ok": not bad, "frontends": reports}, indent=2))
-    elif not reports:
-        click.echo("there are no frontends")
+        click.echo(json.dumps({"ok": bool(reports) and not bad, "frontends": reports}, indent=2))
+    if not reports:
+        click.echo("nothing was compared: there are no frontends", err=True)
+        context.exit(3)
     context.exit(0 if not bad else 1 if bad == len(reports) else 3)
 
 
