@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from replicator.core import guard
 from replicator.core.debouncer import Debouncer
 from replicator.core.guard import FREE
 from replicator.engine.ingest.pipeline import Pipeline
@@ -50,7 +51,7 @@ class FromPipeline:
         await self.scan()
 
     async def hold_deletions(self):
-        """Delete so many paths that their deletion is held back for a moment; return one of them."""
+        """Delete so many paths that their deletion is held back; return one of them."""
         names = [b"%d" % number for number in range(2 * FREE)]
         for name in names:
             self.source.write(name, name)
@@ -116,7 +117,9 @@ def implementation(request):
 
 
 @pytest.fixture
-async def world(implementation):
+async def world(implementation, monkeypatch):
+    monkeypatch.setattr(guard, "CALM", 3600.0)  # what is held back stays so until it is seen
+    monkeypatch.setattr(guard, "HOLD", 3600.0)
     made = implementation()
     await made.prepare()
     yield made

@@ -7,7 +7,7 @@ import os
 from replicator.agent.refusals import Refused
 from replicator.model import DIRECTORY, Listed, Unlisted, is_below, is_within, key
 from replicator.wire import messages
-from replicator.wire.changes import DIGEST_MISMATCH, PutFile
+from replicator.wire.changes import DIGEST_MISMATCH, Move, PutFile
 from tests.support.fakes.channel import FakeChannel
 from tests.support.fakes.digests import FakeWalk
 from tests.support.fakes.disk import FakeDisk
@@ -172,3 +172,7 @@ class FakeAgent(FakeChannel, FakeDisk):
             found += message.changes if isinstance(message, messages.Batch) else []
             found += [message.put] if isinstance(message, messages.BeginFile) else []
         return [change for change in found if change.path == path]
+
+    def moves(self, path):
+        """Return all renames of a path that it received; `changes` also holds how the path came to be."""
+        return [change for change in self.changes(path) if isinstance(change, Move)]

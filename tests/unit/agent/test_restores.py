@@ -99,7 +99,7 @@ def test_a_name_server_that_does_not_answer_ends_a_restore_early(agent, monkeypa
 
 def test_a_large_file_that_arrives_slowly_is_progress(agent, base, http, tmp_path, monkeypatch):
     """Each piece of the file arrives within the limit, all of them do not."""
-    monkeypatch.setattr(restores, "STALLED", 0.5)
+    monkeypatch.setattr(restores, "STALLED", 1.2)  # all nine pieces take 1.35 s at least
     sent = []
 
     def slow(connection, answer):

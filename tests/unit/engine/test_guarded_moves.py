@@ -71,7 +71,7 @@ async def test_what_was_in_flight_below_the_old_name_is_neither_lost_nor_sent_tw
 async def test_what_was_refused_below_the_old_name_arrives_under_the_new_one(live):
     live.now.refusals[b"d/g"] = ("denied", "no")
     live.replica.offer(live.write(b"d/g", b"a file"))
-    await eventually(lambda: live.now.changes(b"d/g"), "the refusal")
+    await eventually(live.replica.dirty.has_refusals, "the refusal")
     live.rename(b"d", b"e")
     await converged(live)
     assert live.now.changes(b"e/g")
@@ -96,7 +96,7 @@ async def test_the_target_of_a_move_from_a_directory_in_doubt_is_compared_after_
     since = len(live.now.of(Batch))
     live.replica.resync_queue.request(at(b"d"))
     live.rename(b"d", b"e")
-    await eventually(lambda: live.now.changes(b"d"), "the move")
+    await eventually(lambda: live.now.moves(b"d"), "the move")
     assert b"e" not in listed(live)  # the listing must not be older than the move
     assert not live.replica.converged
     answer(live, since)
@@ -126,7 +126,7 @@ async def test_a_move_that_builds_on_a_refused_one_is_put_right(live):
 async def test_a_move_in_flight_when_the_connection_is_lost_is_found_out(live):
     live.now.mute.add(Batch)
     live.rename(b"d", b"e")
-    await eventually(lambda: live.now.changes(b"d"), "the move")
+    await eventually(lambda: live.now.moves(b"d"), "the move")
     first = live.now
     live.now.hang_up()
     await eventually(lambda: live.now is not first, "another connection")

@@ -6,6 +6,7 @@ from replicator.core.lifecycle import State
 from replicator.errors import ControlError
 from replicator.ports import Address, Candidate
 from replicator.wire.messages import Batch, ListTree
+from tests.support.frontends import at
 from tests.support.served import Served
 from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually, turns
@@ -41,7 +42,13 @@ class Pausable(Served):
         await eventually(lambda: not self.pipeline.pending, "the check")
 
     async def arrived(self, host, *paths):
-        await eventually(lambda: self.disks[host].keys() >= set(paths), self.disks[host].keys)
+        """Wait until a frontend has these paths and has confirmed them."""
+
+        def has_all():
+            confirmed = not any(at(path) in self.replica(host).dirty for path in paths)
+            return confirmed and self.disks[host].keys() >= set(paths)
+
+        await eventually(has_all, self.disks[host].keys)
 
     async def row(self, host):
         status = await self.requests.status()
@@ -117,6 +124,7 @@ async def test_a_rename_during_a_pause_arrives_afterwards(served):
         nodes[b"e" + path[1:]] = nodes.pop(path)
     for path in (b"d", b"d/f", b"d/g", b"e", b"e/f", b"e/g"):
         served.pipeline.recheck(path)
+    await turns(3)  # see `put`
     await eventually(lambda: not served.pipeline.pending, "the checks")
     assert b"d/f" in served.disks["a"]
     await served.ask("unpause", "a")
@@ -183,6 +191,7 @@ async def test_wait_names_a_paused_frontend_at_once_if_it_lacks_something(served
     await served.ask("pause", "a")
     assert (await served.wait())["ok"], "it has confirmed everything"
     await served.put(b"g")
+    await served.arrived("b", b"g")
     outcome = await served.wait((SOURCE, "g"))
     assert not outcome["ok"]
     assert outcome["seconds"] < 10

@@ -111,7 +111,7 @@ async def test_a_move_of_very_many_dirty_paths_on_a_connection_leads_to_a_compar
     assert not stage.replica.is_counted, "it is not known how much the frontend lacks"
     assert not stage.replica.is_bootstrapped
 
-    await eventually(lambda: stage.now.changes(b"old"), "the move")
+    await eventually(lambda: stage.now.moves(b"old"), "the move")
     await stage.turned(stage.replica, State.BOOTSTRAPPING)
     await turns(1000)
     assert stage.listings() == 1, "a listing before the move would show what is there as surplus"

@@ -131,7 +131,7 @@ async def test_a_rename_before_a_halt_does_not_apply_to_what_the_scan_finds(watc
         watched.source.mkdir(path)
     watched.watchers[0].hint(b"a")
     watched.watchers[0].hint(b"b")
-    await eventually(lambda: not watched.pipeline.pending, "both to be known")
+    await eventually(lambda: {b"a", b"b"} <= watched.catalog.records.keys(), "both to be known")
     watched.source.away = "away"
     watched.source.remove(b"known")
     watched.watchers[0].hint(b"known")

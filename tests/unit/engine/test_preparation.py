@@ -136,7 +136,8 @@ async def test_a_large_file_of_a_paused_tree_is_cancelled_and_sent_after_the_pau
         assert not any(data.end for data in sending.channel.of(Data))
         (begun,) = sending.sent()
         sending.refuse(begun.number, "digest_mismatch")
-        await eventually(lambda: not sending.dirty.waiting_or_sent(), "both to be held")
+        await eventually(lambda: not sending.connection.is_in_flight(begun.number), "the answer")
+        assert not sending.dirty.waiting_or_sent(), "both are held"
         assert set(sending.dirty) == {Key(1, b"big"), Key(1, b"next")}
         assert not sending.dirty.has_reasons()
 

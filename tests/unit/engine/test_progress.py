@@ -125,10 +125,12 @@ async def test_two_slow_frontends_do_not_delay_the_bootstrap_of_a_third(quick):
         )
         backdrop.prepare = lambda _agent: None
         honest = fleet.add(candidate("honest"))
-        dripping = asyncio.ensure_future(_drip(backdrop, slow))
+        may_end = asyncio.Event()
+        dripping = asyncio.ensure_future(_drip(backdrop, slow, may_end))
         await backdrop.turned(honest, State.LIVE)
         rows = [fleet.find(candidate(host).address) for host in slow]
         assert any("it is slow" in row.last_error for row in rows), [r.last_error for r in rows]
+        may_end.set()
         await dripping
         for row in rows:
             await backdrop.turned(row, State.LIVE)
@@ -140,8 +142,11 @@ async def test_two_slow_frontends_do_not_delay_the_bootstrap_of_a_third(quick):
         await asyncio.wait([running])
 
 
-async def _drip(backdrop, hosts):
-    """List fifty paths, one a frame, with the digest left out; never more frames than the backend gave credit for."""
+async def _drip(backdrop, hosts, may_end):
+    """List fifty paths, one a frame, with the digest left out; never more frames than the backend gave credit for.
+
+    The listings end after `may_end` is set.
+    """
     entries = {path: record.entry for path, record in backdrop.catalog.records.items()}
     agents = [backdrop.agent(host) for host in hosts]
     for sent, path in enumerate(sorted(entries)):
@@ -150,6 +155,7 @@ async def _drip(backdrop, hosts):
             entry = entries[path]._replace(digest=b"")
             agent.send(Listing(agent.of(ListTree)[0].job, (Listed(path, entry, 0, 0),), (), False))
         await asyncio.sleep(0.02)
+    await may_end.wait()
     for agent in agents:
         await eventually(lambda agent=agent: credit(agent) > len(entries), "credit")
         agent.mute.clear()

@@ -59,14 +59,14 @@ async def test_what_happens_during_a_run_waits_for_a_batch_of_its_own():
     task = loop.create_task(hook.follow())
     began = loop.time()
     count = 0
-    while loop.time() - began < 1.0:
+    while loop.time() - began < 1.0 or not hook.runs:
         count += 1
         hook.queue.add(b"/src", b"%d" % count, b"", time.time(), is_delete=False)
         hook.wake()
         await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.wait([task])
-    assert 1 <= hook.runs <= (loop.time() - began) / 0.3, f"{hook.runs} runs for {count} paths"
+    assert hook.runs <= (loop.time() - began) / 0.3, f"{hook.runs} runs for {count} paths"
 
 
 async def test_every_frontend_that_waits_gets_its_run_in_one_batch():
