@@ -28,7 +28,9 @@ from replicator.discovery.aws.client import Aws
 from replicator.discovery.member_file import MemberFile
 from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.bootstrap_queue import BootstrapQueue
+from replicator.engine.changes.large_files import LargeFiles
 from replicator.engine.changes.reader import ContentReader
+from replicator.engine.changes.tree_reads import TreeReads
 from replicator.engine.context import Context
 from replicator.engine.control.requests import Requests
 from replicator.engine.control.scheduled import ScheduledVerification
@@ -81,10 +83,13 @@ class App:
         self._origins = Origins(self.roots)
         self.retired = Retired(self._store, self.roots)
         trees: dict[int, Tree] = {}
+        reads = TreeReads(trees)
         self._context = Context(
             connector=connector or self._make_connector(config, self._console_aws),
             trees=trees,
-            reader=ContentReader(trees),
+            reads=reads,
+            reader=ContentReader(reads),
+            large_files=LargeFiles(reads),
             pool=self._pool,
             bootstrap_queue=BootstrapQueue(config.bootstrap.concurrency),
             bucket=TokenBucket(config.bootstrap.bytes_per_second),

@@ -14,7 +14,9 @@ from replicator.core.pending import Key
 from replicator.engine.bandwidth import Bandwidth
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.budget import Budget
+from replicator.engine.changes.large_files import LargeFiles
 from replicator.engine.changes.reader import ContentReader
+from replicator.engine.changes.tree_reads import TreeReads
 from replicator.engine.events import Events
 from replicator.engine.histogram import Histogram
 from replicator.engine.paused import Paused
@@ -57,7 +59,9 @@ class Context:
 
     connector: Connector
     trees: dict[int, Tree]
+    reads: TreeReads
     reader: ContentReader
+    large_files: LargeFiles
     pool: Executor
     bootstrap_queue: BootstrapQueue
     bucket: TokenBucket

@@ -129,7 +129,7 @@ class Service:
         """Wait until nothing reads a removed tree, nor an earlier removed tree with the same source."""
         await asyncio.wait([task, *filter(None, [former])])
         await self._threads[number].end()
-        while self._context.reader.is_reading(number):  # noqa: ASYNC110  # an event would have to be set from a worker thread
+        while self._context.reads.is_reading(number):  # noqa: ASYNC110  # an event would have to be set from a worker thread
             await asyncio.sleep(0.05)
         del self._threads[number]
 

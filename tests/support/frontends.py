@@ -5,7 +5,9 @@ from replicator.core.pending import Key
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.changes.create import change_for
 from replicator.engine.changes.encode import encode_batches
+from replicator.engine.changes.large_files import LargeFiles
 from replicator.engine.changes.reader import ContentReader
+from replicator.engine.changes.tree_reads import TreeReads
 from replicator.engine.context import Context
 from replicator.engine.ingest.checker import Checker
 from replicator.engine.ingest.scan import scan
@@ -45,10 +47,13 @@ class Backdrop:
         self.prepare = lambda _agent: None
         self.tree = fake_tree(self.source, self.catalog)
         trees = {1: self.tree}
+        reads = TreeReads(trees)
         self.context = Context(
             connector=self.connector,
             trees=trees,
-            reader=ContentReader(trees),
+            reads=reads,
+            reader=ContentReader(reads),
+            large_files=LargeFiles(reads),
             pool=pool,
             bootstrap_queue=BootstrapQueue(places),
             bucket=TokenBucket(None),

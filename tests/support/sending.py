@@ -9,7 +9,9 @@ from replicator.delta.ops import Copy, Literal
 from replicator.engine.bootstrap_queue import BootstrapQueue
 from replicator.engine.changes.create import change_for, next_number, put_change
 from replicator.engine.changes.encode import CHUNK, encode_batches, encode_file
+from replicator.engine.changes.large_files import LargeFiles
 from replicator.engine.changes.reader import ContentReader
+from replicator.engine.changes.tree_reads import TreeReads
 from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.error_status import ErrorStatus
@@ -75,12 +77,14 @@ class Sending:
         self.tree = fake_tree(self.source, self.catalog)
         self.rechecked = self.tree.state.rechecked
         self.trees = {1: self.tree}
-        self.reader = ContentReader(self.trees)
+        reads = TreeReads(self.trees)
         self.bucket = Bucket()
         self.context = Context(
             connector=None,
             trees=self.trees,
-            reader=self.reader,
+            reads=reads,
+            reader=ContentReader(reads),
+            large_files=LargeFiles(reads),
             pool=pool,
             bootstrap_queue=BootstrapQueue(1),
             bucket=self.bucket,

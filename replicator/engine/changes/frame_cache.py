@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+CACHE_BYTES = 64 << 20
+"""Bytes of frames that are kept for other replicas: at 100 MB/s for each, two that are half a second apart share them."""
+
 
 class FrameCache(Generic[T]):
     """A least-recently-used cache that is limited by bytes. Thread-safe.

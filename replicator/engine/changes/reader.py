@@ -1,55 +1,28 @@
 """Read the current state of dirty paths from the catalog and the source, just before they are sent.
 
-`ContentReader.collect` runs in a worker thread. It reads small files whole, as many at a time as fit into a frame; a large one is read
-frame by frame while it is sent. The frames are kept in a cache that all replicas share: for frontends that are filled at the same
-time each file is read and encoded once; for one that is behind the others it is read again, from the page cache.
+`ContentReader.collect` runs in a worker thread. It reads small files whole, as many at a time as fit into a frame, and leaves large
+ones to `LargeFiles`. The frames are kept in a cache that all replicas share: for frontends that are filled at the same time each file
+is read and encoded once; for one that is behind the others it is read again, from the page cache.
 """
 
 from __future__ import annotations
 
-import secrets
-import threading
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
 from typing import NamedTuple
 
-from replicator.core.pending import Key, PendingChange, PendingKind
-from replicator.delta.ops import Copy, Literal, Op
+from replicator.core.pending import PendingChange, PendingKind
 from replicator.engine.changes.batching import groups
-from replicator.engine.changes.create import (
-    attributes_change,
-    change_for,
-    delete_change,
-    next_number,
-)
-from replicator.engine.changes.difference import (
-    MOST_PARTS,
-    FoundDelta,
-    Group,
-    HeldVersion,
-    Part,
-    find_parts,
-)
-from replicator.engine.changes.encode import (
-    CHUNK,
-    INLINE_LIMIT,
-    EncodedChanges,
-    data_frame,
-    encode_batches,
-)
-from replicator.engine.changes.frame_cache import FrameCache
+from replicator.engine.changes.create import attributes_change, change_for, delete_change
+from replicator.engine.changes.encode import INLINE_LIMIT, EncodedChanges, encode_batches
+from replicator.engine.changes.frame_cache import CACHE_BYTES, FrameCache
+from replicator.engine.changes.large_files import StreamedFile
+from replicator.engine.changes.tree_reads import TreeReads
 from replicator.engine.tree import Tree
-from replicator.model import FILE, Stamp
+from replicator.model import FILE
 from replicator.ports import PASSING, Record
 from replicator.wire.changes import Change, Delete
-
-CACHE_BYTES = 64 << 20
-"""Bytes of frames that are kept for other replicas: at 100 MB/s for each, two that are half a second apart share them."""
-
 
 ON_BACKEND = "on the backend"
 """Beginning of the reason of a path that the backend cannot read."""
@@ -71,29 +44,6 @@ class EncodedGroup(NamedTuple):
 
     encoded: EncodedChanges
     pending: tuple[PendingChange, ...]
-
-
-class StreamedFile(NamedTuple):
-    """A large file, which is read while it is sent.
-
-    Attributes:
-        pending: its path.
-        record: its record.
-        found: what is to be sent of it; None: all of it.
-    """
-
-    pending: PendingChange
-    record: Record
-    found: FoundDelta | None = None
-
-    @property
-    def version(self) -> tuple[Key, Stamp, bytes]:
-        """The path and what identifies its content; the digest as well, because two versions may have the same stamp until it is stable."""
-        return self.pending.key, self.record.stamp, self.record.entry.digest
-
-    def offsets(self) -> range:
-        """Return the offsets of its frames, in bytes."""
-        return range(0, self.record.entry.size, CHUNK)
 
 
 class Unreadable(NamedTuple):
@@ -131,55 +81,28 @@ which it does nothing else. An agent of the release before sends no keepalives m
 
 
 class ContentReader:
-    """Reads catalogs and sources for all replicas. Its methods may be called from any thread.
+    """Reads catalogs and small files for all replicas. Its methods may be called from any thread.
 
     Args:
-        trees: the trees by number; trees may be added and removed at any time.
-
-    Attributes:
-        multiplier: of the weak sums of frontends. It is the same for all, so that a delta is made once for those that hold the same version.
+        reads: the trees.
     """
 
-    def __init__(self, trees: Mapping[int, Tree]) -> None:
-        self.multiplier = secrets.randbits(32) | 1
-        self._trees = trees
-        self._lock = threading.Lock()
-        self._frames: FrameCache[bytes] = FrameCache(CACHE_BYTES, len)
+    def __init__(self, reads: TreeReads) -> None:
+        self._reads = reads
         self._groups: FrameCache[EncodedChanges] = FrameCache(CACHE_BYTES, _weight)
-        self._deltas: FrameCache[list[Part]] = FrameCache(MOST_PARTS, lambda parts: 64 + len(parts))
-        self._numbers: OrderedDict[tuple[object, ...], int] = OrderedDict()
-        self._readers: Counter[int] = Counter()
 
     def collect(self, pending: Sequence[PendingChange]) -> ReadResult:
         """Read the current state of dirty paths. Blocks."""
         result = ReadResult()
         for number in {one.key.tree for one in pending}:
             of_tree = [one for one in pending if one.key.tree == number]
-            with self._reading(number) as tree:
+            with self._reads.reading(number) as tree:
                 if tree is None:
                     result.unneeded.extend(of_tree)
                 else:
                     result.compress &= tree.compress
                     self._collect(tree, of_tree, result)
         return result
-
-    def is_reading(self, number: int) -> bool:
-        """Return True while a thread reads a tree, also if the tree has been removed meanwhile."""
-        with self._lock:
-            return number in self._readers
-
-    @contextmanager
-    def _reading(self, number: int) -> Iterator[Tree | None]:
-        """Yield a tree, or None if it was removed; its source is not closed before the context ends."""
-        with self._lock:
-            self._readers[number] += 1
-        try:
-            yield self._trees.get(number)
-        finally:
-            with self._lock:
-                self._readers[number] -= 1
-                if not self._readers[number]:
-                    del self._readers[number]
 
     def _collect(self, tree: Tree, of_tree: Sequence[PendingChange], result: ReadResult) -> None:
         """Read the current state of dirty paths of one tree."""
@@ -262,79 +185,6 @@ class ContentReader:
                 result.unreadable.append(Unreadable(pending, reason, passing=True))
             else:
                 yield ReadyChange(pending, change_for(*pending.key, record.entry), content)
-
-    def frame(self, large: StreamedFile, number: int, offset: int) -> bytes | None:
-        """Return the frame with a large file's content at `offset`; None if the file is not that version any more. Blocks.
-
-        Args:
-            large: the file.
-            number: the number of the change, from `number_of`.
-            offset: bytes.
-        """
-        return self._frames.get((number, offset), partial(self._make_frame, large, number, offset))
-
-    def number_of(self, large: StreamedFile) -> int:
-        """Return the change number of a version of a large file. It is the same for all frontends, so that they share its frames."""
-        with self._lock:
-            number = self._numbers.setdefault(large.version, 0) or next_number()
-            self._numbers[large.version] = number
-            if len(self._numbers) > 1024:
-                self._numbers.popitem(last=False)
-        return number
-
-    def find_delta(
-        self, large: StreamedFile, held: HeldVersion, is_wanted: Callable[[], bool]
-    ) -> FoundDelta | None:
-        """Return how a large file differs from what a frontend holds; None if it is to be sent whole. Blocks.
-
-        Args:
-            large: the file.
-            held: what the frontend holds.
-            is_wanted: called for each MiB; if it returns False, the search ends.
-        """
-        sums = sha256(held.signature.weak + held.signature.strong).digest()
-        read = partial(self._read_piece, large)
-        size = large.record.entry.size
-        parts = self._deltas.get(
-            (*large.version, held.signature.size, sums),
-            lambda: find_parts(held.signature, size, read, is_wanted),
-        )
-        return FoundDelta(parts, held.version) if parts else None
-
-    def delta_frame(self, large: StreamedFile, number: int, group: Group) -> bytes | None:
-        """Return the frame with a part of a delta; None if the file is not that version any more. Blocks."""
-        ops: list[Op] = []
-        for part in group.parts:
-            if isinstance(part, Copy):
-                ops.append(part)
-                continue
-            piece = self._read_piece(large, *part)
-            if piece is None:
-                return None
-            ops.append(Literal(piece))
-        return data_frame(number, ops, compress=self._compresses(large))
-
-    def _make_frame(self, large: StreamedFile, number: int, offset: int) -> bytes | None:
-        length = min(CHUNK, large.record.entry.size - offset)
-        piece = self._read_piece(large, offset, length)
-        if piece is None:
-            return None
-        return data_frame(number, [Literal(piece)], compress=self._compresses(large))
-
-    def _compresses(self, large: StreamedFile) -> bool:
-        tree = self._trees.get(large.pending.key.tree)
-        return tree is not None and tree.compress
-
-    def _read_piece(self, large: StreamedFile, offset: int, length: int) -> bytes | None:
-        """Return bytes of a large file; None if it is not that version any more, and is checked again."""
-        key = large.pending.key
-        with self._reading(key.tree) as tree:
-            if tree is None:
-                return None
-            piece = tree.source.read(key.path, large.record.stamp, offset, length)
-            if piece is None:
-                tree.state.recheck(key.path)
-            return piece
 
 
 def _weight(encoded: EncodedChanges) -> int:

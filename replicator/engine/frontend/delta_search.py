@@ -13,7 +13,7 @@ from functools import partial
 
 from replicator.core.pending import PendingKind
 from replicator.engine.changes.difference import FoundDelta
-from replicator.engine.changes.reader import StreamedFile
+from replicator.engine.changes.large_files import StreamedFile
 from replicator.engine.context import Context
 from replicator.engine.frontend.connection import Connection
 from replicator.engine.frontend.state import FrontendState
@@ -76,10 +76,10 @@ class DeltaSearch:
 
     async def _search(self, connection: Connection, large: StreamedFile) -> FoundDelta | None:
         context, (key, generation, _) = self._context, large.pending
-        reader = context.reader
+        large_files = context.large_files
         is_current = self._state.dirty.is_current
         size = large.record.entry.size
-        held = await connection.block_sums.request(key, size, reader.multiplier)
+        held = await connection.block_sums.request(key, size, large_files.multiplier)
         if held is None or not is_current(key, generation):
             return None
         cancelled = threading.Event()
@@ -87,7 +87,7 @@ class DeltaSearch:
         def is_wanted() -> bool:
             return is_current(key, generation) and not cancelled.is_set()
 
-        find = partial(reader.find_delta, large, held, is_wanted)
+        find = partial(large_files.find_delta, large, held, is_wanted)
         try:
             async with context.searching:
                 return await asyncio.get_running_loop().run_in_executor(context.pool, find)

@@ -24,7 +24,8 @@ from replicator.engine.changes.encode import (
     data_frame,
     encode_batches,
 )
-from replicator.engine.changes.reader import ContentReader, ReadResult, ReadyChange, StreamedFile
+from replicator.engine.changes.large_files import StreamedFile
+from replicator.engine.changes.reader import ContentReader, ReadResult, ReadyChange
 from replicator.engine.context import Context
 from replicator.engine.frontend.answers import Answers
 from replicator.engine.frontend.connection import Connection
@@ -204,13 +205,13 @@ class Preparation:
         self, large: StreamedFile, number: int
     ) -> Iterator[tuple[Callable[[], bytes | None], int]]:
         """Yield for each frame of a file a function that reads it, and how many bytes the agent has to copy for it."""
-        reader = self._context.reader
+        large_files = self._context.large_files
         if large.found is None:
             for offset in large.offsets():
-                yield partial(reader.frame, large, number, offset), 0
+                yield partial(large_files.frame, large, number, offset), 0
         else:
             for group in groups_of(large.found.parts):
-                yield partial(reader.delta_frame, large, number, group), group.work
+                yield partial(large_files.delta_frame, large, number, group), group.work
 
     async def _put(self, frame: bytes, change: InFlight, part: Part, work: int = 0) -> None:
         while self._queue.is_full:
@@ -228,7 +229,7 @@ class Preparation:
 
     def _number(self, large: StreamedFile) -> int:
         """Return the number that all frontends share; if an attempt under it is still to be answered, another."""
-        number = self._context.reader.number_of(large)
+        number = self._context.large_files.number_of(large)
         if large.found or number in self._numbers:
             number = next_number()
         self._numbers[number] = None
