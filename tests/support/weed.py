@@ -1,6 +1,7 @@
 """SeaweedFS, a real object store that speaks the protocol of S3: it checks signatures and their expiry, and serves ranges."""
 
 import json
+import random
 import shutil
 import socket
 import subprocess
@@ -118,15 +119,18 @@ class Weed:
 
 
 def _ports(count):
-    """Return free ports, each with the port 10,000 above it."""
+    """Return free ports, each with the port 10,000 above it.
+
+    All are below those that the kernel chooses (from 32,768 on): a connection of another test could have one before weed has.
+    """
     found = []
     while len(found) < count:
         with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            if not 10_000 < port < 55_000 or port in found:
+            port = random.randrange(10_001, 22_768)
+            if port in found or port - 10_000 in found or port + 10_000 in found:
                 continue
             try:
+                one.bind(("127.0.0.1", port))
                 other.bind(("127.0.0.1", port + 10_000))
             except OSError:
                 continue

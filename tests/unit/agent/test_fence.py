@@ -264,14 +264,15 @@ def test_a_file_that_others_can_open_is_not_locked(tmp_path, monkeypatch, mode):
     assert open_locks() == -1
 
 
-def test_more_agents_than_can_be_alive_end_instead_of_counting_for_ever(monkeypatch):
+def test_more_agents_than_can_be_alive_end_instead_of_counting_for_ever(tmp_path, monkeypatch):
+    crowd = os.fsencode(tmp_path)  # all processes of the machine share the file of locks
     monkeypatch.setattr(fencing, "MAX_ALIVE", 3)
     made = []
     for _ in range(3):
-        made.append(FencingToken(open_locks(), b"crowd"))
+        made.append(FencingToken(open_locks(), crowd))
         made[-1].check()
     with pytest.raises(Fenced, match="too many"):
-        FencingToken(open_locks(), b"crowd")
+        FencingToken(open_locks(), crowd)
     for token in made:
         close(token)
 

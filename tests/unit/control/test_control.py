@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from replicator.control import client, server, socket_path
 from replicator.errors import ControlError
 from replicator.telemetry.limit import LINES, Limiter
-from tests.support.waiting import turns
+from tests.support.waiting import FOREVER, turns
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ async def test_closing_the_connection_cancels_the_request(daemon):
     await reader.readline()
     writer.close()
     await writer.wait_closed()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(FOREVER):
         while not ended:
             await turns()
 

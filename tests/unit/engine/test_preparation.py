@@ -132,7 +132,7 @@ async def test_a_large_file_of_a_paused_tree_is_cancelled_and_sent_after_the_pau
             sending.make_room()
             return any(data.cancel for data in sending.channel.of(Data))
 
-        await eventually(is_cancelled, "a cancel", seconds=9)
+        await eventually(is_cancelled, "a cancel")
         assert not any(data.end for data in sending.channel.of(Data))
         (begun,) = sending.sent()
         sending.refuse(begun.number, "digest_mismatch")

@@ -57,9 +57,7 @@ async def test_an_agent_that_hangs_during_a_comparison_times_out(stage):
     stage.start()
     await eventually(lambda: stage.agents and stage.listings(), "the comparison")
     stage.now.open.clear()  # its channel takes nothing any more
-    await eventually(
-        lambda: stage.replica.state is State.RETRYING, "the end of the connection", seconds=3
-    )
+    await stage.turned(stage.replica, State.RETRYING)
 
     assert "for 0.1 seconds" in stage.replica.last_error
 

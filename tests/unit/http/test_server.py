@@ -10,7 +10,7 @@ pytest.importorskip("aiohttp")
 
 from replicator.errors import SourceError
 from replicator.http import server, snapshot
-from tests.support.web_client import ask, connect, free_port, parsed, send, status
+from tests.support.web_client import ask, connect, parsed, send, status
 
 PATHS = (
     "/livez",
@@ -31,13 +31,14 @@ class Daemon:
         status: its answer; an exception is raised instead.
         hangs: True to never answer.
         asked: number of times that it was asked.
+        listen: address and port of the server.
     """
 
     def __init__(self):
         self.status = status([{}])
         self.hangs = False
         self.asked = 0
-        self.listen = f"127.0.0.1:{free_port()}"
+        self.listen = ""
 
     async def answer(self):
         self.asked += 1
@@ -55,8 +56,9 @@ class Daemon:
 async def daemon():
     daemon = Daemon()
     async with server.protocols(daemon.answer, ["Status.Example"]) as protocol:
-        host, _, port = daemon.listen.rpartition(":")
-        listening = await asyncio.get_running_loop().create_server(protocol, host, int(port))
+        listening = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+        host, port = listening.sockets[0].getsockname()
+        daemon.listen = f"{host}:{port}"
         yield daemon
         listening.close()
 
@@ -144,7 +146,8 @@ async def test_the_status_is_that_of_the_daemon(daemon):
     assert json.loads(answer.body) == daemon.status
 
 
-async def test_clients_share_one_status_a_second(daemon):
+async def test_clients_share_one_status_for_a_while(daemon, monkeypatch):
+    monkeypatch.setattr(snapshot, "MAX_AGE", 60.0)
     await asyncio.gather(*(daemon.get("/api/v1/status") for _ in range(20)))
     await daemon.get("/metrics")
     assert daemon.asked == 1
