@@ -321,7 +321,7 @@ def test_bootstrap_of_an_unreachable_host_is_an_error(make, three, with_daemon):
         backend.start()
         backend.wait_until_equal()
     with socket.create_server(("127.0.1.20", 0)) as silent:
-        backend.configure(connect_timeout=1.0)
+        backend.configure(connect_timeout=5.0)  # one of the hosts must get as far as its key
         if with_daemon:
             backend.daemon.send_signal(signal.SIGHUP)
             wait_for(lambda: "reloaded" in backend.log.read_text(), "a reload")
