@@ -4,7 +4,6 @@ import contextlib
 import json
 import re
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -128,7 +127,8 @@ def expression(text):
 
 def test_every_panel_has_data_with_the_labels_of_its_legend(backend, prometheus):
     server = prometheus(backend.tables["http"]["listen"])
-    time.sleep(2.5)  # two scrapes, so that what happens from now on is an increase
+    # What happens from now on must be an increase.
+    wait_for(lambda: server.values("count_over_time(replicator_up[1m]) >= 2"), "two scrapes")
     happen(backend)
     lacking = {}
 

@@ -15,6 +15,8 @@ from tests.support.backend import Backend, LocalFleet
 from tests.support.waiting import turns, wait_for
 
 READY = ".replicator/ready"
+MAX_LAG = 1.0
+"""Seconds: a busy machine delivers one file to two frontends with less than that between them, and not always within 0.2."""
 
 
 def listed(path, *hosts):
@@ -49,9 +51,12 @@ def launch(backend):
 
 def live(backend, *hosts):
     def all_live():
-        found = rows(backend)
-        return set(found) == set(hosts) and all(
-            row["state"] == "live" and not row["dirty"] for row in found.values()
+        status = backend.status()
+        found = {row["host"]: row for row in status["frontends"]}
+        return (
+            set(found) == set(hosts)
+            and all(row["state"] == "live" and not row["dirty"] for row in found.values())
+            and not any(tree["pending"] for tree in status["trees"])
         )
 
     wait_for(all_live, lambda: f"{hosts} to be live: {backend.status()}")
@@ -62,6 +67,8 @@ def test_joining_and_leaving_does_not_affect_other_frontends(tmp_path, frontends
     with from_file(tmp_path, frontends) as backend:
         fill(backend)
         live(backend, "one", "two")
+        for host in ("one", "two"):
+            assert not difference(backend.source, backend.site(host))
         before = rows(backend)
         listed(frontends, "one", "two", "three")
         live(backend, "one", "two", "three")
@@ -131,8 +138,8 @@ def test_a_reload_of_what_is_excluded_compares_everybody_and_sends_only_what_dif
     with Backend(tmp_path, tree={"exclude": ["*.log"]}) as backend:
         fill(backend)
         (backend.source / "a.log").write_bytes(b"log")
-        live(backend, "one", "two")
         wait_for((backend.site("two") / "199").exists, backend.status)
+        live(backend, "one", "two")
         before = rows(backend)
         inodes = {path.name: path.stat().st_ino for path in backend.site("one").iterdir()}
         assert "a.log" not in inodes
@@ -288,7 +295,7 @@ def stays_ready(backend, seconds):
 
 
 def test_a_file_in_the_place_of_our_directory_takes_no_frontend_out_of_service(tmp_path):
-    with two_ready(tmp_path, 0.2) as backend:
+    with two_ready(tmp_path, MAX_LAG) as backend:
         (backend.source / ".replicator").write_text("by www-data")
         (backend.source / "next").write_text("next")
         live(backend, "one", "two")
@@ -302,7 +309,7 @@ def test_a_file_in_the_place_of_our_directory_takes_no_frontend_out_of_service(t
 def test_only_a_path_that_others_accept_takes_a_frontend_out_of_service(
     tmp_path,
 ):
-    backend = two_ready(tmp_path, 0.2)
+    backend = two_ready(tmp_path, MAX_LAG)
     with backend:
         for host in backend.hosts:
             in_the_way(backend, host, "page")
@@ -318,7 +325,7 @@ def test_only_a_path_that_others_accept_takes_a_frontend_out_of_service(
         wait_for(lambda: ready(backend, "one"), backend.status)  # though both refuse the page
 
     # A restart finds on both that the page is missing.
-    with with_ready(tmp_path, hosts=("one", "two"), max_lag=0.2) as backend:
+    with with_ready(tmp_path, hosts=("one", "two"), max_lag=MAX_LAG) as backend:
         assert stays_ready(backend, 3)
 
 

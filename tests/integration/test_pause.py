@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -52,7 +53,8 @@ def test_a_paused_frontend_gets_nothing_across_a_reload_and_a_restart(backend, s
     assert f"`replicator unpause {one.frontend}`" in status.stdout
     assert row(backend, one)["paused"]["by"] == "root" or os.geteuid()
     waited = backend.run("wait", "--timeout", "30")
-    assert (waited.returncode, "not confirmed after 0." in waited.stderr) == (3, True), waited
+    assert waited.returncode == 3, waited
+    assert float(re.search(r"not confirmed after ([\d.]+)", waited.stderr)[1]) < 15, waited
     assert "paused since" in waited.stderr
     assert backend.run("bootstrap", name(one)).returncode == 1
 
@@ -114,7 +116,7 @@ def test_a_paused_frontend_is_out_of_service_once_it_lacks_what_another_has(tmp_
         (backend.source / "f").write_text("f")
         wait_for(lambda: not is_ready(backend, "one"), backend.explain_status)
         assert is_ready(backend, "two")
-        assert backend.row("one")["ready"] is False
+        wait_for(lambda: backend.row("one")["ready"] is False, backend.explain_status)
         pause(backend, "unpause", "one")
         wait_for(lambda: is_ready(backend, "one"), backend.explain_status)
         assert (backend.site("one") / "f").read_text() == "f"
@@ -148,7 +150,7 @@ def test_a_paused_frontend_is_out_of_service_after_a_restart_if_others_hold_ever
     (tmp_path / "source" / "missed").write_text("missed")
     with with_ready(tmp_path) as backend:
         wait_for(lambda: not is_ready(backend, "one"), backend.explain_status)
-        assert backend.row("one")["state"] == "paused"
+        wait_for(lambda: backend.row("one")["state"] == "paused", backend.explain_status)
         wait_for((backend.site("two") / "missed").exists, backend.explain_status)
         assert not (backend.site("one") / "missed").exists()
         pause(backend, "unpause", "one")

@@ -98,6 +98,17 @@ class Page:
         Path(file).write_bytes(base64.b64decode(picture["data"]))
 
 
+async def _first_page(session, url):
+    """Return the WebSocket of the first page, which appears a moment after the port is announced."""
+    async with asyncio.timeout(FOREVER):
+        while True:
+            async with session.get(url) as answer:
+                for one in await answer.json():
+                    if one["type"] == "page":
+                        return one["webSocketDebuggerUrl"]
+            await asyncio.sleep(0.02)
+
+
 def needs_chromium():
     """Skip the test without Chromium; in CI it fails."""
     if shutil.which("chromium") is None:
@@ -122,11 +133,8 @@ async def browser():
             )
             port = announced.read_text().split()[0]
             async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                    target = next(one for one in await answer.json() if one["type"] == "page")
-                async with session.ws_connect(
-                    target["webSocketDebuggerUrl"], max_msg_size=0
-                ) as socket:
+                url = await _first_page(session, f"http://127.0.0.1:{port}/json/list")
+                async with session.ws_connect(url, max_msg_size=0) as socket:
                     page = Page(socket)
                     listener = asyncio.create_task(page.listen())
                     try:
