@@ -249,13 +249,15 @@ def test_a_tree_of_every_kind_and_mode_arrives_but_for_what_the_settings_leave_o
 
 def test_a_file_that_is_being_written_is_not_published_until_it_is_closed_or_long_open(backend):
     path = backend.source / "slow"
+    began = time.monotonic()
     with path.open("wb", buffering=0) as file:
         file.write(b"first half")
         (backend.source / "other").write_bytes(b"x")
         wait_for(
             lambda: all((backend.site(h) / "other").exists() for h in backend.hosts), "another file"
         )
-        assert not any((backend.site(h) / "slow").exists() for h in backend.hosts)
+        early = any((backend.site(h) / "slow").exists() for h in backend.hosts)
+        assert not early or time.monotonic() - began > 2.0  # on a very busy machine: max_wait
         wait_for(
             lambda: all((backend.site(h) / "slow").exists() for h in backend.hosts),
             "a snapshot of the file that stays open",
@@ -288,7 +290,9 @@ def test_a_reader_sees_whole_versions_while_a_file_is_replaced_a_thousand_times(
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        for turn in range(1000):
+        turn = 0
+        while turn < 1000 or reads[0] <= 1000:  # the reader may get little time on a busy machine
+            turn += 1
             temporary = backend.source / ".page.new"
             temporary.write_bytes(versions[turn % 4])
             temporary.rename(path)

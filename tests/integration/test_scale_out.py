@@ -189,7 +189,7 @@ def group(api):
 
 def test_a_scale_out_is_bounded_delays_no_upload_and_reads_each_file_once(site, api, group):
     old = [site.add_server() for _ in range(3)]
-    site.configure(bootstrap={"concurrency": 2, "bandwidth": "3MiB/s"})
+    site.configure(bootstrap={"concurrency": 2, "bandwidth": "500KiB/s"})
     api.register(group, *(server.address for server in old))
     site.start()
     site.wait_live(old)
@@ -214,7 +214,7 @@ def test_a_scale_out_is_bounded_delays_no_upload_and_reads_each_file_once(site, 
 
     assert max(inside) == 2
     assert {1, 2, 3} <= positions
-    assert max(arrived) < 2.0
+    assert max(arrived) < 5.0  # two frontends are filled for six seconds before the next two
     assert site.differences() == []
     after = site.rows()
     for server in old:
@@ -270,7 +270,7 @@ def test_what_changes_while_a_frontend_is_filled_is_right_at_the_end_without_a_s
     site, api, group
 ):
     server = site.add_server()
-    site.configure(bootstrap={"bandwidth": "700KiB/s"})
+    site.configure(bootstrap={"bandwidth": "350KiB/s"})
     api.register(group, server.address)
     site.start()
     first, last = site.source / "0/0.jpg", site.source / "9/99.jpg"

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.support import PROJECT
-from tests.support.sshd import Sshd, free_port
+from tests.support.sshd import Sshd
 from tests.support.tools import find, missing
 
 _numbers = itertools.count(1)
@@ -106,20 +106,18 @@ class Line:
 
     def __init__(self, server, rate=0) -> None:
         self.address = server.address
-        self.port = free_port(self.address)
         command = [
             sys.executable,
             "-m",
             "tests.support.faults",
             self.address,
-            str(self.port),
             str(server.port),
             str(rate),
         ]
         self._child = subprocess.Popen(
             command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=PROJECT
         )
-        self._child.stdout.readline()  # wait until it listens
+        self.port = int(self._child.stdout.readline())  # when it listens
 
     @property
     def frontend(self):
@@ -158,14 +156,14 @@ async def _carry(reader, writer, rate):
     writer.close()
 
 
-async def _main(address, port, target, rate):
+async def _main(address, target, rate):
     async def connected(reader, writer):
         far_reader, far_writer = await asyncio.open_connection(address, target)
         await asyncio.gather(_carry(reader, far_writer, rate), _carry(far_reader, writer, rate))
 
     # Small buffers: otherwise megabytes would pass at full speed into them.
-    server = await asyncio.start_server(connected, address, port, limit=1 << 14)
-    print("listening", flush=True)
+    server = await asyncio.start_server(connected, address, 0, limit=1 << 14)
+    print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 

@@ -83,9 +83,9 @@ class Node:
         """Send a signal to process 1; SIGSTOP and SIGCONT to all processes."""
         if number in (signal.SIGSTOP, signal.SIGCONT):
             for process in self._processes():
-                os.kill(process, number)
+                _send(process, number)
         elif self.alive:
-            os.kill(self.process, number)
+            _send(self.process, number)
 
     def wait(self, seconds):
         """Wait until it has ended; kill it after so many seconds."""
@@ -134,6 +134,12 @@ def publish(project):
     """Let the project's name server know the nodes that run."""
     running = nodes(project)
     network.publish(project, [(n.name, n.service, network.address(project, n.service, n.number)) for n in running])  # fmt: skip
+
+
+def _send(process, number):
+    """Send a signal to a process, unless it ends at this moment."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)
 
 
 def _born(process):
