@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from tests.support.backend import Backend
+from tests.support.looking import texts
 from tests.support.uploader import exchange
 from tests.support.waiting import wait_for
 
@@ -115,11 +116,7 @@ def settled(backend):
 
 
 def contents_differ(backend, host):
-    found = [
-        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        for root in (backend.source, backend.site(host))
-    ]
-    return found[0] != found[1]
+    return texts(backend.source) != texts(backend.site(host))
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -20,6 +20,7 @@ from replicator.wire.messages import Batch
 from replicator.wire.opening import GRANULARITIES
 from tests.support.backend import Backend
 from tests.support.disks import volume
+from tests.support.looking import below
 from tests.support.pinned import HELLO, TIME, Agent, put, strays
 from tests.support.waiting import wait_for
 
@@ -105,10 +106,11 @@ def two(tmp_path):
 
 
 def contents(root):
-    return {
-        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
-        for path in root.rglob("*")
-    }
+    found = {}
+    for path in below(root):
+        with suppress(FileNotFoundError, NotADirectoryError):  # it changes meanwhile
+            found[str(path.relative_to(root))] = path.read_bytes() if path.is_file() else None
+    return found
 
 
 def wait_until_contents_are_equal(backend):

@@ -25,7 +25,7 @@ def texts(directory):
     """Return the content of all files below a directory by relative path, without temporaries."""
     found = {}
     for path in below(directory):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             if path.is_file() and not is_temporary(os.fsencode(path.name)):
                 found[str(path.relative_to(directory))] = path.read_text()
     return found
