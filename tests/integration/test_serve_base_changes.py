@@ -180,7 +180,7 @@ def test_while_deletions_are_paused_a_new_frontend_gets_nothing_that_was_deleted
     wait_for(lambda: not backend.differences(), backend.explain)
     for n in range(300):
         (backend.source / f"d{n % 20}" / f"f{n}").unlink(missing_ok=True)
-    wait_for(lambda: (backend.status() or {})["trees"][0]["state"] == "paused", backend.explain)
+    wait_for(lambda: backend.status()["trees"][0]["state"] == "paused", backend.explain)
     server = join(backend, fleet)
     wait_for(lambda: not backend.differences([server]), lambda: backend.explain([server]))
     assert backend.differences()[backend.servers[0].address], "the other one keeps what it had"

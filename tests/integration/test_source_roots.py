@@ -240,7 +240,7 @@ def test_a_volume_whose_device_number_is_another_one_after_a_reboot_is_the_same(
             wait_for(running.quiet, running.explain_status)
         before = made.where.stat().st_dev
         subprocess.run(["umount", made.where], check=True)
-        with the_next_loop_device_in_use(tmp_path):
+        with loop_device_in_use(os.minor(before), tmp_path):
             made.mount()
         assert made.where.stat().st_dev != before
         with backend(tmp_path, parent / "upload") as running:
@@ -267,11 +267,13 @@ def test_another_volume_with_the_device_number_of_the_one_before_is_judged(tmp_p
 
 
 @contextmanager
-def the_next_loop_device_in_use(tmp_path):
+def loop_device_in_use(number, tmp_path):
+    """Use a loop device, unless another test uses it already."""
     (tmp_path / "other").write_bytes(bytes(1 << 20))
-    command = ["losetup", "--find", "--show", tmp_path / "other"]
-    device = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    device = f"/dev/loop{number}"
+    used = subprocess.run(["losetup", device, tmp_path / "other"], check=False, capture_output=True)
     try:
         yield
     finally:
-        subprocess.run(["losetup", "--detach", device], check=True)
+        if not used.returncode:
+            subprocess.run(["losetup", "--detach", device], check=True)

