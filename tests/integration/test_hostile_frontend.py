@@ -569,7 +569,7 @@ def shells(tmp_path_factory):
             user="root" if os.geteuid() == 0 else "",
             identity=str(keys.identity),
             known_hosts=str(known),
-            connect_timeout=2.0,
+            connect_timeout=5.0,
         )
         yield servers, SSHConnector(settings)
 

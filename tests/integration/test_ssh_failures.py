@@ -483,7 +483,7 @@ class TestAgent:
         self, keys, settings, known, tmp_path
     ):
         extra = "ForceCommand echo 'Accept the terms of use [y/n]'; exec sleep 60"
-        patient = lambda: settings(connect_timeout=3)
+        patient = lambda: settings(connect_timeout=10)  # it must be let in before that
         text = await self.fails(keys, patient, known, tmp_path, AgentFailed, extra=extra)
         assert "was let in" in text
         assert "Accept the terms of use" in text
@@ -518,8 +518,8 @@ class TestAgent:
         with Sshd(tmp_path / "sshd", keys=keys, extra="ForceCommand sleep 60") as mute:
             known.write_text(mute.known_hosts_line())
             begun = time.monotonic()
-            text = await refused(settings(connect_timeout=2.0), address(mute), AgentFailed)
-            assert time.monotonic() - begun < 30, "it waited for the end of the command"
+            text = await refused(settings(connect_timeout=10.0), address(mute), AgentFailed)
+            assert time.monotonic() - begun < 50, "it waited for the end of the command"
             assert f"{mute.address}:{mute.port}: {USER} was let in, but" in text
 
     async def test_a_little_output_before_the_agent_is_skipped(
