@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import structlog
 
 from replicator.base.index import IndexFailure
+from replicator.base.last_error import LastError
 from replicator.base.layout import pointer_name, shown
 from replicator.base.offers import URL_LIFE, Offers
 from replicator.base.prefix import Prefix
@@ -89,10 +90,10 @@ class Publisher:
         self._retries = Backoff(10.0, 600.0, random.random)
         self._failures = 0
         self._next_try = 0.0
-        self._error = ""
+        self._error = _publishing_error()
         self._next_prune = asyncio.get_running_loop().time() + PRUNE_EVERY
         self._pruned: tuple[float, Pruned] | None = None
-        self._prune_error = ""
+        self._prune_error = LastError("garbage of the base not removed")
 
     async def run(self) -> None:
         """Publish and prune until cancelled."""
@@ -148,7 +149,7 @@ class Publisher:
             "time": round(time.time(), 3),
             "error": self._first_error(),
             "failures": self._failures,
-            "prune_error": self._prune_error,
+            "prune_error": self._prune_error.reason,
             "interval": self._interval,
             "requests": self._store.requests,
             "bytes_sent": self._store.bytes_sent,
@@ -183,7 +184,7 @@ class Publisher:
         for root, tree in trees.items():
             if root not in self._schedules:
                 base = TreeBase(tree, self._prefix, self._directory, self._worker.rest, self._keep)
-                self._schedules[root] = Schedule(base, tree)
+                self._schedules[root] = Schedule(base, tree, _publishing_error(shown(root)))
         return [one for root, one in self._schedules.items() if trees.get(root) is one.tree]
 
     async def _publish(self, schedule: Schedule) -> dict[str, Any]:
@@ -230,19 +231,16 @@ class Publisher:
         in_use = self.offers.in_use(loop.time())
         self._next_prune = loop.time() + PRUNE_AGAIN
         try:
-            pruned = await self._claimed(
-                lambda: prune(self._prefix, self.offers.tables, in_use, self._keep, configured)
-            )
-        except StoreError as error:
-            if str(error) != self._prune_error:
-                log.warning("garbage of the base not removed", reason=str(error))
-            self._prune_error = str(error)
+            with self._prune_error.recorded():
+                pruned = await self._claimed(
+                    lambda: prune(self._prefix, self.offers.tables, in_use, self._keep, configured)
+                )
+        except StoreError:
             if not self._prefix.is_open:  # another process may remove what was published here
                 for root in self._schedules:
                     self.offers.set_newest(root, None)
             raise
         self._next_prune = loop.time() + PRUNE_EVERY
-        self._prune_error = ""
         self._pruned = time.time(), pruned
         for root, schedule in self._schedules.items():
             schedule.base.packs_listed()
@@ -259,20 +257,14 @@ class Publisher:
             work: the work.
             schedule: of the tree that it concerns; None: all.
         """
-        about = shown(schedule.tree.root) if schedule else ""
-        former = schedule.error if schedule else self._error
+        error = schedule.error if schedule else self._error
         try:
-            result = await self._claimed(work)
-        except StoreError as error:
-            if str(error) != former:
-                log.warning("base not published", tree=about, reason=str(error))
-            self.failed(str(error), schedule)
+            with error.recorded():
+                result = await self._claimed(work)
+        except StoreError:
+            self._delay_next_try()
             raise
-        if former:
-            log.info("base is published again", tree=about)
-        if schedule is not None:
-            schedule.error = ""
-        self._failures, self._error, self._next_try = 0, "", 0.0
+        self._failures, self._error.reason, self._next_try = 0, "", 0.0
         return result
 
     async def _claimed(self, work: Callable[[], T]) -> T:
@@ -293,19 +285,19 @@ class Publisher:
         except (StoreError, SourceError, IndexFailure, OSError) as error:
             raise StoreError(str(error)) from error
 
-    def failed(self, reason: str, schedule: Schedule | None = None) -> None:
-        """Record why the publisher, or the publication of one tree, has failed; try again later."""
-        if schedule is not None:
-            schedule.error = reason
-        else:
-            self._error = reason
+    def failed(self, reason: str) -> None:
+        """Record why `run` has failed; try again later."""
+        self._error.reason = reason
+        self._delay_next_try()
+
+    def _delay_next_try(self) -> None:
         self._failures += 1
         delay = self._retries.delay(self._failures)
         self._next_try = asyncio.get_running_loop().time() + delay
 
     def _first_error(self) -> str:
         errors = (self._error, *(schedule.error for schedule in self._schedules.values()))
-        return next(filter(None, errors), "")
+        return next(filter(None, (error.reason for error in errors)), "")
 
     def _take_over(self) -> None:
         self._prefix.open(take_over=True)
@@ -319,3 +311,7 @@ class Publisher:
         """Return the result of work, and the seconds of CPU time that this thread took for it."""
         began = time.thread_time()
         return work(), time.thread_time() - began
+
+
+def _publishing_error(tree: str = "") -> LastError:
+    return LastError("base not published", "base is published again", tree=tree)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from replicator.base.last_error import LastError
 from replicator.base.layout import digests_in, shown
 from replicator.base.publication import PublishedTree, TreeBase
 
@@ -37,17 +38,17 @@ class Schedule:
     Attributes:
         base: the tree's base.
         tree: the tree.
+        error: why its publication has failed.
         due: when it is published next, by the loop's clock.
         version: version of the catalog that was published last.
-        error: why the last publication has failed; empty if it has not.
         current_at: when the store was last known to hold the tree's state, in seconds since the epoch; None: never since the start.
     """
 
     base: TreeBase
     tree: Tree
+    error: LastError
     due: float = 0.0
     version: int | None = None
-    error: str = ""
     current_at: float | None = None
 
     @property
@@ -82,7 +83,7 @@ class Schedule:
         """Return the tree's row of `replicator base status`."""
         row = {
             "source": shown(self.tree.root),
-            "error": self.error,
+            "error": self.error.reason,
             "skipped": self.why_skipped,
             "current_at": None if self.current_at is None else round(self.current_at, 3),
             **self.figures(),
