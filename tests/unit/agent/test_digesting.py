@@ -10,6 +10,7 @@ from replicator.agent.listing import ListingJob
 from replicator.errors import ProtocolError
 from replicator.files import walk
 from replicator.wire.messages import Descend, DigestTree, ListTree
+from tests.support.descriptors import files_open
 from tests.support.stores import store_at
 
 REQUEST = DigestTree(7, 1, b"", 0o1777, 4)
@@ -192,9 +193,9 @@ def test_a_second_request_before_the_answer_ends_the_connection(store, site):
 
 def test_a_walk_that_is_dropped_closes_its_directories(store, site, monkeypatch):
     monkeypatch.setattr(module, "STEP", 1)
-    before = len(os.listdir("/proc/self/fd"))
+    before = files_open()
     job = DigestJob(store, REQUEST)
     job.step()
-    assert len(os.listdir("/proc/self/fd")) > before
+    assert files_open() > before
     del job
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert files_open() == before

@@ -13,6 +13,7 @@ import pytest
 from replicator.agent import sandbox
 from replicator.wire.messages import BeginFile, Data, ListTree, OpenTree
 from tests.support import PROJECT
+from tests.support.descriptors import files_open
 from tests.support.pinned import Agent, put
 from tests.support.sshd import find_python
 from tests.support.tools import missing
@@ -213,7 +214,7 @@ def test_a_kernel_that_lacks_it_is_no_obstacle(tmp_path, version, words):
 
 
 def test_a_kernel_that_refuses_half_way_leaves_no_descriptor(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
+    before = files_open()
 
     def kernel(number, *_):
         if number.value == 444:
@@ -222,7 +223,7 @@ def test_a_kernel_that_refuses_half_way_leaves_no_descriptor(tmp_path):
         return -1
 
     assert sandbox.landlock(kernel, str(tmp_path)) == f"no landlock ({os.strerror(1)})"
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert files_open() == before
 
 
 @pytest.mark.parametrize("version", range(2, 12))

@@ -8,12 +8,9 @@ import pytest
 from replicator.errors import PathRefused
 from replicator.files.confined import CACHE_SIZE, Confined
 from replicator.model import join
+from tests.support.descriptors import files_open
 
 NOT_FOLLOWED = r"symbolic links|Not a directory"
-
-
-def open_descriptors():
-    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture
@@ -29,11 +26,11 @@ def root(tmp_path):
 
 @pytest.fixture
 def tree(root):
-    before = open_descriptors()
+    before = files_open()
     opened = Confined.open(os.fsencode(root))
     yield opened
     opened.close()
-    assert open_descriptors() == before
+    assert files_open() == before
 
 
 def content(tree, path):
@@ -123,28 +120,28 @@ def test_forget_drops_what_is_below_and_nothing_else(root, tree):
     for name in (b"a/b", b"a.x", b"ab"):
         (root / os.fsdecode(name)).mkdir(exist_ok=True)
         tree.directory(name)
-    held = open_descriptors()
+    held = files_open()
     tree.forget(b"a")
-    assert open_descriptors() == held - 2  # of a and a/b
+    assert files_open() == held - 2  # of a and a/b
     tree.forget_all()
-    assert open_descriptors() == held - 4
+    assert files_open() == held - 4
 
 
 def test_held_descriptors_are_bounded_even_on_a_deep_way(root, tree):
-    before = open_descriptors()
+    before = files_open()
     path = b""
     for _ in range(CACHE_SIZE + 20):
         path = join(path, b"d")
         os.mkdir(os.path.join(os.fsencode(root), path))
     for _ in range(2):
         assert os.fstat(tree.directory(path)).st_ino == tree.lstat(path).st_ino
-    assert open_descriptors() <= before + CACHE_SIZE + 1
+    assert files_open() <= before + CACHE_SIZE + 1
 
 
 def test_failures_leave_no_descriptor(root, tree):
-    before = open_descriptors()
+    before = files_open()
     os.mkfifo(root / "fifo")
     for path in (b"fifo", b"none", b"a"):
         with pytest.raises((PathRefused, OSError)):
             tree.open_file(path)
-    assert open_descriptors() == before
+    assert files_open() == before

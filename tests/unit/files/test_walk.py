@@ -8,6 +8,7 @@ import pytest
 from replicator.files.confined import Confined
 from replicator.files.walk import Met, walk
 from replicator.model import DIRECTORY, FILE, MAX_DEPTH, SYMLINK, Unlisted, check_path
+from tests.support.descriptors import files_open
 
 NOBODY = 65534
 
@@ -28,11 +29,11 @@ def nobody():
 @pytest.fixture
 def tree(tmp_path):
     tmp_path.chmod(0o755)
-    before = len(os.listdir("/proc/self/fd"))
+    before = files_open()
     opened = Confined.open(os.fsencode(tmp_path))
     yield opened
     opened.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert files_open() == before
 
 
 def found(tree, below=b"", **more):
@@ -196,10 +197,10 @@ def test_two_walks_at_once_do_not_disturb_each_other(tmp_path, tree):
 
 def test_an_abandoned_walk_leaves_no_descriptor(tmp_path, tree):
     (tmp_path / "a" / "b").mkdir(parents=True)
-    before = len(os.listdir("/proc/self/fd"))
+    before = files_open()
     walking = walk(tree, b"")
     next(walking)
     next(walking)
-    assert len(os.listdir("/proc/self/fd")) > before
+    assert files_open() > before
     walking.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert files_open() == before

@@ -22,6 +22,7 @@ from replicator.ports import Verdict
 from replicator.source import snapshot as module
 from replicator.source.snapshot import ATTEMPTS, MEMORY_LIMIT, SMALL
 from replicator.source.tree import SourceTree
+from tests.support.descriptors import files_open
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
@@ -39,11 +40,11 @@ def root(tmp_path):
 
 @pytest.fixture
 def source(root):
-    before = len(os.listdir("/proc/self/fd"))
+    before = files_open()
     opened = SourceTree(os.fsencode(root), filter=Filter([]), multiplier=0x12345679)
     yield opened
     opened.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert files_open() == before
 
 
 @pytest.fixture

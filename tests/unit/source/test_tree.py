@@ -15,6 +15,7 @@ from replicator.model import DIRECTORY, FILE, SYMLINK, Unlisted
 from replicator.ports import Seen, Verdict
 from replicator.source.left_out import MAX_SPECIALS
 from replicator.source.tree import SourceTree
+from tests.support.descriptors import files_open
 from tests.support.tools import missing
 
 NOBODY = 65534
@@ -45,11 +46,11 @@ def root(tmp_path):
 
 @pytest.fixture
 def source(root):
-    before = len(os.listdir("/proc/self/fd"))
+    before = files_open()
     opened = SourceTree(os.fsencode(root), filter=Filter(["cache/", "*.tmp"]), multiplier=12345)
     yield opened
     opened.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert files_open() == before
 
 
 def open_tree(path):
@@ -99,7 +100,7 @@ def test_a_missing_or_replaced_root_is_in_doubt_until_it_is_reopened(root, sourc
 
 @pytest.mark.parametrize("missing", [True, False])
 def test_a_root_in_doubt_is_not_held_until_it_is_reopened(root, source, missing):
-    before = len(os.listdir("/proc/self/fd"))
+    before = files_open()
     if missing:
         root.rename(root.parent / "away")
         with pytest.raises(SourceError, match="is missing"):
@@ -107,7 +108,7 @@ def test_a_root_in_doubt_is_not_held_until_it_is_reopened(root, source, missing)
         (root.parent / "away").rename(root)
     else:
         source.set_doubt("It was refused.")
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert files_open() == before - 1
     with pytest.raises(SourceError, match=r"missing|refused"):
         source.duplicate_root()
     assert [type(found) for found in source.walk(b"")] == [Unlisted]
