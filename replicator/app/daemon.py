@@ -8,7 +8,7 @@ import grp
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -111,60 +111,82 @@ async def serve(
     Raises:
         ReplicatorError: if the daemon cannot start, or a failure ends it.
     """
-    loop = asyncio.get_running_loop()
     notifier = Notifier(os.environ)
     capabilities.keep_from_children()
     with state_lock(Path(config.state.directory)) as lock:
         app = App(config, connector=connector)
         try:
-            await app.set_trees(config)
-            app.set_discovery(config)
-            about = AboutDaemon(
-                Listener(config.http, app.requests.status), config.http, app.events, app.roots
-            )
-            app.requests.about_daemon = about.describe
-            app.set_hooks(config)
-            app.set_base(config)
-            reloads: set[asyncio.Task[None]] = set()
-
-            def reload() -> None:
-                task = loop.create_task(_reload(app, load, notifier, about))
-                reloads.add(task)
-                task.add_done_callback(reloads.discard)
-
-            def stop() -> None:
-                notifier.stopping()
-                app.service.stop()
-
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop)
-            loop.add_signal_handler(signal.SIGHUP, reload)
+            about = await _configure(app, config)
+            reload = _handle_signals(app, load, notifier, about)
             socket, group = socket_path(config.state.directory), _group(config.control.group)
             async with control.serve(socket, app.requests.handle, group):
                 log.info("serving", trees=[t.source for t in config.tree], pid=os.getpid())
                 notifier.ready(app.service.summary())
                 if early.take_reload():
                     reload()
-                beside = [
-                    loop.create_task(one)
-                    for one in (
-                        _heartbeat(app, notifier),
-                        _retire(app),
-                        _watch_state(app, lock),
-                        _observe(app),
-                        _serve_http(about.http),
-                        _verify(app),
-                    )
-                ]
-                try:
+                with _running(
+                    _heartbeat(app, notifier),
+                    _retire(app),
+                    _watch_state(app, lock),
+                    _observe(app),
+                    _serve_http(about.http),
+                    _verify(app),
+                ):
                     await app.service.run()
-                finally:
-                    for task in beside:
-                        task.cancel()
             log.info("stopped")
         finally:
             await app.hooks.close()
             app.close()
+
+
+async def _configure(app: App, config: Config) -> AboutDaemon:
+    """Apply the first configuration; return what `status` shows of the daemon itself.
+
+    Raises:
+        ReplicatorError: if it cannot be used.
+    """
+    await app.set_trees(config)
+    app.set_discovery(config)
+    listener = Listener(config.http, app.requests.status)
+    about = AboutDaemon(listener, config.http, app.events, app.roots)
+    app.requests.about_daemon = about.describe
+    app.set_hooks(config)
+    app.set_base(config)
+    return about
+
+
+def _handle_signals(
+    app: App, load: Callable[[], Config], notifier: Notifier, about: AboutDaemon
+) -> Callable[[], None]:
+    """Stop the service on SIGTERM and SIGINT, and reload the configuration on SIGHUP; return what begins a reload."""
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(_reload(app, load, notifier, about))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    def stop() -> None:
+        notifier.stopping()
+        app.service.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    return reload
+
+
+@contextmanager
+def _running(*background: Coroutine[None, None, None]) -> Iterator[None]:
+    """Run coroutines as tasks until the context ends."""
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(one) for one in background]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _group(name: str) -> int | None:
