@@ -7,10 +7,11 @@ dies in between finds the difference again when it compares the frontends with t
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
+from replicator.engine.ingest.catalog_writer import CatalogWriter
 from replicator.engine.ingest.contents import HUGE, LARGE, Contents
-from replicator.engine.ingest.records import is_unchanged, is_unlisted, other_names
+from replicator.engine.ingest.records import is_unchanged, is_unlisted
 from replicator.engine.ingest.scan_result import ScanResult, Update
 from replicator.errors import SourceError
 from replicator.model import DIRECTORY, FILE, ROOT, SYMLINK, Stamp, ancestors, is_below, key
@@ -19,10 +20,6 @@ from replicator.ports import Catalog, Record, Seen, Source
 CHUNK_PATHS = 64
 CHUNK_BYTES = 8 << 20
 """A chunk is published as soon as it has so many paths or so much content: bounds memory, and lets sending overlap with reading."""
-
-
-PORTION = 256
-"""Records below a missing directory that are deleted at once, in 10 ms."""
 
 
 class Checker:
@@ -35,10 +32,11 @@ class Checker:
 
     Attributes:
         source, catalog, max_file_size: as given.
+        writer: stores what the checks find.
         contents: reads the files.
         defers: True if some paths are left to a second check, which the caller makes: large files, after they were read in the
-            background (`ScanResult.large`); missing paths, before it calls `remove` (`ScanResult.missing`); and directories that may
-            have been renamed, after it has called `accept_as_new` for those that were not (`ScanResult.arriving`).
+            background (`ScanResult.large`); missing paths, before it calls `CatalogWriter.remove` (`ScanResult.missing`); and directories
+            that may have been renamed, after it has called `accept_as_new` for those that were not (`ScanResult.arriving`).
         longest: bytes; larger files are left to a background read.
     """
 
@@ -46,6 +44,7 @@ class Checker:
         self.source = source
         self.catalog = catalog
         self.max_file_size = max_file_size
+        self.writer = CatalogWriter(source, catalog)
         self.contents = Contents(source, catalog, max_file_size)
         self.defers = False
         self.longest = sys.maxsize
@@ -117,10 +116,10 @@ class Checker:
                 if found.arriving[-1:] == [path]:
                     arriving = path
                 if size > CHUNK_BYTES:
-                    yield self.store(found)
+                    yield self.writer.store(found)
                     found, size = ScanResult(), 0
             found.is_last = start + CHUNK_PATHS >= len(ordered)
-            yield self.store(found)
+            yield self.writer.store(found)
 
     def _changed_symlinks(
         self, paths: list[bytes], records: dict[bytes, Record], known: Mapping[bytes, Stamp]
@@ -197,77 +196,13 @@ class Checker:
         if seen.entry.kind != DIRECTORY and is_parent:
             # Also if it was not recorded as a directory: a path that flips may be a symlink at its own check, and a directory at the
             # next one, of a file below it.
-            self._delete_below(path, self.catalog.below(path), found)
+            self.writer.add_deletions_below(path, self.catalog.below(path), found)
         if seen.entry.kind == FILE:
             return self.contents.read(
                 seen, record, early, found, force=force, unclosed=unclosed, longest=self.longest
             )
         _check_name(seen, record, found)
         return 0
-
-    def store(self, found: ScanResult) -> ScanResult:
-        """Update the catalog, and return the result without deletions of paths that exist again.
-
-        Raises:
-            SourceError: the root is in doubt, and therefore all deletions; nothing was stored.
-        """
-        records = [update.record for update in found.updates] + found.records
-        if found.gone or found.forgotten:
-            self.source.check_root()  # below a vanished root, everything looks deleted
-            back = {path for r in records for path in (r.path, *ancestors(r.path))}
-            found.gone = [path for path in dict.fromkeys(found.gone) if path not in back]
-            found.forgotten = [path for path in found.forgotten if path not in back]
-        deleted = found.gone + found.forgotten
-        if records or deleted:
-            self.catalog.apply(records, deleted, found.signatures)
-        return found
-
-    def remove(
-        self, paths: Sequence[bytes], *, unsure: Collection[bytes] = ()
-    ) -> Iterator[ScanResult]:
-        """Delete the records of missing paths whose deletion is confirmed, and of all paths below them; yield one result.
-
-        Args:
-            paths: the paths.
-            unsure: those of them that may exist again, because some time has passed since their check. If they do, they are left out.
-
-        Raises:
-            SourceError: the root is in doubt; nothing was stored.
-        """
-        found = ScanResult()
-        records = self.catalog.get(paths)
-        for path in paths:
-            if path not in unsure or self._is_missing(path):
-                self._remove(path, records.get(path), found)
-        yield self.store(found)
-
-    def remove_below(self, directory: bytes) -> Iterator[ScanResult]:
-        """Delete the records below a missing directory in portions, children before parents; leave the last portion to `remove`.
-
-        It ends when the directory exists again.
-
-        Raises:
-            SourceError: the root is in doubt; nothing of the portion was stored.
-        """
-        record = self.catalog.get([directory]).get(directory)
-        excluded = record is not None and self.source.excluded(directory, record.entry.kind)
-        below = self.catalog.below(directory)
-        while len(below) > PORTION and self._is_missing(directory):
-            found = ScanResult()
-            some = below[-PORTION:][::-1]
-            del below[-PORTION:]
-            (found.forgotten if excluded else found.gone).extend(some)
-            for known in self.catalog.get(some).values():
-                if known.entry.kind == FILE:
-                    names = other_names(self.catalog, known.path, known.stamp.inode)
-                    found.siblings += [name for name in names if not is_below(name, directory)]
-            yield self.store(found)
-
-    def _is_missing(self, path: bytes) -> bool:
-        try:
-            return self.source.stat(path) is None
-        except OSError:
-            return False
 
     def _is_arriving(self, seen: Seen) -> bool:
         """Return True if a new directory may be one that is recorded by another name, which is missing."""
@@ -288,28 +223,9 @@ class Checker:
 
     def _missing(self, path: bytes, record: Record | None, found: ScanResult) -> None:
         if not self.defers:
-            self._remove(path, record, found)
+            self.writer.add_deletion(path, record, found)
         elif record is not None or self.catalog.below(path):
             found.missing.append(path)
-
-    def _remove(self, path: bytes, record: Record | None, found: ScanResult) -> None:
-        below = self.catalog.below(path)
-        if record is None:  # a rename may have put records below it before it was checked itself
-            self._delete_below(path, below, found)
-            return
-        if record.entry.kind == FILE:
-            found.siblings += other_names(self.catalog, path, record.stamp.inode)
-        if self.source.excluded(path, record.entry.kind):
-            found.forgotten += [*reversed(below), path]
-            return
-        self._delete_below(path, below, found)
-        found.gone.append(path)
-
-    def _delete_below(self, directory: bytes, below: list[bytes], found: ScanResult) -> None:
-        """Delete all paths below a directory; check the other names of its files, which may have changed through these."""
-        if below:
-            found.gone.extend(reversed(below))
-            found.siblings += self.catalog.sharing_below(directory)
 
 
 def _symlinks(paths: list[bytes], records: dict[bytes, Record]) -> list[bytes]:

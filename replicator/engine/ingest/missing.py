@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
-from replicator.engine.ingest.checker import Checker
+from replicator.engine.ingest.catalog_writer import CatalogWriter
 from replicator.engine.ingest.followups import FollowUps
 from replicator.engine.ingest.publisher import Publisher, run_to_end
 from replicator.engine.loop import loop_time
@@ -40,7 +40,7 @@ class MissingPaths:
     Args:
         tree: the tree.
         publisher: publishes the deletions.
-        checker: deletes the records.
+        writer: deletes the records.
         follow_ups: schedules further checks.
         is_drained: returns True if all events before a time have been taken in as hints; see `ports.Watcher`.
     """
@@ -49,13 +49,13 @@ class MissingPaths:
         self,
         tree: Tree,
         publisher: Publisher,
-        checker: Checker,
+        writer: CatalogWriter,
         follow_ups: FollowUps,
         is_drained: Callable[[float], bool],
     ) -> None:
         self._tree = tree
         self._publisher = publisher
-        self._checker = checker
+        self._writer = writer
         self._follow_ups = follow_ups
         self._rechecks = follow_ups.rechecks
         self._is_drained = is_drained
@@ -95,7 +95,7 @@ class MissingPaths:
         gone = [path for path in gone if not self._is_concerned(path)]
         deleted: set[bytes] = set()
         if gone:
-            removed = self._checker.remove(gone, unsure=large)
+            removed = self._writer.remove(gone, unsure=large)
             found = await run_to_end(self._publisher.publish_next(removed, self._follow_ups))
             deleted.update([*found.gone, *found.forgotten] if found else [])
         self._restart({*ripe, *self._ripe} - deleted)
@@ -104,7 +104,7 @@ class MissingPaths:
         self, directory: bytes, check_due: Callable[[], Awaitable[None]]
     ) -> bool:
         """Delete most of what is below a large directory, until an event about the directory comes; return False if it is small."""
-        portions = self._checker.remove_below(directory)
+        portions = self._writer.remove_below(directory)
         is_large = False
         while not self._is_concerned(directory):
             publishing = self._publisher.publish_next(portions, self._follow_ups, frames=False)

@@ -200,4 +200,4 @@ def _link(
     found.signatures[target] = checker.catalog.signature(origin.path)
     if replaced is not None and replaced.entry.kind == FILE:
         found.siblings += other_names(checker.catalog, target, replaced.stamp.inode)
-    return checker.store(found)
+    return checker.writer.store(found)

@@ -143,7 +143,7 @@ def _unlisted(checker: Checker, seen: Unlisted) -> ScanResult:
             found.unread.append(latest)
         else:
             found.updates = [Update(latest._replace(problem=seen.reason), record)]
-    return checker.store(found)
+    return checker.writer.store(found)
 
 
 def _listed(checker: Checker, paths: Iterable[bytes]) -> ScanResult:
@@ -152,4 +152,4 @@ def _listed(checker: Checker, paths: Iterable[bytes]) -> ScanResult:
     updates = [
         Update(record._replace(problem=""), record) for record in records if is_unlisted(record)
     ]
-    return checker.store(ScanResult(updates=updates))
+    return checker.writer.store(ScanResult(updates=updates))

@@ -62,7 +62,7 @@ class ScanResult:
         records: records to store without publishing: nothing changed but the stamp.
         forgotten: paths that the operator excluded after they were recorded; they are removed from the catalog, and frontends keep them.
         signatures: packed signatures of the new versions; None for a file that is too small for one.
-        missing: recorded paths where nothing was found; they stay recorded until their deletion is confirmed (`Checker.remove`).
+        missing: recorded paths where nothing was found; they stay recorded until their deletion is confirmed (`CatalogWriter.remove`).
         arriving: new directories that are recorded by another name, which is missing: the event of the rename may be on its way. With
             them the paths below that were to be checked.
         unsettled: files that are being written, and new names that could not be checked; to be checked again.

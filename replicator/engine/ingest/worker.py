@@ -76,7 +76,9 @@ class Worker:
         self._is_drained = is_drained
         self._resync = resync
         self.checker = Checker(tree.source, tree.catalog, tree.max_file_size)
-        self._missing = MissingPaths(tree, publisher, self.checker, self._follow_ups, is_drained)
+        self._missing = MissingPaths(
+            tree, publisher, self.checker.writer, self._follow_ups, is_drained
+        )
         self._renamer = Renamer(tree, publisher, self.checker, self._follow_ups, self.guard)
         self.scanned_since, self.scan_seconds = -math.inf, 0.0
         self._in_progress = 0

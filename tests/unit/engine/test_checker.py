@@ -77,7 +77,7 @@ def test_paths_below_a_name_that_was_briefly_a_directory_are_deleted(world, was,
     become(to)
     _, gone, found = world.check(b"d")
     missing = [path for one in found for path in one.missing]
-    gone += next(world.checker.remove(missing)).gone  # it was accepted
+    gone += next(world.checker.writer.remove(missing)).gone  # it was accepted
 
     assert [path for path in gone if path != b"d"] == [b"d/f"]
     assert world.catalog.below(b"d") == []
@@ -174,7 +174,7 @@ def test_a_directory_with_a_new_entry_is_not_forgotten(world):
     world.record()
     record = world.catalog.get([b"cache/a"])[b"cache/a"]
     findings = ScanResult(records=[record], forgotten=[b"cache"])
-    world.checker.store(findings)
+    world.checker.writer.store(findings)
 
     assert findings.forgotten == []
     assert world.catalog.get([b"cache", b"cache/a"]).keys() == {b"cache", b"cache/a"}
@@ -204,7 +204,7 @@ def test_a_missing_path_is_deleted_only_by_remove(world):
     assert [one.missing for one in found] == [[b"d"]], "what is below is missing with it"
     assert world.catalog.get([b"d", b"d/f"]).keys() == {b"d", b"d/f"}
 
-    assert next(world.checker.remove([b"d"])).gone == [b"d/f", b"d"]
+    assert next(world.checker.writer.remove([b"d"])).gone == [b"d/f", b"d"]
     assert world.catalog.counts()[0] == 0
 
 

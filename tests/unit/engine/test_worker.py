@@ -12,7 +12,7 @@ from replicator.core import guard
 from replicator.core.debouncer import Debouncer, Work, WorkKind
 from replicator.core.rechecks import Reason
 from replicator.engine import loop
-from replicator.engine.ingest.checker import PORTION
+from replicator.engine.ingest.catalog_writer import PORTION
 from replicator.engine.ingest.publisher import Publisher, run_to_end
 from replicator.engine.ingest.scan import WALKED, scan
 from replicator.engine.ingest.worker import Worker
