@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from replicator.app.daemon import state_lock
+from replicator.app.state_lock import state_lock
 from replicator.errors import StateLocked
 
 
