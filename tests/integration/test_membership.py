@@ -403,7 +403,7 @@ def test_a_launch_is_completed_only_after_everything_is_there_with_heartbeats_me
         (tmp_path / "source").mkdir()
         for number in range(expected):
             (tmp_path / "source" / f"{number:03}").write_bytes(os.urandom(20_000))
-        with scaling(tmp_path, api, bootstrap={"bandwidth": "700KiB/s"}) as backend:
+        with scaling(tmp_path, api, bootstrap={"bandwidth": "350KiB/s"}) as backend:
             wait_for(lambda: there, "completion")
             wait_for(
                 lambda: launch(backend) == "verified: put into service",

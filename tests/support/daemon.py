@@ -245,7 +245,7 @@ class Backend:
         if self.daemon is None or self.daemon.poll() is not None:
             return None
         self.daemon.send_signal(signal.SIGTERM)
-        return self.daemon.wait(10)
+        return self.daemon.wait(30)  # 10 are promised, of which it may send for 8
 
     def kill(self):
         if self.daemon is not None:

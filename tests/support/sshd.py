@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.tools import find, missing
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 READ = "/usr/bin:/bin"
 """Directories of the programs that a login needs besides python3: sh, head, tr."""
@@ -310,7 +310,7 @@ class Sshd:
         def settled():
             return process.poll() is not None or self._listening() > before
 
-        wait_for(settled, f"sshd to listen, see {self.log}", 10)
+        wait_for(settled, f"sshd to listen, see {self.log}")
         return process.poll() is None
 
     def stop(self):
@@ -325,8 +325,8 @@ class Sshd:
         for pid in [process.pid, *below]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        process.wait(10)
-        wait_for(lambda: not any(map(_alive, below)), f"sessions {below} to end", 10)
+        process.wait(FOREVER)
+        wait_for(lambda: not any(map(_alive, below)), f"sessions {below} to end")
 
     @contextlib.contextmanager
     def frozen(self):
