@@ -30,7 +30,7 @@ from tests.support.uploader import (
     temporaries,
     upload,
 )
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 SECONDS = float(os.environ.get("REPLICATOR_RACE_SECONDS", "3"))
 CANARY = b"SECRET-CANARY" * 100
@@ -187,7 +187,7 @@ def test_a_huge_file_that_is_renamed_or_removed_while_it_is_read(backend, monkey
         with (backend.source / name).open("wb") as file:
             file.truncate(LARGE + 1)
     try:
-        assert reading.wait(20)
+        assert reading.wait(FOREVER)
         (backend.source / "huge-1").rename(backend.source / "huge-4")
         (backend.source / "huge-2").unlink()
         with (backend.source / "huge-3").open("r+b") as file:

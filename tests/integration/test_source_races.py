@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.backend import Backend
 from tests.support.uploader import catalog_of, exchange, temporaries, upload
-from tests.support.waiting import wait_for
+from tests.support.waiting import FOREVER, wait_for
 
 MIB = 1 << 20
 DELETED = int(os.environ.get("REPLICATOR_DELETED_FILES", "3000"))
@@ -118,7 +118,7 @@ def test_a_file_that_changes_between_two_readings(backend, tmp_path, at_pread, c
         draft.write_bytes(os.urandom(6 * MIB))
         done = at_pread(draft.stat().st_ino, nth, partial(CHANGES[change], path))
         draft.rename(path)
-        assert done.wait(20)
+        assert done.wait(FOREVER)
     assert upload(backend, "other") < 10
     if change == "becomes a fifo":
         wait_for(lambda: not {b"hashed", b"sent"} & catalog_of(backend).keys(), "fifos left out")

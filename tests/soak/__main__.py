@@ -67,7 +67,7 @@ class Soak:
             seed,
         )
         self.backend.more_trees = [{"source": "second", "target": str(target), "delete_guard": 1}]
-        self.backend.configure(connect_timeout=2.0, keepalive=1.0, op_timeout=2.0)
+        self.backend.configure(connect_timeout=5.0, keepalive=1.0, op_timeout=2.0)
         (self.backend.source / "watched").mkdir()
         self._number = 0
         self._publish()
