@@ -14,7 +14,7 @@ from replicator.config import Config, TreeSettings
 from replicator.doctor.finding import Finding
 from replicator.engine.changes.create import delete_change, next_number
 from replicator.engine.frontend.connection import Connection
-from replicator.errors import ReplicatorError, TransportError
+from replicator.errors import ChannelLost, ReplicatorError, TransportError
 from replicator.model import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from replicator.ports import Candidate
 from replicator.transport.ssh import SSHConnector
@@ -38,11 +38,14 @@ async def examine_frontend(
         why = "it gets no files; the daemon keeps trying to connect"
         return [Finding("fail", subject, str(error), why, frontend=True)]
     link = Connection(channel, lambda *_: None, lambda: None)
-    receiver = asyncio.get_running_loop().create_task(link.receive())
+    loop = asyncio.get_running_loop()
+    receiver, trying = loop.create_task(link.receive()), loop.create_task(_try_trees(link, config))
     try:
         async with asyncio.timeout(config.ssh.connect_timeout):
-            await link.exchange_hello()
-            refused = await _try_trees(link, config)
+            await asyncio.wait([receiver, trying], return_when=asyncio.FIRST_COMPLETED)
+        if not trying.done():
+            raise ChannelLost("the connection was lost")
+        refused = trying.result()
     except (ReplicatorError, TimeoutError) as error:
         reason = _reason_of(receiver) or str(error) or "no answer in time"
         return [Finding("fail", subject, reason, "it gets no files", frontend=True)]
@@ -52,7 +55,8 @@ async def examine_frontend(
         return found or [Finding("ok", subject, link.agent.about, frontend=True)]
     finally:
         receiver.cancel()
-        await asyncio.gather(receiver, return_exceptions=True)
+        trying.cancel()
+        await asyncio.gather(receiver, trying, return_exceptions=True)
         await channel.close()
 
 
@@ -63,6 +67,7 @@ def _reason_of(receiver: asyncio.Task[None]) -> str:
 
 
 async def _try_trees(link: Connection, config: Config) -> list[Trial]:
+    await link.exchange_hello()
     roots = [os.fsencode(tree.source) for tree in config.tree]
     origin = await asyncio.to_thread(origin_of, roots)
     trials = [Trial(link, number, tree, origin) for number, tree in enumerate(config.tree, 1)]
