@@ -8,7 +8,7 @@ from replicator.model import FILE, ROOT, Entry, is_within
 from replicator.wire.changes import Move, SetAttributes
 from replicator.wire.messages import Batch, ListTree
 from tests.support.frontends import at
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 
 def listed(stage):
@@ -162,7 +162,7 @@ async def test_whatever_is_renamed_changed_and_refused_the_frontend_becomes_equa
         elif step < 0.9:
             stage.now.hang_up()
         if choose.random() < 0.5:
-            await eventually(lambda: True, "a moment")
+            await turns(choose.randrange(1, 30))
     stage.now.refusals = {}
     stage.prepare = lambda agent: None
     await stage.live()
