@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import PROJECT
 from tests.support.aws import ENVIRONMENT, REGION, Cloud
+from tests.support.tools import missing
 
 DELIVERED = {
     "event": "delivered", "tree": "/var/www/shop/upload",
@@ -195,8 +196,9 @@ def test_a_command_is_run_again_if_the_stamp_file_was_replaced_meanwhile(tmp_pat
     assert ran.read_text() == "run\nrun\n"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_understands_the_units_of_the_stamp_file(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        missing("systemd-analyze")
     examples = PROJECT / "deploy" / "examples"
     for unit in ("replicator-stamp.path", "replicator-stamp.service"):
         text = (examples / unit).read_text()

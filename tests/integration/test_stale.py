@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.backend import Backend
 from tests.support.looking import texts
+from tests.support.tools import missing
 from tests.support.uploader import exchange
 from tests.support.waiting import wait_for
 
@@ -66,7 +67,7 @@ def copy_over(source, other):
 
 def rsync_into_place(source, other):
     if shutil.which("rsync") is None:
-        pytest.skip("no rsync")
+        missing("rsync")
     subprocess.run(["rsync", "-a", "--checksum", f"{other}/", f"{source / 'a'}/"], check=True)
 
 
