@@ -124,7 +124,7 @@ class FileWriter:
     def publish(self, change: Content, temporary: Temporary) -> None:
         """Set the attributes of a complete temporary, rename it to its target, and close it.
 
-        The caller must have called `lease.check` immediately before.
+        The caller must have called `lease.check` since it last did something that takes long.
         """
         fd, at, name = temporary
         self._set_attributes(fd, change)

@@ -13,7 +13,7 @@ from replicator.wire import changes
 from replicator.wire.messages import BeginFile, Data
 
 MOST = 16
-"""Files in progress at a time. The backend sends one or two; to begin more is a protocol error."""
+"""Files in progress at a time; to begin more is a protocol error. The backend streams up to four, and large live changes beside them."""
 
 
 class Transfers:

@@ -271,13 +271,24 @@ def _progress(row: dict[str, Any]) -> str:
 
 def _notes(row: dict[str, Any]) -> Iterable[str]:
     """Yield what there is to say about a frontend, each once."""
-    details = [row["last_error"], row["excess"], *row["unlisted"]]
+    problems = {f"{one['path']}: {one['reason']}": one for one in row["problems"]}
+    # The latest error may be one of the problems, without the code of the reason.
+    shown = next(
+        (full for full, one in problems.items() if _in_short(one) == row["last_error"]), ""
+    )
+    details = [shown or row["last_error"], row["excess"], *row["unlisted"]]
     verified = row.get("verified") or {}
     details += [f"not verified: {verified['error']}"] if verified.get("error") else []
     details += [f"launch hook: {row['launch']}"] if row["launch"] else []
     details += ["not ready: its ready files do not exist"] if row["ready"] is False else []
     details += ["draining"] if row["draining"] else []
-    details += [f"{one['path']}: {one['reason']}" for one in row["problems"]]
+    details += problems
     if row["source"] != "static":
         details.append(f"{row['source']} {row['instance_id']} {row['discovery_state']}".strip())
     return dict.fromkeys(filter(None, details))
+
+
+def _in_short(problem: dict[str, str]) -> str:
+    """Return a problem without the code of its reason, as `last_error` has it."""
+    code, _, detail = problem["reason"].partition(": ")
+    return f"{problem['path']}: {detail or code}"

@@ -1,7 +1,8 @@
 """When a path is checked: cooldowns, files that are open for writing, retries.
 
 The first change of a quiet path is checked at once. After a check, the path is not checked again before its cooldown ends, which
-doubles while the path keeps changing. A file that is being written is checked after it is closed, or after `max_wait` seconds.
+doubles while the path keeps changing. A file that is being written is read after it is closed, or after `max_wait` seconds; meanwhile
+each check asks the kernel whether a process has it open for writing.
 
 Times are seconds of a monotonic clock, passed in by the caller.
 """
@@ -115,7 +116,8 @@ class CheckQueue(DueQueue):
         self.want_by(path, min(now + delay, max(now, slot.since + self.max_wait)))
 
     def _delay(self, slot: Slot) -> float:
-        return float(self.cooldown * 2 ** min(slot.tries, LONGEST))
+        """Return the seconds until the next try. `max_wait` bounds it; the bound here only keeps the number finite."""
+        return float(self.cooldown * 2 ** min(slot.tries, 16))
 
     def deleted(self, path: bytes) -> None:
         """Reset the cooldown of a path that was deleted: if it is created again, it is checked at once."""

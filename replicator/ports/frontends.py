@@ -72,7 +72,7 @@ class Decision(enum.Enum):
 
     SERVE = "serve"
     DRAIN = "drain"  # it is leaving, and may return: served after all others
-    DROP = "drop"  # it is gone or terminating; mere absence from an answer is not enough
+    DROP = "drop"  # the provider says that it is gone or terminating; one that answers merely lack is up to `core.member_set`
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ WINDOW = 4 << 20
 """Bytes that an agent may send before they are read."""
 
 WRITE_HIGH = 2 << 20
-"""Bytes queued in this process at which writers wait: two frames, so that a live change is not delayed behind more."""
+"""Bytes queued in this process at which writers wait, so that a live change is not delayed behind more."""
 
 CLOSE_TIMEOUT = 2.0
 """Seconds to wait for the peer when a connection is closed, before it is aborted."""

@@ -13,7 +13,7 @@ from replicator.wire import fields
 from replicator.wire.fields import text_of
 
 # Why a change was refused.
-BASE_MISMATCH = "base_mismatch"  # the file at the path is not the one that the change builds on: send the whole file
+BASE_MISMATCH = "base_mismatch"  # the file at the path is not the one that the change builds on
 DIGEST_MISMATCH = (
     "digest_mismatch"  # the content is not the announced one: the source changed while it was sent
 )

@@ -1,4 +1,4 @@
-"""Contract of ports.Provider: the providers (AWS over moto's HTTP API) and FakeProvider pass the same tests."""
+"""Contract of ports.Provider: all providers and FakeProvider pass the same tests (the load balancer over moto's HTTP API)."""
 
 import socket
 import uuid
@@ -8,6 +8,7 @@ import pytest
 from replicator.discovery.aws.balancer import BalancerProvider
 from replicator.discovery.aws.client import Aws
 from replicator.discovery.aws.ourselves import Ourselves
+from replicator.discovery.aws.scaling import ScalingProvider
 from replicator.discovery.dns import DnsProvider
 from replicator.discovery.file import FileProvider
 from replicator.discovery.static import StaticProvider
@@ -111,6 +112,35 @@ class Balancer:
         self._aws.close()
 
 
+class Scaling:
+    """An Auto Scaling group; the endpoint returns recorded answers."""
+
+    can_fail = True
+
+    def __init__(self, _directory, patch, _request):
+        cloud.set_credentials(patch)
+        self._server = cloud.Recorded().__enter__()
+        self._aws = Aws(region=cloud.REGION, endpoint_url=self._server.url)
+        self.provider = ScalingProvider(
+            self._aws, groups=["shop"], hook="", interval=1.0, ourselves=Ourselves(["nobody"])
+        )
+
+    def set(self, *hosts):
+        rows = [(f"i-{host}", "running", host) for host in dict.fromkeys(hosts)]
+        members = [(identity, "InService") for identity, _, _ in rows]
+        self._server.answers |= {
+            "DescribeAutoScalingGroups": cloud.scaling_group("shop", *members),
+            "DescribeInstances": cloud.instances(*rows),
+        }
+
+    def fail(self):
+        self._server.answers["DescribeAutoScalingGroups"] = cloud.error("AccessDenied", "no", 403)
+
+    def close(self):
+        self._aws.close()
+        self._server.__exit__()
+
+
 class Fake:
     """A FakeProvider."""
 
@@ -136,7 +166,7 @@ def moto():
         yield made
 
 
-@pytest.fixture(params=[Static, File, Dns, Balancer, Fake], ids=lambda made: made.__name__)
+@pytest.fixture(params=[Static, File, Dns, Balancer, Scaling, Fake], ids=lambda made: made.__name__)
 def world(request, tmp_path, monkeypatch):
     made = request.param(tmp_path, monkeypatch, request)
     yield made
@@ -186,4 +216,5 @@ def test_a_provider_has_a_name_an_interval_and_a_cap_for_retries(world):
     assert provider.name
     assert provider.interval > 0
     assert provider.retry_cap >= 0
+    # Only the list of an operator replaces all members at once; a service may answer with too little.
     assert provider.certain == isinstance(provider, StaticProvider)

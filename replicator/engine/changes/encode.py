@@ -1,8 +1,7 @@
 """Encode changes as frames of the wire, once for the whole fleet.
 
-The same frames are queued for every frontend. Whole files can be sent to each of them. A change that builds on the previous
-version (a delta, attributes only, a link, a move) is sent only to frontends that hold that version; for the others the path is marked
-dirty, and its content is sent.
+The same frames are queued for every frontend. Whole files and moves can be sent to each of them. A change that builds on the previous
+version (a delta, attributes only, a link) is sent only to frontends that hold that version; for the others the path is marked dirty.
 """
 
 from __future__ import annotations
@@ -186,7 +185,7 @@ def _encode_batch(
 
 
 def encode_update(change: Change) -> EncodedChanges:
-    """Encode one change without content that builds on the previous version."""
+    """Encode one change that has no content and builds on the previous version."""
     proven = isinstance(change, SetAttributes) and not change.digest
     return replace(_encode_batch([change], []), builds_on=True, proven=proven)
 

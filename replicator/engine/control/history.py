@@ -16,7 +16,7 @@ from replicator.engine.ingest.pipeline import Pipeline
 from replicator.engine.service import Service
 
 INTERVAL = 0.5
-"""Seconds between two samples; `is_degraded` reads the dirty set, which costs a microsecond for each blocked path."""
+"""Seconds between two samples."""
 
 _NAMES = {
     State.LIVE.value: events.FRONTEND_LIVE,

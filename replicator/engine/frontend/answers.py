@@ -29,7 +29,7 @@ SOON = 0.2
 """Seconds until a path is tried again after a refusal that a race explains."""
 
 PATIENCE = 30.0
-"""Seconds for which a path may be dirty before a reason that ends by itself is reported as an error: three times `settle.max_wait`."""
+"""Seconds for which a path may be dirty before a reason that ends by itself is reported as an error: three times the default of `settle.max_wait`."""
 
 RACES = (changes.DIGEST_MISMATCH, changes.VANISHED, changes.BASE_MISMATCH)
 """Reasons that usually end by themselves. The first BASE_MISMATCH or VANISHED of a path is retried at once, DIGEST_MISMATCH after SOON."""

@@ -102,9 +102,10 @@ class ErrorStatus:
             log.warning("not replicated", host=self._host, path=printable(key.path), reason=reason)
 
     def resolved(self, key: Key) -> None:
-        """Record that a path is replicated."""
-        if self._refused.pop(key, None) and not self._refused:
-            self.error = ""
+        """Record that a path is replicated. If it had the latest error, that of another refused path is shown again."""
+        text = self._refused.pop(key, None)
+        if text and (self.error == text or not self._refused):
+            self.error = next(reversed(self._refused.values()), "")
 
     def comparison_slow(self, reason: str) -> None:
         """Record that the comparison that is running gave its place to others; logged once."""

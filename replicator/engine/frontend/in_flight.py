@@ -24,7 +24,7 @@ ANSWER_BYTES = 4096
 """Bytes of acknowledgements allowed for each answer: a detail may have 1,000 characters."""
 
 SIGN_OF_LIFE_BYTES = 1024
-"""Bytes of acknowledgements allowed per second: an agent that hashes or copies sends about 50 a second."""
+"""Bytes of acknowledgements allowed per second: an agent that hashes or copies sends one of some 60 bytes every five seconds."""
 
 WORK = 16 << 20
 """Bytes that an agent may be hashing or copying on its own before more bulk is sent: a live change behind it has to wait."""

@@ -20,7 +20,7 @@ DRAIN_PAUSE = 0.004
 """Seconds between two questions whether all events have been taken in."""
 
 DRAIN_LIMIT = 0.1
-"""Seconds to wait for that: taking in a batch of 1,000 takes 20 ms."""
+"""Seconds to wait for that: taking in 1,000 events takes 20 ms."""
 
 
 async def drained(is_drained: Callable[[float], bool], since: float) -> bool:

@@ -178,6 +178,17 @@ def test_an_error_is_shown_once_and_markup_in_names_is_escaped():
     assert captured.get().count(f"{hostile}: denied") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [("Permission denied", "denied: Permission denied"), ("vanished", "vanished: ")],
+)
+def test_the_latest_error_is_not_shown_again_as_a_problem(error, reason):
+    row = {"host": "web1", "state": "degraded", "last_error": f"a/b: {error}"}
+    row["problems"] = [{"path": "a/b", "reason": reason}, {"path": "c", "reason": "denied: no"}]
+    shown = [line.strip() for line in plain(status([row], ok=False)) if "a/b" in line]
+    assert shown == [f"a/b: {reason}".strip()]
+
+
 def test_an_http_server_that_does_not_listen_is_shown():
     made = status(
         [{}], http={"listen": "127.0.0.1:9440", "error": "another program uses this address."}

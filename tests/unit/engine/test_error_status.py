@@ -56,6 +56,17 @@ async def test_a_directory_that_cannot_be_listed_is_the_last_error_until_it_can(
     assert stage.replica.last_error == ""
 
 
+def test_the_error_of_a_path_that_has_arrived_makes_room_for_that_of_one_that_has_not():
+    errors = ErrorStatus("a")
+    first, second = Key(1, b"first"), Key(1, b"second")
+    errors.refused(first, "Permission denied")
+    errors.refused(second, "No space left on device")
+    errors.resolved(second)
+    assert errors.error == "first: Permission denied"
+    errors.resolved(first)
+    assert errors.error == ""
+
+
 def test_each_error_is_logged_once_until_it_is_resolved():
     errors = ErrorStatus("a")
     with capture_logs() as logged:
