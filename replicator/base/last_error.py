@@ -21,7 +21,7 @@ class LastError:
         values: values of both events.
 
     Attributes:
-        reason: why the work has failed last; empty if it has not.
+        reason: why the work has failed last; empty if it has not, or has succeeded since.
     """
 
     def __init__(self, failed: str, succeeds_again: str = "", **values: str) -> None:

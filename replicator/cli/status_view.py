@@ -271,12 +271,12 @@ def _progress(row: dict[str, Any]) -> str:
 
 def _notes(row: dict[str, Any]) -> Iterable[str]:
     """Yield what there is to say about a frontend, each once."""
-    problems = {f"{one['path']}: {one['reason']}": one for one in row["problems"]}
-    # The latest error may be one of the problems, without the code of the reason.
-    shown = next(
-        (full for full, one in problems.items() if _in_short(one) == row["last_error"]), ""
-    )
-    details = [shown or row["last_error"], row["excess"], *row["unlisted"]]
+    error = row["last_error"]
+    # The latest error may be one of the problems, without the code of its reason.
+    problems = [
+        f"{one['path']}: {one['reason']}" for one in row["problems"] if _in_short(one) not in error
+    ]
+    details = [error, row["excess"], *row["unlisted"]]
     verified = row.get("verified") or {}
     details += [f"not verified: {verified['error']}"] if verified.get("error") else []
     details += [f"launch hook: {row['launch']}"] if row["launch"] else []

@@ -190,7 +190,7 @@ class SettleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class RetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How failed connections, refused paths and unusable targets are retried: with exponential backoff and full jitter."""
+    """How what failed on a frontend is retried (connections, paths, targets): with exponential backoff and full jitter."""
 
     first: float = 0.5
     """Upper bound of the first delay."""

@@ -72,7 +72,7 @@ class Decision(enum.Enum):
 
     SERVE = "serve"
     DRAIN = "drain"  # it is leaving, and may return: served after all others
-    DROP = "drop"  # the provider says that it is gone or terminating; one that answers merely lack is up to `core.member_set`
+    DROP = "drop"  # the provider says that it is gone or terminating; `core.member_set` decides about one that is only absent
 
 
 @dataclass(frozen=True)

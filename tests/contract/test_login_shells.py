@@ -1,4 +1,4 @@
-"""The command that starts the agent, under every login shell of Debian."""
+"""The command that starts the agent, under the login shells that `.ci/run` installs."""
 
 import subprocess
 

@@ -104,9 +104,8 @@ def test_of_a_large_file_that_changed_while_the_frontend_was_away_only_the_diffe
             with big.open("ab") as file:
                 file.write(b"some more" * 1000)
         else:
-            new = (
-                backend.source.parent / "new"
-            )  # not in the tree, which would send it as another file
+            # Not in the tree, which would send it as another file.
+            new = backend.source.parent / "new"
             new.write_bytes(big.read_bytes())
             edit(new)
             new.rename(big)

@@ -291,7 +291,8 @@ def test_a_reader_sees_whole_versions_while_a_file_is_replaced_a_thousand_times(
     reader.start()
     try:
         turn = 0
-        while turn < 1000 or reads[0] <= 1000:  # the reader may get little time on a busy machine
+        # The reader may get little time on a busy machine.
+        while turn < 1000 or (reads[0] <= 1000 and reader.is_alive()):
             turn += 1
             temporary = backend.source / ".page.new"
             temporary.write_bytes(versions[turn % 4])

@@ -55,9 +55,8 @@ def test_sigterm_in_the_middle_of_gigabytes(make, two):
         file.write(b"in the middle")
     new.rename(backend.source / "big.bin")
     try:
-        backend.tables["bootstrap"] = {
-            "bandwidth": "16MiB/s"
-        }  # half a minute and more, were it let
+        # It would take a minute and more, if it were let.
+        backend.tables["bootstrap"] = {"bandwidth": "8MiB/s"}
         backend.configure()
         backend.start()
         wait_for(lambda: backend.row(two[0])["bytes_sent"] > 24 << 20, "the middle")

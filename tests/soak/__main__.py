@@ -172,15 +172,17 @@ class Soak:
         """
         wait = partial(self.backend.wait_until_equal, seconds=PATIENCE, halted=halted)
         wait(ignored=self._had_several_names)
-        if self.backend.differences():
+        if found := self.backend.differences():
             self.scans += 1
+            print(f"after a scan for hard links: {found}", flush=True)
             self.backend.run("verify")
             wait()
+        self.workload.forget_replaced()
 
     def _had_several_names(self, path):
         try:
             return (self.backend.source / path).lstat().st_ino in self.workload.linked
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def _rest(self, number, write_line):

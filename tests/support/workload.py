@@ -64,6 +64,10 @@ class Workload:
                 self.kinds[kind] += 1
                 return f"{kind} {detail}"
 
+    def forget_replaced(self):
+        """Drop the numbers in `linked` that no file has any more: they may be given to other files."""
+        self.linked &= {path.lstat().st_ino for path in self._files}
+
     # --- Operations. Each returns a description, or None if there was no file or directory for it. ---
 
     def _write_small(self):

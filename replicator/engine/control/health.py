@@ -1,7 +1,7 @@
 """Decide the value `ok` of `status`: True if every frontend is known to be equal to the sources, and every source is known.
 
-It is False while a path is refused, dirty, unreadable or held back; while a frontend is not connected, or has differences that its last
-verification found and nobody repaired; while the answer of a provider is in doubt; and while any of this is unknown.
+It is False while a path is refused, dirty, unreadable or held back; while a frontend is not connected, or has not confirmed the repair of
+what its last verification found; while the answer of a provider is in doubt; and while any of this is unknown.
 """
 
 from __future__ import annotations

@@ -79,7 +79,11 @@ class ErrorStatus:
     def compared(self) -> None:
         """Record that a comparison has succeeded. Only refused paths remain as errors."""
         self._failure = self.slow = ""
-        self.error = next(iter(self._refused.values()), "")
+        self.error = self._latest_refusal
+
+    @property
+    def _latest_refusal(self) -> str:
+        return next(reversed(self._refused.values()), "")
 
     def sent(self, key: Key, event: str) -> None:
         """Log at debug level that the frontend has confirmed a path."""
@@ -97,15 +101,17 @@ class ErrorStatus:
     def refused(self, key: Key, reason: str) -> None:
         """Record that a path is not replicated. The same reason for the same path is logged once until `resolved`."""
         self.error = text = f"{printable(key.path)}: {reason}"
-        if self._refused.get(key) != text and len(self._refused) < LOGGED:
-            self._refused[key] = text
+        former = self._refused.pop(key, "")
+        if former or len(self._refused) < LOGGED:
+            self._refused[key] = text  # as the latest
+        if former != text and key in self._refused:
             log.warning("not replicated", host=self._host, path=printable(key.path), reason=reason)
 
     def resolved(self, key: Key) -> None:
-        """Record that a path is replicated. If it had the latest error, that of another refused path is shown again."""
-        text = self._refused.pop(key, None)
+        """Record that a path is replicated. If it had the latest error, the one before becomes the latest."""
+        text = self._refused.pop(key, "")
         if text and (self.error == text or not self._refused):
-            self.error = next(reversed(self._refused.values()), "")
+            self.error = self._latest_refusal
 
     def comparison_slow(self, reason: str) -> None:
         """Record that the comparison that is running gave its place to others; logged once."""

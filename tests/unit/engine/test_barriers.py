@@ -39,9 +39,8 @@ class Stage:
         self.debouncer.hint(Hint(kind, path), self.loop.time(), **more)
 
     async def passes(self, barrier):
-        await asyncio.sleep(
-            3600
-        )  # virtual: beyond the pause after a check, which is 20 times as long as that took
+        # Virtual: longer than the pause after a check, which is 20 times as long as the check took.
+        await asyncio.sleep(3600)
         self.barriers.update()
         return barrier.passed_at is not None
 

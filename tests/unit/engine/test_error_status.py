@@ -63,7 +63,13 @@ def test_the_error_of_a_path_that_has_arrived_makes_room_for_that_of_one_that_ha
     errors.refused(second, "No space left on device")
     errors.resolved(second)
     assert errors.error == "first: Permission denied"
+    errors.refused(second, "Disk quota exceeded")
+    errors.refused(first, "Permission denied")  # at the next attempt
+    errors.compared()
+    assert errors.error == "first: Permission denied"
     errors.resolved(first)
+    assert errors.error == "second: Disk quota exceeded"
+    errors.resolved(second)
     assert errors.error == ""
 
 

@@ -10,6 +10,7 @@ from replicator.core.pace import Backoff
 from replicator.engine.service import Service
 from replicator.errors import ReplicatorError
 from replicator.ports import Address
+from replicator.wire import messages
 from tests.support.frontends import Backdrop
 from tests.support.source_state import fake_tree
 from tests.support.waiting import eventually
@@ -144,6 +145,22 @@ async def test_a_frontend_whose_connector_fails_with_an_unexpected_exception_aff
     assert not running.done()
     served.service.stop()
     await running
+
+
+@pytest.mark.usefixtures("clock")
+async def test_a_stop_waits_for_at_most_eight_seconds_for_a_frontend_that_does_not_answer(served):
+    served.add_tree()
+    running = asyncio.get_running_loop().create_task(served.service.run())
+    silent = served.service.add_frontend(Address("silent"))
+    await served.turned(silent, State.LIVE)
+    served.agent("silent").mute.add(messages.Batch)
+    silent.offer(served.write(b"f", b"content"))
+    assert silent.dirty
+    served.service.stop()
+    began = asyncio.get_running_loop().time()
+    await running
+    assert silent.dirty
+    assert asyncio.get_running_loop().time() - began <= 8.1
 
 
 async def test_a_paused_tree_deletes_nothing_on_frontends_and_is_reported(served):
