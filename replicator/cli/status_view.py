@@ -271,11 +271,14 @@ def _progress(row: dict[str, Any]) -> str:
 
 def _notes(row: dict[str, Any]) -> Iterable[str]:
     """Yield what there is to say about a frontend, each once."""
-    error = row["last_error"]
-    # The latest error may be one of the problems, without the code of its reason.
-    problems = [
-        f"{one['path']}: {one['reason']}" for one in row["problems"] if _in_short(one) not in error
-    ]
+    error, problems = row["last_error"], []
+    for one in row["problems"]:
+        text = f"{one['path']}: {one['reason']}".removesuffix(": ")
+        # The latest error is one of the problems without the code of its reason, perhaps after why the frontend is paused.
+        if f"; {error}".endswith(f"; {(short := _in_short(one))}"):
+            error = error.removesuffix(short) + text
+        else:
+            problems.append(text)
     details = [error, row["excess"], *row["unlisted"]]
     verified = row.get("verified") or {}
     details += [f"not verified: {verified['error']}"] if verified.get("error") else []

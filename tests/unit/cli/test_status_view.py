@@ -179,19 +179,28 @@ def test_an_error_is_shown_once_and_markup_in_names_is_escaped():
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "reason", "text"),
     [
-        ("a/b: Permission denied", "denied: Permission denied"),
-        ("a/b: vanished", "vanished: "),
-        ("paused since 12:00; a/b: Permission denied", "denied: Permission denied"),
+        ("a/b: Permission denied", "denied: Permission denied", "a/b: denied: Permission denied"),
+        ("a/b: vanished", "vanished: ", "a/b: vanished"),
+        ("paused; a/b: full", "no_space: full", "paused; a/b: no_space: full"),
     ],
 )
-def test_the_latest_error_is_not_shown_again_as_a_problem(error, reason):
+def test_the_latest_error_is_shown_once_with_the_code_of_its_reason(error, reason, text):
     row = {"host": "web1", "state": "degraded", "last_error": error}
     row["problems"] = [{"path": "a/b", "reason": reason}, {"path": "c", "reason": "denied: no"}]
     lines = [line.strip() for line in plain(status([row], ok=False))]
-    assert [line for line in lines if "a/b" in line] == [error]
+    assert [line for line in lines if "a/b" in line] == [text]
     assert "c: denied: no" in lines
+
+
+def test_a_problem_is_shown_although_the_error_of_a_longer_path_ends_like_it():
+    row = {"host": "web1", "state": "degraded", "last_error": "a/b: Permission denied"}
+    row["problems"] = [
+        {"path": path, "reason": "denied: Permission denied"} for path in ("a/b", "b")
+    ]
+    lines = [line.strip() for line in plain(status([row], ok=False))]
+    assert "b: denied: Permission denied" in lines
 
 
 def test_an_http_server_that_does_not_listen_is_shown():
