@@ -54,7 +54,7 @@ def wait(
         raise no_daemon(settings)
     outcome = next((row for row in rows if row.get("finished")), None)
     if outcome is None:
-        raise ControlError("the daemon went away in the middle of its answer")
+        raise ControlError("the daemon answered without an outcome")
     _show(outcome)
     context.exit(0 if outcome["ok"] else 3)
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+END = {"end": True}
+"""Last line of a complete answer."""
+
 
 def socket_path(state_directory: str) -> Path:
     """Return where the daemon with this state directory listens."""

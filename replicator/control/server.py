@@ -1,4 +1,4 @@
-"""The daemon's side of the control socket: one request, any number of answer lines, then the end."""
+"""The daemon's side of the control socket: one request, any number of answer lines, then an error or END."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from replicator.control import END
 from replicator.control.members import admit, may_command
 from replicator.errors import ControlError, ReplicatorError
 from replicator.model import printable
@@ -124,6 +125,7 @@ async def _answer(
         async with aclosing(handler(request)) as lines:  # who hangs up ends what he asked for
             async for line in lines:
                 await _say(writer, line)
+        await _say(writer, END)
     except ReplicatorError as error:
         await _say(writer, {"error": str(error)})
     except ConnectionError:

@@ -609,6 +609,25 @@ def test_verify_finds_and_repairs_what_a_frontend_lost_or_changed_stealthily(mak
     backend.wait_until_equal()
 
 
+def test_a_verification_that_the_daemon_does_not_finish_is_no_success(make, two):
+    backend = make(two)
+    fill_never_empty(backend)
+    backend.start()
+    backend.wait_until_equal()
+    with (
+        two[1].frozen(),
+        subprocess.Popen(
+            backend.command("verify"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as verify,
+    ):
+        assert verify.stdout.readline() == f"{two[0].address}: equal\n"
+        backend.daemon.kill()
+        backend.daemon.wait()
+        _, error = verify.communicate(timeout=FOREVER)
+    assert verify.returncode == 1
+    assert "the daemon ended before its answer was complete" in error
+
+
 TRACEBACK = """Traceback (most recent call last):
   File "agent.py", line 1, in <module>
 ZeroDivisionError: division by zero"""

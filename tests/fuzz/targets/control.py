@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from replicator.control import client
+from replicator.control import END, client
 from replicator.control.server import MAX_REQUEST, _answer
 from replicator.engine.control.health import Tolerance
 from replicator.engine.control.names import Name, find
@@ -129,9 +129,10 @@ def _request(**fields):
     limit=MAX_REQUEST + 100,
 )
 def requests(data):
-    """Raise nothing. Assert that every request gets one answer, a JSON object on one line, and no internal error."""
-    answer = json.loads(asyncio.run(_ask(data)))
+    """Raise nothing. Assert that every request gets one answer, a JSON object on one line, then the end or an error, no internal one."""
+    answer, *rest = map(json.loads, asyncio.run(_ask(data)).splitlines())
     assert isinstance(answer, dict)
+    assert rest == ([] if "error" in answer else [END])
     assert not str(answer.get("error")).startswith("internal error"), answer
 
 
@@ -146,7 +147,7 @@ class Connection(io.BytesIO):
 
 @target(
     _request(error="no such frontend"),
-    _request(host="a", state="live") + _request(finished=True),
+    _request(host="a", state="live") + _request(finished=True) + _request(**END),
     mutate=mutate.json_text,
 )
 def answers(data):

@@ -137,5 +137,5 @@ def test_unconfirmed_frontends_are_printed_and_the_exit_status_is_3(run):
 
 @pytest.mark.parametrize("lines", [[], [{"waits_for": []}]])
 def test_an_answer_without_an_outcome_is_an_error(run, lines):
-    with pytest.raises(ControlError, match="went away"):
+    with pytest.raises(ControlError, match="without an outcome"):
         run(lines)

@@ -30,7 +30,7 @@ with socket.socket(socket.AF_UNIX) as client:
     client.settimeout(20)
     client.connect(sys.argv[1])
     client.sendall(sys.argv[2].encode() + b"\\n")
-    print(client.makefile().read())
+    print(client.makefile().readline())
 """
 
 
