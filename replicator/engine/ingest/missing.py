@@ -95,7 +95,8 @@ class MissingPaths:
         gone = [path for path in gone if not self._is_concerned(path)]
         deleted: set[bytes] = set()
         if gone:
-            removed = self._writer.remove(gone, unsure=large)
+            # Between the portions of a large directory, `check_due` may have found any of them again.
+            removed = self._writer.remove(gone, unsure=gone if large else ())
             found = await run_to_end(self._publisher.publish_next(removed, self._follow_ups))
             deleted.update([*found.gone, *found.forgotten] if found else [])
         self._restart({*ripe, *self._ripe} - deleted)

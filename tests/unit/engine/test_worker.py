@@ -251,6 +251,30 @@ async def test_the_rest_of_a_large_directory_that_appears_again_is_not_deleted(e
     assert emptied.worker.rechecks.missing_count, "it is checked again"
 
 
+async def test_a_missing_file_that_is_written_again_while_a_large_directory_is_deleted_is_kept(
+    emptied,
+):
+    emptied.source.write(b"page", b"old")
+    await emptied.check(b"page")
+    emptied.source.remove(b"page")
+    await emptied.check(b"page")
+    await emptied.later()
+    deleted_and_uploaded(emptied)
+
+    def published(_encoded):
+        if emptied.source.nodes.get(b"page") is None:
+            emptied.source.write(b"page", b"new")
+            emptied.debouncer.hint(Hint(Hinted.CLOSED, b"page"), 0.0)
+
+    emptied.on_publish = published
+    await emptied.worker.recheck()
+    deletions, uploads = zip(*deleted_and_uploaded(emptied), strict=True)
+    assert [b"page"] in uploads
+    assert b"page" not in [path for deleted in deletions for path in deleted]
+    assert b"page" in emptied.catalog.records
+    assert b"d" not in emptied.catalog.records
+
+
 def rename_with_event_after(working, source, target, checked):
     """Rename a directory on the source; its event comes while the worker waits for events, after the first check of the new name."""
     working.worker.checker.defer()
