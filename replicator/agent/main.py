@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Optional
 
-from replicator.agent import boot, pin, roots, sandbox
+from replicator.agent import boot, memory, pin, roots, sandbox
 from replicator.agent.fencing import Fenced, open_locks
 from replicator.agent.policy import Policy, may_give_away
 from replicator.agent.server import Host, Server
@@ -131,6 +131,7 @@ def serve(pin_root: Optional[str], policy: Optional[Policy] = None) -> int:
         policy: what the backend may ask for; None: anything.
     """
     os.umask(0o077)
+    memory.keep_freed()
     # Redirect standard output to standard error: what a library prints must not get into the protocol.
     source, sink = os.dup(0), os.dup(1)
     os.dup2(2, 1)
