@@ -84,13 +84,17 @@ def run(  # one for each option
 
     again = [*cases, *(f"--contestant={name}" for name in contestants), f"--rounds={rounds}"]
     again += [*(f"--set={key}={value}" for key, value in settings), *(["--tiny"] if tiny else [])]
+    rows = 0
     for row in _measure(runner.Plan(chosen, contestants, rounds), place, again, say):
+        rows += 1
         line = json.dumps(row)
         click.echo(line)
         if path is not None:
             with path.open("a") as file:
                 file.write(line + "\n")
-    sys.exit(1 if failed else 0)
+    if not rows:
+        click.echo("nothing was measured", err=True)
+    sys.exit(1 if failed or not rows else 0)
 
 
 def _refuse_unknown(

@@ -36,10 +36,11 @@ BATCH = 1000
 
 
 class Pruned(NamedTuple):
-    """What was removed: number of objects, and their bytes."""
+    """What was removed: number of objects, and their bytes; `skipped`: why nothing was examined."""
 
     objects: int
     bytes: int
+    skipped: str = ""
 
 
 def prune(
@@ -48,6 +49,7 @@ def prune(
     in_use: Collection[bytes],
     keep: float,
     configured: Collection[str] | None = None,
+    known: Collection[str] = (),
 ) -> Pruned:
     """Remove what no restore can ask for any more.
 
@@ -57,25 +59,27 @@ def prune(
         in_use: manifests from which frontends may be restoring now.
         keep: seconds for which a manifest that was replaced is kept.
         configured: names of the pointers of all replicated trees: the others are removed; None: all are kept.
+        known: names of pointers that are looked for even if the store does not list them.
 
     Raises:
         StoreError: if it is not known what must be kept; then nothing is removed. Or if the store fails.
     """
     now = prefix.now()
     if now - prefix.since < keep and prefix.took_over:
-        return Pruned(0, 0)  # the other backend may still write a pointer to what looks unused
+        return Pruned(0, 0, "another backend wrote here until recently, and may still write")
     live = set(in_use)
     if configured is not None:
         unused = [one.name for one in prefix.store.list(TREES) if one.name not in configured]
         prefix.check()
         prefix.store.delete(unused)
-    for pointer in _pointers(prefix):
+    for pointer in _pointers(prefix, known):
         live.add(pointer.manifest)
         live |= {one.manifest for one in pointer.retired if one.at > now - keep}
-    needed = _packs_of(prefix, tables, live)
+    listed = list(prefix.store.list(MANIFESTS))
+    needed = _packs_of(prefix, tables, live, {digest_in(stored.name) for stored in listed})
     sizes = {}
     manifests = []
-    for stored in list(prefix.store.list(MANIFESTS)):
+    for stored in listed:
         digest = digest_in(stored.name)
         if digest is not None and digest not in live and stored.modified < now - keep:
             manifests.append(digest)
@@ -96,29 +100,42 @@ def prune(
     return Pruned(len(sizes), sum(sizes.values()))
 
 
-def _pointers(prefix: Prefix) -> Iterator[Pointer]:
-    for stored in list(prefix.store.list(TREES)):
-        data = prefix.store.get(stored.name, MAX_JSON)
+def _pointers(prefix: Prefix, known: Collection[str]) -> Iterator[Pointer]:
+    """Yield all pointers. Raises StoreError if the list of them lacks one that exists, or names one that does not."""
+    listed = {stored.name for stored in prefix.store.list(TREES)}
+    for name in sorted(listed.union(known)):
+        data = prefix.store.get(name, MAX_JSON)
+        if (data is None) == (name in listed):
+            raise StoreError(
+                f"the object store's list of {TREES} contradicts its answer for {name}"
+            )
         if data is not None:
             yield Pointer.decode(data)
 
 
-def _packs_of(prefix: Prefix, tables: dict[bytes, bytes], manifests: Iterable[bytes]) -> set[bytes]:
-    """Return the packs of manifests. Raises StoreError if one cannot be read."""
+def _packs_of(
+    prefix: Prefix,
+    tables: dict[bytes, bytes],
+    manifests: Iterable[bytes],
+    listed: Collection[bytes | None],
+) -> set[bytes]:
+    """Return the packs of manifests. Raises StoreError if one cannot be read, or is in the store's list but not found."""
     needed: set[bytes] = set()
     for manifest in manifests:
         if manifest not in tables:
-            tables[manifest] = _table(prefix, manifest)
+            if (table := _table(prefix, manifest)) is None and manifest in listed:
+                raise StoreError("a manifest that the object store lists is not found or damaged")
+            tables[manifest] = table or b""
         needed.update(digests_in(tables[manifest]))
     return needed
 
 
-def _table(prefix: Prefix, manifest: bytes) -> bytes:
-    """Return the packs of a manifest in the store; none if the manifest is gone, because nobody can restore from it."""
+def _table(prefix: Prefix, manifest: bytes) -> bytes | None:
+    """Return the packs of a manifest in the store; None if the manifest is gone or damaged: nobody can restore from it."""
     try:
         data = read_manifest(prefix.store, manifest)
     except Damaged:
-        return b""
+        return None
     packs = []
     try:
         for block in decode([data]):

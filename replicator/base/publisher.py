@@ -229,11 +229,14 @@ class Publisher:
     async def _prune(self, configured: Collection[str] | None = None) -> Pruned:
         loop = asyncio.get_running_loop()
         in_use = self.offers.in_use(loop.time())
+        known = {pointer_name(tree.root) for tree in self._trees()}
         self._next_prune = loop.time() + PRUNE_AGAIN
         try:
             with self._prune_error.recorded():
                 pruned = await self._claimed(
-                    lambda: prune(self._prefix, self.offers.tables, in_use, self._keep, configured)
+                    lambda: prune(
+                        self._prefix, self.offers.tables, in_use, self._keep, configured, known
+                    )
                 )
         except StoreError:
             if not self._prefix.is_open:  # another process may remove what was published here
@@ -241,7 +244,8 @@ class Publisher:
                     self.offers.set_newest(root, None)
             raise
         self._next_prune = loop.time() + PRUNE_EVERY
-        self._pruned = time.time(), pruned
+        if not pruned.skipped:
+            self._pruned = time.time(), pruned
         for root, schedule in self._schedules.items():
             schedule.base.packs_listed()
             if schedule.base.published is None:

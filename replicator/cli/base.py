@@ -32,7 +32,9 @@ def publish(context: click.Context, config: str, *, take_over: bool) -> None:
     waits = False
     for row in _ask(config, {"command": "base-publish", "take_over": take_over}):
         click.echo(f"{row['source']}: {_published(row)}")
-        waits |= "waits" in row
+        if row.get("left_out"):
+            click.echo(f"  {row['left_out']} files were changing, and are left out")
+        waits |= "waits" in row or bool(row.get("left_out"))
     context.exit(3 if waits else 0)
 
 
@@ -58,12 +60,16 @@ def status(context: click.Context, config: str, *, as_json: bool) -> None:
 
 @base.command()
 @config_option
-def prune(config: str) -> None:
+@click.pass_context
+def prune(context: click.Context, config: str) -> None:
     """Remove now what no restore can ask for any more, instead of at the next hour.
 
-    Also removes what the store holds of trees that are not configured any more.
+    Also removes what the store holds of trees that are not configured any more. Exits 3 if it is too early to know what is unused.
     """
     row = next(_ask(config, {"command": "base-prune"}))
+    if row["skipped"]:
+        click.echo(f"nothing was examined: {row['skipped']}", err=True)
+        context.exit(3)
     click.echo(f"removed {row['objects']} objects, {size_text(row['bytes'])}")
 
 

@@ -40,7 +40,10 @@ def bootstrap(context: click.Context, host: str, config: str) -> None:
     )
     for problem in row["problems"]:
         click.echo(f"{row['host']}: {problem['path']}: {problem['reason']}", err=True)
-    context.exit(1 if row["problems"] else 0)
+    others = [*row["unlisted"], *filter(None, [row["excess"]])]
+    for other in others:
+        click.echo(f"{row['host']}: {other}", err=True)
+    context.exit(1 if row["problems"] or others else 0)
 
 
 def _alone(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]]:

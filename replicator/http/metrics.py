@@ -301,6 +301,11 @@ def _verification(status: dict[str, Any]) -> Iterator[Metric]:
             "Longest time between two scheduled verifications.",
             schedule["interval_seconds"],
         )
+        yield _value(
+            "verify_schedule_failing",
+            "1 if the scheduled verifications fail as a whole.",
+            bool(schedule.get("error")),
+        )
     f = "frontend"
     success = _gauge("verify_success", "1 if the last verification compared everything.", f)
     succeeded = _gauge(
@@ -336,6 +341,10 @@ def _base(status: dict[str, Any]) -> Iterator[Metric]:
         if row["current_at"] is not None and not row["skipped"]:
             current.add_metric([row["source"]], row["current_at"])
     yield current
+    failing = _gauge("base_tree_failing", "1 if the last publication of a tree failed.", "tree")
+    for row in base["trees"]:
+        failing.add_metric([row["source"]], bool(row["error"]))
+    yield failing
     yield _value(
         "base_interval_seconds", "Shortest time between two publications.", base["interval"]
     )

@@ -137,10 +137,18 @@ class S3Store:
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + below
             )
+            more = True
             for page in pages:
-                for row in page.get("Contents", ()):
+                rows, more = page.get("Contents", []), page.get("IsTruncated")
+                if more is None or page.get("KeyCount", len(rows)) != len(rows):
+                    raise StoreError(
+                        f"{self._where}: the list of {below} is malformed or incomplete"
+                    )
+                for row in rows:
                     name = row["Key"].removeprefix(self._prefix)
                     yield Stored(name, row["Size"], row["LastModified"].timestamp())
+            if more:  # botocore ends at a page that names no next one
+                raise StoreError(f"{self._where}: the list of {below} ends before it is complete")
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; those that do not exist count as deleted."""

@@ -106,8 +106,8 @@ class Soak:
                     self.workload.step()
                     if self.workload.steps % 50 == 0:
                         self._publish()
-                except OSError as error:
-                    self._found.append(f"the workload ended: {error}")
+                except Exception as error:  # noqa: BLE001  # nothing would be changed any more
+                    self._found.append(f"the workload ended: {error!r}")
                     return
             time.sleep(self._random.uniform(0, 0.01))
 

@@ -24,7 +24,10 @@ async def named(aws: Aws, name: str) -> list[Group]:
         DiscoveryError: if there is no such target group, or the call fails.
     """
     key = "TargetGroupArns" if name.startswith("arn:") else "Names"
-    return _groups(await aws.call("elbv2", "describe_target_groups", **{key: [name]}))
+    found = _groups(await aws.call("elbv2", "describe_target_groups", **{key: [name]}))
+    if not found:
+        raise DiscoveryError(f"there is no target group {name}")
+    return found
 
 
 async def behind(aws: Aws, balancer: str) -> list[Group]:

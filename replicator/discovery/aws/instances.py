@@ -48,7 +48,7 @@ async def _described(aws: Aws, name: str, values: Sequence[str]) -> list[Instanc
             "ec2", "describe_instances", Filters=[{"Name": name, "Values": list(some)}]
         )
         for page in pages:
-            for reservation in page.get("Reservations", ()):
+            for reservation in page["Reservations"]:
                 for row in reservation.get("Instances", ()):
                     address = row.get("PrivateIpAddress") or row.get("Ipv6Address") or ""
                     state = row.get("State", {}).get("Name", "")

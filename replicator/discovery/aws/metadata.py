@@ -64,4 +64,6 @@ def _ask(
     body = answer.read(1024).decode("ascii", "replace").strip()
     if answer.status != 200:
         raise DiscoveryError(f"the instance metadata service answers {answer.status} to {path}")
+    if not body or answer.length:  # empty, cut off, or longer than any answer
+        raise DiscoveryError(f"the answer of the instance metadata service to {path} is incomplete")
     return body

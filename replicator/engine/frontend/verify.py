@@ -117,6 +117,10 @@ async def verify(
     for opened in [session.opened[tree] for tree in session.opened]:
         if _is_open(session, opened):  # not removed meanwhile
             await _verify_tree(replica, session, opened, pool, how, report)
+        if not _is_open(session, opened):
+            report.error = report.error or (
+                f"{replica.address.host}: a tree was removed or changed meanwhile: verify it again"
+            )
     return report
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from replicator.base.layout import MANIFESTS, PACKS, pointer_name
+from replicator.base.layout import MANIFESTS, PACKS, TREES, pointer_name
 from replicator.base.prefix import Prefix
 from replicator.base.prune import prune
 from replicator.base.publication import TreeBase
@@ -48,7 +48,8 @@ class Site:
         return self.base.published.manifest
 
     def prune(self, in_use=()):
-        return prune(self.prefix, self.tables, in_use, KEEP)
+        known = {pointer_name(self.tree.root)}
+        return prune(self.prefix, self.tables, in_use, KEEP, known=known)
 
     def count(self, below):
         return len(list(self.store.list(below)))
@@ -198,6 +199,26 @@ def test_a_damaged_pointer_stops_the_removal(site):
     assert site.count(PACKS) == 1
 
 
+@pytest.mark.parametrize("below", [TREES, MANIFESTS])
+@pytest.mark.parametrize("what", ["list", "get"])
+def test_an_answer_that_lacks_what_exists_stops_the_removal(site, what, below):
+    manifest = site.publish(a=content())
+    site.now += 100 * KEEP
+    site.start()  # a process that knows nothing of what was published
+    real_list, real_get = site.store.list, site.store.get
+    if what == "list":
+        site.store.list = lambda asked: [] if asked == below else real_list(asked)
+    else:
+        site.store.get = lambda name, most: None if name.startswith(below) else real_get(name, most)
+    if (what, below) == ("list", MANIFESTS):
+        assert site.prune().objects == 0
+    else:
+        with pytest.raises(StoreError, match=r"contradicts|not found"):
+            site.prune()
+    site.store.list, site.store.get = real_list, real_get
+    assert published.restored(site.store, manifest)
+
+
 def test_a_process_that_has_lost_its_claim_removes_nothing(site):
     site.publish(a=content())
     site.publish(a=content())
@@ -213,7 +234,9 @@ def test_after_taking_over_nothing_is_removed_for_a_while(site):
     site.publish(a=content())
     site.now += 2 * KEEP
     site.start("other", take_over=True)
-    assert site.prune().objects == 0
+    skipped = site.prune()
+    assert skipped.objects == 0
+    assert "another backend" in skipped.skipped
     site.now += KEEP
     assert site.prune().objects == 2
 

@@ -90,6 +90,12 @@ def test_publish_fails_if_a_tree_is_not_published(run):
     assert "/srv/b: not published: its source is in doubt" in result.output
 
 
+def test_publish_fails_if_files_are_left_out(run):
+    result, _ = run("publish", answers=iter([TREE | {"changed": False, "left_out": 3}]))
+    assert result.exit_code == 3
+    assert "3 files were changing, and are left out" in result.output
+
+
 @pytest.mark.parametrize("command", ["publish", "status", "prune"])
 def test_a_daemon_that_ends_before_it_has_answered_is_a_failure(run, command):
     result, _ = run(command, answers=iter([]))
@@ -98,8 +104,15 @@ def test_a_daemon_that_ends_before_it_has_answered_is_a_failure(run, command):
 
 
 def test_prune_says_what_it_removed(run):
-    result, _ = run("prune", answers=iter([{"objects": 7, "bytes": 2 << 20}]))
+    result, _ = run("prune", answers=iter([{"objects": 7, "bytes": 2 << 20, "skipped": ""}]))
     assert result.output == "removed 7 objects, 2.0 MiB\n"
+
+
+def test_prune_that_examined_nothing_says_why_and_is_no_success(run):
+    skipped = {"objects": 0, "bytes": 0, "skipped": "another backend wrote here"}
+    result, _ = run("prune", answers=iter([skipped]))
+    assert result.output == "nothing was examined: another backend wrote here\n"
+    assert result.exit_code == 3
 
 
 def test_without_a_base_or_a_daemon_each_command_fails(run):

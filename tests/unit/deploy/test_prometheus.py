@@ -67,6 +67,20 @@ FIRES = {
     "ReplicatorConfigNotReloaded": ('replicator_config_last_reload_success{instance="b"} 0x60', "1m"),
 }  # fmt: skip
 
+ALSO = (
+    ("ReplicatorVerifyOverdue", 'replicator_verify_schedule_failing{instance="b"} 1x60', "6m"),
+    (
+        "ReplicatorBaseOld",
+        f"""replicator_base_last_success_timestamp_seconds{{{TREE}}} 0+60x60
+replicator_base_interval_seconds{{instance="b"}} 300x60
+replicator_base_consecutive_failures{{instance="b"}} 3x60
+replicator_base_tree_failing{{{TREE}}} 0x60
+replicator_base_tree_failing{{tree="/other",instance="b"}} 1x60""",
+        "11m",
+    ),
+)
+"""Other reasons for which an alert fires."""
+
 WELL = (
     'up{job="replicator",instance="b"} 1x60',
     'replicator_up{instance="b"} 1x60',
@@ -81,6 +95,8 @@ WELL = (
     f"replicator_verify_success{{{FRONTEND}}} 1x60",
     f"replicator_verify_last_success_timestamp_seconds{{{FRONTEND}}} 0x60",
     'replicator_verify_interval_seconds{instance="b"} 3600x60',
+    'replicator_verify_schedule_failing{instance="b"} 0x60',
+    f"replicator_base_tree_failing{{{TREE}}} 1x60",
     f'replicator_delivery_seconds_bucket{{{TREE},le="1.0"}} 0+100x60',
     f'replicator_delivery_seconds_bucket{{{TREE},le="+Inf"}} 0+100x60',
     f"replicator_tree_unreadable_paths{{{TREE}}} 0x60",
@@ -140,7 +156,7 @@ def test_alerts_and_dashboard_name_only_metrics_that_exist():
     delivery = {"trees": [{"tree": "/srv", "buckets": [[1.0, 1]], "count": 1, "seconds": 0.1}]}
     verified = {"succeeded_at": 1.0, "differing": 1, "found": 1, "error": ""}
     frontend = {"dirty": 1, "ready": True, "verified": verified}
-    verify = {"interval_seconds": 3600}
+    verify = {"interval_seconds": 3600, "error": ""}
     hook = {"event": "delivered", "runs": 1, "failures": 0, "running_seconds": None}
     more = {"delivery": delivery, "verify": verify, "hooks": [hook], "base": BASE}
     made = render(status([frontend], pid=1, **more)).decode()
@@ -172,16 +188,16 @@ def test_each_alert_fires_when_it_should_and_none_while_all_is_well(promtool, tm
     tests = [
         {
             "interval": "1m",
-            "input_series": list(series(FIRES[name][0].splitlines())),
+            "input_series": list(series(samples.splitlines())),
             "promql_expr_test": [
                 {
                     "expr": f'count(ALERTS{{alertname="{name}",alertstate="firing",severity="{by_name[name]["labels"]["severity"]}"}})',
-                    "eval_time": FIRES[name][1],
+                    "eval_time": when,
                     "exp_samples": [{"labels": "{}", "value": 1}],
                 }
             ],
         }
-        for name in FIRES
+        for name, samples, when in [*((name, *fires) for name, fires in FIRES.items()), *ALSO]
     ]
     well = {"expr": "count(ALERTS)", "eval_time": "59m", "exp_samples": []}
     tests.append({"interval": "1m", "input_series": list(series(WELL)), "promql_expr_test": [well]})

@@ -135,7 +135,15 @@ async def test_a_stack_that_cannot_be_listed_is_reported():
 async def test_calls_of_discovery_without_permission_are_skipped():
     denied = cloud.error("AccessDenied", "no", 403)
     assert await reported(DescribeAutoScalingGroups=denied) == []
-    assert await reported(DescribeLifecycleHooks=denied) == []
+
+
+async def test_launch_hooks_that_cannot_be_read_are_reported_beside_the_rest():
+    denied = cloud.error("AccessDenied", "no", 403)
+    health, hooks = await reported(
+        DescribeAutoScalingGroups=scaling_group(health="ELB"), DescribeLifecycleHooks=denied
+    )
+    assert "ELB" in health
+    assert "autoscaling:DescribeLifecycleHooks" in hooks
 
 
 def test_a_target_that_is_this_machine_is_a_failure(monkeypatch):

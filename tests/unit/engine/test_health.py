@@ -16,19 +16,20 @@ TREE = {"state": "watching", "problems": [], "unreadable": [], "pending": 0, "la
 PROVIDER = {"error": "", "doubt": "", "answered": True}
 
 
-def status(frontend=None, tree=None, provider=None):
+def status(frontend=None, tree=None, provider=None, verify=None):
     """Two of everything, of which the second is as the test wants it."""
     return {
         "frontends": [FRONTEND, FRONTEND | (frontend or {})],
         "trees": [TREE, TREE | (tree or {})],
         "discovery": [PROVIDER, PROVIDER | (provider or {})],
+        "verify": {"error": "", **(verify or {})},
     }
 
 
 def test_ok_if_everything_is_known_and_nothing_is_dirty():
     assert is_ok(status(), NOTHING)
     assert is_ok(status(frontend={"verified": {"differing": 0}}), NOTHING)
-    assert is_ok({"frontends": [], "trees": [TREE], "discovery": [PROVIDER]}, NOTHING)
+    assert is_ok(status() | {"frontends": []}, NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,7 @@ def test_ok_if_everything_is_known_and_nothing_is_dirty():
         {"provider": {"error": "no answer"}},
         {"provider": {"answered": False}},
         {"provider": {"doubt": "the answer was empty: keeping 3"}},
+        {"verify": {"error": "internal error"}},
     ],
 )
 def test_not_ok_if_something_is_unknown_or_held_back(wrong):

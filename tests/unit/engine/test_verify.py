@@ -6,6 +6,7 @@ import pytest
 
 from replicator.core.lifecycle import State
 from replicator.engine.frontend import compare
+from replicator.engine.frontend import verify as module
 from replicator.engine.frontend.verify import verify
 from replicator.errors import ChannelLost, ControlError
 from replicator.model import Listed
@@ -110,3 +111,23 @@ async def test_a_verification_that_never_advances_is_given_up(verifying, monkeyp
         )
     with pytest.raises(ControlError, match="again and again"):
         await asyncio.wait_for(verifying.task_of_verify, FOREVER)
+
+
+async def test_a_tree_that_is_replaced_while_it_is_verified_is_not_reported_as_equal(
+    stage, monkeypatch
+):
+    stage.write(b"a", b"content")
+    await stage.live()
+    stage.disk[b"a"] = stage.disk[b"a"]._replace(digest=b"x" * 32)
+    real = module.compare
+
+    async def compare_and_reload(connection, opened, *rest, **more):
+        outcome = await real(connection, opened, *rest, **more)
+        stage.context.trees.pop(opened.tree.number)
+        stage.replica.remove_tree(opened.tree.number)
+        return outcome
+
+    monkeypatch.setattr(module, "compare", compare_and_reload)
+    async with asyncio.timeout(FOREVER):
+        report = await verify(stage.replica, stage.context.pool, repair=False)
+    assert "a tree was removed or changed meanwhile" in report.error

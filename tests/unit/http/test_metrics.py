@@ -162,9 +162,10 @@ def test_the_results_of_verifications_are_exported_and_none_for_a_frontend_witho
             {"host": "b", "verified": failed},
             {"host": "c"},
         ],
-        verify={"schedule": "daily 03:30", "interval_seconds": 86400},
+        verify={"schedule": "daily 03:30", "interval_seconds": 86400, "error": ""},
     )
     assert found["replicator_verify_interval_seconds",] == 86400
+    assert found["replicator_verify_schedule_failing",] == 0
     assert {key: value for key, value in found.items() if "verify" in key[0] and len(key) > 1} == {
         ("replicator_verify_success", "a"): 1,
         ("replicator_verify_last_success_timestamp_seconds", "a"): 1500.5,
@@ -187,6 +188,7 @@ def test_the_base_has_the_time_at_which_it_was_up_to_date_and_none_without_one()
     found = samples(base=never)
     assert ("replicator_base_last_success_timestamp_seconds", "/srv/www") not in found
     assert found["replicator_base_consecutive_failures",] == 3
+    assert found["replicator_base_tree_failing", "/srv/www"] == bool(tree["error"])
     assert found["replicator_base_prune_success",] == 0
     assert not list(lint(families(base=BASE)))
 

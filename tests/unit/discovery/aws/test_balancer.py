@@ -210,6 +210,21 @@ def test_an_answer_that_is_none_is_an_error_in_one_line(answer, words):
     assert len(str(caught.value)) < 500
 
 
+def test_html_instead_of_instances_is_no_answer_without_instances():
+    page = (200, "<html>captive portal</html>")
+    with recorded(("i-1", "healthy"), kind="instance", DescribeInstances=page) as api:
+        answer = poll(provider(api.url, ["web"]))
+    assert not answer.complete
+
+
+def test_an_answer_without_the_named_group_is_an_error():
+    with (
+        recorded(("10.0.0.1", "healthy"), DescribeTargetGroups=cloud.target_groups()) as api,
+        pytest.raises(DiscoveryError, match="no target group web"),
+    ):
+        poll(provider(api.url, ["web"]))
+
+
 def test_one_group_that_fails_costs_its_part_only():
     groups = cloud.target_groups("web", "api")
 

@@ -27,9 +27,9 @@ def service(monkeypatch):
             known = self.headers["X-aws-ec2-metadata-token"] == "T"
             self._respond(200 if known else 401, "i-0backend" if known else "")
 
-        def _respond(self, status, text):
+        def _respond(self, status, text, length=None):
             self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
+            self.send_header("Content-Length", str(len(text) if length is None else length))
             self.end_headers()
             self.wfile.write(text.encode())
 
@@ -52,6 +52,17 @@ def service(monkeypatch):
 @pytest.mark.usefixtures("service")
 def test_the_instance_id_is_read_with_a_token():
     assert own_instance() == "i-0backend"
+
+
+@pytest.mark.parametrize(("text", "length"), [("", 0), ("i-0b", 19)])
+def test_an_answer_that_is_empty_or_cut_is_no_id(service, text, length):
+    def cut(handler):
+        handler._respond(200, text, length)
+        handler.close_connection = True
+
+    service.do_GET = cut
+    with pytest.raises(DiscoveryError, match="is incomplete"):
+        own_instance()
 
 
 def test_a_service_that_refuses_is_an_error(service):
