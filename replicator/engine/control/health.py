@@ -43,7 +43,7 @@ def is_ok(status: dict[str, Any], tolerance: Tolerance) -> bool:
         and not any(
             row["error"] or row["doubt"] or not row["answered"] for row in status["discovery"]
         )
-        and not status["verify"]["error"]
+        and not status.get("verify", {}).get("error")
     )
 
 

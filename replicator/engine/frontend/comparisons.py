@@ -145,8 +145,9 @@ class Comparisons:
             key = await self._resync_queue.next_directory()
             if key.tree in self._opened:
                 with self._resync_queue.comparing(key):
-                    await self._unless_removed(key.tree, self._resync_path(key))
-                if key.tree in self._state.held:
+                    ended = await self._unless_removed(key.tree, self._resync_path(key))
+                # Cancelled by a pause, which may be over by now.
+                if key.tree in self._state.held or (not ended and key.tree in self._opened):
                     self._resync_queue.request(key)
 
     async def _compare_tree(self, tree: int, may_continue: MayContinue) -> bool:
@@ -165,8 +166,8 @@ class Comparisons:
         self._state.errors.set_unlisted(tree, problems)
         return True
 
-    async def _resync_path(self, key: Key) -> None:
-        """Compare a path: by digest if it is a file, otherwise as a directory."""
+    async def _resync_path(self, key: Key) -> bool:
+        """Compare a path: by digest if it is a file, otherwise as a directory; return True."""
         was_dirty = key in self._dirty  # perhaps refused, because a directory is in its place there
         if key.path and not was_dirty:
             self._pending_paths.mark([key], PendingKind.ADOPT)
@@ -177,6 +178,7 @@ class Comparisons:
         )
         if was_dirty or key.path not in known or known[key.path].entry.kind == DIRECTORY:
             await self._compare(key.tree, key.path)
+        return True
 
     async def _unless_removed(self, tree: int, work: Coroutine[Any, Any, T]) -> T | None:
         """Await `work` on a tree; return None if the tree is removed or paused meanwhile."""

@@ -54,6 +54,9 @@ class Preparation:
         queue: receives the frames.
         answers: notified of paths that cannot be read, or need not be sent.
         added: called when a frame was added to the queue.
+
+    Attributes:
+        is_reading: paths were taken whose frames are not in the queue yet.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Preparation:
         self._streamed: dict[int, InFlight] = {}
         self._numbers: OrderedDict[int, None] = OrderedDict()
         self._to_prepare, self._to_stream = asyncio.Event(), asyncio.Event()
+        self.is_reading = False
 
     def wake(self) -> None:
         """Look again: a path is dirty or may be tried again, or the queue may have room."""
@@ -128,6 +132,7 @@ class Preparation:
                         await self._to_prepare.wait()
                 continue
             reader, pool = self._context.reader, self._context.pool
+            self.is_reading = True
             result, prepared = await loop.run_in_executor(pool, _read, reader, taken)
             for pending in result.unneeded:
                 self._answers.clean(pending.key, pending.generation)
@@ -143,6 +148,7 @@ class Preparation:
                 await self._throttle(outgoing.size)
                 self._queue.add_prepared(outgoing)
                 self._added()
+            self.is_reading = False
 
     def _add_large(self, large: StreamedFile) -> None:
         self._large.setdefault(large.pending.key.tree, deque()).append(large)

@@ -127,7 +127,8 @@ class Sender:
             return False
         if any(part.is_delete for part in encoded.parts):  # it must not overtake earlier content
             tree = encoded.parts[0].key.tree
-            if self._queue.has_bulk or self._dirty.has_waiting_content(tree):
+            is_coming = self._queue.has_bulk or self._preparation.is_reading
+            if is_coming or self._dirty.has_waiting_content(tree):
                 return False
         if not encoded.builds_on:
             return True

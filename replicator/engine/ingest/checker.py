@@ -118,6 +118,9 @@ class Checker:
                 if size > CHUNK_BYTES:
                     yield self.writer.store(found)
                     found, size = ScanResult(), 0
+                    # The caller may have checked some of the other paths meanwhile.
+                    records = self.catalog.get(above + chunk)
+                    parents = self.catalog.parents_among(above + chunk)
             found.is_last = start + CHUNK_PATHS >= len(ordered)
             yield self.writer.store(found)
 

@@ -76,6 +76,10 @@ class MissingPaths:
             if self._rechecks.missing(path, now, since):
                 self._ripe[path] = now
 
+    def begin(self) -> None:
+        """Forget what an earlier check has found that was given up before `delete_ripe`: its paths may exist again."""
+        self._ripe.clear()
+
     async def delete_ripe(self, check_due: Callable[[], Awaitable[None]]) -> None:
         """Delete the paths whose grace period is over, unless an event about them may still come.
 

@@ -186,6 +186,7 @@ class Worker:
 
     async def _recheck(self, reason: Reason, paths: list[bytes]) -> None:
         if reason is Reason.MISSING:
+            self._missing.begin()
             await self._publish(self.checker.check(paths))
             await self._missing.delete_ripe(self._check_due)
             return

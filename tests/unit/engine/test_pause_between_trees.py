@@ -1,6 +1,7 @@
 """A tree that is paused after its first comparison, while others are still being compared: what changes meanwhile is not lost."""
 
 import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from replicator.engine.changes.encode import ChangeRef, EncodedChanges
 from replicator.engine.frontend.comparisons import Comparisons
 from replicator.engine.frontend.pending_paths import PendingPaths
 from replicator.engine.frontend.resync import ResyncQueue
+from tests.support.waiting import turns
 
 TREES = frozenset({1, 2})
 
@@ -77,3 +79,30 @@ async def test_a_tree_that_was_paused_meanwhile_is_compared_again(unpaused_befor
     assert not frontend.pending_paths.is_followed(1)
     assert frontend.due() == [1]
     assert frontend.pending_paths.is_followed(2)
+
+
+async def test_the_comparison_of_a_directory_that_a_short_pause_has_cancelled_is_made_again():
+    frontend = Frontend()
+    compared, began, may_end = [], asyncio.Event(), asyncio.Event()
+
+    async def resync_path(key):
+        compared.append(key)
+        began.set()
+        await may_end.wait()
+        return True
+
+    frontend._resync_path = resync_path
+    for tree in (1, 2):
+        frontend.state.resync_queue.began(tree)
+        frontend.pending_paths.tree_compared(tree)
+    frontend.state.resync_queue.request(Key(2, b"d"))
+    task = asyncio.create_task(frontend.resync_directories())
+    await began.wait()
+    frontend.pause({2})
+    frontend.pause(())  # before the cancelled comparison has ended
+    may_end.set()
+    await turns(10)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert compared == [Key(2, b"d"), Key(2, b"d")]

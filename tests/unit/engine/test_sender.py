@@ -300,6 +300,27 @@ async def test_a_live_deletion_does_not_overtake_content_that_is_waiting(sending
     assert [change.path for change in sending.sent()] == [b"current", b"old"]
 
 
+async def test_a_live_deletion_does_not_overtake_content_that_was_taken_and_is_not_queued_yet(
+    sending,
+):
+    """The frame waits for the limited rate of a bootstrap."""
+    sending.write(b"current", b"7")
+    delays = []
+
+    def delay(_size, _now):
+        delays.append(0.2)
+        return 0.2
+
+    sending.bucket.delay = delay
+    async with sending.open():
+        sending.mark(b"current", urgent=True)
+        await eventually(lambda: delays, "the read")
+        sending.offer(encode_update(delete_change(1, b"old")), compared=True)
+        await sending.times_sent(b"current", 1)
+        await sending.times_sent(b"old", 1)
+    assert [change.path for change in sending.sent()] == [b"current", b"old"]
+
+
 async def test_a_live_deletion_does_not_overtake_content_that_waits_for_room(sending):
     sending.write(b"current", b"8")
     async with sending.open():

@@ -5,6 +5,7 @@ import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from replicator.core import guard
 from replicator.core.debouncer import Debouncer, Work, WorkKind
 from replicator.core.rechecks import Reason
 from replicator.engine import loop
+from replicator.engine.ingest import checker
 from replicator.engine.ingest.catalog_writer import PORTION
 from replicator.engine.ingest.publisher import Publisher, run_to_end
 from replicator.engine.ingest.scan import WALKED, scan
@@ -23,6 +25,7 @@ from replicator.ports import Verdict
 from replicator.wire import frames, messages
 from replicator.wire.changes import Delete, Link, MakeDirectory, Move, PutFile
 from tests.support.fakes.catalog import FakeCatalog
+from tests.support.fakes.content import digest
 from tests.support.fakes.source import FakeSource
 from tests.support.fakes.watcher import FakeWatcher
 from tests.support.source_state import SITE
@@ -757,3 +760,116 @@ async def test_a_symlink_waits_for_files_that_only_a_scan_finds(working, how):
         await asyncio.sleep(0.05)
     changed = [change.path for change in working.take_changes()]
     assert files <= set(changed[: changed.index(b"current")])
+
+
+async def halted_and_opened_again(working):
+    """What the pipeline does after a SourceError: see Pipeline._watch."""
+    working.worker.rechecks.forget_missing()
+    working.debouncer.clear()
+    await working.worker.open_root()
+    working.worker.checker.defer_huge()
+    await working.worker.scan_all()
+    working.worker.checker.defer()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "doubt"])
+async def test_a_path_that_was_missing_before_a_halt_and_exists_after_it_is_not_deleted(
+    working, how, monkeypatch
+):
+    working.worker.checker.defer()
+    working.source.write(b"page", b"content")
+    working.source.write(b"q", b"content")
+    working.source.write(b"other", b"content")
+    await working.check(b"page", b"q", b"other")
+    working.take_changes()
+    saved = working.source.nodes[b"page"]
+    for path in (b"page", b"q"):
+        working.source.remove(path)
+    await working.check(b"page", b"q")
+    await working.later()
+    if (
+        how == "cancelled"
+    ):  # another task of the pipeline has failed, so the TaskGroup cancels this one
+        recheck = asyncio.ensure_future(working.worker.recheck())
+        real = working.worker._missing.found
+
+        def found(*args):
+            real(*args)
+            recheck.cancel()
+
+        monkeypatch.setattr(working.worker._missing, "found", found)
+        with suppress(asyncio.CancelledError):
+            await recheck
+        monkeypatch.setattr(working.worker._missing, "found", real)
+    else:  # the root fails during the check of the missing paths, after its first part (8 MB)
+        monkeypatch.setattr(checker, "CHUNK_BYTES", 3)
+        working.source.write(b"z", b"content")
+        await working.check(b"z")
+        working.source.remove(b"z")
+        await working.check(b"z")
+        await working.later()
+        working.source.write(b"q", b"written again")  # its content ends the first part
+        real_stat = working.source.stat
+
+        def stat(path):
+            raise SourceError("the root is gone")
+
+        working.on_publish = lambda _encoded: setattr(working.source, "stat", stat)
+        with pytest.raises(SourceError):
+            await working.worker.recheck()
+        working.source.stat = real_stat
+        working.on_publish = lambda _encoded: None
+
+    # The path is there again, for example because the volume was mounted again.
+    working.source.nodes[b"page"] = saved
+    await halted_and_opened_again(working)
+    working.take_changes()
+    assert b"page" in working.catalog.records
+
+    working.source.remove(b"other")
+    await working.check(b"other")
+    await working.later()
+    await working.worker.recheck()
+    deleted = [c.path for c in working.take_changes() if isinstance(c, Delete)]
+    assert b"page" in working.source.nodes
+    assert b"page" not in deleted
+    assert b"page" in working.catalog.records
+    assert b"other" in deleted
+
+
+async def test_a_file_that_is_changed_and_restored_while_a_scan_reads_others_is_published(
+    working, monkeypatch
+):
+    """Records are read once for a chunk of 64 paths, but the chunk is published in parts, with checks in between."""
+    working.worker.checker.defer()
+    for path in (b"d/a", b"d/b", b"d/page"):
+        working.source.write(path, b"old")
+    await working.check(b"d/a", b"d/b", b"d/page")
+    working.take_changes()
+    monkeypatch.setattr(checker, "CHUNK_BYTES", 3)
+    working.source.write(b"d/a", b"new version")
+    working.source.write(b"d/b", b"new version")
+    kept = working.source.nodes[b"d/page"]
+    working.source.write(b"d/page", b"changed")  # seen by the walk
+    sent = {}
+
+    def published(encoded):
+        names = [part.key.path for part in encoded.parts]
+        if b"d/a" in names:  # an event of the page is due: it is checked between the two parts
+            working.debouncer.hint(Hint(Hinted.CLOSED, b"d/page"), 0.0)
+        if b"d/page" in names and "restored" not in sent:
+            sent["restored"] = True
+            # `mv page.bak page`: same content, size and mtime; another stamp (ctime)
+            working.source.nodes[b"d/page"] = replace(kept, changed=kept.changed + 10)
+            working.debouncer.hint(
+                Hint(Hinted.CHANGED, b"d/page"), asyncio.get_running_loop().time()
+            )
+
+    working.on_publish = published
+    await working.worker.do([Work(WorkKind.SCAN, b"d")])
+    await working.later()
+    while work := working.debouncer.ready(asyncio.get_running_loop().time() + 100):
+        await working.worker.do(work)
+    last = [change for change in working.take_changes() if change.path == b"d/page"][-1]
+    assert working.catalog.records[b"d/page"].entry.digest == digest(b"old")
+    assert getattr(last, "entry", last).digest == digest(b"old")
