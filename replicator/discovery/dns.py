@@ -68,8 +68,6 @@ class DnsProvider:
             except UnicodeError:  # a label that is empty or too long
                 notes.append(f"{name.host} has no address: it is not a valid host name")
                 continue
-            if not hosts:
-                notes.append(f"{name.host} has no address")
             for host in hosts:
                 if host not in self._exclude:
                     address = Address(host, name.user, name.port)

@@ -36,12 +36,6 @@ async def test_each_address_is_a_frontend_once():
     assert {s.source for s in answer.candidates} == {"dns web"}
 
 
-async def test_an_empty_answer_of_the_resolver_makes_the_answer_incomplete():
-    answer = await provider("web", "wbe", resolve=resolver(web=["10.0.0.1"], wbe=[])).poll()
-    assert not answer.complete
-    assert answer.notes == ("wbe has no address",)
-
-
 async def test_a_name_without_addresses_makes_the_answer_incomplete():
     answer = await provider("web", "wbe", resolve=resolver(web=["10.0.0.1"])).poll()
     assert len(answer.candidates) == 1
