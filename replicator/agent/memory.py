@@ -7,7 +7,7 @@ from contextlib import suppress
 try:
     import ctypes
 except ImportError:  # an incomplete Python installation
-    ctypes = None  # type: ignore[assignment]  # a Python without it
+    ctypes = None  # type: ignore[assignment]
 
 KEPT = 16 << 20
 """Bytes of free memory at the end of the heap that are kept: a frame takes 3 MiB while it is read, parsed and applied."""

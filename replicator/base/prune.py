@@ -26,7 +26,7 @@ from replicator.base.layout import (
 from replicator.base.prefix import Prefix
 from replicator.base.published import read_manifest
 from replicator.errors import ProtocolError, StoreError
-from replicator.wire.manifest import Pack, decode
+from replicator.wire.manifest import MAX_STORED, Pack, decode
 
 log = structlog.get_logger()
 
@@ -68,11 +68,12 @@ def prune(
     if now - prefix.since < keep and prefix.took_over:
         return Pruned(0, 0, "another backend wrote here until recently, and may still write")
     live = set(in_use)
-    if configured is not None:
-        unused = [one.name for one in prefix.store.list(TREES) if one.name not in configured]
-        prefix.check()
-        prefix.store.delete(unused)
-    for pointer in _pointers(prefix, known):
+    unused = []
+    for name, data in _pointers(prefix, known):
+        if configured is not None and name not in configured:
+            unused.append(name)
+            continue
+        pointer = Pointer.decode(data)
         live.add(pointer.manifest)
         live |= {one.manifest for one in pointer.retired if one.at > now - keep}
     listed = list(prefix.store.list(MANIFESTS))
@@ -88,6 +89,7 @@ def prune(
     packs = [d for d, at in modified.items() if d not in needed and at < now - keep]
     sizes |= {pack_name(digest): prefix.packs[digest] for digest in packs}
     prefix.check()
+    prefix.store.delete(unused)
     prefix.forget(packs)  # before they are deleted, so that no publication relies on them
     for digest in manifests:
         tables.pop(digest, None)
@@ -100,8 +102,8 @@ def prune(
     return Pruned(len(sizes), sum(sizes.values()))
 
 
-def _pointers(prefix: Prefix, known: Collection[str]) -> Iterator[Pointer]:
-    """Yield all pointers. Raises StoreError if the list of them lacks one that exists, or names one that does not."""
+def _pointers(prefix: Prefix, known: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of all pointers. Raises StoreError if the list of them lacks one that exists, or names one that does not."""
     listed = {stored.name for stored in prefix.store.list(TREES)}
     for name in sorted(listed.union(known)):
         data = prefix.store.get(name, MAX_JSON)
@@ -110,7 +112,7 @@ def _pointers(prefix: Prefix, known: Collection[str]) -> Iterator[Pointer]:
                 f"the object store's list of {TREES} contradicts its answer for {name}"
             )
         if data is not None:
-            yield Pointer.decode(data)
+            yield name, data
 
 
 def _packs_of(
@@ -119,23 +121,26 @@ def _packs_of(
     manifests: Iterable[bytes],
     listed: Collection[bytes | None],
 ) -> set[bytes]:
-    """Return the packs of manifests. Raises StoreError if one cannot be read, or is in the store's list but not found."""
+    """Return the packs of manifests. Raises StoreError if one cannot be read, or is listed and not found."""
     needed: set[bytes] = set()
     for manifest in manifests:
         if manifest not in tables:
-            if (table := _table(prefix, manifest)) is None and manifest in listed:
-                raise StoreError("a manifest that the object store lists is not found or damaged")
-            tables[manifest] = table or b""
+            tables[manifest] = _table(prefix, manifest, is_listed=manifest in listed)
         needed.update(digests_in(tables[manifest]))
     return needed
 
 
-def _table(prefix: Prefix, manifest: bytes) -> bytes | None:
-    """Return the packs of a manifest in the store; None if the manifest is gone or damaged: nobody can restore from it."""
+def _table(prefix: Prefix, manifest: bytes, *, is_listed: bool) -> bytes:
+    """Return the packs of a manifest in the store; none if the manifest is gone or damaged: nobody can restore from it."""
     try:
         data = read_manifest(prefix.store, manifest)
     except Damaged:
-        return None
+        name = manifest_name(manifest)
+        if is_listed and prefix.store.get(name, MAX_STORED) is None:
+            raise StoreError(
+                f"the object store's list contradicts its answer for {name}: not found"
+            ) from None
+        return b""
     packs = []
     try:
         for block in decode([data]):

@@ -27,7 +27,7 @@ def publish(context: click.Context, config: str, *, take_over: bool) -> None:
     """Publish all trees now, instead of at the next interval.
 
     Exit status: 0 every tree that can have a base is published as it is now; 3 one is not, because its source is not scanned yet, or
-    in doubt.
+    in doubt, or files that were changing are left out.
     """
     waits = False
     for row in _ask(config, {"command": "base-publish", "take_over": take_over}):
@@ -66,7 +66,7 @@ def prune(context: click.Context, config: str) -> None:
 
     Also removes what the store holds of trees that are not configured any more. Exits 3 if it is too early to know what is unused.
     """
-    row = next(_ask(config, {"command": "base-prune"}))
+    (row,) = _ask(config, {"command": "base-prune"})
     if row["skipped"]:
         click.echo(f"nothing was examined: {row['skipped']}", err=True)
         context.exit(3)

@@ -40,7 +40,8 @@ def check(context: click.Context, config: str, *, as_json: bool) -> None:
         )
     finally:
         meter.clear()
-    for status in ask_daemon(settings, {"command": "status"}) or ():
+    status = next(iter(ask_daemon(settings, {"command": "status"}) or ()), None)
+    if status is not None:
         findings += daemon_findings(status)
     failed = [finding for finding in findings if finding.level == "fail"]
     if as_json:

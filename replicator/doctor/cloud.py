@@ -21,7 +21,7 @@ _TEMPLATE = "deploy/aws/template.yaml has an example"
 async def cloud_findings(config: Config, aws: Aws) -> list[Finding]:
     """Return findings about the load balancers and Auto Scaling groups that the configuration names.
 
-    Failed calls are skipped: `replicator discover` and the findings about discovery report them.
+    Failed calls, but those for launch hooks, are skipped: `replicator discover` and the findings about discovery report them.
     """
     settings = config.discovery
     findings: list[Finding] = []
@@ -122,9 +122,9 @@ async def _examine_group(aws: Aws, name: str, hook: str) -> list[Finding]:
         findings += _examine_hooks(subject, await _launch_hooks(aws, name), hook)
     except DiscoveryError as error:  # discovery asks for hooks only while an instance waits
         why = "it is not known whether it has a launch hook, and what that does with an instance that was not filled in time"
-        findings.append(
-            Finding("warn", subject, str(error), why, "docs/iam-policy.json has the permissions")
-        )
+        denied = isinstance(error, ActionDenied)
+        fix = "docs/iam-policy.json has the permissions" if denied else "run this again"
+        findings.append(Finding("warn", subject, str(error), why, fix))
     return findings
 
 

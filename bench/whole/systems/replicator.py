@@ -98,12 +98,13 @@ class Replicator(System):
 
     def _status(self) -> Status | None:
         from replicator.control import client, socket_path
+        from replicator.errors import ControlError
 
         try:
             return next(
                 client.ask(socket_path(f"{self.job.place}/state"), {"command": "status"}), None
             )
-        except OSError:
+        except (OSError, ControlError):
             return None
 
     def _write(self, hosts: Sequence[Host]) -> None:

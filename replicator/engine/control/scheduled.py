@@ -56,6 +56,7 @@ class ScheduledVerification:
         """Apply settings. If they differ from those in force, a run in progress ends."""
         if settings != self._settings:
             self._settings = settings
+            self._error = ""
             self._changed.set()
 
     def describe(self) -> dict[str, Any]:

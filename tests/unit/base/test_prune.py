@@ -213,7 +213,7 @@ def test_an_answer_that_lacks_what_exists_stops_the_removal(site, what, below):
     if (what, below) == ("list", MANIFESTS):
         assert site.prune().objects == 0
     else:
-        with pytest.raises(StoreError, match=r"contradicts|not found"):
+        with pytest.raises(StoreError, match="contradicts"):
             site.prune()
     site.store.list, site.store.get = real_list, real_get
     assert published.restored(site.store, manifest)

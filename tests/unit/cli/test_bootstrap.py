@@ -1,4 +1,4 @@
-"""`replicator bootstrap HOST` exits 0 only if the frontend holds everything, and nothing else."""
+"""`replicator bootstrap HOST` exits 1 for what is refused, cannot be listed, or is kept as surplus."""
 
 import importlib
 

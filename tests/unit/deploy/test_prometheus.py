@@ -33,6 +33,7 @@ FIRES = {
         f'replicator_verify_last_success_timestamp_seconds{{{FRONTEND}}} 0x240\nreplicator_verify_interval_seconds{{instance="b"}} 3600x240',
         "190m",
     ),
+    "ReplicatorVerifyFailing": ('replicator_verify_schedule_failing{instance="b"} 1x60', "6m"),
     "ReplicatorFrontendBehind": (f"replicator_frontend_oldest_dirty_timestamp_seconds{{{FRONTEND}}} 0x60", "6m"),
     "ReplicatorSlowDelivery": (
         "\n".join(
@@ -68,7 +69,6 @@ FIRES = {
 }  # fmt: skip
 
 ALSO = (
-    ("ReplicatorVerifyOverdue", 'replicator_verify_schedule_failing{instance="b"} 1x60', "6m"),
     (
         "ReplicatorBaseOld",
         f"""replicator_base_last_success_timestamp_seconds{{{TREE}}} 0+60x60

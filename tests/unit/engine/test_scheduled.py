@@ -128,6 +128,13 @@ async def test_a_failure_is_shown_until_a_run_has_ended(scene):
     assert scene.verification.describe()["error"] == ""
 
 
+async def test_a_failure_is_forgotten_with_the_schedule_that_it_belongs_to(scene):
+    scene.use("hourly")
+    scene.verification.failed("internal error: KeyError('a')")
+    scene.use("")
+    assert scene.verification.describe()["error"] == ""
+
+
 async def test_without_a_schedule_nothing_is_verified(scene):
     await asyncio.sleep(100 * HOUR)
     assert scene.hosts == []
