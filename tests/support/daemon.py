@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -252,6 +253,15 @@ class Backend:
             self.daemon.kill()
             self.daemon.wait()
             self.daemon = None
+
+
+def without_progress(text):
+    """Return what a bootstrap wrote to standard error, without its progress: a line every few seconds on a busy machine."""
+    return "".join(
+        line
+        for line in text.splitlines(keepends=True)
+        if not re.search(r" \d+ of \d+ files, ", line)
+    )
 
 
 def one_line(text):
