@@ -19,7 +19,7 @@ def keep_freed() -> None:
     """Set the thresholds of glibc's malloc; do nothing where the C library has no mallopt.
 
     By default glibc returns the memory of one frame to the kernel and takes it back for the next, depending on what else lies on the
-    heap: the bootstrap of 20,000 files (400 MB) then had 50,000 to 190,000 page faults, and has 12,000 with this.
+    heap: the bootstrap of 20,000 files (400 MB) then had 25,000 to 190,000 page faults, and has 12,000 with this.
     """
     if ctypes is None:
         return
