@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -139,8 +139,7 @@ class Publisher:
         Raises:
             ReplicatorError: if that fails.
         """
-        configured = {pointer_name(tree.root) for tree in self._trees()}
-        return (await self._worker.alone(self._prune(configured)))._asdict()
+        return (await self._worker.alone(self._prune(others=True)))._asdict()
 
     def describe(self) -> dict[str, Any]:
         """Return the values of `replicator base status`."""
@@ -226,10 +225,12 @@ class Publisher:
         """
         return tree.deletes and any(one is tree for one in self._trees())
 
-    async def _prune(self, configured: Collection[str] | None = None) -> Pruned:
+    async def _prune(self, *, others: bool = False) -> Pruned:
+        """Remove what is not needed any more; with `others`, also what the store holds of trees that are not configured."""
         loop = asyncio.get_running_loop()
         in_use = self.offers.in_use(loop.time())
         known = {pointer_name(tree.root) for tree in self._trees()}
+        configured = known if others else None
         self._next_prune = loop.time() + PRUNE_AGAIN
         try:
             with self._prune_error.recorded():
