@@ -65,7 +65,7 @@ class Connection:
         stopped: threading.Event,
         answered: threading.Event,
         hosts: Optional[frozenset[str]] = None,
-        turn: Optional[threading.Semaphore] = None,
+        turn: Optional[threading.Lock] = None,
     ) -> None:
         self.stopped = stopped
         self.answered = answered

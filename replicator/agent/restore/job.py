@@ -7,7 +7,6 @@ created. Whatever fails is left out: the comparison that follows finds it, and t
 from __future__ import annotations
 
 import hashlib
-import os
 import queue
 import threading
 from contextlib import contextmanager
@@ -31,8 +30,8 @@ from replicator.wire.manifest import Named, Pack, Placed
 from replicator.wire.restoring import DECLINED, MANIFEST, Restore, Restored
 
 THREADS = 4
-"""Connections to the store, each in a thread. One to S3 delivers 50 to 100 MB/s. No more of them write files at a time than there are
-processors: otherwise they wait for each other in the interpreter, and take a third more of CPU time."""
+"""Connections to the store, each in a thread. One to S3 delivers 50 to 100 MB/s. Only one of them writes files at a time: two wait for
+each other in the interpreter at every system call, and need 2.4 to 2.8 s for 20,000 files of 20 KB instead of 2.1 to 2.2."""
 
 MAX_MANIFEST = 128 << 20
 """Bytes of a manifest, which is kept in memory: about 3 million files."""
@@ -86,7 +85,7 @@ class Job:
         self._in_vain = 0
         self._ended = ""
         self._tallies = [Tally() for _ in range(THREADS + 1)]
-        self._turn = threading.Semaphore(len(os.sched_getaffinity(0)))
+        self._turn = threading.Lock()
         self._connections = [
             Connection(self._stopped, self._answered, hosts, self._turn if number else None)
             for number, _ in enumerate(self._tallies)

@@ -206,7 +206,10 @@ class Requests:
                 self._service.fleet.remove(replica.address)
 
     def _instead(self, replica: Replica, other: Replica) -> Replica:
-        """Wait for another replica of the same host: discovery has replaced the first one, with a user or a port."""
+        """Move this request to the replica that discovery has put in the place of the first one; return it after asking for a comparison.
+
+        Discovery replaces a replica when the user or the port of its host changes.
+        """
         replica.waiting_requests -= 1
         other.waiting_requests += 1
         other.resync(front=True)

@@ -78,7 +78,8 @@ class Membership:
 
     Args:
         providers: the providers.
-        publish: called after each answer with all candidates, and True if all other frontends are to be removed.
+        publish: called after each answer with all candidates, and with True once every provider has answered: then it removes the
+            frontends that are not among them, except those that an operator has added.
         chance: returns a random number in 0..1, for jitter.
         store: stores answers across restarts.
     """
@@ -149,8 +150,8 @@ class Membership:
         poll.error = error
 
     def _publish(self) -> None:
-        complete = all(poll.member_set.answered for poll in self.polls)
-        self.publish(merged(poll.member_set for poll in self.polls), complete)
+        all_answered = all(poll.member_set.answered for poll in self.polls)
+        self.publish(merged(poll.member_set for poll in self.polls), all_answered)
         if self.store is not None:
             self.store.save(
                 {

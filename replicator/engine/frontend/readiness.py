@@ -185,7 +185,10 @@ class Readiness:
                     await self._changed.wait()
 
     def _wanted(self, tree: int) -> bool:
-        """Return True if a tree's ready file may exist. It also covers the trees without a ready file."""
+        """Return True if a tree's ready file should exist now.
+
+        That depends on this tree, and on all trees that have no ready file of their own.
+        """
         without = {number for number, one in self._context.trees.items() if not one.ready}
         needed = {tree, *without}
         if tree in self._existing:

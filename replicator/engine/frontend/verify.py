@@ -161,7 +161,10 @@ async def _verify_tree(
     if report.repaired:
         replica.repair(differing)
         if report.differing > MOST:
-            report.error = report.error or f"{report.host}: only {MOST} are repaired: again"
+            report.error = (
+                report.error
+                or f"{report.host}: this run repairs only {MOST} paths; run it again for the others"
+            )
 
 
 def _is_open(session: Session, opened: OpenedTree) -> bool:

@@ -131,8 +131,8 @@ class Contents:
             early: what was read of it in the background.
             found: the result to add to.
             force: take a consistent snapshot even if a process has it open for writing.
-            unclosed: no close event followed the last write. If the file is open for writing, it is then only scheduled again, and no
-                problem is recorded.
+            unclosed: no close event followed the last write. If the file is open for writing, or larger than `longest`, it is then only
+                scheduled again, and no problem is recorded.
             longest: bytes; a larger file is left to a background read.
         """
         if seen.entry.size > self._max_size:

@@ -302,7 +302,13 @@ class Pipeline:
                 )
 
     def _hint(self, hints: list[Hint], missing: Mapping[bytes, float] = _NONE) -> None:
-        """Pass hints to the debouncer; `missing`: paths that were missing, each with the time since which that is to be answered."""
+        """Pass hints to the debouncer.
+
+        Args:
+            hints: the hints.
+            missing: the paths in them that were missing at their last check, each with the time of the first event that no check has
+                answered yet. The next check answers that event too, so `replicator wait` waits for it.
+        """
         now, debouncer = self._loop.time(), self.tree.debouncer
         for hint in hints:
             debouncer.hint(hint, now)
