@@ -74,9 +74,9 @@ def _least(case: str, about: str, peer: str, figure: str, factor: float, ours: s
     return Target((case,), about, measure, factor, most=True)
 
 
-def _figure(case: str, about: str, figure: str, bound: float, unit: str, factor: float) -> Target:
+def _figure(case: str, about: str, figure: str, bound: float, unit: str, factor: float, ours: str = "replicator") -> Target:  # fmt: skip
     def measure(by_name: ByName) -> float | None:
-        found = _median(by_name, "replicator", figure)
+        found = _median(by_name, ours, figure)
         return None if found is None else found * factor
 
     return Target((case,), about, measure, bound, most=True, unit=unit)
@@ -114,7 +114,7 @@ TARGETS = [
     _figure("latency", "the median", "seconds", 10, " ms", 1000),
     _faster("burst", "lsyncd-tuned", 2),
     _faster("burst", "unison", 1.2),
-    _faster("bootstrap-1", "rsync", 0.9),
+    _faster("bootstrap-1", "rsync", 1.1),
     _faster("bootstrap-1", "rsync", 2, "replicator-base"),
     _faster("bootstrap-1", "unison", 3),
     _faster("bootstrap-10", "rsync", 1.1),
@@ -128,7 +128,17 @@ TARGETS = [
         0.1,
         "replicator-base",
     ),
-    _faster("noop", "rsync", 1),
+    _figure(
+        "bootstrap-100",
+        "CPU of the backend with a base, for each frontend",
+        "cpu_seconds",
+        50,
+        " ms",
+        1000 / 100,
+        "replicator-base",
+    ),
+    _figure("restart", "CPU of the backend", "cpu_seconds", 10, " s", 1),
+    _faster("noop", "rsync", 1.5),
     _least("away", "bytes, to rsync's", "rsync", "wire_bytes", 1.1),
     Target(("flat-dir",), "beside 50,000 files, to beside one", _flat, 2, most=True),
     _figure("scale", "peak RSS", "peak_rss_bytes", 400, " MB", 1e-6),

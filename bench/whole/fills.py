@@ -47,13 +47,18 @@ small = {"files": 200, "size": 20_000}
 CASES = [
     case(
         "bootstrap-1", "20,000 files of 20 KB to an empty frontend", bootstrap,
-        ("replicator", "replicator-base", "replicator-cold", "rsync", "rsync-aes", "unison", "syncthing"), _tree,
+        ("replicator", "replicator-base", "replicator-cold", "rsync", "rsync-aes", "s3-sync", "unison", "syncthing"), _tree,
         [{**typical, "frontends": 1}], {**small, "frontends": 1},
     ),
     case(
         "bootstrap-10", "the same to ten at the same time", bootstrap,
-        ("replicator", "replicator-base", "replicator-unlimited", "rsync", "rsync-aes"), _tree,
+        ("replicator", "replicator-base", "replicator-unlimited", "rsync", "rsync-aes", "s3-sync"), _tree,
         [{**typical, "frontends": 10}], {**small, "frontends": 10},
+    ),
+    case(
+        "bootstrap-100", "1,000 files of 20 KB to a hundred at the same time", bootstrap,
+        ("replicator", "replicator-base", "rsync"), _tree,
+        [{"files": 1000, "size": 20_000, "frontends": 100}], {**small, "frontends": 3},
     ),
     case(
         "rtt-bootstrap", "to one, each byte held back for a while each way", bootstrap,

@@ -7,6 +7,7 @@ from functools import partial
 
 from bench.whole.systems.job import Job, System
 from bench.whole.systems.lsyncd import Lsyncd
+from bench.whole.systems.object_sync import ObjectSync
 from bench.whole.systems.replicator import Cold, Observed, Replicator, WithBase
 from bench.whole.systems.rsync import Rsync
 from bench.whole.systems.syncthing import Syncthing
@@ -20,6 +21,7 @@ SYSTEMS: dict[str, Callable[[Job], System]] = {
     "replicator-cold": Cold,
     "rsync": Rsync,
     "rsync-aes": partial(Rsync, cipher="aes128-gcm@openssh.com"),
+    "s3-sync": ObjectSync,
     "lsyncd": Lsyncd,
     "lsyncd-tuned": partial(Lsyncd, tuned=True),
     "unison": Unison,
