@@ -19,6 +19,7 @@ from replicator.engine.changes.reader import ContentReader
 from replicator.engine.changes.tree_reads import TreeReads
 from replicator.engine.events import Events
 from replicator.engine.histogram import Histogram
+from replicator.engine.loop import Turns
 from replicator.engine.paused import Paused
 from replicator.engine.targets import Targets
 from replicator.engine.tree import Tree
@@ -90,6 +91,8 @@ class Context:
     """What an object store holds of the trees; None: everything is sent over SSH."""
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
     """Limit of what is sent to all frontends together."""
+    bulk_turns: Turns = field(default_factory=Turns)
+    """Taken for each bulk frame that is written, whatever the frontend."""
     searching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Held while a file is compared with the sums of a frontend: 1 s for 1 GiB, in one of the three threads of `pool`."""
     paused: Paused = field(default_factory=Paused)

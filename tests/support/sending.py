@@ -101,7 +101,12 @@ class Sending:
 
     def retry(self, seconds):
         """Retry refused paths after exactly this many seconds the first time."""
-        self.context.retry = Backoff(seconds, NEVER, lambda: 1.0)
+        self.use(retry=Backoff(seconds, NEVER, lambda: 1.0))
+
+    def use(self, **what):
+        """Give a new sender another object of the context."""
+        for name, value in what.items():
+            setattr(self.context, name, value)
         self.sender = Sender(self.state, self.context)
 
     def _answered(self, *answer):

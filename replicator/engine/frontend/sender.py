@@ -46,6 +46,7 @@ class Sender:
         self._queue = SendQueue(state.dirty)
         self._answers = Answers(state, context, self._moves)
         self._preparation = Preparation(state, context, self._queue, self._answers, self._wake_send)
+        self._bulk_turns = context.bulk_turns
         self._to_send = asyncio.Event()
         self._skipped: set[int] = set()
 
@@ -175,6 +176,9 @@ class Sender:
             if outgoing := self._queue.take_live():
                 await connection.send(outgoing.frames, outgoing.changes)
             elif self._queue.has_bulk and connection.has_room:
+                await self._bulk_turns.take()
+                if self._queue.has_live or not (self._queue.has_bulk and connection.has_room):
+                    continue  # a live change has come meanwhile, or the queue was cleared
                 outgoing, current = self._queue.take_bulk()
                 await self._send_bulk(connection, outgoing, current=current)
                 await asyncio.sleep(0)  # a frame costs a millisecond or two: others may be waiting

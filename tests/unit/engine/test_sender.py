@@ -17,6 +17,7 @@ from replicator.engine.changes.create import (
 from replicator.engine.changes.encode import encode_links, encode_update
 from replicator.engine.frontend.in_flight import WORK
 from replicator.engine.frontend.send_queue import PREPARED
+from replicator.engine.loop import Turns
 from replicator.model import FILE, Entry
 from replicator.wire.changes import BASE_MISMATCH, Delete, Link, Move, PutFile, SetAttributes
 from replicator.wire.messages import BeginFile, Data
@@ -58,6 +59,29 @@ async def test_live_changes_wait_neither_for_room_nor_for_prepared_bulk(sending)
         sending.offer(sending.whole(b"later live"))
         await sending.times_sent(b"later live", 1)
         assert sending.sent(b"later bulk") == []
+
+
+async def test_a_live_change_goes_before_bulk_that_waits_for_its_turn_among_the_frontends(sending):
+    sending.write(b"bulk", b"bulk")
+    sending.write(b"live", b"live")
+    asked, granted = asyncio.Event(), asyncio.Event()
+
+    class LongTurn(Turns):
+        """Another frontend's turn, as long as the test wants."""
+
+        async def take(self):
+            asked.set()
+            await granted.wait()
+            await super().take()
+
+    sending.use(bulk_turns=LongTurn())
+    async with sending.open():
+        sending.mark(b"bulk")
+        await asked.wait()
+        sending.offer(sending.whole(b"live"))
+        granted.set()
+        await sending.times_sent(b"bulk", 1)
+        assert [change.path for change in sending.sent()] == [b"live", b"bulk"]
 
 
 async def test_a_delta_is_sent_only_to_a_frontend_with_the_previous_version(sending):
