@@ -175,16 +175,20 @@ class Sender:
             await pauses.pause()  # the queue may hold thousands of small frames
             if outgoing := self._queue.take_live():
                 await connection.send(outgoing.frames, outgoing.changes)
-            elif self._queue.has_bulk and connection.has_room:
+            elif self._is_next_bulk(connection):
                 await self._bulk_turns.take()
-                if self._queue.has_live or not (self._queue.has_bulk and connection.has_room):
-                    continue  # a live change has come meanwhile, or the queue was cleared
+                if not self._is_next_bulk(connection):
+                    continue
                 outgoing, current = self._queue.take_bulk()
                 await self._send_bulk(connection, outgoing, current=current)
                 await asyncio.sleep(0)  # a frame costs a millisecond or two: others may be waiting
                 self._preparation.wake()
             else:
                 await self._to_send.wait()
+
+    def _is_next_bulk(self, connection: Connection) -> bool:
+        """Return True if bulk may be sent now. Live changes go first, and may come while the sender waits."""
+        return not self._queue.has_live and self._queue.has_bulk and connection.has_room
 
     async def _send_bulk(
         self, connection: Connection, outgoing: Outgoing, *, current: bool
