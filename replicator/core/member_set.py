@@ -2,7 +2,7 @@
 
 A cloud API throttles, times out, returns stale data, and sometimes returns an empty list. None of these may shrink the fleet.
 New members are therefore added at once, and missing ones removed only after several consecutive answers without them: more answers
-while many are missing. An empty answer removes no member. The list of an operator is believed at once (`certain`).
+while many are missing. An empty answer removes no member. The list of an operator is accepted at once (`certain`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class MemberSet(Generic[K, V]):
     Attributes:
         members: the current members.
         dropped: members that were removed because the provider reported them as gone, and still does.
-        doubt: why the last answer is not believed as it is: empty, incomplete, or without most of the members; empty if it is.
+        doubt: why the last answer is not accepted as it is: empty, incomplete, or without most of the members; empty if it is.
         answered: True after the first answer.
         is_known: True after the first complete answer: `members` holds everything that the provider knows.
     """

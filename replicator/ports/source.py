@@ -146,7 +146,7 @@ class Source(Protocol):
     def forget_mounts(self) -> None:
         """Discard the cached mount table: a directory above a mount was renamed, which the kernel does not notify."""
 
-    def set_mounts(self, believed: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
+    def set_mounts(self, accepted: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
         """Set the trusted mounts below the root, and the reasons why others are untrusted."""
 
     def excluded(self, path: bytes, kind: str) -> bool:

@@ -14,7 +14,7 @@ from replicator.files.way import open_way
 from replicator.model import DIRECTORY, ROOT, ancestors, printable
 from replicator.mounttable import Mount, MountTable
 from replicator.ports import Identity
-from replicator.source.doubts import Doubts
+from replicator.source.untrusted import Untrusted
 
 
 class SourceRoot:
@@ -50,7 +50,7 @@ class SourceRoot:
         self._fd = -1
         self._filesystem = 0
         self._table = MountTable()
-        self._doubts = Doubts(self._mount_generation, self.mounts)
+        self._untrusted = Untrusted(self._mount_generation, self.mounts)
         if not must_exist:
             self.set_doubt(f"The source {printable(root)} is not open yet.")
             return
@@ -66,7 +66,7 @@ class SourceRoot:
         try:
             return self._identity()
         except SourceError as error:
-            self._doubts.set_root(str(error))
+            self._untrusted.set_root(str(error))
             raise
 
     def reopen(self) -> None:
@@ -87,7 +87,7 @@ class SourceRoot:
             former, self._fd = self._fd, opened
             self._filesystem = filesystem
             if former < 0 or not os.path.sameopenfile(former, opened):
-                self._doubts.set_root(
+                self._untrusted.set_root(
                     f"The source {printable(self._root)} is being compared with the catalog."
                 )
         if former >= 0:
@@ -98,13 +98,13 @@ class SourceRoot:
 
         An untrusted root is closed until `reopen`, because a wrong volume could not be unmounted while it is open.
         """
-        self._doubts.set_root(reason)
+        self._untrusted.set_root(reason)
         if reason:
             self._release()
 
     def doubt(self, path: bytes) -> str:
         """Return why a path is untrusted; empty if it is trusted. See `ports.Source`."""
-        return self._doubts.of(path)
+        return self._untrusted.reason_of(path)
 
     def duplicate_root(self) -> int:
         """Return a new descriptor of the root, which the caller must close.
@@ -116,7 +116,9 @@ class SourceRoot:
         with self._lock:
             if self._fd < 0:
                 closed = self._stopped.is_set()
-                raise SourceError(_closed(self._root) if closed else self._doubts.of(ROOT))
+                raise SourceError(
+                    _closed(self._root) if closed else self._untrusted.reason_of(ROOT)
+                )
             return os.dup(self._fd)
 
     def mounts(self) -> dict[bytes, Mount]:
@@ -137,9 +139,9 @@ class SourceRoot:
         with self._lock:
             self._table.forget()
 
-    def set_mounts(self, believed: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
+    def set_mounts(self, accepted: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
         """Set the trusted mounts, and the reasons why others are untrusted; see `ports.Source`."""
-        self._doubts.set_mounts(believed, reasons)
+        self._untrusted.set_mounts(accepted, reasons)
 
     def stop(self) -> None:
         """Make running and later walks and snapshots raise SourceError."""

@@ -146,7 +146,7 @@ class SourceTree(SourceRoot):
         try:
             with self._files() as files:
                 contents = [
-                    None if self._doubts.of(path) else _read_one(files, path, stamp)
+                    None if self._untrusted.reason_of(path) else _read_one(files, path, stamp)
                     for path, stamp in wanted
                 ]
         except (OSError, SourceError):
@@ -158,7 +158,7 @@ class SourceTree(SourceRoot):
         """Yield everything strictly below the directory `below`, in key order; see `ports.Source`."""
         if below and not _has_name(below):
             return
-        reason = "" if judging else self._doubts.of(below)
+        reason = "" if judging else self._untrusted.reason_of(below)
         if reason:
             yield Unlisted(below, reason)
             return
@@ -168,7 +168,7 @@ class SourceTree(SourceRoot):
                 below,
                 prune=self._filter.excluded,
                 special=self.left_out.special,
-                closed=self._doubts.reasons,
+                closed=self._untrusted.reasons,
             ):
                 if self._stopped.is_set():
                     raise SourceError("The source tree was closed.")
@@ -183,24 +183,24 @@ class SourceTree(SourceRoot):
         Raises:
             OSError: if a system call fails, or the path is untrusted.
         """
-        if reason := self._doubts.of(path):
+        if reason := self._untrusted.reason_of(path):
             raise OSError(errno.ENODEV, reason)
         with self._files() as files:
             while True:
                 try:
                     status = files.lstat(path)
-                    self._doubts.vet(path)
+                    self._untrusted.check(path)
                     return status, entry_of(status, partial(_readlink, files, path))
                 except OSError as error:
                     if error.errno in _ABSENT:
-                        self._doubts.vet_absence(path, partial(_is_directory, files))
+                        self._untrusted.check_absence(path, partial(_is_directory, files))
                         return None
                     if error.errno != errno.EINVAL:  # EINVAL: the symlink was replaced; try again
                         raise
 
     def _open(self, path: bytes) -> int:
         check_path(path)
-        if reason := self._doubts.of(path):
+        if reason := self._untrusted.reason_of(path):
             raise OSError(errno.ENODEV, reason)
         with self._files() as files:
             return files.open_file(path)

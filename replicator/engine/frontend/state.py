@@ -185,8 +185,8 @@ class FrontendState:
     @property
     def source_error(self) -> str:
         """Why the source of some tree may differ from what is published; empty if none does."""
-        doubts = (tree.state.doubt for tree in self._context.trees.values())
-        return next(filter(None, doubts), "")
+        reasons = (tree.state.doubt for tree in self._context.trees.values())
+        return next(filter(None, reasons), "")
 
     @property
     def explanation(self) -> str:

@@ -81,7 +81,7 @@ class FakeRoot(SourceContent):
     def forget_mounts(self):
         pass
 
-    def set_mounts(self, believed, reasons):
+    def set_mounts(self, accepted, reasons):
         root = {path: reason for path, reason in self.reasons.items() if not path}
         self.reasons = {**reasons, **root}
 

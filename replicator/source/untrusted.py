@@ -16,7 +16,7 @@ NOT_MOUNTED = "its volume is not mounted any more"
 NOT_JUDGED = "another volume has been mounted there"
 
 
-class Doubts:
+class Untrusted:
     """The untrusted parts of one tree. Thread-safe.
 
     Args:
@@ -33,22 +33,22 @@ class Doubts:
         self.reasons: dict[bytes, str] = {}
         self._generation = generation
         self._mounts = mounts
-        self._believed: dict[bytes, Mount] = {}
-        self._vetted = -1
+        self._accepted: dict[bytes, Mount] = {}
+        self._checked = -1
 
-    def set_mounts(self, believed: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
+    def set_mounts(self, accepted: Mapping[bytes, Mount], reasons: Mapping[bytes, str]) -> None:
         """Set the trusted mounts below the root, and the reasons why others are untrusted."""
         kept = {path: reason for path, reason in self.reasons.items() if path == ROOT}
         self.reasons = {**reasons, **kept}
-        self._believed = dict(believed)
-        self._vetted = -1
+        self._accepted = dict(accepted)
+        self._checked = -1
 
     def set_root(self, reason: str) -> None:
         """Set the reason why the root is untrusted; empty if it is trusted."""
         others = {path: text for path, text in self.reasons.items() if path != ROOT}
         self.reasons = {ROOT: reason, **others} if reason else others
 
-    def of(self, path: bytes) -> str:
+    def reason_of(self, path: bytes) -> str:
         """Return why a path is untrusted; empty if it is trusted."""
         reasons = self.reasons
         if not reasons:
@@ -57,27 +57,27 @@ class Doubts:
             return reasons[ROOT]
         return next((reasons[at] for at in (path, *ancestors(path)) if at in reasons), "")
 
-    def vet(self, path: bytes) -> None:
+    def check(self, path: bytes) -> None:
         """Check, after an access to `path`, that it was on the expected file system. Costs 1 us if the mounts have not changed.
 
         Raises:
             OSError: ENODEV if a mount has changed and the new one has not been accepted yet.
         """
         generation = self._generation()
-        if generation == self._vetted:
+        if generation == self._checked:
             return
-        believed, reasons, table = self._believed, self.reasons, self._mounts()
-        there, expected = _nearest(table, path), _nearest(believed, path)
+        accepted, reasons, table = self._accepted, self.reasons, self._mounts()
+        there, expected = _nearest(table, path), _nearest(accepted, path)
         if there != expected and there not in reasons:
             raise OSError(errno.ENODEV, NOT_MOUNTED if is_below(expected, there) else NOT_JUDGED)
-        if expected in table and _which(table[expected]) != _which(believed[expected]):
+        if expected in table and _which(table[expected]) != _which(accepted[expected]):
             raise OSError(errno.ENODEV, NOT_JUDGED)
         if {at: _which(table[at]) for at in table if at not in reasons} == {
-            at: _which(mount) for at, mount in believed.items()
+            at: _which(mount) for at, mount in accepted.items()
         }:
-            self._vetted = generation
+            self._checked = generation
 
-    def vet_absence(self, path: bytes, is_there: Callable[[bytes], bool]) -> None:
+    def check_absence(self, path: bytes, is_there: Callable[[bytes], bool]) -> None:
         """Check that a path is not missing because of a mount: its directory may have been moved together with a volume.
 
         Args:
@@ -87,8 +87,8 @@ class Doubts:
         Raises:
             OSError: ENODEV if a volume is missing.
         """
-        self.vet(path)
-        for mount in (*self._believed, *self.reasons):
+        self.check(path)
+        for mount in (*self._accepted, *self.reasons):
             is_above = is_below(path, mount) and bool(mount)
             if mount == path or is_below(mount, path) or (is_above and not is_there(mount)):
                 raise OSError(errno.ENODEV, NOT_MOUNTED)
