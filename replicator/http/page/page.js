@@ -259,7 +259,7 @@ function figures(status) {
   replace($("#figures"), facts.map(([name, value, more]) => el("div", {}, el("dt", {}, name), el("dd", {}, value, ...(more ? [" ", el("small", {}, more)] : [])))));
 }
 
-function troubles(status) {
+function problems(status) {
   const found = [];
   for (const row of status.trees) {
     const kind = row.state === "halted" ? "bad" : "warn";
@@ -278,7 +278,7 @@ function troubles(status) {
 }
 
 function headline(status) {
-  const found = troubles(status);
+  const found = problems(status);
   const total = status.frontends.length;
   const scanning = status.trees.some((row) => row.state === "scanning");
   let state = "busy", text = scanning ? "Reading the sources" : "Catching up";
