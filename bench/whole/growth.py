@@ -98,7 +98,7 @@ full = {"frontends": 13, "files": 20_000, "size": 20_000, "quiet_seconds": 15}
 CASES = [
     case(
         "scale-out", "10 frontends join 3: 20,000 files of 20 KB, uploads going on", scale_out,
-        ("replicator", "replicator-unlimited", "lsyncd-tuned"), _prepare,
+        ("replicator", "replicator-base", "replicator-unlimited", "lsyncd-tuned"), _prepare,
         [full], {**full, "files": 200, "quiet_seconds": 2},
     ),
 ]  # fmt: skip
