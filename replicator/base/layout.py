@@ -27,7 +27,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Damaged(StoreError):
-    """Raised if an object has other bytes than were written: after an upload that was cut off, or by other hands."""
+    """Raised if an object has other bytes than were written: an upload was cut off, or another program has changed it."""
 
 
 class Owner(NamedTuple):

@@ -92,7 +92,7 @@ class Context:
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
     """Limit of what is sent to all frontends together."""
     bulk_turns: Turns = field(default_factory=Turns)
-    """Taken for each bulk frame that is written, whatever the frontend."""
+    """Taken by a sender before it writes a bulk frame, whatever the frontend."""
     searching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Held while a file is compared with the sums of a frontend: 1 s for 1 GiB, in one of the three threads of `pool`."""
     paused: Paused = field(default_factory=Paused)

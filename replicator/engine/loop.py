@@ -29,7 +29,7 @@ class Pauses:
 
 
 class Turns:
-    """Lets one task work in each iteration of the event loop, in the order in which they asked.
+    """Lets at most one task work in each iteration of the event loop, in the order in which they asked.
 
     Without this, each of ten connections would write a frame in every iteration, which takes 10 ms, and a live change would wait for
     several iterations.

@@ -189,7 +189,7 @@ class SourceTree(SourceRoot):
             while True:
                 try:
                     status = files.lstat(path)
-                    self._untrusted.check(path)
+                    self._untrusted.check_mount(path)
                     return status, entry_of(status, partial(_readlink, files, path))
                 except OSError as error:
                     if error.errno in _ABSENT:

@@ -57,7 +57,7 @@ class Untrusted:
             return reasons[ROOT]
         return next((reasons[at] for at in (path, *ancestors(path)) if at in reasons), "")
 
-    def check(self, path: bytes) -> None:
+    def check_mount(self, path: bytes) -> None:
         """Check, after an access to `path`, that it was on the expected file system. Costs 1 us if the mounts have not changed.
 
         Raises:
@@ -87,7 +87,7 @@ class Untrusted:
         Raises:
             OSError: ENODEV if a volume is missing.
         """
-        self.check(path)
+        self.check_mount(path)
         for mount in (*self._accepted, *self.reasons):
             is_above = is_below(path, mount) and bool(mount)
             if mount == path or is_below(mount, path) or (is_above and not is_there(mount)):

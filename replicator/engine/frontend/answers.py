@@ -122,7 +122,7 @@ class Answers:
         key = in_flight.part.key
         early = reason == changes.VANISHED and self._renew_above(in_flight)
         # After BASE_MISMATCH, send a delta against the file that the frontend has now, or the whole content if the refused change
-        # was such a delta already. After any other reason, send again what was refused: such a delta, or the whole content.
+        # was such a delta already. After any other reason, send such a delta again if it was one, otherwise the whole content.
         by_delta = (reason == changes.BASE_MISMATCH) != in_flight.by_sums
         kind = PendingKind.DELTA if by_delta else PendingKind.CONTENT
         attempts = self._dirty.refused(key, in_flight.generation, kind, "")

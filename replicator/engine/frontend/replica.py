@@ -80,7 +80,7 @@ class Replica(FrontendState):
 
     @property
     def is_paused(self) -> bool:
-        """True if it is paused, or if every tree with which it must still be compared is paused."""
+        """True if it is paused, or if none of the trees with which it must be compared can be compared now, and one of them is paused."""
         if self.pause is not None:
             return True
         return bool(self.held and self.why_paused) and self.waits_for_source

@@ -81,11 +81,6 @@ class SendQueue:
         return len(self._prepared) >= PREPARED
 
     @property
-    def has_live(self) -> bool:
-        """True if `take_live` would return something."""
-        return bool(self._live)
-
-    @property
     def has_bulk(self) -> bool:
         """True if `take_bulk` may be called."""
         return bool(self._prepared or self._copies)

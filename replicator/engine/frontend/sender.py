@@ -172,23 +172,27 @@ class Sender:
         pauses = Pauses()
         while True:
             self._to_send.clear()
-            await pauses.pause()  # the queue may hold thousands of small frames
-            if outgoing := self._queue.take_live():
-                await connection.send(outgoing.frames, outgoing.changes)
-            elif self._is_next_bulk(connection):
-                await self._bulk_turns.take()
-                if not self._is_next_bulk(connection):
-                    continue
+            await self._send_live(connection, pauses)
+            if not self._may_send_bulk(connection):
+                await self._to_send.wait()
+                continue
+            await self._bulk_turns.take()
+            await self._send_live(connection, pauses)  # what has come meanwhile
+            if self._may_send_bulk(connection):
                 outgoing, current = self._queue.take_bulk()
                 await self._send_bulk(connection, outgoing, current=current)
                 await asyncio.sleep(0)  # a frame costs a millisecond or two: others may be waiting
                 self._preparation.wake()
-            else:
-                await self._to_send.wait()
 
-    def _is_next_bulk(self, connection: Connection) -> bool:
-        """Return True if bulk may be sent now. Live changes go first, and may come while the sender waits."""
-        return not self._queue.has_live and self._queue.has_bulk and connection.has_room
+    async def _send_live(self, connection: Connection, pauses: Pauses) -> None:
+        """Send all live changes in the queue; it may hold thousands of small frames."""
+        await pauses.pause()
+        while outgoing := self._queue.take_live():
+            await connection.send(outgoing.frames, outgoing.changes)
+            await pauses.pause()
+
+    def _may_send_bulk(self, connection: Connection) -> bool:
+        return self._queue.has_bulk and connection.has_room
 
     async def _send_bulk(
         self, connection: Connection, outgoing: Outgoing, *, current: bool

@@ -133,6 +133,7 @@ async def _verify_tree(
     report: Report,
 ) -> None:
     keys: list[Key] = []
+    left_out = 0
     tree = opened.tree.number
 
     def compared(count: int) -> None:
@@ -140,9 +141,10 @@ async def _verify_tree(
         how.compared(count)
 
     async def found(differences: list[Difference]) -> None:
+        nonlocal left_out
         kept = differences[: MOST - len(keys)]
         keys.extend(Key(tree, difference.path) for difference in kept)
-        report.differing += len(differences) - len(kept)
+        left_out += len(differences) - len(kept)
 
     limit = replica.surplus.limit(opened.tree) if report.repaired else None
     # What changes meanwhile may be listed as it was before; it is confirmed by digest when it arrives.
@@ -158,12 +160,12 @@ async def _verify_tree(
     late = await _late(replica, tree)
     differing = [key for key in keys if key not in changed and key not in late]
     _add(report, differing, late)
+    report.differing += left_out
     if report.repaired:
         replica.repair(differing)
-        if report.differing > MOST:
-            report.error = (
-                report.error
-                or f"{report.host}: this run repairs only {MOST} paths; run it again for the others"
+        if left_out:
+            report.error = report.error or (
+                f"{report.host}: this run repairs only {MOST} paths of a tree: run it again for the others"
             )
 
 

@@ -61,15 +61,19 @@ async def test_live_changes_wait_neither_for_room_nor_for_prepared_bulk(sending)
         assert sending.sent(b"later bulk") == []
 
 
-async def test_a_live_change_goes_before_bulk_that_waits_for_its_turn_among_the_frontends(sending):
+async def test_a_live_change_goes_before_bulk_that_waits_for_its_turn_and_does_not_cost_it_the_turn(
+    sending,
+):
     sending.write(b"bulk", b"bulk")
     sending.write(b"live", b"live")
-    asked, granted = asyncio.Event(), asyncio.Event()
+    asked, granted, count = asyncio.Event(), asyncio.Event(), 0
 
     class LongTurn(Turns):
         """Another frontend's turn, as long as the test wants."""
 
         async def take(self):
+            nonlocal count
+            count += 1
             asked.set()
             await granted.wait()
             await super().take()
@@ -82,6 +86,9 @@ async def test_a_live_change_goes_before_bulk_that_waits_for_its_turn_among_the_
         granted.set()
         await sending.times_sent(b"bulk", 1)
         assert [change.path for change in sending.sent()] == [b"live", b"bulk"]
+        assert (
+            count == 1
+        )  # it is not given up for the live change: while these keep coming, bulk would not go at all
 
 
 async def test_a_delta_is_sent_only_to_a_frontend_with_the_previous_version(sending):
