@@ -131,3 +131,18 @@ async def test_a_tree_that_is_replaced_while_it_is_verified_is_not_reported_as_e
     async with asyncio.timeout(FOREVER):
         report = await verify(stage.replica, stage.context.pool, repair=False)
     assert "a tree was removed or changed meanwhile" in report.error
+
+
+@pytest.mark.parametrize(("most", "differing"), [(2, 2), (2, 3)], ids=["as many", "more"])
+async def test_repair_says_whether_a_tree_has_more_differences_than_one_run_repairs(
+    stage, monkeypatch, most, differing
+):
+    monkeypatch.setattr(module, "MOST", most)
+    for name in (b"a", b"b", b"c", b"d"):
+        stage.write(name, b"content")
+    await stage.live()
+    for name in (b"a", b"b", b"c")[:differing]:
+        stage.disk[name] = stage.disk[name]._replace(digest=b"x" * 32)
+    report = await verify(stage.replica, stage.context.pool, repair=True)
+    assert report.differing == differing
+    assert ("run it again" in report.error) is (differing > most)
