@@ -86,9 +86,8 @@ async def test_a_live_change_goes_before_bulk_that_waits_for_its_turn_and_does_n
         granted.set()
         await sending.times_sent(b"bulk", 1)
         assert [change.path for change in sending.sent()] == [b"live", b"bulk"]
-        assert (
-            count == 1
-        )  # it is not given up for the live change: while these keep coming, bulk would not go at all
+        # The turn is not given up for the live change: as long as these keep coming, bulk would not be sent at all.
+        assert count == 1
 
 
 async def test_a_delta_is_sent_only_to_a_frontend_with_the_previous_version(sending):
