@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from replicator.demo.trees import fingerprint
+from tests.support.looking import below
 from tests.support.sshd import needs_namespaces
 from tests.support.waiting import FOREVER, wait_for
 
@@ -149,7 +150,7 @@ def test_a_source_that_is_added_where_a_target_is_open_takes_the_target_out_of_s
     (backend.source / "late").write_text("not for this machine")
     other = f"/proc/{two[1].pid}/root"
     wait_for(lambda: Path(f"{other}{place}/copy/late").exists(), backend.status, FOREVER)
-    wait_for(lambda: list(target.rglob("precious")), backend.status, FOREVER)
+    wait_for(lambda: below(target, "precious"), backend.status, FOREVER)
     assert fingerprint(place / "copy") == before
     assert (place / "copy" / "inner" / "precious").read_text() == "of the new source"
     assert backend.row(two[1])["logins"] == 1

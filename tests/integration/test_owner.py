@@ -6,10 +6,14 @@ import pytest
 
 from replicator.config import parse
 from tests.support.backend import Backend
+from tests.support.looking import statuses
 from tests.support.tools import missing
 from tests.support.waiting import wait_for
 
 FIRST, SECOND = (33, 33), (34, 35)
+
+ENTRIES = 7
+"""What `fill` makes."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +36,14 @@ def fill(source):
 
 
 def owners(backend):
-    found = [path.lstat() for path in backend.site("one").rglob("*")]
-    assert len(found) == 7
-    return {(status.st_uid, status.st_gid) for status in found}
+    found = statuses(backend.site("one")).values()
+    return [(status.st_uid, status.st_gid) for status in found]
 
 
 def has_owner(backend, owner):
-    wait_for(lambda: owners(backend) == {owner} and backend.quiet(), backend.explain_status)
+    wait_for(
+        lambda: owners(backend) == [owner] * ENTRIES and backend.quiet(), backend.explain_status
+    )
     assert backend.differences() == {}
 
 

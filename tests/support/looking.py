@@ -29,3 +29,13 @@ def texts(directory):
             if path.is_file() and not is_temporary(os.fsencode(path.name)):
                 found[str(path.relative_to(directory))] = path.read_text()
     return found
+
+
+def statuses(directory):
+    """Return `lstat` of all entries below a directory by relative path, without temporaries."""
+    found = {}
+    for path in below(directory):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if not is_temporary(os.fsencode(path.name)):
+                found[str(path.relative_to(directory))] = path.lstat()
+    return found
