@@ -7,7 +7,6 @@ the backend, and keeps them from creating names while it applies changes.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Iterator, Optional
@@ -18,6 +17,7 @@ from replicator.wire.messages import Batch, Data, NeedUrls, Restored
 
 if TYPE_CHECKING:
     from replicator.agent.restore.job import Job
+    from replicator.agent.restore.shared_lock import SharedLock
 
 REPORT = 1.0
 """Seconds between two reports of a restore."""
@@ -46,7 +46,7 @@ class Restores:
     def __init__(self, session: bytes, hosts: Optional[frozenset[str]] = None) -> None:
         self._session = session
         self._hosts = hosts
-        self._lock = threading.Lock()
+        self._lock: Optional[SharedLock] = None
         self._jobs: dict[int, Job] = {}
         self._progress: dict[int, tuple[object, float]] = {}
         self._count = 0
@@ -67,7 +67,10 @@ class Restores:
         # Imported at the first restore: with ssl and http.client it takes 40 ms and 5 MB.
         from replicator.agent.restore.job import Job
         from replicator.agent.restore.live_changes import LiveChanges
+        from replicator.agent.restore.shared_lock import SharedLock
 
+        if self._lock is None:
+            self._lock = SharedLock()
         self.cancel(request.tree, "another restore begins")
         self._count += 1
         job = Job(
@@ -79,9 +82,11 @@ class Restores:
             durable=durable,
             hosts=self._hosts,
         )
+        # A second one would compete with the first for the processors.
+        processes = 1 if self._jobs else min(2, len(os.sched_getaffinity(0)))
         self._jobs[request.tree] = job
         self._progress[request.tree] = (job.advance, time.monotonic())
-        job.start()
+        job.start(processes)
 
     def receive(self, urls: messages.Urls) -> None:
         """Receive URLs; those that were not requested are ignored, because their restore may have ended."""
@@ -91,7 +96,7 @@ class Restores:
     @contextmanager
     def pausing(self, message: messages.Message) -> Iterator[None]:
         """Create no names while the changes in a message are applied, and note them."""
-        if not self._jobs or not isinstance(message, (Batch, Data)):
+        if self._lock is None or not self._jobs or not isinstance(message, (Batch, Data)):
             yield
             return
         with self._lock:

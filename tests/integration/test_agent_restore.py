@@ -28,7 +28,9 @@ from replicator.wire.messages import (
 from tests.support.bases import MadeBase
 from tests.support.http_store import HttpStore
 from tests.support.pinned import Agent
+from tests.support.processes import children_of, runs
 from tests.support.sshd import find_python
+from tests.support.waiting import wait_for
 
 TIME = 1_600_000_000_123_456_789
 FEATURES = messages.FEATURES
@@ -207,8 +209,10 @@ def test_a_killed_agent_leaves_no_wrong_file_and_the_next_one_resumes(source, ta
         agent.restore(base, http)
         agent.hear(NeedUrls)
         assert requested.wait(30)
+        (second,) = children_of(agent.process.pid)
         agent.process.send_signal(signal.SIGKILL)
         agent.process.wait()
+        wait_for(lambda: not runs(second), "the end of the second process")
     released.set()
     for path in target.rglob("f*"):
         if path.is_file():
@@ -232,8 +236,10 @@ def test_an_agent_ends_with_its_backend_although_the_store_is_silent(target, bas
         agent.restore(base, http)
         agent.hear(NeedUrls)
         assert requested.wait(30)
+        (second,) = children_of(agent.process.pid)
         agent.process.stdin.close()
         assert agent.process.wait(30) == 0
+        assert not runs(second)
     released.set()
     assert not list(target.rglob(".replicator-*"))
 

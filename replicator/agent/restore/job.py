@@ -7,37 +7,32 @@ created. Whatever fails is left out: the comparison that follows finds it, and t
 from __future__ import annotations
 
 import hashlib
-import queue
 import threading
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import partial
-from typing import Callable, Iterator, Optional, cast
+from itertools import chain
+from typing import Callable, Iterable, Iterator, Optional, cast
 
 from replicator.agent.durable import sync
 from replicator.agent.fencing import Fenced
-from replicator.agent.refusals import Refused, shortened_detail
-from replicator.agent.restore.additions import Additions
-from replicator.agent.restore.fetch import BUFFER, Connection, FetchFailed, Part
+from replicator.agent.restore.fetch import BUFFER, FetchFailed, Part
 from replicator.agent.restore.live_changes import LiveChanges
 from replicator.agent.restore.names import Names, count
-from replicator.agent.restore.packs import PackReader, Task
+from replicator.agent.restore.packs import Task
+from replicator.agent.restore.second_process import Agent, Claims, SecondProcess
 from replicator.agent.restore.tally import Enough, Tally
 from replicator.agent.restore.urls import UrlBook
+from replicator.agent.restore.workers import Workers
 from replicator.agent.store import Store
-from replicator.errors import ReplicatorError
 from replicator.wire import manifest
-from replicator.wire.manifest import Named, Pack, Placed
+from replicator.wire.manifest import Block, Named, Pack, Placed
 from replicator.wire.restoring import DECLINED, MANIFEST, Restore, Restored
 
-THREADS = 4
-"""Connections to the store, each in a thread. One to S3 delivers 50 to 100 MB/s. Only one of them writes files at a time: two wait for
-each other in the interpreter at every system call, and need 2.4 to 2.8 s for 20,000 files of 20 KB instead of 2.1 to 2.2."""
+MANY = 4
+"""Packs above which a second process is started. It takes 5 ms to start, and a pack of 16 MiB with files of 20 KB 50 ms."""
 
 MAX_MANIFEST = 128 << 20
 """Bytes of a manifest, which is kept in memory: about 3 million files."""
-
-IN_VAIN = 4
-"""Parts of packs in a row that cannot be read, or are damaged, after which a restore ends."""
 
 
 class Job:
@@ -56,7 +51,6 @@ class Job:
         live: the argument.
         store: the argument.
         urls: the URLs.
-        fenced: a newer agent has taken over, so that this one must end; None if not.
         is_finished: nothing more will be done.
     """
 
@@ -74,41 +68,38 @@ class Job:
         self.live = live
         self.store = store
         self.urls = UrlBook(request.url, wake)
-        self.fenced: Optional[Fenced] = None
         self.is_finished = False
         self._request = request
+        self._session = session
+        self._hosts = hosts
         self._wake = wake
         self._durable = durable
-        self._stopped = threading.Event()
-        self._answered = threading.Event()
+        self._processes = 1
         self._contacts = False
-        self._in_vain = 0
-        self._ended = ""
-        self._tallies = [Tally() for _ in range(THREADS + 1)]
-        self._turn = threading.Lock()
-        self._connections = [
-            Connection(self._stopped, self._answered, hosts, self._turn if number else None)
-            for number, _ in enumerate(self._tallies)
-        ]
-        self._stores = [
-            Additions(store, b"%s-%d" % (session, number), live)
-            for number, _ in enumerate(self._tallies)
-        ]
-        for each in self._stores:
-            each.check_heard = self._check
+        self._workers = self._new_workers(session)
+        self._second: Optional[SecondProcess] = None
         self._thread = threading.Thread(target=self._run, name="restore", daemon=True)
 
-    def start(self) -> None:
-        """Begin. Raises RuntimeError if no thread can be started."""
+    @property
+    def fenced(self) -> Optional[Fenced]:
+        """A newer agent has taken over, so that this one must end; None if not."""
+        return self._workers.fenced
+
+    def start(self, processes: int = 1) -> None:
+        """Begin; with two processes, if there is much to do and a second one can be started.
+
+        Raises:
+            RuntimeError: no thread can be started.
+        """
+        self._processes = processes
         self._thread.start()
 
     def stop(self, reason: str) -> None:
         """Have all threads end; `reason` is reported unless something has failed."""
-        self._ended = self._ended or shortened_detail(reason)
-        self._stopped.set()
+        self._workers.stop(reason)
         self.urls.stop()
-        for connection in self._connections:
-            connection.interrupt()
+        if self._second is not None:
+            self._second.stop()
 
     def join(self, seconds: float) -> None:
         """Wait until all threads have ended."""
@@ -117,80 +108,57 @@ class Job:
 
     def report(self) -> Restored:
         """Return what was done so far."""
-        tallies = self._tallies
+        done = self._tally()
         return Restored(
             self._request.tree,
-            sum(each.files for each in tallies),
-            sum(each.content for each in tallies),
-            sum(each.skipped for each in tallies),
-            sum(each.failed for each in tallies),
-            next((each.error for each in tallies if each.error), self._ended),
+            done.files,
+            done.content,
+            done.skipped,
+            done.failed,
+            done.error or self._workers.ended,
             self.is_finished,
         )
 
     @property
     def is_unanswered(self) -> bool:
         """True while the store has not answered the first request."""
-        return self._contacts and not self._answered.is_set()
+        return self._contacts and not self._workers.answered.is_set()
 
     @property
     def advance(self) -> tuple[object, ...]:
         """A value that changes whenever the restore advances, also within a large file or the manifest."""
-        return (
-            self.report(),
-            self._contacts,
-            sum(connection.received for connection in self._connections),
-        )
+        received = 0 if self._second is None else self._second.received
+        return self.report(), self._contacts, self._workers.received, received
 
-    def _check(self) -> None:
-        """Raise Enough once the restore was stopped; called before each file, and for each MiB of a large one."""
-        if self._stopped.is_set():
-            raise Enough("the restore was stopped")
-        if self.live.overflowed:
-            raise Enough("too many live changes")
+    def _tally(self) -> Tally:
+        second = [] if self._second is None else [self._second.tally]
+        return Tally.of([self._workers.tally, *second])
+
+    def _new_workers(self, session: bytes) -> Workers:
+        return Workers(self.store, session, self.live, self._hosts)
 
     def _run(self) -> None:
-        with self._ending():
+        with self._workers.ending():
             self._restore()
-        with self._ending():
-            for store in self._stores:
-                store.close()
-        for connection in self._connections:
-            connection.close()
+        self._workers.close()
         self.is_finished = True
         self._wake()
 
-    @contextmanager
-    def _ending(self) -> Iterator[None]:
-        """Stop all threads after an error, and record it."""
-        try:
-            yield
-        except Fenced as fenced:
-            self.fenced = fenced
-            self.stop("a newer agent has taken over")
-        except (FetchFailed, Enough, Refused, ReplicatorError) as error:
-            self.stop(str(error))
-        except OSError as error:
-            self.stop(error.strerror or type(error).__name__)
-        except Exception as error:  # noqa: BLE001  # a bug: the comparison does the work all the same
-            self.stop(f"internal error: {type(error).__name__}")
-
     def _restore(self) -> None:
-        store = self._stores[0]
-        held = count(store.tree, self._request.most)
+        own = self._workers.own
+        held = count(own.store.tree, self._request.most)
         if held > self._request.most:
             raise Enough(DECLINED)
         self._contacts = True
         pieces = self._fetch_manifest()
-        names = Names(store, self._tallies[0])
+        names = Names(own.store, own.tally)
         try:
-            self._fill(pieces, names, was_empty=not held)
+            self._fill(manifest.decode(pieces), names, was_empty=not held)
         finally:
-            for each in self._stores:
-                each.settle()  # before `finish`: it restores times that other threads may have changed
+            self._workers.settle()  # before `finish`: it restores times that other threads may have changed
             names.finish(_named(pieces))
         if self._durable:
-            sync(store.tree.root_fd)
+            sync(own.store.tree.root_fd)
 
     def _url(self, pack: int, fresh: bool) -> str:  # noqa: FBT001  # a callback
         return self.urls.get(pack, fresh=fresh)
@@ -203,9 +171,9 @@ class Job:
         digest = hashlib.sha256()
         pieces: list[bytes] = []
         url = partial(self._url, MANIFEST)
-        with Part(self._connections[0], url, 0, left, left) as part:
+        with Part(self._workers.own.connection, url, 0, left, left) as part:
             while left:
-                self._check()
+                self._workers.check()
                 pieces.append(bytes(part.take(min(left, BUFFER))))
                 digest.update(pieces[-1])
                 left -= len(pieces[-1])
@@ -213,57 +181,60 @@ class Job:
             raise FetchFailed("the manifest is damaged: it has another digest")
         return pieces
 
-    def _fill(self, pieces: list[bytes], names: Names, *, was_empty: bool) -> None:
+    def _fill(self, blocks: Iterator[Block], names: Names, *, was_empty: bool) -> None:
         """Create what the manifest names."""
-        packs: list[Pack] = []
-        tasks: queue.Queue[Optional[Task]] = queue.Queue(THREADS)
-        with self._workers(tasks, was_empty=was_empty):
-            for block in manifest.decode(pieces):
-                self._check()
-                if not isinstance(block, list):
-                    continue
-                first = block[0]
-                if isinstance(first, Pack):
-                    packs += cast("list[Pack]", block)
-                    self.urls.packs = len(packs)
-                elif isinstance(first, Named):
-                    names.add(cast("list[Named]", block))
-                else:
-                    rows = cast("list[Placed]", block)
-                    tasks.put(Task(first.pack, packs[first.pack], rows))
+        packs, first = self._add_names(blocks, names)
+        self.urls.packs = len(packs)
+        tasks = _tasks(packs, chain(first, blocks))
+        if self._processes == 1 or len(packs) <= MANY:
+            self._workers.run(tasks, self._url, was_empty=was_empty)
+            return
+        claimed = Claims(self.live.lock).of(tasks)
 
-    @contextmanager
-    def _workers(self, tasks: queue.Queue[Optional[Task]], *, was_empty: bool) -> Iterator[None]:
-        """Work on tasks in threads, until the context ends and all are done."""
-        threads = [
-            threading.Thread(target=self._work, args=(number, tasks, was_empty), daemon=True)
-            for number in range(1, THREADS + 1)
-        ]
-        started = []
+        def work(agent: Agent) -> None:
+            workers = self._new_workers(self._session + b"s")
+            agent.serve(workers, claimed, was_empty=was_empty)
+
+        with suppress(OSError, AttributeError):  # everything is done in this process
+            self._second = SecondProcess(work, self.live, self._url, self._second_ended)
         try:
-            for thread in threads:
-                thread.start()
-                started.append(thread)
-            yield
+            self._workers.run(claimed, self._url, was_empty=was_empty)
         finally:
-            for _ in started:
-                tasks.put(None)
-            for thread in started:
-                thread.join()
+            self._end_second()
 
-    def _work(self, number: int, tasks: queue.Queue[Optional[Task]], was_empty: bool) -> None:  # noqa: FBT001  # of a thread
-        store, connection = self._stores[number], self._connections[number]
-        reader = PackReader(store, connection, self._url, self._tallies[number], self._check)
-        while (task := tasks.get()) is not None:
-            if not self._stopped.is_set():
-                with self._ending(), self._turn:
-                    self._judge(reader.restore(task, was_empty=was_empty))
+    def _add_names(self, blocks: Iterator[Block], names: Names) -> tuple[list[Pack], list[Block]]:
+        """Create directories, symlinks and empty files; return the packs, and the first block of files."""
+        packs: list[Pack] = []
+        for block in blocks:
+            self._workers.check()
+            if not isinstance(block, list) or isinstance(block[0], Placed):
+                return packs, [block]
+            if isinstance(block[0], Pack):
+                packs += block
+            else:
+                names.add(block)
+        return packs, []
 
-    def _judge(self, good: bool) -> None:  # noqa: FBT001
-        """Count packs that cannot be used. Raises Enough after some in a row."""
-        self._in_vain = 0 if good else self._in_vain + 1
-        if self._in_vain >= IN_VAIN:
-            raise Enough("the store fails again and again")
+    def _end_second(self) -> None:
+        """Wait for the second process, if there is one; have it end if this one was stopped."""
+        if self._second is not None:
+            if self._workers.stopped.is_set():
+                self._second.stop()
+            self._second.join()
+        self.live.unshare()
+
+    def _second_ended(self, reason: str, fenced: bool) -> None:  # noqa: FBT001  # a callback
+        if fenced:
+            self._workers.fenced = Fenced(reason)
+        self.stop(reason)
+
+
+def _tasks(packs: list[Pack], blocks: Iterable[Block]) -> Iterator[Task]:
+    """Yield a task for each block of files."""
+    for block in blocks:
+        if isinstance(block, list):
+            rows = cast("list[Placed]", block)
+            yield Task(rows[0].pack, packs[rows[0].pack], rows)
 
 
 def _named(pieces: list[bytes]) -> Iterator[Named]:

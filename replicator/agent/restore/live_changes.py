@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import threading
+import os
+from typing import Iterable
 
+from replicator.agent.restore.shared_lock import SharedLock
 from replicator.model import ancestors, is_temporary, is_within
 from replicator.wire.changes import Change, Delete, MakeDirectory, Move
 
 MOST = 100_000
 """Removed paths that are recorded: 20 MB. With more, the restore of a tree ends, and the comparison does the rest."""
 
+_CLOSED = b""
+"""What the log holds instead of a path after `close`; a change never removes the root."""
+
 
 class LiveChanges:
-    """Records live changes to one tree, for a restore in other threads.
+    """Records live changes to one tree, for a restore in other threads and, after `share`, in a process that is forked from this one.
 
     The main loop holds `lock` while it applies changes and notes them; a restore holds it while it checks a name and creates it.
 
@@ -25,17 +30,40 @@ class LiveChanges:
         overflowed: too many paths were removed to record them all.
     """
 
-    def __init__(self, lock: threading.Lock) -> None:
+    def __init__(self, lock: SharedLock) -> None:
         self.lock = lock
         self.directories: dict[bytes, tuple[int, int]] = {}
         self.overflowed = False
         self._removed: set[bytes] = set()
         self._closed = False
+        self._log = -1  # a file of removed paths, each ended by a zero byte
+        self._follows = False
+        self._read = 0
+
+    def share(self) -> None:
+        """Write what is noted from now on to a file for a forked process, which has to call `follow`; call it with the lock held.
+
+        Raises:
+            OSError, AttributeError: this system, or Python, has no anonymous files.
+        """
+        self._log = os.memfd_create("replicator-live-changes")
+
+    def follow(self) -> None:
+        """Read what the process that this one was forked from notes; this one must note nothing itself."""
+        self._follows = True
+
+    def unshare(self) -> None:
+        """Close the file, if there is one: the forked process has ended."""
+        with self.lock:
+            if self._log >= 0:
+                os.close(self._log)
+            self._log = -1
 
     def close(self) -> None:
         """Admit nothing any more: from now on no changes are noted."""
         with self.lock:
             self._closed = True
+            self._share(_CLOSED)
 
     def note(self, change: Change) -> None:
         """Record a change that is about to be applied, whether that will succeed or not."""
@@ -44,21 +72,49 @@ class LiveChanges:
             return
         # A file that is put is there, so a restore does not replace it; a name that was removed must not come back.
         if isinstance(change, Delete):
-            self._removed.add(change.path)
+            removed = [change.path]
         elif isinstance(change, Move):
-            self._removed.update((change.path, change.target))
-        self.overflowed = self.overflowed or len(self._removed) > MOST
+            removed = [change.path, change.target]
+        else:
+            return
+        self._remove(removed)
+        self._share(*removed)
 
     def admits(self, path: bytes) -> bool:
         """Return True if a restore may create a path.
 
         Neither it nor a directory above it was removed or renamed, it is none of replicator's own names, and changes are still noted.
         """
+        if self._follows:
+            self._learn()
         if self._closed or (b".replicator" in path and _is_own(path)):
             return False
         if not self._removed:
             return True
         return path not in self._removed and self._removed.isdisjoint(ancestors(path))
+
+    def _learn(self) -> None:
+        """Read what has been noted since the last call."""
+        found = b""
+        while piece := os.pread(self._log, 1 << 16, self._read):
+            self._read += len(piece)
+            found += piece
+        if found:
+            paths = found.split(b"\0")[:-1]
+            self._closed = self._closed or _CLOSED in paths
+            self._remove(paths)
+
+    def _remove(self, paths: Iterable[bytes]) -> None:
+        self._removed.update(paths)
+        self.overflowed = self.overflowed or len(self._removed) > MOST
+
+    def _share(self, *paths: bytes) -> None:
+        if self._log < 0:
+            return
+        try:
+            os.write(self._log, b"".join(path + b"\0" for path in paths))
+        except OSError:  # no memory: the restore ends, and the comparison does the rest
+            self.overflowed = True
 
 
 def _is_own(path: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Iterable
 
 from replicator.agent.refusals import refusal_of, shortened_detail
 from replicator.wire.changes import NO_SPACE, ROOT_GONE
@@ -32,6 +33,18 @@ class Tally:
     skipped: int = 0
     failed: int = 0
     error: str = ""
+
+    @classmethod
+    def of(cls, tallies: Iterable[Tally]) -> Tally:
+        """Return the sum of tallies."""
+        total = cls()
+        for each in tallies:
+            total.files += each.files
+            total.content += each.content
+            total.skipped += each.skipped
+            total.failed += each.failed
+            total.error = total.error or each.error
+        return total
 
     def explain(self, text: str) -> None:
         """Record why something failed, unless another reason was recorded before."""

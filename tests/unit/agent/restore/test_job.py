@@ -14,133 +14,39 @@ from replicator.agent import file_writer
 from replicator.agent.fencing import open_locks
 from replicator.agent.file_writer import Owner
 from replicator.agent.restore import fetch, http_connection, job, live_changes
-from replicator.agent.restore.job import Job
-from replicator.agent.restore.live_changes import LiveChanges
+from replicator.agent.restore.workers import THREADS
 from replicator.model import Entry
 from replicator.wire.changes import Delete, MakeDirectory, Move
 from replicator.wire.manifest import EMPTY_DIGEST, MAGIC, Named, Placed
-from replicator.wire.restoring import DECLINED, Restore
+from replicator.wire.restoring import DECLINED
 from tests.support import http_store
 from tests.support.bases import MadeBase
-from tests.support.http_store import HttpStore
+from tests.support.restoring import (
+    Pausing,
+    Run,
+    assert_part_of,
+    base_of,
+    files_of,
+    picture,
+    restore,
+    temporaries,
+)
 from tests.support.stores import fence_of, store_at
 
 TIME = 1_600_000_000_123_456_789
-OLD = 1_500_000_000_000_000_000
+
+pytestmark = [
+    pytest.mark.usefixtures("impatient"),
+    # Python 3.12 and later warn of a fork; the second process uses no lock that another thread may have held.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
+]
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(http_connection, "GRACE", 0.3)
-    monkeypatch.setattr(fetch, "PAUSE", 0.001)
-
-
-@pytest.fixture
-def http():
-    with HttpStore() as http:
-        yield http
-
-
-@pytest.fixture
-def source(tmp_path):
-    """Return a tree of 90 files in nine packs."""
-    root = tmp_path / "source"
-    for d in range(9):
-        (root / f"d{d}" / "sub").mkdir(parents=True)
-        for f in range(10):
-            path = root / f"d{d}" / ("sub" if f % 2 else ".") / f"f{f}"
-            path.write_bytes(b"%d-%d " % (d, f) * 500)
-            path.chmod(0o640 if f else 0o600)
-            os.utime(path, ns=(TIME + f, TIME + f))
-    (root / "d1" / "empty").touch()
-    (root / "d2" / "link").symlink_to("../d1/f0")
-    (root / "d3" / "name \xff\n").write_bytes(b"odd")
-    for path in (*root.rglob("*"), root):
-        if path.is_dir():
-            path.chmod(0o750)
-            os.utime(path, ns=(OLD, OLD))
-    return root
-
-
-@pytest.fixture
-def target(tmp_path):
-    (tmp_path / "target").mkdir()
-    return tmp_path / "target"
-
-
-def base_of(source, http, **more):
-    base = MadeBase(source, pack_size=25_000, **more)
-    http.objects.update(base.objects)
-    return base
-
-
-class Run:
-    """A restore, and the backend that answers its requests for URLs."""
-
-    def __init__(self, base, http, target, *, urls=None, most=1_000_000, store=None, hosts=None, **asked):  # fmt: skip
-        self.base, self.http = base, http
-        self.url = urls or (lambda pack: http.url(base.digest(pack).hex()))
-        self.woken = threading.Event()
-        self.live = LiveChanges(threading.Lock())
-        self.store = store or store_at(target)
-        fields = {"manifest": base.manifest, "size": base.size, "url": self.url(-1), **asked}
-        request = Restore(1, most=most, **fields)
-        self.job = Job(
-            request, self.store, session=b"r", live=self.live, wake=self.woken.set, hosts=hosts
-        )
-        self.asked = []
-
-    def __enter__(self):
-        self.job.start()
-        return self
-
-    def __exit__(self, *_):
-        self.report = self.end()
-
-    def end(self):
-        """Answer requests until the restore has ended; return its report."""
-        while not self.job.is_finished:
-            assert self.woken.wait(60)
-            self.woken.clear()
-            wanted = self.job.urls.wanted()
-            self.asked += wanted
-            self.job.urls.receive([(pack, self.url(pack)) for pack in wanted])
-        self.job.join(60)
-        self.store.tree.close()
-        return self.job.report()
-
-
-def restore(base, http, target, **more):
-    run = Run(base, http, target, **more)
-    with run:
-        pass
-    return run.report
-
-
-def picture(root):
-    """Return type, mode, time and content of everything below a directory."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        status = path.lstat()
-        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        link = os.readlink(path) if path.is_symlink() else ""
-        mode = 0 if link else status.st_mode
-        found[os.fsencode(path.relative_to(root))] = (mode, status.st_mtime_ns, content, link)
-    return found
-
-
-def files_of(root):
-    return {name: row for name, row in picture(root).items() if stat.S_ISREG(row[0])}
-
-
-def temporaries(root):
-    return list(root.rglob(".replicator-*"))
-
-
-def assert_part_of(target, source):
-    """Check that every file of a target is one of the source, with the same attributes, and that no temporary is left."""
-    assert files_of(target).items() <= files_of(source).items()
-    assert not temporaries(target)
+@pytest.fixture(autouse=True, params=[1, 2], ids=["one process", "two processes"])
+def processes(request, monkeypatch):
+    monkeypatch.setattr(job, "MANY", 0)
+    monkeypatch.setattr(Run, "processes", request.param)
+    return request.param
 
 
 def test_a_target_is_the_same_as_the_source(source, target, http):
@@ -429,19 +335,6 @@ def test_nothing_is_written_through_a_symlink(source, target, http, tmp_path):
     assert_part_of(target, source)
 
 
-class Pausing:
-    """A fault that holds the answer to a request back until it is released."""
-
-    def __init__(self):
-        self.requested, self.released = threading.Event(), threading.Event()
-
-    def __call__(self, connection, answer):
-        self.requested.set()
-        assert self.released.wait(60)
-        connection.sendall(answer)
-        return True
-
-
 def test_what_live_changes_remove_meanwhile_does_not_come_back(source, target, http, monkeypatch):
     monkeypatch.setattr(http_connection, "GRACE", 60)
     base = base_of(source, http)
@@ -449,7 +342,7 @@ def test_what_live_changes_remove_meanwhile_does_not_come_back(source, target, h
     for pack in base.packs:
         http.faults[pack.digest.hex()] = [pause]
     run = Run(base, http, target)
-    run.job.start()
+    run.start()
     answering = threading.Thread(target=run.end)
     answering.start()
     assert pause.requested.wait(60)
@@ -483,7 +376,7 @@ def test_a_restore_with_too_many_live_deletions_ends(source, target, http, monke
     assert run.report.error == "too many live changes"
 
 
-def test_a_full_disk_ends_it_at_once(source, target, http, monkeypatch):
+def test_a_full_disk_ends_it_at_once(source, target, http, monkeypatch, processes):
     written = []
 
     def full(fd, data):
@@ -495,7 +388,7 @@ def test_a_full_disk_ends_it_at_once(source, target, http, monkeypatch):
     monkeypatch.setattr(file_writer, "write_all", full)
     report = restore(base_of(source, http), http, target)
     assert report.error == "no_space: No space left on device"
-    assert report.failed <= job.THREADS
+    assert report.failed <= processes * THREADS
     assert_part_of(target, source)
 
 
@@ -530,7 +423,7 @@ def test_a_stopped_restore_ends_although_the_store_is_silent(source, target, htt
     for pack in base.packs:
         http.always[pack.digest.hex()] = pause
     run = Run(base, http, target)
-    run.job.start()
+    run.start()
     answering = threading.Thread(target=run.end)
     answering.start()
     assert pause.requested.wait(60)
