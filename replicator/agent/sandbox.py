@@ -2,7 +2,7 @@
 
 Each restriction is optional: where the kernel lacks one, or Python has no ctypes, the agent runs without it and reports that.
 A restricted agent must still be able to replace, rename, chmod and touch anything below its root, import Python's own modules,
-and start the one thread that hashes.
+start the thread that hashes, and fork the second process of a restore, which has the same restrictions.
 
 Not limited: the number of processes, because the kernel counts all of the user's, and Landlock leaves nothing that could be
 executed. Landlock does not restrict chmod, chown and utime; the agent applies those to descriptors opened below the root.

@@ -195,7 +195,7 @@ class Job:
             workers = self._new_workers(self._session + b"s")
             agent.serve(workers, claimed, was_empty=was_empty)
 
-        with suppress(OSError, AttributeError):  # everything is done in this process
+        with suppress(OSError):  # everything is done in this process
             self._second = SecondProcess(work, self.live, self._url, self._second_ended)
         try:
             self._workers.run(claimed, self._url, was_empty=was_empty)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Iterable
 
-from replicator.agent.restore.shared_lock import SharedLock
+from replicator.agent.restore.shared_lock import SharedLock, anonymous_file
 from replicator.model import ancestors, is_temporary, is_within
 from replicator.wire.changes import Change, Delete, MakeDirectory, Move
 
@@ -44,9 +44,9 @@ class LiveChanges:
         """Write what is noted from now on to a file for a forked process, which has to call `follow`; call it with the lock held.
 
         Raises:
-            OSError, AttributeError: this system, or Python, has no anonymous files.
+            OSError: this system has no anonymous files.
         """
-        self._log = os.memfd_create("replicator-live-changes")
+        self._log = anonymous_file()
 
     def follow(self) -> None:
         """Read what the process that this one was forked from notes; this one must note nothing itself."""

@@ -71,7 +71,7 @@ class SecondProcess:
         received: bytes of objects so far.
 
     Raises:
-        OSError, AttributeError: it cannot be started here.
+        OSError: it cannot be started here.
     """
 
     def __init__(

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
+
+
+def anonymous_file() -> int:
+    """Return the descriptor of a new file in memory, which forked processes share. Raises OSError if this system has none."""
+    if not hasattr(os, "memfd_create"):  # a Python that was built for an old C library
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return os.memfd_create("replicator")
 
 
 class SharedLock:
@@ -28,8 +36,8 @@ class SharedLock:
         """Include processes that are forked from now on; call it with the lock held, which remains held.
 
         Raises:
-            OSError, AttributeError: this system, or Python, has no anonymous files.
+            OSError: this system has no anonymous files.
         """
         if self._file < 0:
-            self._file = os.memfd_create("replicator-lock")
+            self._file = anonymous_file()
             fcntl.lockf(self._file, fcntl.LOCK_EX)
