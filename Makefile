@@ -14,8 +14,9 @@ CONSTRAINTS ?= constraints.txt
 QUICK := tests/unit tests/contract tests/property
 REST  := tests $(QUICK:%=--ignore=%)
 
-# Tests wait more than they compute: a few processes take one file after the other.
+# A few processes take one file after the other. Quick tests wait as much as they compute; the others start daemons, which compute as well.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+MANY     := --numprocesses 4 --dist loadfile
 
 .PHONY: demo test test-all quick smoke lint build constraints fuzz soak clean
 
@@ -28,7 +29,7 @@ test-all: test
 	$(BIN)/python -m pytest $(PARALLEL) $(REST)
 
 quick: $(READY)
-	$(BIN)/python -m pytest $(PARALLEL) $(QUICK)
+	$(BIN)/python -m pytest $(MANY) $(QUICK)
 
 # Enough to tell whether another interpreter does.
 smoke: $(READY)

@@ -93,17 +93,18 @@ async def test_a_deletion_of_before_the_move_does_not_remove_what_the_move_bring
 async def test_the_target_of_a_move_from_a_directory_in_doubt_is_compared_after_the_move(live):
     del live.disk[b"d/f"]
     live.now.mute |= {Batch, ListTree}
-    since = len(live.now.of(Batch))
+    first, since = live.now, len(live.now.of(Batch))
     live.replica.resync_queue.request(at(b"d"))
     live.rename(b"d", b"e")
     await eventually(lambda: live.now.moves(b"d"), "the move")
     assert b"e" not in listed(live)  # the listing must not be older than the move
     assert not live.replica.converged
     answer(live, since)
-    await eventually(lambda: b"e" in listed(live), "the comparison")
     for request in [one for one in live.now.of(ListTree) if one.below == b"d"]:
         live.now.list(request)
+    await eventually(lambda: b"e" in listed(live), "the comparison")
     await converged(live)
+    assert live.now is first
 
 
 async def test_a_move_that_builds_on_a_refused_one_is_put_right(live):

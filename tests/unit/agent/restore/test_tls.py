@@ -91,6 +91,7 @@ def test_an_authority_that_is_not_installed_is_refused(tmp_path, authority, monk
 
 def test_a_store_that_does_not_speak_tls_is_refused(authority, monkeypatch):
     monkeypatch.setattr(fetch, "PAUSE", 0.001)
+    monkeypatch.setattr(http_connection, "FIRST", 0.2)
     with serving(None) as store:
         store.url = lambda path: f"https://localhost:{store.port}/{path}"
         with pytest.raises(FetchFailed):
