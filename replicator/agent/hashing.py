@@ -7,6 +7,7 @@ half costs next to nothing.
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, Optional, Union
 
@@ -58,3 +59,8 @@ def helper_thread() -> Optional[ThreadPoolExecutor]:
     except RuntimeError:
         return None
     return pool
+
+
+os.register_at_fork(
+    after_in_child=helper_thread.cache_clear
+)  # a forked process has no copy of the thread

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Iterator, Optional
 
 from replicator.agent.store import Store
@@ -48,6 +49,7 @@ class Restores:
         self._hosts = hosts
         self._lock: Optional[SharedLock] = None
         self._jobs: dict[int, Job] = {}
+        self._started: list[Job] = []  # also those that were given up and may still run
         self._progress: dict[int, tuple[object, float]] = {}
         self._count = 0
         self._reported = 0.0
@@ -82,11 +84,11 @@ class Restores:
             durable=durable,
             hosts=self._hosts,
         )
-        # A second one would compete with the first for the processors.
-        processes = 1 if self._jobs else min(2, len(os.sched_getaffinity(0)))
+        with self._lock:  # no other job forks meanwhile
+            job.start(partial(self._may_fork, job))
+            self._started = [one for one in self._started if not one.is_finished] + [job]
         self._jobs[request.tree] = job
         self._progress[request.tree] = (job.advance, time.monotonic())
-        job.start(processes)
 
     def receive(self, urls: messages.Urls) -> None:
         """Receive URLs; those that were not requested are ignored, because their restore may have ended."""
@@ -166,6 +168,14 @@ class Restores:
         self._jobs.clear()
         os.close(self.wakened)
         os.close(self._waking)
+
+    def _may_fork(self, job: Job) -> bool:
+        """Return True if a job may start a second process now; called with the lock held.
+
+        The threads of another job may be in OpenSSL or the resolver, whose locks would never be released in the forked process.
+        """
+        others = [one for one in self._started if one is not job and not one.is_finished]
+        return not others and len(os.sched_getaffinity(0)) > 1
 
     def _wake(self) -> None:
         with suppress(

@@ -23,6 +23,7 @@ class Run:
 
     Attributes:
         processes: how many work on it.
+        unanswered: packs whose URLs the backend never sends.
     """
 
     processes = 1
@@ -39,13 +40,14 @@ class Run:
             request, self.store, session=b"r", live=self.live, wake=self.woken.set, hosts=hosts
         )
         self.asked = []
+        self.unanswered = ()
 
     def __enter__(self):
         self.start()
         return self
 
     def start(self):
-        self.job.start(self.processes)
+        self.job.start(lambda: self.processes == 2)
 
     def __exit__(self, *_):
         self.report = self.end()
@@ -57,7 +59,8 @@ class Run:
             self.woken.clear()
             wanted = self.job.urls.wanted()
             self.asked += wanted
-            self.job.urls.receive([(pack, self.url(pack)) for pack in wanted])
+            answered = [pack for pack in wanted if pack not in self.unanswered]
+            self.job.urls.receive([(pack, self.url(pack)) for pack in answered])
         self.job.join(60)
         self.store.tree.close()
         return self.job.report()

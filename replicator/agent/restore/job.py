@@ -19,7 +19,7 @@ from replicator.agent.restore.fetch import BUFFER, FetchFailed, Part
 from replicator.agent.restore.live_changes import LiveChanges
 from replicator.agent.restore.names import Names, count
 from replicator.agent.restore.packs import Task
-from replicator.agent.restore.second_process import Agent, Claims, SecondProcess
+from replicator.agent.restore.second_process import AgentLink, Claims, SecondProcess
 from replicator.agent.restore.tally import Enough, Tally
 from replicator.agent.restore.urls import UrlBook
 from replicator.agent.restore.workers import Workers
@@ -74,9 +74,10 @@ class Job:
         self._hosts = hosts
         self._wake = wake
         self._durable = durable
-        self._processes = 1
+        self._may_fork: Callable[[], bool] = lambda: False
         self._contacts = False
         self._workers = self._new_workers(session)
+        self._workers.on_stop = self._stop_waiting
         self._second: Optional[SecondProcess] = None
         self._thread = threading.Thread(target=self._run, name="restore", daemon=True)
 
@@ -85,21 +86,21 @@ class Job:
         """A newer agent has taken over, so that this one must end; None if not."""
         return self._workers.fenced
 
-    def start(self, processes: int = 1) -> None:
-        """Begin; with two processes, if there is much to do and a second one can be started.
+    def start(self, may_fork: Callable[[], bool]) -> None:
+        """Begin.
+
+        Args:
+            may_fork: called with the lock of `live` held, if there is much to do; if it returns True, a second process is started.
 
         Raises:
             RuntimeError: no thread can be started.
         """
-        self._processes = processes
+        self._may_fork = may_fork
         self._thread.start()
 
     def stop(self, reason: str) -> None:
         """Have all threads end; `reason` is reported unless something has failed."""
         self._workers.stop(reason)
-        self.urls.stop()
-        if self._second is not None:
-            self._second.stop()
 
     def join(self, seconds: float) -> None:
         """Wait until all threads have ended."""
@@ -133,6 +134,12 @@ class Job:
     def _tally(self) -> Tally:
         second = [] if self._second is None else [self._second.tally]
         return Tally.of([self._workers.tally, *second])
+
+    def _stop_waiting(self) -> None:
+        """End what the threads may wait for, once they were stopped."""
+        if self._second is not None:
+            self._second.stop()  # first: what it waits for ends with `urls`, and must not look like an error
+        self.urls.stop()
 
     def _new_workers(self, session: bytes) -> Workers:
         return Workers(self.store, session, self.live, self._hosts)
@@ -186,19 +193,20 @@ class Job:
         packs, first = self._add_names(blocks, names)
         self.urls.packs = len(packs)
         tasks = _tasks(packs, chain(first, blocks))
-        if self._processes == 1 or len(packs) <= MANY:
+        if len(packs) <= MANY:
             self._workers.run(tasks, self._url, was_empty=was_empty)
             return
-        claimed = Claims(self.live.lock).of(tasks)
+        claims = Claims(self.live.lock)
 
-        def work(agent: Agent) -> None:
+        def work(link: AgentLink) -> None:
             workers = self._new_workers(self._session + b"s")
-            agent.serve(workers, claimed, was_empty=was_empty)
+            workers.answered.set()  # by the manifest
+            link.work(workers, claims.of(tasks), was_empty=was_empty)
 
-        with suppress(OSError):  # everything is done in this process
-            self._second = SecondProcess(work, self.live, self._url, self._second_ended)
         try:
-            self._workers.run(claimed, self._url, was_empty=was_empty)
+            with suppress(OSError, RuntimeError):  # without it, this process creates everything
+                self._second = SecondProcess(work, self._may_fork, self.live, self._url, self._second_ended)  # fmt: skip
+            self._workers.run(claims.of(tasks), self._url, was_empty=was_empty)
         finally:
             self._end_second()
 
@@ -216,9 +224,9 @@ class Job:
         return packs, []
 
     def _end_second(self) -> None:
-        """Wait for the second process, if there is one; have it end if this one was stopped."""
+        """Wait for the second process, if there is one."""
         if self._second is not None:
-            if self._workers.stopped.is_set():
+            if self._workers.stopped.is_set():  # perhaps before there was a second process
                 self._second.stop()
             self._second.join()
         self.live.unshare()

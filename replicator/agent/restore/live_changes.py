@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
-from typing import Iterable
+from typing import Iterable, Optional
 
 from replicator.agent.restore.shared_lock import SharedLock, anonymous_file
 from replicator.model import ancestors, is_temporary, is_within
@@ -11,9 +12,6 @@ from replicator.wire.changes import Change, Delete, MakeDirectory, Move
 
 MOST = 100_000
 """Removed paths that are recorded: 20 MB. With more, the restore of a tree ends, and the comparison does the rest."""
-
-_CLOSED = b""
-"""What the log holds instead of a path after `close`; a change never removes the root."""
 
 
 class LiveChanges:
@@ -37,33 +35,37 @@ class LiveChanges:
         self._removed: set[bytes] = set()
         self._closed = False
         self._log = -1  # a file of removed paths, each ended by a zero byte
+        self._log_ended: Optional[mmap.mmap] = (
+            None  # one byte in shared memory; set: the log is incomplete from now on
+        )
         self._follows = False
         self._read = 0
 
     def share(self) -> None:
-        """Write what is noted from now on to a file for a forked process, which has to call `follow`; call it with the lock held.
+        """Write what is noted from now on to a log for a forked process, which has to call `follow`; call it with the lock held.
 
         Raises:
             OSError: this system has no anonymous files.
         """
+        self._log_ended = mmap.mmap(-1, 1)
         self._log = anonymous_file()
 
     def follow(self) -> None:
-        """Read what the process that this one was forked from notes; this one must note nothing itself."""
+        """Read what the process that this one was forked from writes to the log; this one must note nothing itself."""
         self._follows = True
 
     def unshare(self) -> None:
-        """Close the file, if there is one: the forked process has ended."""
+        """Close the log, if there is one: the forked process has ended."""
         with self.lock:
             if self._log >= 0:
                 os.close(self._log)
             self._log = -1
 
     def close(self) -> None:
-        """Admit nothing any more: from now on no changes are noted."""
+        """Admit nothing any more, in both processes: from now on no changes are noted."""
         with self.lock:
             self._closed = True
-            self._share(_CLOSED)
+            self._end_log()
 
     def note(self, change: Change) -> None:
         """Record a change that is about to be applied, whether that will succeed or not."""
@@ -78,7 +80,8 @@ class LiveChanges:
         else:
             return
         self._remove(removed)
-        self._share(*removed)
+        if self._log >= 0:
+            self._write(b"".join(path + b"\0" for path in removed))
 
     def admits(self, path: bytes) -> bool:
         """Return True if a restore may create a path.
@@ -94,27 +97,32 @@ class LiveChanges:
         return path not in self._removed and self._removed.isdisjoint(ancestors(path))
 
     def _learn(self) -> None:
-        """Read what has been noted since the last call."""
+        """Read what was written to the log since the last call."""
+        self._closed = self._closed or self._log_ended is None or self._log_ended[0] != 0
         found = b""
         while piece := os.pread(self._log, 1 << 16, self._read):
             self._read += len(piece)
             found += piece
-        if found:
-            paths = found.split(b"\0")[:-1]
-            self._closed = self._closed or _CLOSED in paths
-            self._remove(paths)
+        self._remove(found.split(b"\0")[:-1])
 
     def _remove(self, paths: Iterable[bytes]) -> None:
         self._removed.update(paths)
         self.overflowed = self.overflowed or len(self._removed) > MOST
 
-    def _share(self, *paths: bytes) -> None:
-        if self._log < 0:
-            return
+    def _write(self, paths: bytes) -> None:
+        """Write to the log; if that fails, the restore ends in both processes, and the comparison does the rest."""
         try:
-            os.write(self._log, b"".join(path + b"\0" for path in paths))
-        except OSError:  # no memory: the restore ends, and the comparison does the rest
+            complete = os.write(self._log, paths) == len(paths)
+        except OSError:
+            complete = False
+        if not complete:
+            self._end_log()
             self.overflowed = True
+
+    def _end_log(self) -> None:
+        """Have the forked process, if there is one, admit nothing any more."""
+        if self._log_ended is not None:
+            self._log_ended[0] = 1
 
 
 def _is_own(path: bytes) -> bool:

@@ -16,7 +16,12 @@ def anonymous_file() -> int:
 
 
 class SharedLock:
-    """A context manager that one thread at a time can be in, in this process and, after `share`, in those that it forks."""
+    """A context manager that one thread at a time can be in, in this process and, after `share`, in those that it forks.
+
+    A lock in memory excludes the other threads; after `share`, a POSIX lock of an anonymous file excludes the other process as well.
+    The kernel releases it when a process ends. (A forked process would share a lock of the open file description.) No other descriptor
+    of that file may ever be closed, because that would release the lock.
+    """
 
     def __init__(self) -> None:
         self._threads = threading.Lock()
@@ -24,20 +29,29 @@ class SharedLock:
 
     def __enter__(self) -> None:
         self._threads.acquire()
-        if self._file >= 0:
-            fcntl.lockf(self._file, fcntl.LOCK_EX)  # the kernel releases it when a process ends
+        try:
+            if self._file >= 0:
+                fcntl.lockf(self._file, fcntl.LOCK_EX)
+        except BaseException:
+            self._threads.release()
+            raise
 
     def __exit__(self, *_: object) -> None:
-        if self._file >= 0:
-            fcntl.lockf(self._file, fcntl.LOCK_UN)
-        self._threads.release()
+        try:
+            if self._file >= 0:
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
+        finally:
+            self._threads.release()
 
     def share(self) -> None:
-        """Include processes that are forked from now on; call it with the lock held, which remains held.
+        """Include processes that are forked from now on.
+
+        Call it, and fork, with the lock held: the copy of a lock that another thread holds would never be released.
 
         Raises:
             OSError: this system has no anonymous files.
         """
         if self._file < 0:
-            self._file = anonymous_file()
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            file = anonymous_file()
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            self._file = file

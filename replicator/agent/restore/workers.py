@@ -33,7 +33,7 @@ class Lane(NamedTuple):
 
 
 class Workers:
-    """Threads that create files, and the first lane, for the thread that starts them.
+    """Threads that create files.
 
     Args:
         store: the open tree.
@@ -42,8 +42,9 @@ class Workers:
         hosts: the only hosts that may be contacted; None: any.
 
     Attributes:
-        own: the lane of the thread that calls `run`.
-        answered: set once the store has answered.
+        own: a lane for the manifest and the names, which is not used by `run`.
+        answered: set once the store has answered; until then it is given up early.
+        on_stop: called by `stop`, in any thread.
         fenced: a newer agent has taken over, so that this one must end; None if not.
         stopped: set once nothing more is to be done.
         ended: why `stop` was called; empty if it was not.
@@ -56,6 +57,7 @@ class Workers:
         self.stopped = threading.Event()
         self.fenced: Optional[Fenced] = None
         self.ended = ""
+        self.on_stop: Callable[[], None] = lambda: None
         self._live = live
         self._in_vain = 0
         self._turn = threading.Lock()
@@ -95,6 +97,7 @@ class Workers:
         self.stopped.set()
         for lane in self._lanes:
             lane.connection.interrupt()
+        self.on_stop()
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -122,7 +125,7 @@ class Workers:
             was_empty: the target was empty.
 
         Raises:
-            RuntimeError: no thread can be started.
+            RuntimeError: not a single thread can be started.
         """
         threads = [
             threading.Thread(target=self._work, args=(lane, tasks, url, was_empty), daemon=True)
@@ -133,6 +136,9 @@ class Workers:
             for thread in threads:
                 thread.start()
                 started.append(thread)
+        except RuntimeError:
+            if not started:
+                raise
         finally:
             for thread in started:
                 thread.join()

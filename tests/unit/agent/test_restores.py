@@ -8,12 +8,13 @@ import time
 import pytest
 
 from replicator.agent import restores
-from replicator.agent.restore import fetch
+from replicator.agent.restore import fetch, job
 from replicator.agent.restores import Restores
 from replicator.wire.messages import NeedUrls, Restore, Restored, Urls
 from tests.support.bases import MadeBase
 from tests.support.http_store import HttpStore
 from tests.support.stores import store_at
+from tests.support.waiting import wait_for
 
 WITHIN = 30
 
@@ -25,8 +26,12 @@ class Agent:
         self.base, self.http = base, http
         self.store = store_at(target)
         self.restores = Restores(b"session")
-        request = Restore(1, base.manifest, base.size, http.url(base.manifest.hex()), 1000)
-        self.restores.begin(request, self.store, durable=False)
+        self.begin(1, self.store)
+
+    def begin(self, tree, store):
+        url = self.http.url(self.base.manifest.hex())
+        request = Restore(tree, self.base.manifest, self.base.size, url, 1000)
+        self.restores.begin(request, store, durable=False)
 
     def reports(self):
         """Do the work that is due; return the reports."""
@@ -34,7 +39,7 @@ class Agent:
         for message in said:
             if isinstance(message, NeedUrls):
                 urls = [(n, self.http.url(self.base.digest(n).hex())) for n in message.packs]
-                self.restores.receive(Urls(1, tuple(urls)))
+                self.restores.receive(Urls(message.tree, tuple(urls)))
         return [message for message in said if isinstance(message, Restored)]
 
     def until(self, condition):
@@ -128,3 +133,42 @@ def test_a_restore_that_does_not_advance_is_ended(agent, base, http, monkeypatch
     finally:
         go.set()
     assert report.error == "there is no progress"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_second_process_is_started_only_while_no_other_restore_runs(
+    agent, base, http, tmp_path, monkeypatch
+):
+    """The threads of another restore may hold locks, whose copies would never be released."""
+    monkeypatch.setattr(job, "MANY", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    forks, fork = [], os.fork
+    monkeypatch.setattr(os, "fork", lambda: forks.append(None) or fork())
+    requested, go = threading.Event(), threading.Event()
+
+    def holds(connection, answer):
+        requested.set()
+        go.wait(60)
+        connection.sendall(answer)
+        return True
+
+    http.faults[base.packs[0].digest.hex()] = [holds]
+    (tmp_path / "second").mkdir()
+    store = store_at(tmp_path / "second")
+    first = agent()
+
+    def is_requested():
+        first.reports()
+        return requested.is_set()
+
+    wait_for(is_requested, "the pack")
+    before = len(forks)
+    first.begin(2, store)
+    assert first.until(lambda report: report.tree == 2 and report.end).files == 1
+    assert len(forks) == before
+    go.set()
+    assert first.until(lambda report: report.end).files == 1
+    first.begin(2, store)
+    first.until(lambda report: report.tree == 2 and report.end)
+    assert len(forks) == before + 1
+    store.tree.close()

@@ -13,7 +13,7 @@ import pytest
 from replicator.agent import file_writer
 from replicator.agent.fencing import open_locks
 from replicator.agent.file_writer import Owner
-from replicator.agent.restore import fetch, http_connection, job, live_changes
+from replicator.agent.restore import fetch, http_connection, job, live_changes, urls
 from replicator.agent.restore.workers import THREADS
 from replicator.model import Entry
 from replicator.wire.changes import Delete, MakeDirectory, Move
@@ -390,6 +390,22 @@ def test_a_full_disk_ends_it_at_once(source, target, http, monkeypatch, processe
     assert report.error == "no_space: No space left on device"
     assert report.failed <= processes * THREADS
     assert_part_of(target, source)
+
+
+def test_an_error_ends_the_waits_for_urls(source, target, http, monkeypatch):
+    def full(_, data):
+        if len(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(file_writer, "write_all", full)
+    monkeypatch.setattr(urls, "AHEAD", 1)
+    run = Run(base_of(source, http), http, target)
+    run.unanswered = range(1, 100)
+    begun = time.monotonic()
+    with run:
+        pass
+    assert run.report.error == "no_space: No space left on device"
+    assert time.monotonic() - begun < urls.PATIENCE / 2
 
 
 def test_a_newer_agent_fences_it(source, target, http):

@@ -1,14 +1,18 @@
 """What the two processes of a restore share, and what happens when one of them ends."""
 
+import errno
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
 
 from replicator.agent.fencing import open_locks
+from replicator.agent.hashing import helper_thread
 from replicator.agent.restore import http_connection, job, live_changes, second_process
+from replicator.agent.restore.fetch import BUFFER, Connection
 from replicator.agent.restore.live_changes import LiveChanges
 from replicator.agent.restore.second_process import Claims
 from replicator.agent.restore.shared_lock import SharedLock
@@ -131,27 +135,76 @@ def test_nothing_is_created_by_either_once_changes_are_not_noted_any_more(source
 
 
 def test_the_second_ends_although_its_threads_hang(source, target, http, monkeypatch):
-    monkeypatch.setattr(second_process, "END", 0.1)
-    monkeypatch.setattr("replicator.agent.restore.workers.Workers.stop", lambda self, reason: None)
+    monkeypatch.setattr(second_process, "GRACE", 0.1)
+    monkeypatch.setattr(Connection, "interrupt", lambda self: None)
     restore = Restore(source, http, target)
     restore.run.job.stop("the connection was lost")
     wait_for(lambda: not runs(restore.second), "its end")
-    restore.end()
+    assert restore.end().error == "the connection was lost"
 
 
-def test_without_a_second_process_everything_is_done_by_the_first(
+def test_both_hash_large_files_in_a_thread_of_their_own(tmp_path, source, target, http):
+    assert helper_thread() is not None  # of this process
+    for number in range(9):
+        (source / f"large{number}").write_bytes(os.urandom(BUFFER + number))
+    Restore(source, http, target).end()
+    assert picture(target) == picture(source)
+
+
+def test_a_store_that_has_answered_one_process_is_not_given_up_early_by_the_other(
     source, target, http, monkeypatch
 ):
-    def fails():
-        raise BlockingIOError(11, "Resource temporarily unavailable")
+    monkeypatch.setattr(http_connection, "FIRST", 0.2)
+    restore = Restore(source, http, target)
+    time.sleep(0.5)  # the time that passes is what is tested
+    report = restore.end()
+    assert (report.failed, report.error) == (0, "")
 
-    monkeypatch.setattr(os, "fork", fails)
+
+def test_sigchld_may_be_ignored(source, target, http):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        report = Restore(source, http, target).end()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert (report.files, report.error) == (111, "")
+
+
+class NoFork:
+    def __init__(self, monkeypatch):
+        def fails():
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+        monkeypatch.setattr(os, "fork", fails)
+
+
+class NoThread:
+    """There is no thread to listen to the second process."""
+
+    def __init__(self, monkeypatch):
+        start = threading.Thread.start
+
+        def fails(thread):
+            if thread.name == "second process":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", fails)
+
+
+@pytest.mark.parametrize("shortage", [NoFork, NoThread])
+def test_without_a_second_process_everything_is_done_by_the_first(
+    source, target, http, monkeypatch, shortage
+):
+    before = children_of(os.getpid())
     run = Run(base_of(source, http), http, target)
     run.processes = 2
+    shortage(monkeypatch)
     with run:
         pass
     assert (run.report.failed, run.report.error) == (0, "")
     assert picture(target) == picture(source)
+    assert children_of(os.getpid()) == before
 
 
 @contextmanager
@@ -227,6 +280,29 @@ def test_a_forked_process_learns_what_is_removed_after_it_was_forked(lock):
             live.note(Delete(1, 1, b"gone"))
         os.write(went, b"x")
         assert list(os.read(said, 10)) == [False, False, False, False, True]
+    live.unshare()
+    os.close(go)
+    os.close(went)
+
+
+def test_if_the_log_cannot_be_written_nothing_is_created_any_more(lock, monkeypatch):
+    live = LiveChanges(lock)
+    with lock:
+        live.share()
+    go, went = os.pipe()
+
+    def admitted():
+        live.follow()
+        os.read(go, 1)
+        return bytes([live.admits(b"other")])
+
+    with forked(admitted) as said:
+        with monkeypatch.context() as patch, lock:
+            patch.setattr(os, "write", lambda fd, data: len(data) - 1)
+            live.note(Delete(1, 1, b"gone"))
+        os.write(went, b"x")
+        assert list(os.read(said, 10)) == [False]
+    assert live.overflowed
     live.unshare()
     os.close(go)
     os.close(went)
