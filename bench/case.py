@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -64,16 +65,26 @@ class Case:
     clear: Callable[[Params], None] = field(default=lambda _: None)
 
 
+_LOADED = ("replicator", "numpy")
+
+
 def timed(work: Work) -> Act:
     """Wrap a function, which works in this process or in children that it waits for, so that it is measured.
 
     The function returns the number of bytes that would be sent, or None.
+
+    Raises:
+        AssertionError: by what is returned, if the function imports a module of replicator, or NumPy: that takes 10 to 60 ms, as long as
+            many a case. `Case.load` must import it.
     """
 
     def act(place: Path, params: Params) -> Measured:
+        loaded = set(sys.modules)
         cpu, begun = _cpu(), time.perf_counter()
         wire = work(place, params)
         seconds = time.perf_counter() - begun
+        late = [name for name in sys.modules.keys() - loaded if name.partition(".")[0] in _LOADED]
+        assert not late, f"imported while it was measured: {', '.join(sorted(late))}"
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return Measured(seconds, _cpu() - cpu, None if children else own * 1024, wire)

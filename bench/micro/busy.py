@@ -69,6 +69,7 @@ def settle(at: Path, params: Params) -> None:
 
 def _load() -> None:
     import replicator.core.debouncer
+    import replicator.engine.changes.create
     import replicator.engine.changes.encode
     import replicator.wire.messages  # noqa: F401  # what is measured
 
