@@ -28,7 +28,9 @@ def chunks(path: Path) -> Iterator[bytes]:
 
 
 def load() -> None:
-    """Import what the work needs; `timed` fails if something is missing here."""
+    """Import what the work needs; `timed` fails if something of ours is missing here."""
+    import concurrent.futures.thread  # noqa: F401  # an agent does so once, for its first large file
+
     import replicator.agent.roots
     import replicator.agent.transfer
     import replicator.delta.matching
