@@ -1,5 +1,6 @@
 """Find processes."""
 
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -7,7 +8,8 @@ def children_of(pid):
     """Return the ids of the processes that a process has started and that have not been waited for."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += map(int, (task / "children").read_text().split())
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            found += map(int, (task / "children").read_text().split())
     return found
 
 
