@@ -23,7 +23,7 @@ class Run:
 
     Attributes:
         processes: how many work on it.
-        unanswered: packs whose URLs the backend never sends.
+        answers: number of URLs of packs that the backend sends.
     """
 
     processes = 1
@@ -40,7 +40,7 @@ class Run:
             request, self.store, session=b"r", live=self.live, wake=self.woken.set, hosts=hosts
         )
         self.asked = []
-        self.unanswered = ()
+        self.answers = 1_000_000
 
     def __enter__(self):
         self.start()
@@ -59,7 +59,8 @@ class Run:
             self.woken.clear()
             wanted = self.job.urls.wanted()
             self.asked += wanted
-            answered = [pack for pack in wanted if pack not in self.unanswered]
+            answered = wanted[: self.answers]
+            self.answers -= len(answered)
             self.job.urls.receive([(pack, self.url(pack)) for pack in answered])
         self.job.join(60)
         self.store.tree.close()
