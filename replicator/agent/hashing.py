@@ -61,6 +61,5 @@ def helper_thread() -> Optional[ThreadPoolExecutor]:
     return pool
 
 
-os.register_at_fork(
-    after_in_child=helper_thread.cache_clear
-)  # a forked process has no copy of the thread
+# A forked process has no copy of the thread.
+os.register_at_fork(after_in_child=helper_thread.cache_clear)

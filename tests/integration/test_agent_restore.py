@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -29,6 +28,7 @@ from tests.support.bases import MadeBase
 from tests.support.http_store import HttpStore
 from tests.support.pinned import Agent
 from tests.support.processes import children_of, runs
+from tests.support.restoring import Pausing
 from tests.support.sshd import find_python
 from tests.support.waiting import wait_for
 
@@ -145,17 +145,10 @@ def equal(one, other):
 
 def hold_back(base, http, keep=2):
     """Make all packs but the first ones wait; return (event that one is requested, event that releases them)."""
-    requested, released = threading.Event(), threading.Event()
-
-    def held(connection, answer):
-        requested.set()
-        released.wait(60)
-        connection.sendall(answer)
-        return True
-
+    pause = Pausing()
     for pack in base.packs[keep:]:
-        http.always[pack.digest.hex()] = held
-    return requested, released
+        http.always[pack.digest.hex()] = pause
+    return pause.requested, pause.released
 
 
 @pytest.mark.parametrize("version", ["3.9", "here"])

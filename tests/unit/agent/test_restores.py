@@ -13,6 +13,7 @@ from replicator.agent.restores import Restores
 from replicator.wire.messages import NeedUrls, Restore, Restored, Urls
 from tests.support.bases import MadeBase
 from tests.support.http_store import HttpStore
+from tests.support.restoring import Pausing
 from tests.support.stores import store_at
 from tests.support.waiting import wait_for
 
@@ -144,29 +145,22 @@ def test_a_second_process_is_started_only_while_no_other_restore_runs(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     forks, fork = [], os.fork
     monkeypatch.setattr(os, "fork", lambda: forks.append(None) or fork())
-    requested, go = threading.Event(), threading.Event()
-
-    def holds(connection, answer):
-        requested.set()
-        go.wait(60)
-        connection.sendall(answer)
-        return True
-
-    http.faults[base.packs[0].digest.hex()] = [holds]
+    pause = Pausing()
+    http.faults[base.packs[0].digest.hex()] = [pause]
     (tmp_path / "second").mkdir()
     store = store_at(tmp_path / "second")
     first = agent()
 
     def is_requested():
         first.reports()
-        return requested.is_set()
+        return pause.requested.is_set()
 
     wait_for(is_requested, "the pack")
     before = len(forks)
     first.begin(2, store)
     assert first.until(lambda report: report.tree == 2 and report.end).files == 1
     assert len(forks) == before
-    go.set()
+    pause.released.set()
     assert first.until(lambda report: report.end).files == 1
     first.begin(2, store)
     first.until(lambda report: report.tree == 2 and report.end)

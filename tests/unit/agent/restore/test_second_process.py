@@ -143,7 +143,7 @@ def test_the_second_ends_although_its_threads_hang(source, target, http, monkeyp
     assert restore.end().error == "the connection was lost"
 
 
-def test_both_hash_large_files_in_a_thread_of_their_own(tmp_path, source, target, http):
+def test_both_hash_large_files_in_a_thread_of_their_own(source, target, http):
     assert helper_thread() is not None  # of this process
     for number in range(9):
         (source / f"large{number}").write_bytes(os.urandom(BUFFER + number))
