@@ -103,7 +103,7 @@ PAST_ALL = b"\xff" * 256
 """Sorts after every key, because a name has at most 255 bytes."""
 
 ASIDE = b"\0"
-"""A key that no path has; a renamed subtree is stored under it while the target's rows are deleted."""
+"""A key that no path has. A subtree that is renamed to a parent of its own, or below itself, is stored under it meanwhile."""
 
 
 def end_of(directory: bytes) -> bytes:

@@ -12,7 +12,7 @@ from replicator.catalog import history, schema, withheld
 from replicator.catalog.database import Database
 from replicator.catalog.digests import DirectoryDigests
 from replicator.catalog.recent import Recent
-from replicator.model import DIRECTORY, FILE, key
+from replicator.model import DIRECTORY, FILE, key, overlap
 from replicator.ports import NOTHING, Child, Identity, Record
 
 
@@ -146,13 +146,15 @@ class SqliteCatalog:
         if source == target:
             return
         with self._database.writing() as db:
-            low, high = key(target), schema.end_of(key(target))
-            history.note_below(db, self._tree, key(source), schema.end_of(key(source)))
-            self._relabel(db, key(source), schema.ASIDE)
+            start, low, high = key(source), key(target), schema.end_of(key(target))
+            history.note_below(db, self._tree, start, schema.end_of(start))
+            if overlap(source, target):
+                self._relabel(db, start, schema.ASIDE)
+                start = schema.ASIDE
             history.note_below(db, self._tree, low, high)
             for clear in schema.CLEAR:
                 db.execute(clear, (self._tree, low, high))
-            self._relabel(db, schema.ASIDE, key(target))
+            self._relabel(db, start, key(target))
             history.mark_below(db, self._tree, low, high)
         self._recent.all_written()
         self.digests.changed.moved(source, target)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from replicator.model import ancestors, is_below, is_within, overlap, rebase
 
-GRACE = 0.1
-"""Seconds for which a directory rename waits: two commands of a script follow each other within milliseconds."""
+GRACE = 0.05
+"""Seconds for which a directory rename waits: two commands of a script follow each other within 1 to 5 ms."""
 
 
 class _Rename(NamedTuple):
