@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-from replicator.config import Config, parse_address
+from replicator.config import Config, DiscoverySettings, parse_address
 from replicator.core.pace import Backoff
 from replicator.discovery.aws.balancer import BalancerProvider
 from replicator.discovery.aws.client import Aws
 from replicator.discovery.aws.console import Ec2Console
-from replicator.discovery.aws.ourselves import Ourselves
+from replicator.discovery.aws.metadata import own_instance
 from replicator.discovery.aws.scaling import ScalingLaunches, ScalingProvider
 from replicator.discovery.dns import DnsProvider
+from replicator.discovery.excluding import Excluding
 from replicator.discovery.file import FileProvider
 from replicator.discovery.static import StaticProvider
 from replicator.engine.fleet.fleet import Fleet
@@ -44,37 +45,39 @@ def named_in(config: Config, address: Address) -> Address:
 
 
 def providers_of(config: Config, aws: Aws) -> list[Provider]:
-    """Return the providers that a configuration asks for; the first is always the static list."""
+    """Return the providers that a configuration asks for; the first is always the static list, from which nothing is excluded."""
     settings = config.discovery
-    interval = settings.interval or INTERVALS[settings.provider]
+    exclude = settings.exclude
     providers: list[Provider] = [StaticProvider(frontends_of(config))]
-    ourselves = Ourselves(settings.exclude)
+    providers += [Excluding(one, exclude, own_instance) for one in _aws_providers(settings, aws)]
+    providers += [Excluding(one, exclude) for one in _other_providers(settings)]
+    return providers
+
+
+def _aws_providers(settings: DiscoverySettings, aws: Aws) -> Iterator[Provider]:
+    interval = _interval(settings)
     if settings.provider == "alb":
-        providers.append(
-            BalancerProvider(
-                aws,
-                target_groups=_several(settings.target_groups),
-                load_balancers=_several(settings.load_balancer),
-                interval=interval,
-                ourselves=ourselves,
-            )
+        yield BalancerProvider(
+            aws,
+            target_groups=_several(settings.target_groups),
+            load_balancers=_several(settings.load_balancer),
+            interval=interval,
         )
     if groups := _several(settings.auto_scaling_groups):
-        providers.append(
-            ScalingProvider(
-                aws,
-                groups=groups,
-                hook=settings.lifecycle_hook,
-                interval=interval,
-                ourselves=ourselves,
-            )
-        )
+        yield ScalingProvider(aws, groups=groups, hook=settings.lifecycle_hook, interval=interval)
+
+
+def _other_providers(settings: DiscoverySettings) -> Iterator[Provider]:
+    interval = _interval(settings)
     if settings.provider == "dns":
         names = [_address(f"discovery.name[{i}]", n) for i, n in enumerate(_several(settings.name))]
-        providers.append(DnsProvider(names, interval=interval, exclude=settings.exclude))
+        yield DnsProvider(names, interval=interval)
     if settings.provider == "file":
-        providers.append(FileProvider(settings.path, interval=interval, exclude=settings.exclude))
-    return providers
+        yield FileProvider(settings.path, interval=interval)
+
+
+def _interval(settings: DiscoverySettings) -> float:
+    return settings.interval or INTERVALS[settings.provider]
 
 
 def launch_hooks_of(

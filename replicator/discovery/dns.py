@@ -29,7 +29,6 @@ class DnsProvider:
     Args:
         names: DNS names, with the user and port for all their addresses.
         interval: seconds between two polls.
-        exclude: addresses that are not frontends.
         resolve: resolves one name.
     """
 
@@ -41,13 +40,11 @@ class DnsProvider:
         names: Sequence[Address],
         *,
         interval: float,
-        exclude: Sequence[str] = (),
         resolve: Resolve = system_resolver,
     ) -> None:
         self.name = "dns " + " ".join(map(str, names))
         self.interval = interval
         self._names = names
-        self._exclude = frozenset(exclude)
         self._resolve = resolve
 
     async def poll(self) -> PollResult:
@@ -69,9 +66,8 @@ class DnsProvider:
                 notes.append(f"{name.host} has no address: it is not a valid host name")
                 continue
             for host in hosts:
-                if host not in self._exclude:
-                    address = Address(host, name.user, name.port)
-                    candidates[address] = Candidate(address, f"dns {name.host}", state="resolved")
+                address = Address(host, name.user, name.port)
+                candidates[address] = Candidate(address, f"dns {name.host}", state="resolved")
         if notes and not candidates:
             raise DiscoveryError("; ".join(notes))
         return PollResult(tuple(candidates.values()), tuple(notes), complete=not notes)

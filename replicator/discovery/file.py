@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,15 @@ class FileProvider:
         path: the file. Text: one address per line, `#` begins a comment. JSON: a list, or an object with a list `frontends`;
             its items are addresses, or objects with `address` and optionally `identity` and `state`.
         interval: seconds between two polls.
-        exclude: hosts and identities that are not frontends.
     """
 
     certain = False
     retry_cap = 0.0  # no backoff: a file that could not be parsed may be correct a second later
 
-    def __init__(self, path: str, *, interval: float, exclude: Sequence[str] = ()) -> None:
+    def __init__(self, path: str, *, interval: float) -> None:
         self.name = f"file {path}"
         self.interval = interval
         self._path = Path(path)
-        self._exclude = frozenset(exclude)
 
     async def poll(self) -> PollResult:
         """Return the frontends that the file lists.
@@ -44,11 +41,7 @@ class FileProvider:
         """
         try:
             text = await asyncio.to_thread(self._read)
-            candidates = {
-                s.address: s
-                for s in _parse(text)
-                if not self._exclude & {s.address.host, s.identity}
-            }
+            candidates = {candidate.address: candidate for candidate in _parse(text)}
         except OSError as error:
             raise DiscoveryError(f"{self._path}: {error.strerror}") from error
         except (ConfigError, ValueError, RecursionError) as error:

@@ -7,9 +7,9 @@ import pytest
 
 from replicator.discovery.aws.balancer import BalancerProvider
 from replicator.discovery.aws.client import Aws
-from replicator.discovery.aws.ourselves import Ourselves
 from replicator.discovery.aws.scaling import ScalingProvider
 from replicator.discovery.dns import DnsProvider
+from replicator.discovery.excluding import Excluding
 from replicator.discovery.file import FileProvider
 from replicator.discovery.static import StaticProvider
 from replicator.errors import DiscoveryError
@@ -95,7 +95,6 @@ class Balancer:
             target_groups=[self._group],
             load_balancers=[],
             interval=1.0,
-            ourselves=Ourselves(["nobody"]),
         )
 
     def set(self, *hosts):
@@ -121,9 +120,7 @@ class Scaling:
         cloud.set_credentials(patch)
         self._server = cloud.Recorded().__enter__()
         self._aws = Aws(region=cloud.REGION, endpoint_url=self._server.url)
-        self.provider = ScalingProvider(
-            self._aws, groups=["shop"], hook="", interval=1.0, ourselves=Ourselves(["nobody"])
-        )
+        self.provider = ScalingProvider(self._aws, groups=["shop"], hook="", interval=1.0)
 
     def set(self, *hosts):
         rows = [(f"i-{host}", "running", host) for host in dict.fromkeys(hosts)]
@@ -139,6 +136,14 @@ class Scaling:
     def close(self):
         self._aws.close()
         self._server.__exit__()
+
+
+class Excluded(File):
+    """A file, of which hosts that are never listed here are excluded."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.provider = Excluding(self.provider, ["10.0.0.9"])
 
 
 class Fake:
@@ -166,7 +171,9 @@ def moto():
         yield made
 
 
-@pytest.fixture(params=[Static, File, Dns, Balancer, Scaling, Fake], ids=lambda made: made.__name__)
+@pytest.fixture(
+    params=[Static, File, Dns, Balancer, Scaling, Excluded, Fake], ids=lambda made: made.__name__
+)
 def world(request, tmp_path, monkeypatch):
     made = request.param(tmp_path, monkeypatch, request)
     yield made

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from replicator.discovery.aws.client import RETRY_CAP, Aws
 from replicator.discovery.aws.groups import Group, behind, named
 from replicator.discovery.aws.instances import Instance, by_address, by_identity
-from replicator.discovery.aws.ourselves import Ourselves
 from replicator.discovery.aws.policy import INSTANCE, Rule, heavier, of_target
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, Decision, PollResult
@@ -40,7 +39,6 @@ class BalancerProvider:
         target_groups: names or ARNs.
         load_balancers: names or ARNs.
         interval: seconds between two polls.
-        ourselves: knows which targets are not frontends.
     """
 
     certain = False
@@ -53,7 +51,6 @@ class BalancerProvider:
         target_groups: Sequence[str],
         load_balancers: Sequence[str],
         interval: float,
-        ourselves: Ourselves,
     ) -> None:
         self.name = "alb " + " ".join([*target_groups, *load_balancers])
         self.interval = interval
@@ -61,7 +58,6 @@ class BalancerProvider:
         self._wanted: list[tuple[Callable[[Aws, str], Awaitable[list[Group]]], str]] = []
         self._wanted += [(named, name) for name in target_groups]
         self._wanted += [(behind, name) for name in load_balancers]
-        self._ourselves = ourselves
         self._groups: dict[str, tuple[float, list[Group]]] = {}
         self._notes: list[str] = []
 
@@ -71,7 +67,7 @@ class BalancerProvider:
         Raises:
             DiscoveryError: if calls failed and no target was found.
         """
-        self._notes = await self._ourselves.notes()
+        self._notes = []
         failed: list[str] = []
         targets = await self._targets(await self._find_groups(failed), failed)
         if failed and not targets:
@@ -141,8 +137,6 @@ class BalancerProvider:
         unlocated = set()
         for target, instance in found.values():
             candidate = _candidate(target, instance)
-            if self._ourselves.are(candidate.identity, candidate.address.host):
-                continue
             if candidate.address.host:
                 candidates.setdefault(candidate.address.host, candidate)
             elif candidate.decision is not Decision.DROP:

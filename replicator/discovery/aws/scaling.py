@@ -11,7 +11,6 @@ from typing import Any
 
 from replicator.discovery.aws.client import RETRY_CAP, Aws
 from replicator.discovery.aws.instances import Instance, by_identity
-from replicator.discovery.aws.ourselves import Ourselves
 from replicator.discovery.aws.policy import INSTANCE, LAUNCHING, of_lifecycle
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, Decision, Launch, PollResult
@@ -30,7 +29,6 @@ class ScalingProvider:
         groups: names of the Auto Scaling groups.
         hook: name of the launch hook that waits for replicator; empty: the group's only launch hook.
         interval: seconds between two polls.
-        ourselves: knows which instances are not frontends.
     """
 
     certain = False
@@ -43,14 +41,12 @@ class ScalingProvider:
         groups: Sequence[str],
         hook: str,
         interval: float,
-        ourselves: Ourselves,
     ) -> None:
         self.name = "autoscaling " + " ".join(groups)
         self.interval = interval
         self._aws = aws
         self._groups = list(groups)
         self._hook = hook
-        self._ourselves = ourselves
         self._hooks: dict[str, dict[str, float]] = {}
         self._asked: set[str] = set()
         self._notes: list[str] = []
@@ -61,7 +57,7 @@ class ScalingProvider:
         Raises:
             DiscoveryError: if the groups or the addresses of their instances cannot be read.
         """
-        self._notes = await self._ourselves.notes()
+        self._notes = []
         self._asked = set()
         try:
             members = await self._members()
@@ -72,8 +68,6 @@ class ScalingProvider:
         unlocated = set()
         for identity, (group, row) in members.items():
             candidate = await self._candidate(group, row, instances.get(identity))
-            if self._ourselves.are(identity, candidate.address.host):
-                continue
             if candidate.address.host:
                 candidates.append(candidate)
             elif candidate.decision is not Decision.DROP:

@@ -63,12 +63,6 @@ async def test_a_resolver_that_hangs_is_an_error():
         await provider("web", resolve=never).poll()
 
 
-async def test_excluded_frontends_are_left_out():
-    resolve = resolver(web=["10.0.0.1", "10.0.0.2"])
-    answer = await provider("web", exclude=["10.0.0.1"], resolve=resolve).poll()
-    assert [s.address.host for s in answer.candidates] == ["10.0.0.2"]
-
-
 async def test_a_real_resolver_answers():
     answer = await provider("localhost").poll()
     assert {s.address.host for s in answer.candidates} & {"127.0.0.1", "::1"}

@@ -48,12 +48,6 @@ async def test_it_is_read_again(path):
     assert len((await made.poll()).candidates) == 2
 
 
-async def test_excluded_frontends_are_left_out(path):
-    path.write_text('["10.0.0.1", {"address": "10.0.0.2", "identity": "vm-7"}, "10.0.0.3"]')
-    answer = await provider(path, exclude=("10.0.0.1", "vm-7")).poll()
-    assert [s.address.host for s in answer.candidates] == ["10.0.0.3"]
-
-
 @pytest.mark.parametrize(
     ("content", "words"),
     [

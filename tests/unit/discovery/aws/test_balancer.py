@@ -6,7 +6,6 @@ import pytest
 
 from replicator.discovery.aws.balancer import BalancerProvider
 from replicator.discovery.aws.client import Aws
-from replicator.discovery.aws.ourselves import Ourselves
 from replicator.errors import ActionDenied, DiscoveryError
 from replicator.ports import Decision
 from tests.support import aws as cloud
@@ -24,14 +23,13 @@ def _credentials(monkeypatch):
     cloud.set_credentials(monkeypatch)
 
 
-def provider(url, groups=(), balancers=(), exclude=("nobody",)):
+def provider(url, groups=(), balancers=()):
     aws = Aws(region=REGION, endpoint_url=url)
     return BalancerProvider(
         aws,
         target_groups=groups,
         load_balancers=balancers,
         interval=1.0,
-        ourselves=Ourselves(exclude),
     )
 
 
@@ -176,14 +174,6 @@ def test_instances_come_in_pages():
     with recorded(*targets, kind="instance", DescribeInstances=pages) as api:
         answer = poll(provider(api.url, ["web"]))
     assert hosts(answer) == ["10.0.0.1", "10.0.0.2"]
-
-
-def test_the_backend_itself_is_left_out_by_id_and_by_address():
-    targets = [("i-1", "healthy"), ("i-2", "healthy"), ("i-3", "healthy")]
-    rows = [(f"i-{n}", "running", f"10.0.0.{n}") for n in (1, 2, 3)]
-    with recorded(*targets, kind="instance", DescribeInstances=cloud.instances(*rows)) as api:
-        answer = poll(provider(api.url, ["web"], exclude=["i-1", "10.0.0.2"]))
-    assert hosts(answer) == ["10.0.0.3"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import pytest
 
 from replicator.discovery.aws import metadata
 from replicator.discovery.aws.metadata import own_instance
-from replicator.discovery.aws.ourselves import Ourselves
 from replicator.errors import DiscoveryError
 
 
@@ -91,24 +90,3 @@ def test_an_answer_that_does_not_arrive_names_the_hop_limit(monkeypatch):
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
         with pytest.raises(DiscoveryError, match="HttpPutResponseHopLimit=2"):
             own_instance()
-
-
-@pytest.mark.usefixtures("service")
-async def test_the_backend_recognises_its_own_instance():
-    ourselves = Ourselves(())
-    assert await ourselves.notes() == []
-    assert ourselves.are("i-0backend", "10.0.0.1")
-    assert not ourselves.are("i-1", "10.0.0.1")
-
-
-async def test_an_address_in_exclude_needs_no_metadata_request(monkeypatch):
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    ourselves = Ourselves(["10.0.0.5"])
-    assert await ourselves.notes() == []
-    assert ourselves.are("i-1", "10.0.0.5")
-
-
-async def test_an_unknown_own_instance_id_is_a_note_and_no_error(monkeypatch):
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    (note,) = await Ourselves(()).notes()
-    assert "name it in discovery.exclude" in note

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from replicator.discovery.aws.client import Aws
-from replicator.discovery.aws.ourselves import Ourselves
 from replicator.discovery.aws.scaling import ScalingLaunches, ScalingProvider
 from replicator.errors import DiscoveryError
 from replicator.ports import Decision, Launch
@@ -36,7 +35,6 @@ def poll(url, hook="", groups=("shop",)):
         groups=groups,
         hook=hook,
         interval=1.0,
-        ourselves=Ourselves(["nobody"]),
     )
     return asyncio.run(made.poll())
 
@@ -156,9 +154,7 @@ async def test_no_action_for_an_instance_that_still_waits_is_an_error(state):
 async def test_a_replaced_hook_or_a_new_time_limit_is_known_after_the_next_poll():
     with api(("i-1", "Pending:Wait"), ("i-2", "Pending:Wait")) as server:
         aws = Aws(region=REGION, endpoint_url=server.url)
-        provider = ScalingProvider(
-            aws, groups=("shop",), hook="", interval=1.0, ourselves=Ourselves(["nobody"])
-        )
+        provider = ScalingProvider(aws, groups=("shop",), hook="", interval=1.0)
 
         async def launches():
             return [s.launch for s in (await provider.poll()).candidates]
