@@ -75,6 +75,9 @@ def test_a_shared_volume_stands_in_for_efs(make):
         assert visitor.ask("/now.txt").text == "here"
         assert visitor.ask("/").status == 200
         assert visitor.ask("/wp-admin/").status == 403
+    site.call("status")
+    site.signal("router", "kill")
+    assert "not in service: frontend router" in site.fails("status")
 
 
 def test_up_again_keeps_the_site_and_refuses_another_one(make):
