@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from replicator.engine.ingest.records import other_names
 from replicator.engine.ingest.scan_result import ScanResult
@@ -19,11 +19,18 @@ class CatalogWriter:
     Args:
         source: the files.
         catalog: the records.
+        deleting: called with the paths that are about to be deleted on the source's account; again, with none, if that fails.
     """
 
-    def __init__(self, source: Source, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        source: Source,
+        catalog: Catalog,
+        deleting: Callable[[Sequence[bytes]], None] = lambda _: None,
+    ) -> None:
         self._source = source
         self._catalog = catalog
+        self._deleting = deleting
 
     def store(self, found: ScanResult) -> ScanResult:
         """Update the catalog, and return the result without deletions of paths that exist again.
@@ -39,7 +46,12 @@ class CatalogWriter:
             found.forgotten = [path for path in found.forgotten if path not in back]
         deleted = found.gone + found.forgotten
         if records or deleted:
-            self._catalog.apply(records, deleted, found.signatures)
+            self._deleting(found.gone)
+            try:
+                self._catalog.apply(records, deleted, found.signatures)
+            except BaseException:
+                self._deleting(())
+                raise
         return found
 
     def remove(

@@ -7,7 +7,7 @@ dies in between finds the difference again when it compares the frontends with t
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from replicator.engine.ingest.catalog_writer import CatalogWriter
 from replicator.engine.ingest.contents import HUGE, LARGE, Contents
@@ -29,6 +29,7 @@ class Checker:
         source: the files.
         catalog: the records.
         max_file_size: bytes; larger files are recorded as unreadable.
+        deleting: see `CatalogWriter`.
 
     Attributes:
         source, catalog, max_file_size: as given.
@@ -40,11 +41,17 @@ class Checker:
         longest: bytes; larger files are left to a background read.
     """
 
-    def __init__(self, source: Source, catalog: Catalog, max_file_size: int = sys.maxsize) -> None:
+    def __init__(
+        self,
+        source: Source,
+        catalog: Catalog,
+        max_file_size: int = sys.maxsize,
+        deleting: Callable[[Sequence[bytes]], None] = lambda _: None,
+    ) -> None:
         self.source = source
         self.catalog = catalog
         self.max_file_size = max_file_size
-        self.writer = CatalogWriter(source, catalog)
+        self.writer = CatalogWriter(source, catalog, deleting)
         self.contents = Contents(source, catalog, max_file_size)
         self.defers = False
         self.longest = sys.maxsize

@@ -52,6 +52,7 @@ class Deletions:
             self.unsent = withheld[0] if withheld else None
             self._sample = tree.catalog.withheld_samples(SAMPLE)
         self._tree = tree
+        self._expected: frozenset[bytes] = frozenset()
         self._withheld: list[bytes] = []  # not recorded yet
         self._recording = threading.Lock()  # held while the record of a pause is changed
         self._is_confirmed = False  # the pause that is recorded
@@ -77,7 +78,14 @@ class Deletions:
 
     def is_held(self, path: bytes) -> bool:
         """Return True if the deletion of a path is held back: a comparison must not send it before the total is known."""
-        return path in self._guard.held or path in self._released
+        return path in self._expected or path in self._guard.held or path in self._released
+
+    def expect(self, gone: Iterable[bytes]) -> None:
+        """Hold these paths, instead of those of the last call, until `admit` decides.
+
+        The caller is about to delete them from the catalog. A comparison that runs before `admit` finds them only on the frontend.
+        """
+        self._expected = frozenset(gone)
 
     def samples(self, most: int) -> list[bytes]:
         """Return some of the paths whose deletion is held back, or withheld by a pause."""
@@ -100,11 +108,16 @@ class Deletions:
         The caller checks `needs_decision` afterwards.
 
         Args:
-            gone: paths that were deleted on the source and from the catalog.
+            gone: paths that were deleted on the source and from the catalog; those of `expect`.
             now: the current time, in seconds.
             added: new paths.
         """
         self._guard.added(added, now)
+        admitted = self._admit(gone, now)
+        self._expected = frozenset()  # after `_admit`: a comparison may ask at any moment
+        return admitted
+
+    def _admit(self, gone: list[bytes], now: float) -> list[bytes]:
         if not self._tree.delete:
             return []
         if self.source_confirmed:

@@ -75,7 +75,9 @@ class Worker:
         self._large = large
         self._is_drained = is_drained
         self._resync = resync
-        self.checker = Checker(tree.source, tree.catalog, tree.max_file_size)
+        self.checker = Checker(
+            tree.source, tree.catalog, tree.max_file_size, self._deletions.expect
+        )
         self._missing = MissingPaths(
             tree, publisher, self.checker.writer, self._follow_ups, is_drained
         )

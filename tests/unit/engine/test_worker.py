@@ -102,6 +102,35 @@ async def guarded(clock, pool):
     return made
 
 
+async def test_a_path_that_the_catalog_has_no_more_is_held_until_its_deletion_is_decided(working):
+    """A comparison at that moment would take the frontend's file for surplus, without counting it."""
+    deleted = []
+    apply = working.catalog.apply
+
+    def observed(records, gone, signatures):
+        apply(records, gone, signatures)
+        deleted.extend((path, working.deletions.is_held(path)) for path in gone)
+
+    working.catalog.apply = observed
+    working.take_changes()
+    working.source.remove(b"d/f")
+    await working.check(b"d/f")
+    assert deleted == [(b"d/f", True)]
+    assert [type(change) for change in working.take_changes()] == [Delete]
+    assert not working.deletions.is_held(b"d/f")
+
+
+async def test_a_path_that_could_not_be_deleted_from_the_catalog_is_not_held(working):
+    def full(*_):
+        raise SourceError("disk full")
+
+    working.catalog.apply = full
+    working.source.remove(b"d/f")
+    with pytest.raises(SourceError, match="disk full"):
+        await working.check(b"d/f")
+    assert not working.deletions.is_held(b"d/f")
+
+
 async def test_nothing_is_published_before_the_first_scan_has_ended(pool):
     working = Working(pool)
     working.source.write(b"a", b"content")
