@@ -33,7 +33,8 @@ quick: $(READY)
 
 # Enough to tell whether another interpreter does.
 smoke: $(READY)
-	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/contract tests/integration/test_serve_openssh.py
+	$(BIN)/python -m pytest $(MANY) tests/unit tests/contract
+	$(BIN)/python -m pytest tests/integration/test_serve_openssh.py
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
