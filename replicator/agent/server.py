@@ -12,16 +12,14 @@ import platform
 import select
 import time
 from functools import partial
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional
 
 from replicator.agent.descriptors import write_all
-from replicator.agent.digesting import DigestJob
-from replicator.agent.listing import ListingJob
+from replicator.agent.jobs import Jobs
 from replicator.agent.policy import Policy
 from replicator.agent.refusals import HungUp, shortened_detail
 from replicator.agent.restores import REPORT, Restores
 from replicator.agent.results import Results
-from replicator.agent.summing import Summing
 from replicator.agent.transfers import Transfers
 from replicator.agent.trees import OpenTrees
 from replicator.errors import ProtocolError, ReplicatorError
@@ -114,9 +112,7 @@ class Server:
         self._may_restore = pin_root is None or bool(stores)
         self._restores = Restores(session, stores if pin_root is not None else None)
         self._decoder = frames.Decoder()
-        self._job: Union[ListingJob, DigestJob, None] = None
-        self._walk: Optional[DigestJob] = None
-        self._summing = Summing()
+        self._jobs = Jobs(self._send, self._say_alive)
         self._arrived = select.poll()  # select() accepts no descriptor above 1,023
         self._arrived.register(source, select.POLLIN | _HUNG_UP)
         self._arrived.register(self._restores.wakened, select.POLLIN)
@@ -150,7 +146,7 @@ class Server:
         try:
             self._send_hello()
             while True:
-                self._work_between_frames()
+                self._work_on_jobs()
                 arrived = self._arrived.poll((REPORT if self._restores else IDLE) * 1000)
                 self._work_on_restores()
                 if not arrived:
@@ -217,13 +213,8 @@ class Server:
             return
         self._restores.cancel(request.tree, "the tree was opened again")
         if former is not None:
-            if self._job is not None and self._job.store is former:
-                self._job = None  # its root is closed, and the descriptor's number may be reused
-            if self._walk is not None and self._walk.store is former:
-                self._walk = None
             self._transfers.closed(former)
-            for ended in self._summing.closed(former):
-                self._send(ended)
+            self._jobs.closed(former)
             former.tree.close()
         if request.durable:
             self._results.durable.add(request.tree)
@@ -282,27 +273,19 @@ class Server:
         self._transfers.feed(data, payload)
 
     def _on_list(self, request: ListTree, _: bytes) -> None:
-        store, walk = self._trees[request.tree], self._walk
-        if walk is not None and (walk.job != request.walk or walk.store is not store):
-            walk = None
-        self._job = ListingJob(store, request, walk)
+        self._jobs.begin_listing(self._trees[request.tree], request)
 
     def _on_digest(self, request: DigestTree, _: bytes) -> None:
-        self._job = self._walk = DigestJob(self._trees[request.tree], request)
+        self._jobs.begin_walk(self._trees[request.tree], request)
 
     def _on_descend(self, request: Descend, _: bytes) -> None:
-        if self._walk is not None and self._walk.job == request.job:
-            self._walk.descend(request)
-            self._job = self._walk
+        self._jobs.descend(request)
 
     def _on_sum_blocks(self, request: SumBlocks, _: bytes) -> None:
-        self._summing.add(self._trees[request.tree], request)
+        self._jobs.sum_blocks(self._trees[request.tree], request)
 
     def _on_more(self, more: More, _: bytes) -> None:
-        if self._job is not None and self._job.job == more.job:
-            self._job.credit += more.credit
-            if more.credit == 0:
-                self._job = None
+        self._jobs.more(more)
 
     def _on_restore(self, request: Restore, _: bytes) -> None:
         if not self._may_restore:
@@ -329,31 +312,16 @@ class Server:
                 self._trees.renew_stamps({message.tree})
             self._send(message)
 
-    def _work_between_frames(self) -> None:
-        """Produce frames of the listing, steps of the walk, and block sums, while no input is waiting and the backend has granted credit."""
-        while self._summing or (self._job is not None and self._job.credit > 0):
-            pause = self._job.pause() if self._job is not None and not self._summing else 0
-            if self._arrived.poll(1000 * pause):
-                return
+    def _work_on_jobs(self) -> None:
+        """Produce frames of the listing, steps of the walk, and block sums, until input is waiting or nothing is to do."""
+        while (pause := self._jobs.pause()) is not None and not self._arrived.poll(1000 * pause):
             self._trees.look()
-            if self._summing:
-                self._work_on_sums()
-            if self._job is not None and self._job.credit > 0:
-                self._work_on_listing(self._job)
+            self._jobs.step()
 
-    def _work_on_listing(self, job: Union[ListingJob, DigestJob]) -> None:
-        listing = job.step()
-        if listing is not None:
-            if listing.end:
-                self._job = None
-            self._send(listing)
-        elif time.monotonic() - self._said_at > SIGN_OF_LIFE:
+    def _say_alive(self) -> None:
+        """Send an empty `acks` if nothing was sent for 5 s."""
+        if time.monotonic() - self._said_at > SIGN_OF_LIFE:
             self._send(Acks((), (), self._decoder.taken))
-
-    def _work_on_sums(self) -> None:
-        summed = self._summing.step()
-        if summed is not None:
-            self._send(summed.message, summed.rows)
 
     def _check_heard(self) -> None:
         """Verify that the backend still waits for an answer; called repeatedly during long work on one change.

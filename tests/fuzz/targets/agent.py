@@ -157,7 +157,7 @@ def _serve(data, jail):
         server._arrived = script
         with suppress(ProtocolError, Fenced):
             server.run()
-    server._job = server._walk = None  # an unfinished listing holds open directories
+    server._jobs.drop()  # an unfinished listing holds open directories
     for token in [token for each in tokens for token in each._made.values()]:
         if token._fd >= 0:
             os.close(token._fd)
