@@ -4,7 +4,7 @@
                            ^                  |
                            +----follow-ups----+
 
-`_receive` passes hints of the watcher to the debouncer. `_do_due_work` takes due work from the debouncer and has the worker do it. While the
+`_receive` passes hints of the watcher to the debouncer. `WorkLoop` takes due work from the debouncer and has the worker do it. While the
 source is in doubt, the pipeline is halted: it publishes nothing, in particular no deletion. When the root is as it was, the pipeline
 scans the whole tree and continues.
 """
@@ -18,10 +18,10 @@ from contextlib import suppress
 
 import structlog
 
-from replicator.core.pace import Slice
 from replicator.engine.changes.encode import EncodedChanges
 from replicator.engine.ingest.barriers import Barriers
 from replicator.engine.ingest.publisher import Publisher
+from replicator.engine.ingest.work_loop import WorkLoop
 from replicator.engine.ingest.worker import Worker
 from replicator.engine.supervision import leaves
 from replicator.engine.tree import Tree
@@ -30,9 +30,6 @@ from replicator.model import Hint, Hinted, is_within, printable
 from replicator.ports import Source, Watcher
 
 log = structlog.get_logger()
-
-MAINTENANCE = 1.0
-"""Seconds between two calls of `Worker.maintain`."""
 
 RESCAN, RESCAN_MAX = 3600.0, 86400.0
 """Minimum and maximum seconds between the end of a scan of the whole tree and the next one. Not every change has an event: a file may change through a
@@ -111,15 +108,14 @@ class Pipeline:
         self.deletions = self._publisher.deletions
         self.rechecks = self._worker.rechecks
         self.barriers = Barriers(tree.debouncer, self._worker, self.deletions, self._wake.set)
+        self._work_loop = WorkLoop(tree, self._publisher, self._worker, self.barriers, self._wake)
         self._pool = pool
         self._on_scanned = on_scanned
         self._resync = resync
         self._locate = locate
         self._needs_resync = False
         self._root_pause = ROOT_POLL
-        self._mounts_confirmed = False
         self._follows = False  # events, after the first scan
-        self._worked = asyncio.Event()
         self._watcher: Watcher | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -153,8 +149,7 @@ class Pipeline:
         The caller requests a comparison, without an await in between, and awaits `forget_pause` then.
         """
         self.deletions.confirm(self._loop.time(), source=bool(self.halted))
-        self._mounts_confirmed = bool(self._worker.guard.reasons)
-        self._wake.set()
+        self._work_loop.confirm_mounts()
 
     async def forget_pause(self) -> None:
         """Delete the record of the pause that `resume` has ended."""
@@ -199,8 +194,8 @@ class Pipeline:
             self.tree.debouncer.rescan(began)
             self._wake.set()
         while self._follows and self._worker.scanned_since < began:
-            self._worked.clear()
-            await self._worked.wait()
+            self._work_loop.worked.clear()
+            await self._work_loop.worked.wait()
 
     def check_unheard(self, area: bytes) -> None:
         """Check the files at and below a path whose changes the watcher does not report at once."""
@@ -264,10 +259,10 @@ class Pipeline:
                     self._worker.checker.defer()
                     self._set_running()
                     self._follows = True
-                    await self._do_due_work()
+                    await self._work_loop.run()
                 finally:
                     self._follows = False
-                    self._worked.set()
+                    self._work_loop.worked.set()
                     receive.cancel()
                     background.cancel()
                     rescans.cancel()
@@ -320,47 +315,6 @@ class Pipeline:
     def is_drained(self, since: float) -> bool:
         """Return True if all events before a time have been taken in as hints; see `ports.Watcher`."""
         return self._watcher is not None and self._watcher.is_drained(since)
-
-    async def _do_due_work(self) -> None:
-        """Do what is due, and wait until something is: work, finished background reads, rechecks, maintenance, held deletions.
-
-        Raises:
-            SourceError: the source is in doubt.
-        """
-        worker = self._worker
-        maintenance = self._loop.time() + MAINTENANCE
-        pace = Slice()
-        while True:
-            self._wake.clear()
-            self.barriers.update()
-            began = self._loop.time()
-            work = self.tree.debouncer.ready(began, pace.size)
-            if work:
-                used = self._publisher.cpu_seconds
-                await worker.do(work)
-                self._worked.set()
-                pace.took(self._loop.time() - began, self._publisher.cpu_seconds - used)
-            else:
-                pace.rested()
-            await worker.check_background_reads()
-            await worker.recheck()
-            if self._mounts_confirmed:
-                self._mounts_confirmed = False
-                await worker.confirm_mounts()
-            if self._loop.time() >= maintenance:
-                await worker.maintain()
-                maintenance = self._loop.time() + MAINTENANCE
-            if self.deletions.has_released:
-                await self._publisher.release_deletions()
-            elif not work:
-                await self._until(maintenance)
-
-    async def _until(self, maintenance: float) -> None:
-        """Wait until something is due or `_wake` is set."""
-        dues = (maintenance, self.tree.debouncer.deadline(), self._worker.next_due())
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(min(due for due in dues if due is not None)):
-                await self._wake.wait()
 
     def _halt(self, reason: str) -> None:
         if reason != self.halted:
