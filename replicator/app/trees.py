@@ -96,9 +96,50 @@ class TreeBuilder:
         ours = map(os.fsencode, (settings.ready_file, settings.stamp_file))
         reserved = [RESERVED, *filter(None, ours)]
         excluded = Filter(settings.exclude, reserved)
+        source = self._open_source(where, settings, excluded, must_exist=must_exist)
+        ready_path = os.fsencode(settings.ready_file)
+        tree = Tree(
+            number=number,
+            root=root,
+            source=source,
+            catalog=self._store.tree(root),
+            make_watcher=lambda: InotifyWatcher(
+                root,
+                prune=excluded.excluded,
+                rescan=self._rescan(),  # a reload may have changed it since the tree was built
+                source=source,
+            ),
+            debouncer=Debouncer(cooldown=settle.cooldown, max_wait=settle.max_wait),
+            target=OpenTree(
+                number,
+                os.fsencode(settings.target or settings.source),
+                settings.owner,
+                settings.setid,
+                settings.durable == "batch",
+                ready_path,
+                stamp=os.fsencode(settings.stamp_file),
+            ),
+            delete=settings.delete,
+            delete_guard=settings.delete_guard,
+            symlinks=settings.symlinks,
+            max_file_size=settings.most_bytes,
+            compress=settings.compress,
+            ready=ReadyFile(ready_path, settings.ready_max_lag) if ready_path else None,
+            reserved=tuple(reserved),
+        )
+        return Made(settings, tree, source)
+
+    def _open_source(
+        self, where: str, settings: TreeSettings, excluded: Filter, *, must_exist: bool
+    ) -> SourceTree:
+        """Open a source, and log what is left out of it.
+
+        Raises:
+            ConfigError: if it cannot be opened, or a trusted user is unknown.
+        """
         try:
             source = SourceTree(
-                root,
+                os.fsencode(settings.source),
                 filter=excluded,
                 multiplier=self._store.multiplier,
                 symlinks=settings.symlinks,
@@ -116,38 +157,7 @@ class TreeBuilder:
             reason=f"tree.symlinks is {settings.symlinks!r}",
             frontends="removed" if settings.delete else "not removed: tree.delete is off",
         )
-        target = os.fsencode(settings.target or settings.source)
-        durable, ready_path = settings.durable == "batch", os.fsencode(settings.ready_file)
-        tree = Tree(
-            number=number,
-            root=root,
-            source=source,
-            catalog=self._store.tree(root),
-            make_watcher=lambda: InotifyWatcher(
-                root,
-                prune=excluded.excluded,
-                rescan=self._rescan(),  # a reload may have changed it since the tree was built
-                source=source,
-            ),
-            debouncer=Debouncer(cooldown=settle.cooldown, max_wait=settle.max_wait),
-            target=OpenTree(
-                number,
-                target,
-                settings.owner,
-                settings.setid,
-                durable,
-                ready_path,
-                stamp=os.fsencode(settings.stamp_file),
-            ),
-            delete=settings.delete,
-            delete_guard=settings.delete_guard,
-            symlinks=settings.symlinks,
-            max_file_size=settings.most_bytes,
-            compress=settings.compress,
-            ready=ReadyFile(ready_path, settings.ready_max_lag) if ready_path else None,
-            reserved=tuple(reserved),
-        )
-        return Made(settings, tree, source)
+        return source
 
 
 def close(made: Iterable[Made]) -> None:

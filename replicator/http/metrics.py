@@ -60,6 +60,7 @@ class _Status(Collector):
         yield from _daemon(status)
         yield from _fleet(status)
         yield from _frontends(status)
+        yield from _traffic(status)
         yield from _trees(status)
         yield from _discovery(status)
         yield from _delivery(status)
@@ -162,19 +163,6 @@ def _frontends(status: dict[str, Any]) -> Iterator[Metric]:
     in_sync = _gauge(
         "frontend_last_in_sync_timestamp_seconds", "When a frontend last held everything.", f
     )
-    done = _counter(
-        "frontend_changes_acknowledged", "Paths that a frontend has confirmed.", f, "kind"
-    )
-    refused = _counter(
-        "frontend_changes_refused", "Changes that a frontend has refused.", f, "reason"
-    )
-    sent = _counter("frontend_sent_bytes", "Bytes sent to a frontend.", f)
-    saved = _counter("frontend_saved_bytes", "Bytes that deltas have saved.", f)
-    logins = _counter("frontend_connections", "Connections to a frontend.", f)
-    failures = _counter(
-        "frontend_connection_failures", "Connections that failed or could not be made.", f
-    )
-    compared = _counter("frontend_comparisons", "Comparisons of all trees that succeeded.", f)
     for name, row in _named(status["frontends"]):
         info.add_metric([name, row["host"], row["source"]], 1)
         state.add_metric([name, row["state"]], 1)
@@ -189,6 +177,26 @@ def _frontends(status: dict[str, Any]) -> Iterator[Metric]:
             oldest.add_metric([name], status["time"] - row["lag_seconds"])
         if row["in_sync_at"] is not None:
             in_sync.add_metric([name], row["in_sync_at"])
+    yield from (info, state, since, paused, connected, ready, dirty, oldest, in_sync)
+
+
+def _traffic(status: dict[str, Any]) -> Iterator[Metric]:
+    """Yield what was sent to each frontend, and what became of it."""
+    f = "frontend"
+    done = _counter(
+        "frontend_changes_acknowledged", "Paths that a frontend has confirmed.", f, "kind"
+    )
+    refused = _counter(
+        "frontend_changes_refused", "Changes that a frontend has refused.", f, "reason"
+    )
+    sent = _counter("frontend_sent_bytes", "Bytes sent to a frontend.", f)
+    saved = _counter("frontend_saved_bytes", "Bytes that deltas have saved.", f)
+    logins = _counter("frontend_connections", "Connections to a frontend.", f)
+    failures = _counter(
+        "frontend_connection_failures", "Connections that failed or could not be made.", f
+    )
+    compared = _counter("frontend_comparisons", "Comparisons of all trees that succeeded.", f)
+    for name, row in _named(status["frontends"]):
         done.add_metric([name, "write"], row["files_sent"])
         done.add_metric([name, "delete"], row["deletions_sent"])
         # Not as 0 in advance: with a hundred frontends that would take 15 ms of each scrape.
@@ -199,7 +207,6 @@ def _frontends(status: dict[str, Any]) -> Iterator[Metric]:
         logins.add_metric([name], row["logins"])
         failures.add_metric([name], row["failures"])
         compared.add_metric([name], row["reconciles"])
-    yield from (info, state, since, paused, connected, ready, dirty, oldest, in_sync)
     yield from (done, refused, sent, saved, logins, failures, compared)
 
 
