@@ -49,6 +49,9 @@ class SourceState(Protocol):
     def recheck(self, path: bytes) -> None:
         """Schedule a check of a file that is not what its record says; callable from any thread."""
 
+    async def published(self) -> None:
+        """Return when all that was recorded before the call is published, or the source is in doubt."""
+
     async def rescan(self) -> None:
         """Find and publish what has changed without an event; return when the tree has been scanned, or its source is in doubt."""
 

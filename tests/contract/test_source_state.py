@@ -16,7 +16,7 @@ from tests.support.fakes.catalog import FakeCatalog
 from tests.support.fakes.source import FakeSource
 from tests.support.fakes.watcher import FakeWatcher
 from tests.support.source_state import SITE, fake_tree
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, turns
 
 
 class FromPipeline:
@@ -30,10 +30,28 @@ class FromPipeline:
             Debouncer(cooldown=0.01, max_wait=1.0), SITE, delete=delete, delete_guard=0.5,
         )  # fmt: skip
         self._task = self._pool = None
+        self.published = []
 
     async def prepare(self):
         self._pool = ThreadPoolExecutor(1)
-        self._pipeline = Pipeline(self.tree, self._pool, lambda _: None)
+        self._pipeline = Pipeline(self.tree, self._pool, self._publish)
+
+    def _publish(self, encoded):
+        self.published += [part.key.path for part in encoded.parts]
+
+    async def record(self, path):
+        """Let a new file be recorded; return a function that lets it be published."""
+        apply, release = self.catalog.apply, threading.Event()
+
+        def applied(*given):
+            apply(*given)
+            assert release.wait(10)
+
+        self.catalog.apply = applied
+        self.source.write(path, b"new")
+        self.watcher.hint(path)
+        await eventually(lambda: path in self.catalog.records, "the record")
+        return release.set
 
     async def scan(self):
         self._task = asyncio.get_running_loop().create_task(self._pipeline.run())
@@ -84,6 +102,16 @@ class FromFake:
 
     def __init__(self, *, delete=True):
         self.tree = fake_tree(FakeSource(), FakeCatalog(), delete=delete)
+        self.published = []
+
+    async def record(self, path):
+        self.tree.state.is_published.clear()
+
+        def publish():
+            self.published.append(path)
+            self.tree.state.is_published.set()
+
+        return publish
 
     async def prepare(self):
         self.tree.state.scanned.clear()
@@ -145,6 +173,21 @@ async def test_a_rescan_ends_with_the_source_scanned_or_in_doubt(world):
     assert world.tree.state.doubt == ""
     await world.halt()
     await asyncio.wait_for(world.tree.state.rescan(), 10)
+
+
+async def test_what_was_recorded_is_published_when_that_was_waited_for(world):
+    state = world.tree.state
+    await asyncio.wait_for(state.published(), 10)  # nothing is published before the first scan
+    await world.scan()
+    publish = await world.record(b"new")
+    waiting = asyncio.ensure_future(state.published())
+    await turns(20)
+    assert not waiting.done()
+    publish()
+    await asyncio.wait_for(waiting, 10)
+    assert b"new" in world.published
+    await world.halt()
+    await asyncio.wait_for(state.published(), 10)
 
 
 async def test_a_halted_source_is_in_doubt_for_the_same_reason(world):

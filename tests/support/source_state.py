@@ -22,6 +22,8 @@ class FakeSourceState:
         held: paths whose deletion is held back.
         rechecked: the paths that were passed to `recheck`.
         rescans: number of calls of `rescan`.
+        is_published: cleared by a test while something that is recorded is not published.
+        waited: number of calls of `published`.
     """
 
     def __init__(self, tree):
@@ -30,7 +32,9 @@ class FakeSourceState:
         self.halted = self.paused = ""
         self.held = set()
         self.rechecked = []
-        self.rescans = 0
+        self.rescans = self.waited = 0
+        self.is_published = asyncio.Event()
+        self.is_published.set()
         self._tree = tree
 
     @property
@@ -47,6 +51,10 @@ class FakeSourceState:
 
     def recheck(self, path):
         self.rechecked.append(path)
+
+    async def published(self):
+        self.waited += 1
+        await self.is_published.wait()
 
     async def rescan(self):
         self.rescans += 1

@@ -152,6 +152,8 @@ async def _verify_tree(
         connection = session.connection
         by_digest = ByDigest(how.rate, compared)
         outcome = await compare(connection, opened, ROOT, pool, found, limit, digests=by_digest)
+        if keys:  # what was recorded during the last page may not be published yet
+            await opened.tree.state.published()
     if not _is_open(session, opened):
         return
     if outcome.surplus_kept or tree in replica.errors.trees_with_surplus:

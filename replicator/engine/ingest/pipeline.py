@@ -187,6 +187,10 @@ class Pipeline:
         """
         self._loop.call_soon_threadsafe(self._hint, [Hint(Hinted.CHANGED, path)])
 
+    async def published(self) -> None:
+        """See engine.tree.SourceState."""
+        await self._work_loop.published()
+
     async def rescan(self) -> None:
         """See engine.tree.SourceState."""
         began = self._loop.time()

@@ -45,11 +45,21 @@ class WorkLoop:
         self._barriers = barriers
         self._wake = wake
         self._mounts_confirmed = False
+        self._idle = (
+            asyncio.Event()
+        )  # set when no check is in progress, and replaced when the next may be
+        self._idle.set()
 
     def confirm_mounts(self) -> None:
         """Accept the mounts of the source as they are, for an operator, as soon as no check is in progress."""
         self._mounts_confirmed = bool(self._worker.guard.reasons)
         self._wake.set()
+
+    async def published(self) -> None:
+        """Return when no check is in progress, so that all that was recorded before the call is published."""
+        idle = self._idle
+        self._wake.set()
+        await idle.wait()
 
     async def run(self) -> None:
         """Do what is due, and wait until something is: work, finished background reads, rechecks, maintenance, held deletions.
@@ -57,11 +67,19 @@ class WorkLoop:
         Raises:
             SourceError: the source is in doubt.
         """
+        try:
+            await self._run()
+        finally:
+            self._idle.set()
+
+    async def _run(self) -> None:
         worker, publisher = self._worker, self._publisher
         maintenance = loop_time() + MAINTENANCE
         pace = Slice()
         while True:
             self._wake.clear()
+            self._idle.set()
+            self._idle = asyncio.Event()
             self._barriers.update()
             began = loop_time()
             work = self._debouncer.ready(began, pace.size)

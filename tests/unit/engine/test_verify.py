@@ -113,6 +113,18 @@ async def test_a_verification_that_never_advances_is_given_up(verifying, monkeyp
         await asyncio.wait_for(verifying.task_of_verify, FOREVER)
 
 
+async def test_a_change_that_is_recorded_and_not_published_yet_is_no_difference(verifying):
+    state = verifying.tree.state
+    state.is_published.clear()
+    encoded = verifying.write(b"a", b"changed")
+    send_listing(verifying, b"a", b"b", b"c", b"d", end=True)
+    await eventually(lambda: state.waited, "the verification to wait")
+    verifying.replica.offer(encoded)
+    state.is_published.set()
+    report = await asyncio.wait_for(verifying.task_of_verify, FOREVER)
+    assert (report.compared, report.silent, report.error) == (4, 0, "")
+
+
 async def test_a_tree_that_is_replaced_while_it_is_verified_is_not_reported_as_equal(
     stage, monkeypatch
 ):
