@@ -166,6 +166,7 @@ class Server:
             return
         finally:
             self._transfers.abort()
+            self._jobs.drop()
             self._restores.close()
             self._trees.close()
 

@@ -141,7 +141,7 @@ class DeleteGuard:
         return ()
 
     def decide(self, left: int, *, over: bool = True) -> bool:
-        """Pause and return False if too much is lost; else return True.
+        """Pause and return False if too much is lost; else return True. After a pause, the caller calls `withhold`.
 
         The loss is the difference of the tree's sizes, so new paths compensate for deleted ones: a tree that was renamed, or copied
         and removed, has lost nothing.
@@ -157,8 +157,11 @@ class DeleteGuard:
         too_much = self.is_too_much(self.lost, self.before)
         if too_much and (over or len(self.held) >= MANY):
             self.paused = True
-            self.held = PathSet()
         return not self.paused
+
+    def withhold(self) -> None:
+        """Forget the held deletions, because of a pause."""
+        self.held = PathSet()
 
     def is_too_much(self, lost: int, before: int) -> bool:
         """Return True if the loss of `lost` out of `before` paths needs a confirmation."""

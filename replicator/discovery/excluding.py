@@ -38,17 +38,21 @@ class Excluding:
         """Return the frontends that are not excluded; a note if this machine's identity is needed and unknown.
 
         Raises:
-            DiscoveryError: see `ports.Provider`.
+            DiscoveryError: the poll failed, or a part of it did and the rest has only excluded frontends.
         """
         notes = await self._learn()
         found = await self._provider.poll()
+        left = tuple(
+            candidate
+            for candidate in found.candidates
+            if not self._excluded & {candidate.address.host, candidate.identity}
+        )
+        if found.candidates and not left and not found.complete:
+            reasons = "; ".join(found.notes) or "a part of the answer is missing"
+            raise DiscoveryError(f"{self.name}: only excluded frontends were found: {reasons}")
         return replace(
             found,
-            candidates=tuple(
-                candidate
-                for candidate in found.candidates
-                if not self._excluded & {candidate.address.host, candidate.identity}
-            ),
+            candidates=left,
             unlocated=found.unlocated - self._excluded,
             notes=(*found.notes, *notes),
         )

@@ -76,8 +76,11 @@ def test_a_shared_volume_stands_in_for_efs(make):
         assert visitor.ask("/").status == 200
         assert visitor.ask("/wp-admin/").status == 403
     site.call("status")
+    site.signal("frontend-2", "kill")
+    site.signal("redis", "kill")
+    assert "not in service: redis, 1 of 2 frontends" in site.fails("status")
     site.signal("router", "kill")
-    assert "not in service: frontend router" in site.fails("status")
+    assert "not in service: router, redis, frontend-1, 1 of 2 frontends" in site.fails("status")
 
 
 def test_up_again_keeps_the_site_and_refuses_another_one(make):

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from replicator.core.renames import GRACE as RENAME_GRACE
 from tests.support.backend import Backend, LocalFleet
 from tests.support.presence import Presence
 from tests.support.uploader import catalog_of, exchange
@@ -18,9 +19,6 @@ from tests.support.waiting import wait_for
 
 SLACK = 0.15
 """Seconds by which a loaded machine may delay a measurement; a fault is as long as a cooldown or a transfer."""
-
-RENAME_GRACE = 0.1
-"""Seconds that the rename of a directory waits for the old name to come back."""
 
 GRACE = 0.5
 """Seconds for which a name must be missing before it is deleted on the frontends."""
@@ -148,7 +146,7 @@ def test_a_file_that_is_removed_and_made_again(backend, pause):
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
-@pytest.mark.parametrize("pause", [0.0, 0.03])
+@pytest.mark.parametrize("pause", [0.0, 0.4 * RENAME_GRACE])
 @pytest.mark.parametrize("known", [True, False])
 def test_what_is_replaced_by_two_renames(backend, kind, pause, known):
     """`mv live old; mv new live`; the new one has arrived before, or is on its way."""
@@ -173,7 +171,7 @@ def test_what_is_replaced_by_two_renames(backend, kind, pause, known):
         time.sleep(pause)
         new.rename(live)
 
-    assert_never_missing(backend, names, act)
+    assert_never_missing(backend, names, act, RENAME_GRACE)
 
 
 def test_directories_that_are_swapped_and_swapped_back(backend):
@@ -187,7 +185,7 @@ def test_directories_that_are_swapped_and_swapped_back(backend):
     assert_never_missing(backend, names, act)
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.05])
+@pytest.mark.parametrize("pause", [0.0, 0.4 * RENAME_GRACE])
 def test_a_directory_that_is_renamed_away_and_back(backend, pause):
     live, away = backend.source / "live", backend.source / "away"
 

@@ -125,7 +125,8 @@ class ContentReader:
         """Add a path for which no content is read here."""
         number, path = pending.key
         if record is None:
-            if tree.state.deletions_allowed and not tree.state.is_deletion_held(path):
+            # In this order: a path is held until a pause has begun.
+            if not tree.state.is_deletion_held(path) and tree.state.deletions_allowed:
                 result.ready.append(ReadyChange(pending, delete_change(number, path), b""))
             else:
                 result.unneeded.append(pending)

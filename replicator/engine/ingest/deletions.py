@@ -93,7 +93,7 @@ class Deletions:
         return self._sample[:most] if self.paused else list(held)
 
     def held_paths(self) -> list[bytes]:
-        """Return the paths for which `is_held` returns True."""
+        """Return the paths that are held back, or released and not published yet."""
         return [*self._guard.held, *self._released]
 
     def renamed(self, source: bytes, target: bytes) -> None:
@@ -221,9 +221,9 @@ class Deletions:
         self._steady = -1, 0.0
 
     def _decide(self, *, over: bool) -> None:
-        held = list(self._guard.held)
         if self._guard.decide(self._tree.catalog.counts()[0], over=over):
             return
+        held = list(self._guard.held)
         self.unsent, self._withheld, self._before = len(held), held, self._guard.before
         self._sample = held[:SAMPLE]
         self.paused = (
@@ -231,6 +231,7 @@ class Deletions:
             " If that was meant: `replicator resume`. If not: put the files back, and this ends by itself."
         )
         log.error("deletions paused", tree=printable(self._tree.root), reason=self.paused)
+        self._guard.withhold()  # after `paused` is set: `is_held` or `allowed` keeps each path at any moment
         self._record()
 
     def _record(self) -> None:

@@ -2,11 +2,13 @@
 
 import pytest
 
-from replicator.app import providers_of
+from replicator.app import providers, providers_of
 from replicator.config import parse
+from replicator.discovery.aws.client import Aws
 from replicator.discovery.excluding import Excluding
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, PollResult
+from tests.support import aws as cloud
 from tests.support.fakes.provider import FakeProvider
 
 ONE = Candidate(Address("10.0.0.1"), identity="i-1")
@@ -50,6 +52,14 @@ async def test_the_rest_of_an_answer_stays():
     assert (answer.complete, answer.notes) == (False, ("A call failed.",))
 
 
+async def test_an_incomplete_answer_with_excluded_frontends_only_is_an_error():
+    part = provider(complete=False, notes=("web has no address.",))
+    with pytest.raises(DiscoveryError, match="web has no address"):
+        await Excluding(part, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]).poll()
+    answer = await Excluding(provider(), ["10.0.0.1", "10.0.0.2", "10.0.0.3"]).poll()
+    assert answer.candidates == ()
+
+
 async def test_this_machine_is_asked_for_once_and_left_out():
     own = Metadata("i-1")
     excluding = Excluding(provider(), [], own)
@@ -87,3 +97,23 @@ async def test_what_the_configuration_excludes_is_in_no_answer(tmp_path, provide
     config = parse({"discovery": discovery, "tree": [{"source": "/srv"}]}, base=tmp_path)
     answers = [await one.poll() for one in providers_of(config, aws=None)]
     assert [s.address.host for answer in answers for s in answer.candidates] == ["10.0.0.3"]
+
+
+async def test_this_instance_is_no_frontend_of_its_own_load_balancer_or_group(
+    tmp_path, monkeypatch
+):
+    cloud.set_credentials(monkeypatch)
+    monkeypatch.setattr(providers, "own_instance", lambda: "i-1")
+    discovery = {"provider": "alb", "target_groups": ["web"], "auto_scaling_groups": ["shop"]}
+    config = parse({"discovery": discovery, "tree": [{"source": "/srv"}]}, base=tmp_path)
+    with cloud.Recorded(
+        DescribeTargetGroups=cloud.target_groups("web", kind="instance"),
+        DescribeTargetHealth=cloud.health(("i-1", "healthy"), ("i-2", "healthy")),
+        DescribeAutoScalingGroups=cloud.scaling_group("shop", ("i-1", "InService"), ("i-2", "InService")),
+        DescribeInstances=cloud.instances(("i-1", "running", "10.0.0.1"), ("i-2", "running", "10.0.0.2")),
+    ) as api:  # fmt: skip
+        aws = Aws(region=cloud.REGION, endpoint_url=api.url)
+        polled = [await one.poll() for one in providers_of(config, aws)]
+        aws.close()
+    found = [[s.identity for s in answer.candidates] for answer in polled]
+    assert found == [[], ["i-2"], ["i-2"]]

@@ -4,6 +4,7 @@ import pytest
 
 from replicator.core.debouncer import Debouncer
 from replicator.core.guard import FREE, HOLD, STEADY
+from replicator.engine.ingest import deletions as module
 from replicator.engine.ingest.deletions import Deletions
 from replicator.engine.tree import Tree
 from replicator.errors import SourceError
@@ -66,6 +67,21 @@ def test_a_mass_deletion_pauses_over_restarts_until_confirmed(emptied):
     assert deletions.allowed
     assert deletions.admit(MANY, 200.0) == MANY, "what is left of this go"
     assert Deletions(emptied).paused == ""
+
+
+def test_a_path_is_held_until_the_pause_has_begun(emptied, monkeypatch):
+    deletions = Deletions(emptied)
+    deletions.admit(MANY, 100.0)
+    seen = []
+
+    class Log:
+        def error(self, *_, **__):
+            seen.append((deletions.allowed, deletions.is_held(MANY[0])))
+
+    monkeypatch.setattr(module, "log", Log())
+    deletions.release()
+    assert seen == [(False, True)]
+    assert not deletions.is_held(MANY[0])
 
 
 def lose(deletions, prefix, now):
