@@ -23,19 +23,19 @@ def temporaries_below(directory):
 
 def texts(directory):
     """Return the content of all files below a directory by relative path, without temporaries."""
-    found = {}
-    for path in below(directory):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            if path.is_file() and not is_temporary(os.fsencode(path.name)):
-                found[str(path.relative_to(directory))] = path.read_text()
-    return found
+    found = _each(directory, lambda path: path.read_text() if path.is_file() else None)
+    return {name: text for name, text in found.items() if text is not None}
 
 
 def statuses(directory):
     """Return `lstat` of all entries below a directory by relative path, without temporaries."""
+    return _each(directory, Path.lstat)
+
+
+def _each(directory, look):
     found = {}
     for path in below(directory):
         with suppress(FileNotFoundError, NotADirectoryError):
             if not is_temporary(os.fsencode(path.name)):
-                found[str(path.relative_to(directory))] = path.lstat()
+                found[str(path.relative_to(directory))] = look(path)
     return found
