@@ -156,7 +156,9 @@ class App:
             return
         aws, former = self._make_aws(config), self._aws
         store = MemberFile(Path(config.state.directory) / "roster.json")
-        membership = Membership(providers_of(config, aws), self.service.join, random.random, store)
+        membership = Membership(
+            providers_of(config, aws), self.service.set_members, random.random, store
+        )
         launch_hooks = launch_hooks_of(
             config, aws, self.service.fleet, self._pool, self._context.retry
         )

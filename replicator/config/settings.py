@@ -92,8 +92,8 @@ class DiscoverySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     interval: float = 0.0
     """Seconds between two polls, plus or minus 10 %. 0: the provider's default (AWS 15, dns 5, file 1)."""
     exclude: tuple[str, ...] = ()
-    """Instance ids or addresses that are not frontends, such as the backend's own. Empty: the backend asks the instance metadata
-    service for its own instance id, and excludes that."""
+    """Instance ids or addresses that are not frontends, such as the backend's own; `frontends` are not excluded. Empty: with alb and
+    autoscaling, the backend asks the instance metadata service for its own instance id, and excludes that."""
 
     target_groups: str | tuple[str, ...] = ()
     """alb: ARNs or names of target groups."""

@@ -142,12 +142,12 @@ class CheckQueue(DueQueue):
                 self.want_by(path, slot.cooldown_ends)
 
     def take_due(
-        self, now: float, held: Callable[[bytes], float], limit: int | None = None
+        self, now: float, not_before: Callable[[bytes], float], limit: int | None = None
     ) -> list[Due]:
         """Remove and return due paths; see `DueQueue.take`. The paths that the last call returned count as read from here on."""
         self._reset_read()
         due = []
-        for path, slot in self.take(now, held, limit=limit):
+        for path, slot in self.take(now, not_before, limit=limit):
             force = slot.since is not None and now >= slot.since + self.max_wait
             if force:
                 slot.since = None
@@ -179,7 +179,7 @@ class CheckQueue(DueQueue):
         return slot.unanswered_if_failed if slot is not None else math.inf
 
     def backdate(self, path: bytes, since: float) -> None:
-        """Record that the pending check of a path, if there is one, also answers an event of a time."""
+        """Record that the pending check of a path, if there is one, also answers an event at the time `since`, so that `wait` waits for it."""
         if self.is_pending(path):
             slot = self.slot(path)
             slot.unanswered_since = min(slot.unanswered_since, since)

@@ -28,7 +28,7 @@ KEPT = 2000
 HURRIED = 1000
 """Checks that `hurry` brings forward, 5 us each."""
 
-HELD = 0.02
+POSTPONED = 0.02
 """Seconds for which `between` postpones a check that a pending rename concerns."""
 
 
@@ -215,7 +215,7 @@ class Debouncer:
     def is_scan_awaited(self, until: float) -> bool:
         """Return True if a scan that an event up to a time asked for is pending or running, so that new content may not be known yet.
 
-        A scan that replaces pending checks counts whenever it was asked for, one that follows from a check does not: it may be repeated
+        A scan that replaces too many pending checks always counts. A scan that follows from a check never does, because it may be repeated
         for ever.
         """
         pending = (self._scans.slot(path).unanswered_since for path in self._scans.below(ROOT))
@@ -235,9 +235,9 @@ class Debouncer:
         """
         self._collapsed = self._collapsed and self._scans.is_pending(ROOT)  # otherwise it is done
         work = [Work(WorkKind.RENAME, *ends) for ends in self._renames.take(now)]
-        held = self._renames.holds
-        work += self._take_checks(now, held, limit)
-        scans = self._scans.take_due(now, held)
+        not_before = self._renames.not_before
+        work += self._take_checks(now, not_before, limit)
+        scans = self._scans.take_due(now, not_before)
         self._scanning = [self._scans.answered_since(due.path) for due in scans]
         return work + [Work(WorkKind.SCAN, due.path) for due in scans]
 
@@ -253,15 +253,15 @@ class Debouncer:
         if len(self._renames) > MANY:
             return []
 
-        def held(path: bytes) -> float:
-            return now + HELD if self._renames.concern(path) else 0.0
+        def not_before(path: bytes) -> float:
+            return now + POSTPONED if self._renames.concern(path) else 0.0
 
-        return self._take_checks(now, held, limit)
+        return self._take_checks(now, not_before, limit)
 
     def _take_checks(
-        self, now: float, held: Callable[[bytes], float], limit: int | None
+        self, now: float, not_before: Callable[[bytes], float], limit: int | None
     ) -> list[Work]:
-        due = self._checks.take_due(now, held, limit)
+        due = self._checks.take_due(now, not_before, limit)
         return [Work(WorkKind.CHECK, path, b"", force, unclosed) for path, force, unclosed in due]
 
     def deadline(self) -> float | None:

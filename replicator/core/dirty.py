@@ -69,7 +69,7 @@ class DirtySet:
         return self._queues.has_content_of(tree)
 
     def is_overtaking(self, key: Key, generation: int) -> bool:
-        """Return True for a deletion after whose marking another path was marked again, whose new version was not sent since."""
+        """Return True for a deletion that must wait: a path that changed again after it has a newer version that was not sent."""
         renewed = self._queues.renewed
         if not renewed or next(reversed(renewed.values())) <= generation:
             return False
@@ -212,7 +212,9 @@ class DirtySet:
             self._queues.set_state(key, pending, PathState.WAITING)
 
     def refused(self, key: Key, generation: int, kind: PendingKind, reason: str) -> int | None:
-        """Record a refusal; return the number of refusals in a row, or None if the path was marked again since `generation`.
+        """Record that the frontend refused a version, or that it could not be read on the backend.
+
+        Return the number of such failures in a row, or None if the path was marked again since `generation`.
 
         The caller must then `block` the path for a while, or `mark` it again.
 
@@ -220,7 +222,7 @@ class DirtySet:
             key: the path.
             generation: the one under which the refused version was read.
             kind: what must be sent next.
-            reason: why the frontend refused; shown to the operator.
+            reason: why; shown to the operator.
         """
         pending = self._current(key, generation)
         if pending is None:

@@ -179,7 +179,7 @@ class DueQueue:
     def take(
         self,
         now: float,
-        held: Callable[[bytes], float] = lambda _: 0.0,
+        not_before: Callable[[bytes], float] = lambda _: 0.0,
         *,
         limit: int | None = None,
     ) -> Iterator[tuple[bytes, Slot]]:
@@ -189,7 +189,7 @@ class DueQueue:
 
         Args:
             now: the current time.
-            held: returns the time until which a path is held back although it is due; 0.0 if it is not.
+            not_before: returns the time before which a path is not taken although it is due; 0.0 if there is none.
             limit: maximum number of paths, in the order of `core.backlog`; None: all, earliest first.
         """
         self._become_due(now, None if limit is None else max(limit, AT_ONCE))
@@ -197,7 +197,7 @@ class DueQueue:
             slot = self._slots[path]
             slot.queued = math.inf
             assert slot.due is not None  # or it would have been removed from the backlog
-            slot.due = max(slot.due, held(path))
+            slot.due = max(slot.due, not_before(path))
             if slot.due > now:  # it was put off after it had been queued
                 self._queue(path, slot)
                 continue

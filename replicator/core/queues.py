@@ -74,8 +74,8 @@ class Queues:
 
     Attributes:
         held: trees of which nothing is to be sent: `take` skips their queues.
-        renewed: the paths that were marked again and not sent since, with their generations, in this order; without those that were deleted,
-            and those of held trees.
+        renewed: generations of the paths that were marked again while they were dirty, and not sent since; the oldest first. Without paths that
+            were deleted, and without those of held trees.
     """
 
     def __init__(self) -> None:

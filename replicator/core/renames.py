@@ -79,7 +79,7 @@ class Renames:
         """Return the time at which the next rename is due; infinite if none is pending."""
         return min((one.due for one in self._waiting.values()), default=math.inf)
 
-    def holds(self, path: bytes) -> float:
+    def not_before(self, path: bytes) -> float:
         """Return the time before which a path must not be checked, because a rename to it or to a parent is pending; else 0.0."""
         if not self._waiting:
             return 0.0

@@ -159,7 +159,7 @@ class Service:
             name="discovery",
         )
 
-    def join(self, candidates: list[Candidate], drop: bool) -> None:  # noqa: FBT001  # a callback
+    def set_members(self, candidates: list[Candidate], drop: bool) -> None:  # noqa: FBT001  # a callback
         """Make the members of the fleet those that discovery found; see `engine.fleet.membership`."""
         self.fleet.set_members(candidates, drop=drop)
         if self._launch_hooks is not None:

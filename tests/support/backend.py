@@ -135,7 +135,7 @@ class Backend:
         """Make these the frontends."""
         service = self.app.service
         provider = StaticProvider([Address(host) for host in hosts])
-        membership = Membership([provider], service.join, random.random)
+        membership = Membership([provider], service.set_members, random.random)
         self.soon(service.set_membership, membership)
 
     def status(self):

@@ -174,7 +174,7 @@ def test_what_is_no_address(text):
         ({"provider": "autoscaling"}, "discovery.auto_scaling_groups"),
         ({"provider": "dns"}, "discovery.name"),
         ({"provider": "file"}, "discovery.path"),
-        ({"provider": "consul"}, "discovery.provider"),
+        ({"provider": "unknown"}, "discovery.provider"),
         ({"target_groups": ["web"]}, "discovery.target_groups"),
         ({"provider": "alb", "target_groups": ["web"], "path": "x"}, "discovery.path"),
         ({"provider": "dns", "name": "web", "region": "eu-west-1"}, "discovery.region"),

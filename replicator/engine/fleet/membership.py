@@ -74,18 +74,18 @@ class Poll:
 
 @dataclass
 class Membership:
-    """Polls the providers, and publishes the members.
+    """Polls the providers, and sets the members of the fleet.
 
     Args:
         providers: the providers.
-        publish: called after each answer with all candidates, and with True once every provider has answered: then it removes the
+        set_members: called after each answer with all candidates, and with True once every provider has answered: then it removes the
             frontends that are not among them, except those that an operator has added.
         chance: returns a random number in 0..1, for jitter.
         store: stores answers across restarts.
     """
 
     providers: Sequence[Provider]
-    publish: Callable[[list[Candidate], bool], None]
+    set_members: Callable[[list[Candidate], bool], None]
     chance: Callable[[], float]
     store: MemberStore | None = None
     polls: list[Poll] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Membership:
     async def run(self) -> None:
         """Poll until cancelled."""
         if any(poll.member_set.members for poll in self.polls):
-            self._publish()
+            self._apply()
         async with asyncio.TaskGroup() as tasks:
             for poll in self.polls:
                 tasks.create_task(self._keep_polling(poll), name=f"discovery {poll.provider.name}")
@@ -123,7 +123,7 @@ class Membership:
                     log.exception("discovery failed", provider=provider.name)
                 self._failed(poll, lacking or f"internal error: {error!r}")
             else:
-                self._publish()
+                self._apply()
             jittered = provider.interval * (0.9 + 0.2 * self.chance())
             await asyncio.sleep(backoff.delay(poll.failures) if poll.failures else jittered)
 
@@ -149,9 +149,9 @@ class Membership:
             log.warning("discovery failed", provider=poll.provider.name, reason=error)
         poll.error = error
 
-    def _publish(self) -> None:
+    def _apply(self) -> None:
         all_answered = all(poll.member_set.answered for poll in self.polls)
-        self.publish(merged(poll.member_set for poll in self.polls), all_answered)
+        self.set_members(merged(poll.member_set for poll in self.polls), all_answered)
         if self.store is not None:
             self.store.save(
                 {

@@ -141,7 +141,10 @@ class InFlightTable:
             answer.cancel()
 
     def _limit_unused(self, acks: Acks, size: int) -> None:
-        """End a flood: parsing it would delay all frontends. An agent may send as many bytes as it has read, and more for each answer."""
+        """Raise ProtocolError if an agent sends more than its answers need: parsing a flood would delay all frontends.
+
+        An agent may send as many bytes as it has read, and more for each answer.
+        """
         now = loop_time()
         self._allowed += (
             acks.taken

@@ -49,7 +49,7 @@ class PeerLag:
         return tree is None or tree.pause is None
 
     def others_follow(self, trees: Iterable[int]) -> bool:
-        """Return True if of one of these trees another frontend is known to hold everything but its dirty paths."""
+        """Return True if another frontend was compared with one of these trees, so that it lacks only its dirty paths."""
         others = self._others()
         return any(peer.has_current(Key(tree, ROOT)) for tree in trees for peer in others)
 

@@ -127,7 +127,7 @@ class PendingPaths:
         if self.repairing:
             self.repairing = set(_renamed(self.repairing, source, target))
         if any(self.dirty.has_more_below(end, MOST_RENAMED) for end in (source, target)):
-            self._drop_all("one rename")
+            self._drop_all("the rename of one directory")
             return False
         self.dirty.rename(source, target, loop_time())
         return True

@@ -82,7 +82,9 @@ class Restorer:
             async with asyncio.timeout(OFFER_WITHIN):
                 return await base.offer(root)
         except TimeoutError:
-            log.warning("base not offered", tree=printable(root), reason="its URL takes too long")
+            log.warning(
+                "base not offered", tree=printable(root), reason="the store gave no URL in time"
+            )
             return None
 
     async def _restore(self, tree: int, root: bytes, offer: Offer, *, resumes: bool) -> bool:

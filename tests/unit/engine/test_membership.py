@@ -29,7 +29,7 @@ class Fleet:
         self.hosts = set()
         self.history = []
 
-    def publish(self, candidates, drop):
+    def set_members(self, candidates, drop):
         hosts = {s.address.host for s in candidates}
         self.hosts = hosts if drop else self.hosts | hosts
         self.history.append(set(self.hosts))
@@ -38,7 +38,7 @@ class Fleet:
 async def run(*providers, until, memory=None):
     """Run until a condition holds; return the fleet and the membership."""
     fleet = Fleet()
-    membership = Membership(providers, fleet.publish, lambda: 0.5, memory)
+    membership = Membership(providers, fleet.set_members, lambda: 0.5, memory)
     task = asyncio.get_running_loop().create_task(membership.run())
     try:
         await eventually(lambda: until(fleet), lambda: fleet.history)
@@ -63,7 +63,7 @@ class Hanging(FakeProvider):
 async def test_a_provider_that_hangs_counts_as_failed_until_it_answers(monkeypatch):
     monkeypatch.setattr("replicator.engine.fleet.membership.HUNG", 0.02)
     provider = Hanging()
-    membership = Membership([provider], Fleet().publish, lambda: 0.5)
+    membership = Membership([provider], Fleet().set_members, lambda: 0.5)
     task = asyncio.get_running_loop().create_task(membership.run())
     try:
         await eventually(lambda: membership.describe()[0]["failures"] > 1, membership.describe)
@@ -150,7 +150,7 @@ class Timed(FakeProvider):
 
 async def pauses(provider, count, chance):
     """Poll a provider, and return the first pauses in seconds."""
-    membership = Membership([provider], Fleet().publish, chance)
+    membership = Membership([provider], Fleet().set_members, chance)
     task = asyncio.get_running_loop().create_task(membership.run())
     await eventually(lambda: len(provider.times) > count, "polls")
     task.cancel()
@@ -186,7 +186,7 @@ async def test_no_member_is_removed_before_every_provider_has_answered():
     quick = FakeProvider(poll("a"), name="quick")
     fleet = Fleet()
     fleet.hosts = {"a", "b"}  # from before a reload
-    membership = Membership([quick, slow], fleet.publish, lambda: 0.5)
+    membership = Membership([quick, slow], fleet.set_members, lambda: 0.5)
     task = asyncio.get_running_loop().create_task(membership.run())
     await eventually(lambda: "c" in fleet.hosts, "the slow one")
     task.cancel()

@@ -27,7 +27,7 @@ class Pausable(Served):
         return await super().ask(command, **named | more)
 
     async def join(self, *hosts, live=True):
-        self.service.join([Candidate(Address(host)) for host in hosts], drop=True)
+        self.service.set_members([Candidate(Address(host)) for host in hosts], drop=True)
         for host in hosts if live else ():
             await self.turned(self.replica(host), State.LIVE)
 
@@ -285,7 +285,7 @@ async def test_a_name_of_a_frontend_and_a_tree_is_refused_until_it_is_said_which
 
 async def test_a_host_with_several_frontends_must_be_named_with_its_port(served):
     both = [Candidate(Address("a", port=port)) for port in (22, 2222)]
-    served.service.join(both, drop=True)
+    served.service.set_members(both, drop=True)
     with pytest.raises(ControlError, match="a may be several frontends: a:22, a:2222"):
         await served.ask("pause", "a")
     await served.ask("pause", "a:22", host="a", port=22)

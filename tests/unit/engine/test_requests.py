@@ -146,7 +146,7 @@ async def asked():
 async def test_a_host_that_discovery_adds_during_a_manual_bootstrap_stays(asked, named):
     filled = asked.bootstrap("web9")
     await eventually(asked.hosts, "the frontend")
-    asked.service.join([Candidate(named, "static")], drop=True)
+    asked.service.set_members([Candidate(named, "static")], drop=True)
     assert asked.hosts() == [str(named)]
     asked.context.bootstrap_queue.resize(2)
     assert (await filled)[-1]["finished"]
@@ -169,7 +169,7 @@ async def test_a_host_that_discovery_does_not_list_is_removed_after_the_last_boo
 
 async def test_verify_yields_its_progress_only_if_that_is_asked_for(asked):
     asked.context.bootstrap_queue.resize(2)
-    asked.service.join([Candidate(Address("web1"), "static")], drop=True)
+    asked.service.set_members([Candidate(Address("web1"), "static")], drop=True)
     (replica,) = asked.service.fleet
     await asked.turned(replica, State.LIVE)
     request = {"command": "verify", "host": "web1"}

@@ -42,7 +42,7 @@ class Waited(Served):
                 found = outcome["waits_for"]
 
     def discover(self, *providers):
-        self.service.set_membership(Membership(providers, self.service.join, lambda: 0.5))
+        self.service.set_membership(Membership(providers, self.service.set_members, lambda: 0.5))
 
     async def live(self, *hosts):
         """Wait until these are the frontends, and all are live."""
@@ -74,10 +74,10 @@ async def test_nothing_is_confirmed_while_the_fleet_is_empty(served):
 
 async def test_frontends_that_all_leave_meanwhile_have_confirmed_nothing(served):
     served.context.bootstrap_queue.resize(0)
-    served.service.join([Candidate(Address("a"))], drop=True)
+    served.service.set_members([Candidate(Address("a"))], drop=True)
     waiting = asyncio.ensure_future(served.wait(timeout=0.5))
     await turns(10)
-    served.service.join([], drop=True)
+    served.service.set_members([], drop=True)
     outcome = await waiting
     assert (outcome["ok"], outcome["left"], outcome["waits_for"]) == (False, ["a"], [NOBODY])
 
