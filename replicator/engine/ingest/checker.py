@@ -85,7 +85,7 @@ class Checker:
             paths: the paths.
             force: take a consistent snapshot of a file even if a process has it open for writing.
             unclosed: no close event followed the last write.
-            walked: the paths were found by a walk of the source.
+            walked: the paths were found by a walk of the source: a new one may be another name of a recorded file.
             symlinks: recorded symlinks that have changed are left to a later call (`ScanResult.put_off`), unless their stamps are
                 these; None: all are checked.
 

@@ -94,7 +94,7 @@ class Contents:
         """Begin a check. What it reads is newer than the events that caused it, and so is current for all names of an inode.
 
         Args:
-            walked: the paths were found by a walk, so that a directory above them may have been renamed.
+            walked: the paths were found by a walk: a directory above them may have been renamed, and recorded by its old name.
         """
         self._read.clear()
         self._walked = walked

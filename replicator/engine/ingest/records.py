@@ -75,6 +75,11 @@ class RecordCursor:
         self._next = next(records, None)
         self.count = 0
 
+    @property
+    def is_at_end(self) -> bool:
+        """True if no record is left."""
+        return self._next is None
+
     def _pop(self) -> Record | None:
         record, self._next = self._next, next(self._records, None)
         self.count += 1

@@ -73,6 +73,19 @@ def test_a_scan_checks_only_paths_where_source_and_catalog_differ(walked):
     assert walked.source.hashed == [b"d/new"]
 
 
+def test_only_a_scan_beside_records_asks_for_other_names_of_a_new_file():
+    """A query for each file of a first scan would take a tenth of its time."""
+    new, asked = Walked(), []
+    sharing = new.catalog.sharing
+    new.catalog.sharing = lambda inode: asked.append(inode) or sharing(inode)
+    new.source.write(b"a", b"content")
+    new.walk()
+    assert asked == []
+    new.source.write(b"b", b"content")
+    new.walk()
+    assert asked == [new.source.stat(b"b").stamp.inode]
+
+
 def test_nothing_is_deleted_below_a_directory_that_cannot_be_listed(walked):
     walked.source.unlisted[b"d"] = "Permission denied"
     walked.source.remove(b"d/f")
