@@ -22,7 +22,8 @@ import time
 from contextlib import suppress
 from dataclasses import astuple
 from functools import partial
-from typing import Any, Callable, Iterator
+from queue import SimpleQueue
+from typing import Any, Callable, Iterator, Optional
 
 from replicator.agent.restore.fetch import FetchFailed
 from replicator.agent.restore.live_changes import LiveChanges
@@ -100,7 +101,9 @@ class SecondProcess:
         self._has_ended = False
         self._pid = 0
         self._stopping = threading.Lock()
-        self._thread = threading.Thread(target=self._listen, name="second process", daemon=True)
+        self._requests: SimpleQueue[Optional[tuple[int, bool]]] = SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, name="second process", daemon=True)
+        self._answerer = threading.Thread(target=self._answer_all, name="its URLs", daemon=True)
         self._channel, theirs = socket.socketpair()
         watched, self._lifeline = os.pipe()
         try:
@@ -112,7 +115,8 @@ class SecondProcess:
             theirs.close()
             os.close(watched)
         try:
-            self._thread.start()
+            self._listener.start()
+            self._answerer.start()
         except BaseException:
             os.kill(self._pid, signal.SIGKILL)
             self._close()
@@ -127,7 +131,7 @@ class SecondProcess:
 
     def join(self) -> None:
         """Wait until it has ended."""
-        self._thread.join()
+        self._listener.join()
         self._close()
         if not self._has_ended:
             self._ended("the second process has ended early", False)  # noqa: FBT003  # a callback
@@ -154,20 +158,22 @@ class SecondProcess:
     def _close(self) -> None:
         """Close both connections, and wait until the process, if there is one, has ended."""
         self.stop()
+        self._requests.put(None)
         self._channel.close()
         if self._pid:
             with suppress(ChildProcessError):  # the agent was started with SIGCHLD ignored
                 os.waitpid(self._pid, 0)
 
     def _listen(self) -> None:
-        """Answer its requests and receive its reports, until its end of the socket is closed."""
+        """Receive its requests and reports, until its end of the socket is closed."""
         with self._channel.makefile("rb") as lines, suppress(OSError, ValueError):
             for line in lines:
                 self._receive(json.loads(line))
 
     def _receive(self, message: dict[str, Any]) -> None:
         if "url" in message:
-            _send(self._channel, self._answer(*message["url"]))
+            pack, fresh = message["url"]
+            self._requests.put((pack, fresh))
         elif "done" in message:
             self.tally, self.received = Tally(*message["done"]), message["received"]
         elif message["ended"]:
@@ -175,6 +181,12 @@ class SecondProcess:
             self._ended(message["ended"], message["fenced"])
         else:
             self._has_ended = True
+
+    def _answer_all(self) -> None:
+        """Answer its requests, apart from `_listen`: an error must be heard also while the backend sends no URL."""
+        with suppress(OSError):
+            while (request := self._requests.get()) is not None:
+                _send(self._channel, self._answer(*request))
 
     def _answer(self, pack: int, fresh: bool) -> dict[str, str]:  # noqa: FBT001  # as it was sent
         try:

@@ -12,9 +12,9 @@ import pytest
 from replicator.agent.fencing import open_locks
 from replicator.agent.hashing import helper_thread
 from replicator.agent.restore import http_connection, job, live_changes, second_process
-from replicator.agent.restore.fetch import BUFFER, Connection
+from replicator.agent.restore.fetch import BUFFER, Connection, FetchFailed
 from replicator.agent.restore.live_changes import LiveChanges
-from replicator.agent.restore.second_process import Claims
+from replicator.agent.restore.second_process import Claims, SecondProcess
 from replicator.agent.restore.shared_lock import SharedLock
 from replicator.agent.restore.workers import THREADS
 from replicator.wire.changes import Delete, Move
@@ -100,6 +100,29 @@ def test_if_the_second_is_killed_what_it_has_not_created_is_left_out(source, tar
     assert report.error == "the second process has ended early"
     assert 0 < len(files_of(target)) < len(files_of(source))
     assert_part_of(target, source)
+
+
+def test_an_error_is_heard_while_the_backend_sends_no_url():
+    asked, answered, ends = threading.Event(), threading.Event(), []
+
+    def urls(_pack, _fresh):
+        asked.set()
+        assert answered.wait(60)
+        raise FetchFailed("no URL")
+
+    def ended(reason, fenced):
+        ends.append((reason, fenced))
+        answered.set()
+
+    def work(link):
+        second_process._send(link._channel, {"url": [0, False]})
+        second_process._send(link._channel, {"ended": "no_space", "fenced": False})
+        link._answers.readline()
+
+    second = SecondProcess(work, lambda: True, LiveChanges(SharedLock()), urls, ended)
+    assert asked.wait(60)
+    second.join()
+    assert ends == [("no_space", False)]
 
 
 def test_a_newer_agent_fences_both(source, target, http):
