@@ -58,9 +58,7 @@ def test_an_ordinary_day(make, three):
     backend.wait_until_equal()
 
     assert [server.logins() - old for server, old in zip(three, before, strict=True)] == [1, 1, 1]
-    status = backend.run("status", "--json")
-    assert status.returncode == 0, status.stderr
-    answer = json.loads(status.stdout)
+    answer = json.loads(backend.ok_status("--json"))
     assert [row["host"] for row in answer["frontends"]] == list(ADDRESSES)
     for row in answer["frontends"]:
         assert row.keys() >= ROW_KEYS
@@ -70,7 +68,7 @@ def test_an_ordinary_day(make, three):
         assert row["files_sent"] >= 60
         assert row["logins"] == 1
     assert answer["trees"][0]["source"] == str(source)
-    assert backend.run("status").returncode == 0
+    assert backend.ok_status()
 
     for name, kind in (("control.sock", stat.S_ISSOCK), ("lock", stat.S_ISREG)):
         mode = (backend.state / name).stat().st_mode
@@ -478,7 +476,7 @@ def test_no_frontends_is_fine(make, three):
     backend.fill(5)
     backend.start()
     wait_for(lambda: backend.status()["trees"][0]["state"] == "watching", "the scan")
-    assert backend.run("status", "--json").returncode == 0
+    assert backend.ok_status("--json")
     assert backend.stop() == 0
 
 

@@ -154,6 +154,20 @@ class Backend:
             env={**os.environ, **self.env},
         )
 
+    def ok_status(self, *options):
+        """Wait until `status` exits 0; return what it printed.
+
+        What has just arrived may be pending once more for some milliseconds: it is checked again when its stamp can be trusted.
+        """
+        done = []
+
+        def is_ok():
+            done.append(self.run("status", *options))
+            return done[-1].returncode == 0
+
+        wait_for(is_ok, lambda: done[-1].stdout)
+        return done[-1].stdout
+
     def status(self):
         """Return the status; None while the daemon does not answer."""
         assert self.daemon.poll() is None, f"the daemon ended: {self.log.read_text()[-3000:]}"
