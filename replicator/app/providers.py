@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -48,8 +49,9 @@ def providers_of(config: Config, aws: Aws) -> list[Provider]:
     """Return the providers that a configuration asks for; the first is always the static list, from which nothing is excluded."""
     settings = config.discovery
     exclude = settings.exclude
+    own = functools.cache(own_instance)  # once for all providers
     providers: list[Provider] = [StaticProvider(frontends_of(config))]
-    providers += [Excluding(one, exclude, own_instance) for one in _aws_providers(settings, aws)]
+    providers += [Excluding(one, exclude, own) for one in _aws_providers(settings, aws)]
     providers += [Excluding(one, exclude) for one in _other_providers(settings)]
     return providers
 

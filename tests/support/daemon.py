@@ -157,7 +157,8 @@ class Backend:
     def ok_status(self, *options):
         """Wait until `status` exits 0; return what it printed.
 
-        What has just arrived may be pending once more for some milliseconds: it is checked again when its stamp can be trusted.
+        A path whose name or mode has just changed is pending once more for some milliseconds, about a second after it has arrived: its
+        record is confirmed then, and the ctime differs.
         """
         done = []
 

@@ -45,9 +45,8 @@ class WorkLoop:
         self._barriers = barriers
         self._wake = wake
         self._mounts_confirmed = False
-        self._idle = (
-            asyncio.Event()
-        )  # set when no check is in progress, and replaced when the next may be
+        # Set when no check is in progress, and replaced when the next one may begin.
+        self._idle = asyncio.Event()
         self._idle.set()
 
     def confirm_mounts(self) -> None:

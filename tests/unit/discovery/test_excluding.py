@@ -9,6 +9,7 @@ from replicator.discovery.excluding import Excluding
 from replicator.errors import DiscoveryError
 from replicator.ports import Address, Candidate, PollResult
 from tests.support import aws as cloud
+from tests.support.fakes.answers import next_of
 from tests.support.fakes.provider import FakeProvider
 
 ONE = Candidate(Address("10.0.0.1"), identity="i-1")
@@ -29,10 +30,7 @@ class Metadata:
 
     def __call__(self):
         self.asked += 1
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return next_of(self.answers)
 
 
 async def test_hosts_and_identities_are_left_out():
